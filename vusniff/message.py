@@ -1,0 +1,148 @@
+"""The contract between the spine and its dissectors, and the decoded message itself.
+
+A dissector is data: a table of `MessageSpec` rows whose layouts are construct declarations. It is found by the
+entry-point group ``vusniff.dissectors``; ours (`vusniff_dissectors`) arrives the same way as a vendor's.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from vusniff.protocol import FLAG_NEED_REPLY, FLAG_REPLY, FLAG_VERSION, Channel, ProtocolFeature, Sender
+from vusniff.record import Descriptor, Process
+
+if TYPE_CHECKING:
+    from construct import Construct
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What decides a layout beyond the header: the part of a session's state that changes how bytes are read."""
+
+    order: str = "little"
+    """Byte order of the host, ``little`` or ``big``."""
+    xen_mmap: bool = False
+    """VHOST_USER_PROTOCOL_F_XEN_MMAP is negotiated: memory regions have 40 bytes."""
+    log_shmfd: bool = False
+    """VHOST_USER_PROTOCOL_F_LOG_SHMFD is negotiated: SET_LOG_BASE is answered."""
+    packed: bool | None = None
+    """VIRTIO_F_RING_PACKED is negotiated; None when SET_FEATURES was not seen."""
+    postcopy: bool = False
+    """POSTCOPY_LISTEN was sent and POSTCOPY_END was not: memory tables are answered with tables."""
+    device: str | None = None
+    """Device type (``net``, ``blk``, ...) as far as deduced or given: names feature bits and config space."""
+
+
+Names = type[enum.IntFlag] | type[enum.IntEnum] | Callable[[Context], type[enum.IntFlag]]
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """One payload layout; construct is its only definition."""
+
+    name: str
+    """The kind, as in `views.text` and the reference page: ``vring_state``."""
+    construct: Callable[[str], "Construct[Any, Any]"]
+    """Byte order (``little``, ``big``) -> construct of the payload."""
+    names: Mapping[str, Names] = field(default_factory=dict)
+    """Field name -> what its bits (IntFlag) or values (IntEnum) are called."""
+
+
+Choice = Layout | None | Callable[[Context, int], Layout | None]
+"""A layout, none (empty payload), or one chosen by context and payload size."""
+
+
+@dataclass(frozen=True, slots=True)
+class MessageSpec:
+    """One request of a channel: the row that drives dissection, checks, explanations and reference pages."""
+
+    code: int
+    name: str
+    """As in the specification, without VHOST_USER_."""
+    payload: Choice = None
+    reply: Choice = None
+    """Layout of its own reply."""
+    answered: bool = False
+    """It has a reply of its own, whatever need_reply says; else a reply is an acknowledgement (u64, 0 is success)."""
+    may_answer: Callable[[Context], bool] | None = None
+    """It has a reply of its own in some contexts only (SET_LOG_BASE with LOG_SHMFD, memory tables in postcopy)."""
+    fds: tuple[int, int] = (0, 0)
+    """Fewest and most descriptors of the request."""
+    reply_fds: tuple[int, int] = (0, 0)
+    fds_meaning: str = ""
+    reply_fds_meaning: str = ""
+    requires: ProtocolFeature | None = None
+    """Protocol feature that must be negotiated."""
+    requires_feature: str | None = None
+    """Feature bit and state that is needed, such as ``VHOST_USER_F_PROTOCOL_FEATURES offered``."""
+    aliases: tuple[str, ...] = ()
+    about: str = ""
+    """One line: what it is for."""
+    sent_by: str = ""
+    """Who sends it when, with the QEMU functions."""
+    handled_by: str = ""
+    """Who handles it: the DPDK or libvhost-user function."""
+    section: str = ""
+    """Section of the specification."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dissector:
+    """The requests of one channel. An entry point of the group ``vusniff.dissectors`` names a tuple of these."""
+
+    channel: Channel
+    specs: Mapping[int, MessageSpec]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One decoded message. Unknown is None; numbers are integers; nothing in it refers to the file it came from."""
+
+    number: int
+    """Counts from 1 in its capture; the packet number in Wireshark."""
+    time_ns: int
+    session: int
+    connection: int
+    channel: Channel
+    sender: Sender | None
+    request: int
+    name: str
+    flags: int
+    size: int
+    """Payload bytes by the header."""
+    payload: dict[str, Any] | None
+    """Values by field name; None when nothing could be decoded; ``{}`` when the payload is empty."""
+    data: bytes
+    """Header and payload as captured."""
+    descriptors: tuple[Descriptor, ...] = ()
+    process: Process | None = None
+    answers: int | None = None
+    """Number of the request this replies to."""
+    answered_by: int | None = None
+    """Number of the reply to this request, as far as it has been seen."""
+    latency_ns: int | None = None
+    """Of a reply: time since its request. Of an answered request: time to its reply."""
+    malformed: str | None = None
+    trailing: bytes = b""
+    """Bytes behind the layout."""
+    layout: str | None = None
+    """Name of the layout the payload was read by; ``ack`` for an acknowledgement, None for raw bytes."""
+    spec: MessageSpec | None = None
+
+    @property
+    def reply(self) -> bool:
+        """Header flag bit 2."""
+        return bool(self.flags & FLAG_REPLY)
+
+    @property
+    def need_reply(self) -> bool:
+        """Header flag bit 3."""
+        return bool(self.flags & FLAG_NEED_REPLY)
+
+    @property
+    def version(self) -> int:
+        """Header flag bits 0-1."""
+        return self.flags & FLAG_VERSION

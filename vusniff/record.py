@@ -1,0 +1,155 @@
+"""What a source reports and a capture file holds: connections, chunks, frames, descriptors, losses.
+
+These types know sockets and descriptors, not vhost-user: nothing here says who is the front-end.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+
+class DescriptorKind(str, enum.Enum):
+    """What a passed descriptor is."""
+
+    EVENTFD = "eventfd"
+    MEMFD = "memfd"
+    FILE = "file"
+    SOCKET = "socket"
+    PIPE = "pipe"
+    DEVICE = "device"
+    DMABUF = "dmabuf"
+    USERFAULTFD = "userfaultfd"
+    OTHER = "other"
+    """Seen, and none of the above; ``name`` says what the kernel calls it."""
+    UNKNOWN = "unknown"
+    """Passed, but the source could not look at it."""
+
+    __str__ = str.__str__
+
+
+@dataclass(frozen=True, slots=True)
+class Descriptor:
+    """One descriptor passed with a message (SCM_RIGHTS, unix(7)). Unknown is None."""
+
+    kind: DescriptorKind = DescriptorKind.UNKNOWN
+    identity: str | None = None
+    """The open object, equal whenever the same object is passed again: ``eventfd:<eventfd-id>``, ``memfd:<inode>``,
+    ``socket:<inode>``, ``pipe:<inode>``, ``file:<major>:<minor>:<inode>``, ``device:<major>:<minor>``."""
+    number: int | None = None
+    """Its number in the sending process."""
+    name: str | None = None
+    """Name of a memfd without the ``memfd:`` prefix, or path of a file or device."""
+    size: int | None = None
+    """Bytes, of what has a size."""
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A process as seen when it spoke."""
+
+    pid: int
+    comm: str = ""
+    tid: int | None = None
+    """The sending thread, where the source knows it."""
+    label: str | None = None
+    """What its user calls it, such as ``vm1 hostnet1``."""
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """One end of a connection."""
+
+    inode: int | None = None
+    """Inode of its socket; for a socket passed as a descriptor the one in that descriptor's identity."""
+    process: Process | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """One pair of connected stream sockets."""
+
+    id: int
+    """Counts from 1 in its capture."""
+    path: str
+    """Path the listening end is bound to, ``@name`` for an abstract one, ``pair:<inode>-<inode>`` where there is none."""
+    ends: tuple[End, End] = (End(), End())
+    """0: the end that connected; 1: the end that accepted, or that was passed as a descriptor."""
+    opened_ns: int | None = None
+    """When it was opened, nanoseconds since the epoch; None when the source came later."""
+    joined_late: bool = False
+    """The source did not see its first byte: what went before is unknown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """What one send handed over: any number of messages or a part of one. Descriptors come with its first byte."""
+
+    connection: int
+    end: int
+    """0 or 1: the end that sent it."""
+    time_ns: int
+    data: bytes
+    descriptors: tuple[Descriptor, ...] = ()
+    process: Process | None = None
+    missing: int = 0
+    """Bytes at its end that were sent but not captured."""
+
+
+class FrameKind(enum.IntEnum):
+    """How the bytes of a frame were told apart."""
+
+    MESSAGE = 0
+    """One whole message: header and payload; shorter only by ``missing``."""
+    RAW = 1
+    """Bytes that no header could be found for."""
+    CONTINUATION = 2
+    """More payload of the message before it in this direction, which is too large for one frame."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One message as it was seen: what one packet of a capture file holds."""
+
+    connection: int
+    end: int
+    """0 or 1: the end that sent it."""
+    time_ns: int
+    """When its first byte was sent, nanoseconds since the epoch."""
+    data: bytes
+    """Header and payload, in the byte order of the host."""
+    descriptors: tuple[Descriptor, ...] = ()
+    process: Process | None = None
+    """The sender, where it is known for this message; else see the connection's end."""
+    kind: FrameKind = FrameKind.MESSAGE
+    missing: int = 0
+    """Bytes of it that were sent but not captured."""
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """The end of a connection."""
+
+    connection: int
+    time_ns: int
+    reason: str
+    """One of ``eof``, ``reset``, ``killed``, ``capture ended``, or the source's sentence."""
+    by: int | None = None
+    """The end that closed first, where that is known."""
+    received: int = 0
+    """Messages seen on it."""
+    lost: int = 0
+    """Messages (or sends) known to be lost on it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """A gap: sends that are known to have happened and were not captured."""
+
+    connection: int | None
+    """None where the source cannot tell which."""
+    time_ns: int
+    count: int
+
+
+Record = Connection | Frame | Closed | Lost
