@@ -45,7 +45,7 @@ class Layout:
 
     name: str
     """The kind, as in `views.text` and the reference page: ``vring_state``."""
-    construct: Callable[[str], "Construct[Any, Any]"]
+    construct: Callable[[str], Construct[Any, Any]]
     """Byte order (``little``, ``big``) -> construct of the payload."""
     names: Mapping[str, Names] = field(default_factory=dict)
     """Field name -> what its bits (IntFlag) or values (IntEnum) are called."""

@@ -186,7 +186,7 @@ F_RING_PACKED = 1 << 34
 
 
 def request_name(channel: Channel, request: int) -> str:
-    """The specification's name of a request code without VHOST_USER_, or ``REQUEST_<code>`` for one it does not have."""
+    """The specification's name of a request code without VHOST_USER_; ``REQUEST_<code>`` for one it does not have."""
     try:
         return REQUESTS[channel](request).name
     except (KeyError, ValueError):

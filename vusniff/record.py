@@ -72,7 +72,7 @@ class Connection:
     id: int
     """Counts from 1 in its capture."""
     path: str
-    """Path the listening end is bound to, ``@name`` for an abstract one, ``pair:<inode>-<inode>`` where there is none."""
+    """Path the listening end is bound to; ``@name`` if abstract; ``pair:<inode>-<inode>`` where there is none."""
     ends: tuple[End, End] = (End(), End())
     """0: the end that connected; 1: the end that accepted, or that was passed as a descriptor."""
     opened_ns: int | None = None

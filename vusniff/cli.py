@@ -1,0 +1,77 @@
+"""The command line: which commands there are, and how they end.
+
+A command is a module in `vusniff.commands` with ``add_arguments(parser)`` and ``run(args) -> int``; only the one that is
+asked for is imported, so that ``vusniff --help`` costs an interpreter's start and no more.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from vusniff.errors import VusniffError
+
+COMMANDS: tuple[tuple[str, str, str], ...] = (
+    ("capture", "capture", "sniff running peers with an eBPF probe, without touching them"),
+    ("proxy", "proxy", "pass a vhost-user socket through and record it"),
+    ("demo", "demo", "watch a small front-end and back-end talk"),
+    ("sockets", "sockets", "list unix sockets that are, or could be, vhost-user"),
+    ("doctor", "doctor", "say what this machine allows, and what to do about the rest"),
+    ("view", "view", "open captures in the terminal view"),
+    ("read", "read", "print captures: one line a message, all fields, or JSON"),
+    ("state", "state", "show features, memory and vrings as of a message"),
+    ("decode", "decode", "decode one message from a log"),
+    ("import", "import_", "turn a log of strace into a capture"),
+)
+"""Name, module in `vusniff.commands`, help: in the order of the flow."""
+
+EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130
+
+
+def _parser(wanted: str | None) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="vusniff",
+        description="See what a vhost-user front-end and back-end say to each other.",
+        epilog="Each command explains itself: vusniff COMMAND --help",
+    )
+    parser.add_argument("--version", action="store_true", help="print the version and exit")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    for name, module, words in COMMANDS:
+        command = commands.add_parser(name, help=words, description=words[0].upper() + words[1:] + ".")
+        if name == wanted:
+            implementation = importlib.import_module(f"vusniff.commands.{module}")
+            implementation.add_arguments(command)
+            command.set_defaults(run=implementation.run)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; return the exit status: 0 fine, 1 findings or no match, 2 usage or environment, 130 interrupted."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    parser = _parser(next((word for word in words if not word.startswith("-")), None))
+    args = parser.parse_args(words)
+    if args.version:
+        from importlib.metadata import version
+
+        print(f"vusniff {version('vusniff')}")
+        return 0
+    if args.command is None:
+        parser.print_help()
+        return EXIT_USAGE
+    try:
+        status: int = args.run(args)
+        sys.stdout.flush()
+    except VusniffError as error:
+        print(f"vusniff: {error}", file=sys.stderr)
+        return EXIT_USAGE
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # The reader (head, less) has left: nothing more to say, and the interpreter must not try at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return status
