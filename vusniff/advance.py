@@ -1,0 +1,375 @@
+"""The state machine: ``advance(state, message)`` over one table of handlers, pure and total.
+
+The rules it follows stand at the head of `vusniff.state`. A handler is only called with a payload that was decoded in
+full; adding a request that changes state is a row in one of the two tables at the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from vusniff.message import Message
+from vusniff.protocol import F_PROTOCOL_FEATURES, BackendRequest, Channel, FrontendRequest
+from vusniff.record import Descriptor
+from vusniff.state import (
+    MAX_CONFIG,
+    MAX_ENTRIES,
+    MAX_REFUSED,
+    MAX_VRINGS,
+    Addresses,
+    Config,
+    DeviceState,
+    Inflight,
+    Life,
+    Log,
+    Postcopy,
+    Refusal,
+    Region,
+    Seen,
+    vring,
+)
+
+Handler = Callable[[DeviceState, Message], DeviceState]
+
+
+def _first(message: Message) -> Descriptor | None:
+    return message.descriptors[0] if message.descriptors else None
+
+
+def _payload(message: Message) -> dict[str, Any]:
+    return message.payload or {}
+
+
+def _with_vring(state: DeviceState, index: int, **changes: Any) -> DeviceState:
+    if index not in state.vrings and len(state.vrings) >= MAX_VRINGS:
+        return state
+    return replace(state, vrings={**state.vrings, index: replace(vring(state, index), **changes)})
+
+
+def _u64(name: str) -> Handler:
+    def handler(state: DeviceState, message: Message) -> DeviceState:
+        changes: dict[str, Any] = {name: Seen(_payload(message)["u64"], message.number)}
+        return replace(state, **changes)
+
+    return handler
+
+
+def _descriptor(name: str) -> Handler:
+    def handler(state: DeviceState, message: Message) -> DeviceState:
+        changes: dict[str, Any] = {name: Seen(_first(message), message.number)}
+        return replace(state, **changes)
+
+    return handler
+
+
+def _set_features(state: DeviceState, message: Message) -> DeviceState:
+    value = _payload(message)["u64"]
+    seen = Seen(value, message.number)
+    if value & F_PROTOCOL_FEATURES:
+        return replace(state, features=seen)
+    enabled = Seen(True, message.number)
+    rings = {index: replace(ring, enabled=enabled) for index, ring in state.vrings.items()}
+    return replace(state, features=seen, all_enabled=enabled, vrings=rings)
+
+
+def _set_owner(state: DeviceState, message: Message) -> DeviceState:
+    return replace(state, owned=Seen(True, message.number))
+
+
+def _disabled(state: DeviceState, number: int) -> DeviceState:
+    off = Seen(False, number)
+    return replace(
+        state, all_enabled=off, vrings={index: replace(ring, enabled=off) for index, ring in state.vrings.items()}
+    )
+
+
+def _reset_owner(state: DeviceState, message: Message) -> DeviceState:
+    return replace(_disabled(state, message.number), owned=Seen(False, message.number))
+
+
+def _reset_device(state: DeviceState, message: Message) -> DeviceState:
+    return replace(_disabled(state, message.number), status=Seen(0, message.number), shmem={})
+
+
+def _region(values: Mapping[str, Any], descriptor: Descriptor | None, number: int) -> Region:
+    return Region(
+        values["guest_address"],
+        values["size"],
+        values["user_address"],
+        values["mmap_offset"],
+        descriptor,
+        number,
+    )
+
+
+def _set_mem_table(state: DeviceState, message: Message) -> DeviceState:
+    table = _payload(message).get("regions") or []
+    listening = state.postcopy is not None and state.postcopy.value is Postcopy.LISTENING
+    if not table and listening:
+        return state  # the front-end's acknowledgement of the back-end's table
+    descriptors = message.descriptors
+    regions = tuple(
+        _region(values, descriptors[i] if i < len(descriptors) else None, message.number)
+        for i, values in enumerate(table)
+    )
+    return replace(state, regions=regions, regions_by=message.number)
+
+
+def _mem_table_reply(state: DeviceState, message: Message) -> DeviceState:
+    table = _payload(message).get("regions")
+    if table is None or state.regions is None or len(table) != len(state.regions):
+        return state
+    regions = tuple(
+        replace(region, backend_address=values["user_address"])
+        for region, values in zip(state.regions, table, strict=True)
+    )
+    return replace(state, regions=regions)
+
+
+def _add_mem_reg(state: DeviceState, message: Message) -> DeviceState:
+    regions = state.regions or ()
+    if len(regions) >= MAX_ENTRIES:
+        return state
+    region = _region(_payload(message), _first(message), message.number)
+    return replace(state, regions=(*regions, region), regions_by=message.number)
+
+
+def _add_mem_reg_reply(state: DeviceState, message: Message) -> DeviceState:
+    values = _payload(message)
+    if "user_address" not in values:
+        return state
+    regions = tuple(
+        replace(region, backend_address=values["user_address"])
+        if (region.guest_address, region.size) == (values["guest_address"], values["size"])
+        else region
+        for region in state.regions or ()
+    )
+    return replace(state, regions=regions)
+
+
+def _rem_mem_reg(state: DeviceState, message: Message) -> DeviceState:
+    values = _payload(message)
+    gone = (values["guest_address"], values["user_address"], values["size"])
+    regions = tuple(
+        region for region in state.regions or () if (region.guest_address, region.user_address, region.size) != gone
+    )
+    return replace(state, regions=regions, regions_by=message.number)
+
+
+def _set_log_base(state: DeviceState, message: Message) -> DeviceState:
+    values = _payload(message)
+    log = Log(values.get("log_size"), values.get("log_offset", values.get("u64", 0)), _first(message))
+    return replace(state, log=Seen(log, message.number))
+
+
+def _vring_value(name: str) -> Handler:
+    def handler(state: DeviceState, message: Message) -> DeviceState:
+        values = _payload(message)
+        return _with_vring(state, values["index"], **{name: Seen(values["num"], message.number)})
+
+    return handler
+
+
+def _set_vring_addr(state: DeviceState, message: Message) -> DeviceState:
+    values = _payload(message)
+    addresses = Addresses(values["flags"], values["descriptor"], values["used"], values["available"], values["log"])
+    return _with_vring(state, values["index"], addresses=Seen(addresses, message.number))
+
+
+def _get_vring_base(state: DeviceState, message: Message) -> DeviceState:
+    none: Seen[Descriptor | None] = Seen(None, message.number)
+    stopped = Seen(Life.STOPPED, message.number)
+    return _with_vring(state, _payload(message)["index"], life=stopped, kick=none, call=none)
+
+
+def _vring_descriptor(name: str) -> Handler:
+    def handler(state: DeviceState, message: Message) -> DeviceState:
+        values = _payload(message)
+        descriptor = None if values["no_fd"] else _first(message) or Descriptor()
+        return _with_vring(state, values["index"], **{name: Seen(descriptor, message.number)})
+
+    return handler
+
+
+_kick = _vring_descriptor("kick")
+
+
+def _set_vring_kick(state: DeviceState, message: Message) -> DeviceState:
+    values = _payload(message)
+    life = Life.STARTED if values["no_fd"] else Life.KICK_SET
+    return _with_vring(_kick(state, message), values["index"], life=Seen(life, message.number))
+
+
+def _vring_kick(state: DeviceState, message: Message) -> DeviceState:
+    return _with_vring(state, _payload(message)["index"], life=Seen(Life.STARTED, message.number))
+
+
+def _set_vring_enable(state: DeviceState, message: Message) -> DeviceState:
+    values = _payload(message)
+    return _with_vring(state, values["index"], enabled=Seen(bool(values["num"]), message.number))
+
+
+def _config(state: DeviceState, message: Message) -> DeviceState:
+    values = _payload(message)
+    offset, data = values.get("offset", 0), bytes.fromhex(values.get("payload") or "")
+    if not data or offset + len(data) > MAX_CONFIG:
+        return state
+    old = state.config.value if state.config else Config(b"", b"")
+    size = max(len(old.data), offset + len(data))
+    space, known = bytearray(old.data.ljust(size, b"\0")), bytearray(old.known.ljust(size, b"\0"))
+    space[offset : offset + len(data)] = data
+    known[offset : offset + len(data)] = b"\1" * len(data)
+    return replace(state, config=Seen(Config(bytes(space), bytes(known)), message.number))
+
+
+def _inflight(state: DeviceState, message: Message) -> DeviceState:
+    values = _payload(message)
+    inflight = Inflight(
+        values["mmap_size"], values["mmap_offset"], values["num_queues"], values["queue_size"], _first(message)
+    )
+    return replace(state, inflight=Seen(inflight, message.number))
+
+
+def _postcopy(stage: Postcopy) -> Handler:
+    def handler(state: DeviceState, message: Message) -> DeviceState:
+        return replace(state, postcopy=Seen(stage, message.number))
+
+    return handler
+
+
+IOTLB_UPDATE = 2
+IOTLB_INVALIDATE = 3
+
+
+def _iotlb(state: DeviceState, message: Message) -> DeviceState:
+    values = _payload(message)
+    start, size = values["iova"], values["size"]
+    if values["type"] == IOTLB_UPDATE:
+        entries = {**state.iotlb, start: (size, values["user_address"], values["permissions"])}
+        if len(entries) > MAX_ENTRIES:
+            del entries[next(iter(entries))]
+        return replace(state, iotlb=entries)
+    if values["type"] == IOTLB_INVALIDATE:
+        kept = {iova: entry for iova, entry in state.iotlb.items() if iova + entry[0] <= start or start + size <= iova}
+        return replace(state, iotlb=kept)
+    return state
+
+
+def _shmem_map(state: DeviceState, message: Message) -> DeviceState:
+    values = _payload(message)
+    if len(state.shmem) >= MAX_ENTRIES:
+        return state
+    return replace(state, shmem={**state.shmem, (values["shmid"], values["shm_offset"]): values["len"]})
+
+
+def _shmem_unmap(state: DeviceState, message: Message) -> DeviceState:
+    values = _payload(message)
+    kept = {place: size for place, size in state.shmem.items() if place != (values["shmid"], values["shm_offset"])}
+    return replace(state, shmem=kept)
+
+
+def _host_notifier(state: DeviceState, message: Message) -> DeviceState:
+    return _vring_descriptor("notifier")(state, message)
+
+
+def _create_crypto(state: DeviceState, message: Message) -> DeviceState:
+    session = _payload(message)["session_id"]
+    if session < 0 or len(state.crypto_sessions) >= MAX_ENTRIES:
+        return state
+    return replace(state, crypto_sessions=(*state.crypto_sessions, session))
+
+
+def _close_crypto(state: DeviceState, message: Message) -> DeviceState:
+    gone = _payload(message)["u64"]
+    return replace(state, crypto_sessions=tuple(s for s in state.crypto_sessions if s != gone))
+
+
+def _set_device_state(state: DeviceState, message: Message) -> DeviceState:
+    return replace(state, device_state=Seen(_payload(message)["transfer_direction"], message.number))
+
+
+F, B = FrontendRequest, BackendRequest
+
+REQUEST_HANDLERS: dict[Channel, dict[int, Handler]] = {
+    Channel.MAIN: {
+        F.SET_FEATURES: _set_features,
+        F.SET_OWNER: _set_owner,
+        F.RESET_OWNER: _reset_owner,
+        F.SET_MEM_TABLE: _set_mem_table,
+        F.SET_LOG_BASE: _set_log_base,
+        F.SET_LOG_FD: _descriptor("log_fd"),
+        F.SET_VRING_NUM: _vring_value("num"),
+        F.SET_VRING_ADDR: _set_vring_addr,
+        F.SET_VRING_BASE: _vring_value("base"),
+        F.GET_VRING_BASE: _get_vring_base,
+        F.SET_VRING_KICK: _set_vring_kick,
+        F.SET_VRING_CALL: _vring_descriptor("call"),
+        F.SET_VRING_ERR: _vring_descriptor("err"),
+        F.SET_PROTOCOL_FEATURES: _u64("protocol_features"),
+        F.SET_VRING_ENABLE: _set_vring_enable,
+        F.NET_SET_MTU: _u64("mtu"),
+        F.SET_BACKEND_REQ_FD: _descriptor("backend_channel"),
+        F.IOTLB_MSG: _iotlb,
+        F.SET_VRING_ENDIAN: _vring_value("endian"),
+        F.SET_CONFIG: _config,
+        F.CLOSE_CRYPTO_SESSION: _close_crypto,
+        F.POSTCOPY_ADVISE: _postcopy(Postcopy.ADVISED),
+        F.POSTCOPY_LISTEN: _postcopy(Postcopy.LISTENING),
+        F.POSTCOPY_END: _postcopy(Postcopy.ENDED),
+        F.SET_INFLIGHT_FD: _inflight,
+        F.GPU_SET_SOCKET: _descriptor("gpu_socket"),
+        F.RESET_DEVICE: _reset_device,
+        F.VRING_KICK: _vring_kick,
+        F.ADD_MEM_REG: _add_mem_reg,
+        F.REM_MEM_REG: _rem_mem_reg,
+        F.SET_STATUS: _u64("status"),
+        F.SET_DEVICE_STATE_FD: _set_device_state,
+    },
+    Channel.BACKEND: {
+        B.BACKEND_VRING_HOST_NOTIFIER_MSG: _host_notifier,
+        B.BACKEND_SHMEM_MAP: _shmem_map,
+        B.BACKEND_SHMEM_UNMAP: _shmem_unmap,
+    },
+    Channel.GPU: {},
+}
+
+REPLY_HANDLERS: dict[Channel, dict[int, Handler]] = {
+    Channel.MAIN: {
+        F.GET_FEATURES: _u64("features_offered"),
+        F.SET_MEM_TABLE: _mem_table_reply,
+        F.GET_VRING_BASE: _vring_value("base"),
+        F.GET_PROTOCOL_FEATURES: _u64("protocol_features_offered"),
+        F.GET_QUEUE_NUM: _u64("queue_num"),
+        F.GET_CONFIG: _config,
+        F.CREATE_CRYPTO_SESSION: _create_crypto,
+        F.GET_INFLIGHT_FD: _inflight,
+        F.GET_MAX_MEM_SLOTS: _u64("max_mem_slots"),
+        F.ADD_MEM_REG: _add_mem_reg_reply,
+        F.GET_STATUS: _u64("status"),
+    },
+    Channel.BACKEND: {},
+    Channel.GPU: {},
+}
+
+
+def _acknowledged(state: DeviceState, message: Message) -> DeviceState:
+    value = _payload(message)["u64"]
+    if value == 0:
+        return state
+    refusal = Refusal(message.answers or 0, message.name, value, message.number)
+    return replace(state, refused=(*state.refused[1 - MAX_REFUSED :], refusal))
+
+
+def advance(state: DeviceState, message: Message) -> DeviceState:
+    """The state after a message; the same object when the message changes nothing."""
+    if message.payload is None or message.malformed is not None:
+        return state
+    if message.reply:
+        if message.layout == "ack":
+            return _acknowledged(state, message)
+        handler = REPLY_HANDLERS.get(message.channel, {}).get(message.request)
+    else:
+        handler = REQUEST_HANDLERS.get(message.channel, {}).get(message.request)
+    return handler(state, message) if handler else state

@@ -1,0 +1,255 @@
+"""What a device looks like after a message: features, memory, vrings.
+
+`DeviceState` is immutable and shared between steps; `vusniff.advance` makes the next one. Neither knows sockets,
+files or screens. The rules of both:
+
+* What was not witnessed is None. In a session that was followed from its first byte (``fresh``), None means "not set
+  yet"; in one that was joined late it means "unknown".
+* Every value carries the number of the message that set it (`Seen`); number 0 is the start of the connection.
+* A request counts when it is sent. A negative acknowledgement does not undo it (implementations differ in what they
+  keep) but is recorded in ``refused``.
+* Hostile input is bounded: at most `MAX_VRINGS` vrings, `MAX_ENTRIES` entries in a table; what exceeds it is not kept.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from vusniff.protocol import (
+    F_ACCESS_PLATFORM,
+    F_RING_PACKED,
+    ProtocolFeature,
+)
+from vusniff.record import Descriptor
+
+T = TypeVar("T")
+
+MAX_VRINGS = 1024
+MAX_ENTRIES = 1024
+MAX_CONFIG = 4096
+MAX_REFUSED = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Seen(Generic[T]):
+    """A value and the number of the message that set it."""
+
+    value: T
+    by: int
+
+
+class Life(str, enum.Enum):
+    """Whether a ring runs, as far as the socket tells (specification, "Ring states")."""
+
+    STOPPED = "stopped"
+    KICK_SET = "kick fd set"
+    """SET_VRING_KICK was sent. The ring starts with it, or with the first kick by editions before 11."""
+    STARTED = "started"
+    """Proved on the socket: VRING_KICK in-band, or SET_VRING_KICK without a descriptor (the back-end polls)."""
+
+    __str__ = str.__str__
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """SET_VRING_ADDR: what they are addresses of depends on the session, see `translate`."""
+
+    flags: int
+    descriptor: int
+    used: int
+    available: int
+    log: int
+
+
+@dataclass(frozen=True, slots=True)
+class Vring:
+    """One ring."""
+
+    index: int
+    num: Seen[int] | None = None
+    """Queue size."""
+    base: Seen[int] | None = None
+    """As sent by SET_VRING_BASE or answered to GET_VRING_BASE: 16 bits, or the packed form (see `packed_base`)."""
+    addresses: Seen[Addresses] | None = None
+    kick: Seen[Descriptor | None] | None = None
+    """``Seen(None)`` after a message that says there is no descriptor, or GET_VRING_BASE, which drops it."""
+    call: Seen[Descriptor | None] | None = None
+    err: Seen[Descriptor | None] | None = None
+    enabled: Seen[bool] | None = None
+    life: Seen[Life] | None = None
+    endian: Seen[int] | None = None
+    """0 little, 1 big (SET_VRING_ENDIAN)."""
+    notifier: Seen[Descriptor | None] | None = None
+    """Host notifier area set by the back-end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """One memory region; addresses and sizes in bytes."""
+
+    guest_address: int
+    size: int
+    user_address: int
+    mmap_offset: int
+    descriptor: Descriptor | None
+    by: int
+    backend_address: int | None = None
+    """Where the back-end has mapped it, told during postcopy only."""
+
+
+@dataclass(frozen=True, slots=True)
+class Inflight:
+    """GET_INFLIGHT_FD's reply or SET_INFLIGHT_FD."""
+
+    mmap_size: int
+    mmap_offset: int
+    num_queues: int
+    queue_size: int
+    descriptor: Descriptor | None
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """SET_LOG_BASE; size is None in the old form, which has an offset only."""
+
+    size: int | None
+    offset: int
+    descriptor: Descriptor | None
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """What is known of the device configuration space."""
+
+    data: bytes
+    known: bytes
+    """One byte for each of ``data``: 1 where it was read or written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A request that was acknowledged with a failure."""
+
+    request: int
+    """Number of the request message, 0 when it was not seen."""
+    name: str
+    value: int
+    by: int
+    """Number of the acknowledgement."""
+
+
+class Postcopy(str, enum.Enum):
+    """How far a postcopy migration got."""
+
+    ADVISED = "advised"
+    LISTENING = "listening"
+    ENDED = "ended"
+
+    __str__ = str.__str__
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceState:
+    """One device as its socket has shown it so far."""
+
+    fresh: bool
+    """Followed from the first byte of the connection."""
+    features_offered: Seen[int] | None = None
+    features: Seen[int] | None = None
+    """Acknowledged by SET_FEATURES."""
+    protocol_features_offered: Seen[int] | None = None
+    protocol_features: Seen[int] | None = None
+    owned: Seen[bool] | None = None
+    queue_num: Seen[int] | None = None
+    max_mem_slots: Seen[int] | None = None
+    regions: tuple[Region, ...] | None = None
+    """None: no memory message seen."""
+    regions_by: int = 0
+    vrings: Mapping[int, Vring] = field(default_factory=dict)
+    """By index; never changed in place."""
+    all_enabled: Seen[bool] | None = None
+    """What a ring is before SET_VRING_ENABLE: disabled at the start, enabled by SET_FEATURES without bit 30."""
+    config: Seen[Config] | None = None
+    status: Seen[int] | None = None
+    inflight: Seen[Inflight] | None = None
+    log: Seen[Log] | None = None
+    log_fd: Seen[Descriptor | None] | None = None
+    backend_channel: Seen[Descriptor | None] | None = None
+    gpu_socket: Seen[Descriptor | None] | None = None
+    mtu: Seen[int] | None = None
+    postcopy: Seen[Postcopy] | None = None
+    iotlb: Mapping[int, tuple[int, int, int]] = field(default_factory=dict)
+    """iova -> size, user address, permissions."""
+    shmem: Mapping[tuple[int, int], int] = field(default_factory=dict)
+    """(shmid, offset) -> length of what the back-end has mapped into shared memory regions."""
+    crypto_sessions: tuple[int, ...] = ()
+    device_state: Seen[int] | None = None
+    """Direction of the last SET_DEVICE_STATE_FD: 0 save, 1 load."""
+    refused: tuple[Refusal, ...] = ()
+    """The last few."""
+
+    @property
+    def packed(self) -> bool | None:
+        """VIRTIO_F_RING_PACKED is negotiated; None when SET_FEATURES was not seen."""
+        return None if self.features is None else bool(self.features.value & F_RING_PACKED)
+
+    def has(self, feature: ProtocolFeature) -> bool | None:
+        """Whether a protocol feature is negotiated; None when that is unknown."""
+        if self.protocol_features is not None:
+            return bool(self.protocol_features.value & feature)
+        return False if self.fresh else None
+
+
+def initial(fresh: bool) -> DeviceState:
+    """The state before the first message: of a new connection everything is off, of one joined late it is unknown."""
+    return DeviceState(
+        fresh=fresh,
+        regions=() if fresh else None,
+        all_enabled=Seen(False, 0) if fresh else None,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an address lies."""
+
+    region: int
+    """Position in ``DeviceState.regions``."""
+    offset: int
+    """Bytes from the region's start."""
+
+
+def translate(state: DeviceState, address: int, length: int = 1) -> Place | None:
+    """Find the memory region that holds a ring address.
+
+    With VIRTIO_F_ACCESS_PLATFORM it is an I/O address and goes through the IOTLB messages seen; with GPA_ADDRESSES a
+    guest address; else a user address of the front-end (specification, "Memory access").
+    """
+    guest = bool(state.has(ProtocolFeature.GPA_ADDRESSES))
+    if state.features is not None and state.features.value & F_ACCESS_PLATFORM:
+        for iova, (size, user, _) in state.iotlb.items():
+            if iova <= address < iova + size:
+                address += user - iova
+                break
+        else:
+            return None
+    for position, region in enumerate(state.regions or ()):
+        start = region.guest_address if guest else region.user_address
+        if start <= address and address + length <= start + region.size:
+            return Place(position, address - start)
+    return None
+
+
+def packed_base(base: int) -> tuple[int, bool, int, bool]:
+    """Next available index, its wrap counter, next used index, its wrap counter, of a packed ring's base."""
+    return base & 0x7FFF, bool(base & 0x8000), base >> 16 & 0x7FFF, bool(base & 0x80000000)
+
+
+def vring(state: DeviceState, index: int) -> Vring:
+    """The ring as it is, or as it is before its first message."""
+    return state.vrings.get(index) or Vring(
+        index, enabled=state.all_enabled, life=Seen(Life.STOPPED, 0) if state.fresh else None
+    )
