@@ -1,0 +1,260 @@
+"""From chunks to frames: the only place that knows where one message ends and the next begins.
+
+A send is not a message: libvhost-user writes header and payload of a reply one after the other, several messages may
+wait in one receive. A `Framer` takes what was sent in one direction of one connection, cut in any way, and gives the
+same frames for every cut. It knows the header and nothing of what follows it: not who is the front-end, not which
+channel this is.
+
+Header (12 bytes, byte order of the host; "Message Specification" of the vhost-user document): request u32, flags u32
+(bits 0-1 version, bit 2 reply, bit 3 need_reply, bits 4-31 unassigned), size u32 of the payload that follows.
+
+What counts as a header. Versions are 1 on the main and the back-end channel and 0 on the GPU socket, so the version
+says little; a peer that sets unassigned bits or a wrong version is to be shown, not to be lost. Hence:
+
+- a request code of 1 to 65535 (the specifications end at 44; text, NBD, QMP and zeros fall out here), and
+- with bits 4-31 clear, a size of up to 256 MiB (GPU UPDATE carries w * h * 4 bytes);
+- with some of them set, a size of up to 64 KiB.
+
+Anything else is no vhost-user: from there on the direction is raw, since no boundary behind it could be trusted.
+Raw bytes are framed as they come, in pieces of at most 64 KiB; only their concatenation does not depend on the cut.
+
+Memory: one frame of at most FRAME_LIMIT bytes and DESCRIPTOR_LIMIT descriptors is held. Time: linear in bytes.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from vusniff.protocol import HEADER_SIZE, HEADERS
+from vusniff.record import Chunk, Descriptor, Frame, FrameKind, Process
+
+FRAME_LIMIT = 1 << 20
+"""Bytes one frame holds at most; the rest of a larger message follows in CONTINUATION frames."""
+SIZE_LIMIT = 256 << 20
+"""Largest payload size that is believed."""
+SIZE_LIMIT_ODD = 64 << 10
+"""Largest payload size that is believed of a header that sets unassigned flag bits."""
+REQUEST_LIMIT = 0xFFFF
+"""Largest request code that is believed."""
+RAW_LIMIT = 64 << 10
+"""Bytes one raw frame holds at most."""
+DESCRIPTOR_LIMIT = 1024
+"""Descriptors one frame gathers; more of them, sent along with the middle of a message, start a CONTINUATION."""
+
+_ASSIGNED_FLAGS = 0xF
+
+
+def message_size(header: bytes | bytearray, order: str = sys.byteorder, offset: int = 0) -> int | None:
+    """Bytes of the whole message, header included; None when the 12 bytes at ``offset`` are no plausible header."""
+    request, flags, size = HEADERS[order].unpack_from(header, offset)
+    if not 0 < request <= REQUEST_LIMIT:
+        return None
+    if size > (SIZE_LIMIT_ODD if flags & ~_ASSIGNED_FLAGS else SIZE_LIMIT):
+        return None
+    return HEADER_SIZE + int(size)
+
+
+class Framer:
+    """Cuts one direction of a connection into frames.
+
+    ``late`` says that the stream is joined somewhere in its middle: bytes are raw up to the first chunk that begins
+    with a header (see `_begins_message`). A hole in the stream (``Chunk.missing``, `gap`) that hides a message
+    boundary leads to the same search. A hole within a payload is no such case: the frame ends there with ``missing``
+    set, and what follows the hole of that payload is a CONTINUATION.
+
+    Descriptors belong to the frame that holds the byte they were sent with.
+    """
+
+    __slots__ = (
+        "_buffer",
+        "_continues",
+        "_descriptors",
+        "_known",
+        "_late",
+        "_order",
+        "_process",
+        "_raw",
+        "_rest",
+        "_seen_ns",
+        "_stream",
+        "_time_ns",
+        "_want",
+    )
+
+    def __init__(self, order: str = sys.byteorder, late: bool = False) -> None:
+        self._order = order
+        self._late = late
+        self._raw = False
+        self._stream = (0, 0)
+        self._seen_ns = 0
+        self._expect_header()
+
+    def feed(self, chunk: Chunk) -> list[Frame]:
+        """The frames that this chunk completes."""
+        frames: list[Frame] = []
+        data = chunk.data
+        self._stream = (chunk.connection, chunk.end)
+        self._seen_ns = chunk.time_ns
+        if not data and not chunk.missing:
+            if chunk.descriptors:  # no byte to belong to: shown, and not kept waiting for one
+                frames.append(Frame(*self._stream, chunk.time_ns, b"", chunk.descriptors, chunk.process, FrameKind.RAW))
+            return frames
+        if self._late and self._begins_message(chunk):
+            self._late = False
+        if self._raw or self._late:
+            self._feed_raw(chunk, data, frames)
+            return frames
+
+        if self._buffer and chunk.descriptors:
+            self._add_descriptors(chunk.descriptors, frames)
+        if not self._buffer:
+            self._start(chunk, chunk.descriptors)
+        offset, length = 0, len(data)
+        while offset < length:
+            if not self._known and not self._buffer and length - offset >= HEADER_SIZE:
+                # The usual case, whole messages in one chunk, needs no copy through the buffer.
+                total = message_size(data, self._order, offset)
+                if total is not None and total <= FRAME_LIMIT and total <= length - offset:
+                    message = data[offset : offset + total]
+                    frames.append(Frame(*self._stream, chunk.time_ns, message, tuple(self._descriptors), chunk.process))
+                    offset += total
+                    self._start(chunk)
+                    continue
+            taken = data[offset : offset + self._want - len(self._buffer)]
+            self._buffer += taken
+            offset += len(taken)
+            if len(self._buffer) < self._want:
+                break
+            if not self._known:
+                total = message_size(self._buffer, self._order)
+                if total is None:
+                    self._raw = True
+                    self._feed_raw(chunk, bytes(self._buffer) + data[offset:], frames)
+                    return frames
+                self._expect(total)
+                if len(self._buffer) < self._want:
+                    continue
+            frames.append(self._finish())
+            self._start(chunk)
+        if chunk.missing:
+            self._skip(chunk, frames)
+        return frames
+
+    def end(self, time_ns: int) -> list[Frame]:
+        """What is left of an unfinished message when the stream ends at ``time_ns``.
+
+        A message whose header is whole says how many bytes are missing; less than a header is raw.
+        """
+        frames: list[Frame] = []
+        if self._known or self._buffer:
+            if not self._buffer:
+                self._time_ns = time_ns
+            frames.append(self._cut_short(self._left()))
+        self._expect_header()
+        return frames
+
+    def gap(self) -> list[Frame]:
+        """Sends were lost here: gives what is left of an unfinished message, and looks for the next header."""
+        frames = self.end(self._seen_ns)
+        self._raw = False
+        self._late = True
+        return frames
+
+    def _expect_header(self) -> None:
+        self._buffer = bytearray()
+        self._known = False
+        self._continues = False
+        self._want = HEADER_SIZE
+        self._rest = 0
+        self._descriptors: list[Descriptor] = []
+        self._time_ns = 0
+        self._process: Process | None = None
+
+    def _expect(self, total: int) -> None:
+        """The current frame belongs to a message of which ``total`` bytes, from the frame's first byte on, are due."""
+        self._known = True
+        self._want = min(total, FRAME_LIMIT)
+        self._rest = total - self._want
+
+    def _start(self, chunk: Chunk, descriptors: tuple[Descriptor, ...] = ()) -> None:
+        """The next byte, which is this chunk's, is the first of a frame."""
+        self._time_ns = chunk.time_ns
+        self._process = chunk.process
+        self._descriptors = list(descriptors)
+
+    def _add_descriptors(self, descriptors: tuple[Descriptor, ...], frames: list[Frame]) -> None:
+        if self._known and descriptors and len(self._descriptors) + len(descriptors) > DESCRIPTOR_LIMIT:
+            left = self._left()
+            frames.append(self._cut_short(0))
+            self._continue(left)
+        else:
+            self._descriptors += descriptors
+
+    def _left(self) -> int:
+        """Bytes of the current message that are still to come."""
+        return self._want - len(self._buffer) + self._rest if self._known else 0
+
+    def _finish(self) -> Frame:
+        """The current frame, which is whole; the next one is its continuation or a new message."""
+        frame = self._cut_short(0)
+        self._continue(self._rest)
+        return frame
+
+    def _cut_short(self, missing: int) -> Frame:
+        kind = FrameKind.CONTINUATION if self._continues else FrameKind.MESSAGE
+        if not self._known:
+            kind = FrameKind.RAW
+        descriptors = tuple(self._descriptors)
+        return Frame(*self._stream, self._time_ns, bytes(self._buffer), descriptors, self._process, kind, missing)
+
+    def _continue(self, left: int) -> None:
+        """A frame is done and ``left`` bytes of its message are due."""
+        if left:
+            self._expect_header()
+            self._continues = True
+            self._expect(left)
+        else:
+            self._expect_header()
+
+    def _skip(self, chunk: Chunk, frames: list[Frame]) -> None:
+        """Bytes behind this chunk were not captured."""
+        missing = chunk.missing
+        left = self._left()
+        if self._known and missing <= left:
+            frames.append(self._cut_short(missing))
+            self._continue(left - missing)
+            return
+        # A boundary is somewhere in the hole.
+        frames.append(self._cut_short(left if self._known else missing))
+        if self._known:
+            frames.append(Frame(*self._stream, chunk.time_ns, b"", (), chunk.process, FrameKind.RAW, missing - left))
+        self._expect_header()
+        self._late = True
+
+    def _begins_message(self, chunk: Chunk) -> bool:
+        """Whether this chunk, with nothing known of what went before, begins with a header.
+
+        Payloads hold small numbers too, so more is asked here: only flag bits with a meaning and a modest size, and
+        a send that holds the whole message, or exactly its header, as libvhost-user writes it.
+        """
+        data = chunk.data
+        if len(data) < HEADER_SIZE:
+            return False
+        _, flags, size = HEADERS[self._order].unpack_from(data)
+        if flags & ~_ASSIGNED_FLAGS or flags & 0x3 > 1 or size > SIZE_LIMIT_ODD:
+            return False
+        total = message_size(data, self._order)
+        return total is not None and (len(data) == HEADER_SIZE or total <= len(data) + chunk.missing)
+
+    def _feed_raw(self, chunk: Chunk, data: bytes, frames: list[Frame]) -> None:
+        """Frames ``data``, which ends with this chunk, as it is."""
+        if self._buffer:
+            time_ns, process, descriptors = self._time_ns, self._process, tuple(self._descriptors)
+        else:
+            time_ns, process, descriptors = chunk.time_ns, chunk.process, chunk.descriptors
+        self._expect_header()
+        for start in range(0, max(len(data), 1), RAW_LIMIT):
+            piece = data[start : start + RAW_LIMIT]
+            missing = chunk.missing if start + RAW_LIMIT >= len(data) else 0
+            frames.append(Frame(*self._stream, time_ns, piece, descriptors, process, FrameKind.RAW, missing))
+            descriptors = ()
