@@ -364,7 +364,7 @@ def _acknowledged(state: DeviceState, message: Message) -> DeviceState:
 
 def advance(state: DeviceState, message: Message) -> DeviceState:
     """The state after a message; the same object when the message changes nothing."""
-    if message.payload is None or message.malformed is not None:
+    if message.request is None or message.payload is None or message.malformed is not None:
         return state
     if message.reply:
         if message.layout == "ack":

@@ -1,7 +1,7 @@
 """The command line: which commands there are, and how they end.
 
-A command is a module in `vusniff.commands` with ``add_arguments(parser)`` and ``run(args) -> int``; only the one that is
-asked for is imported, so that ``vusniff --help`` costs an interpreter's start and no more.
+A command is a module in `vusniff.commands` with ``add_arguments(parser)`` and ``run(args) -> int``; only the one that
+is asked for is imported, so that ``vusniff --help`` costs an interpreter's start and no more.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def _parser(wanted: str | None) -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; return the exit status: 0 fine, 1 findings or no match, 2 usage or environment, 130 interrupted."""
+    """Run one command; return 0 (fine), 1 (findings, or no match), 2 (usage or environment) or 130 (interrupted)."""
     words = list(sys.argv[1:] if argv is None else argv)
     parser = _parser(next((word for word in words if not word.startswith("-")), None))
     args = parser.parse_args(words)

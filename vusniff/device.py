@@ -1,6 +1,6 @@
 """Which virtio device a session is about: not on the wire, so deduced from evidence, with how sure that is and why.
 
-Pure. The evidence is what `vusniff.session` has seen so far, so that the same message is named the same live and offline.
+Pure. The evidence is what `vusniff.session` has seen so far, so that a message is named the same live and offline.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ class Guess:
     reasons: tuple[str, ...]
 
 
-DEVICES = (
-    "net blk console rng balloon scsi 9p gpu rtc input vsock crypto iommu mem sound fs pmem rpmb scmi i2c can "
-    "bluetooth gpio spi"
-).split()
+DEVICES: tuple[str, ...] = (
+    *("net", "blk", "console", "rng", "balloon", "scsi", "9p", "gpu", "rtc", "input", "vsock", "crypto", "iommu"),
+    *("mem", "sound", "fs", "pmem", "rpmb", "scmi", "i2c", "can", "bluetooth", "gpio", "spi"),
+)
 """Short names of device types, as ``--device`` takes them (virtio specification, "Device Types")."""
 
 

@@ -51,7 +51,19 @@ class Layout:
     """Field name -> what its bits (IntFlag) or values (IntEnum) are called."""
 
 
-Choice = Layout | None | Callable[[Context, int], Layout | None]
+@dataclass(frozen=True, slots=True, eq=False)
+class Alternatives:
+    """Several layouts of which context and payload size choose one. ``layouts`` lists them for pages and tests."""
+
+    layouts: tuple[Layout, ...]
+    pick: Callable[[Context, int], Layout | None]
+    """Context and payload size -> one of ``layouts``, or None for an empty payload."""
+
+    def __call__(self, context: Context, size: int) -> Layout | None:
+        return self.pick(context, size)
+
+
+Choice = Layout | None | Alternatives | Callable[[Context, int], Layout | None]
 """A layout, none (empty payload), or one chosen by context and payload size."""
 
 
@@ -64,7 +76,7 @@ class MessageSpec:
     """As in the specification, without VHOST_USER_."""
     payload: Choice = None
     reply: Choice = None
-    """Layout of its own reply."""
+    """Layout of its own reply. A chooser may return the acknowledgement's layout where only the size tells."""
     answered: bool = False
     """It has a reply of its own, whatever need_reply says; else a reply is an acknowledgement (u64, 0 is success)."""
     may_answer: Callable[[Context], bool] | None = None
@@ -95,6 +107,8 @@ class Dissector:
 
     channel: Channel
     specs: Mapping[int, MessageSpec]
+    ack: Layout | None = None
+    """Layout of a reply to a request that has none of its own; None where the channel knows no acknowledgements."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,11 +122,12 @@ class Message:
     connection: int
     channel: Channel
     sender: Sender | None
-    request: int
+    request: int | None
+    """None for bytes that have no header (`vusniff.record.FrameKind`)."""
     name: str
     flags: int
     size: int
-    """Payload bytes by the header."""
+    """Payload bytes by the header; all bytes of what has no header."""
     payload: dict[str, Any] | None
     """Values by field name; None when nothing could be decoded; ``{}`` when the payload is empty."""
     data: bytes
