@@ -1,0 +1,89 @@
+"""What a descriptor is, asked of the kernel: fstat, the link in /proc/PID/fd and, for eventfds, fdinfo.
+
+Identities are those that every source writes (see `vusniff.record.Descriptor`). All eventfds share one anonymous inode,
+so theirs is the eventfd-id that fdinfo shows since Linux 5.2; before that an eventfd has no identity. Other anonymous
+inodes (``anon_inode:[io_uring]``) have none either.
+
+Nothing here raises: a descriptor that cannot be looked at is of kind UNKNOWN. It knows no sockets' peers and no
+vhost-user.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from vusniff.record import Descriptor, DescriptorKind
+
+_MEMFD = b"/memfd:"
+_DELETED = b" (deleted)"
+_DMABUF = b"/dmabuf:"
+_ANONYMOUS = b"anon_inode:"
+
+
+def describe(fd: int, number: int | None = None) -> Descriptor:
+    """A descriptor that this process holds; ``number`` is what it was called in the process that sent it."""
+    return _describe(f"/proc/self/fd/{fd}", f"/proc/self/fdinfo/{fd}", fd, number)
+
+
+def describe_of(pid: int, fd: int) -> Descriptor:
+    """Descriptor ``fd`` of process ``pid``, as it is now: a number that was closed may already mean something else."""
+    path = f"/proc/{pid}/fd/{fd}"
+    return _describe(path, f"/proc/{pid}/fdinfo/{fd}", path, fd)
+
+
+def _describe(link: str, fdinfo: str, target: int | str, number: int | None) -> Descriptor:
+    try:
+        status = os.stat(target)
+        called = os.readlink(os.fsencode(link))
+        return _classify(status, called, fdinfo, number)
+    except OSError:
+        return Descriptor(DescriptorKind.UNKNOWN, None, number)
+
+
+def _classify(status: os.stat_result, called: bytes, fdinfo: str, number: int | None) -> Descriptor:
+    mode, inode = status.st_mode, status.st_ino
+    if called.startswith(_ANONYMOUS):
+        return _anonymous(called, inode, fdinfo, number)
+    if called.startswith(_MEMFD) and called.endswith(_DELETED):
+        memfd = _text(called[len(_MEMFD) : -len(_DELETED)])
+        return Descriptor(DescriptorKind.MEMFD, f"memfd:{inode}", number, memfd, status.st_size)
+    if stat.S_ISSOCK(mode):
+        return Descriptor(DescriptorKind.SOCKET, f"socket:{inode}", number)
+    if stat.S_ISFIFO(mode):
+        name = None if called.startswith(b"pipe:") else _text(called)
+        return Descriptor(DescriptorKind.PIPE, f"pipe:{inode}", number, name)
+    if called.startswith(_DMABUF):
+        buffer = _text(called[len(_DMABUF) :]) or None
+        return Descriptor(DescriptorKind.DMABUF, f"dmabuf:{inode}", number, buffer, status.st_size)
+    if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
+        device = f"device:{os.major(status.st_rdev)}:{os.minor(status.st_rdev)}"
+        return Descriptor(DescriptorKind.DEVICE, device, number, _text(called))
+    identity = f"file:{os.major(status.st_dev)}:{os.minor(status.st_dev)}:{inode}"
+    if stat.S_ISREG(mode):
+        return Descriptor(DescriptorKind.FILE, identity, number, _text(called), status.st_size)
+    return Descriptor(DescriptorKind.OTHER, identity, number, _text(called))
+
+
+def _anonymous(called: bytes, inode: int, fdinfo: str, number: int | None) -> Descriptor:
+    kind = called[len(_ANONYMOUS) :].strip(b"[]")
+    if kind == b"eventfd":
+        counter = _eventfd_id(fdinfo)
+        return Descriptor(DescriptorKind.EVENTFD, counter and f"eventfd:{counter}", number)
+    if kind == b"userfaultfd":
+        return Descriptor(DescriptorKind.USERFAULTFD, f"userfaultfd:{inode}", number)
+    return Descriptor(DescriptorKind.OTHER, None, number, _text(called))
+
+
+def _eventfd_id(fdinfo: str) -> str | None:
+    fd = os.open(fdinfo, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        _, found, rest = os.read(fd, 4096).partition(b"eventfd-id:")
+    finally:
+        os.close(fd)
+    return str(int(rest.split(maxsplit=1)[0])) if found else None
+
+
+def _text(name: bytes) -> str:
+    """A name of any bytes as text that can be written as UTF-8."""
+    return name.decode(errors="backslashreplace")
