@@ -1,0 +1,291 @@
+"""What our custom option says in a capture file, as JSON: who, which descriptors, what was lost.
+
+Owns the keys of that JSON and the texts beside it. Building takes our own records; reading takes anything, because a
+file may contain anything: what is not of the expected type is left out, and nothing here raises.
+
+Keys by block:
+
+- section header comment: ``vusniff`` (format version), ``source``, ``order``, ``snaplen``, ``boot_id``, ``host``
+- interface: ``vusniff``, ``order``, ``opened_ns``, ``joined_late``, ``ends`` (two of ``inode``, ``pid``, ``tid``,
+  ``comm``, ``label``)
+- packet: ``process``, ``fds`` (of ``kind``, ``id``, ``n``, ``name``, ``size``), ``kind``, ``lost_ns`` (when what
+  ``epb_dropcount`` counts was lost), ``lost`` (of no known connection)
+- statistics: ``closed`` (reason), ``by``, ``lost`` (since the last packet)
+- custom block: ``vusniff``, ``lost`` (of no known connection)
+
+``lost`` is [messages, time in ns].
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from vusniff.record import Closed, Connection, Descriptor, DescriptorKind, End, Frame, FrameKind, Lost, Process
+
+FORMAT_VERSION = 1
+ENTERPRISE = 32473
+"""IANA's enterprise number for examples (RFC 5612), until the project has its own."""
+
+_TEXT_LIMIT = 4096
+_OPTION_ROOM = 60_000
+"""Bytes of JSON in one option; descriptors beyond it go into further options of the same packet."""
+
+_dump = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
+_KINDS = {kind.value: kind for kind in DescriptorKind}
+_FRAME_KINDS = {kind.name.lower(): kind for kind in FrameKind}
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """The machine a capture comes from."""
+
+    name: str = ""
+    boot_id: str = ""
+    """Tells whether two captures share inode numbers and monotonic clocks."""
+    os: str = ""
+    hardware: str = ""
+
+    @classmethod
+    def here(cls) -> Host:
+        """This machine."""
+        uname = os.uname()
+        try:
+            with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+                boot_id = file.read().strip()
+        except OSError:
+            boot_id = ""
+        return cls(uname.nodename, boot_id, f"{uname.sysname} {uname.release} {uname.version}", platform.machine())
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """What a section header says of its packets."""
+
+    source: str = ""
+    """What saw them: ``proxy``, ``probe``, ..."""
+    order: str = "little"
+    """Byte order of the messages."""
+    snaplen: int = 0
+    """Most bytes kept of a message; 0: all."""
+    host: Host = Host()
+    application: str = ""
+    ours: bool = False
+    """Written by vusniff, as far as it says so."""
+
+
+# -- building ---------------------------------------------------------------------------------------------------------
+
+
+def dump(facts: Mapping[str, Any]) -> bytes:
+    """Compact JSON in ASCII."""
+    return _dump(facts).encode("ascii")
+
+
+def section_facts(section: Section) -> bytes:
+    """The comment of a section header."""
+    return dump(
+        {
+            "vusniff": FORMAT_VERSION,
+            "source": section.source,
+            "order": section.order,
+            "snaplen": section.snaplen,
+            "boot_id": section.host.boot_id,
+            "host": section.host.name,
+        }
+    )
+
+
+def connection_facts(connection: Connection, order: str) -> bytes:
+    """The option of an interface."""
+    facts: dict[str, Any] = {"vusniff": FORMAT_VERSION, "order": order}
+    if connection.opened_ns is not None:
+        facts["opened_ns"] = connection.opened_ns
+    if connection.joined_late:
+        facts["joined_late"] = True
+    facts["ends"] = [
+        ({} if end.inode is None else {"inode": end.inode}) | (_process(end.process) if end.process else {})
+        for end in connection.ends
+    ]
+    return dump(facts)
+
+
+def describe_ends(ends: tuple[End, End]) -> str:
+    """``qemu-system-x86 (12) -> dpdk-testpmd (34)``, for people."""
+    return " -> ".join(f"{end.process.comm} ({end.process.pid})" if end.process else "?" for end in ends)
+
+
+def frame_facts(
+    frame: Frame, process: Process | None, lost_ns: int | None, lost_anywhere: tuple[int, int] | None
+) -> list[bytes]:
+    """The options of a packet: its descriptors and kind, and what the caller finds worth saying of the rest."""
+    facts: dict[str, Any] = {}
+    if frame.kind:
+        facts["kind"] = frame.kind.name.lower()
+    if process:
+        facts["process"] = _process(process)
+    if lost_ns is not None:
+        facts["lost_ns"] = lost_ns
+    if lost_anywhere:
+        facts["lost"] = lost_anywhere
+    texts: list[bytes] = []
+    fds: list[dict[str, Any]] = []
+    room = _OPTION_ROOM
+    for descriptor in frame.descriptors:
+        fd = _descriptor(descriptor)
+        size = len(_dump(fd)) + 1
+        if size > room:
+            texts.append(dump({"fds": fds}))
+            room, fds = _OPTION_ROOM, []
+        fds.append(fd)
+        room -= size
+    if fds:
+        facts["fds"] = fds
+    if facts:
+        texts.append(dump(facts))
+    return texts
+
+
+def closed_facts(closed: Closed | None, lost: Lost | None) -> bytes:
+    """The option of interface statistics: why it ended, and what was lost since its last packet."""
+    facts: dict[str, Any] = {}
+    if closed:
+        facts["closed"] = closed.reason[:_TEXT_LIMIT]
+        if closed.by is not None:
+            facts["by"] = closed.by
+    if lost:
+        facts["lost"] = [lost.count, lost.time_ns]
+    return dump(facts)
+
+
+def _process(process: Process) -> dict[str, Any]:
+    facts: dict[str, Any] = {"pid": process.pid}
+    if process.tid is not None:
+        facts["tid"] = process.tid
+    if process.comm:
+        facts["comm"] = process.comm[:_TEXT_LIMIT]
+    if process.label is not None:
+        facts["label"] = process.label[:_TEXT_LIMIT]
+    return facts
+
+
+def _descriptor(descriptor: Descriptor) -> dict[str, Any]:
+    facts: dict[str, Any] = {"kind": descriptor.kind.value}
+    if descriptor.identity is not None:
+        facts["id"] = descriptor.identity[:_TEXT_LIMIT]
+    if descriptor.number is not None:
+        facts["n"] = descriptor.number
+    if descriptor.name is not None:
+        facts["name"] = descriptor.name[:_TEXT_LIMIT]
+    if descriptor.size is not None:
+        facts["size"] = descriptor.size
+    return facts
+
+
+# -- reading ----------------------------------------------------------------------------------------------------------
+
+
+def load(text: bytes) -> dict[str, Any]:
+    """A JSON object, or an empty one for anything else."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def integer(value: object, least: int = 0, most: int = (1 << 64) - 1) -> int | None:
+    """An integer within bounds, or None."""
+    return value if type(value) is int and least <= value <= most else None
+
+
+def text(value: object) -> str | None:
+    """Text that can be printed and encoded, or None."""
+    return value[:_TEXT_LIMIT].encode("utf-8", "replace").decode() if isinstance(value, str) else None
+
+
+def parse_section(comment: Mapping[str, Any], application: str, system: str, hardware: str, order: str) -> Section:
+    """What a section header says; ``order`` is that of its blocks, the default for its messages."""
+    stated = comment.get("order")
+    return Section(
+        source=text(comment.get("source")) or "",
+        order=stated if stated in ("little", "big") else order,
+        snaplen=integer(comment.get("snaplen")) or 0,
+        host=Host(text(comment.get("host")) or "", text(comment.get("boot_id")) or "", system, hardware),
+        application=application,
+        ours="vusniff" in comment or application.startswith("vusniff"),
+    )
+
+
+def parse_connection(facts: Mapping[str, Any], number: int, path: str) -> Connection:
+    """The connection an interface stands for."""
+    ends = facts.get("ends")
+    ends = ends if isinstance(ends, list) else []
+    first, second = ([_parse_end(end) for end in ends] + [End(), End()])[:2]
+    return Connection(number, path, (first, second), integer(facts.get("opened_ns")), facts.get("joined_late") is True)
+
+
+def parse_frame(texts: Iterable[bytes]) -> tuple[tuple[Descriptor, ...], Process | None]:
+    """Descriptors and sender by the options of a packet."""
+    descriptors: list[Descriptor] = []
+    process = None
+    for one in texts:
+        facts = load(one)
+        fds = facts.get("fds")
+        if isinstance(fds, list):
+            descriptors += [_parse_descriptor(fd) for fd in fds]
+        process = _parse_process(facts.get("process")) or process
+    return tuple(descriptors), process
+
+
+def frame_kind(facts: Mapping[str, Any]) -> FrameKind | None:
+    """How the bytes of a packet were told apart, where it says so."""
+    kind = facts.get("kind")
+    return _FRAME_KINDS.get(kind) if isinstance(kind, str) else None
+
+
+def parse_lost(value: object, connection: int | None) -> Lost | None:
+    """[messages, time] as a loss."""
+    if isinstance(value, list) and len(value) == 2:
+        count, when = integer(value[0], 1), integer(value[1])
+        if count is not None and when is not None:
+            return Lost(connection, when, count)
+    return None
+
+
+def parse_closed(facts: Mapping[str, Any], connection: int, time_ns: int, received: int, lost: int) -> Closed | None:
+    """Why a connection ended, where its statistics say so."""
+    reason = text(facts.get("closed"))
+    if reason is None:
+        return None
+    return Closed(connection, time_ns, reason, integer(facts.get("by"), 0, 1), received, lost)
+
+
+def _parse_end(facts: object) -> End:
+    if not isinstance(facts, dict):
+        return End()
+    return End(integer(facts.get("inode")), _parse_process(facts))
+
+
+def _parse_process(facts: object) -> Process | None:
+    pid = integer(facts.get("pid")) if isinstance(facts, dict) else None
+    if pid is None or not isinstance(facts, dict):
+        return None
+    return Process(pid, text(facts.get("comm")) or "", integer(facts.get("tid")), text(facts.get("label")))
+
+
+def _parse_descriptor(facts: object) -> Descriptor:
+    if not isinstance(facts, dict):
+        return Descriptor()
+    kind = facts.get("kind")
+    return Descriptor(
+        _KINDS.get(kind, DescriptorKind.UNKNOWN) if isinstance(kind, str) else DescriptorKind.UNKNOWN,
+        text(facts.get("id")),
+        integer(facts.get("n"), -(1 << 31), (1 << 31) - 1),
+        text(facts.get("name")),
+        integer(facts.get("size")),
+    )
