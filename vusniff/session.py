@@ -16,8 +16,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
+from vusniff import dissect
 from vusniff.device import DEVICES, Guess, Sure, deduce
-from vusniff.dissect import answered_requests
 from vusniff.errors import VusniffError
 from vusniff.message import Context
 from vusniff.protocol import (
@@ -89,8 +89,11 @@ SHAPING_REQUESTS = frozenset(
         _F.SET_BACKEND_REQ_FD,
         _F.CREATE_CRYPTO_SESSION,
         _F.GPU_SET_SOCKET,
+        _F.SET_DEVICE_STATE_FD,
     }
 )
+PASSING_REQUESTS: dict[int, Channel] = {**CHANNEL_PASSED_BY, _F.SET_DEVICE_STATE_FD: Channel.UNKNOWN}
+"""Requests whose descriptor may be a socket that belongs to the session."""
 SHAPING_REPLIES = frozenset({_F.GET_FEATURES, _F.GET_CONFIG})
 
 
@@ -113,6 +116,14 @@ def reshape(shape: Shape, request: int, reply: bool, payload: bytes) -> Shape:
     if request in (_F.POSTCOPY_LISTEN, _F.POSTCOPY_END):
         return replace(shape, postcopy=request == _F.POSTCOPY_LISTEN)
     return replace(shape, requests=shape.requests | {request})
+
+
+@functools.lru_cache(maxsize=1024)
+def answered_requests(channel: Channel, context: Context) -> frozenset[int]:
+    """The requests of a channel that have a reply of their own, whatever need_reply says."""
+    dissector = dissect.load().get(channel)
+    specs = dissector.specs.values() if dissector else ()
+    return frozenset(spec.code for spec in specs if spec.answered or (spec.may_answer and spec.may_answer(context)))
 
 
 class Place(NamedTuple):
@@ -173,6 +184,7 @@ class _Link:
     """What is known of one connection."""
 
     connection: Connection
+    order: str = "little"
     session: Session | None = None
     channel: Channel = Channel.UNKNOWN
     requester: int | None = None
@@ -220,11 +232,8 @@ class Tracker:
         self._by_path: dict[str, int] = {}
 
     def opened(self, connection: Connection, order: str = "little") -> None:
-        """A connection appears, before its first frame."""
-        link = _Link(connection)
-        self._links[connection.id] = link
-        if not connection.path.startswith("pair:"):
-            self._begin(link, Channel.MAIN, order)
+        """A connection appears, before its first frame. Its session begins with that frame, not before."""
+        self._links[connection.id] = _Link(connection, order)
 
     def closed(self, closed: Closed) -> None:
         """A connection ends."""
@@ -245,7 +254,7 @@ class Tracker:
         """What a connection carries, as far as known."""
         return self._links[connection].channel
 
-    def _begin(self, link: _Link, channel: Channel, order: str) -> None:
+    def _begin(self, link: _Link, channel: Channel) -> None:
         """Start a session with a connection."""
         connection = link.connection
         programs = tuple(end.process.label or end.process.comm for end in connection.ends if end.process)
@@ -254,7 +263,7 @@ class Tracker:
             path=connection.path,
             joined_late=connection.joined_late,
             opened_ns=connection.opened_ns,
-            shape=Shape(order=order, device=self.device, programs=tuple(filter(None, programs))),
+            shape=Shape(order=link.order, device=self.device, programs=tuple(filter(None, programs))),
             previous=self._by_path.get(connection.path),
         )
         self._by_path[connection.path] = session.number
@@ -274,23 +283,30 @@ class Tracker:
         link.place = Place(session.number, link.connection.id, link.channel, link.requester, context)
         link.answered = answered_requests(link.channel, context)
 
+    def _adopt(self, link: _Link) -> bool:
+        """Join a connection to the session that passed one of its ends as a descriptor."""
+        for position, end in enumerate(link.connection.ends):
+            found = self._passed.pop(f"socket:{end.inode}", None)
+            if found is not None:
+                if found[1] is not Channel.UNKNOWN:
+                    # The end that was passed is the back-end's: it is who asks on these channels.
+                    link.requester = position
+                self._join(link, *found)
+                return True
+        return False
+
     def _introduce(self, link: _Link, frame: Frame, request: int, flags: int) -> None:
         """The first framed message of a connection: find its session, its channel and who asks on it."""
-        identities = [f"socket:{end.inode}" if end.inode else "" for end in link.connection.ends]
-        if link.session is None or (link.channel is Channel.MAIN and not link.session.count):
-            for position, identity in enumerate(identities):
-                found = self._passed.pop(identity, None)
-                if found is not None:
-                    if link.session is not None and link.session is self.sessions[-1]:
-                        self.sessions.pop()
-                    self._join(link, *found)
-                    link.requester = position if found[1] in (Channel.BACKEND, Channel.GPU) else None
-                    break
-        if link.session is None:
-            self._begin(link, _likely_channel(frame, request, flags), "little")
+        if link.session is not None or not self._adopt(link):
+            named = not link.connection.path.startswith("pair:")
+            channel = Channel.MAIN if named else _likely_channel(frame, request, flags)
+            if link.session is None:
+                self._begin(link, channel)
+            else:
+                self._join(link, link.session, channel)
         if link.requester is None:
             link.requester = 1 - frame.end if flags & FLAG_REPLY else frame.end
-        self._renew(link)
+            self._renew(link)
 
     def track(
         self,
@@ -317,11 +333,11 @@ class Tracker:
                 link = links[connection] = _Link(Connection(connection, f"pair:{connection}"))
             flags = meta & 0xF
             if meta & 0xC0:  # not a whole message: nothing can be told from it
-                if link.session is None:
-                    self._begin(link, Channel.UNKNOWN, "little")
+                if link.session is None and not self._adopt(link):
+                    self._begin(link, Channel.UNKNOWN)
                 answer = None
             else:
-                if link.requester is None:
+                if link.session is None or link.channel is Channel.UNKNOWN:
                     self._introduce(link, frame(i), request, flags)
                 if flags & FLAG_REPLY:
                     answer = self._answer(link, request) if meta >> 5 & 1 != link.requester else None
@@ -359,10 +375,10 @@ class Tracker:
     def _shape(self, link: _Link, request: int, reply: bool, frame: Frame) -> None:
         session = link.session
         assert session is not None
-        if request in CHANNEL_PASSED_BY and not reply and frame.descriptors:
+        if request in PASSING_REQUESTS and not reply and frame.descriptors:
             identity = frame.descriptors[0].identity
-            if identity is not None:
-                self._passed[identity] = (session, CHANNEL_PASSED_BY[FrontendRequest(request)])
+            if identity is not None and len(self._passed) < MAX_PENDING:
+                self._passed[identity] = (session, PASSING_REQUESTS[request])
         shape = reshape(session.shape, request, reply, frame.data[HEADER_SIZE:])
         if shape is not session.shape:
             session.shape = shape

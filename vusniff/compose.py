@@ -1,0 +1,60 @@
+"""A frame and its place -> the decoded message. Pure: the same frame in the same place is always the same message."""
+
+from __future__ import annotations
+
+from vusniff import dissect
+from vusniff.message import Message
+from vusniff.protocol import FLAG_REPLY, HEADER_SIZE, HEADERS
+from vusniff.record import Frame, FrameKind
+from vusniff.session import Place
+
+
+def compose(number: int, frame: Frame, place: Place, other: int = 0, other_time_ns: int = 0) -> Message:
+    """Decode message ``number``; ``other`` numbers its request or reply (0: none), sent at ``other_time_ns``."""
+    data = frame.data
+    if frame.kind is not FrameKind.MESSAGE or len(data) < HEADER_SIZE:
+        return Message(
+            number=number,
+            time_ns=frame.time_ns,
+            session=place.session,
+            connection=place.connection,
+            channel=place.channel,
+            sender=place.sender(frame.end),
+            request=None,
+            name=FrameKind(frame.kind).name,
+            flags=0,
+            size=len(data) + frame.missing,
+            payload=None,
+            data=data,
+            descriptors=frame.descriptors,
+            process=frame.process,
+            malformed="no vhost-user header" if frame.kind is not FrameKind.CONTINUATION else None,
+            trailing=data,
+        )
+    context = place.context
+    request, flags, size = HEADERS[context.order].unpack_from(data)
+    reply = bool(flags & FLAG_REPLY)
+    decoded = dissect.payload(place.channel, request, reply, data[HEADER_SIZE:], frame.missing, context)
+    return Message(
+        number=number,
+        time_ns=frame.time_ns,
+        session=place.session,
+        connection=place.connection,
+        channel=place.channel,
+        sender=place.sender(frame.end),
+        request=request,
+        name=decoded.name,
+        flags=flags,
+        size=size,
+        payload=decoded.payload,
+        data=data,
+        descriptors=frame.descriptors,
+        process=frame.process,
+        answers=other if reply and other else None,
+        answered_by=other if other and not reply else None,
+        latency_ns=abs(frame.time_ns - other_time_ns) if other else None,
+        malformed=decoded.malformed,
+        trailing=decoded.trailing,
+        layout=decoded.layout,
+        spec=decoded.spec,
+    )

@@ -1,0 +1,169 @@
+"""All messages of a capture, by position: what views show. Live, offline and replay use this same class.
+
+It joins the index of a capture (bytes) with the tracker (who is who, which reply answers what) and the state machine.
+Only columns are kept for each message; a message is decoded when it is asked for, and the state after a message is
+worked out from the nearest checkpoint before it, so that a million messages cost memory like a small table.
+"""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_right
+from collections.abc import Callable, Iterator
+
+from vusniff.advance import advance
+from vusniff.capture.index import Index
+from vusniff.compose import compose
+from vusniff.message import Message
+from vusniff.record import Closed, Connection, Frame
+from vusniff.session import Batch, Pending, Place, Session, Tracker
+from vusniff.state import DeviceState, initial
+
+CHECKPOINT = 512
+"""Messages of a session between two kept states: the most that is replayed to show a state."""
+
+
+class Timeline:
+    """The messages of a capture; row ``i`` is message number ``i + 1``."""
+
+    def __init__(self, index: Index, device: str | None = None) -> None:
+        """``device`` overrides the deduced device type."""
+        self.index = index
+        self.tracker = Tracker(device)
+        self.answers = array("I")
+        """Per row: of a reply the number of its request, of a request the number of its reply; 0 is none."""
+        self._place_of = array("I")
+        self._places: list[Place] = []
+        self._rows: dict[int, array[int]] = {}
+        self._checkpoints: dict[int, tuple[list[int], list[DeviceState]]] = {}
+        self._opened = 0
+        self._closed: set[int] = set()
+
+    def __len__(self) -> int:
+        return len(self.answers)
+
+    @property
+    def sessions(self) -> list[Session]:
+        """All sessions so far; session number ``n`` stands at ``n - 1``."""
+        return self.tracker.sessions
+
+    @property
+    def complete(self) -> bool:
+        """Everything that is in the file now has been read."""
+        return self.index.complete
+
+    def update(self, max_rows: int = 65536) -> int:
+        """Read and place up to ``max_rows`` more messages; return how many came."""
+        first = len(self)
+        self.index.update(max_rows)
+        for connection in self.index.connections[self._opened :]:
+            self.tracker.opened(connection, self.index.order(connection.id))
+        self._opened = len(self.index.connections)
+        index = self.index
+        last = len(index)
+        if last > first:
+            batch = Batch(index.meta[first:last], index.request[first:last], index.time_ns[first:last])
+            places: list[Place] = []
+            answers: list[Pending | None] = []
+            self.tracker.track(first + 1, batch, lambda i: index.frame(first + i), places, answers)
+            self._keep(first, places, answers)
+        for closed in index.closed.values():
+            if closed.connection not in self._closed:
+                self._closed.add(closed.connection)
+                self.tracker.closed(closed)
+        return last - first
+
+    def _keep(self, first: int, places: list[Place], answers: list[Pending | None]) -> None:
+        column, place_of, known, rows = self.answers, self._place_of, self._places, self._rows
+        seen = {id(place): number for number, place in enumerate(known[-64:], max(0, len(known) - 64))}
+        for row, (place, answer) in enumerate(zip(places, answers, strict=True), first):
+            number = seen.get(id(place))
+            if number is None:
+                number = seen[id(place)] = len(known)
+                known.append(place)
+            place_of.append(number)
+            if answer is None:
+                column.append(0)
+            else:
+                column.append(answer.number)
+                column[answer.number - 1] = row + 1
+            session = rows.get(place.session)
+            if session is None:
+                session = rows[place.session] = array("I")
+            session.append(row)
+
+    def place(self, row: int) -> Place:
+        """Session, connection, channel and reading context of a row."""
+        return self._places[self._place_of[row]]
+
+    def rows_of(self, session: int) -> array[int]:
+        """The rows of a session, ascending."""
+        return self._rows.get(session, array("I"))
+
+    def time_ns(self, row: int) -> int:
+        """When it was sent, nanoseconds since the epoch."""
+        return self.index.time_ns[row]
+
+    def frame(self, row: int) -> Frame:
+        """Its bytes and descriptors."""
+        return self.index.frame(row)
+
+    def message(self, row: int) -> Message:
+        """It, decoded. Raises IndexError for a row that is not there."""
+        return self._compose(row, self.index.frame(row))
+
+    def messages(self, start: int = 0, stop: int | None = None) -> Iterator[Message]:
+        """Decoded messages in order, reading the file in large pieces."""
+        stop = len(self) if stop is None else min(stop, len(self))
+        for row, frame in enumerate(self.index.frames(start, stop), start):
+            yield self._compose(row, frame)
+
+    def _compose(self, row: int, frame: Frame) -> Message:
+        other = self.answers[row]
+        other_time = self.index.time_ns[other - 1] if other else 0
+        return compose(row + 1, frame, self.place(row), other, other_time)
+
+    def connection(self, number: int) -> Connection:
+        """A connection by its number."""
+        return self.index.connections[number - 1]
+
+    def closed(self, number: int) -> Closed | None:
+        """How a connection ended, if it did."""
+        return self.index.closed.get(number)
+
+    def state(self, row: int) -> DeviceState:
+        """The state of the row's session after this message."""
+        place = self.place(row)
+        return self.session_state(place.session, row)
+
+    def session_state(self, session: int, row: int) -> DeviceState:
+        """The state of a session after the last of its messages up to a row."""
+        rows = self.rows_of(session)
+        end = bisect_right(rows, row)
+        at, states = self._checkpoints.setdefault(session, ([], []))
+        nearest = bisect_right(at, end) - 1
+        done = at[nearest] if nearest >= 0 else 0
+        state = states[nearest] if nearest >= 0 else initial(not self.sessions[session - 1].joined_late)
+        while done < end:
+            state = advance(state, self.message(rows[done]))
+            done += 1
+            if done % CHECKPOINT == 0 and (not at or done > at[-1]):
+                at.append(done)
+                states.append(state)
+        return state
+
+    def before(self, row: int) -> DeviceState:
+        """The state of the row's session before this message."""
+        place = self.place(row)
+        rows = self.rows_of(place.session)
+        position = bisect_right(rows, row) - 1
+        if position == 0:
+            return initial(not self.sessions[place.session - 1].joined_late)
+        return self.session_state(place.session, rows[position - 1])
+
+
+def read_all(timeline: Timeline, progress: Callable[[int, int], None] | None = None) -> None:
+    """Read what is in the file now; ``progress(bytes read, bytes there)`` is called in between."""
+    while timeline.update():
+        if progress:
+            progress(*timeline.index.progress)
