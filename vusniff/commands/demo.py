@@ -1,0 +1,226 @@
+"""`vusniff demo`: our own front-end and back-end talk through the proxy, and the capture they leave is shown.
+
+Starts the three programs, watches over them, and calls the views; owns neither peers, proxy nor views.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO
+
+from vusniff.errors import SourceError
+
+CAPTURE = "vusniff-demo.pcapng"
+PAUSE_LIVE = 0.15
+"""Seconds between requests when somebody watches in the terminal view."""
+PATIENCE = 30.0
+"""Seconds that the programs get to start, and to end once told to."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `vusniff demo`."""
+    peer = parser.add_mutually_exclusive_group()
+    peer.add_argument("--frontend", metavar="PATH", help="be only the front-end, and connect to PATH")
+    peer.add_argument("--backend", metavar="PATH", help="be only the back-end, and listen at PATH")
+    parser.add_argument("--listen", action="store_true", help="with --frontend: listen instead of connecting")
+    parser.add_argument("--connect", action="store_true", help="with --backend: connect instead of listening")
+    parser.add_argument(
+        "--count",
+        type=_positive,
+        default=2,
+        metavar="N",
+        help="sessions, one after the other (default 2: one reconnect)",
+    )
+    parser.add_argument("--pause", type=_seconds, metavar="SECONDS", help="wait before each request of the front-end")
+    parser.add_argument(
+        "--timeout", type=_seconds, default=30.0, metavar="SECONDS", help="give up when nothing happens (default 30)"
+    )
+    parser.add_argument("-w", "--write", metavar="FILE", help=f"the capture to leave (default ./{CAPTURE})")
+    view = parser.add_mutually_exclusive_group()
+    view.add_argument("--tui", action="store_true", help="show it in the terminal view (default on a terminal)")
+    view.add_argument("--text", action="store_true", help="print one line a message (default in a pipe)")
+    view.add_argument("--json", action="store_true", help="print one JSON object a message")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Be one of the peers, or show both; 0 when the peers did all they should, 1 when not."""
+    if args.listen and not args.frontend:
+        raise SourceError("--listen goes with --frontend PATH: the back-end listens unless --connect is given")
+    if args.connect and not args.backend:
+        raise SourceError("--connect goes with --backend PATH: the front-end connects unless --listen is given")
+    if args.frontend:
+        from vusniff.demo import frontend, wire
+
+        wire.name_process("demo-frontend")
+        with _ended_by_sigterm():
+            return frontend.run(
+                args.frontend,
+                listen=args.listen,
+                count=args.count,
+                pause=args.pause or 0.0,
+                timeout=args.timeout,
+                say=_say,
+            )
+    if args.backend:
+        from vusniff.demo import backend, wire
+
+        wire.name_process("demo-backend")
+        with _ended_by_sigterm():
+            return backend.serve(args.backend, connect=args.connect, count=args.count, timeout=args.timeout, say=_say)
+    return _show(args)
+
+
+def _show(args: argparse.Namespace) -> int:
+    capture = args.write or f"./{CAPTURE}"
+    live = args.tui or not (args.text or args.json or not sys.stdout.isatty())
+    pause = args.pause if args.pause is not None else PAUSE_LIVE if live else 0.0
+    with tempfile.TemporaryDirectory(prefix="vusniff-demo-") as directory, _Programs(Path(directory)) as programs:
+        front, back = f"{directory}/front.sock", f"{directory}/back.sock"
+        common = ["--count", str(args.count), "--timeout", str(args.timeout)]
+        peers = [programs.start("backend", ["demo", "--backend", back, *common])]
+        proxy = programs.start("proxy", ["proxy", "--listen", front, "--connect", back, "-w", capture, "--quiet"])
+        programs.wait_for_socket(front, proxy)
+        peers.append(programs.start("frontend", ["demo", "--frontend", front, "--pause", str(pause), *common]))
+        if live:
+            _show_live(capture)
+        done = programs.wait(peers, unless=proxy)
+        programs.stop(proxy)
+        sentences = programs.sentences()
+    if not live:
+        _show_lines(capture, json=args.json)
+        sys.stdout.flush()
+    print(*sentences, f"vusniff: the capture is {capture}", sep="\n", file=sys.stderr)
+    return 0 if done else 1
+
+
+def _show_live(capture: str) -> None:
+    """The terminal view, until its user leaves it."""
+    from vusniff.views.tui import run_tui
+
+    run_tui(capture, follow=True)
+
+
+def _show_lines(capture: str, json: bool) -> None:
+    """What `vusniff read` prints of the capture."""
+    from vusniff.commands import read
+
+    parser = argparse.ArgumentParser()
+    read.add_arguments(parser)
+    read.run(parser.parse_args([capture, *(["--json"] if json else [])]))
+
+
+class _Programs:
+    """The programs of one demo; none outlives the with block."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._running: list[subprocess.Popen[bytes]] = []
+        self._logs: list[tuple[Path, IO[bytes]]] = []
+
+    def __enter__(self) -> _Programs:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for program in self._running:
+            self.stop(program)
+        for _path, log in self._logs:
+            log.close()
+
+    def start(self, name: str, words: Sequence[str]) -> subprocess.Popen[bytes]:
+        """Start one `vusniff` command; what it says is kept for `sentences`."""
+        path = self._directory / f"{name}.log"
+        log = path.open("wb")
+        self._logs.append((path, log))
+        program = subprocess.Popen(
+            [sys.executable, "-m", "vusniff", *words], stdin=subprocess.DEVNULL, stdout=log, stderr=log
+        )
+        self._running.append(program)
+        return program
+
+    def wait_for_socket(self, path: str, program: subprocess.Popen[bytes]) -> None:
+        """Wait until ``program`` listens at ``path``."""
+        deadline = time.monotonic() + PATIENCE
+        while not os.path.exists(path):
+            if program.poll() is not None or time.monotonic() > deadline:
+                raise SourceError(self._last_words("the proxy does not listen"))
+            time.sleep(0.01)
+
+    def wait(self, peers: Sequence[subprocess.Popen[bytes]], unless: subprocess.Popen[bytes]) -> bool:
+        """Wait until all peers have ended, or ``unless`` has; whether every peer ended well."""
+        poll = select.poll()
+        watched = {os.pidfd_open(program.pid): program for program in (*peers, unless)}
+        try:
+            for fd in watched:
+                poll.register(fd, select.POLLIN)
+            while any(peer.poll() is None for peer in peers):
+                if unless.poll() is not None:
+                    raise SourceError(self._last_words("the proxy ended before the peers"))
+                for fd, _ in poll.poll():
+                    poll.unregister(fd)
+                    watched[fd].wait()
+        finally:
+            for fd in watched:
+                os.close(fd)
+        return all(peer.returncode == 0 for peer in peers)
+
+    def stop(self, program: subprocess.Popen[bytes]) -> None:
+        """End a program, gently first."""
+        if program.poll() is None:
+            program.terminate()
+            try:
+                program.wait(PATIENCE)
+            except subprocess.TimeoutExpired:
+                program.kill()
+                program.wait()
+
+    def sentences(self) -> list[str]:
+        """What the programs said."""
+        return [line for path, _ in self._logs for line in path.read_text(errors="replace").splitlines()]
+
+    def _last_words(self, what: str) -> str:
+        words = self.sentences()
+        return f"{what}: {words[-1]}" if words else what
+
+
+@contextlib.contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """SIGTERM ends the block as an interrupt does, so that socket files are removed."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _say(sentence: str) -> None:
+    print(sentence, file=sys.stderr, flush=True)
+
+
+def _positive(word: str) -> int:
+    if not word.isdecimal() or not 0 < int(word) <= 1_000_000:
+        raise argparse.ArgumentTypeError(f"{word!r} is no count: give a number from 1 to 1000000")
+    return int(word)
+
+
+def _seconds(word: str) -> float:
+    try:
+        value = float(word)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 86400:
+        raise argparse.ArgumentTypeError(f"{word!r} is no time: give seconds, such as 0.5")
+    return value

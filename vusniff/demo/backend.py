@@ -1,0 +1,486 @@
+"""The demo's back-end: a net device with two queue pairs that sends every frame back on the pair it came from.
+
+It answers what a front-end such as QEMU asks of a net device, maps guest memory, serves rings when they are kicked,
+keeps the inflight buffer, and has words of its own on the back-end channel. What a front-end sends that it cannot
+take ends the session with one sentence; the next session starts from nothing, as the specification wants it.
+
+Replies are written as libvhost-user writes them: the header in one send, the payload in another.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+import os
+import select
+import socket
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from vusniff.demo import wire
+from vusniff.demo.memory import Inflight, Memory, Region, Ring, inflight_size
+from vusniff.demo.wire import Incoming, Link, PeerError
+from vusniff.protocol import (
+    F_PROTOCOL_FEATURES,
+    FLAG_NEED_REPLY,
+    FLAG_REPLY,
+    VERSION,
+    VRING_INDEX_MASK,
+    VRING_NOFD,
+    BackendRequest,
+    FrontendRequest,
+    ProtocolFeature,
+)
+
+QUEUES = 4
+F_MTU, F_MAC, F_MRG_RXBUF, F_STATUS, F_CTRL_VQ, F_MQ, F_VERSION_1 = (1 << bit for bit in (3, 5, 15, 16, 17, 22, 32))
+FEATURES = F_MTU | F_MAC | F_MRG_RXBUF | F_STATUS | F_CTRL_VQ | F_MQ | F_VERSION_1 | F_PROTOCOL_FEATURES
+PROTOCOL_FEATURES = (
+    ProtocolFeature.MQ
+    | ProtocolFeature.RARP
+    | ProtocolFeature.REPLY_ACK
+    | ProtocolFeature.MTU
+    | ProtocolFeature.BACKEND_REQ
+    | ProtocolFeature.CONFIG
+    | ProtocolFeature.BACKEND_SEND_FD
+    | ProtocolFeature.HOST_NOTIFIER
+    | ProtocolFeature.INFLIGHT_SHMFD
+    | ProtocolFeature.STATUS
+)
+CONFIG = bytes.fromhex("525400123456") + (0).to_bytes(2, "little") + (2).to_bytes(2, "little") + b"\xdc\x05"
+"""virtio_net_config up to mtu: MAC 52:54:00:12:34:56, link down, two queue pairs, MTU 1500."""
+CONFIG_STATUS = 6
+"""Offset of the link status in it."""
+DRIVER_OK = 4
+FRAME_LIMIT = 65536
+"""Longest frame that is taken from a ring."""
+INFLIGHT_LIMIT = 1 << 24
+"""Largest inflight buffer that is handed out."""
+
+
+@dataclass(slots=True)
+class _Vring:
+    """What the front-end told about one ring."""
+
+    size: int = 0
+    base: int = 0
+    addresses: tuple[int, int, int] | None = None
+    """Descriptor table, available ring, used ring: user addresses."""
+    descriptors: dict[FrontendRequest, int] = field(default_factory=dict)
+    """The kick, call and err descriptor under the request that set it."""
+    ring: Ring | None = None
+    enabled: bool = False
+
+    def set_descriptor(self, request: FrontendRequest, fd: int | None) -> None:
+        with contextlib.suppress(KeyError):
+            os.close(self.descriptors.pop(request))
+        if fd is not None:
+            self.descriptors[request] = fd
+
+    def stop(self) -> None:
+        if self.ring is not None:
+            self.ring.close()
+            self.ring = None
+        for request in tuple(self.descriptors):
+            self.set_descriptor(request, None)
+
+
+class Session:
+    """One connection with a front-end, from accept to end of file."""
+
+    def __init__(self, sock: socket.socket, timeout: float = wire.TIMEOUT) -> None:
+        """Takes over ``sock``; ``timeout`` is in seconds."""
+        self.link = Link(sock, "the front-end", timeout)
+        self.requests = 0
+        self.frames = 0
+        """Frames that were sent back to the guest."""
+        self._channel: Link | None = None
+        self._protocol_features = ProtocolFeature(0)
+        self._memory = Memory()
+        self._vrings = [_Vring() for _ in range(QUEUES)]
+        self._config = bytearray(CONFIG)
+        self._status = 0
+        self._inflight: Inflight | None = None
+        self._doorbell = -1
+
+    def run(self) -> None:
+        """Serve until the front-end closes the connection.
+
+        Raises:
+            PeerError: the front-end did what this back-end cannot take.
+        """
+        try:
+            while True:
+                kicks = {
+                    vring.descriptors[FrontendRequest.SET_VRING_KICK]: index
+                    for index, vring in enumerate(self._vrings)
+                    if vring.ring and FrontendRequest.SET_VRING_KICK in vring.descriptors
+                }
+                ready = wire.readable([self.link.fileno(), *kicks], self.link.timeout)
+                if not ready:
+                    raise PeerError(f"the front-end said nothing for {self.link.timeout:g} s")
+                for fd in ready:
+                    if fd in kicks:
+                        self._kicked(kicks[fd], fd)
+                if self.link.fileno() in ready:
+                    message = self.link.receive()
+                    if message is None:
+                        return
+                    self._answer(message)
+        finally:
+            self._close()
+
+    def _close(self) -> None:
+        for vring in self._vrings:
+            vring.stop()
+        self._memory.close()
+        if self._inflight is not None:
+            self._inflight.close()
+        if self._doorbell >= 0:
+            os.close(self._doorbell)
+        if self._channel is not None:
+            self._channel.close()
+        self.link.close()
+
+    def _answer(self, message: Incoming) -> None:
+        """Do what one request asks, and reply or acknowledge."""
+        self.requests += 1
+        wants_ack = bool(message.flags & FLAG_NEED_REPLY) and bool(self._protocol_features & ProtocolFeature.REPLY_ACK)
+        try:
+            handler = _HANDLERS.get(message.request)
+            if handler is None:
+                raise PeerError(f"request {message.request} is none that this back-end knows")
+            reply = handler(self, message)
+            if message.descriptors:
+                raise PeerError(f"request {message.request} came with descriptors that it does not define")
+        except PeerError:
+            if wants_ack:
+                self._reply(message.request, wire.U64.pack(1))
+            raise
+        finally:
+            message.close()
+        if reply is not None:
+            payload, descriptors = reply
+            try:
+                self._reply(message.request, payload, descriptors)
+            finally:
+                for fd in descriptors:
+                    os.close(fd)
+        elif wants_ack:
+            self._reply(message.request, wire.U64.pack(0))
+
+    def _reply(self, request: int, payload: bytes, descriptors: tuple[int, ...] = ()) -> None:
+        self.link.send(request, VERSION | FLAG_REPLY, payload, descriptors, split=True)
+
+    def _vring(self, index: int) -> _Vring:
+        if index >= QUEUES:
+            raise PeerError(f"ring {index} is not one of the {QUEUES} rings of this back-end")
+        return self._vrings[index]
+
+    # Words of the back-end's own.
+
+    def _say(
+        self, request: BackendRequest, payload: bytes = b"", descriptors: tuple[int, ...] = (), ask: bool = False
+    ) -> None:
+        """Send a request on the back-end channel; with ``ask`` wait until the front-end acknowledged it."""
+        if self._channel is None:
+            return
+        self._channel.send(request, VERSION | (FLAG_NEED_REPLY if ask else 0), payload, descriptors)
+        if not ask:
+            return
+        answer = self._channel.receive()
+        if answer is None:
+            raise PeerError(f"the front-end closed the back-end channel instead of answering {request.name}")
+        answer.close()
+        if not wire.is_reply(answer, request) or answer.unpack(wire.U64) != (0,):
+            raise PeerError(f"the front-end refused {request.name}")
+
+    def _offer_doorbell(self, index: int) -> None:
+        """Give the front-end a page to ring instead of the kick descriptor, as hardware back-ends do."""
+        wanted = ProtocolFeature.HOST_NOTIFIER | ProtocolFeature.BACKEND_SEND_FD
+        if self._doorbell >= 0 or self._protocol_features & wanted != wanted or self._channel is None:
+            return
+        self._doorbell = os.memfd_create("doorbell")
+        os.ftruncate(self._doorbell, mmap.PAGESIZE)
+        area = wire.VRING_AREA.pack(index, mmap.PAGESIZE, 0)
+        self._say(BackendRequest.BACKEND_VRING_HOST_NOTIFIER_MSG, area, (self._doorbell,), ask=True)
+
+    # The data path.
+
+    def _kicked(self, index: int, fd: int) -> None:
+        try:
+            if not os.read(fd, 8):
+                raise PeerError(f"the kick descriptor of ring {index} is at its end")
+        except BlockingIOError:
+            return
+        except OSError as error:
+            raise PeerError(f"the kick descriptor of ring {index} cannot be read: {error.strerror}") from None
+        transmit = index | 1
+        if index == transmit:
+            self._loop_back(transmit)
+
+    def _loop_back(self, transmit: int) -> None:
+        """Send every waiting frame of a transmit ring back on the receive ring of its pair; without room it is lost."""
+        source, target = self._vrings[transmit], self._vrings[transmit - 1]
+        if source.ring is None:
+            return
+        for _ in range(source.ring.pending(source.base)):
+            head = self._take(transmit, source, source.ring)
+            frame = b"".join(bytes(part[:FRAME_LIMIT]) for part, writable in source.ring.chain(head) if not writable)
+            if source.enabled and target.enabled and target.ring and target.ring.pending(target.base):
+                into = self._take(transmit - 1, target, target.ring)
+                written = 0
+                for part, writable in target.ring.chain(into):
+                    rest = frame[written : written + len(part)] if writable else b""
+                    part[: len(rest)] = rest
+                    written += len(rest)
+                self._give_back(transmit - 1, target, target.ring, into, written)
+                self.frames += 1
+            self._give_back(transmit, source, source.ring, head, 0)
+
+    def _take(self, index: int, vring: _Vring, ring: Ring) -> int:
+        head = ring.head(vring.base)
+        vring.base = (vring.base + 1) & 0xFFFF
+        if self._inflight is not None:
+            self._inflight.begin(index, head)
+        return head
+
+    def _give_back(self, index: int, vring: _Vring, ring: Ring, head: int, written: int) -> None:
+        used = ring.give_back(head, written)
+        if self._inflight is not None:
+            self._inflight.finish(index, head, used)
+        call = vring.descriptors.get(FrontendRequest.SET_VRING_CALL)
+        if call is not None and _writable(call):
+            with contextlib.suppress(OSError):
+                os.write(call, (1).to_bytes(8, "little"))
+
+    # One method for each request: its own reply (payload and descriptors, which are closed once sent), or None.
+
+    def get_features(self, message: Incoming) -> Reply:
+        return wire.U64.pack(FEATURES), ()
+
+    def set_features(self, message: Incoming) -> None:
+        (features,) = message.unpack(wire.U64)
+        if features & ~FEATURES:
+            raise PeerError(f"SET_FEATURES holds bits that were not offered: {features & ~FEATURES:#x}")
+        if not features & F_PROTOCOL_FEATURES:
+            for vring in self._vrings:
+                vring.enabled = True
+
+    def set_owner(self, message: Incoming) -> None:
+        return None
+
+    def get_protocol_features(self, message: Incoming) -> Reply:
+        return wire.U64.pack(PROTOCOL_FEATURES), ()
+
+    def set_protocol_features(self, message: Incoming) -> None:
+        (features,) = message.unpack(wire.U64)
+        if features & ~PROTOCOL_FEATURES:
+            raise PeerError(f"SET_PROTOCOL_FEATURES holds bits that were not offered: {features:#x}")
+        self._protocol_features = ProtocolFeature(features)
+
+    def get_queue_num(self, message: Incoming) -> Reply:
+        return wire.U64.pack(QUEUES), ()
+
+    def set_backend_req_fd(self, message: Incoming) -> None:
+        fd = message.take()
+        try:
+            sock = socket.socket(fileno=fd)
+        except OSError:
+            os.close(fd)
+            raise PeerError("SET_BACKEND_REQ_FD came with a descriptor that is no socket") from None
+        if self._channel is not None:
+            self._channel.close()
+        self._channel = Link(sock, "the front-end's back-end channel", self.link.timeout)
+
+    def set_mem_table(self, message: Incoming) -> None:
+        if len(message.payload) < wire.TABLE_HEAD.size:
+            raise PeerError(f"SET_MEM_TABLE has {len(message.payload)} bytes of payload")
+        count, _ = wire.TABLE_HEAD.unpack_from(message.payload)
+        if len(message.payload) != wire.TABLE_HEAD.size + count * wire.REGION.size:
+            raise PeerError(f"SET_MEM_TABLE speaks of {count} regions in {len(message.payload)} bytes of payload")
+        if len(message.descriptors) != count:
+            raise PeerError(f"SET_MEM_TABLE has {count} regions and {len(message.descriptors)} descriptors")
+        memory = Memory()
+        try:
+            for region in wire.REGION.iter_unpack(message.payload[wire.TABLE_HEAD.size :]):
+                fd = message.take()
+                try:
+                    guest, size, user, offset = region
+                    memory.add(Region(guest, size, user, offset), fd)
+                finally:
+                    os.close(fd)
+        except PeerError:
+            memory.close()
+            raise
+        for vring in self._vrings:
+            if vring.ring is not None:
+                vring.ring.close()
+                vring.ring = _ring(memory, vring)
+        self._memory.close()
+        self._memory = memory
+
+    def set_vring_num(self, message: Incoming) -> None:
+        index, size = message.unpack(wire.VRING_STATE)
+        self._vring(index).size = size
+
+    def set_vring_base(self, message: Incoming) -> None:
+        index, base = message.unpack(wire.VRING_STATE)
+        self._vring(index).base = base & 0xFFFF
+
+    def set_vring_addr(self, message: Incoming) -> None:
+        index, _, descriptors, used, available, _ = message.unpack(wire.VRING_ADDR)
+        self._vring(index).addresses = descriptors, available, used
+
+    def set_vring_descriptor(self, message: Incoming) -> None:
+        """SET_VRING_KICK, SET_VRING_CALL and SET_VRING_ERR."""
+        (word,) = message.unpack(wire.U64)
+        request = FrontendRequest(message.request)
+        vring = self._vring(word & VRING_INDEX_MASK)
+        fd = None if word & VRING_NOFD else message.take()
+        vring.set_descriptor(request, fd)
+        if request is FrontendRequest.SET_VRING_KICK:
+            if vring.ring is not None:
+                vring.ring.close()
+            vring.ring = _ring(self._memory, vring)
+
+    def get_vring_base(self, message: Incoming) -> Reply:
+        index, _ = message.unpack(wire.VRING_STATE)
+        vring = self._vring(index)
+        vring.stop()
+        return wire.VRING_STATE.pack(index, vring.base), ()
+
+    def set_vring_enable(self, message: Incoming) -> None:
+        index, enable = message.unpack(wire.VRING_STATE)
+        if enable not in (0, 1):
+            raise PeerError(f"SET_VRING_ENABLE of ring {index} says {enable}, neither 0 nor 1")
+        self._vring(index).enabled = bool(enable)
+        if enable and index & 1:
+            self._offer_doorbell(index)
+
+    def send_rarp(self, message: Incoming) -> None:
+        message.unpack(wire.U64)
+
+    def net_set_mtu(self, message: Incoming) -> None:
+        (mtu,) = message.unpack(wire.U64)
+        if not 68 <= mtu <= 65535:
+            raise PeerError(f"NET_SET_MTU says {mtu}")
+
+    def get_config(self, message: Incoming) -> Reply:
+        offset, size = self._config_access(message)
+        return wire.CONFIG_HEAD.pack(offset, size, 0) + self._config[offset : offset + size], ()
+
+    def set_config(self, message: Incoming) -> None:
+        offset, size = self._config_access(message)
+        self._config[offset : offset + size] = message.payload[wire.CONFIG_HEAD.size :]
+        self._say(BackendRequest.BACKEND_CONFIG_CHANGE_MSG, ask=True)
+
+    def _config_access(self, message: Incoming) -> tuple[int, int]:
+        if len(message.payload) < wire.CONFIG_HEAD.size:
+            raise PeerError(f"request {message.request} has {len(message.payload)} bytes of payload")
+        offset, size, _ = wire.CONFIG_HEAD.unpack_from(message.payload)
+        if len(message.payload) != wire.CONFIG_HEAD.size + size or offset + size > len(self._config):
+            raise PeerError(f"request {message.request} wants {size} bytes at {offset} of a config of {len(CONFIG)}")
+        return offset, size
+
+    def get_inflight_fd(self, message: Incoming) -> Reply:
+        _, _, queues, size = message.unpack(wire.INFLIGHT)
+        total = queues * inflight_size(size)
+        if not 0 < total <= INFLIGHT_LIMIT:
+            raise PeerError(f"GET_INFLIGHT_FD wants {queues} queues of {size}")
+        fd = os.memfd_create("inflight")
+        os.ftruncate(fd, total)
+        return wire.INFLIGHT.pack(total, 0, queues, size), (fd,)
+
+    def set_inflight_fd(self, message: Incoming) -> None:
+        size, offset, queues, ring_size = message.unpack(wire.INFLIGHT)
+        fd = message.take()
+        try:
+            inflight = Inflight(fd, size, offset, queues, ring_size)
+        finally:
+            os.close(fd)
+        if self._inflight is not None:
+            self._inflight.close()
+        self._inflight = inflight
+
+    def set_status(self, message: Incoming) -> None:
+        (status,) = message.unpack(wire.U64)
+        came_up = status & ~self._status & DRIVER_OK
+        self._status = status
+        if came_up:
+            self._config[CONFIG_STATUS] |= 1
+            self._say(BackendRequest.BACKEND_CONFIG_CHANGE_MSG)
+
+    def get_status(self, message: Incoming) -> Reply:
+        return wire.U64.pack(self._status), ()
+
+
+Reply = tuple[bytes, tuple[int, ...]]
+
+_HANDLERS: Mapping[int, Callable[[Session, Incoming], Reply | None]] = {
+    FrontendRequest.GET_FEATURES: Session.get_features,
+    FrontendRequest.SET_FEATURES: Session.set_features,
+    FrontendRequest.SET_OWNER: Session.set_owner,
+    FrontendRequest.SET_MEM_TABLE: Session.set_mem_table,
+    FrontendRequest.SET_VRING_NUM: Session.set_vring_num,
+    FrontendRequest.SET_VRING_ADDR: Session.set_vring_addr,
+    FrontendRequest.SET_VRING_BASE: Session.set_vring_base,
+    FrontendRequest.GET_VRING_BASE: Session.get_vring_base,
+    FrontendRequest.SET_VRING_KICK: Session.set_vring_descriptor,
+    FrontendRequest.SET_VRING_CALL: Session.set_vring_descriptor,
+    FrontendRequest.SET_VRING_ERR: Session.set_vring_descriptor,
+    FrontendRequest.GET_PROTOCOL_FEATURES: Session.get_protocol_features,
+    FrontendRequest.SET_PROTOCOL_FEATURES: Session.set_protocol_features,
+    FrontendRequest.GET_QUEUE_NUM: Session.get_queue_num,
+    FrontendRequest.SET_VRING_ENABLE: Session.set_vring_enable,
+    FrontendRequest.SEND_RARP: Session.send_rarp,
+    FrontendRequest.NET_SET_MTU: Session.net_set_mtu,
+    FrontendRequest.SET_BACKEND_REQ_FD: Session.set_backend_req_fd,
+    FrontendRequest.GET_CONFIG: Session.get_config,
+    FrontendRequest.SET_CONFIG: Session.set_config,
+    FrontendRequest.GET_INFLIGHT_FD: Session.get_inflight_fd,
+    FrontendRequest.SET_INFLIGHT_FD: Session.set_inflight_fd,
+    FrontendRequest.SET_STATUS: Session.set_status,
+    FrontendRequest.GET_STATUS: Session.get_status,
+}
+
+
+def _ring(memory: Memory, vring: _Vring) -> Ring:
+    if vring.addresses is None or not vring.size:
+        raise PeerError("SET_VRING_KICK came before the size and the addresses of the ring")
+    return Ring(memory, vring.size, *vring.addresses)
+
+
+def _writable(fd: int) -> bool:
+    """Whether a write would not block: a call descriptor may be a full pipe."""
+    poll = select.poll()
+    poll.register(fd, select.POLLOUT)
+    return bool(poll.poll(0))
+
+
+def serve(
+    path: str, *, connect: bool, count: int, timeout: float = wire.TIMEOUT, say: Callable[[str], None] = print
+) -> int:
+    """Hold ``count`` sessions at ``path`` one after another; the exit code: 0 when no front-end did wrong.
+
+    Raises:
+        PeerError: the path cannot be used, or nobody came within ``timeout`` seconds.
+    """
+    failed = 0
+    listener = None if connect else wire.listen(path)
+    try:
+        for number in range(1, count + 1):
+            sock = wire.connect(path, timeout) if listener is None else wire.accept(listener, path, timeout)
+            session = Session(sock, timeout)
+            try:
+                session.run()
+                say(f"back-end: session {number}: {session.requests} requests, {session.frames} frames sent back")
+            except PeerError as error:
+                failed += 1
+                say(f"back-end: session {number} closed after {session.requests} requests: {error}")
+    finally:
+        if listener is not None:
+            listener.close()
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+    return 1 if failed else 0
