@@ -1,0 +1,11 @@
+"""The dissectors of vhost-user: main channel, back-end channel, vhost-user-gpu socket.
+
+Registered by the entry point ``vhost-user`` of the group ``vusniff.dissectors``, as a vendor's would be.
+"""
+
+from __future__ import annotations
+
+from vusniff.message import Dissector
+from vusniff_dissectors import backend, frontend, gpu
+
+DISSECTORS: tuple[Dissector, ...] = (frontend.DISSECTOR, backend.DISSECTOR, gpu.DISSECTOR)

@@ -1,0 +1,75 @@
+"""Field types that the layouts share: integers of either byte order, MAC addresses, UUIDs."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any, NamedTuple
+
+from construct import (
+    Adapter,
+    Bytes,
+    Int8ub,
+    Int16ub,
+    Int16ul,
+    Int32sb,
+    Int32sl,
+    Int32ub,
+    Int32ul,
+    Int64sb,
+    Int64sl,
+    Int64ub,
+    Int64ul,
+)
+
+
+class Integers(NamedTuple):
+    """The integers of one byte order: unsigned ``u``, signed ``i``, bits."""
+
+    u8: Any
+    u16: Any
+    u32: Any
+    u64: Any
+    i32: Any
+    i64: Any
+
+
+LITTLE = Integers(Int8ub, Int16ul, Int32ul, Int64ul, Int32sl, Int64sl)
+BIG = Integers(Int8ub, Int16ub, Int32ub, Int64ub, Int32sb, Int64sb)
+INTEGERS = {"little": LITTLE, "big": BIG}
+
+
+class _Mac(Adapter):  # type: ignore[misc]
+    def _decode(self, obj: bytes, context: Any, path: Any) -> str:
+        return obj.hex(":")
+
+    def _encode(self, obj: str, context: Any, path: Any) -> bytes:
+        return bytes.fromhex(obj.replace(":", ""))
+
+
+class _Uuid(Adapter):  # type: ignore[misc]
+    def _decode(self, obj: bytes, context: Any, path: Any) -> str:
+        return str(uuid.UUID(bytes=obj))
+
+    def _encode(self, obj: str, context: Any, path: Any) -> bytes:
+        return uuid.UUID(obj).bytes
+
+
+class _PaddedText(Adapter):  # type: ignore[misc]
+    def _decode(self, obj: bytes, context: Any, path: Any) -> str:
+        return obj.rstrip(b"\0").decode("utf-8", "backslashreplace")
+
+    def _encode(self, obj: str, context: Any, path: Any) -> bytes:
+        data = obj.encode("utf-8")
+        return data + bytes(self.subcon.sizeof() - len(data))
+
+
+MAC = _Mac(Bytes(6))
+"""Six bytes in memory order, as ``52:54:00:12:34:56``."""
+
+UUID = _Uuid(Bytes(16))
+"""Sixteen bytes of RFC 4122 order, as the UUID is printed."""
+
+
+def padded_text(size: int) -> Any:
+    """UTF-8 text padded with zero bytes to ``size``."""
+    return _PaddedText(Bytes(size))

@@ -1,0 +1,336 @@
+"""Frame payload to plain values: picks the layout, runs it, names bits and values, says in words what does not fit.
+
+The only module of the spine that calls construct; its errors end here as sentences. Pure: the same bytes and context
+give the same values, and nothing a peer sends raises, hangs, or allocates more than a small multiple of the payload.
+It knows nothing of sessions: what decides a layout beyond the header arrives as `Context`.
+
+Well-formed payloads are read by a parser generated from the construct (`codegen`), remembered by their bytes; anything
+else is read by construct itself, which knows the field that failed. What `payload` returns is shared: callers must
+not change the dicts and lists in it.
+"""
+
+from __future__ import annotations
+
+import enum
+import functools
+import io
+from collections.abc import Callable, Mapping
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, NamedTuple
+
+from construct import Array, Construct, ConstructError, Container, GreedyRange, SizeofError, Struct
+
+from vusniff import codegen
+from vusniff.errors import DissectorError
+from vusniff.message import Choice, Context, Dissector, Layout, MessageSpec
+from vusniff.names import BitNames, names_of_bits, names_of_values
+from vusniff.protocol import Channel
+
+ENTRY_POINTS = "vusniff.dissectors"
+
+BYTES_LIMIT = 64 * 1024
+"""Bytes of one field that are shown as hex; a longer one has a field ``<name>_truncated`` beside it."""
+
+REMEMBERED_BYTES = 512
+"""Largest payload whose result is remembered."""
+REMEMBERED = 4096
+"""Results remembered for each context."""
+CONTEXTS = 1024
+"""Contexts whose parsers are kept."""
+READERS = 4096
+"""Parsers looked up by request and size for each context: sizes are the peer's choice."""
+
+
+class Decoded(NamedTuple):
+    """A payload in plain values. Shared between equal messages: never change what it holds."""
+
+    name: str
+    """Name of the request, ``REQUEST_<code>`` for an unknown one."""
+    payload: dict[str, Any] | None
+    """Values by field name; ``{}`` for an empty payload; None when nothing could be decoded."""
+    layout: str | None
+    malformed: str | None
+    """One sentence: which field does not fit, how many bytes it needs and how many are there."""
+    trailing: bytes
+    """Bytes behind what was decoded."""
+    spec: MessageSpec | None
+
+
+def load() -> Mapping[Channel, Dissector]:
+    """All installed dissectors merged by channel, loaded once.
+
+    Raises DissectorError when a distribution's entry point cannot be imported or is not a tuple of Dissector.
+    """
+    return _load()
+
+
+def spec_of(channel: Channel, request: int) -> MessageSpec | None:
+    """The table row of a request, None for an unknown one."""
+    dissector = _load().get(channel)
+    return dissector.specs.get(request) if dissector else None
+
+
+@functools.cache
+def _load() -> dict[Channel, Dissector]:
+    merged: dict[Channel, Dissector] = {}
+    # Sorted, so that the result does not depend on the order of installation; ours comes first and may be extended.
+    points = sorted(entry_points(group=ENTRY_POINTS), key=lambda point: (point.name != "vhost-user", point.name))
+    for point in points:
+        for dissector in _dissectors(point):
+            known = merged.get(dissector.channel)
+            if known is not None:
+                dissector = Dissector(dissector.channel, {**known.specs, **dissector.specs}, dissector.ack or known.ack)
+            merged[dissector.channel] = dissector
+    return merged
+
+
+def _dissectors(point: EntryPoint) -> tuple[Dissector, ...]:
+    try:
+        found = point.load()
+    except Exception as error:  # a vendor's module may fail in any way when it is imported
+        raise DissectorError(
+            f"dissector {point.name!r} ({point.value}) cannot be loaded: {type(error).__name__}: {error}; "
+            "repair or uninstall the distribution that brings it"
+        ) from error
+    if not isinstance(found, tuple) or not all(isinstance(one, Dissector) for one in found):
+        raise DissectorError(
+            f"dissector {point.name!r} ({point.value}) is not a tuple of vusniff.message.Dissector; "
+            "repair or uninstall the distribution that brings it"
+        )
+    return found
+
+
+class _Reader(NamedTuple):
+    """How payloads of one request and size are read in one context."""
+
+    name: str
+    spec: MessageSpec | None
+    layout: Layout | None
+    parse: Callable[[bytes], dict[str, Any] | None] | None
+    """Generated parser; None where there is none. It returns None for bytes that it cannot read."""
+    raw: bool
+    """Nothing is known of these bytes."""
+
+
+class _Plan:
+    """Parsers and remembered results of one context."""
+
+    __slots__ = ("context", "readers", "seen")
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+        self.readers: dict[tuple[str, int, bool, int], _Reader] = {}
+        self.seen: dict[tuple[str, int, bool, bytes], Decoded] = {}
+
+
+_plans: dict[int, _Plan] = {}
+"""Plans by the id of their context object, which they keep alive: contexts are compared far too often to hash them."""
+_equal_plans: dict[Context, _Plan] = {}
+
+
+def _plan_of(context: Context) -> _Plan:
+    if len(_plans) >= CONTEXTS:
+        _plans.clear()
+        _equal_plans.clear()
+    equal = _equal_plans.get(context)
+    plan = _Plan(context)
+    if equal is not None:
+        plan.readers, plan.seen = equal.readers, equal.seen
+    else:
+        _equal_plans[context] = plan
+    _plans[id(context)] = plan
+    return plan
+
+
+def payload(channel: Channel, request: int, is_reply: bool, data: bytes, missing: int, context: Context) -> Decoded:
+    """Decode one payload.
+
+    ``data`` is what was captured of it, ``missing`` how many bytes of it were not; ``is_reply`` is the reply flag of
+    the header. Never raises for what the bytes hold; DissectorError when the dissectors cannot be loaded.
+    """
+    plan = _plans.get(id(context))
+    if plan is None:
+        plan = _plan_of(context)
+    # The value, not the member: hashing an enum member calls Python code.
+    key = (channel._value_, request, is_reply, data)
+    known = plan.seen.get(key)
+    if known is not None and not missing:
+        return known
+    size = len(data) + missing
+    reader = plan.readers.get((channel._value_, request, is_reply, size))
+    if reader is None:
+        reader = _reader(plan, channel, request, is_reply, size)
+    if missing == 0 and reader.parse is not None:
+        values = reader.parse(data)
+        if values is not None:
+            layout = reader.layout
+            decoded = Decoded(reader.name, values, layout.name if layout else None, None, b"", reader.spec)
+            if size <= REMEMBERED_BYTES:
+                if len(plan.seen) >= REMEMBERED:
+                    plan.seen.clear()
+                plan.seen[key] = decoded
+            return decoded
+    return _interpret(reader, data, missing, context)
+
+
+def _reader(plan: _Plan, channel: Channel, request: int, is_reply: bool, size: int) -> _Reader:
+    context = plan.context
+    dissector = _load().get(channel)
+    spec = dissector.specs.get(request) if dissector else None
+    if dissector is None or spec is None:
+        reader = _Reader(f"REQUEST_{request}", None, None, None, True)
+    else:
+        layout = _layout(dissector, spec, is_reply, size, context)
+        parse = codegen.parser(layout, context) if layout is not None else _empty
+        reader = _Reader(spec.name, spec, layout, parse, False)
+    if len(plan.readers) >= READERS:
+        plan.readers.clear()
+    plan.readers[(channel._value_, request, is_reply, size)] = reader
+    return reader
+
+
+def _empty(data: bytes) -> dict[str, Any] | None:
+    return None if data else {}
+
+
+def _layout(dissector: Dissector, spec: MessageSpec, is_reply: bool, size: int, context: Context) -> Layout | None:
+    if not is_reply:
+        choice = spec.payload
+    elif spec.answered or spec.reply is not None:
+        choice = spec.reply
+    else:
+        choice = dissector.ack
+    return _choose(choice, context, size)
+
+
+def _choose(choice: Choice, context: Context, size: int) -> Layout | None:
+    return choice if choice is None or isinstance(choice, Layout) else choice(context, size)
+
+
+def _interpret(reader: _Reader, data: bytes, missing: int, context: Context) -> Decoded:
+    malformed = None
+    if missing:
+        malformed = f"payload not captured in full: {len(data)} of {len(data) + missing} bytes are there"
+    if reader.raw:
+        return Decoded(reader.name, None, None, malformed, data, None)
+    if reader.layout is None:
+        return Decoded(reader.name, {}, None, malformed, data, reader.spec)
+    values, used, problem = interpret(reader.layout, data, context)
+    return Decoded(reader.name, values, reader.layout.name, malformed or problem, data[used:], reader.spec)
+
+
+class _Stream(io.BytesIO):
+    """Remembers the last read, so that what failed can be told in numbers."""
+
+    asked = 0
+    at = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self.at = self.tell()
+        self.asked = -1 if size is None else size
+        return super().read(size)
+
+
+def interpret(layout: Layout, data: bytes, context: Context) -> tuple[dict[str, Any] | None, int, str | None]:
+    """Read by construct itself: values, bytes used, and a sentence where the bytes do not fit the layout.
+
+    Bytes that are too few give the whole fields before the gap (None when there is none).
+    """
+    try:
+        declaration = layout.construct(context.order)
+    except Exception as error:
+        return None, 0, f"layout {layout.name} is broken: {type(error).__name__}: {error}"
+    names = _names(layout, context)
+    stream = _Stream(data)
+    try:
+        parsed = declaration.parse_stream(stream)
+        return _values(parsed, names), stream.tell(), None
+    except Exception as error:  # a vendor's adapters may raise what they like
+        sentence, first = _diagnosis(layout, stream, len(data), error)
+    values, used = _prefix(declaration, first, data, names)
+    return values or None, used, sentence
+
+
+def _diagnosis(layout: Layout, stream: _Stream, size: int, error: Exception) -> tuple[str, str]:
+    """The sentence, and the name of the top-level field that failed."""
+    path = [] if not isinstance(error, ConstructError) else str(error.path or "").split(" -> ")[1:]
+    field = ".".join(path) or "payload"
+    there = size - stream.at
+    if isinstance(error, ConstructError) and stream.asked > there:
+        sentence = (
+            f"{size} bytes are too few for {layout.name}: "
+            f"field {field} needs {stream.asked} bytes at offset {stream.at}, {there} are there"
+        )
+    else:
+        detail = str(error).splitlines()[-1] if str(error) else "no reason given"
+        sentence = f"field {field} of {layout.name} cannot be read at offset {stream.at}: {detail}"
+    return sentence, path[0] if path else ""
+
+
+def _prefix(
+    declaration: Construct[Any, Any], failed: str, data: bytes, names: Mapping[str, Mapping[int, Any]]
+) -> tuple[dict[str, Any], int]:
+    """The whole fields before the one that failed, and of a failed array its whole elements."""
+    if not isinstance(declaration, Struct):
+        return {}, 0
+    fields: list[Any] = []
+    for field in declaration.subcons:
+        if field.name == failed:
+            rest = _whole_elements(field)
+            fields += [rest] if rest is not None else []
+            break
+        fields.append(field)
+    stream = io.BytesIO(data)
+    try:
+        return _values(Struct(*fields).parse_stream(stream), names), stream.tell()
+    except Exception:  # what could not be read as a whole may not be readable in part either
+        return {}, 0
+
+
+def _whole_elements(field: Any) -> Any:
+    array = getattr(field, "subcon", None)
+    if not isinstance(array, Array):
+        return None
+    try:
+        size = array.subcon.sizeof()
+    except SizeofError:
+        return None
+    # An element of no bytes would repeat for ever.
+    return field.name / GreedyRange(array.subcon) if size > 0 else None
+
+
+def _names(layout: Layout, context: Context) -> dict[str, Mapping[int, Any]]:
+    tables: dict[str, Mapping[int, Any]] = {}
+    for field, names in layout.names.items():
+        kind = names if isinstance(names, type) else names(context)
+        if issubclass(kind, enum.IntFlag):
+            tables[field] = names_of_bits(kind)
+        elif issubclass(kind, enum.IntEnum):
+            tables[field] = names_of_values(kind)
+    return tables
+
+
+def _values(parsed: Mapping[str, Any], names: Mapping[str, Mapping[int, Any]]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for name, value in parsed.items():
+        if name == "_io":
+            continue
+        if isinstance(value, bytes):
+            values[name] = value[:BYTES_LIMIT].hex()
+            if len(value) > BYTES_LIMIT:
+                values[f"{name}_truncated"] = True
+        else:
+            values[name] = _plain(value, names)
+        table = names.get(name)
+        if table is not None:
+            suffix = "names" if isinstance(table, BitNames) else "name"
+            values[f"{name}_{suffix}"] = table[value]
+    return values
+
+
+def _plain(value: Any, names: Mapping[str, Mapping[int, Any]]) -> Any:
+    if isinstance(value, Container):
+        return _values(value, names)
+    if isinstance(value, list):
+        return [_plain(element, names) for element in value]
+    return value.hex() if isinstance(value, bytes) else value
