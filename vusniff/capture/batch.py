@@ -1,0 +1,129 @@
+"""Rows of a capture in columns: what a reader hands on, a few thousand messages at a time.
+
+Owns the columns and how a row is packed and unpacked. It must not know files.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from vusniff.capture import facts, pcapng
+from vusniff.record import Closed, Connection, Descriptor, Frame, FrameKind, Lost, Process
+
+OFFSET_BITS = 48
+"""A row's offset is ``file number << 48 | byte offset of its block``."""
+
+Event = Connection | Closed | Lost
+
+
+def pack_meta(connection: int, kind: int, end: int, options: int, flags: int) -> int:
+    """The ``meta`` column: ``connection << 8 | kind << 6 | end << 5 | options << 4 | header flags & 0xf``."""
+    return connection << 8 | kind << 6 | end << 5 | options << 4 | flags & 0xF
+
+
+def connection_of(meta: int) -> int:
+    """The id of the connection."""
+    return meta >> 8
+
+
+def kind_of(meta: int) -> FrameKind:
+    """How the bytes were told apart."""
+    return FrameKind(meta >> 6 & 3)
+
+
+def end_of(meta: int) -> int:
+    """The end that sent it, 0 or 1."""
+    return meta >> 5 & 1
+
+
+def has_options(meta: int) -> bool:
+    """Its packet says more than direction and number: descriptors, a process, a loss."""
+    return bool(meta & 0x10)
+
+
+def flags_of(meta: int) -> int:
+    """The low four bits of the header's flags: version, reply, need_reply."""
+    return meta & 0xF
+
+
+def said(options: bytes) -> tuple[tuple[Descriptor, ...], Process | None]:
+    """Descriptors and sender by a packet's options, which are in little-endian order."""
+    prefix = facts.ENTERPRISE.to_bytes(4, "little")
+    texts = (
+        value[4:]
+        for code, value in pcapng.parse_options("little", options)
+        if code == pcapng.OPT_CUSTOM and value[:4] == prefix
+    )
+    return facts.parse_frame(texts)
+
+
+@dataclass(slots=True)
+class Batch:
+    """Consecutive rows of a capture. Columns are parallel: row n of each is the same message."""
+
+    offset: array[int] = field(default_factory=lambda: array("Q"))
+    """Where its block is, see `OFFSET_BITS`."""
+    time_ns: array[int] = field(default_factory=lambda: array("Q"))
+    request: array[int] = field(default_factory=lambda: array("I"))
+    """By the header; 0 for a frame without one."""
+    size: array[int] = field(default_factory=lambda: array("I"))
+    """Payload bytes by the header; for a frame without one its bytes."""
+    meta: array[int] = field(default_factory=lambda: array("Q"))
+    """See `pack_meta`."""
+    data: list[bytes] = field(default_factory=list)
+    """The bytes of each frame; empty when they were not asked for."""
+    options: list[bytes] = field(default_factory=list)
+    """The options of each packet in little-endian order, empty where there is nothing to say beyond direction and
+    number; no entries when they were not asked for."""
+    missing: dict[int, int] = field(default_factory=dict)
+    """Row -> bytes that were sent but not captured, where there are any; only beside ``data``."""
+    events: list[tuple[int, Event]] = field(default_factory=list)
+    """(row before which it stands, event), in order; a row equal to the length stands behind the last."""
+
+    def __len__(self) -> int:
+        return len(self.offset)
+
+    def frame(self, row: int) -> Frame:
+        """One row as a frame; only of a batch with data."""
+        meta = self.meta[row]
+        options = self.options[row]
+        descriptors, process = said(options) if options else ((), None)
+        return Frame(
+            meta >> 8,
+            meta >> 5 & 1,
+            self.time_ns[row],
+            self.data[row],
+            descriptors,
+            process,
+            FrameKind(meta >> 6 & 3),
+            self.missing.get(row, 0),
+        )
+
+    def records(self) -> Iterator[Event | Frame]:
+        """Frames and events in order; only of a batch with data."""
+        events = iter(self.events)
+        at, event = next(events, (-1, None))
+        for row in range(len(self)):
+            while event is not None and at <= row:
+                yield event
+                at, event = next(events, (-1, None))
+            yield self.frame(row)
+        while event is not None:
+            yield event
+            at, event = next(events, (-1, None))
+
+    def append(self, other: Batch, first: int, last: int) -> None:
+        """Takes over rows ``first`` to before ``last`` of another batch, without its events."""
+        before = len(self)
+        self.offset.extend(other.offset[first:last])
+        self.time_ns.extend(other.time_ns[first:last])
+        self.request.extend(other.request[first:last])
+        self.size.extend(other.size[first:last])
+        self.meta.extend(other.meta[first:last])
+        self.data.extend(other.data[first:last])
+        self.options.extend(other.options[first:last])
+        for row, missing in other.missing.items():
+            if first <= row < last:
+                self.missing[before + row - first] = missing

@@ -1,0 +1,183 @@
+"""A capture as a stream of batches: one file or several merged by time, finished or still growing.
+
+Owns the merge and the waiting for more; what is in a file is `scan`'s. Memory is bounded by the batch and the files'
+read buffers, whatever the size of the capture.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from vusniff.capture.batch import Batch, Event
+from vusniff.capture.facts import Section
+from vusniff.capture.scan import Ids, Scan
+from vusniff.errors import CaptureError
+from vusniff.record import Connection, Frame
+
+POLL_SECONDS = 0.03
+FILE_LIMIT = 1 << 15
+
+
+class _Head:
+    """The next rows of one of several files."""
+
+    __slots__ = ("batch", "event", "row", "scan")
+
+    def __init__(self, scan: Scan) -> None:
+        self.scan = scan
+        self.batch = Batch()
+        self.row = 0
+        self.event = 0
+
+    def fill(self, max_rows: int, data: bool) -> bool:
+        """Reads on when all is used; False when there is nothing."""
+        if self.row >= len(self.batch) and self.event >= len(self.batch.events):
+            self.batch, self.row, self.event = self.scan.read(max_rows, data), 0, 0
+        return self.row < len(self.batch) or self.event < len(self.batch.events)
+
+    @property
+    def time_ns(self) -> int:
+        """Of the next row, or of the next event behind the last row."""
+        if self.row < len(self.batch):
+            return self.batch.time_ns[self.row]
+        event = self.batch.events[self.event][1]
+        return 0 if isinstance(event, Connection) else event.time_ns
+
+    def run(self, until: int, room: int) -> int:
+        """The row behind those that are not later than ``until``, at most ``room`` of them."""
+        times, last = self.batch.time_ns, min(len(self.batch), self.row + room)
+        row = self.row
+        while row < last and times[row] <= until:
+            row += 1
+        return row
+
+    def move(self, out: Batch, stop: int) -> None:
+        """Moves rows up to ``stop``, and the events before them, to another batch."""
+        shift = len(out) - self.row
+        out.append(self.batch, self.row, stop)
+        events = self.batch.events
+        done = stop >= len(self.batch)
+        while self.event < len(events) and (events[self.event][0] < stop or done):
+            row, event = events[self.event]
+            out.events.append((row + shift, event))
+            self.event += 1
+        self.row = stop
+
+
+class CaptureReader:
+    """Reads one capture from one or more files (``-``: standard input).
+
+    Several files are merged by time; rows of one file keep their order, and of equal times the file named first comes
+    first. Connections are numbered anew over all files. Raises `CaptureError`: here for what is no capture by its first
+    bytes, later for a file that turns out to hold nothing of ours, or that cannot be read on.
+    """
+
+    def __init__(self, paths: str | Path | Sequence[str | Path]) -> None:
+        names = [paths] if isinstance(paths, str | Path) else list(paths)
+        if not 0 < len(names) <= FILE_LIMIT:
+            raise CaptureError("name a capture file to read" if not names else f"more than {FILE_LIMIT} capture files")
+        self._ids = Ids()
+        self.scans: list[Scan] = []
+        try:
+            for number, name in enumerate(names):
+                self.scans.append(Scan(str(name), number, self._ids))
+        except BaseException:
+            self.close()
+            raise
+        self._heads = [_Head(scan) for scan in self.scans]
+
+    def close(self) -> None:
+        """Closes the files."""
+        for scan in self.scans:
+            scan.input.close()
+
+    def __enter__(self) -> CaptureReader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def connections(self) -> dict[int, Connection]:
+        """The connections met so far, by id."""
+        return self._ids.connections
+
+    def order(self, connection: int) -> str:
+        """Byte order of a connection's messages: ``little`` or ``big``."""
+        return self._ids.orders[connection]
+
+    @property
+    def sections(self) -> list[Section]:
+        """What the section headers met so far say of source and host."""
+        return [section for scan in self.scans for section in scan.sections]
+
+    @property
+    def notes(self) -> list[str]:
+        """What was skipped, cut or damaged so far, as sentences that start with the file's name."""
+        return [note for scan in self.scans for note in scan.notes]
+
+    @property
+    def at_end(self) -> bool:
+        """Everything that is there now has been read."""
+        return all(scan.at_end for scan in self.scans)
+
+    @property
+    def ended(self) -> bool:
+        """Nothing more can come, even to files that may grow."""
+        return all(scan.ended for scan in self.scans)
+
+    @property
+    def progress(self) -> tuple[int, int]:
+        """Bytes read, bytes there."""
+        return sum(scan.input.position for scan in self.scans), sum(scan.input.size for scan in self.scans)
+
+    def refuse(self) -> None:
+        """Raises `CaptureError` for a file that, read to its end, holds nothing of ours."""
+        for scan in self.scans:
+            scan.refuse()
+
+    def read(self, max_rows: int = 65536, *, data: bool = True) -> Batch:
+        """The next rows that are there, at most so many; an empty batch when there are none now."""
+        if len(self.scans) == 1:
+            return self.scans[0].read(max_rows, data)
+        out = Batch()
+        while len(out) < max_rows:
+            filled = [head.fill(max_rows, data) for head in self._heads]
+            if not any(filled) or any(not there and not head.scan.at_end for there, head in zip(filled, self._heads)):
+                break
+            ready = [(head.time_ns, number) for number, head in enumerate(self._heads) if filled[number]]
+            ready.sort()
+            first = ready[0][1]
+            head = self._heads[first]
+            until = (1 << 64) - 1
+            if len(ready) > 1:
+                bound, other = ready[1]
+                until = bound if first < other else bound - 1
+            head.move(out, head.run(until, max_rows - len(out)))
+        return out
+
+    def batches(
+        self,
+        *,
+        data: bool = True,
+        follow: bool = False,
+        max_rows: int = 65536,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> Iterator[Batch]:
+        """Batch after batch, none empty. With ``follow`` it waits for more at the end, until ``stop`` says so."""
+        while not stop():
+            batch = self.read(max_rows, data=data)
+            if len(batch) or batch.events:
+                yield batch
+            elif self.at_end or self.ended:
+                if not follow or self.ended:
+                    self.refuse()
+                    return
+                time.sleep(POLL_SECONDS)
+
+    def records(self) -> Iterator[Event | Frame]:
+        """All records in order."""
+        for batch in self.batches():
+            yield from batch.records()

@@ -1,0 +1,415 @@
+"""One capture file from its start to as far as it reaches: blocks in, rows and events out.
+
+Owns what is ours in a pcapng, what is skipped and counted, and where reading stops. Only whole blocks are read, and
+reading can go on later, so a growing file is followed by asking again.
+
+The common packet (our tags of `LEAD_SIZE` bytes, header in the byte order of the section, a clock in nanoseconds) takes
+one unpack; that it is one is seen by its tags, and everything else goes the long way.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+from vusniff.capture import facts, pcapng
+from vusniff.capture.batch import OFFSET_BITS, Batch, pack_meta
+from vusniff.capture.input import BLOCK_LIMIT, Input, block_length, check_start
+from vusniff.capture.writer import DISSECTOR, DISSECTOR_DATA, INFO_SIZE, LEAD_SIZE, lead
+from vusniff.errors import CaptureError
+from vusniff.protocol import HEADER_SIZE, HEADERS
+from vusniff.record import Connection, FrameKind, Lost
+
+INTERFACE_LIMIT = 1 << 16
+"""Interfaces of one section, and connections of a capture; packets of further ones are skipped and counted."""
+_SECTION_LIMIT = 1000
+
+_KNOWN_TAGS = LEAD_SIZE - INFO_SIZE - 4
+_ENDS = {lead(end, "")[:_KNOWN_TAGS]: end << 5 for end in (0, 1)}
+_PLAIN_OPTIONS = 24
+_COMMON = f"7I{_KNOWN_TAGS}s{INFO_SIZE}xI3I"
+_PLAIN_CODES = frozenset((pcapng.EPB_FLAGS, pcapng.EPB_PACKETID))
+
+
+@dataclass(slots=True)
+class _Interface:
+    linktype: int
+    path: str
+    resolution: int
+    offset: int
+    facts: dict[str, Any]
+    """Our option; empty for an interface of somebody else."""
+    connection: int | None = None
+    """None until it is known to be ours."""
+
+
+class Ids:
+    """The connections of all files of a capture, numbered in the order they are met."""
+
+    def __init__(self) -> None:
+        self.connections: dict[int, Connection] = {}
+        self.orders: dict[int, str] = {}
+        """Byte order of the messages of each."""
+
+    def add(self, stated: dict[str, Any], path: str, order: str) -> Connection | None:
+        """The connection an interface stands for; None when there are too many."""
+        if len(self.connections) >= INTERFACE_LIMIT:
+            return None
+        connection = facts.parse_connection(stated, len(self.connections) + 1, path)
+        self.connections[connection.id] = connection
+        own = stated.get("order")
+        self.orders[connection.id] = own if own in ("little", "big") else order
+        return connection
+
+
+class Scan:
+    """Reads one file, the ``number``-th of a capture. Raises `CaptureError` when it cannot be one."""
+
+    def __init__(self, path: str, number: int, ids: Ids) -> None:
+        self.input = Input(path)
+        self.sections: list[facts.Section] = []
+        self.ended = False
+        """Nothing can follow: it is damaged, was cut or replaced, or its pipe was closed."""
+        self.at_end = False
+        """Everything that is there now has been read."""
+        self._base = number << OFFSET_BITS
+        self._ids = ids
+        self._buffer = b""
+        self._at = 0
+        self._origin = 0
+        """Offset in the file of the buffer's first byte."""
+        self._set_order("little")
+        self._interfaces: list[_Interface] = []
+        self._bases: list[int] = []
+        """By interface: connection << 8 when its packets can be the common ones, else -1."""
+        self._skipped: Counter[str] = Counter()
+        self._remark: str | None = None
+        self._found = False
+        try:
+            if head := self.input.head():
+                check_start(self.input.name, head)
+        except BaseException:
+            self.input.close()
+            raise
+
+    @property
+    def ours(self) -> bool:
+        """Something of vusniff's was found in it so far."""
+        return self._found
+
+    @property
+    def notes(self) -> list[str]:
+        """What was skipped, cut or damaged, as sentences."""
+        notes = [note for note in (self._remark, self.input.remark) if note]
+        if self.input.partial > 0 and self.at_end and not self._remark:
+            notes.append(f"ends in the middle of a block: its last {self.input.partial} bytes are not read")
+        notes += [f"skipped {count} {what}{'s' if count > 1 else ''}" for what, count in self._skipped.items()]
+        return [f"{self.input.name}: {note}" for note in notes]
+
+    def refuse(self) -> None:
+        """Raises `CaptureError` when all that is there has been read and none of it is ours."""
+        if self.input.position == 0:
+            if not self.input.size:
+                raise CaptureError(f"{self.input.name} is empty: nothing has been captured into it")
+            raise CaptureError(f"{self.input.name} is cut off in its first block: nothing can be read from it")
+        if not self.ours:
+            raise CaptureError(f"{self.input.name} is a pcapng file, but there is no vhost-user connection in it")
+
+    def read(self, max_rows: int, data: bool) -> Batch:
+        """The next rows, at most so many, or as many as one read of the file gave; none at its (present) end."""
+        batch = Batch()
+        while not len(batch) and not batch.events and not self.ended:
+            if self._at >= len(self._buffer) and not self._refill():
+                break
+            start = self._at
+            self._origin = self.input.position - start
+            while len(batch) < max_rows and not self.ended:
+                self._common(batch, max_rows, data)
+                if len(batch) >= max_rows or not self._block(batch, data):
+                    break
+            self.input.taken(self._at - start)
+            if len(batch) < max_rows:
+                self._buffer, self._at = b"", 0
+        return batch
+
+    def _refill(self) -> bool:
+        self._buffer, self._at = self.input.more(self._order), 0
+        self.at_end = not self._buffer and (self.input.seekable or self.input.closed)
+        self.ended = not self._buffer and (self.input.closed or self.input.remark is not None)
+        return bool(self._buffer)
+
+    def _common(self, batch: Batch, max_rows: int, data: bool) -> None:
+        """Takes common packets up to the first block that is none."""
+        buffer, at = self._buffer, self._at
+        length = len(buffer)
+        limit = length - self._fields.size - 4
+        base_offset = self._base + self._origin
+        unpack, ends, bases, interfaces = self._fields.unpack_from, _ENDS, self._bases, len(self._bases)
+        drop, little = self._drop, self._order == "little"
+        add_offset, add_time, add_request = batch.offset.append, batch.time_ns.append, batch.request.append
+        add_size, add_meta = batch.size.append, batch.meta.append
+        room = max_rows - len(batch)
+        while at <= limit and room:
+            kind, total, interface, high, low, captured, original, tags, tags_end, request, flags, size = unpack(
+                buffer, at
+            )
+            if kind != 6 or interface >= interfaces:
+                break
+            stop = at + total
+            end = ends.get(tags)
+            base = bases[interface]
+            if end is None or base < 0 or tags_end or captured < 124 or stop > length:
+                break
+            if buffer[stop - 4 : stop] != buffer[at + 4 : at + 8]:
+                break
+            options = total - (captured + 3 & ~3) - 32
+            if options == 24:
+                add_meta(base | end | flags & 15)
+                extra = b""
+            else:
+                extra = buffer[stop - 4 - options : stop - 4] if options > 0 else b""
+                if options < 0 or total & 3 or drop in extra or b'"lost":' in extra:
+                    break
+                add_meta(base | end | (16 if options else 0) | flags & 15)
+            add_offset(base_offset + at)
+            add_time(high << 32 | low)
+            add_request(request)
+            add_size(size)
+            if data:
+                batch.data.append(buffer[at + 140 : at + 28 + captured])
+                batch.options.append(extra if little else little_options("big", extra))
+                if original > captured:
+                    batch.missing[len(batch.offset) - 1] = original - captured
+            at = stop
+            room -= 1
+        self._at = at
+
+    def _set_order(self, order: str) -> None:
+        self._order = order
+        self._fields = pcapng.structs(order, _COMMON)
+        self._drop = pcapng.structs(order, "HH").pack(pcapng.EPB_DROPCOUNT, 8)
+
+    # -- the long way -------------------------------------------------------------------------------------------------
+
+    def _block(self, batch: Batch, data: bool) -> bool:
+        """Takes one block of any kind; False when there is no whole one."""
+        buffer, at = self._buffer, self._at
+        if len(buffer) - at < 12:
+            return False
+        total = block_length(buffer, at, self._order)
+        if 0 < total <= BLOCK_LIMIT and at + total > len(buffer):
+            return False
+        if not 0 < total <= BLOCK_LIMIT or buffer[at + total - 4 : at + total] != self._length_bytes(buffer, at):
+            self._stop("damaged", "the block there has an impossible length")
+            return False
+        kind = self._unpack("I", buffer, at)[0]
+        body = buffer[at + 8 : at + total - 4]
+        if kind == pcapng.SECTION_HEADER:
+            self._section(buffer[at : at + 12], body)
+        elif kind == pcapng.INTERFACE_DESCRIPTION and len(body) >= 8:
+            self._interface(body, batch)
+        elif kind == pcapng.ENHANCED_PACKET:
+            self._packet(body, batch, data)
+        elif kind == pcapng.INTERFACE_STATISTICS and len(body) >= 12:
+            self._statistics(body, batch)
+        elif kind != pcapng.CUSTOM or not self._own_block(body, batch):
+            self._skipped[pcapng.BLOCK_NAMES.get(kind, "block of an unknown kind")] += 1
+        self._at += total
+        return True
+
+    def _length_bytes(self, buffer: bytes, at: int) -> bytes:
+        return buffer[at + 4 : at + 8]
+
+    def _unpack(self, fields: str, data: bytes, at: int = 0) -> tuple[int, ...]:
+        return pcapng.structs(self._order, fields).unpack_from(data, at)
+
+    def _stop(self, what: str, why: str) -> None:
+        self.ended = self.at_end = True
+        self._remark = f"{what} at byte {self._origin + self._at}: {why}; what follows is not read"
+
+    def _section(self, start: bytes, body: bytes) -> None:
+        self._set_order(pcapng.order_of(start) or "little")
+        self._interfaces, self._bases = [], []
+        if len(body) < 16 or self._unpack("H", body, 4)[0] != 1:
+            self._stop("unknown pcapng version", "only version 1 is known")
+            return
+        found = dict(pcapng.parse_options(self._order, body[16:]))
+        application, system, hardware = (
+            found.get(code, b"").decode("utf-8", "replace")
+            for code in (pcapng.SHB_USERAPPL, pcapng.SHB_OS, pcapng.SHB_HARDWARE)
+        )
+        comments = (
+            facts.load(value)
+            for code, value in pcapng.parse_options(self._order, body[16:])
+            if code == pcapng.OPT_COMMENT
+        )
+        comment = next((one for one in comments if "vusniff" in one), {})
+        section = facts.parse_section(comment, application, system, hardware, self._order)
+        self._found = self._found or section.ours
+        if len(self.sections) < _SECTION_LIMIT:
+            self.sections.append(section)
+
+    def _interface(self, body: bytes, batch: Batch) -> None:
+        if len(self._interfaces) >= INTERFACE_LIMIT:
+            self._skipped["interface beyond the 65536th"] += 1
+            return
+        found = dict(pcapng.parse_options(self._order, body[8:]))
+        interface = _Interface(
+            self._unpack("H", body)[0],
+            found.get(pcapng.IF_NAME, b"").decode("utf-8", "replace"),
+            found.get(pcapng.IF_TSRESOL, b"\x06")[:1].ljust(1, b"\x06")[0],
+            int.from_bytes(found.get(pcapng.IF_TSOFFSET, b""), "little" if self._order == "little" else "big"),
+            next((said for said in self._own(body[8:]) if "vusniff" in said), {}),
+        )
+        self._interfaces.append(interface)
+        self._bases.append(-1)
+        if interface.facts and interface.linktype == pcapng.LINKTYPE_UPPER_PDU:
+            self._adopt(len(self._interfaces) - 1, batch)
+
+    def _adopt(self, number: int, batch: Batch) -> int | None:
+        """An interface turns out to be one of ours: it becomes a connection, unless there are too many."""
+        interface = self._interfaces[number]
+        if interface.connection is None:
+            connection = self._ids.add(interface.facts, interface.path, self._order)
+            if connection is None:
+                return None
+            interface.connection = connection.id
+            self._found = True
+            batch.events.append((len(batch), connection))
+            same_order = self._ids.orders[connection.id] == self._order
+            if same_order and (interface.resolution, interface.offset) == (pcapng.NANOSECONDS, 0):
+                self._bases[number] = connection.id << 8
+        return interface.connection
+
+    def _own(self, options: bytes) -> list[dict[str, Any]]:
+        """What our options of a block say."""
+        prefix = pcapng.structs(self._order, "I").pack(facts.ENTERPRISE)
+        return [
+            facts.load(value[4:])
+            for code, value in pcapng.parse_options(self._order, options)
+            if code == pcapng.OPT_CUSTOM and value[:4] == prefix
+        ]
+
+    def _packet(self, body: bytes, batch: Batch, data: bool) -> None:
+        """An enhanced packet of any make."""
+        if len(body) < 20:
+            self._skipped["damaged packet"] += 1
+            return
+        number, high, low, captured, original = self._unpack("5I", body)
+        if captured > len(body) - 20 or number >= len(self._interfaces):
+            self._skipped["damaged packet" if captured > len(body) - 20 else "packet without an interface"] += 1
+            return
+        interface = self._interfaces[number]
+        if interface.linktype != pcapng.LINKTYPE_UPPER_PDU:
+            self._skipped["packet of another link type"] += 1
+            return
+        payload = body[20 : 20 + captured]
+        options = body[20 + (captured + 3 & ~3) :]
+        tags, size = pcapng.parse_tags(payload) or ({}, 0)
+        said = self._own(options)
+        kind = self._kind(tags, interface, said)
+        connection = None if kind is None else self._adopt(number, batch)
+        if kind is None or connection is None:
+            what = "packet for another dissector" if kind is None else "packet of a connection beyond the 65536th"
+            self._skipped[what] += 1
+            return
+        frame = payload[size:]
+        missing = max(original - captured, 0)
+        ticks = high << 32 | low
+        time_ns = pcapng.nanoseconds(ticks, interface.resolution, interface.offset)
+        request = flags = 0
+        size = len(frame)
+        if kind is FrameKind.MESSAGE and size >= HEADER_SIZE:
+            request, flags, size = HEADERS[self._ids.orders[connection]].unpack_from(frame)
+        elif kind is FrameKind.MESSAGE and not missing:
+            kind = FrameKind.RAW
+        found = dict(pcapng.parse_options(self._order, options))
+        self._losses(found, said, connection, time_ns, batch)
+        row = len(batch)
+        more = not _PLAIN_CODES.issuperset(found)
+        batch.offset.append(self._base + self._origin + self._at)
+        batch.time_ns.append(time_ns)
+        batch.request.append(request)
+        batch.size.append(size)
+        batch.meta.append(pack_meta(connection, kind, self._end(tags, found), more, flags))
+        if data:
+            batch.data.append(frame)
+            batch.options.append(little_options(self._order, options) if more else b"")
+            if missing:
+                batch.missing[row] = missing
+
+    def _kind(self, tags: dict[int, bytes], interface: _Interface, said: list[dict[str, Any]]) -> FrameKind | None:
+        dissector = tags.get(pcapng.TAG_DISSECTOR, b"").rstrip(b"\0")
+        if dissector == DISSECTOR:
+            return FrameKind.MESSAGE
+        if dissector == DISSECTOR_DATA and interface.facts:
+            return next((kind for kind in map(facts.frame_kind, said) if kind), None)
+        return None
+
+    def _end(self, tags: dict[int, bytes], options: dict[int, bytes]) -> int:
+        """Which end sent a packet: by its direction tag, else by its flags."""
+        if pcapng.TAG_DIRECTION in tags:
+            return int(int.from_bytes(tags[pcapng.TAG_DIRECTION], "big") == 1)
+        flags = options.get(pcapng.EPB_FLAGS, b"")
+        return int(len(flags) == 4 and self._unpack("I", flags)[0] & 3 == pcapng.FLAG_INBOUND)
+
+    def _losses(
+        self, options: dict[int, bytes], said: list[dict[str, Any]], connection: int, time_ns: int, batch: Batch
+    ) -> None:
+        """The losses a packet tells of stand before it."""
+        for one in said:
+            if lost := facts.parse_lost(one.get("lost"), None):
+                batch.events.append((len(batch), lost))
+        count = options.get(pcapng.EPB_DROPCOUNT, b"")
+        if len(count) == 8 and any(count):
+            when = next((at for at in (facts.integer(one.get("lost_ns")) for one in said) if at is not None), time_ns)
+            batch.events.append((len(batch), Lost(connection, when, self._unpack("Q", count)[0])))
+
+    def _statistics(self, body: bytes, batch: Batch) -> None:
+        number, high, low = self._unpack("3I", body)
+        connection = self._interfaces[number].connection if number < len(self._interfaces) else None
+        if connection is None:
+            self._skipped[pcapng.BLOCK_NAMES[pcapng.INTERFACE_STATISTICS]] += 1
+            return
+        interface = self._interfaces[number]
+        found = dict(pcapng.parse_options(self._order, body[12:]))
+        end = found.get(pcapng.ISB_ENDTIME, b"")
+        if len(end) == 8:
+            high, low = self._unpack("2I", end)
+        time_ns = pcapng.nanoseconds(high << 32 | low, interface.resolution, interface.offset)
+        received, dropped = (
+            self._unpack("Q", value)[0] if len(value := found.get(code, b"")) == 8 else 0
+            for code in (pcapng.ISB_IFRECV, pcapng.ISB_IFDROP)
+        )
+        for said in self._own(body[12:]):
+            for event in (
+                facts.parse_lost(said.get("lost"), connection),
+                facts.parse_closed(said, connection, time_ns, received, dropped),
+            ):
+                if event:
+                    batch.events.append((len(batch), event))
+
+    def _own_block(self, body: bytes, batch: Batch) -> bool:
+        """A custom block of ours: losses that no connection is known for."""
+        if self._unpack("I", body.ljust(4, b"\0"))[0] != facts.ENTERPRISE:
+            return False
+        said = facts.load(body[4:].rstrip(b"\0"))
+        if lost := facts.parse_lost(said.get("lost"), None):
+            batch.events.append((len(batch), lost))
+        return "vusniff" in said
+
+
+def little_options(order: str, options: bytes) -> bytes:
+    """Options as they would be in a little-endian file, as far as vusniff reads them: our own text."""
+    if order == "little" or not options:
+        return options
+    prefix = pcapng.structs(order, "I").pack(facts.ENTERPRISE)
+    return pcapng.options(
+        "little",
+        (
+            pcapng.custom_option("little", facts.ENTERPRISE, value[4:])
+            for code, value in pcapng.parse_options(order, options)
+            if code == pcapng.OPT_CUSTOM and value[:4] == prefix
+        ),
+    )
