@@ -1,0 +1,146 @@
+"""Where bcc is: the distribution's package, found from any Python environment.
+
+bcc comes from the distribution (its Python part is plain Python around libbcc) and never from PyPI, where ``bcc`` is a
+library about crystal lattices. A virtual environment, pipx or uv does not see the distribution's packages, so the one
+package is loaded by its path. As root, only directories are accepted that nobody else can write to.
+"""
+
+from __future__ import annotations
+
+import glob
+import importlib
+import importlib.util
+import os
+import stat
+import subprocess
+import sys
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from vusniff.errors import SourceError
+
+VARIABLE = "VUSNIFF_BCC"
+_PLACES = (
+    "/usr/lib/python3/dist-packages/bcc",
+    "/usr/lib/python3*/site-packages/bcc",
+    "/usr/lib64/python3*/site-packages/bcc",
+    "/usr/local/lib/python3*/dist-packages/bcc",
+    "/usr/local/lib/python3*/site-packages/bcc",
+)
+_INTERPRETER = "/usr/bin/python3"
+PACKAGES = "python3-bpfcc (Debian, Ubuntu), python3-bcc (Fedora, RHEL), python-bcc (Arch) or py3-bcc (Alpine)"
+
+
+@dataclass(frozen=True, slots=True)
+class Bcc:
+    """The bcc that was loaded."""
+
+    module: ModuleType
+    directory: Path
+
+    @property
+    def version(self) -> str:
+        """Its version, as far as it says so."""
+        return str(getattr(self.module, "__version__", "unknown"))
+
+    @property
+    def program_class(self) -> Any:
+        """Its BPF class."""
+        return self.module.BPF
+
+
+def find_bcc() -> Bcc:
+    """Loads bcc from the first place that has it. Raises SourceError that says where it was looked for and why not."""
+    loaded = sys.modules.get("bcc")
+    if loaded is not None and hasattr(loaded, "BPF"):
+        return Bcc(loaded, _directory(loaded))
+    if named := os.environ.get(VARIABLE):
+        return _load(Path(named))
+    refused: list[str] = []
+    if (found := _importable(refused)) is not None:
+        return found
+    for directory in _candidates():
+        try:
+            return _load(directory)
+        except SourceError as error:
+            refused.append(str(error))
+    reasons = "".join(f"; {reason}" for reason in dict.fromkeys(refused))
+    raise SourceError(
+        f"the probe needs bcc, which was not found: install {PACKAGES} from the distribution, "
+        f"or name its directory in {VARIABLE}{reasons}"
+    )
+
+
+def _directory(module: ModuleType) -> Path:
+    return Path(module.__file__ or ".").resolve().parent
+
+
+def _importable(refused: list[str]) -> Bcc | None:
+    """bcc as this interpreter sees it; a package of that name that is another library is passed over."""
+    spec = importlib.util.find_spec("bcc")
+    if spec is None or not spec.submodule_search_locations:
+        return None
+    directory = Path(next(iter(spec.submodule_search_locations)))
+    try:
+        return _load(directory)
+    except SourceError as error:
+        refused.append(str(error))
+        return None
+
+
+def _candidates() -> list[Path]:
+    found = [Path(path) for place in _PLACES for path in sorted(glob.glob(place), reverse=True)]
+    if not found:
+        command = [_INTERPRETER, "-I", "-c", "import bcc; print(bcc.__path__[0])"]
+        try:
+            answer = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+        except (OSError, subprocess.SubprocessError):
+            return []
+        if answer.returncode == 0 and answer.stdout.strip():
+            found.append(Path(answer.stdout.strip()))
+    return [path for path in found if path.is_dir()]
+
+
+def _load(directory: Path) -> Bcc:
+    """bcc from this directory; nothing is run of one that others can write to, when we are root."""
+    init = directory / "__init__.py"
+    if not init.is_file():
+        raise SourceError(f"{directory} holds no Python package")
+    if os.geteuid() == 0:
+        _check_owner(directory.resolve())
+    spec = importlib.util.spec_from_file_location("bcc", init, submodule_search_locations=[str(directory)])
+    if spec is None or spec.loader is None:
+        raise SourceError(f"{init} cannot be loaded as a Python package")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["bcc"] = module
+    try:
+        with warnings.catch_warnings():  # Python 3.12 warns of an escape in bcc 0.26
+            warnings.simplefilter("ignore")
+            spec.loader.exec_module(module)
+    except (ImportError, OSError, SyntaxError, AttributeError) as error:
+        _forget()
+        raise SourceError(f"bcc in {directory} cannot be loaded: {error}") from None
+    if not hasattr(module, "BPF"):
+        _forget()
+        raise SourceError(f"the package bcc in {directory} is another library, not the BPF compiler collection")
+    return Bcc(module, directory)
+
+
+def _forget() -> None:
+    for name in [name for name in sys.modules if name == "bcc" or name.startswith("bcc.")]:
+        del sys.modules[name]
+
+
+def _check_owner(directory: Path) -> None:
+    """Raises SourceError where somebody other than root could have changed what is about to run as root."""
+    for path in (directory, *directory.parents, *directory.glob("*.py")):
+        status = path.stat()
+        sticky = path != directory and path.is_dir() and status.st_mode & stat.S_ISVTX
+        if status.st_uid != 0 or (status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not sticky):
+            raise SourceError(
+                f"bcc in {directory} is not used by root: {path} can be written to by somebody else; "
+                f"make it owned by root with mode 755, or name another directory in {VARIABLE}"
+            )

@@ -1,0 +1,228 @@
+"""Compiles, loads and attaches the kernel program, and takes it away again.
+
+Owns all contact with bcc: it is silent here, and what it would say is turned into one sentence. Nothing compiled is
+kept on disk: what a cache would save is no more than a third of a second, and what it holds would run in the kernel.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import enum
+import errno
+import os
+import platform
+import re
+from collections.abc import Iterator
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from vusniff.bpf.btf import KERNEL_BTF, Btf
+from vusniff.bpf.find import Bcc, find_bcc
+from vusniff.bpf.offsets import definitions
+from vusniff.bpf.records import LOST_REASONS, SIZES, Ring, cpus
+from vusniff.errors import SourceError
+
+RING_BYTES = 32 << 20
+"""Kernel memory for records on their way: about 200,000 short messages."""
+
+IGNORED, FOLLOWED = 100, 200
+"""Verdicts on a socket, as in probe.c."""
+
+_CALLS = {
+    "x86_64": {"SENDMSG": 46, "SENDMMSG": 307, "SENDTO": 44, "WRITE": 1, "WRITEV": 20, "CLOSE": 3},
+    "aarch64": {"SENDMSG": 211, "SENDMMSG": 269, "SENDTO": 206, "WRITE": 64, "WRITEV": 66, "CLOSE": 57},
+}
+"""System call numbers, by machine."""
+
+
+class Attach(str, enum.Enum):
+    """How the program hangs in the kernel, in the order of preference."""
+
+    FENTRY = "fentry"
+    KPROBE = "kprobe"
+    RAWTP = "rawtp"
+
+    __str__ = str.__str__
+
+
+class _Key(ctypes.Structure):
+    _fields_ = (("sock", ctypes.c_uint64), ("inode", ctypes.c_uint64))
+
+
+class Program:
+    """The kernel program, attached. Closing it, or the end of this process, leaves nothing in the kernel."""
+
+    def __init__(self, bpf: Any, attach: Attach, bcc: Bcc) -> None:
+        self.attach = attach
+        self.bcc = bcc
+        self._bpf = bpf
+        self.ring = Ring(bpf["ring"].map_fd, RING_BYTES)
+        self._verdicts, self._followed, self._presets = bpf["verdicts"], bpf["followed"], bpf["presets"]
+        self._lost = bpf["lost"]
+
+    def preset(self, inode: int, verdict: int) -> None:
+        """Decides about a socket that has not spoken yet."""
+        with contextlib.suppress(Exception):  # the table is full: the socket is judged like an unknown one
+            self._presets[ctypes.c_uint64(inode)] = ctypes.c_uint32(verdict)
+
+    def decide(self, sock: int, inode: int, verdict: int) -> None:
+        """Decides about a socket that has spoken."""
+        with contextlib.suppress(Exception):  # gone already
+            self._verdicts[_like(self._verdicts.Key, sock, inode)] = ctypes.c_uint32(verdict)
+        if verdict == IGNORED:
+            self.forget(sock, inode)
+
+    def forget(self, sock: int, inode: int) -> None:
+        """Takes a closed socket out of the kernel's table."""
+        with contextlib.suppress(KeyError):
+            del self._followed[_like(self._followed.Key, sock, inode)]
+
+    def sends(self, sock: int, inode: int) -> tuple[int, int] | None:
+        """Sends counted on a socket so far, and how many of them did not reach the ring; None when it is not followed."""
+        try:
+            state = self._followed[_like(self._followed.Key, sock, inode)]
+        except KeyError:
+            return None
+        return int(state.sequence), int(state.lost)
+
+    def losses(self) -> dict[str, int]:
+        """Records that did not reach the ring, by what they were."""
+        return {name: int(self._lost[ctypes.c_int(i)].value) for i, name in enumerate(LOST_REASONS)}
+
+    def missed(self) -> int:
+        """Times the kernel did not run the program because it was already running on that CPU (since Linux 5.12)."""
+        return sum(_recursion_misses(function.fd) for function in self._bpf.funcs.values())
+
+    def close(self) -> None:
+        """Detaches the program; what is in the ring is lost with it."""
+        self.ring.close()
+        with _quiet():
+            with contextlib.suppress(Exception):  # bcc stumbles over a tracefs that is not mounted after detaching
+                self._bpf.cleanup()
+
+
+def attach_program(modes: tuple[Attach, ...] = tuple(Attach), follow_any: bool = False) -> Program:
+    """The program, attached in the first of these modes that works. Raises SourceError that says why none does."""
+    bcc = find_bcc()
+    offsets = definitions(Btf.read(KERNEL_BTF))
+    refused: list[str] = []
+    for mode in modes:
+        try:
+            return _attach(bcc, offsets, mode, follow_any)
+        except SourceError as error:
+            refused.append(f"{mode}: {error}")
+    raise SourceError("the probe cannot be attached to this kernel; " + "; ".join(refused))
+
+
+def _attach(bcc: Bcc, offsets: dict[str, int], mode: Attach, follow_any: bool) -> Program:
+    if mode is not Attach.RAWTP and not offsets.get("HAS_UNIX_STREAM_SENDMSG"):
+        raise SourceError("unix_stream_sendmsg is not a function of its own in this kernel")
+    if platform.machine() not in _CALLS:
+        raise SourceError(f"{platform.machine()} is not supported by the probe; use the proxy")
+    values = offsets | SIZES | {f"NR_{name}": number for name, number in _CALLS[platform.machine()].items()}
+    values |= {"OWN_PID": os.getpid(), "CPUS": cpus(), "RING_PAGES": RING_BYTES // os.sysconf("SC_PAGE_SIZE")}
+    flags = [f"-D{name}={value}" for name, value in values.items()]
+    flags += [f"-DMODE_{mode.name}", f"-DPAGE_SIZE={os.sysconf('SC_PAGE_SIZE')}UL", "-Wno-all"]
+    if follow_any:
+        flags.append("-DFOLLOW_ANY")
+    package = resources.files("vusniff.bpf")
+    source = (package / "probe.c").read_text(encoding="utf-8")
+    with resources.as_file(package / "stubs") as stubs, _environment(BCC_KERNEL_SOURCE=str(stubs)), _quiet() as said:
+        try:
+            bpf = bcc.program_class(text=source, cflags=flags)
+            if mode is Attach.KPROBE:
+                _attach_kprobes(bpf, offsets)
+            if mode is Attach.RAWTP:
+                _chain(bcc, bpf)
+        except Exception as error:  # bcc raises Exception itself
+            raise SourceError(_reason(error, said)) from None
+    return Program(bpf, mode, bcc)
+
+
+def _attach_kprobes(bpf: Any, offsets: dict[str, int]) -> None:
+    bpf.attach_kprobe(event="unix_stream_sendmsg", fn_name="enter_send")
+    bpf.attach_kretprobe(event="unix_stream_sendmsg", fn_name="leave_send")
+    if offsets.get("HAS_UNIX_RELEASE"):
+        bpf.attach_kprobe(event="unix_release", fn_name="enter_release")
+
+
+def _chain(bcc: Bcc, bpf: Any) -> None:
+    function = bpf.load_func("report_send", bcc.program_class.RAW_TRACEPOINT)
+    bpf["steps"][ctypes.c_int(0)] = ctypes.c_int(function.fd)
+
+
+def _like(kind: Any, sock: int, inode: int) -> Any:
+    key = kind()
+    key.sock, key.inode = sock, inode
+    return key
+
+
+def _reason(error: Exception, said: Path | None) -> str:
+    """bcc's failure in words; it reports every refusal as missing super-user privileges."""
+    number = ctypes.get_errno()
+    text = said.read_text(encoding="utf-8", errors="replace") if said else ""
+    if "privileges" in str(error) or number in (errno.EPERM, errno.EACCES):
+        if missing := missing_capabilities():
+            return f"the kernel refuses it: this process lacks {', '.join(missing)}"
+        return "the kernel refuses it although the capabilities are there"
+    if compiler := re.search(r"error: (.+)", text):
+        return f"the program cannot be compiled: {compiler[1]}"
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    tail = f" ({lines[-1][:200]})" if lines else ""
+    return f"{error}{tail}"
+
+
+_CAPABILITIES = {"CAP_PERFMON": 38, "CAP_BPF": 39}
+_ADMIN = 21
+
+
+def missing_capabilities() -> list[str]:
+    """Capabilities that the probe needs and this process does not have; CAP_SYS_ADMIN stands for both."""
+    with open("/proc/self/status", encoding="ascii", errors="replace") as file:
+        effective = next((int(line.split()[1], 16) for line in file if line.startswith("CapEff:")), 0)
+    if effective >> _ADMIN & 1:
+        return []
+    return [name for name, bit in _CAPABILITIES.items() if not effective >> bit & 1]
+
+
+@contextlib.contextmanager
+def _environment(**values: str) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[Path]:
+    """Standard error of this process, where libbcc writes past Python, goes to a file whose path this gives."""
+    kept = os.dup(2)
+    said = os.memfd_create("bcc", os.MFD_CLOEXEC)
+    os.dup2(said, 2)
+    try:
+        yield Path(f"/proc/self/fd/{said}")
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(said)
+
+
+def _recursion_misses(fd: int) -> int:
+    """recursion_misses of struct bpf_prog_info (include/uapi/linux/bpf.h), 0 where the kernel has none."""
+    info = ctypes.create_string_buffer(232)
+    # bpf(BPF_OBJ_GET_INFO_BY_FD = 15, {u32 fd, u32 length, u64 info})
+    attributes = (ctypes.c_char * 16).from_buffer_copy(
+        fd.to_bytes(4, "little") + len(info).to_bytes(4, "little") + ctypes.addressof(info).to_bytes(8, "little")
+    )
+    call = {"x86_64": 321, "aarch64": 280}[platform.machine()]
+    if ctypes.CDLL(None, use_errno=True).syscall(call, 15, attributes, 16) != 0:
+        return 0
+    return int.from_bytes(info.raw[208:216], "little")

@@ -1,0 +1,109 @@
+"""The records of the kernel program: their layouts on this side, and the ring buffer they come through.
+
+The layouts are those of ``probe.c``, which checks the sizes given here when it is compiled. All are in the host's byte
+order, without padding that the structures below do not name.
+
+The ring buffer is read through a mapping, not through bcc's callback: a third of the cost per record. Its first page
+holds the position of the reader, the second that of the kernel, then follow the data twice in a row so that no record
+is split. A record is a word of length (bit 31: being written, bit 30: discarded), a word of page offset, and the data,
+padded to 8.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+from collections.abc import Iterator
+
+SENT, PASSED, OPENED, DONE, CLOSED = 1, 2, 3, 4, 5
+"""First byte of a record: a send with its data, the descriptors of the send that follows, a socket that speaks for the
+first time, the return of a send, a socket that is closed."""
+
+SENT_HEAD = struct.Struct("=BBHIQQQIIQIIQQ16s")
+"""kind, flags, call, tid, time, sock, inode, tgid, descriptors, length, captured, index, sequence, lost, comm; data."""
+PASSED_HEAD = struct.Struct("=BBHIQQQII")
+"""kind, flags, call, tid, time, sock, inode, count, unused; `PASSED_FD` times count."""
+PASSED_FD = struct.Struct("=iIQQIIII64s")
+"""number, mode, inode, size, magic of the file system, device, rdev, eventfd id, name of the directory entry."""
+OPENED_ALL = struct.Struct("=BBHIQQQQQIIiHH16s108s108s")
+"""kind, flags, call, tid, time, sock, inode, peer sock, peer inode, tgid, network namespace, peer pid, length of path,
+length of peer's path, comm, path, peer's path."""
+DONE_ALL = struct.Struct("=BBHIQqQ")
+"""kind, flags, call, tid, time of the send, result, for sendmmsg bytes taken of the last message."""
+CLOSED_ALL = struct.Struct("=BBHIQQQII16s")
+"""kind, flags (1: the last reference), call, tid, time, sock, inode, tgid, exit code with bit 31 when exiting, comm."""
+
+LOST_REASONS = ("send", "descriptors", "connection", "return", "close", "table full")
+"""What the kernel program counts when it cannot hand a record over, in the order of its map."""
+
+SIZES = {
+    "SIZE_SENT": SENT_HEAD.size,
+    "SIZE_PASSED": PASSED_HEAD.size,
+    "SIZE_PASSED_FD": PASSED_FD.size,
+    "SIZE_OPENED": OPENED_ALL.size,
+    "SIZE_DONE": DONE_ALL.size,
+    "SIZE_CLOSED": CLOSED_ALL.size,
+}
+
+_BUSY, _DISCARDED = 1 << 31, 1 << 30
+_POSITION = struct.Struct("=Q")
+_LENGTH = struct.Struct("=I")
+
+
+class Ring:
+    """A BPF ring buffer of ``size`` bytes, behind the map's file descriptor."""
+
+    def __init__(self, fd: int, size: int) -> None:
+        self.size = size
+        page = mmap.PAGESIZE
+        self._page = page
+        self._reader = mmap.mmap(fd, page, offset=0)
+        self._data = mmap.mmap(fd, page + 2 * size, prot=mmap.PROT_READ, offset=page)
+
+    def waiting(self) -> int:
+        """Bytes that the kernel has handed over and that are not taken."""
+        return int(_POSITION.unpack_from(self._data, 0)[0] - _POSITION.unpack_from(self._reader, 0)[0])
+
+    def take(self, limit: int) -> bytes:
+        """The whole records there are, up to about ``limit`` bytes, as one piece for `split`; makes their room free."""
+        head: int = _POSITION.unpack_from(self._reader, 0)[0]
+        tail: int = _POSITION.unpack_from(self._data, 0)[0]
+        end = min(tail, head + limit)
+        data, first, mask, length = self._data, self._page, self.size - 1, _LENGTH.unpack_from
+        at = head
+        while at < end:
+            (size,) = length(data, first + (at & mask))
+            if size & _BUSY:
+                break
+            at += ((size & ~_DISCARDED) + 15) & ~7
+        if at == head:
+            return b""
+        start = first + (head & mask)
+        piece = data[start : start + at - head]
+        _POSITION.pack_into(self._reader, 0, at)
+        return piece
+
+    def close(self) -> None:
+        """Unmaps it."""
+        self._reader.close()
+        self._data.close()
+
+
+def split(piece: bytes) -> Iterator[tuple[int, int, int]]:
+    """Kind, offset and size of each record in what `Ring.take` gave."""
+    at, end, length = 0, len(piece), _LENGTH.unpack_from
+    while at < end:
+        (size,) = length(piece, at)
+        if not size & _DISCARDED:
+            yield piece[at + 8], at + 8, size
+        at += ((size & ~_DISCARDED) + 15) & ~7
+
+
+def cpus() -> int:
+    """CPUs that may exist while the system runs: the scratch space of the kernel program is indexed by them."""
+    try:
+        with open("/sys/devices/system/cpu/possible", encoding="ascii") as file:
+            return int(file.read().strip().replace(",", "-").rsplit("-", 1)[-1]) + 1
+    except (OSError, ValueError):
+        return os.cpu_count() or 1

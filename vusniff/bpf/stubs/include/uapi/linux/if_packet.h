@@ -1,0 +1,1 @@
+/* Empty: bcc's built-in header asks for it, the probe needs nothing of it. */
