@@ -145,7 +145,9 @@ class CaptureReader:
         out = Batch()
         while len(out) < max_rows:
             filled = [head.fill(max_rows, data) for head in self._heads]
-            if not any(filled) or any(not there and not head.scan.at_end for there, head in zip(filled, self._heads)):
+            if not any(filled) or any(
+                not there and not head.scan.at_end for there, head in zip(filled, self._heads, strict=True)
+            ):
                 break
             ready = [(head.time_ns, number) for number, head in enumerate(self._heads) if filled[number]]
             ready.sort()
@@ -166,13 +168,17 @@ class CaptureReader:
         max_rows: int = 65536,
         stop: Callable[[], bool] = lambda: False,
     ) -> Iterator[Batch]:
-        """Batch after batch, none empty. With ``follow`` it waits for more at the end, until ``stop`` says so."""
-        while not stop():
+        """Batch after batch, none empty. With ``follow`` it waits for more at the end, until ``stop`` says so.
+
+        What was written before ``stop`` said so is still read.
+        """
+        while True:
+            stopping = stop()
             batch = self.read(max_rows, data=data)
             if len(batch) or batch.events:
                 yield batch
             elif self.at_end or self.ended:
-                if not follow or self.ended:
+                if not follow or self.ended or stopping:
                     self.refuse()
                     return
                 time.sleep(POLL_SECONDS)

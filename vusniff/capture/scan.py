@@ -28,7 +28,7 @@ _SECTION_LIMIT = 1000
 _KNOWN_TAGS = LEAD_SIZE - INFO_SIZE - 4
 _ENDS = {lead(end, "")[:_KNOWN_TAGS]: end << 5 for end in (0, 1)}
 _PLAIN_OPTIONS = 24
-_COMMON = f"7I{_KNOWN_TAGS}s{INFO_SIZE}xI3I"
+_COMMON = f"8I{_KNOWN_TAGS}s{INFO_SIZE}xI3I"
 _PLAIN_CODES = frozenset((pcapng.EPB_FLAGS, pcapng.EPB_PACKETID))
 
 
@@ -126,7 +126,7 @@ class Scan:
             self._origin = self.input.position - start
             while len(batch) < max_rows and not self.ended:
                 self._common(batch, max_rows, data)
-                if len(batch) >= max_rows or not self._block(batch, data):
+                if len(batch) >= max_rows or self.ended or not self._block(batch, data):
                     break
             self.input.taken(self._at - start)
             if len(batch) < max_rows:
@@ -140,10 +140,16 @@ class Scan:
         return bool(self._buffer)
 
     def _common(self, batch: Batch, max_rows: int, data: bool) -> None:
-        """Takes common packets up to the first block that is none."""
+        """Takes common packets up to the first block that is none.
+
+        The length that ends a block is compared by the unpack of the next one, so it starts 4 bytes before a block.
+        """
         buffer, at = self._buffer, self._at
+        if at < 4:
+            return
         length = len(buffer)
-        limit = length - self._fields.size - 4
+        limit = length - self._fields.size
+        before = self._unpack("I", buffer, at - 4)[0]
         base_offset = self._base + self._origin
         unpack, ends, bases, interfaces = self._fields.unpack_from, _ENDS, self._bases, len(self._bases)
         drop, little = self._drop, self._order == "little"
@@ -151,17 +157,15 @@ class Scan:
         add_size, add_meta = batch.size.append, batch.meta.append
         room = max_rows - len(batch)
         while at <= limit and room:
-            kind, total, interface, high, low, captured, original, tags, tags_end, request, flags, size = unpack(
-                buffer, at
+            trailer, kind, total, interface, high, low, captured, original, tags, tags_end, request, flags, size = (
+                unpack(buffer, at - 4)
             )
-            if kind != 6 or interface >= interfaces:
+            if trailer != before or kind != 6 or interface >= interfaces:
                 break
             stop = at + total
             end = ends.get(tags)
             base = bases[interface]
             if end is None or base < 0 or tags_end or captured < 124 or stop > length:
-                break
-            if buffer[stop - 4 : stop] != buffer[at + 4 : at + 8]:
                 break
             options = total - (captured + 3 & ~3) - 32
             if options == 24:
@@ -182,8 +186,11 @@ class Scan:
                 if original > captured:
                     batch.missing[len(batch.offset) - 1] = original - captured
             at = stop
+            before = total
             room -= 1
         self._at = at
+        if self._unpack("I", buffer, at - 4)[0] != before:
+            self._stop("damaged", "the block before ends with another length than it begins with")
 
     def _set_order(self, order: str) -> None:
         self._order = order
