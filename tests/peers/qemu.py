@@ -1,0 +1,123 @@
+"""QEMU as a front-end: machines without an operating system, driven by their firmware, and their control socket."""
+
+from __future__ import annotations
+
+import json
+import socket
+from pathlib import Path
+from typing import Any
+
+from peers.processes import PATIENCE, Process, Stage, wait_for_socket, wait_until
+
+
+class Monitor:
+    """QEMU's control protocol (QMP): one command at a time."""
+
+    def __init__(self, path: Path) -> None:
+        wait_for_socket(path)
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._socket.settimeout(PATIENCE)
+        self._socket.connect(str(path))
+        self._lines = self._socket.makefile("r", encoding="utf-8")
+        self._lines.readline()
+        self.ask("qmp_capabilities")
+
+    def ask(self, command: str, **arguments: Any) -> Any:
+        """Its answer; events on the way to it are skipped."""
+        self._socket.sendall(json.dumps({"execute": command, "arguments": arguments}).encode() + b"\n")
+        for line in self._lines:
+            answer = json.loads(line)
+            if "return" in answer:
+                return answer["return"]
+            if "error" in answer:
+                raise AssertionError(f"QEMU refuses {command}: {answer['error']['desc']}")
+        raise AssertionError(f"QEMU ended before it answered {command}")
+
+    def close(self) -> None:
+        self._lines.close()
+        self._socket.close()
+
+
+class Machine:
+    """A running QEMU."""
+
+    def __init__(self, stage: Stage, name: str, devices: list[str], memory: int, trace: Path | None) -> None:
+        control = stage.path(f"{name}.qmp")
+        argv = ["qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none", "-cpu", "qemu64"]
+        # graphics=off: the firmware writes its console to the serial port, which is this process's output.
+        argv += ["-machine", "pc,accel=tcg,graphics=off", "-m", str(memory), "-smp", "1", "-serial", "stdio"]
+        argv += ["-object", f"memory-backend-memfd,id=mem0,size={memory}M,share=on", "-numa", "node,memdev=mem0"]
+        argv += ["-qmp", f"unix:{control},server=on,wait=off", *devices]
+        self._control = control
+        self._monitor: Monitor | None = None
+        self.process: Process = stage.start(name, argv, trace)
+        stage.at_end(self._close)
+
+    @property
+    def monitor(self) -> Monitor:
+        """Its control socket; a QEMU that waits for its back-end opens it only afterwards."""
+        if self._monitor is None:
+            self._monitor = Monitor(self._control)
+        return self._monitor
+
+    def _close(self) -> None:
+        if self._monitor is not None:
+            self._monitor.close()
+
+    def reset(self) -> None:
+        self.monitor.ask("system_reset")
+
+    def quit(self) -> None:
+        """End it as its user would, and wait until it is gone."""
+        self.monitor.ask("quit")
+        self.process.wait_exit()
+
+    def wait_info(self, question: str, text: str) -> None:
+        """Until the answer to a human monitor command holds the text."""
+
+        def told() -> bool:
+            return text in str(self.monitor.ask("human-monitor-command", **{"command-line": question}))
+
+        wait_until(told, f"{text!r} in QEMU's {question}")
+
+
+def network_machine(stage: Stage, path: Path, *, queues: int, wait: bool = True, trace: Path | None = None) -> Machine:
+    """A machine whose network card is a vhost-user device; its option ROM (iPXE) drives one queue pair and asks DHCP.
+
+    It listens; with ``wait`` it starts only when the back-end has come.
+    """
+    devices = ["-chardev", f"socket,id=c0,path={path},server=on,wait={'on' if wait else 'off'}"]
+    devices += ["-netdev", f"vhost-user,id=n0,chardev=c0,queues={queues}"]
+    card = f"virtio-net-pci,netdev=n0,mq=on,vectors={2 * queues + 2},mac=52:54:00:00:01:01,bootindex=1"
+    return Machine(stage, "qemu", [*devices, "-device", card], 256, trace)
+
+
+def block_machine(stage: Stage, path: Path, *, queues: int, trace: Path | None = None) -> Machine:
+    """A machine whose only disk is a vhost-user device: SeaBIOS drives it and runs its first sector."""
+    devices = ["-chardev", f"socket,id=c0,path={path}"]
+    devices += ["-device", f"vhost-user-blk-pci,chardev=c0,num-queues={queues},bootindex=1"]
+    return Machine(stage, "qemu", devices, 128, trace)
+
+
+def file_system_machine(stage: Stage, path: Path, *, trace: Path | None = None) -> Machine:
+    """A machine with a vhost-user file system. Its firmware has no driver for it: rings are set up, none starts."""
+    devices = ["-chardev", f"socket,id=c0,path={path}"]
+    devices += ["-device", "vhost-user-fs-pci,chardev=c0,tag=shared"]
+    return Machine(stage, "qemu", devices, 128, trace)
+
+
+BOOT_WORDS = "vusniff boot sector"
+
+
+def write_boot_disk(path: Path) -> None:
+    """A 4 MiB disk; its first sector reads the eight behind it, writes BOOT_WORDS to the serial port, and halts."""
+    code = bytearray()
+    code += b"\x31\xc0\x8e\xd8\x8e\xc0"  # xor ax, ax; mov ds, ax; mov es, ax
+    code += b"\xb8\x08\x02\xbb\x00\x7e"  # mov ax, 0x0208 (read 8 sectors); mov bx, 0x7e00
+    code += b"\xb9\x02\x00\xba\x80\x00\xcd\x13"  # mov cx, 2; mov dx, 0x80; int 0x13
+    code += b"\xba\xf8\x03"  # mov dx, 0x3f8
+    for byte in f"{BOOT_WORDS}\r\n".encode():
+        code += bytes((0xB0, byte, 0xEE))  # mov al, byte; out dx, al
+    code += b"\xf4\xeb\xfd"  # hlt; jmp to it
+    sector = bytes(code).ljust(510, b"\0") + b"\x55\xaa"
+    path.write_bytes(sector.ljust(4 << 20, b"\xa5"))
