@@ -8,6 +8,7 @@ from pathlib import Path
 from peers.processes import Process, Stage, wait_until
 
 READY = "virtio is now ready for processing"
+OPENED = "new device, handle is"
 CLOSED = "vhost peer closed"
 READ = "read message VHOST_USER_"
 
