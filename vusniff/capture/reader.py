@@ -100,8 +100,8 @@ class CaptureReader:
         self.close()
 
     @property
-    def connections(self) -> dict[int, Connection]:
-        """The connections met so far, by id."""
+    def connections(self) -> list[Connection]:
+        """The connections met so far; the one with id n is at n - 1."""
         return self._ids.connections
 
     def order(self, connection: int) -> str:

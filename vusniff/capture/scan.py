@@ -25,10 +25,11 @@ INTERFACE_LIMIT = 1 << 16
 """Interfaces of one section, and connections of a capture; packets of further ones are skipped and counted."""
 _SECTION_LIMIT = 1000
 
-_KNOWN_TAGS = LEAD_SIZE - INFO_SIZE - 4
-_ENDS = {lead(end, "")[:_KNOWN_TAGS]: end << 5 for end in (0, 1)}
+KNOWN_TAGS = LEAD_SIZE - INFO_SIZE - 4
+ENDS = {lead(end, "")[:KNOWN_TAGS]: end << 5 for end in (0, 1)}
+"""How our packets of messages begin -> end that sent it << 5."""
 _PLAIN_OPTIONS = 24
-_COMMON = f"8I{_KNOWN_TAGS}s{INFO_SIZE}xI3I"
+_COMMON = f"8I{KNOWN_TAGS}s{INFO_SIZE}xI3I"
 _PLAIN_CODES = frozenset((pcapng.EPB_FLAGS, pcapng.EPB_PACKETID))
 
 
@@ -48,7 +49,7 @@ class Ids:
     """The connections of all files of a capture, numbered in the order they are met."""
 
     def __init__(self) -> None:
-        self.connections: dict[int, Connection] = {}
+        self.connections: list[Connection] = []
         self.orders: dict[int, str] = {}
         """Byte order of the messages of each."""
 
@@ -57,7 +58,7 @@ class Ids:
         if len(self.connections) >= INTERFACE_LIMIT:
             return None
         connection = facts.parse_connection(stated, len(self.connections) + 1, path)
-        self.connections[connection.id] = connection
+        self.connections.append(connection)
         own = stated.get("order")
         self.orders[connection.id] = own if own in ("little", "big") else order
         return connection
@@ -151,7 +152,7 @@ class Scan:
         limit = length - self._fields.size
         before = self._unpack("I", buffer, at - 4)[0]
         base_offset = self._base + self._origin
-        unpack, ends, bases, interfaces = self._fields.unpack_from, _ENDS, self._bases, len(self._bases)
+        unpack, ends, bases, interfaces = self._fields.unpack_from, ENDS, self._bases, len(self._bases)
         drop, little = self._drop, self._order == "little"
         add_offset, add_time, add_request = batch.offset.append, batch.time_ns.append, batch.request.append
         add_size, add_meta = batch.size.append, batch.meta.append

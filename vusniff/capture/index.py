@@ -1,0 +1,174 @@
+"""A capture opened for random access: 32 bytes of columns per message, the rest stays in the file.
+
+Owns finding a row's bytes again. What the columns mean is `batch`'s, how the file is read is `reader`'s. A capture that
+grows is followed by calling `Index.update` again.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from vusniff.capture import pcapng
+from vusniff.capture.batch import OFFSET_BITS, Batch, Event, said
+from vusniff.capture.input import BLOCK_LIMIT
+from vusniff.capture.reader import CaptureReader
+from vusniff.capture.scan import ENDS, KNOWN_TAGS, little_options
+from vusniff.capture.writer import LEAD_SIZE
+from vusniff.errors import CaptureError
+from vusniff.record import Closed, Connection, Frame, FrameKind
+
+_NEAR = 4096
+"""Bytes read for one message: nearly all fit."""
+_WINDOW = 1 << 20
+"""Bytes read at once for many."""
+_OFFSET_MASK = (1 << OFFSET_BITS) - 1
+_PACKETS = {pcapng.structs(order, "I").pack(pcapng.ENHANCED_PACKET): order for order in ("little", "big")}
+_HEADERS = {order: pcapng.structs(order, "7I").unpack_from for order in ("little", "big")}
+
+
+class Index:
+    """The columns of a capture (see `Batch`), and its frames by row. Row n is message n + 1.
+
+    Raises `CaptureError` as `CaptureReader` does, and when a message that was there cannot be read again.
+    """
+
+    def __init__(self, paths: str | Path | Sequence[str | Path]) -> None:
+        self._reader = CaptureReader(paths)
+        for scan in self._reader.scans:
+            if not scan.input.seekable:
+                self._reader.close()
+                raise CaptureError(f"{scan.input.name} is no regular file, so one cannot go back in it: save it first")
+        self._rows = Batch()
+        self.offset: array[int] = self._rows.offset
+        self.time_ns: array[int] = self._rows.time_ns
+        self.request: array[int] = self._rows.request
+        self.size: array[int] = self._rows.size
+        self.meta: array[int] = self._rows.meta
+        self.events: list[tuple[int, Event]] = self._rows.events
+        """(row before which it stands, event) in order: connections, their ends, losses."""
+        self.closed: dict[int, Closed] = {}
+        """Connection id -> how it ended."""
+        self._windows = [_Window(self._reader, number) for number in range(len(self._reader.scans))]
+
+    def __len__(self) -> int:
+        return len(self.offset)
+
+    def __enter__(self) -> Index:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the files; the columns stay."""
+        self._reader.close()
+
+    @property
+    def complete(self) -> bool:
+        """Everything that was there at the last `update` has been read."""
+        return self._reader.at_end
+
+    @property
+    def progress(self) -> tuple[int, int]:
+        """Bytes read, bytes there."""
+        return self._reader.progress
+
+    @property
+    def connections(self) -> list[Connection]:
+        """The connections met so far; the one with id n is at n - 1."""
+        return self._reader.connections
+
+    @property
+    def notes(self) -> list[str]:
+        """What was skipped, cut or damaged so far, as sentences."""
+        return self._reader.notes
+
+    @property
+    def reader(self) -> CaptureReader:
+        """The reader underneath: sections, byte orders."""
+        return self._reader
+
+    def order(self, connection: int) -> str:
+        """Byte order of a connection's messages: ``little`` or ``big``."""
+        return self._reader.order(connection)
+
+    def update(self, max_rows: int = 1 << 62) -> int:
+        """Reads what is new, at most so many rows; returns how many. After it, `complete` says whether that was all."""
+        before = len(self)
+        while (room := max_rows - (len(self) - before)) > 0:
+            batch = self._reader.read(min(room, 65536), data=False)
+            if not len(batch) and not batch.events:
+                if self._reader.at_end:
+                    self._reader.refuse()
+                break
+            first = len(self)
+            self._rows.append(batch, 0, len(batch))
+            for row, event in batch.events:
+                self.events.append((first + row, event))
+                if isinstance(event, Closed):
+                    self.closed[event.connection] = event
+        return len(self) - before
+
+    def frame(self, row: int) -> Frame:
+        """One message, read from the file. Raises IndexError for a row that is not there."""
+        return self._frame(row, _NEAR)
+
+    def frames(self, start: int = 0, stop: int | None = None) -> Iterator[Frame]:
+        """Messages in order, from large reads."""
+        for row in range(start, len(self) if stop is None else min(stop, len(self))):
+            yield self._frame(row, _WINDOW)
+
+    def _frame(self, row: int, ahead: int) -> Frame:
+        place, meta = self.offset[row], self.meta[row]
+        data, options, missing = self._windows[place >> OFFSET_BITS].packet(place & _OFFSET_MASK, ahead)
+        descriptors, process = said(options) if meta & 0x10 else ((), None)
+        return Frame(
+            meta >> 8,
+            meta >> 5 & 1,
+            self.time_ns[row],
+            data,
+            descriptors,
+            process,
+            FrameKind(meta >> 6 & 3),
+            missing,
+        )
+
+
+class _Window:
+    """A piece of one file."""
+
+    def __init__(self, reader: CaptureReader, number: int) -> None:
+        self._input = reader.scans[number].input
+        self._start = 0
+        self._data = b""
+
+    def packet(self, offset: int, ahead: int) -> tuple[bytes, bytes, int]:
+        """The frame's bytes, the options in little-endian order, and the bytes missing, of the packet at an offset."""
+        at = self._at(offset, 28, ahead)
+        order = _PACKETS.get(self._data[at : at + 4])
+        if order is not None:
+            _, total, _, _, _, captured, original = _HEADERS[order](self._data, at)
+            if 32 + captured <= total <= BLOCK_LIMIT:
+                at = self._at(offset, total, ahead)
+                payload = self._data[at + 28 : at + 28 + captured]
+                options = little_options(order, self._data[at + 28 + (captured + 3 & ~3) : at + total - 4])
+                missing = max(original - captured, 0)
+                if payload[:KNOWN_TAGS] in ENDS and payload[LEAD_SIZE - 4 : LEAD_SIZE] == bytes(4):
+                    return payload[LEAD_SIZE:], options, missing
+                if tags := pcapng.parse_tags(payload):
+                    return payload[tags[1] :], options, missing
+        raise CaptureError(
+            f"{self._input.name} has changed: the message that was at byte {offset} is not there any more"
+        )
+
+    def _at(self, offset: int, size: int, ahead: int) -> int:
+        """Where the bytes at an offset are in the window, which is moved if they are not in it."""
+        at = offset - self._start
+        if at < 0 or at + size > len(self._data):
+            self._data, self._start = self._input.at(offset, max(size, ahead)), offset
+            at = 0
+            if len(self._data) < size:
+                raise CaptureError(f"{self._input.name} has become shorter: there is nothing at byte {offset} any more")
+        return at
