@@ -11,7 +11,6 @@ not change the dicts and lists in it.
 
 from __future__ import annotations
 
-import enum
 import functools
 import io
 from collections.abc import Callable, Mapping
@@ -23,20 +22,19 @@ from construct import Array, Construct, ConstructError, Container, GreedyRange, 
 from vusniff import codegen
 from vusniff.errors import DissectorError
 from vusniff.message import Choice, Context, Dissector, Layout, MessageSpec
-from vusniff.names import BitNames, names_of_bits, names_of_values
+from vusniff.names import BitNames
 from vusniff.protocol import Channel
 
 ENTRY_POINTS = "vusniff.dissectors"
-
-BYTES_LIMIT = 64 * 1024
-"""Bytes of one field that are shown as hex; a longer one has a field ``<name>_truncated`` beside it."""
 
 REMEMBERED_BYTES = 512
 """Largest payload whose result is remembered."""
 REMEMBERED = 4096
 """Results remembered for each context."""
-CONTEXTS = 1024
-"""Contexts whose parsers are kept."""
+PLANS = 64
+"""Different contexts whose parsers and results are kept."""
+CONTEXTS = 4096
+"""Context objects that are known without comparing them."""
 READERS = 4096
 """Parsers looked up by request and size for each context: sizes are the peer's choice."""
 
@@ -100,12 +98,18 @@ def _dissectors(point: EntryPoint) -> tuple[Dissector, ...]:
     return found
 
 
+_decoded: Callable[[tuple[Any, ...]], Decoded] = functools.partial(tuple.__new__, Decoded)
+"""Half the price of calling the class."""
+
+
 class _Reader(NamedTuple):
     """How payloads of one request and size are read in one context."""
 
     name: str
     spec: MessageSpec | None
     layout: Layout | None
+    kind: str | None
+    """Name of the layout."""
     parse: Callable[[bytes], dict[str, Any] | None] | None
     """Generated parser; None where there is none. It returns None for bytes that it cannot read."""
     raw: bool
@@ -113,32 +117,47 @@ class _Reader(NamedTuple):
 
 
 class _Plan:
-    """Parsers and remembered results of one context."""
+    """Parsers and remembered results of equal contexts."""
 
-    __slots__ = ("context", "readers", "seen")
+    __slots__ = ("context", "readers", "refused", "seen")
 
     def __init__(self, context: Context) -> None:
         self.context = context
         self.readers: dict[tuple[str, int, bool, int], _Reader] = {}
         self.seen: dict[tuple[str, int, bool, bytes], Decoded] = {}
+        self.refused = 0
+
+    def remember(self, key: tuple[str, int, bool, bytes], decoded: Decoded) -> None:
+        if len(self.seen) < REMEMBERED:
+            self.seen[key] = decoded
+            return
+        # Traffic that hardly repeats should not pay for being remembered; traffic that has changed should be again.
+        self.refused += 1
+        if self.refused >= 16 * REMEMBERED:
+            self.refused = 0
+            self.seen.clear()
 
 
-_plans: dict[int, _Plan] = {}
-"""Plans by the id of their context object, which they keep alive: contexts are compared far too often to hash them."""
-_equal_plans: dict[Context, _Plan] = {}
+_plans: dict[Context, _Plan] = {}
+_plans_by_id: dict[int, _Plan] = {}
+"""The same by the id of a context: the same object arrives far too often to hash it every time."""
+_contexts: list[Context] = []
+"""Keeps the contexts of ``_plans_by_id`` alive, so that an id means one of them."""
 
 
 def _plan_of(context: Context) -> _Plan:
-    if len(_plans) >= CONTEXTS:
-        _plans.clear()
-        _equal_plans.clear()
-    equal = _equal_plans.get(context)
-    plan = _Plan(context)
-    if equal is not None:
-        plan.readers, plan.seen = equal.readers, equal.seen
-    else:
-        _equal_plans[context] = plan
-    _plans[id(context)] = plan
+    if len(_contexts) >= CONTEXTS:
+        _plans_by_id.clear()
+        _contexts.clear()
+    plan = _plans.get(context)
+    if plan is None:
+        if len(_plans) >= PLANS:
+            _plans.clear()
+            _plans_by_id.clear()
+            _contexts.clear()
+        plan = _plans[context] = _Plan(context)
+    _contexts.append(context)
+    _plans_by_id[id(context)] = plan
     return plan
 
 
@@ -148,41 +167,37 @@ def payload(channel: Channel, request: int, is_reply: bool, data: bytes, missing
     ``data`` is what was captured of it, ``missing`` how many bytes of it were not; ``is_reply`` is the reply flag of
     the header. Never raises for what the bytes hold; DissectorError when the dissectors cannot be loaded.
     """
-    plan = _plans.get(id(context))
-    if plan is None:
-        plan = _plan_of(context)
+    plan = _plans_by_id.get(id(context)) or _plan_of(context)
     # The value, not the member: hashing an enum member calls Python code.
-    key = (channel._value_, request, is_reply, data)
+    name = channel._value_
+    key = (name, request, is_reply, data)
     known = plan.seen.get(key)
     if known is not None and not missing:
         return known
     size = len(data) + missing
-    reader = plan.readers.get((channel._value_, request, is_reply, size))
-    if reader is None:
-        reader = _reader(plan, channel, request, is_reply, size)
-    if missing == 0 and reader.parse is not None:
+    reader = plan.readers.get((name, request, is_reply, size)) or _reader(plan, channel, request, is_reply, size)
+    if reader.parse is not None and not missing:
         values = reader.parse(data)
         if values is not None:
-            layout = reader.layout
-            decoded = Decoded(reader.name, values, layout.name if layout else None, None, b"", reader.spec)
+            decoded = _decoded((reader.name, values, reader.kind, None, b"", reader.spec))
             if size <= REMEMBERED_BYTES:
-                if len(plan.seen) >= REMEMBERED:
-                    plan.seen.clear()
-                plan.seen[key] = decoded
+                plan.remember(key, decoded)
             return decoded
     return _interpret(reader, data, missing, context)
 
 
 def _reader(plan: _Plan, channel: Channel, request: int, is_reply: bool, size: int) -> _Reader:
     context = plan.context
+    reader = _Reader(f"REQUEST_{request}", None, None, None, None, True)
     dissector = _load().get(channel)
     spec = dissector.specs.get(request) if dissector else None
-    if dissector is None or spec is None:
-        reader = _Reader(f"REQUEST_{request}", None, None, None, True)
-    else:
-        layout = _layout(dissector, spec, is_reply, size, context)
-        parse = codegen.parser(layout, context) if layout is not None else _empty
-        reader = _Reader(spec.name, spec, layout, parse, False)
+    if dissector is not None and spec is not None:
+        try:
+            layout = _layout(dissector, spec, is_reply, size, context)
+            parse = codegen.parser(layout, context) if layout is not None else _empty
+            reader = _Reader(spec.name, spec, layout, layout.name if layout else None, parse, False)
+        except Exception:  # a vendor's chooser may fail in any way: its bytes stay raw
+            reader = _Reader(spec.name, spec, None, None, None, True)
     if len(plan.readers) >= READERS:
         plan.readers.clear()
     plan.readers[(channel._value_, request, is_reply, size)] = reader
@@ -212,7 +227,7 @@ def _interpret(reader: _Reader, data: bytes, missing: int, context: Context) -> 
     if missing:
         malformed = f"payload not captured in full: {len(data)} of {len(data) + missing} bytes are there"
     if reader.raw:
-        return Decoded(reader.name, None, None, malformed, data, None)
+        return Decoded(reader.name, None, None, malformed, data, reader.spec)
     if reader.layout is None:
         return Decoded(reader.name, {}, None, malformed, data, reader.spec)
     values, used, problem = interpret(reader.layout, data, context)
@@ -240,7 +255,7 @@ def interpret(layout: Layout, data: bytes, context: Context) -> tuple[dict[str, 
         declaration = layout.construct(context.order)
     except Exception as error:
         return None, 0, f"layout {layout.name} is broken: {type(error).__name__}: {error}"
-    names = _names(layout, context)
+    names = codegen.name_tables(layout, context)
     stream = _Stream(data)
     try:
         parsed = declaration.parse_stream(stream)
@@ -268,7 +283,7 @@ def _diagnosis(layout: Layout, stream: _Stream, size: int, error: Exception) -> 
 
 
 def _prefix(
-    declaration: Construct[Any, Any], failed: str, data: bytes, names: Mapping[str, Mapping[int, Any]]
+    declaration: Construct[Any, Any], failed: str, data: bytes, names: codegen.NameTables
 ) -> tuple[dict[str, Any], int]:
     """The whole fields before the one that failed, and of a failed array its whole elements."""
     if not isinstance(declaration, Struct):
@@ -299,25 +314,14 @@ def _whole_elements(field: Any) -> Any:
     return field.name / GreedyRange(array.subcon) if size > 0 else None
 
 
-def _names(layout: Layout, context: Context) -> dict[str, Mapping[int, Any]]:
-    tables: dict[str, Mapping[int, Any]] = {}
-    for field, names in layout.names.items():
-        kind = names if isinstance(names, type) else names(context)
-        if issubclass(kind, enum.IntFlag):
-            tables[field] = names_of_bits(kind)
-        elif issubclass(kind, enum.IntEnum):
-            tables[field] = names_of_values(kind)
-    return tables
-
-
-def _values(parsed: Mapping[str, Any], names: Mapping[str, Mapping[int, Any]]) -> dict[str, Any]:
+def _values(parsed: Mapping[str, Any], names: codegen.NameTables) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for name, value in parsed.items():
         if name == "_io":
             continue
         if isinstance(value, bytes):
-            values[name] = value[:BYTES_LIMIT].hex()
-            if len(value) > BYTES_LIMIT:
+            values[name] = value[: codegen.BYTES_LIMIT].hex()
+            if len(value) > codegen.BYTES_LIMIT:
                 values[f"{name}_truncated"] = True
         else:
             values[name] = _plain(value, names)
@@ -328,7 +332,7 @@ def _values(parsed: Mapping[str, Any], names: Mapping[str, Mapping[int, Any]]) -
     return values
 
 
-def _plain(value: Any, names: Mapping[str, Mapping[int, Any]]) -> Any:
+def _plain(value: Any, names: codegen.NameTables) -> Any:
     if isinstance(value, Container):
         return _values(value, names)
     if isinstance(value, list):

@@ -39,16 +39,22 @@ class Context:
 Names = type[enum.IntFlag] | type[enum.IntEnum] | Callable[[Context], type[enum.IntFlag]]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Layout:
-    """One payload layout; construct is its only definition."""
+    """One payload layout; construct is its only definition. Two layouts are equal only when they are the same object.
+
+    The construct is a Struct. Its values reach the user as plain JSON: bytes become hex strings, so a field that
+    reads better as something else (a MAC, a UUID) is an Adapter. Adapters and Computed functions work from the values
+    before them alone (a Computed function gets a mapping and reads it by item), so that a generated parser may call
+    them.
+    """
 
     name: str
     """The kind, as in `views.text` and the reference page: ``vring_state``."""
     construct: Callable[[str], Construct[Any, Any]]
     """Byte order (``little``, ``big``) -> construct of the payload."""
     names: Mapping[str, Names] = field(default_factory=dict)
-    """Field name -> what its bits (IntFlag) or values (IntEnum) are called."""
+    """Field name (at any depth) -> what its bits (IntFlag) or values (IntEnum) are called."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
