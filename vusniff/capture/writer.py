@@ -121,7 +121,8 @@ class CaptureWriter:
         self._interfaces: list[_Interface] = []
         self._passed: dict[int, Channel] = {}
         self._lost_anywhere: Lost | None = None
-        self._number = 0
+        self.number = 0
+        """Messages written so far: the number of the last."""
         self._extras: dict[object, bytes] = {}
         self._rest = b""
         """What is left of a block that went out in part and cannot be taken back."""
@@ -194,7 +195,7 @@ class CaptureWriter:
             extra = interface.process_texts[end] if process is not None else b""
         else:
             extra = self._extra(interface, frame)
-        self._number += 1
+        self.number += 1
         interface.written += 1
         time_ns = self._last_ns = frame.time_ns
         captured = size + LEAD_SIZE
@@ -210,13 +211,13 @@ class CaptureWriter:
             captured + missing & 0xFFFFFFFF,
         )
         if extra:
-            flags = self._flags(pcapng.EPB_FLAGS, 4, _DIRECTIONS[end], pcapng.EPB_PACKETID, 8, self._number)
+            flags = self._flags(pcapng.EPB_FLAGS, 4, _DIRECTIONS[end], pcapng.EPB_PACKETID, 8, self.number)
             block = b"".join((header, tags, data, pad, flags, extra, self._end(0, total)))
         else:
-            tail = self._tail(pcapng.EPB_FLAGS, 4, _DIRECTIONS[end], pcapng.EPB_PACKETID, 8, self._number, 0, total)
+            tail = self._tail(pcapng.EPB_FLAGS, 4, _DIRECTIONS[end], pcapng.EPB_PACKETID, 8, self.number, 0, total)
             block = b"".join((header, tags, data, pad, tail))
         self._blocks.append(block)
-        return self._number
+        return self.number
 
     def lost(self, lost: Lost) -> None:
         """A gap: counted at the next packet of its connection (of any, where it is not known) or at its end."""
@@ -431,6 +432,6 @@ class CaptureWriter:
                     self.lost(lost)
         self._lose(interface, 1, time_ns)
         interface.written -= 1
-        self._number -= 1
+        self.number -= 1
         self.lost_frames += 1
         return True
