@@ -1,0 +1,56 @@
+# make demo    set up .venv and watch a small front-end and back-end talk
+# make test    set up everything and run all checks and tests
+# make check   the same without installing packages of the distribution
+# make bench   measure what README claims
+# make golden  write the expected outputs of the captures again, after a change of output that is meant
+# make captures  record the captures again from real programs (as root)
+PYTHON ?= python3
+WORKERS ?= 2
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test check lint tests bench golden captures packages clean
+
+demo: $(VENV)/vusniff.stamp
+	@$(BIN)/vusniff demo
+
+test: packages
+	@$(MAKE) --no-print-directory check
+
+check: lint tests
+
+lint: $(VENV)/dev.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/mypy tests captures bench
+	$(BIN)/lint-imports
+
+tests: $(VENV)/dev.stamp
+	$(BIN)/pytest -n $(WORKERS) --dist loadgroup
+
+bench: $(VENV)/dev.stamp
+	$(BIN)/python -m bench
+
+golden: $(VENV)/dev.stamp
+	$(BIN)/python captures/golden.py
+
+captures: $(VENV)/dev.stamp packages
+	PYTHONPATH=tests $(BIN)/python captures/record.py
+	$(BIN)/python captures/golden.py
+
+packages:
+	@scripts/packages
+
+# Nothing is installed twice while pyproject.toml stays as it is; the project itself is installed editable.
+$(VENV)/vusniff.stamp: pyproject.toml
+	@PYTHON=$(PYTHON) scripts/environment $(VENV)
+	@touch $@
+
+$(VENV)/dev.stamp: pyproject.toml
+	@PYTHON=$(PYTHON) scripts/environment $(VENV) dev,fast
+	@touch $(VENV)/vusniff.stamp $@
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
