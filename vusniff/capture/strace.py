@@ -1,0 +1,365 @@
+"""A source made of logs: what strace saw of one or both peers becomes a capture.
+
+Owns which sockets of a log are vhost-user, which log tells the truer story of a direction, and the order of what
+happened. The language of strace is `strace_log`'s, the meaning of calls `strace_sockets`'s, messages are `framing`'s.
+
+A traced process shows both directions: what it sends, and what it receives of the other end. Where both ends are in
+the logs, each direction is taken from the sender, whose log has the descriptors' numbers, unless the receiver's has
+more of it. A process is named by the lowest of the thread ids that used the socket, since strace does not say which
+threads form a process.
+
+Times: a send happens when it begins, a receive when it ends. Without -T the end of a receive is when strace printed
+it, which is exact in a log of one process (lines are written as calls return) and too early with -ff, where a waiting
+receive bears the time of its beginning. Logs without times get one microsecond per call; logs with times of day only
+(-t, -tt) happen on the first day of 1970.
+
+Limit: a receive that took several messages at once shows the descriptors of the last of them; they are given to the
+first. Peers that are known read message by message.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import BinaryIO
+
+from vusniff.capture import facts
+from vusniff.capture.strace_log import Log
+from vusniff.capture.strace_sockets import CALLS, Ending, Piece, Socket, Sockets
+from vusniff.capture.writer import CaptureWriter
+from vusniff.errors import SourceError
+from vusniff.framing import SIZE_LIMIT_ODD, Framer, message_size
+from vusniff.protocol import FLAG_NEED_REPLY, FLAG_REPLY, FLAG_VERSION, HEADER_SIZE, HEADERS, VERSION
+from vusniff.record import Chunk, Closed, DescriptorKind, End, Frame, Process
+
+LOOK = 4
+"""Transfers of a direction among whose beginnings a header is looked for: a log may begin in the middle of one."""
+STEP_NS = 1000
+"""Between two calls of a log without times."""
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """What came of it."""
+
+    connections: int
+    messages: int
+    left_out: int
+    """Unix stream sockets that carried something else."""
+    notes: tuple[str, ...]
+    """What its reader should know about the logs, as sentences."""
+
+
+@dataclass(slots=True, eq=False)
+class _Talk:
+    """A connection: one socket of it, or both."""
+
+    sockets: tuple[Socket, Socket | None]
+    said: tuple[list[Piece], list[Piece]] = ([], [])
+    """What the first socket's end sent, and what the other one's sent."""
+    first: int = 0
+    """Which end the first of the sockets is."""
+    path: str = ""
+    ends: tuple[End, End] = (End(), End())
+    late: bool = False
+    id: int = 0
+    frames: int = 0
+
+    def inodes(self) -> set[int]:
+        """The inodes of its ends, as far as they are known."""
+        inodes = {inode for socket in self.sockets if socket for inode in (socket.inode, socket.peer)}
+        return {inode for inode in inodes if inode is not None}
+
+
+@dataclass(slots=True)
+class _Move:
+    """Something that happened on a connection."""
+
+    talk: _Talk
+    end: int
+    """Of a piece, which end sent it; of an ending, which end's log says so."""
+    what: Piece | Ending
+    time_ns: int = 0
+
+
+def import_strace(paths: Sequence[str], target: str | Path | BinaryIO) -> Imported:
+    """Read logs of strace (``-`` is standard input) and write a capture; logs of one run may be given together.
+
+    Raises:
+        SourceError: a log cannot be read, or none of them shows vhost-user.
+        CaptureError: the capture cannot be written.
+    """
+    sockets, logs = Sockets(), []
+    for number, path in enumerate(paths):
+        with _open(path) as file:
+            log = Log(file, CALLS, _tid_of(path))
+            for call in log:
+                sockets.take(call, number)
+        logs.append(log)
+    talks = _pair_up(sockets)
+    chosen, order = _choose(talks, sockets)
+    left_out = len(talks) - len(chosen)
+    if not chosen:
+        raise SourceError(_nothing(paths, left_out, sum(log.unreadable for log in logs)))
+    passed = _passed(chosen)
+    for talk in chosen:
+        _describe(talk, passed, logs)
+    clocks = {log.clock for log in logs}
+    moves = _arrange(chosen, merge=len(clocks) == 1 and clocks <= {"epoch", "day"})
+    with CaptureWriter(target, source="strace", order=order, host=facts.Host()) as writer:
+        _write(chosen, moves, writer, order)
+        writer.flush()
+        if writer.failure is not None:
+            raise SourceError(writer.failure)
+    notes = _notes(chosen, logs, clocks, sockets)
+    return Imported(len(chosen), sum(talk.frames for talk in chosen), left_out, notes)
+
+
+@contextlib.contextmanager
+def _open(path: str) -> Iterator[BinaryIO]:
+    if path == "-":
+        yield sys.stdin.buffer
+        return
+    try:
+        with open(path, "rb") as file:
+            yield file
+    except OSError as error:
+        raise SourceError(f"cannot read {path}: {error.strerror or error}") from None
+
+
+def _tid_of(path: str) -> int | None:
+    """The thread a log of -ff belongs to, by its name."""
+    match = re.search(r"\.(\d{1,7})$", path)
+    return int(match[1]) if match else None
+
+
+# -- which sockets -----------------------------------------------------------------------------------------------------
+
+
+def _pair_up(sockets: Sockets) -> list[_Talk]:
+    """Connections that carried something, by the first socket of each that the logs show."""
+    talks: list[_Talk] = []
+    seen: set[int] = set()
+    for socket in sockets:
+        if socket.inode is not None and socket.inode in seen:
+            continue
+        other = None
+        if socket.inode is not None:
+            socket.peer = sockets.peers.get(socket.inode, socket.peer)
+            other = sockets.by_inode.get(socket.peer) if socket.peer is not None else None
+            if other is not None and other.inode is not None and other is not socket:
+                seen.add(other.inode)
+        if other is None or other is socket:
+            talk = _Talk((socket, None), (socket.sent, socket.received))
+        else:
+            said = _fuller(socket.sent, other.received), _fuller(other.sent, socket.received)
+            talk = _Talk((socket, other), said)
+        if any(talk.said):
+            talks.append(talk)
+    return talks
+
+
+def _choose(talks: list[_Talk], sockets: Sockets) -> tuple[list[_Talk], str]:
+    """The connections that are vhost-user, and the byte order they are written in.
+
+    A connection is, when each direction that carried something begins with a header of the specification's version;
+    and so is every socket that is passed on such a connection, whatever it carries.
+    """
+    other = "big" if sys.byteorder == "little" else "little"
+    for order in (sys.byteorder, other):
+        chosen = [talk for talk in talks if _speaks(talk, order)]
+        if chosen:
+            break
+    count = 0
+    while count != len(chosen):
+        count = len(chosen)
+        passed = _passed(chosen)
+        passed |= {sockets.peers[inode] for inode in passed if inode in sockets.peers}
+        known = set(chosen)
+        chosen = [talk for talk in talks if talk in known or not passed.isdisjoint(talk.inodes())]
+    return chosen, order
+
+
+def _speaks(talk: _Talk, order: str) -> bool:
+    filled = [pieces for pieces in talk.said if any(piece.data for piece in pieces)]
+    return bool(filled) and all(_begins_with_header(pieces[:LOOK], order) for pieces in filled)
+
+
+def _begins_with_header(pieces: Sequence[Piece], order: str) -> bool:
+    beginnings = [piece.data for piece in pieces] + [b"".join(piece.data for piece in pieces)]
+    return any(len(data) >= HEADER_SIZE and _is_header(data, order) for data in beginnings)
+
+
+def _is_header(data: bytes, order: str) -> bool:
+    _, flags, size = HEADERS[order].unpack_from(data)
+    unusual = flags & ~(FLAG_VERSION | FLAG_REPLY | FLAG_NEED_REPLY) or flags & FLAG_VERSION != VERSION
+    return not unusual and size <= SIZE_LIMIT_ODD and message_size(data, order) is not None
+
+
+def _passed(talks: Sequence[_Talk]) -> set[int]:
+    """Inodes of the sockets that were passed as descriptors."""
+    return {
+        int(descriptor.identity.partition(":")[2])
+        for talk in talks
+        for pieces in talk.said
+        for piece in pieces
+        for descriptor in piece.descriptors
+        if descriptor.kind is DescriptorKind.SOCKET and descriptor.identity is not None
+    }
+
+
+def _fuller(sent: list[Piece], received: list[Piece]) -> list[Piece]:
+    return received if _weight(received) > _weight(sent) else sent
+
+
+def _weight(pieces: Sequence[Piece]) -> int:
+    return sum(len(piece.data) for piece in pieces)
+
+
+# -- who and when ------------------------------------------------------------------------------------------------------
+
+
+def _describe(talk: _Talk, passed: set[int], logs: Sequence[Log]) -> None:
+    """Fill in the ends of a connection, its path, and whether its beginning was seen."""
+    one, two = talk.sockets
+    talk.first = _first_end(talk, passed)
+    ends = [End(one.inode, _process(one)), End(two.inode if two else one.peer, _process(two) if two else None)]
+    if talk.first:
+        ends.reverse()
+    talk.ends = ends[0], ends[1]
+    paths = [socket.path for socket in talk.sockets if socket and socket.path]
+    inodes = "-".join(str(end.inode or 0) for end in ends)
+    talk.path = paths[0] if paths else one.name if one.inode is None else f"pair:{inodes}"
+    seen = any(socket.opened or any(logs[log].from_start for log in socket.logs) for socket in talk.sockets if socket)
+    talk.late = not seen and passed.isdisjoint(talk.inodes())
+
+
+def _first_end(talk: _Talk, passed: set[int]) -> int:
+    """Which end the first socket is: the accepted one and the passed one are 1; else who speaks first is 0."""
+    one, two = talk.sockets
+    if one.inode in passed:
+        return 1
+    if (two.inode if two else one.peer) in passed:
+        return 0
+    if one.accepted is not None:
+        return int(one.accepted)
+    if two is not None and two.accepted is not None:
+        return int(not two.accepted)
+    ours, theirs = talk.said
+    if not ours or not theirs:
+        return int(not ours)
+    return int((theirs[0].log, theirs[0].line) < (ours[0].log, ours[0].line))
+
+
+def _process(socket: Socket) -> Process | None:
+    return Process(min(socket.tids), socket.comm, min(socket.tids)) if socket.tids else None
+
+
+# -- when --------------------------------------------------------------------------------------------------------------
+
+
+def _arrange(talks: Sequence[_Talk], merge: bool) -> list[_Move]:
+    """All that happened, in one order, with times that never go back.
+
+    The lines of one log are in order, whatever its clock says. With ``merge`` the logs have a clock in common, else
+    one log comes after the other.
+    """
+    moves: list[_Move] = []
+    for talk in talks:
+        for end, pieces in zip((talk.first, 1 - talk.first), talk.said, strict=True):
+            moves += [_Move(talk, end, piece) for piece in pieces]
+        for end, socket in zip((talk.first, 1 - talk.first), talk.sockets, strict=True):
+            if socket is not None and socket.end is not None:
+                moves.append(_Move(talk, end, socket.end))
+    moves.sort(key=lambda move: (move.what.log, move.what.line))
+    latest: dict[int, int] = {}
+    for move in moves:
+        log = move.what.log
+        move.time_ns = latest[log] = max(latest.get(log, 0), move.what.time_ns or 0)
+    if merge:
+        moves.sort(key=lambda move: move.time_ns)
+    now = 0
+    for number, move in enumerate(moves):
+        now = move.time_ns = max(now, number * STEP_NS if move.what.time_ns is None else move.time_ns)
+    return moves
+
+
+# -- writing -----------------------------------------------------------------------------------------------------------
+
+
+def _write(talks: Sequence[_Talk], moves: Sequence[_Move], writer: CaptureWriter, order: str) -> None:
+    """Write everything in order.
+
+    Framers are given the place of a transfer instead of its time, since times may be equal: so frames can be put into
+    the order in which their first bytes went.
+    """
+    framers = {(talk, end): Framer(order, talk.late) for talk in talks for end in (0, 1)}
+    endings: dict[_Talk, int] = {}
+    records: list[tuple[int, _Talk, Frame | None]] = []
+    for place, move in enumerate(moves):
+        if isinstance(move.what, Ending):
+            endings.setdefault(move.talk, place)
+            continue
+        endings.pop(move.talk, None)  # it goes on: another descriptor of the same socket was closed
+        piece = move.what
+        speaker = _speaker(move, piece)
+        chunk = Chunk(0, move.end, place, piece.data, piece.descriptors, speaker, piece.missing)
+        records += [(frame.time_ns, move.talk, frame) for frame in framers[move.talk, move.end].feed(chunk)]
+    for (talk, _), framer in framers.items():
+        records += [(frame.time_ns, talk, frame) for frame in framer.end(len(moves) - 1)]
+    records += [(place, talk, None) for talk, place in endings.items()]
+    records.sort(key=lambda record: record[0])
+    for place, talk, frame in records:
+        if not talk.id:
+            opened_ns = next((socket.opened_ns for socket in talk.sockets if socket and socket.opened), None)
+            talk.id = writer.open(talk.path, talk.ends, opened_ns, talk.late).id
+        if frame is not None:
+            writer.frame(replace(frame, connection=talk.id, time_ns=moves[place].time_ns))
+            talk.frames += 1
+        elif isinstance(ending := moves[place].what, Ending):
+            end = moves[place].end
+            by = 1 - end if ending.by_peer else end
+            writer.close_connection(Closed(talk.id, moves[place].time_ns, ending.reason, by, talk.frames))
+
+
+def _speaker(move: _Move, piece: Piece) -> Process | None:
+    """Who sent a piece: with the thread, where its own log shows it."""
+    process = move.talk.ends[move.end].process
+    if process is None or not piece.sending or piece.tid is None or piece.tid == process.tid:
+        return process
+    return replace(process, tid=piece.tid)
+
+
+# -- what to say -------------------------------------------------------------------------------------------------------
+
+
+def _nothing(names: Sequence[str], left_out: int, unreadable: int) -> str:
+    where = names[0] if len(names) == 1 else f"any of {len(names)} logs"
+    if left_out:
+        return f"no vhost-user in {where}: {left_out} unix sockets carry something else"
+    if unreadable:
+        return f"no vhost-user in {where}: {unreadable} lines are not strace's, and no unix socket carries anything"
+    return (
+        f"no unix socket carries anything in {where}: trace with "
+        "strace -f -yy -x -s 65536 -ttt -T -e trace=network,read,write,readv,writev"
+    )
+
+
+def _notes(talks: Sequence[_Talk], logs: Sequence[Log], clocks: set[str], sockets: Sockets) -> tuple[str, ...]:
+    unreadable = sum(log.unreadable for log in logs)
+    nameless = any(socket.inode is None for talk in talks for socket in talk.sockets if socket)
+    apart = len(logs) > 1 and not (len(clocks) == 1 and clocks <= {"epoch", "day"})
+    sentences = (
+        (unreadable > 0, f"{unreadable} lines are not strace's and were passed over"),
+        (sockets.cut > 0, f"{sockets.cut} strings were cut by strace, so bytes are missing: trace with -s 65536"),
+        ("" in clocks, "the log has no times: messages are put 1 us apart; trace with -ttt -T"),
+        ("day" in clocks, "the log has times of day and no date: it is put on 1970-01-01"),
+        ("relative" in clocks, "the log has relative times only: it is made to begin on 1970-01-01"),
+        (apart, "the logs have no clock in common: they are put one after the other"),
+        (nameless, "the log does not say which socket is which: trace with -yy to see channels and what is passed"),
+    )
+    return tuple(sentence for true, sentence in sentences if true)

@@ -1,0 +1,37 @@
+"""`vusniff import strace`: logs that somebody attached to a bug report become a capture."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `vusniff import`."""
+    formats = parser.add_subparsers(dest="format", metavar="FORMAT", required=True, title="formats")
+    strace = formats.add_parser(
+        "strace",
+        help="logs of strace, of either peer or of both",
+        description="Turn logs of strace into a capture, with both directions, descriptors and threads.",
+        epilog=(
+            "Made best with: strace -f -yy -x -s 65536 -ttt -T -o LOG "
+            "-e trace=network,read,write,readv,writev,close (-p PID, or a command)"
+        ),
+    )
+    strace.add_argument(
+        "files", nargs="+", metavar="FILE", help="logs of one run, also those of -ff; - is standard input"
+    )
+    strace.add_argument(
+        "-o", "--output", required=True, metavar="OUT", help="the capture to write; - is standard output"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Import, and say on standard error what came of it."""
+    from vusniff.capture.strace import import_strace
+
+    done = import_strace(args.files, args.output)
+    left_out = f"; {done.left_out} other unix sockets left out" if done.left_out else ""
+    found = f"{done.messages} messages on {done.connections} connections{left_out}"
+    print(f"vusniff: {found}", *(f"vusniff: {note}" for note in done.notes), sep="\n", file=sys.stderr)
+    return 0
