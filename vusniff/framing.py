@@ -44,7 +44,7 @@ DESCRIPTOR_LIMIT = 1024
 _ASSIGNED_FLAGS = 0xF
 
 
-def message_size(header: bytes | bytearray, order: str = sys.byteorder, offset: int = 0) -> int | None:
+def message_size(header: bytes | bytearray | memoryview, order: str = sys.byteorder, offset: int = 0) -> int | None:
     """Bytes of the whole message, header included; None when the 12 bytes at ``offset`` are no plausible header."""
     request, flags, size = HEADERS[order].unpack_from(header, offset)
     if not 0 < request <= REQUEST_LIMIT:
@@ -139,6 +139,20 @@ class Framer:
         if chunk.missing:
             self._skip(chunk, frames)
         return frames
+
+    def due(self, waiting: memoryview) -> int:
+        """How many bytes, of which ``waiting`` are the next ones that can be read, to feed so as to end with a message.
+
+        As many as there are when they say nothing about where the message ends, more than there are when it is long.
+        """
+        if self._known:
+            return self._left()
+        lacking = HEADER_SIZE - len(self._buffer)
+        if self._raw or self._late or len(waiting) < lacking:
+            return len(waiting)
+        header = self._buffer + waiting[:lacking] if self._buffer else waiting
+        total = message_size(header, self._order)
+        return len(waiting) if total is None else total - len(self._buffer)
 
     def end(self, time_ns: int) -> list[Frame]:
         """What is left of an unfinished message when the stream ends at ``time_ns``.

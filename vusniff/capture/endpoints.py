@@ -1,0 +1,224 @@
+"""The proxy's ends of unix stream sockets: paths bound and connected to, and who is on the other side.
+
+Owns addresses, permissions and the removal of socket files. It knows nothing of what is said on a socket.
+
+Permissions. A listening socket is bound with a umask that leaves it to its owner (0600), so that there is no moment in
+which it is open to more. Then, when it stands in front of a socket file that exists (the ``--connect`` path), it takes
+over that file's owner, group and mode: who may reach the one may reach the other. Where the owner cannot be taken over
+(that needs root), or there is no such file yet, it stays at 0600.
+
+Files. A socket file nobody listens on any more (connecting is refused) is replaced; one that is in use, or anything
+else at that path, is not touched. At the end the own file is removed, unless somebody has put another in its place.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+import stat
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+from vusniff.errors import SourceError
+from vusniff.record import Process
+
+BACKLOG = 128
+_NETLINK_SOCK_DIAG = 4
+_SOCK_DIAG_BY_FAMILY = 20
+_NLM_F_REQUEST = 1
+_UDIAG_SHOW_PEER = 4
+_UNIX_DIAG_PEER = 2
+_NLMSG = struct.Struct("=IHHII")
+_UNIX_DIAG_REQ = struct.Struct("=BBHIIIII")
+_UNIX_DIAG_MSG_SIZE = 16
+_NLATTR = struct.Struct("=HH")
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One of the two sides a proxy stands between."""
+
+    listens: bool
+    """The proxy listens and the peer connects; else the proxy connects to a peer that listens."""
+    path: str
+    """Path of the socket file, or ``@name`` for an abstract socket."""
+
+    @property
+    def address(self) -> str:
+        """The address as the socket calls take it."""
+        return "\0" + self.path[1:] if self.path.startswith("@") else self.path
+
+
+@dataclass(slots=True)
+class Listener:
+    """A bound, listening socket and the file it made."""
+
+    side: Side
+    sock: socket.socket
+    file: tuple[int, int] | None
+    """Device and inode of the socket file; None for an abstract socket."""
+
+    def accept(self) -> socket.socket | None:
+        """The next peer that connected, or None; raises OSError when it cannot be had."""
+        try:
+            return self.sock.accept()[0]
+        except (BlockingIOError, ConnectionAbortedError):
+            return None
+
+    def close(self) -> None:
+        """Stops listening and removes the file if it is still ours."""
+        self.sock.close()
+        with contextlib.suppress(OSError):
+            status = os.lstat(self.side.path)
+            if self.file == (status.st_dev, status.st_ino):
+                os.unlink(self.side.path)
+
+
+def listen(side: Side, stands_for: str | None = None) -> Listener:
+    """Binds a side; ``stands_for`` is the socket file it stands in front of. Raises `SourceError`.
+
+    Owner or mode that cannot be taken over are no error: ask `differs`.
+    """
+    abstract = side.path.startswith("@")
+    if not abstract:
+        _make_room(side.path)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    before = os.umask(0o177)
+    try:
+        sock.bind(side.address)
+        sock.listen(BACKLOG)
+        sock.setblocking(False)
+    except OSError as error:
+        sock.close()
+        raise SourceError(f"cannot listen on {side.path}: {_why(error)}") from None
+    finally:
+        os.umask(before)
+    if abstract:
+        return Listener(side, sock, None)
+    status = os.lstat(side.path)
+    if stands_for is not None and not stands_for.startswith("@"):
+        _take_over(stands_for, side.path)
+    return Listener(side, sock, (status.st_dev, status.st_ino))
+
+
+def connect(side: Side) -> socket.socket | None:
+    """Connects to a side; None when nobody is there yet. Raises `SourceError` where waiting would not help."""
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        sock.connect(side.address)
+        sock.setblocking(True)
+    except OSError as error:
+        sock.close()
+        if error.errno in (errno.ENOENT, errno.ECONNREFUSED, errno.EAGAIN, errno.EMFILE, errno.ENFILE):
+            return None
+        raise SourceError(f"cannot connect to {side.path}: {_why(error)}") from None
+    return sock
+
+
+def differs(path: str, stands_for: str) -> bool:
+    """Whether the socket file at ``path`` may be reached by others than the existing one it stands for."""
+    try:
+        ours, theirs = os.stat(path), os.stat(stands_for)
+    except OSError:
+        return False
+    return (ours.st_uid, ours.st_gid, ours.st_mode) != (theirs.st_uid, theirs.st_gid, theirs.st_mode)
+
+
+def peer_process(sock: socket.socket) -> Process | None:
+    """Who is on the other side (SO_PEERCRED: who connected, or who called listen); None beyond a pid namespace."""
+    try:
+        pid = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
+    except OSError:
+        return None
+    if pid <= 0:
+        return None
+    try:
+        comm = Path(f"/proc/{pid}/comm").read_bytes().rstrip(b"\n").decode(errors="backslashreplace")
+    except OSError:
+        comm = ""
+    return Process(pid, comm)
+
+
+def peer_inode(sock: socket.socket) -> int | None:
+    """Inode of the socket on the other side (sock_diag(7), UDIAG_SHOW_PEER); None where the kernel does not tell."""
+    inode = os.fstat(sock.fileno()).st_ino
+    any_cookie = 0xFFFFFFFF
+    request = _UNIX_DIAG_REQ.pack(
+        socket.AF_UNIX, 0, 0, 0xFFFFFFFF, inode & 0xFFFFFFFF, _UDIAG_SHOW_PEER, any_cookie, any_cookie
+    )
+    header = _NLMSG.pack(_NLMSG.size + len(request), _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST, 1, 0)
+    try:
+        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_SOCK_DIAG) as netlink:
+            netlink.send(header + request)
+            answer = netlink.recv(8192, socket.MSG_DONTWAIT)
+    except OSError:
+        return None
+    length, kind, *_ = _NLMSG.unpack_from(answer)
+    offset = _NLMSG.size + _UNIX_DIAG_MSG_SIZE
+    while kind == _SOCK_DIAG_BY_FAMILY and offset + _NLATTR.size <= min(length, len(answer)):
+        size, attribute = _NLATTR.unpack_from(answer, offset)
+        if size < _NLATTR.size:
+            break
+        if attribute == _UNIX_DIAG_PEER:
+            return int.from_bytes(answer[offset + 4 : offset + 8], "little" if struct.pack("=H", 1)[0] else "big")
+        offset += size + 3 & ~3
+    return None
+
+
+def is_connected_stream(sock: socket.socket) -> bool:
+    """Whether a passed socket is one that can be interposed: a unix stream socket with somebody on its other side."""
+    if sock.family != socket.AF_UNIX or sock.type != socket.SOCK_STREAM:
+        return False
+    try:
+        if sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            return False
+        sock.getpeername()
+    except OSError:
+        return False
+    return True
+
+
+def _make_room(path: str) -> None:
+    """Removes a socket file that nobody listens on."""
+    try:
+        status = os.lstat(path)
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError) as error:
+        raise SourceError(f"cannot listen on {path}: {_why(error)}") from None
+    if not stat.S_ISSOCK(status.st_mode):
+        raise SourceError(f"cannot listen on {path}: it exists and is not a socket; choose another path")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+            return
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            if error.errno not in (errno.EAGAIN, errno.EPROTOTYPE):
+                raise SourceError(f"cannot tell whether {path} is in use: {_why(error)}") from None
+    raise SourceError(f"cannot listen on {path}: somebody listens there already; choose another path or end that one")
+
+
+def _take_over(original: str, path: str) -> None:
+    try:
+        status = os.stat(original)
+        if not stat.S_ISSOCK(status.st_mode):
+            return
+        if (os.geteuid(), os.getegid()) != (status.st_uid, status.st_gid):
+            os.chown(path, status.st_uid, status.st_gid)
+        os.chmod(path, stat.S_IMODE(status.st_mode))
+    except OSError:
+        return
+
+
+def _why(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)

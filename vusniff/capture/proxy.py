@@ -1,0 +1,302 @@
+"""Stands between two sides of a unix stream socket, passes everything on, and records it.
+
+Owns which sockets are joined to a connection, how long peers are waited for, and how a run ends. What a connection does
+is `relay`'s, what is written is `recorder`'s, addresses are `endpoints`'. It does not know which side is the front-end.
+
+Sides, exactly two:
+
+- listen and connect: every peer that connects gets a connection of its own to the other side. While nobody listens
+  there, the peer is held, and connecting is tried again every 100 ms until it succeeds or the peer hangs up.
+- listen and listen: peers are joined in the order in which they came, whichever side is first.
+- connect and connect: one connection at a time; both are tried until both are there, and again after a disconnect.
+
+End 0 of a connection is the one that connected, end 1 the one that accepted; where both did the same, they are in the
+order of the command line. Its path is the one the real listener is bound to, if there is one: the ``--connect`` path.
+
+One thread, one epoll; every call that could wait is told not to.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import resource
+import select
+import signal
+import socket
+import subprocess
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from types import FrameType
+
+from vusniff.capture.endpoints import Listener, Side, connect, differs, listen, peer_inode, peer_process
+from vusniff.capture.loop import Loop
+from vusniff.capture.recorder import RETRY_SECONDS, Recorder
+from vusniff.capture.relay import Relay
+from vusniff.capture.writer import CaptureWriter
+from vusniff.errors import SourceError
+from vusniff.record import End
+
+RETRY_CONNECT_SECONDS = 0.1
+COMMAND_SECONDS = 5.0
+"""How long the started command may take to end when the proxy is told to."""
+
+Say = Callable[[str], None]
+
+
+@dataclass(slots=True)
+class _Peers:
+    """One side and who waits on it for somebody on the other."""
+
+    side: Side
+    waiting: deque[socket.socket] = field(default_factory=deque)
+    told: bool = False
+    """It was said that nobody is there yet."""
+
+
+class Proxy:
+    """One run: from binding the listening sockets to their removal.
+
+    ``say`` takes sentences for the user, ``ready`` is called once everything is in place. `run` raises `SourceError`
+    when it cannot start.
+    """
+
+    def __init__(
+        self,
+        sides: Sequence[Side],
+        writer: CaptureWriter,
+        command: Sequence[str],
+        say: Say,
+        file: str = "the capture",
+        ready: Callable[[], None] | None = None,
+    ) -> None:
+        if len(sides) != 2:
+            raise SourceError("a proxy stands between two sides: give --listen and --connect, exactly two in all")
+        if sides[0].path == sides[1].path:
+            raise SourceError(f"both sides are {sides[0].path}: a proxy needs two different sockets")
+        self._say = say
+        self._file = file
+        self._command = command
+        self._call_ready = ready
+        self._recorder = Recorder(writer, say)
+        self._loop = Loop()
+        self._peers = (_Peers(sides[0]), _Peers(sides[1]))
+        self._listeners: list[Listener] = []
+        self._relays: set[Relay] = set()
+        self._joined: set[Relay] = set()
+        """The relays that were joined here; the others are for sockets that were passed on them."""
+        self._started = False
+        self._retrying = False
+        self._stopping = False
+        self._status: int | None = None
+        """Exit status of the command, when it has ended."""
+        self._process: subprocess.Popen[bytes] | None = None
+        self._wakeup = (-1, -1)
+        self._pidfd = -1
+
+    def run(self) -> int:
+        """Passes on until told to end (0) or until the command has ended (its exit status)."""
+        with self._signals():
+            try:
+                self._start()
+                while not self._stopping and not (self._status is not None and not self._relays):
+                    self._loop.turn()
+            finally:
+                self._finish()
+        return 0 if self._stopping or self._status is None else self._status
+
+    # -- start and end ------------------------------------------------------------------------------------------------
+
+    def _start(self) -> None:
+        for peers, other in zip(self._peers, reversed(self._peers), strict=True):
+            if not peers.side.listens:
+                continue
+            stands_for = None if other.side.listens else other.side.path
+            listener = listen(peers.side, stands_for)
+            self._listeners.append(listener)
+            self._watch(listener, peers)
+            if stands_for and listener.file and differs(peers.side.path, stands_for):
+                self._say(f"{peers.side.path} is for this user only: owner and mode of {stands_for} need root")
+        self._start_command()
+        _raise_limit()
+        self._started = True
+        if self._call_ready:
+            self._call_ready()
+        self._loop.after(RETRY_SECONDS, self._retry_capture)
+        self._pair()
+
+    def _start_command(self) -> None:
+        if not self._command:
+            return
+        try:
+            self._process = subprocess.Popen(list(self._command))
+        except OSError as error:
+            raise SourceError(f"cannot start {self._command[0]}: {error.strerror}") from None
+        self._pidfd = os.pidfd_open(self._process.pid)
+        self._loop.watch(self._pidfd, select.EPOLLIN, self._command_ended)
+
+    def _command_ended(self, _: int) -> None:
+        assert self._process is not None
+        code = self._process.wait()
+        self._status = code if code >= 0 else 128 - code
+        self._loop.ignore(self._pidfd)
+        # What it said last may still wait to be accepted.
+        for listener, peers in zip(self._listeners, [p for p in self._peers if p.side.listens], strict=True):
+            self._accept(listener, peers)
+
+    def _finish(self) -> None:
+        for relay in list(self._relays):
+            relay.finish("capture ended")
+        for peers in self._peers:
+            for sock in peers.waiting:
+                sock.close()
+        for listener in self._listeners:
+            listener.close()
+        self._recorder.end(self._file if self._started else None)
+        if self._process is not None and self._status is None:
+            self._process.terminate()
+            try:
+                self._process.wait(COMMAND_SECONDS)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+        if self._pidfd >= 0:
+            os.close(self._pidfd)
+        self._loop.close()
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[None]:
+        """SIGINT and SIGTERM end the loop in this time."""
+        self._wakeup = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._loop.watch(self._wakeup[0], select.EPOLLIN, lambda _: None)
+        before = {number: signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        wakeup = signal.set_wakeup_fd(self._wakeup[1], warn_on_full_buffer=False)
+        try:
+            yield
+        finally:
+            signal.set_wakeup_fd(wakeup)
+            for number, action in before.items():
+                signal.signal(number, action)
+            for fd in self._wakeup:
+                os.close(fd)
+
+    def _stop(self, _number: int, _frame: FrameType | None) -> None:
+        self._stopping = True
+
+    def _retry_capture(self) -> None:
+        self._recorder.retry()
+        self._loop.after(RETRY_SECONDS, self._retry_capture)
+
+    # -- peers --------------------------------------------------------------------------------------------------------
+
+    def _watch(self, listener: Listener, peers: _Peers) -> None:
+        self._loop.watch(listener.sock.fileno(), select.EPOLLIN, functools.partial(self._accept, listener, peers))
+
+    def _accept(self, listener: Listener, peers: _Peers, _events: int = 0) -> None:
+        try:
+            while (sock := listener.accept()) is not None:
+                self._hold(peers, sock)
+        except OSError as error:
+            # No room for more open files: who waits stays in the kernel's queue until there is.
+            self._say(f"cannot accept a peer on {peers.side.path}: {error.strerror}; trying again")
+            self._loop.ignore(listener.sock.fileno())
+            self._loop.after(RETRY_CONNECT_SECONDS, functools.partial(self._watch, listener, peers))
+        self._pair()
+
+    def _hold(self, peers: _Peers, sock: socket.socket) -> None:
+        """Keeps a peer until there is one on the other side, unread, and notices when it hangs up."""
+        peers.waiting.append(sock)
+        self._loop.watch(sock.fileno(), 0, lambda _: self._hung_up(peers, sock))
+
+    def _hung_up(self, peers: _Peers, sock: socket.socket) -> None:
+        peers.waiting.remove(sock)
+        self._loop.ignore(sock.fileno())
+        sock.close()
+        self._pair_later()
+
+    def _pair(self) -> None:
+        """Joins who waits, and connects where somebody waits for it."""
+        first, second = self._peers
+        while not self._stopping:
+            for peers, other in ((first, second), (second, first)):
+                if not peers.side.listens and not peers.waiting and (other.waiting or self._both_connect()):
+                    self._connect(peers)
+            if not (first.waiting and second.waiting):
+                return
+            self._join(first.waiting.popleft(), second.waiting.popleft())
+
+    def _both_connect(self) -> bool:
+        """Whether both sides are to be connected to now, nobody having asked."""
+        return not self._listeners and not self._joined and self._status is None
+
+    def _connect(self, peers: _Peers) -> None:
+        try:
+            sock = connect(peers.side)
+            why = "nobody listens there yet"
+        except SourceError as error:
+            sock, why = None, str(error)
+        if sock is not None:
+            peers.told = False
+            self._hold(peers, sock)
+            return
+        if not peers.told:
+            peers.told = True
+            self._say(f"waiting for {peers.side.path}: {why}")
+        self._pair_later()
+
+    def _pair_later(self) -> None:
+        if not self._retrying:
+            self._retrying = True
+            self._loop.after(RETRY_CONNECT_SECONDS, self._retry)
+
+    def _retry(self) -> None:
+        self._retrying = False
+        self._pair()
+
+    def _join(self, first: socket.socket, second: socket.socket) -> None:
+        sockets, sides = (first, second), (self._peers[0].side, self._peers[1].side)
+        for sock in sockets:
+            self._loop.ignore(sock.fileno())
+        if sides[1].listens and not sides[0].listens:
+            # Who connects to the proxy is end 0.
+            sockets, sides = (second, first), (sides[1], sides[0])
+        path = next((side.path for side in sides if not side.listens), sides[0].path)
+        ends = (
+            End(peer_inode(sockets[0]), peer_process(sockets[0])),
+            End(peer_inode(sockets[1]), peer_process(sockets[1])),
+        )
+        self._joined.add(self._relay(*sockets, path, ends))
+
+    def _relay(self, first: socket.socket, second: socket.socket, path: str, ends: tuple[End, End]) -> Relay:
+        connection = self._recorder.open(path, ends)
+        relay = Relay(self._loop, self._recorder, (first, second), connection, self._relay, self._say, self._closed)
+        self._relays.add(relay)
+        return relay
+
+    def _closed(self, relay: Relay) -> None:
+        self._relays.discard(relay)
+        if relay in self._joined:
+            self._joined.discard(relay)
+            if not self._listeners:
+                self._pair_later()
+
+
+def run_proxy(
+    sides: Sequence[Side],
+    writer: CaptureWriter,
+    command: Sequence[str],
+    status: Say,
+    file: str = "the capture",
+    ready: Callable[[], None] | None = None,
+) -> int:
+    """Runs a proxy to its end and returns the exit status; the writer is closed. Raises `SourceError`."""
+    return Proxy(sides, writer, command, status, file, ready).run()
+
+
+def _raise_limit() -> None:
+    """Allows as many open files as may be had: 253 may come with every message."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,0 +1,73 @@
+"""What the proxy tells a capture, and what it tells the user when the capture cannot be written.
+
+Owns the counters of a run. Writing never fails here: traffic goes on, the loss is counted by the writer and said once.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from vusniff.capture.writer import CaptureWriter
+from vusniff.record import Closed, Connection, End, Frame, FrameKind, Lost
+
+RETRY_SECONDS = 1.0
+"""How often a capture that cannot be written is tried while nobody speaks."""
+
+
+class Recorder:
+    """A capture being written by a proxy."""
+
+    def __init__(self, writer: CaptureWriter, say: Callable[[str], None]) -> None:
+        self._writer = writer
+        self._say = say
+        self._failing = False
+        self.connections = 0
+        self.messages = 0
+        self.lost = 0
+        """Losses other than what could not be written."""
+
+    def open(self, path: str, ends: tuple[End, End]) -> Connection:
+        """A connection begins."""
+        self.connections += 1
+        connection = self._writer.open(path, ends, time.time_ns())
+        self._flush()
+        return connection
+
+    def frames(self, frames: list[Frame]) -> None:
+        """Frames, in the kernel's hands when this returns, unless the capture fails."""
+        for frame in frames:
+            self._writer.frame(frame)
+            if frame.kind is not FrameKind.CONTINUATION:
+                self.messages += 1
+        self._flush()
+
+    def lose(self, connection: int) -> None:
+        """Something was sent and could not be captured as it was."""
+        self.lost += 1
+        self._writer.lost(Lost(connection, time.time_ns(), 1))
+
+    def close(self, closed: Closed) -> None:
+        """A connection ends."""
+        self._writer.close_connection(closed)
+        self._flush()
+
+    def retry(self) -> None:
+        """Tries to write what waits."""
+        if self._failing:
+            self._flush()
+
+    def end(self, file: str | None) -> None:
+        """Closes the capture and sums up, unless there is no ``file`` to speak of."""
+        self._writer.close()
+        if file is not None:
+            lost = self.lost + self._writer.lost_frames
+            self._say(f"{self.messages} messages on {self.connections} connections, {lost} lost, in {file}")
+
+    def _flush(self) -> None:
+        writer = self._writer
+        writer.flush()
+        if (writer.failure is not None) is not self._failing:
+            self._failing = not self._failing
+            lost = writer.lost_frames
+            self._say(writer.failure or f"the capture is written again; {lost} messages are missing from it")

@@ -1,0 +1,392 @@
+"""One connection passed through: what comes in on one socket is recorded, then goes out on the other.
+
+Messages go out one by one, each in one send, as peers expect them: DPDK takes a header or a payload that arrives in two
+pieces for an error. Descriptors go out with the byte they came with. That takes care, since the kernel joins bytes
+without descriptors and the descriptors of the send behind them in one receive (unix_stream_read_generic in
+net/unix/af_unix.c ends a receive behind the first send that carries descriptors, not before it). So a relay
+
+1. looks (MSG_PEEK) at what waits: the framer tells where the message ends, and MSG_CTRUNC, there being no room for
+   ancillary data, tells that descriptors wait somewhere in the queue. Looking ends with the send that carries them;
+2. if some wait, receives nothing at all (0 bytes), with room for descriptors: this takes those of the first send in the
+   queue, and no byte of it. If there are none, bytes are received one by one, asking before each, up to that send. That
+   is slow, and rare: a peer that sends descriptors behind other messages without waiting for an answer;
+3. receives the message, or what there is of it.
+
+Order of things: what completes a frame is recorded, handed to the kernel, and then passed on. What does not complete
+one yet (a header whose payload is a second send) is passed on at once: waiting for the rest could wait for ever, since
+nobody says that a stream is vhost-user. A capture therefore holds every whole message that was passed on.
+
+Memory: one receive of at most CHUNK bytes and 253 descriptors is held for each direction, and what its framer holds.
+While it cannot be sent on, nothing more is read.
+
+Ends. A half-close is passed on behind the data before it. A peer that has closed altogether is one that nothing can be
+sent to: the other side is closed as soon as it has been given what was on the way. Unread bytes then make the kernel
+tell it a reset, as they would without a proxy; where all its bytes were read here, it sees an end of file instead.
+"""
+
+from __future__ import annotations
+
+import array
+import contextlib
+import errno
+import fcntl
+import functools
+import os
+import select
+import socket
+import struct
+import termios
+import time
+from collections.abc import Callable
+
+from vusniff.capture.descriptors import describe
+from vusniff.capture.endpoints import is_connected_stream, peer_inode
+from vusniff.capture.loop import Loop
+from vusniff.capture.recorder import Recorder
+from vusniff.framing import Framer
+from vusniff.protocol import MAX_FDS
+from vusniff.record import Chunk, Closed, Connection, Descriptor, DescriptorKind, End, Frame
+
+CHUNK = 64 << 10
+"""Most bytes of one receive."""
+_GLANCE = 4 << 10
+"""Bytes looked at first: more than nearly any message has."""
+_TURNS = 64
+"""Receives in a row from one connection, before others get their turn."""
+_LOOKED_AT = memoryview(bytearray(CHUNK))
+"""Where looking puts its bytes."""
+_GLANCED_AT = (_LOOKED_AT[:_GLANCE],)
+_INT = struct.calcsize("i")
+_ROOM = socket.CMSG_SPACE(MAX_FDS * _INT)
+_PEEK = socket.MSG_PEEK | socket.MSG_DONTWAIT
+_TAKE = socket.MSG_CMSG_CLOEXEC | socket.MSG_DONTWAIT
+_SEND = socket.MSG_NOSIGNAL | socket.MSG_DONTWAIT
+_KERNEL_BUSY = (errno.ETOOMANYREFS, errno.ENOBUFS, errno.ENOMEM)
+"""Sending may succeed later, and no event tells when."""
+_BUSY_SECONDS = 0.01
+
+Spawn = Callable[[socket.socket, socket.socket, str, tuple[End, End]], object]
+"""Starts a relay between two sockets: those of ends 0 and 1, path, ends."""
+
+
+def take(source: socket.socket, framer: Framer, held: list[int]) -> tuple[bytes, list[int], bool, bool]:
+    """The next message, or as much of it as there is, with the descriptors that came with its first byte.
+
+    Also says whether more waits behind it, and whether the kernel dropped descriptors. ``held`` are descriptors that
+    were taken before their bytes: it is emptied or filled. Empty bytes are the end of the stream. Raises
+    BlockingIOError when there is nothing yet, OSError on a reset.
+    """
+    count, _, flags, _ = source.recvmsg_into(_GLANCED_AT, 0, _PEEK)
+    if not count:
+        return b"", [], False, False
+    due = framer.due(_LOOKED_AT[:count])
+    if due >= count == _GLANCE:
+        count, _, flags, _ = source.recvmsg_into((_LOOKED_AT,), 0, _PEEK)
+        due = framer.due(_LOOKED_AT[:count])
+    size = min(count, due)
+    descriptors, dropped = held.copy(), False
+    held.clear()
+    if flags & socket.MSG_CTRUNC:
+        # Looking has ended with the first send that carries some; if it is the first one of all, nothing is joined.
+        first = not descriptors
+        if first:
+            descriptors, dropped = _take_descriptors(source)
+        if not first or not (descriptors or dropped):
+            return _take_bytes(source, size, held), descriptors, True, dropped
+    return source.recv(size, socket.MSG_DONTWAIT), descriptors, count > due, dropped
+
+
+def _take_descriptors(source: socket.socket) -> tuple[list[int], bool]:
+    """The descriptors of the first send that waits, without its bytes, and whether the kernel dropped some."""
+    _, ancillary, flags, _ = source.recvmsg(0, _ROOM, _TAKE)
+    descriptors: list[int] = []
+    for level, kind, passed in ancillary:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            descriptors += array.array("i", passed[: len(passed) // _INT * _INT])
+    return descriptors, bool(flags & socket.MSG_CTRUNC)
+
+
+def _take_bytes(source: socket.socket, size: int, held: list[int]) -> bytes:
+    """Up to ``size`` bytes, fewer when a send that carries descriptors begins there: these are put into ``held``."""
+    data = bytearray(source.recv(1, socket.MSG_DONTWAIT))
+    while len(data) < size:
+        held += _take_descriptors(source)[0]
+        if held:
+            break
+        data += source.recv(1, socket.MSG_DONTWAIT)
+    return bytes(data)
+
+
+class _Direction:
+    """What one end sends to the other."""
+
+    __slots__ = ("data", "descriptors", "done", "end", "ended", "framer", "held", "source", "stalled", "target")
+
+    def __init__(self, end: int, source: socket.socket, target: socket.socket) -> None:
+        self.end = end
+        self.source = source
+        self.target = target
+        self.framer = Framer()
+        self.data: bytes | memoryview = b""
+        """Received and not yet sent on."""
+        self.descriptors: list[int] = []
+        """To be sent with the first byte of ``data``; ours until then."""
+        self.held: list[int] = []
+        """Those of the next byte that will be received."""
+        self.ended = False
+        """Nothing more is read."""
+        self.done = False
+        """Nothing more is sent."""
+        self.stalled = False
+        """Sending is tried again by a timer."""
+
+    def drop(self) -> None:
+        """Gives up what cannot be sent."""
+        self.data = b""
+        for fd in (*self.descriptors, *self.held):
+            os.close(fd)
+        self.descriptors = []
+        self.held = []
+
+
+class Relay:
+    """A connection between two sockets that it owns."""
+
+    def __init__(
+        self,
+        loop: Loop,
+        recorder: Recorder,
+        sockets: tuple[socket.socket, socket.socket],
+        connection: Connection,
+        spawn: Spawn,
+        say: Callable[[str], None],
+        closed: Callable[[Relay], None],
+    ) -> None:
+        self.connection = connection
+        self._loop = loop
+        self._recorder = recorder
+        self._sockets = sockets
+        self._spawn = spawn
+        self._say = say
+        self._closed = closed
+        self._directions = (_Direction(0, sockets[0], sockets[1]), _Direction(1, sockets[1], sockets[0]))
+        self._reason = "eof"
+        self._by: int | None = None
+        self._messages = 0
+        self._lost = 0
+        self._finished = False
+        self._ready = (functools.partial(self._happened, 0), functools.partial(self._happened, 1))
+        self._wait()
+
+    def finish(self, reason: str | None = None) -> None:
+        """Closes both sockets and says so in the capture."""
+        if self._finished:
+            return
+        self._finished = True
+        now = time.time_ns()
+        for direction in self._directions:
+            self._record(direction.framer.end(now))
+            direction.drop()
+            if _unread(direction.source):
+                self._lose()
+        for sock in self._sockets:
+            self._loop.ignore(sock.fileno())
+            sock.close()
+        by = self._by if reason is None else None
+        number = self.connection.id
+        self._recorder.close(Closed(number, now, reason or self._reason, by, self._messages, self._lost))
+        self._closed(self)
+
+    def _happened(self, end: int, events: int) -> None:
+        """The socket of ``end`` has something to read, room to write, or has hung up."""
+        forth, back = self._directions[end], self._directions[1 - end]
+        if not back.data and not forth.data and events == select.EPOLLIN and not forth.ended:
+            self._read(forth, False)
+            if not forth.data and not forth.ended:
+                return
+        else:
+            hung_up = bool(events & (select.EPOLLHUP | select.EPOLLERR))
+            if back.data and not back.stalled:
+                self._send(back)
+            if not forth.ended and not forth.data:
+                self._read(forth, hung_up)
+            if hung_up and forth.ended:
+                self._abandon(back)
+        self._wait()
+
+    def _read(self, direction: _Direction, hung_up: bool) -> None:
+        for _ in range(_TURNS):
+            if not self._pass_one(direction, hung_up) or direction.data or direction.ended:
+                return
+
+    def _pass_one(self, direction: _Direction, hung_up: bool) -> bool:
+        """Receives, records and sends once; whether more is known to wait."""
+        try:
+            data, passed, more, dropped = take(direction.source, direction.framer, direction.held)
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            self._end(direction, True, "reset" if error.errno == errno.ECONNRESET else str(error.strerror))
+            return False
+        if not data:
+            self._end(direction, hung_up, "eof")
+            return False
+        now = time.time_ns()
+        descriptors: tuple[Descriptor, ...] = ()
+        interposed: list[tuple[socket.socket, socket.socket, str, tuple[End, End]]] = []
+        if passed:
+            descriptors = tuple([describe(fd) for fd in passed])
+            for place, descriptor in enumerate(descriptors):
+                if descriptor.kind is DescriptorKind.SOCKET:
+                    self._interpose(direction, passed, place, interposed)
+        chunk = Chunk(self.connection.id, direction.end, now, data, descriptors)
+        self._record(direction.framer.feed(chunk))
+        if dropped:
+            self._lose()
+            self._say(
+                f"descriptors passed on {self.connection.path} were lost: no room for more open files "
+                "(raise the limit, ulimit -n)"
+            )
+        for one in interposed:
+            self._spawn(*one)
+        direction.data, direction.descriptors = data, passed
+        self._send(direction)
+        return more
+
+    def _send(self, direction: _Direction) -> None:
+        data, target = direction.data, direction.target
+        try:
+            while data:
+                if direction.descriptors:
+                    rights = array.array("i", direction.descriptors)
+                    sent = target.sendmsg((data,), ((socket.SOL_SOCKET, socket.SCM_RIGHTS, rights),), _SEND)
+                    for fd in direction.descriptors:
+                        os.close(fd)
+                    direction.descriptors = []
+                else:
+                    sent = target.send(data, _SEND)
+                direction.data = data = b"" if sent == len(data) else memoryview(data)[sent:]
+        except BlockingIOError:
+            return
+        except OSError as error:
+            if error.errno in _KERNEL_BUSY:
+                direction.stalled = True
+                self._loop.after(_BUSY_SECONDS, functools.partial(self._try_again, direction))
+                return
+            if error.errno == errno.ECONNRESET and self._by is None:
+                # The kernel tells a reset once, to whoever asks first.
+                self._reason, self._by = "reset", 1 - direction.end
+            self._abandon(direction)
+            self._pass_on(direction, socket.SHUT_RD)
+            return
+        if direction.ended and not direction.done:
+            direction.done = True
+            self._pass_on(direction, socket.SHUT_WR)
+
+    def _try_again(self, direction: _Direction) -> None:
+        if not self._finished:
+            direction.stalled = False
+            self._send(direction)
+            self._wait()
+
+    def _end(self, direction: _Direction, closed: bool, reason: str) -> None:
+        """Nothing more comes from this end; ``closed``: it cannot be sent to either."""
+        direction.ended = True
+        self._record(direction.framer.end(time.time_ns()))
+        if self._by is None:
+            self._reason, self._by = reason, direction.end
+        if closed:
+            self._abandon(self._directions[1 - direction.end])
+            direction.done = not direction.data
+        elif not direction.data:
+            direction.done = True
+            self._pass_on(direction, socket.SHUT_WR)
+
+    def _abandon(self, direction: _Direction) -> None:
+        """Nothing more can be sent in this direction."""
+        direction.ended = direction.done = True
+        direction.drop()
+
+    def _pass_on(self, direction: _Direction, how: int) -> None:
+        """Half-closes: SHUT_WR tells the target that no more comes, SHUT_RD the source that nobody listens."""
+        with contextlib.suppress(OSError):
+            (direction.target if how == socket.SHUT_WR else direction.source).shutdown(how)
+
+    def _wait(self) -> None:
+        """Asks for the events that can be acted on now, or ends."""
+        if self._finished:
+            return
+        if self._directions[0].done and self._directions[1].done:
+            self.finish()
+            return
+        for end in (0, 1):
+            forth, back = self._directions[end], self._directions[1 - end]
+            mask = 0
+            if not forth.ended and not forth.data:
+                mask |= select.EPOLLIN
+            if back.data and not back.stalled:
+                mask |= select.EPOLLOUT
+            fd = self._sockets[end].fileno()
+            if mask or (forth.ended and not back.done):
+                self._loop.watch(fd, mask, self._ready[end])
+            else:
+                # A hang-up, which is told even unasked, cannot be acted on before what is on the way has been sent.
+                self._loop.ignore(fd)
+
+    def _interpose(
+        self,
+        direction: _Direction,
+        passed: list[int],
+        place: int,
+        interposed: list[tuple[socket.socket, socket.socket, str, tuple[End, End]]],
+    ) -> None:
+        """Puts one end of a new pair in the place of a passed socket, if that is a connected stream."""
+        try:
+            sock = socket.socket(fileno=passed[place])
+        except OSError:
+            return
+        try:
+            if not is_connected_stream(sock):
+                sock.detach()
+                return
+            ours, theirs = socket.socketpair()
+        except OSError as error:
+            sock.detach()
+            self._say(f"a socket passed on {self.connection.path} is not recorded: {error.strerror}")
+            return
+        _resemble(theirs, sock)
+        peer, inode = peer_inode(sock), os.fstat(sock.fileno()).st_ino
+        sender, receiver = direction.end, 1 - direction.end
+        processes = [end.process for end in self.connection.ends]
+        ends = (End(peer, processes[sender]), End(inode, processes[receiver]))
+        passed[place] = theirs.detach()
+        interposed.append((sock, ours, f"pair:{peer or 0}-{inode}", ends))
+
+    def _record(self, frames: list[Frame]) -> None:
+        if frames:
+            self._messages += len(frames)
+            self._recorder.frames(frames)
+
+    def _lose(self) -> None:
+        self._lost += 1
+        self._recorder.lose(self.connection.id)
+
+
+def _resemble(substitute: socket.socket, original: socket.socket) -> None:
+    """Gives a substitute what its receiver could notice of the original: blocking or not, room for what it sends."""
+    with contextlib.suppress(OSError):
+        flags = fcntl.fcntl(original.fileno(), fcntl.F_GETFL)
+        if flags & os.O_NONBLOCK:
+            fcntl.fcntl(substitute.fileno(), fcntl.F_SETFL, flags & os.O_NONBLOCK)
+        room = original.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
+        if room != substitute.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF):
+            # The kernel doubles what it is given, for its own bookkeeping (socket(7)).
+            substitute.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, room // 2)
+
+
+def _unread(sock: socket.socket) -> int:
+    """Bytes that came in on a socket and were not taken."""
+    try:
+        return int(struct.unpack("i", fcntl.ioctl(sock.fileno(), termios.FIONREAD, bytes(_INT)))[0])
+    except OSError:
+        return 0
