@@ -423,13 +423,18 @@ class CaptureWriter:
         interface = self._interfaces[number]
         time_ns = high << 32 | low
         items = pcapng.parse_options(self.order, block[28 + (captured + 3 & ~3) : -4])
+        before = 0
+        lost_ns = time_ns
         for code, value in items:
             if code == pcapng.EPB_DROPCOUNT:
-                self._lose(interface, pcapng.structs(self.order, "Q").unpack(value)[0], time_ns)
-            elif code == pcapng.OPT_CUSTOM and b'"lost":' in value:
-                lost = facts.parse_lost(facts.load(value[4:]).get("lost"), None)
-                if lost:
+                before = pcapng.structs(self.order, "Q").unpack(value)[0]
+            elif code == pcapng.OPT_CUSTOM and b'"lost' in value:
+                said = facts.load(value[4:])
+                lost_ns = said.get("lost_ns", time_ns)
+                if lost := facts.parse_lost(said.get("lost"), None):
                     self.lost(lost)
+        if before:
+            self._lose(interface, before, lost_ns)
         self._lose(interface, 1, time_ns)
         interface.written -= 1
         self.number -= 1
