@@ -145,6 +145,14 @@ _contexts: list[Context] = []
 """Keeps the contexts of ``_plans_by_id`` alive, so that an id means one of them."""
 
 
+def forget() -> None:
+    """Forget the loaded dissectors and everything derived from them, for when distributions have changed."""
+    _load.cache_clear()
+    _plans.clear()
+    _plans_by_id.clear()
+    _contexts.clear()
+
+
 def _plan_of(context: Context) -> _Plan:
     if len(_contexts) >= CONTEXTS:
         _plans_by_id.clear()
