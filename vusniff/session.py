@@ -14,7 +14,7 @@ import functools
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from vusniff import dissect
 from vusniff.device import DEVICES, Guess, Sure, deduce
@@ -210,8 +210,19 @@ def _likely_channel(frame: Frame, request: int, flags: int) -> Channel:
     return Channel.BACKEND
 
 
-class Batch(NamedTuple):
-    """Columns of consecutive messages, as `vusniff.capture` hands them over."""
+class Columns(Protocol):
+    """Consecutive messages in columns, as `vusniff.capture.batch` describes them."""
+
+    @property
+    def meta(self) -> Sequence[int]: ...
+    @property
+    def request(self) -> Sequence[int]: ...
+    @property
+    def time_ns(self) -> Sequence[int]: ...
+
+
+class Rows(NamedTuple):
+    """Columns cut out of longer ones."""
 
     meta: Sequence[int]
     request: Sequence[int]
@@ -249,6 +260,11 @@ class Tracker:
     def connections(self, session: Session) -> list[Connection]:
         """The connections of a session, main first."""
         return [self._links[number].connection for number in session.connections]
+
+    def sender(self, connection: int, end: int) -> Sender | None:
+        """Who sits at an end of a connection, as far as known."""
+        place = self._links[connection].place
+        return place.sender(end) if place else None
 
     def channel(self, connection: int) -> Channel:
         """What a connection carries, as far as known."""
@@ -311,7 +327,7 @@ class Tracker:
     def track(
         self,
         first: int,
-        batch: Batch,
+        batch: Columns,
         frame: Callable[[int], Frame],
         places: list[Place],
         answers: list[Pending | None],

@@ -16,7 +16,7 @@ from vusniff.capture.index import Index
 from vusniff.compose import compose
 from vusniff.message import Message
 from vusniff.record import Closed, Connection, Frame
-from vusniff.session import Batch, Pending, Place, Session, Tracker
+from vusniff.session import Pending, Place, Rows, Session, Tracker
 from vusniff.state import DeviceState, initial
 
 CHECKPOINT = 512
@@ -62,7 +62,7 @@ class Timeline:
         index = self.index
         last = len(index)
         if last > first:
-            batch = Batch(index.meta[first:last], index.request[first:last], index.time_ns[first:last])
+            batch = Rows(index.meta[first:last], index.request[first:last], index.time_ns[first:last])
             places: list[Place] = []
             answers: list[Pending | None] = []
             self.tracker.track(first + 1, batch, lambda i: index.frame(first + i), places, answers)

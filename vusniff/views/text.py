@@ -6,13 +6,15 @@ words are those of `views.words`.
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from vusniff import dissect
-from vusniff.message import Message
-from vusniff.protocol import FLAG_NEED_REPLY, FLAG_REPLY, HEADER_SIZE, Channel, Sender
+from vusniff.capture.batch import Batch, said
+from vusniff.message import Context, Message
+from vusniff.protocol import FLAG_NEED_REPLY, FLAG_REPLY, HEADER_SIZE, HEADERS, Channel, Sender
 from vusniff.record import Descriptor
 from vusniff.session import Pending, Place
 from vusniff.views import words
@@ -20,6 +22,8 @@ from vusniff.views import words
 TITLE_WIDTH = 30
 CACHED = 32768
 """Wordings remembered; equal messages are worded once."""
+CACHED_SIZE = 512
+"""Bytes of the largest message whose wording is remembered."""
 
 ARROWS = {Sender.FRONTEND: "front -> back", Sender.BACKEND: "front <- back"}
 
@@ -41,52 +45,72 @@ def clock(time_ns: int) -> str:
 
 
 class Lines:
-    """Words messages, remembering what it worded."""
+    """Makes lines from batches of columns, remembering the wording of equal messages."""
 
     def __init__(self) -> None:
-        self._titles: dict[tuple[int, str, int, bytes], str] = {}
+        self.first_ns: int | None = None
+        """When the first message was sent: times count from it."""
+        self._worded: dict[tuple[int, str, bytes], str] = {}
+        self._contexts: dict[int, Context] = {}
+        """Keeps alive what `_worded` knows by its id."""
         self._arrows: dict[tuple[str, int | None], tuple[str, str]] = {}
 
-    def words(self, place: Place, request: int, flags: int, data: bytes, missing: int = 0) -> str:
-        """Title and values of a framed message: ``SET_VRING_NUM                  vring 0 size 256``."""
-        key = (id(place.context), place.channel._value_, flags, data)
-        known = None if missing else self._titles.get(key)
-        if known is None:
-            reply = bool(flags & FLAG_REPLY)
-            decoded = dissect.payload(place.channel, request, reply, data[HEADER_SIZE:], missing, place.context)
-            title = words.title(decoded.name, decoded.layout, reply, bool(flags & FLAG_NEED_REPLY))
-            known = f"{title:<{TITLE_WIDTH}} {words.values(decoded, request, reply)}"
-            if len(self._titles) >= CACHED:
-                self._titles.clear()
-            if not missing:
-                self._titles[key] = known
-        return known
+    def lines(
+        self, first: int, batch: Batch, places: Sequence[Place], answers: Sequence[Pending | None]
+    ) -> Iterator[str]:
+        """The messages of a batch that was read with data, numbered from ``first``, each in one line."""
+        worded, arrows = self._worded, self._arrows
+        if self.first_ns is None and len(batch):
+            self.first_ns = batch.time_ns[0]
+        first_ns = self.first_ns or 0
+        columns = zip(batch.time_ns, batch.meta, batch.data, batch.options, places, answers, strict=True)
+        for number, (time_ns, meta, data, options, place, answer) in enumerate(columns, first):
+            if meta & 0xC0 or batch.missing:
+                row = number - first
+                said = self._words(place, data, batch.missing.get(row, 0), bool(meta & 0xC0))
+            else:
+                known = worded.get((id(place.context), place.channel._value_, data))
+                said = known if known is not None else self._words(place, data)
+            directions = arrows.get((place.channel._value_, place.requester)) or self._directions(place)
+            since_ns = time_ns - first_ns
+            fds = f" {words.descriptors(described)}" if options and (described := descriptors_of(options)) else ""
+            reply = f" (to #{answer.number} after {words.duration(time_ns - answer.time_ns)})" if answer else ""
+            yield (
+                f"{number:>6} {since_ns // 1000000000:>4}.{since_ns // 1000 % 1000000:06d} {place.session:>3} "
+                f"{directions[meta >> 5 & 1]} {said}{fds}{reply}\n"
+            )
 
-    def arrow(self, place: Place, end: int) -> str:
-        """Who speaks to whom."""
-        key = (place.channel._value_, place.requester)
-        known = self._arrows.get(key)
-        if known is None:
-            known = self._arrows[key] = (arrow(place.sender(0), 0), arrow(place.sender(1), 1))
-        return known[end]
+    def _words(self, place: Place, data: bytes, missing: int = 0, raw: bool = False) -> str:
+        """Title and values of a message: ``SET_VRING_NUM                  vring 0 size 256``."""
+        if raw or len(data) < HEADER_SIZE:
+            return f"{'(no header)':<{TITLE_WIDTH}} {words.raw(data, missing)}"
+        request, flags, _ = HEADERS[place.context.order].unpack_from(data)
+        reply = bool(flags & FLAG_REPLY)
+        decoded = dissect.payload(place.channel, request, reply, data[HEADER_SIZE:], missing, place.context)
+        title = words.title(decoded.name, decoded.layout, reply, bool(flags & FLAG_NEED_REPLY))
+        said = f"{title:<{TITLE_WIDTH}} {words.values(decoded, request, reply)}"
+        if not missing and len(data) <= CACHED_SIZE:
+            if len(self._worded) >= CACHED:
+                self._worded.clear()
+                self._contexts.clear()
+            self._contexts[id(place.context)] = place.context
+            self._worded[id(place.context), place.channel._value_, data] = said
+        return said
+
+    def _directions(self, place: Place) -> tuple[str, str]:
+        both = (arrow(place.sender(0), 0), arrow(place.sender(1), 1))
+        self._arrows[place.channel._value_, place.requester] = both
+        return both
 
 
-def line(
-    number: int, since_ns: int, place: Place, arrow_words: str, said: str, fds: Sequence[Descriptor], answer: str
-) -> str:
-    """One message in one line."""
-    shown = f" {words.descriptors(fds)}" if fds else ""
-    seconds, rest = divmod(since_ns, 1_000_000_000)
-    return f"{number:>6} {seconds:>4}.{rest // 1000:06d} {place.session:>3} {arrow_words} {said}{shown}{answer}"
-
-
-def answer_words(answer: Pending | None, time_ns: int) -> str:
-    """Which request a reply answers, and how long it took: `` (to #12 after 35.2 us)``."""
-    return f" (to #{answer.number} after {words.duration(time_ns - answer.time_ns)})" if answer else ""
+@functools.lru_cache(maxsize=4096)
+def descriptors_of(options: bytes) -> tuple[Descriptor, ...]:
+    """The descriptors that a packet's options name."""
+    return said(options)[0]
 
 
 def message_line(message: Message, first_ns: int) -> str:
-    """One decoded message in the same line as `line`."""
+    """One decoded message, worded as `Lines` does."""
     title = words.title(message.name, message.layout, message.reply, message.need_reply)
     answer = ""
     if message.answers and message.latency_ns is not None:
@@ -145,7 +169,8 @@ def details(message: Message, hexadecimal: bool = False) -> Iterator[str]:
         meaning += ["need_reply"] if message.need_reply else []
         meaning += [f"reserved bits {message.flags & ~0xF:#x}"] if message.flags & ~0xF else []
         channel = "" if message.channel is Channel.MAIN else f", {message.channel} channel"
-        yield f"    request {message.request}, flags {message.flags:#x} ({', '.join(meaning)}), size {message.size}{channel}"
+        flags = f"{message.flags:#x} ({', '.join(meaning)})"
+        yield f"    request {message.request}, flags {flags}, size {message.size}{channel}"
     if message.process:
         thread = f" thread {message.process.tid}" if message.process.tid else ""
         yield f"    sent by {message.process.comm} ({message.process.pid}){thread}"

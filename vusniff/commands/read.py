@@ -1,0 +1,44 @@
+"""``vusniff read``: captures as text or JSON lines. Also prints what the proxy and the probe are writing just now."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+
+
+def add_view_arguments(parser: argparse.ArgumentParser) -> None:
+    """How messages are printed, for all commands that print them."""
+    parser.add_argument("-v", "--verbose", action="store_true", help="show all fields of each message")
+    parser.add_argument("-x", "--hex", action="store_true", help="show the bytes of each message")
+    parser.add_argument("--json", action="store_true", help="print JSON lines, one object a message")
+    parser.add_argument("--device", metavar="TYPE", help="device type (net, blk, fs, ...) instead of the deduced one")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of ``vusniff read``."""
+    parser.add_argument("files", metavar="FILE", nargs="+", help="capture files, merged by time; - is standard input")
+    add_view_arguments(parser)
+    parser.add_argument("--session", type=int, metavar="N", help="only session N")
+    parser.add_argument("--follow", action="store_true", help="go on as the capture grows, until interrupted")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print captures; 0, or 1 when there is no message."""
+    from vusniff.views.printing import print_stream, print_timeline
+
+    if args.json and not args.follow and "-" not in args.files:
+        # In a file that is there the answers are known: requests can name them.
+        return 0 if print_timeline(args.files, args) else 1
+    return 0 if print_stream(args.files, args, follow=args.follow) else 1
+
+
+def follow_file(path: str, args: argparse.Namespace, until: Callable[[], bool]) -> int:
+    """Print what a source writes to a capture file, until the source has ended and everything is shown."""
+    from vusniff.views.printing import print_stream
+
+    try:
+        print_stream([path], args, follow=True, stop=until)
+    except BrokenPipeError:
+        sys.stdout = None  # type: ignore[assignment]  # nobody reads: the source may go on
+    return 0

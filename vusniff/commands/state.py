@@ -1,0 +1,70 @@
+"""``vusniff state``: what a device looked like after a message."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of ``vusniff state``."""
+    parser.add_argument("files", metavar="FILE", nargs="+", help="capture files, merged by time")
+    parser.add_argument("--at", type=int, metavar="N", help="after message N (default: the last)")
+    parser.add_argument("--session", type=int, metavar="N", help="of session N (default: that of the message)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--device", metavar="TYPE", help="device type (net, blk, fs, ...) instead of the deduced one")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print one state; 1 when the capture holds no message."""
+    from vusniff.capture.index import Index
+    from vusniff.errors import VusniffError
+    from vusniff.progress import reading
+    from vusniff.timeline import Timeline, read_all
+    from vusniff.views import jsonl, state
+
+    timeline = Timeline(Index(args.files), args.device)
+    with reading(args.files[0]) as progress:
+        read_all(timeline, progress)
+    if not len(timeline):
+        print("no messages: there is no state to show", file=sys.stderr)
+        return 1
+    number = len(timeline) if args.at is None else args.at
+    if not 1 <= number <= len(timeline):
+        raise VusniffError(f"--at {number}: there are messages 1 to {len(timeline)}")
+    count = len(timeline.sessions)
+    chosen = timeline.place(number - 1).session if args.session is None else args.session
+    if not 1 <= chosen <= count:
+        raise VusniffError(f"--session {chosen}: there are sessions 1 to {count}")
+    session = timeline.sessions[chosen - 1]
+    if session.first > number:
+        raise VusniffError(f"--session {chosen} begins with message {session.first}, after --at {number}")
+    row = max(row for row in timeline.rows_of(chosen) if row < number)
+    device_state, place = timeline.state(row), timeline.place(row)
+    frontend, backend = state.peers(timeline, session)
+    guess = session.guess
+    if args.json:
+        device = {"type": guess.device, "sure": guess.sure.value, "reasons": guess.reasons} if guess else None
+        result = {
+            "session": chosen,
+            "number": row + 1,
+            "path": session.path,
+            "frontend": frontend,
+            "backend": backend,
+            "device": device,
+            **state.state_dict(device_state, place.context),
+        }
+        sys.stdout.buffer.write(jsonl.encode(result) + b"\n")
+        return 0
+    from rich.console import Console
+
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 240, soft_wrap=not sys.stdout.isatty())
+    late = "" if device_state.fresh else ", joined late: what came before is unknown"
+    console.print(f"Session {chosen} of {count}, after message {row + 1}{late}", markup=False)
+    console.print(f"{session.path}: front-end {frontend}, back-end {backend}", markup=False)
+    if guess:
+        console.print(f"Device: {guess.device} ({guess.sure}: {'; '.join(guess.reasons)})", markup=False)
+    console.print()
+    for renderable in state.tables(device_state, place.context):
+        console.print(renderable)
+    return 0

@@ -1,0 +1,122 @@
+"""Prints captures to standard output: lines, all fields, or JSON; from files, pipes, and files that still grow."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+from vusniff.capture.batch import Batch
+from vusniff.capture.index import Index
+from vusniff.capture.reader import CaptureReader
+from vusniff.compose import compose
+from vusniff.message import Message
+from vusniff.progress import reading
+from vusniff.record import Closed, Connection
+from vusniff.session import Pending, Place, Tracker
+from vusniff.timeline import Timeline, read_all
+from vusniff.views import jsonl
+from vusniff.views.text import Lines, details, message_line
+
+STREAM_ROWS = 4096
+"""Messages between two writes."""
+
+
+class Tracked(NamedTuple):
+    """A batch whose messages have been placed."""
+
+    first: int
+    """Number of its first message."""
+    batch: Batch
+    places: list[Place]
+    answers: list[Pending | None]
+
+    def messages(self) -> Iterator[Message]:
+        """Its messages, decoded."""
+        for row, (place, answer) in enumerate(zip(self.places, self.answers, strict=True)):
+            other, time_ns = (answer.number, answer.time_ns) if answer else (0, 0)
+            yield compose(self.first + row, self.batch.frame(row), place, other, time_ns)
+
+
+def stream(paths: Sequence[str], device: str | None, follow: bool, stop: Callable[[], bool]) -> Iterator[Tracked]:
+    """Read captures piece by piece in bounded memory, placing messages on the way."""
+    tracker = Tracker(device)
+    reader = CaptureReader(paths)
+    first = 1
+    for batch in reader.batches(data=True, follow=follow, stop=stop, max_rows=STREAM_ROWS):
+        for _, event in batch.events:
+            if isinstance(event, Connection):
+                tracker.opened(event, reader.order(event.id))
+        places: list[Place] = []
+        answers: list[Pending | None] = []
+        tracker.track(first, batch, batch.frame, places, answers)
+        for _, event in batch.events:
+            if isinstance(event, Closed):
+                tracker.closed(event)
+        yield Tracked(first, batch, places, answers)
+        first += len(batch)
+
+
+def print_stream(
+    paths: Sequence[str], args: argparse.Namespace, follow: bool = False, stop: Callable[[], bool] = lambda: False
+) -> int:
+    """Print captures as they are read; return the number of messages.
+
+    A request printed here does not name its reply, which may not have been sent yet; the reply names the request.
+    """
+    out = sys.stdout.buffer
+    lines = Lines()
+    session = getattr(args, "session", None)
+    count = 0
+    for tracked in stream(paths, args.device, follow, stop):
+        count += len(tracked.batch)
+        if args.json:
+            texts = [
+                jsonl.encode(jsonl.message_dict(message, args.hex)) + b"\n"
+                for message in tracked.messages()
+                if session in (None, message.session)
+            ]
+        elif args.verbose or args.hex:
+            texts = [_verbose(tracked, lines, session, args.hex)]
+        else:
+            worded = lines.lines(tracked.first, tracked.batch, tracked.places, tracked.answers)
+            if session is not None:
+                worded = (line for line, place in zip(worded, tracked.places, strict=True) if place.session == session)
+            texts = ["".join(worded).encode("utf-8", "backslashreplace")]
+        out.write(b"".join(texts))
+        if follow:
+            out.flush()
+    out.flush()
+    return count
+
+
+def _verbose(tracked: Tracked, lines: Lines, session: int | None, hexadecimal: bool) -> bytes:
+    texts: list[str] = []
+    if lines.first_ns is None and len(tracked.batch):
+        lines.first_ns = tracked.batch.time_ns[0]
+    for message in tracked.messages():
+        if session in (None, message.session):
+            texts.append(message_line(message, lines.first_ns or 0))
+            texts += details(message, hexadecimal)
+    return "".join(f"{text}\n" for text in texts).encode("utf-8", "backslashreplace")
+
+
+def print_timeline(paths: Sequence[str], args: argparse.Namespace) -> int:
+    """Print captures as JSON lines, requests with their replies; return the number of messages."""
+    timeline = Timeline(Index(paths), args.device)
+    with reading(os.fspath(paths[0])) as progress:
+        read_all(timeline, progress)
+    out = sys.stdout.buffer
+    pending: list[bytes] = []
+    for message in timeline.messages():
+        if args.session in (None, message.session):
+            pending.append(jsonl.encode(jsonl.message_dict(message, args.hex)))
+            if len(pending) >= STREAM_ROWS:
+                out.write(b"\n".join(pending) + b"\n")
+                pending.clear()
+    if pending:
+        out.write(b"\n".join(pending) + b"\n")
+    out.flush()
+    return len(timeline)
