@@ -105,7 +105,7 @@ class Scan:
         notes = [note for note in (self._remark, self.input.remark) if note]
         if self.input.partial > 0 and self.at_end and not self._remark:
             notes.append(f"ends in the middle of a block: its last {self.input.partial} bytes are not read")
-        notes += [f"skipped {count} {what}{'s' if count > 1 else ''}" for what, count in self._skipped.items()]
+        notes += [f"skipped {count} {what.format(s='s' if count > 1 else '')}" for what, count in self._skipped.items()]
         return [f"{self.input.name}: {note}" for note in notes]
 
     def refuse(self) -> None:
@@ -222,7 +222,8 @@ class Scan:
         elif kind == pcapng.INTERFACE_STATISTICS and len(body) >= 12:
             self._statistics(body, batch)
         elif kind != pcapng.CUSTOM or not self._own_block(body, batch):
-            self._skipped[pcapng.BLOCK_NAMES.get(kind, "block of an unknown kind")] += 1
+            name = pcapng.BLOCK_NAMES.get(kind)
+            self._skipped[f"{name}{{s}}" if name else "block{s} of an unknown kind"] += 1
         self._at += total
         return True
 
@@ -260,7 +261,7 @@ class Scan:
 
     def _interface(self, body: bytes, batch: Batch) -> None:
         if len(self._interfaces) >= INTERFACE_LIMIT:
-            self._skipped["interface beyond the 65536th"] += 1
+            self._skipped["interface{s} beyond the 65536th"] += 1
             return
         found = dict(pcapng.parse_options(self._order, body[8:]))
         interface = _Interface(
@@ -302,15 +303,15 @@ class Scan:
     def _packet(self, body: bytes, batch: Batch, data: bool) -> None:
         """An enhanced packet of any make."""
         if len(body) < 20:
-            self._skipped["damaged packet"] += 1
+            self._skipped["damaged packet{s}"] += 1
             return
         number, high, low, captured, original = self._unpack("5I", body)
         if captured > len(body) - 20 or number >= len(self._interfaces):
-            self._skipped["damaged packet" if captured > len(body) - 20 else "packet without an interface"] += 1
+            self._skipped["damaged packet{s}" if captured > len(body) - 20 else "packet{s} without an interface"] += 1
             return
         interface = self._interfaces[number]
         if interface.linktype != pcapng.LINKTYPE_UPPER_PDU:
-            self._skipped["packet of another link type"] += 1
+            self._skipped["packet{s} of another link type"] += 1
             return
         payload = body[20 : 20 + captured]
         options = body[20 + (captured + 3 & ~3) :]
@@ -319,7 +320,7 @@ class Scan:
         kind = self._kind(tags, interface, said)
         connection = None if kind is None else self._adopt(number, batch)
         if kind is None or connection is None:
-            what = "packet for another dissector" if kind is None else "packet of a connection beyond the 65536th"
+            what = "packet{s} for another dissector" if kind is None else "packet{s} of connections beyond the 65536th"
             self._skipped[what] += 1
             return
         frame = payload[size:]
@@ -378,7 +379,7 @@ class Scan:
         number, high, low = self._unpack("3I", body)
         connection = self._interfaces[number].connection if number < len(self._interfaces) else None
         if connection is None:
-            self._skipped[pcapng.BLOCK_NAMES[pcapng.INTERFACE_STATISTICS]] += 1
+            self._skipped[pcapng.BLOCK_NAMES[pcapng.INTERFACE_STATISTICS] + "{s}"] += 1
             return
         interface = self._interfaces[number]
         found = dict(pcapng.parse_options(self._order, body[12:]))
