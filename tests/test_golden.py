@@ -1,0 +1,22 @@
+"""Captures of real programs are shown as they were when somebody last looked: a change of output is a reviewed diff."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from captures import golden
+
+
+@pytest.mark.parametrize("ending", golden.VIEWS)
+@pytest.mark.parametrize("capture", golden.captures(), ids=lambda path: path.stem)
+def test_output_is_as_expected(capture: Path, ending: str) -> None:
+    expected = golden.expected(capture, ending).read_text(encoding="utf-8")
+    assert golden.printed(capture, ending).splitlines() == expected.splitlines()
+
+
+def test_there_are_captures() -> None:
+    assert {"qemu-testpmd", "virtio-user-packed-reconnect", "qemu-blk", "qemu-ovs"} <= {
+        path.stem for path in golden.captures()
+    }
