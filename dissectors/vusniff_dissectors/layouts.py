@@ -45,12 +45,12 @@ def _result(n: Integers) -> Any:
 U64 = layout("u64", _u64)
 ACK = layout("ack", _result)
 """Acknowledgement: 0 is success."""
-RESULT = layout("result", _result)
+RESULT = layout("u64", _result)
 """A reply of its own that says the same as an acknowledgement."""
-FEATURES = layout("features", _u64, {"u64": lambda context: features.features(context.device)})
-PROTOCOL_FEATURES = layout("protocol_features", _u64, {"u64": features.ProtocolFeatures})
-DEVICE_STATUS = layout("device_status", _u64, {"u64": features.DeviceStatus})
-GPU_PROTOCOL_FEATURES = layout("gpu_protocol_features", _u64, {"u64": features.GpuProtocolFeatures})
+FEATURES = layout("u64", _u64, {"u64": lambda context: features.features(context.device)})
+PROTOCOL_FEATURES = layout("u64", _u64, {"u64": features.ProtocolFeatures})
+DEVICE_STATUS = layout("u64", _u64, {"u64": features.DeviceStatus})
+GPU_PROTOCOL_FEATURES = layout("u64", _u64, {"u64": features.GpuProtocolFeatures})
 
 
 def _vring_state(n: Integers) -> Any:

@@ -77,7 +77,7 @@ BACKEND_EXAMPLES = [
     example(BACKEND, 7, REQUEST, UUID, {"uuid": UUID_TEXT}, "shared_object"),
     ack(BACKEND, 7),
     example(BACKEND, 8, REQUEST, UUID, {"uuid": UUID_TEXT}, "shared_object"),
-    example(BACKEND, 8, REPLY, *ACK, "result"),
+    example(BACKEND, 8, REPLY, *ACK, "u64"),
     example(BACKEND, 9, REQUEST, SHMEM_HEX, SHMEM, "shmem_mmap"),
     ack(BACKEND, 9),
     example(BACKEND, 10, REQUEST, SHMEM_HEX, SHMEM, "shmem_mmap"),
@@ -101,7 +101,7 @@ BACKEND_EXAMPLES = [
         },
         "gpu_map",
     ),
-    example(BACKEND, 1006, REPLY, *ACK, "result"),
+    example(BACKEND, 1006, REPLY, *ACK, "u64"),
     example(
         BACKEND,
         1007,
@@ -110,7 +110,7 @@ BACKEND_EXAMPLES = [
         {"shmid": 1, "padding": "00" * 7, "shm_offset": 0x1000, "len": 0x2000, "pointer": 0x7FFFF7E00000},
         "external_map",
     ),
-    example(BACKEND, 1007, REPLY, *ACK, "result"),
+    example(BACKEND, 1007, REPLY, *ACK, "u64"),
 ]
 
 GPU_EXAMPLES = [
@@ -121,7 +121,7 @@ GPU_EXAMPLES = [
         REPLY,
         "03000000 00000000",
         {"u64": 3, "u64_names": ["VHOST_USER_GPU_PROTOCOL_F_EDID", "VHOST_USER_GPU_PROTOCOL_F_DMABUF2"]},
-        "gpu_protocol_features",
+        "u64",
     ),
     example(
         GPU,
@@ -129,7 +129,7 @@ GPU_EXAMPLES = [
         REQUEST,
         "05000000 00000000",
         {"u64": 5, "u64_names": ["VHOST_USER_GPU_PROTOCOL_F_EDID", "BIT_2"]},
-        "gpu_protocol_features",
+        "u64",
     ),
     empty(GPU, 3),
     example(
