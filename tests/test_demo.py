@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import json
 import os
 import socket
 import struct
@@ -86,6 +87,54 @@ def test_peers_are_programs(tmp_path: Path) -> None:
     assert (front.returncode, back.returncode) == (0, 0)
     assert "session 2: 60 requests" in front.stderr
     assert "session 2: 60 requests" in words
+
+
+def run_demo(tmp_path: Path, *options: str) -> tuple[subprocess.CompletedProcess[str], Path]:
+    capture = tmp_path / "demo.pcapng"
+    command = [sys.executable, "-m", "vusniff", "demo", "-w", str(capture), *options]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120), capture
+
+
+def test_the_demo_shows_every_message_and_leaves_the_capture(tmp_path: Path) -> None:
+    done, capture = run_demo(tmp_path)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert len(lines) == 210
+    assert "GET_FEATURES" in lines[0]
+    assert f"the capture is {capture}" in done.stderr
+    assert "front-end: session 2: 60 requests, 2 frames came back" in done.stderr
+
+
+def test_the_demo_is_the_same_in_every_run(tmp_path: Path) -> None:
+    keys = ("session", "channel", "sender", "name", "flags", "size", "payload")
+    runs = []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        done, _ = run_demo(tmp_path / name, "--json", "--count", "3")
+        assert done.returncode == 0, done.stderr
+        messages = [json.loads(line) for line in done.stdout.splitlines()]
+        assert not [message for message in messages if message["malformed"]]
+        runs.append([[message[key] for key in keys] + [len(message["fds"])] for message in messages])
+    assert runs[0] == runs[1]
+    channels = [(message[0], message[1]) for message in runs[0]]
+    counts = {key: channels.count(key) for key in channels}
+    assert counts == {
+        (1, "main"): 101,
+        (1, "backend"): 5,
+        (2, "main"): 99,
+        (2, "backend"): 5,
+        (3, "main"): 99,
+        (3, "backend"): 5,
+    }
+    asked = [name for session, _, _, name, *_ in runs[0] if session == 2 and "INFLIGHT" in name]
+    assert asked == ["SET_INFLIGHT_FD"]
+
+
+def test_the_demo_says_why_it_cannot_record(tmp_path: Path) -> None:
+    done, _ = run_demo(tmp_path, "-w", str(tmp_path / "no" / "such.pcapng"))
+    assert done.returncode == 2
+    assert done.stderr.startswith("vusniff: the proxy does not listen: cannot")
+    assert len(done.stderr.splitlines()) == 1
 
 
 def test_options_that_do_not_go_together_are_named(tmp_path: Path) -> None:

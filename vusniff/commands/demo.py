@@ -16,13 +16,14 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeAlias
 
 from vusniff.errors import SourceError
 
 CAPTURE = "vusniff-demo.pcapng"
 PAUSE_LIVE = 0.15
 """Seconds between requests when somebody watches in the terminal view."""
+_Program: TypeAlias = "subprocess.Popen[bytes]"
 PATIENCE = 30.0
 """Seconds that the programs get to start, and to end once told to."""
 
@@ -81,26 +82,32 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _show(args: argparse.Namespace) -> int:
+    """Start the back-end, the proxy and the front-end, and show what the proxy records."""
     capture = args.write or f"./{CAPTURE}"
     live = args.tui or not (args.text or args.json or not sys.stdout.isatty())
     pause = args.pause if args.pause is not None else PAUSE_LIVE if live else 0.0
-    with tempfile.TemporaryDirectory(prefix="vusniff-demo-") as directory, _Programs(Path(directory)) as programs:
+    with (
+        _ended_by_sigterm(),
+        tempfile.TemporaryDirectory(prefix="vusniff-demo-") as directory,
+        _Programs(Path(directory)) as programs,
+    ):
         front, back = f"{directory}/front.sock", f"{directory}/back.sock"
         common = ["--count", str(args.count), "--timeout", str(args.timeout)]
-        peers = [programs.start("backend", ["demo", "--backend", back, *common])]
+        backend = programs.start("backend", ["demo", "--backend", back, *common])
         proxy = programs.start("proxy", ["proxy", "--listen", front, "--connect", back, "-w", capture, "--quiet"])
         programs.wait_for_socket(front, proxy)
-        peers.append(programs.start("frontend", ["demo", "--frontend", front, "--pause", str(pause), *common]))
+        frontend = programs.start("frontend", ["demo", "--frontend", front, "--pause", str(pause), *common])
+        run = _Run(programs, proxy, (backend, frontend))
         if live:
             _show_live(capture)
-        done = programs.wait(peers, unless=proxy)
-        programs.stop(proxy)
+            left_early = not run.ended()
+        else:
+            _show_lines(capture, args.json, run)
+            left_early = False
+        run.end()
         sentences = programs.sentences()
-    if not live:
-        _show_lines(capture, json=args.json)
-        sys.stdout.flush()
     print(*sentences, f"vusniff: the capture is {capture}", sep="\n", file=sys.stderr)
-    return 0 if done else 1
+    return 0 if left_early or (backend.returncode == 0 and frontend.returncode == 0) else 1
 
 
 def _show_live(capture: str) -> None:
@@ -110,13 +117,17 @@ def _show_live(capture: str) -> None:
     run_tui(capture, follow=True)
 
 
-def _show_lines(capture: str, json: bool) -> None:
-    """What `vusniff read` prints of the capture."""
+def _show_lines(capture: str, json: bool, run: _Run) -> None:
+    """What `vusniff read` prints of the capture: lines as they come, JSON when all answers are known."""
     from vusniff.commands import read
 
     parser = argparse.ArgumentParser()
     read.add_arguments(parser)
-    read.run(parser.parse_args([capture, *(["--json"] if json else [])]))
+    if json:
+        run.wait()
+        read.run(parser.parse_args([capture, "--json"]))
+    else:
+        read.follow_file(capture, parser.parse_args([capture]), run.ended)
 
 
 class _Programs:
@@ -124,7 +135,7 @@ class _Programs:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._running: list[subprocess.Popen[bytes]] = []
+        self._running: list[_Program] = []
         self._logs: list[tuple[Path, IO[bytes]]] = []
 
     def __enter__(self) -> _Programs:
@@ -136,7 +147,7 @@ class _Programs:
         for _path, log in self._logs:
             log.close()
 
-    def start(self, name: str, words: Sequence[str]) -> subprocess.Popen[bytes]:
+    def start(self, name: str, words: Sequence[str]) -> _Program:
         """Start one `vusniff` command; what it says is kept for `sentences`."""
         path = self._directory / f"{name}.log"
         log = path.open("wb")
@@ -147,33 +158,15 @@ class _Programs:
         self._running.append(program)
         return program
 
-    def wait_for_socket(self, path: str, program: subprocess.Popen[bytes]) -> None:
+    def wait_for_socket(self, path: str, program: _Program) -> None:
         """Wait until ``program`` listens at ``path``."""
         deadline = time.monotonic() + PATIENCE
         while not os.path.exists(path):
             if program.poll() is not None or time.monotonic() > deadline:
-                raise SourceError(self._last_words("the proxy does not listen"))
+                raise SourceError(self.last_words("the proxy does not listen"))
             time.sleep(0.01)
 
-    def wait(self, peers: Sequence[subprocess.Popen[bytes]], unless: subprocess.Popen[bytes]) -> bool:
-        """Wait until all peers have ended, or ``unless`` has; whether every peer ended well."""
-        poll = select.poll()
-        watched = {os.pidfd_open(program.pid): program for program in (*peers, unless)}
-        try:
-            for fd in watched:
-                poll.register(fd, select.POLLIN)
-            while any(peer.poll() is None for peer in peers):
-                if unless.poll() is not None:
-                    raise SourceError(self._last_words("the proxy ended before the peers"))
-                for fd, _ in poll.poll():
-                    poll.unregister(fd)
-                    watched[fd].wait()
-        finally:
-            for fd in watched:
-                os.close(fd)
-        return all(peer.returncode == 0 for peer in peers)
-
-    def stop(self, program: subprocess.Popen[bytes]) -> None:
+    def stop(self, program: _Program) -> None:
         """End a program, gently first."""
         if program.poll() is None:
             program.terminate()
@@ -187,9 +180,45 @@ class _Programs:
         """What the programs said."""
         return [line for path, _ in self._logs for line in path.read_text(errors="replace").splitlines()]
 
-    def _last_words(self, what: str) -> str:
+    def last_words(self, what: str) -> str:
+        """A sentence about a program that failed."""
         words = self.sentences()
-        return f"{what}: {words[-1]}" if words else what
+        return f"{what}: {words[-1].removeprefix('vusniff: ')}" if words else what
+
+
+class _Run:
+    """The two peers with the proxy between them, until the peers have said all."""
+
+    def __init__(self, programs: _Programs, proxy: _Program, peers: tuple[_Program, _Program]) -> None:
+        self._programs, self._proxy, self._peers = programs, proxy, peers
+
+    def ended(self) -> bool:
+        """Whether the peers have ended; then the proxy has, too, and the capture is whole."""
+        if any(peer.poll() is None for peer in self._peers):
+            if self._proxy.poll() is not None:
+                raise SourceError(self._programs.last_words("the proxy ended before the peers"))
+            return False
+        self._programs.stop(self._proxy)
+        return True
+
+    def wait(self) -> None:
+        """Wait until the peers have ended."""
+        poll = select.poll()
+        watched = {os.pidfd_open(program.pid): program for program in (*self._peers, self._proxy)}
+        try:
+            for fd in watched:
+                poll.register(fd, select.POLLIN)
+            while not self.ended():
+                for fd, _ in poll.poll():
+                    poll.unregister(fd)
+        finally:
+            for fd in watched:
+                os.close(fd)
+
+    def end(self) -> None:
+        """End what still runs: the peers first, so that the capture shows it."""
+        for program in (*self._peers, self._proxy):
+            self._programs.stop(program)
 
 
 @contextlib.contextmanager

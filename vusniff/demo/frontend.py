@@ -146,6 +146,8 @@ class Session:
         self._doorbell: mmap.mmap | None = None
         self._eventfds: dict[tuple[FrontendRequest, int], int] = {}
         """The descriptors the back-end has of each ring."""
+        self._masked: list[int] = []
+        """Call descriptors of before the start; QEMU keeps its masked notifiers, too."""
 
     def run(self) -> None:
         """Bring the device up, send frames, stop it, disconnect.
@@ -164,7 +166,7 @@ class Session:
             self._close()
 
     def _close(self) -> None:
-        for fd in self._eventfds.values():
+        for fd in (*self._eventfds.values(), *self._masked):
             os.close(fd)
         if self._doorbell is not None:
             self._doorbell.close()
@@ -297,10 +299,9 @@ class Session:
     def _pass_eventfd(self, request: FrontendRequest, index: int) -> None:
         """Give the back-end a new eventfd for one ring, instead of the one it has."""
         fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        old = self._eventfds.get((request, index))
+        if (request, index) in self._eventfds:
+            self._masked.append(self._eventfds[request, index])
         self._eventfds[request, index] = fd
-        if old is not None:
-            os.close(old)
         self._tell(request, wire.U64.pack(index), (fd,), ack=True)
 
     # Messages.
