@@ -42,11 +42,12 @@ DESCRIPTOR_LIMIT = 1024
 """Descriptors one frame gathers; more of them, sent along with the middle of a message, start a CONTINUATION."""
 
 _ASSIGNED_FLAGS = 0xF
+_UNPACK = {order: header.unpack_from for order, header in HEADERS.items()}
 
 
 def message_size(header: bytes | bytearray | memoryview, order: str = sys.byteorder, offset: int = 0) -> int | None:
     """Bytes of the whole message, header included; None when the 12 bytes at ``offset`` are no plausible header."""
-    request, flags, size = HEADERS[order].unpack_from(header, offset)
+    request, flags, size = _UNPACK[order](header, offset)
     if not 0 < request <= REQUEST_LIMIT:
         return None
     if size > (SIZE_LIMIT_ODD if flags & ~_ASSIGNED_FLAGS else SIZE_LIMIT):
@@ -91,8 +92,13 @@ class Framer:
 
     def feed(self, chunk: Chunk) -> list[Frame]:
         """The frames that this chunk completes."""
-        frames: list[Frame] = []
         data = chunk.data
+        if not (self._known or self._buffer or self._raw or self._late or chunk.missing) and len(data) >= HEADER_SIZE:
+            # The usual case, one message in one send, taken as it is.
+            total = message_size(data, self._order)
+            if total == len(data) <= FRAME_LIMIT:
+                return [Frame(chunk.connection, chunk.end, chunk.time_ns, data, chunk.descriptors, chunk.process)]
+        frames: list[Frame] = []
         self._stream = (chunk.connection, chunk.end)
         self._seen_ns = chunk.time_ns
         if not data and not chunk.missing:
@@ -112,7 +118,7 @@ class Framer:
         offset, length = 0, len(data)
         while offset < length:
             if not self._known and not self._buffer and length - offset >= HEADER_SIZE:
-                # The usual case, whole messages in one chunk, needs no copy through the buffer.
+                # Whole messages in one chunk need no copy through the buffer.
                 total = message_size(data, self._order, offset)
                 if total is not None and total <= FRAME_LIMIT and total <= length - offset:
                     message = data[offset : offset + total]

@@ -23,25 +23,25 @@ _ANONYMOUS = b"anon_inode:"
 
 def describe(fd: int, number: int | None = None) -> Descriptor:
     """A descriptor that this process holds; ``number`` is what it was called in the process that sent it."""
-    return _describe(f"/proc/self/fd/{fd}", f"/proc/self/fdinfo/{fd}", fd, number)
+    return _describe(b"/proc/self/fd/%d" % fd, b"/proc/self/fdinfo/%d" % fd, fd, number)
 
 
 def describe_of(pid: int, fd: int) -> Descriptor:
     """Descriptor ``fd`` of process ``pid``, as it is now: a number that was closed may already mean something else."""
-    path = f"/proc/{pid}/fd/{fd}"
-    return _describe(path, f"/proc/{pid}/fdinfo/{fd}", path, fd)
+    path = b"/proc/%d/fd/%d" % (pid, fd)
+    return _describe(path, b"/proc/%d/fdinfo/%d" % (pid, fd), path, fd)
 
 
-def _describe(link: str, fdinfo: str, target: int | str, number: int | None) -> Descriptor:
+def _describe(link: bytes, fdinfo: bytes, target: int | bytes, number: int | None) -> Descriptor:
     try:
         status = os.stat(target)
-        called = os.readlink(os.fsencode(link))
+        called = os.readlink(link)
         return _classify(status, called, fdinfo, number)
     except OSError:
         return Descriptor(DescriptorKind.UNKNOWN, None, number)
 
 
-def _classify(status: os.stat_result, called: bytes, fdinfo: str, number: int | None) -> Descriptor:
+def _classify(status: os.stat_result, called: bytes, fdinfo: bytes, number: int | None) -> Descriptor:
     mode, inode = status.st_mode, status.st_ino
     if called.startswith(_ANONYMOUS):
         return _anonymous(called, inode, fdinfo, number)
@@ -65,7 +65,7 @@ def _classify(status: os.stat_result, called: bytes, fdinfo: str, number: int | 
     return Descriptor(DescriptorKind.OTHER, identity, number, _text(called))
 
 
-def _anonymous(called: bytes, inode: int, fdinfo: str, number: int | None) -> Descriptor:
+def _anonymous(called: bytes, inode: int, fdinfo: bytes, number: int | None) -> Descriptor:
     kind = called[len(_ANONYMOUS) :].strip(b"[]")
     if kind == b"eventfd":
         counter = _eventfd_id(fdinfo)
@@ -75,7 +75,7 @@ def _anonymous(called: bytes, inode: int, fdinfo: str, number: int | None) -> De
     return Descriptor(DescriptorKind.OTHER, None, number, _text(called))
 
 
-def _eventfd_id(fdinfo: str) -> str | None:
+def _eventfd_id(fdinfo: bytes) -> str | None:
     fd = os.open(fdinfo, os.O_RDONLY | os.O_CLOEXEC)
     try:
         _, found, rest = os.read(fd, 4096).partition(b"eventfd-id:")

@@ -58,9 +58,12 @@ _LOOKED_AT = memoryview(bytearray(CHUNK))
 _GLANCED_AT = (_LOOKED_AT[:_GLANCE],)
 _INT = struct.calcsize("i")
 _ROOM = socket.CMSG_SPACE(MAX_FDS * _INT)
-_PEEK = socket.MSG_PEEK | socket.MSG_DONTWAIT
-_TAKE = socket.MSG_CMSG_CLOEXEC | socket.MSG_DONTWAIT
-_SEND = socket.MSG_NOSIGNAL | socket.MSG_DONTWAIT
+# Plain integers: the bit operations of enums would cost more than the system calls do.
+_DONTWAIT = int(socket.MSG_DONTWAIT)
+_DROPPED = int(socket.MSG_CTRUNC)
+_PEEK = int(socket.MSG_PEEK | socket.MSG_DONTWAIT)
+_TAKE = int(socket.MSG_CMSG_CLOEXEC | socket.MSG_DONTWAIT)
+_SEND = int(socket.MSG_NOSIGNAL | socket.MSG_DONTWAIT)
 _KERNEL_BUSY = (errno.ETOOMANYREFS, errno.ENOBUFS, errno.ENOMEM)
 """Sending may succeed later, and no event tells when."""
 _BUSY_SECONDS = 0.01
@@ -84,16 +87,19 @@ def take(source: socket.socket, framer: Framer, held: list[int]) -> tuple[bytes,
         count, _, flags, _ = source.recvmsg_into((_LOOKED_AT,), 0, _PEEK)
         due = framer.due(_LOOKED_AT[:count])
     size = min(count, due)
-    descriptors, dropped = held.copy(), False
-    held.clear()
-    if flags & socket.MSG_CTRUNC:
+    descriptors: list[int] = []
+    dropped = False
+    if held:
+        descriptors += held
+        held.clear()
+    if flags & _DROPPED:
         # Looking has ended with the first send that carries some; if it is the first one of all, nothing is joined.
         first = not descriptors
         if first:
             descriptors, dropped = _take_descriptors(source)
         if not first or not (descriptors or dropped):
             return _take_bytes(source, size, held), descriptors, True, dropped
-    return source.recv(size, socket.MSG_DONTWAIT), descriptors, count > due, dropped
+    return source.recv(size, _DONTWAIT), descriptors, count > due, dropped
 
 
 def _take_descriptors(source: socket.socket) -> tuple[list[int], bool]:
@@ -103,17 +109,17 @@ def _take_descriptors(source: socket.socket) -> tuple[list[int], bool]:
     for level, kind, passed in ancillary:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
             descriptors += array.array("i", passed[: len(passed) // _INT * _INT])
-    return descriptors, bool(flags & socket.MSG_CTRUNC)
+    return descriptors, bool(flags & _DROPPED)
 
 
 def _take_bytes(source: socket.socket, size: int, held: list[int]) -> bytes:
     """Up to ``size`` bytes, fewer when a send that carries descriptors begins there: these are put into ``held``."""
-    data = bytearray(source.recv(1, socket.MSG_DONTWAIT))
+    data = bytearray(source.recv(1, _DONTWAIT))
     while len(data) < size:
         held += _take_descriptors(source)[0]
         if held:
             break
-        data += source.recv(1, socket.MSG_DONTWAIT)
+        data += source.recv(1, _DONTWAIT)
     return bytes(data)
 
 

@@ -82,7 +82,7 @@ class _Interface:
         self.connection = connection
         self.channel = channel
         self.leads: tuple[dict[bytes, bytes], dict[bytes, bytes]] = ({}, {})
-        """By end, request and flags: the tags of messages without descriptors."""
+        """By end: request, flags and, if there are any, number of descriptors -> the tags of such a message."""
         self.process: list[Process | None] = [end.process for end in connection.ends]
         """Who spoke last for each end, and the option that says so: nothing when it is who opened it."""
         self.process_texts = [b"", b""]
@@ -297,26 +297,30 @@ class CaptureWriter:
         return number
 
     def _lead(self, interface: _Interface, frame: Frame) -> bytes:
-        """The tags of a frame; those of messages without descriptors are kept."""
+        """The tags of a frame; those of messages are kept, by end, request, flags and number of descriptors."""
         data = frame.data
         if frame.kind is not FrameKind.MESSAGE or len(data) < 12:
             words = "more of the message before" if frame.kind is FrameKind.CONTINUATION else "not framed"
             return lead(frame.end, f"{len(data)} bytes, {words}", DISSECTOR_DATA if frame.kind else DISSECTOR)
         request, flags, _ = HEADERS[self.order].unpack_from(data)
+        count = len(frame.descriptors)
+        if count and interface.channel is Channel.MAIN and not flags & FLAG_REPLY:
+            self._note_passed(request, frame)
+        leads = interface.leads[frame.end]
+        key = data[:8] + count.to_bytes(4, "little") if count else data[:8]
+        tags = leads.get(key)
+        if tags is not None:
+            return tags
         info = request_name(interface.channel, request)
         if flags & FLAG_REPLY:
             info += " reply"
         elif flags & FLAG_NEED_REPLY:
             info += ", need_reply"
-        if count := len(frame.descriptors):
+        if count:
             info += f", {count} fd" if count == 1 else f", {count} fds"
-            if interface.channel is Channel.MAIN and not flags & FLAG_REPLY:
-                self._note_passed(request, frame)
-            return lead(frame.end, info)
-        leads = interface.leads[frame.end]
         if len(leads) >= _CACHE_LIMIT:
             leads.clear()
-        leads[data[:8]] = tags = lead(frame.end, info)
+        leads[key] = tags = lead(frame.end, info)
         return tags
 
     def _note_passed(self, request: int, frame: Frame) -> None:
