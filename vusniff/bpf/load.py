@@ -167,6 +167,8 @@ def _reason(error: Exception, said: Path | None) -> str:
         if missing := missing_capabilities():
             return f"the kernel refuses it: this process lacks {', '.join(missing)}"
         return "the kernel refuses it although the capabilities are there"
+    if "kprobe_events" in text or "not traceable" in str(error):
+        return "this kernel has no kprobes, or none on unix_stream_sendmsg"
     if compiler := re.search(r"error: (.+)", text):
         return f"the program cannot be compiled: {compiler[1]}"
     lines = [line.strip() for line in text.splitlines() if line.strip()]

@@ -1,0 +1,188 @@
+"""What its user calls a process and a socket of it: read from the command line of QEMU, testpmd and their like.
+
+Knows command lines; must not know sockets beyond their path. Whatever a command line contains gives a name or none.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+_LIMIT = 1 << 20
+"""Bytes of a command line that are read."""
+_VHOST_USER_NETDEV = "vhost-user"
+_VHOST_USER_DEVICE = re.compile(r"vhost-user|vhost-vdpa-device")
+_NAMES = {"ovs-vswitchd": "ovs-vswitchd", "vpp_main": "vpp"}
+
+
+@dataclass(frozen=True, slots=True)
+class Chardev:
+    """A character device of QEMU that may be a vhost-user socket."""
+
+    id: str
+    path: str | None
+    fd: int | None
+    """Number of the descriptor, where the socket was handed to QEMU."""
+    users: tuple[str, ...] = ()
+    """Ids of the netdevs and devices that speak vhost-user over it."""
+    vhost_user: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Qemu:
+    """What a QEMU command line says of vhost-user."""
+
+    name: str | None
+    chardevs: tuple[Chardev, ...] = field(default=())
+
+
+def command_line(pid: int) -> tuple[str, ...]:
+    """Arguments of a process; empty when it is gone."""
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            data = file.read(_LIMIT)
+    except OSError:
+        return ()
+    return tuple(part.decode(errors="backslashreplace") for part in data.rstrip(b"\0").split(b"\0")) if data else ()
+
+
+def parse_qemu(arguments: tuple[str, ...]) -> Qemu | None:
+    """The VM's name and its vhost-user sockets; None when this is not QEMU."""
+    if not arguments or not os.path.basename(arguments[0]).startswith(("qemu-system", "qemu-kvm", "kvm")):
+        return None
+    name: str | None = None
+    chardevs: dict[str, dict[str, str]] = {}
+    users: dict[str, list[str]] = {}
+    vhost_user: set[str] = set()
+    for option, value in _options(arguments):
+        properties = _properties(value)
+        if option == "name":
+            name = properties.get("guest") or properties.get("") or None
+        elif option == "chardev" and properties.get("", properties.get("backend")) == "socket" and "id" in properties:
+            chardevs[properties["id"]] = properties
+        elif option in ("netdev", "device") and "chardev" in properties:
+            kind = properties.get("") or properties.get("type") or properties.get("driver", "")
+            if kind == _VHOST_USER_NETDEV or (option == "device" and _VHOST_USER_DEVICE.match(kind)):
+                vhost_user.add(properties["chardev"])
+                users.setdefault(properties["chardev"], []).append(properties.get("id") or kind)
+    return Qemu(
+        name,
+        tuple(
+            Chardev(
+                key,
+                _path(value),
+                _number(value.get("fd") or value.get("addr.str")),
+                tuple(users.get(key, ())),
+                key in vhost_user,
+            )
+            for key, value in chardevs.items()
+        ),
+    )
+
+
+def label(pid: int, path: str | None, fds: frozenset[int] = frozenset()) -> str | None:
+    """``vm1 hostnet1``, ``ovs-vswitchd`` or ``testpmd net_vhost0``; None when the command line says nothing."""
+    arguments = command_line(pid)
+    if not arguments:
+        return None
+    if (qemu := parse_qemu(arguments)) is not None:
+        for chardev in qemu.chardevs:
+            if same_path(chardev.path, path, pid) or chardev.fd in fds:
+                user = " ".join(chardev.users) or chardev.id
+                return f"{qemu.name} {user}" if qemu.name else user
+        return qemu.name
+    program = os.path.basename(arguments[0])
+    if program in _NAMES:
+        return _NAMES[program]
+    for device in vdevs(arguments):
+        if same_path(device.get("iface") or device.get("path"), path, pid):
+            return f"{program.removeprefix('dpdk-')} {device['']}"
+    return None
+
+
+def vdevs(arguments: tuple[str, ...]) -> Iterator[dict[str, str]]:
+    """The virtual devices of a DPDK command line; the name is under the empty key."""
+    for i, argument in enumerate(arguments):
+        if argument == "--vdev" and i + 1 < len(arguments):
+            yield _properties(arguments[i + 1])
+        elif argument.startswith("--vdev="):
+            yield _properties(argument.removeprefix("--vdev="))
+
+
+def vm_name(pid: int) -> str | None:
+    """Name of the VM that this process runs."""
+    qemu = parse_qemu(command_line(pid))
+    return qemu.name if qemu else None
+
+
+def names_path(arguments: tuple[str, ...], path: str) -> bool:
+    """Whether a command line of a known vhost-user program names this socket as one of its vhost-user sockets."""
+    if not arguments:
+        return False
+    if (qemu := parse_qemu(arguments)) is not None:
+        return any(chardev.vhost_user and same_path(chardev.path, path) for chardev in qemu.chardevs)
+    text = "\n".join(arguments)
+    return path in text and re.search(r"vhost|virtio_user|virtiofsd|--socket-path|--vhost-user", text) is not None
+
+
+def same_path(named: str | None, path: str | None, pid: int | None = None) -> bool:
+    """Whether a path on a command line, perhaps relative to the process, is the bound path."""
+    if not named or not path:
+        return False
+    if named == path:
+        return True
+    if pid is None or path.startswith("@"):
+        return False
+    try:
+        return os.path.normpath(os.path.join(os.readlink(f"/proc/{pid}/cwd"), named)) == os.path.normpath(path)
+    except OSError:
+        return False
+
+
+def _options(arguments: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    """QEMU's options with their values."""
+    for option, value in zip(arguments[1:], (*arguments[2:], ""), strict=True):
+        if option.startswith("-") and not value.startswith("-"):
+            yield option.lstrip("-"), value
+
+
+def _properties(value: str) -> dict[str, str]:
+    """``key=value`` pairs, the first word without one under the empty key; or the same as a JSON object."""
+    if value.startswith("{"):
+        try:
+            found = json.loads(value)
+        except (ValueError, RecursionError):
+            return {}
+        return {str(key): str(inner) for key, inner in _flat(found, "").items()} if isinstance(found, dict) else {}
+    out: dict[str, str] = {}
+    for i, part in enumerate(re.split(r"(?<!,),(?!,)", value)):
+        key, equals, rest = part.replace(",,", ",").partition("=")
+        if equals:
+            out[key] = rest
+        elif i == 0:
+            out[""] = key
+    return out
+
+
+def _flat(value: dict[str, object], prefix: str, depth: int = 0) -> dict[str, object]:
+    out: dict[str, object] = {}
+    for key, inner in value.items():
+        if isinstance(inner, dict) and depth < 4:
+            out |= _flat(inner, f"{prefix}{key}.", depth + 1)
+        else:
+            out[f"{prefix}{key}"] = inner
+    return out
+
+
+def _path(properties: dict[str, str]) -> str | None:
+    path = properties.get("path") or properties.get("addr.path")
+    if path and properties.get("abstract") in ("on", "True", "true"):
+        return "@" + path
+    return path
+
+
+def _number(value: str | None) -> int | None:
+    return int(value) if value and value.isdecimal() and len(value) < 8 else None

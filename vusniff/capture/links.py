@@ -1,0 +1,233 @@
+"""The connections that the probe follows: from sockets that speak to frames in a capture.
+
+Owns which two sockets are one connection and which of them accepted, and what is told of a loss. A socket is known by
+its inode; the address of its structure in the kernel is used only to reach the kernel program's table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from vusniff.bpf.records import PASSED_FD
+from vusniff.capture.passed import descriptors
+from vusniff.capture.sends import Opened, Send
+from vusniff.capture.unixdiag import path_text
+from vusniff.capture.writer import CaptureWriter
+from vusniff.framing import Framer
+from vusniff.record import Chunk, Closed, Connection, Descriptor, End, Frame, FrameKind, Lost, Process
+
+_PROCESSES = 64
+"""Threads remembered per end of a connection."""
+
+
+@dataclass(slots=True)
+class Side:
+    """One end of a connection."""
+
+    inode: int
+    sock: int
+    framer: Framer
+    process: Process | None = None
+    lost: int = 0
+    """Losses that have been told."""
+    speakers: dict[tuple[int, bytes], Process] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Link:
+    """A connection; ``sides`` are in the order of `Connection.ends`."""
+
+    path: str
+    sides: tuple[Side, Side]
+    late: bool
+    netns: int
+    opened: Opened
+    connection: Connection | None = None
+    received: int = 0
+    lost: int = 0
+    going: tuple[int | None, int, str] | None = None
+    """An end is gone: which, when in kernel time, why. The connection ends when what was sent before is written."""
+
+
+class Links:
+    """All connections of one capture. ``epoch`` turns kernel time into nanoseconds since the epoch."""
+
+    def __init__(
+        self,
+        writer: CaptureWriter,
+        epoch: Callable[[int], int],
+        existed: frozenset[int],
+        listening: frozenset[str],
+        name: Callable[[int, str], str | None],
+        command: Callable[[int], str],
+    ) -> None:
+        self._writer = writer
+        self._epoch = epoch
+        self._existed = existed
+        """Inodes of the sockets that were there before the probe."""
+        self._listening = listening
+        self._name = name
+        """What the user calls a process: pid and path of the connection -> label."""
+        self._command = command
+        self._by_inode: dict[int, tuple[Link, int]] = {}
+        self._passed: set[int] = set()
+        self.connections = self.messages = self.lost = self.failed = self.partial = 0
+
+
+    def all(self) -> list[Link]:
+        """The connections that have not ended."""
+        return list({id(link): link for link, _ in self._by_inode.values()}.values())
+
+    def find(self, inode: int) -> tuple[Link, int] | None:
+        """The connection of a socket, and which end of it this is."""
+        return self._by_inode.get(inode)
+
+    def meet(self, opened: Opened) -> Link | None:
+        """A socket speaks for the first time; the connection if it is new."""
+        if opened.inode in self._by_inode:
+            return None
+        known = self._by_inode.get(opened.peer_inode)
+        if known is not None:
+            link, end = known
+            side = link.sides[1 - end]
+            side.inode, side.sock = opened.inode, opened.sock
+            self._by_inode[opened.inode] = (link, 1 - end)
+            return None
+        late = opened.inode in self._existed or opened.peer_inode in self._existed
+        end = self._end_of(opened)
+        own = Side(opened.inode, opened.sock, Framer(late=late))
+        other = Side(opened.peer_inode, opened.peer_sock, Framer(late=late))
+        sides = (own, other) if end == 0 else (other, own)
+        path = path_text(opened.path if end else opened.peer_path) or path_text(opened.peer_path or opened.path)
+        if path is None:
+            path = f"pair:{sides[0].inode}-{sides[1].inode}"
+        own.process = self._process(opened.tgid, opened.comm, opened.tid, path)
+        if opened.peer_pid > 0:
+            other.process = Process(
+                opened.peer_pid, self._command(opened.peer_pid), None, self._name(opened.peer_pid, path)
+            )
+        link = Link(path, sides, late, opened.netns, opened)
+        self._by_inode[opened.inode] = (link, end)
+        if opened.peer_inode:
+            self._by_inode[opened.peer_inode] = (link, 1 - end)
+        return link
+
+    def _end_of(self, opened: Opened) -> int:
+        """1 for the end that accepted: it has its listener's path. Of a pair it is the end that was passed on."""
+        if bool(opened.path) != bool(opened.peer_path):
+            return int(bool(opened.path))
+        if opened.path:
+            own, peer = path_text(opened.path), path_text(opened.peer_path)
+            return int(own in self._listening and peer not in self._listening)
+        if opened.inode in self._passed or opened.peer_inode in self._passed:
+            return int(opened.inode in self._passed)
+        return int(opened.inode > opened.peer_inode > 0)
+
+    def _process(self, pid: int, comm: bytes, tid: int, path: str) -> Process:
+        return Process(pid, comm.rstrip(b"\0").decode(errors="backslashreplace"), tid, self._name(pid, path))
+
+    def send(self, send: Send) -> None:
+        """Writes what a send handed over."""
+        known = self._by_inode.get(send.inode)
+        if known is None:
+            return
+        link, end = known
+        side = link.sides[end]
+        time_ns = self._epoch(send.time)
+        if send.lost != side.lost:
+            self._lose(link, end, send.lost - side.lost, time_ns)
+            side.lost = send.lost
+        result = send.result
+        if result is None or result < 0:
+            self.failed += 1
+            return
+        data, missing = send.data, send.length - len(send.data)
+        if result < send.length:
+            self.partial += 1
+            data = data[:result]
+            missing = result - len(data)
+        passed: tuple[Descriptor, ...] = ()
+        if send.count:
+            passed = self._descriptors(send)
+        key = (send.tid, send.comm)
+        process = side.speakers.get(key)
+        if process is None:
+            process = self._speaker(link, side, send, key)
+        if link.connection is None:
+            self._open(link, time_ns)
+        assert link.connection is not None
+        frames = side.framer.feed(Chunk(link.connection.id, end, time_ns, data, passed, process, missing))
+        if frames:
+            self._write(link, frames)
+
+    def _descriptors(self, send: Send) -> tuple[Descriptor, ...]:
+        if send.descriptors is None:
+            return (Descriptor(),) * send.count
+        found = descriptors(send.descriptors[: send.count * PASSED_FD.size], send.tgid)
+        for descriptor in found:
+            kind, _, inode = (descriptor.identity or "").partition(":")
+            if kind == "socket":
+                self._passed.add(int(inode))
+        return found
+
+    def _speaker(self, link: Link, side: Side, send: Send, key: tuple[int, bytes]) -> Process:
+        if len(side.speakers) >= _PROCESSES:
+            side.speakers.clear()
+        process = self._process(send.tgid, send.comm, send.tid, link.path)
+        if process == side.process:
+            process = side.process
+        side.speakers[key] = process
+        return process
+
+    def _open(self, link: Link, time_ns: int) -> None:
+        a, b = link.sides
+        ends = (End(a.inode or None, a.process), End(b.inode or None, b.process))
+        self.connections += 1
+        link.connection = self._writer.open(link.path, ends, None if link.late else time_ns, link.late)
+
+    def _write(self, link: Link, frames: list[Frame]) -> None:
+        write = self._writer.frame
+        for frame in frames:
+            write(frame)
+            if frame.kind is not FrameKind.CONTINUATION:
+                link.received += 1
+                self.messages += 1
+
+    def _lose(self, link: Link, end: int, count: int, time_ns: int) -> None:
+        """Sends of one end did not reach us: what it says next need not begin with a header."""
+        if link.connection is None:
+            self._open(link, time_ns)
+        assert link.connection is not None
+        self._write(link, link.sides[end].framer.gap())
+        self._writer.lost(Lost(link.connection.id, time_ns, count))
+        link.lost += count
+        self.lost += count
+
+    def lose(self, inode: int, count: int, time: int) -> None:
+        """Sends of this socket are missing that nobody has counted yet."""
+        if (known := self._by_inode.get(inode)) is not None:
+            self._lose(*known, count, self._epoch(time))
+
+    def settle(self, inode: int, lost: int, time: int) -> None:
+        """The kernel's count of a socket's losses, when no further send will tell it."""
+        if (known := self._by_inode.get(inode)) is not None and lost > known[0].sides[known[1]].lost:
+            side = known[0].sides[known[1]]
+            self._lose(*known, lost - side.lost, self._epoch(time))
+            side.lost = lost
+
+    def end(self, link: Link, by: int | None, time: int, reason: str) -> None:
+        """A connection ends: unfinished messages and statistics are written."""
+        for side in link.sides:
+            self._by_inode.pop(side.inode, None)
+        if link.connection is None:
+            return
+        time_ns = self._epoch(time)
+        for side in link.sides:
+            self._write(link, side.framer.end(time_ns))
+        self._writer.close_connection(Closed(link.connection.id, time_ns, reason, by, link.received, link.lost))
+
+    def drop(self, link: Link) -> None:
+        """A connection is not wanted after all."""
+        for side in link.sides:
+            self._by_inode.pop(side.inode, None)

@@ -1,0 +1,343 @@
+"""Records running peers by the kernel program: from its ring buffer to a capture file.
+
+Owns the run: attaching, draining, deciding which of what the kernel offers is wanted, noticing that a connection has
+ended, and the count of what was lost. Must not know vhost-user. The kernel side is `vusniff.bpf`, the order of sends
+`sends`, the connections `links`.
+
+The ring is emptied on a timer into memory first (`BACKLOG_BYTES`) and written from there, so that a burst is bounded
+by memory and not by how fast it can be written.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import select
+import signal
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from types import FrameType
+
+from vusniff.bpf.load import FOLLOWED, IGNORED, Program
+from vusniff.capture import labels
+from vusniff.capture.links import Link, Links
+from vusniff.capture.selection import Candidate, Selection
+from vusniff.capture.sends import Event, Opened, Send, Sends, Shut
+from vusniff.capture.unixdiag import LISTEN, Diag, UnixSocket, comm, holders, path_text, unix_sockets
+from vusniff.capture.writer import CaptureWriter
+from vusniff.record import Lost
+
+DRAIN_SECONDS = 0.005
+PIECE_BYTES = 256 << 10
+"""Taken from the ring, and written, at a time."""
+BACKLOG_BYTES = 512 << 20
+"""Memory for what is taken and not written; beyond it records stay in the ring, and the kernel counts what is lost."""
+CHECK_SECONDS = 0.1
+"""How often sockets are asked whether they are still there, where the kernel program cannot see them go."""
+_CLOCK_STEP_NS = 1_000_000
+
+Say = Callable[[str], None]
+
+
+class Probe:
+    """One capture of running peers. ``say`` takes sentences for the user."""
+
+    def __init__(self, program: Program, writer: CaptureWriter, selection: Selection, say: Say, file: str) -> None:
+        self.program = program
+        self._writer = writer
+        self._selection = selection
+        self._say = say
+        self._file = file
+        self._clock = _clock()
+        self._sends = Sends()
+        self._backlog: deque[bytes] = deque()
+        self._backlog_size = 0
+        self._stopping = False
+        self._failing = False
+        self._next_check = 0.0
+        self._diags: dict[int, Diag | None] = {}
+        existing = unix_sockets()
+        self.links = Links(
+            writer,
+            self._epoch,
+            frozenset(existing),
+            frozenset(found.path for found in existing.values() if found.state == LISTEN and found.path),
+            functools.lru_cache(1024)(labels.label),
+            functools.lru_cache(1024)(comm),
+        )
+        self._choose(existing)
+
+    # -- running ------------------------------------------------------------------------------------------------------
+
+    def run(self, ready: Callable[[], None] | None = None, until: int | None = None) -> None:
+        """Records until SIGINT, SIGTERM, `stop`, or the end of what can be read from ``until``; then sums up."""
+        with self._signals() as wake:
+            if ready is not None:
+                ready()
+            watched = [wake] if until is None else [wake, until]
+            while not self._stopping:
+                if not self.step() and until in select.select(watched, [], [], DRAIN_SECONDS)[0]:
+                    self._stopping = True
+        self.close()
+
+    def stop(self) -> None:
+        """Ends `run` soon."""
+        self._stopping = True
+
+    def step(self) -> bool:
+        """Takes what the kernel has and writes a part of it; False when there was nothing."""
+        self._take()
+        busy = bool(self._backlog)
+        if busy:
+            piece = self._backlog.popleft()
+            self._backlog_size -= len(piece)
+            self._deliver(self._sends.feed(piece))
+        now = time.monotonic()
+        if now >= self._next_check and not self._backlog:
+            self._next_check = now + CHECK_SECONDS
+            self._deliver(self._sends.expire(time.monotonic_ns()))
+            self._check()
+        self._flush()
+        return busy
+
+    def close(self) -> None:
+        """Writes what is left, detaches, closes the capture, and says what was seen and what was lost."""
+        while self.step():
+            pass
+        self._deliver(self._sends.expire(time.monotonic_ns() + (1 << 62)))
+        for link in self.links.all():
+            self._end(link, None, time.monotonic_ns(), "capture ended")
+        losses, missed = self.program.losses(), self.program.missed()
+        nowhere = losses["send"] + losses["table full"] - self.links.lost
+        if nowhere > 0:
+            self._writer.lost(Lost(None, time.time_ns(), nowhere))
+            self.links.lost += nowhere
+        self.program.close()
+        for diag in self._diags.values():
+            if diag is not None:
+                diag.close()
+        self._writer.close()
+        self._sum_up(losses, missed)
+
+    def _sum_up(self, losses: dict[str, int], missed: int) -> None:
+        links = self.links
+        lost = links.lost + self._writer.lost_frames
+        self._say(f"{links.messages} messages on {links.connections} connections, {lost} lost, in {self._file}")
+        details = [f"{count} {name} records" for name, count in losses.items() if count and name != "send"]
+        if details:
+            self._say(f"the kernel's buffer was full: also lost were {', '.join(details)}")
+        if missed:
+            self._say(f"the kernel skipped the probe {missed} times: sends may be missing that nothing else tells of")
+        if links.failed:
+            self._say(f"{links.failed} sends failed and are not in the capture")
+        if not links.connections and (words := self._what_exists()):
+            self._say(words)
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[int]:
+        """SIGINT and SIGTERM end the run; gives a descriptor that becomes readable then."""
+
+        def end(_number: int, _frame: FrameType | None) -> None:
+            self._stopping = True
+
+        readable, writable = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
+        woken = signal.set_wakeup_fd(writable, warn_on_full_buffer=False)
+        try:
+            yield readable
+        finally:
+            signal.set_wakeup_fd(woken)
+            for number, action in before.items():
+                signal.signal(number, action)
+            os.close(readable)
+            os.close(writable)
+
+    def _take(self) -> None:
+        ring = self.program.ring
+        while self._backlog_size < BACKLOG_BYTES and (piece := ring.take(PIECE_BYTES)):
+            self._backlog.append(piece)
+            self._backlog_size += len(piece)
+
+    def _flush(self) -> None:
+        self._writer.flush()
+        if (self._writer.failure is not None) is not self._failing:
+            self._failing = not self._failing
+            self._say(self._writer.failure or f"the capture is written again; {self._writer.lost_frames} are missing")
+            if self._file == "-":  # who took it has left, and will not come back
+                self._stopping = True
+
+    def _epoch(self, kernel_ns: int) -> int:
+        return kernel_ns + self._clock
+
+    # -- what the kernel tells ----------------------------------------------------------------------------------------
+
+    def _deliver(self, events: list[Event]) -> None:
+        links = self.links
+        send = links.send
+        for event in events:
+            if type(event) is Send:
+                if links.find(event.inode) is None:
+                    self._meet_unannounced(event)
+                send(event)
+            elif type(event) is Opened:
+                self._meet(event)
+            elif type(event) is Shut:
+                self._shut(event)
+        for event in self._sends.belated:
+            links.lose(event.inode, 1, event.time)
+        for event, count in self._sends.overflowed:
+            links.lose(event.inode, count, event.time)
+        self._sends.belated.clear()
+        self._sends.overflowed.clear()
+
+    def _meet(self, opened: Opened) -> None:
+        link = self.links.meet(opened)
+        if link is None or not self._selection.restricts:
+            return
+        candidate = Candidate(
+            frozenset({opened.inode, opened.peer_inode} - {0}),
+            frozenset(path for path in map(path_text, (opened.path, opened.peer_path)) if path),
+            frozenset({opened.tgid, opened.peer_pid}),
+            self._files(opened),
+        )
+        if not self._selection.wants(candidate):
+            self.links.drop(link)
+            self.program.decide(opened.sock, opened.inode, IGNORED)
+            if opened.peer_inode:
+                self.program.decide(opened.peer_sock, opened.peer_inode, IGNORED)
+
+    def _files(self, opened: Opened) -> frozenset[tuple[int, int]]:
+        """What the ends are bound to, where a path is asked for."""
+        if not self._selection.paths or (diag := self._diag(opened.netns, opened.tgid)) is None:
+            return frozenset()
+        with contextlib.suppress(OSError):
+            found = [diag.one(inode) for inode in (opened.inode, opened.peer_inode) if inode]
+            return frozenset(one.file for one in found if one is not None and one.file is not None)
+        return frozenset()
+
+    def _meet_unannounced(self, send: Send) -> None:
+        """A send of a socket whose introduction was lost: what can still be known of it."""
+        path, peer = b"", 0
+        with contextlib.suppress(OSError):
+            diag = self._diag(0, send.tgid)
+            found = diag.one(send.inode) if diag is not None else None
+            if found is not None:
+                path, peer = (found.path or "").encode(), found.peer or 0
+        self._meet(
+            Opened(send.inode, send.sock, peer, 0, send.time, send.tgid, send.tid, send.comm, 0, 0, path, b"")
+        )
+
+    def _shut(self, shut: Shut) -> None:
+        known = self.links.find(shut.inode)
+        if known is None:
+            return
+        link, end = known
+        reason = "killed" if shut.exit_code is not None and shut.exit_code & 0x7F else "eof"
+        if shut.final:
+            self._end(link, end, shut.time, reason)
+        elif not self._is_there(link, end):
+            link.going = link.going or (end, shut.time, reason)
+
+    # -- the end of a connection --------------------------------------------------------------------------------------
+
+    def _end(self, link: Link, by: int | None, time: int, reason: str) -> None:
+        for side in link.sides:
+            counted = self.program.sends(side.sock, side.inode)
+            if counted is not None:
+                self.links.settle(side.inode, counted[1], time)
+                self.program.forget(side.sock, side.inode)
+        self.links.end(link, by, time, reason)
+
+    def _check(self) -> None:
+        """Ends the connections of which an end is gone; keeps the clock."""
+        clock = _clock()
+        if abs(clock - self._clock) > _CLOCK_STEP_NS:  # the machine slept, or its clock was set
+            self._clock = clock
+        for link in self.links.all():
+            if link.going is not None:
+                self._end(link, *link.going)
+                continue
+            gone = [end for end in (0, 1) if link.sides[end].inode and not self._is_there(link, end)]
+            if gone:
+                by = gone[0] if len(gone) == 1 else None
+                speaker = link.sides[gone[0]].process
+                left = by is not None and speaker is not None and not os.path.exists(f"/proc/{speaker.pid}")
+                link.going = (by, time.monotonic_ns(), "process ended" if left else "eof")
+
+    def _is_there(self, link: Link, end: int) -> bool:
+        """Whether a socket is still open; True where that cannot be told."""
+        process = link.sides[end].process
+        diag = self._diag(link.netns, process.pid if process else 0)
+        if diag is None:
+            return True
+        try:
+            return diag.one(link.sides[end].inode) is not None
+        except OSError:
+            return True
+
+    def _diag(self, namespace: int, pid: int) -> Diag | None:
+        """Where to ask about sockets of a network namespace; None where we may not."""
+        if namespace not in self._diags:
+            own = os.stat("/proc/self/ns/net").st_ino
+            try:
+                self._diags[namespace] = Diag(None if namespace in (0, own) else f"/proc/{pid}/ns/net")
+            except OSError:
+                self._diags[namespace] = None
+        return self._diags[namespace]
+
+    # -- what is there before -----------------------------------------------------------------------------------------
+
+    def _choose(self, existing: dict[int, UnixSocket]) -> None:
+        """Decides about the sockets that are there already, where the user named some."""
+        self._matching = self._connected = 0
+        selection = self._selection
+        if not selection.restricts:
+            return
+        who = holders()
+        for found in existing.values():
+            if found.peer is None or found.state == LISTEN:
+                continue
+            peer = existing.get(found.peer)
+            both = [found] if peer is None else [found, peer]
+            candidate = Candidate(
+                frozenset(one.inode for one in both),
+                frozenset(one.path for one in both if one.path),
+                frozenset(holder.pid for one in both for holder in who.get(one.inode, ())),
+                frozenset(one.file for one in both if one.file),
+            )
+            wanted = selection.wants(candidate)
+            self._connected += 1
+            self._matching += wanted
+            if not wanted:
+                self.program.preset(found.inode, IGNORED)
+            elif selection.names_sockets:
+                self.program.preset(found.inode, FOLLOWED)
+        if not self._matching:
+            self._say(self._what_exists())
+
+    def _what_exists(self) -> str:
+        from vusniff.capture.sockets import describe_candidates, list_connections
+
+        found = list_connections()
+        likely = [one for one in found if one.likely and one.connected]
+        connected = sum(one.connected for one in found)
+        if self._selection.restricts:
+            words = f"0 of {connected} unix stream connections match"
+        else:
+            words = f"none of {connected} unix stream connections said anything that looks like vhost-user"
+        if likely:
+            return f"{words}; {describe_candidates(likely)}"
+        return f"{words}, and none of them looks like vhost-user (see vusniff sockets --all)"
+
+
+def _clock() -> int:
+    """Nanoseconds between the kernel's monotonic clock and the epoch."""
+    best: tuple[int, int] | None = None
+    for _ in range(5):
+        before, epoch, after = time.monotonic_ns(), time.time_ns(), time.monotonic_ns()
+        if best is None or after - before < best[0]:
+            best = (after - before, epoch - (before + after) // 2)
+    assert best is not None
+    return best[1]

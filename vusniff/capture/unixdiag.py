@@ -1,0 +1,225 @@
+"""The unix stream sockets of this machine: sock_diag(7) for what they are, /proc for who holds them.
+
+Knows no vhost-user. A socket is known by its inode, which no other open socket has, in any network namespace. sock_diag
+answers for one network namespace at a time, so each one that some process lives in is asked, where we are allowed to.
+
+Messages (include/uapi/linux/unix_diag.h), native byte order. Request: family u8, protocol u8, pad u16, states u32,
+inode u32, show u32, cookie 2 x u32. Answer: family u8, type u8, state u8, pad u8, inode u32, cookie 2 x u32, then
+attributes (length u16, kind u16, value padded to 4): 0 name, 1 device and inode of the bound path, 2 inode of the peer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import os
+import socket
+import struct
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+LISTEN, ESTABLISHED, CLOSED = 10, 1, 7
+
+_NETLINK_SOCK_DIAG = 4
+_BY_FAMILY = 20
+_DONE, _ERROR = 3, 2
+_REQUEST, _DUMP = 1, 0x300
+_SHOW = 1 | 2 | 4
+_ANY = 0xFFFFFFFF
+_CLONE_NEWNET = 0x40000000
+_HEADER = struct.Struct("=IHHII")
+_QUERY = struct.Struct("=BBHIIIII")
+_ANSWER = struct.Struct("=BBBBIII")
+
+
+@dataclass(frozen=True, slots=True)
+class UnixSocket:
+    """One unix stream socket."""
+
+    inode: int
+    state: int
+    path: str | None
+    """What it is bound to, ``@name`` for an abstract name; an accepted socket has its listener's."""
+    peer: int | None
+    file: tuple[int, int] | None = None
+    """Device (the kernel's number) and inode of the bound path."""
+    namespace: int = 0
+    """Inode of its network namespace."""
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """A process that has a socket open."""
+
+    pid: int
+    fd: int
+    comm: str
+
+
+class Diag:
+    """Questions to the kernel about the sockets of one network namespace, or of ours."""
+
+    def __init__(self, namespace: str | None = None) -> None:
+        self._socket = _in_namespace(namespace) if namespace else _netlink()
+        self._socket.settimeout(5)
+
+    def all(self) -> Iterator[UnixSocket]:
+        """Every unix stream socket."""
+        yield from self._ask(0, _DUMP)
+
+    def one(self, inode: int) -> UnixSocket | None:
+        """The socket with this inode; None when there is none here."""
+        try:
+            return next(iter(self._ask(inode, 0)), None)
+        except OSError as error:
+            if error.errno == errno.ENOENT:
+                return None
+            raise
+
+    def close(self) -> None:
+        """No more questions."""
+        self._socket.close()
+
+    def _ask(self, inode: int, flags: int) -> Iterator[UnixSocket]:
+        query = _QUERY.pack(socket.AF_UNIX, 0, 0, _ANY, inode & _ANY, _SHOW, _ANY, _ANY)
+        self._socket.send(_HEADER.pack(_HEADER.size + len(query), _BY_FAMILY, _REQUEST | flags, 1, 0) + query)
+        while True:
+            data = self._socket.recv(1 << 17)
+            at = 0
+            while at + _HEADER.size <= len(data):
+                length, kind, _, _, _ = _HEADER.unpack_from(data, at)
+                if kind == _DONE or length < _HEADER.size:
+                    return
+                if kind == _ERROR:
+                    (code,) = struct.unpack_from("=i", data, at + _HEADER.size)
+                    if code:
+                        raise OSError(-code, os.strerror(-code), "sock_diag")
+                    return
+                if (found := _parse(data[at + _HEADER.size : at + length])) is not None:
+                    yield found
+                at += (length + 3) & ~3
+            if not flags:
+                return
+
+
+def _parse(answer: bytes) -> UnixSocket | None:
+    _, kind, state, _, inode, _, _ = _ANSWER.unpack_from(answer)
+    path, peer, file = None, None, None
+    at = _ANSWER.size
+    while at + 4 <= len(answer):
+        length, what = struct.unpack_from("=HH", answer, at)
+        if length < 4:
+            break
+        value = answer[at + 4 : at + length]
+        if what == 0:
+            path = path_text(value)
+        elif what == 1 and len(value) >= 8:
+            number, device = struct.unpack_from("=II", value)
+            file = (device, number)
+        elif what == 2 and len(value) >= 4:
+            (peer,) = struct.unpack_from("=I", value)
+        at += (length + 3) & ~3
+    return UnixSocket(inode, state, path, peer or None, file) if kind == socket.SOCK_STREAM else None
+
+
+def path_text(name: bytes) -> str | None:
+    """A bound name as the kernel keeps it: NUL in front for an abstract one, NUL at the end of a path."""
+    if not name:
+        return None
+    if name[0] == 0:
+        return "@" + name[1:].decode(errors="backslashreplace").replace("\0", "@")
+    return name.split(b"\0", 1)[0].decode(errors="backslashreplace") or None
+
+
+def _netlink() -> socket.socket:
+    return socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC, _NETLINK_SOCK_DIAG)
+
+
+def _in_namespace(path: str) -> socket.socket:
+    """A netlink socket of another network namespace: a socket stays where it was made, a thread can go there."""
+    made: list[socket.socket | OSError] = []
+
+    def go() -> None:
+        try:
+            with open(path, "rb") as file:
+                if ctypes.CDLL(None, use_errno=True).setns(file.fileno(), _CLONE_NEWNET) != 0:
+                    raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), path)
+            made.append(_netlink())
+        except OSError as error:
+            made.append(error)
+
+    thread = threading.Thread(target=go)
+    thread.start()
+    thread.join()
+    if isinstance(made[0], OSError):
+        raise made[0]
+    return made[0]
+
+
+def pids() -> list[int]:
+    """Every process that /proc shows."""
+    return [int(name) for name in os.listdir("/proc") if name.isdecimal()]
+
+
+def namespaces() -> dict[int, str]:
+    """Inode of each network namespace that some process lives in, and a path to it; ours is always there."""
+    found = {os.stat("/proc/self/ns/net").st_ino: "/proc/self/ns/net"}
+    for pid in pids():
+        with contextlib.suppress(OSError):
+            found.setdefault(os.stat(f"/proc/{pid}/ns/net").st_ino, f"/proc/{pid}/ns/net")
+    return found
+
+
+def unix_sockets() -> dict[int, UnixSocket]:
+    """Every unix stream socket by inode, in all network namespaces that can be entered."""
+    out: dict[int, UnixSocket] = {}
+    own = os.stat("/proc/self/ns/net").st_ino
+    for number, path in namespaces().items():
+        with contextlib.suppress(OSError):  # gone meanwhile, or not allowed
+            diag = Diag(None if number == own else path)
+            with contextlib.closing(diag):
+                for found in diag.all():
+                    out[found.inode] = UnixSocket(
+                        found.inode, found.state, found.path, found.peer, found.file, number
+                    )
+    return out
+
+
+def holders() -> dict[int, tuple[Holder, ...]]:
+    """Who has which socket open, by the socket's inode; processes that cannot be looked into are not there."""
+    out: dict[int, tuple[Holder, ...]] = {}
+    for pid in pids():
+        with contextlib.suppress(OSError):
+            name: str | None = None
+            for fd in os.listdir(f"/proc/{pid}/fd"):
+                with contextlib.suppress(OSError):
+                    link = os.readlink(f"/proc/{pid}/fd/{fd}")
+                    if link.startswith("socket:["):
+                        name = comm(pid) if name is None else name
+                        inode = int(link[8:-1])
+                        out[inode] = (*out.get(inode, ()), Holder(pid, int(fd), name))
+    return out
+
+
+def comm(pid: int) -> str:
+    """Command name of a process; empty when it is gone."""
+    try:
+        with open(f"/proc/{pid}/comm", "rb") as file:
+            return file.read().rstrip(b"\n").decode(errors="backslashreplace")
+    except OSError:
+        return ""
+
+
+def parents(pid: int) -> list[int]:
+    """The process, its parent, and so on."""
+    out: list[int] = []
+    while pid > 0 and pid not in out:
+        out.append(pid)
+        try:
+            with open(f"/proc/{pid}/stat", "rb") as file:
+                pid = int(file.read().rpartition(b")")[2].split()[1])
+        except (OSError, ValueError, IndexError):
+            break
+    return out

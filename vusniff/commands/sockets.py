@@ -1,0 +1,75 @@
+"""``vusniff sockets``: which unix stream connections there are, who is at both ends, and which may be vhost-user."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from vusniff.capture.sockets import SocketRow
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of ``vusniff sockets``."""
+    parser.add_argument("-a", "--all", action="store_true", help="also those that do not look like vhost-user")
+    parser.add_argument("--json", action="store_true", help="print JSON lines, one object a connection")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the connections; 0, or 1 when there is none to print."""
+    from vusniff.capture.sockets import list_connections
+
+    found = list_connections()
+    shown = [row for row in found if row.likely or args.all]
+    if args.json:
+        for row in shown:
+            print(json.dumps(as_json(row), ensure_ascii=False))
+    elif shown:
+        _print_table(shown)
+    if not args.json:
+        connected = sum(row.connected for row in found)
+        likely = sum(row.likely and row.connected for row in found)
+        hint = "" if args.all or len(shown) == len(found) else " (--all shows them)"
+        print(f"{likely} of {connected} unix stream connections look like vhost-user{hint}", file=sys.stderr)
+    return 0 if shown else 1
+
+
+def as_json(row: SocketRow) -> dict[str, object]:
+    """A row as plain values."""
+    return {
+        "path": row.path,
+        "state": row.state,
+        "likely": row.likely,
+        "evidence": row.evidence or None,
+        "label": row.label,
+        "inodes": list(row.inodes),
+        "ends": [
+            [{"pid": party.pid, "comm": party.comm, "label": party.label, "fd": party.fd} for party in side]
+            for side in row.parties
+        ],
+        "listener": row.listener.pid if row.listener else None,
+    }
+
+
+_COLUMNS = ("STATE", "PATH", "CONNECTED BY", "ACCEPTED BY", "LISTENER", "INODES", "WHY VHOST-USER")
+
+
+def _print_table(rows: list[SocketRow]) -> None:
+    table = [_COLUMNS, *(_cells(row) for row in rows)]
+    widths = [max(len(line[i]) for line in table) for i in range(len(_COLUMNS))]
+    for line in table:
+        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def _cells(row: SocketRow) -> tuple[str, ...]:
+    sides = [
+        ", ".join(f"{party.words} ({party.comm} {party.pid})" if party.label else f"{party.comm} {party.pid}" for party in s)
+        for s in row.parties
+    ]
+    if row.state == "listening":
+        sides[0] = ""
+    listener = f"{row.listener.words} {row.listener.pid}" if row.listener else ""
+    inodes = "-".join(str(inode) for inode in row.inodes if inode)
+    return (row.state, row.path or "(none)", sides[0] or "-", sides[1] or "-", listener or "-", inodes, row.evidence or "-")
