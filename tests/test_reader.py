@@ -3,6 +3,7 @@
 import contextlib
 import gzip
 import itertools
+import json
 import os
 import shutil
 import struct
@@ -433,7 +434,7 @@ JSON = st.recursive(
 
 @given(said=st.dictionaries(st.sampled_from(("fds", "process", "ends", "lost", "closed", "by", "kind")), JSON))
 def test_json_of_the_wrong_shape_gives_nothing(said: dict[str, object]) -> None:
-    descriptors, process = facts.parse_frame([facts.json.dumps(said).encode()])
+    descriptors, process = facts.parse_frame([json.dumps(said).encode()])
     assert all(isinstance(one, Descriptor) for one in descriptors)
     assert process is None or process.pid >= 0
     connection = facts.parse_connection(said, 1, "x")
