@@ -297,7 +297,11 @@ def _write(talks: Sequence[_Talk], moves: Sequence[_Move], writer: CaptureWriter
     Framers are given the place of a transfer instead of its time, since times may be equal: so frames can be put into
     the order in which their first bytes went.
     """
-    framers = {(talk, end): Framer(order, talk.late) for talk in talks for end in (0, 1)}
+    framers = {
+        (talk, end): Framer(order, late=talk.late and not _begins_with_header(pieces[:1], order))
+        for talk in talks
+        for end, pieces in zip((talk.first, 1 - talk.first), talk.said, strict=True)
+    }
     endings: dict[_Talk, int] = {}
     records: list[tuple[int, _Talk, Frame | None]] = []
     for place, move in enumerate(moves):

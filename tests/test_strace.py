@@ -1,0 +1,584 @@
+"""Logs of strace become captures: real ones of programs whose bytes are known, and literal ones for every oddity."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import struct
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vusniff.capture.index import Index
+from vusniff.capture.strace import Imported, import_strace
+from vusniff.capture.strace_log import Fd, Log, Text, Value, parse_fd, unescape
+from vusniff.errors import SourceError
+from vusniff.record import Closed, Connection, Descriptor, DescriptorKind, Frame, FrameKind
+
+TRACED = "sendmsg,recvmsg,sendto,recvfrom,read,write,readv,writev,connect,accept,accept4,socketpair,close"
+PYTHON = [sys.executable, "-m", "vusniff"]
+
+
+class Capture(NamedTuple):
+    """What an import left."""
+
+    done: Imported
+    frames: list[Frame]
+    connections: list[Connection]
+    closed: dict[int, Closed]
+
+    def bytes(self, connection: int, end: int) -> bytes:
+        return b"".join(frame.data for frame in self.frames if (frame.connection, frame.end) == (connection, end))
+
+
+def load(path: Path, done: Imported) -> Capture:
+    with Index(path) as index:
+        index.update()
+        return Capture(done, list(index.frames()), list(index.connections), dict(index.closed))
+
+
+def import_logs(tmp_path: Path, *logs: Path) -> Capture:
+    out = tmp_path / "out.pcapng"
+    return load(out, import_strace([str(log) for log in logs], out))
+
+
+def import_text(tmp_path: Path, text: str, name: str = "log") -> Capture:
+    log = tmp_path / name
+    log.write_text(text)
+    return import_logs(tmp_path, log)
+
+
+def header(request: int, size: int = 0, flags: int = 1) -> bytes:
+    return struct.pack("<III", request, flags, size)
+
+
+def hexed(data: bytes) -> str:
+    """As strace -xx prints it."""
+    return '"' + "".join(f"\\x{byte:02x}" for byte in data) + '"'
+
+
+# Real logs.
+
+
+@pytest.fixture(scope="module")
+def strace(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = shutil.which("strace")
+    if path is None:
+        pytest.skip("strace is not installed (package strace)")
+    log = tmp_path_factory.mktemp("strace") / "log"
+    if subprocess.run([path, "-o", str(log), "true"], capture_output=True).returncode:
+        pytest.skip("strace cannot trace here: ptrace is not allowed")
+    return path
+
+
+SPEAKER = """
+import array, json, os, random, socket, struct, sys, threading
+path, a, b = sys.argv[1], random.Random(1), []
+listener = socket.socket(socket.AF_UNIX); listener.bind(path); listener.listen()
+front = socket.socket(socket.AF_UNIX); front.connect(path)
+back, _ = listener.accept()
+memory = os.memfd_create("guest-ram"); event = os.eventfd(0); reader, writer = os.pipe(); null = os.open("/dev/null", 2)
+passed = [memory, event, reader, null, back.fileno()]
+sent = {"front": b"", "back": b""}
+def message(payload, request=7, flags=1):
+    return struct.pack("=III", request, flags, len(payload)) + payload
+def take(sock, size, how):
+    while size:
+        if how == "recvmsg":
+            data, rights, _, _ = sock.recvmsg(size, 4096)
+            for _, _, fds in rights:
+                for fd in array.array("i", fds): os.close(fd)
+        elif how == "recv": sock.recv(size, socket.MSG_PEEK); data = sock.recv(size)
+        elif how == "read": data = os.read(sock.fileno(), size)
+        else:
+            parts = [bytearray(min(5, size)), bytearray(max(size - 5, 1))]
+            count = os.readv(sock.fileno(), parts if size > 5 else parts[:1]); data = b"".join(parts)[:count]
+        size -= len(data)
+payloads = [bytes(range(256)), b"", b'"quoted" \\\\ back', b"\\xff" * 40]
+payloads += [b"7\\x000\\n1\\r2\\t3", a.randbytes(3000), b"plain text"]
+for number, payload in enumerate(payloads * 4):
+    for who, us, them in (("front", front, back), ("back", back, front)):
+        data = message(payload); sent[who] += data
+        way = number % 4
+        if way == 0: us.sendmsg([data[:12], data[12:]])
+        elif way == 1: us.sendall(data)
+        elif way == 2: os.write(us.fileno(), data)
+        else: os.writev(us.fileno(), [data[:3], data[3:]])
+        take(them, 12, ["recvmsg", "recv", "read", "readv"][number // 7])
+        take(them, len(data) - 12, ["read", "readv", "recv", "recvmsg"][number // 7])
+for fds in (passed, [], [event] * 200):
+    data = message(b"with descriptors"); sent["front"] += data
+    front.sendmsg([data], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))])
+    take(back, 12, "recvmsg"); take(back, 16, "read")
+inodes = [os.fstat(fd).st_ino for fd in (front.fileno(), back.fileno(), reader)]
+front.close(); assert back.recv(10) == b""; back.close()
+print(json.dumps({"front": sent["front"].hex(), "back": sent["back"].hex(), "inodes": inodes, "fds": passed}))
+"""
+
+
+@pytest.mark.parametrize("style", ["-x", "-xx", ""])
+def test_every_byte_and_every_descriptor_of_a_real_program(strace: str, tmp_path: Path, style: str) -> None:
+    log, path = tmp_path / "log", tmp_path / "vhost.sock"
+    options = [*([style] if style else []), "-f", "-yy", "-s", "65536", "-ttt", "-T", "-e", f"trace={TRACED}"]
+    program = [sys.executable, "-c", SPEAKER, str(path)]
+    run = subprocess.run([strace, *options, "-o", str(log), *program], capture_output=True, text=True, timeout=60)
+    assert run.returncode == 0, run.stderr
+    said = json.loads(run.stdout)
+
+    capture = import_logs(tmp_path, log)
+
+    assert capture.done.notes == ()
+    assert capture.done.connections == 1
+    assert capture.bytes(1, 0) == bytes.fromhex(said["front"])
+    assert capture.bytes(1, 1) == bytes.fromhex(said["back"])
+    assert {frame.kind for frame in capture.frames} == {FrameKind.MESSAGE}
+    connection = capture.connections[0]
+    front, back, pipe = said["inodes"]
+    assert (connection.path, connection.joined_late) == (str(path), False)
+    assert [end.inode for end in connection.ends] == [front, back]
+    assert capture.closed[1].reason == "eof"
+    assert capture.closed[1].by == 0
+    with_descriptors = [frame.descriptors for frame in capture.frames if frame.descriptors]
+    numbers = said["fds"]
+    assert with_descriptors[0] == (
+        Descriptor(DescriptorKind.MEMFD, None, numbers[0], "guest-ram"),
+        Descriptor(DescriptorKind.EVENTFD, None, numbers[1]),
+        Descriptor(DescriptorKind.PIPE, f"pipe:{pipe}", numbers[2]),
+        Descriptor(DescriptorKind.DEVICE, "device:1:3", numbers[3], "/dev/null"),
+        Descriptor(DescriptorKind.SOCKET, f"socket:{back}", numbers[4]),
+    )
+    assert [len(descriptors) for descriptors in with_descriptors] == [5, 200]
+
+
+@pytest.fixture(scope="module")
+def traced_demo(strace: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
+    """Logs of the demo's front-end and back-end, each in a style of its own, and the proxy's capture of the same."""
+    directory = tmp_path_factory.mktemp("demo")
+    front, back, capture = directory / "front.log", directory / "back.log", directory / "proxy.pcapng"
+    socket, behind = str(directory / "front.sock"), str(directory / "back.sock")
+    options = ["-f", "-yy", "-s", "65536", "-ttt", "-T", "-e", f"trace={TRACED}", "-o"]
+    backend = subprocess.Popen([strace, "-x", *options, str(back), *PYTHON, "demo", "--backend", behind])
+    frontend = [strace, "-xx", *options, str(front), *PYTHON, "demo", "--frontend", socket]
+    proxy = [*PYTHON, "proxy", "--quiet", "--listen", socket, "--connect", behind, "-w", str(capture)]
+    between = subprocess.Popen(proxy, stderr=subprocess.DEVNULL)
+    try:
+        assert subprocess.run(frontend, timeout=60, stderr=subprocess.DEVNULL).returncode == 0
+        assert backend.wait(60) == 0
+    finally:
+        between.terminate()
+        between.wait(60)
+        backend.kill()
+        backend.wait(60)
+    return front, back, capture
+
+
+def streams(capture: Capture) -> list[tuple[bytes, bytes]]:
+    """Both directions of each connection, as messages' bytes."""
+    return [(capture.bytes(one.id, 0), capture.bytes(one.id, 1)) for one in capture.connections]
+
+
+def test_strace_and_the_proxy_tell_the_same(tmp_path: Path, traced_demo: tuple[Path, Path, Path]) -> None:
+    front, back, proxied = traced_demo
+    proxy = load(proxied, Imported(0, 0, 0, ()))
+    for log in (front, back):
+        capture = import_logs(tmp_path, log)
+        assert capture.done == Imported(4, 210, 0, ())
+        assert streams(capture) == streams(proxy)
+        assert [(frame.end, frame.data) for frame in capture.frames] == [
+            (frame.end, frame.data) for frame in proxy.frames
+        ]
+        assert [[fd.kind for fd in frame.descriptors] for frame in capture.frames] == [
+            [fd.kind for fd in frame.descriptors] for frame in proxy.frames
+        ]
+        assert [[fd.name for fd in frame.descriptors] for frame in capture.frames] == [
+            [fd.name for fd in frame.descriptors] for frame in proxy.frames
+        ]
+
+
+def test_a_passed_socket_is_found_by_its_identity(tmp_path: Path, traced_demo: tuple[Path, Path, Path]) -> None:
+    for log in traced_demo[:2]:
+        capture = import_logs(tmp_path, log)
+        passed = [fd for frame in capture.frames for fd in frame.descriptors if fd.kind is DescriptorKind.SOCKET]
+        channels = [one for one in capture.connections if one.path.startswith("pair:")]
+        assert [fd.identity for fd in passed] == [f"socket:{one.ends[1].inode}" for one in channels]
+        assert not any(one.joined_late for one in capture.connections)
+
+
+def test_logs_of_both_peers_are_one_story(strace: str, tmp_path: Path) -> None:
+    path, logs = str(tmp_path / "s"), [tmp_path / "front.log", tmp_path / "back.log"]
+    options = ["-f", "-yy", "-x", "-s", "65536", "-ttt", "-T", "-e", f"trace={TRACED}", "-o"]
+    back = subprocess.Popen([strace, *options, str(logs[1]), *PYTHON, "demo", "--backend", path])
+    front = subprocess.run([strace, *options, str(logs[0]), *PYTHON, "demo", "--frontend", path], timeout=60)
+    assert (front.returncode, back.wait(60)) == (0, 0)
+    capture = import_logs(tmp_path, *logs)
+    alone = import_logs(tmp_path, logs[0])
+    assert capture.done == Imported(4, 210, 0, ())
+    assert [(one.path, [end.inode for end in one.ends]) for one in capture.connections] == [
+        (one.path, [end.inode for end in one.ends]) for one in alone.connections
+    ]
+    assert [frame.data for frame in capture.frames] == [frame.data for frame in alone.frames]
+    assert all(end.process is not None for one in capture.connections for end in one.ends)
+    numbered = [fd for frame in capture.frames for fd in frame.descriptors]
+    assert all(fd.number is not None for fd in numbered)
+    assert [frame.time_ns for frame in capture.frames] == sorted(frame.time_ns for frame in capture.frames)
+
+
+@pytest.mark.parametrize("times", [[], ["-t"], ["-tt"], ["-r"], ["-ttt"]])
+def test_any_clock_and_no_annotations(strace: str, tmp_path: Path, times: list[str]) -> None:
+    log, path = tmp_path / "log", str(tmp_path / "s")
+    options = ["-f", "-s", "65536", *times, "-e", f"trace={TRACED},socket", "-o", str(log)]
+    back = subprocess.Popen([*PYTHON, "demo", "--backend", path], stderr=subprocess.DEVNULL)
+    front = subprocess.run([strace, *options, *PYTHON, "demo", "--frontend", path], timeout=60, capture_output=True)
+    assert (front.returncode, back.wait(60)) == (0, 0)
+    capture = import_logs(tmp_path, log)
+    assert capture.done.messages == 210
+    assert {frame.kind for frame in capture.frames} == {FrameKind.MESSAGE}
+    assert any("-yy" in note for note in capture.done.notes)
+    assert [frame.time_ns for frame in capture.frames] == sorted(frame.time_ns for frame in capture.frames)
+    early = capture.frames[0].time_ns < 2 * 86_400_000_000_000
+    assert early == (times != ["-ttt"])
+
+
+def test_separate_files(strace: str, tmp_path: Path) -> None:
+    path = str(tmp_path / "s")
+    options = ["-ff", "-yy", "-x", "-s", "65536", "-ttt", "-T", "-e", f"trace={TRACED}", "-o", str(tmp_path / "log")]
+    back = subprocess.Popen([*PYTHON, "demo", "--backend", path], stderr=subprocess.DEVNULL)
+    front = subprocess.run([strace, *options, *PYTHON, "demo", "--frontend", path], timeout=60, capture_output=True)
+    assert (front.returncode, back.wait(60)) == (0, 0)
+    logs = sorted(tmp_path.glob("log.*"))
+    capture = import_logs(tmp_path, *logs)
+    assert capture.done.messages == 210
+    process = capture.connections[0].ends[0].process
+    assert process is not None
+    assert f"log.{process.pid}" in {log.name for log in logs}
+
+
+def test_the_command(tmp_path: Path, traced_demo: tuple[Path, Path, Path]) -> None:
+    out = tmp_path / "out.pcapng"
+    words = [*PYTHON, "import", "strace", str(traced_demo[0]), "-o", str(out)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "vusniff: 210 messages on 4 connections\n")
+    assert out.stat().st_size > 0
+    empty = tmp_path / "empty"
+    empty.write_text("")
+    refused = subprocess.run([*words[:5], str(empty), "-o", str(tmp_path / "no")], capture_output=True, text=True)
+    assert refused.returncode == 2
+    assert refused.stderr.startswith("vusniff: no unix socket carries anything in ")
+    assert not (tmp_path / "no").exists()
+    missing = subprocess.run([*words[:5], "/no/such/log", "-o", str(out)], capture_output=True, text=True)
+    assert (missing.returncode, missing.stderr) == (2, "vusniff: cannot read /no/such/log: No such file or directory\n")
+
+
+# Literal logs: one oddity each.
+
+GET = hexed(header(1))
+ANSWER = hexed(header(1, 8, 5) + bytes(8))
+FRONT = "5<UNIX-STREAM:[70->71]>"
+EMPTY_RIGHTS = "[{cmsg_len=16, cmsg_level=SOL_SOCKET, cmsg_type=SCM_RIGHTS}]"
+
+
+def sendmsg(data: str, size: int, fd: str = FRONT, control: str = "", result: object = None) -> str:
+    with_control = f"msg_control={control}, msg_controllen=24" if control else "msg_controllen=0"
+    message = (
+        f"{{msg_name=NULL, msg_namelen=0, msg_iov=[{{iov_base={data}, iov_len={size}}}], msg_iovlen=1, "
+        f"{with_control}, msg_flags=0}}"
+    )
+    return f"sendmsg({fd}, {message}, MSG_NOSIGNAL) = {size if result is None else result}"
+
+
+def requests(capture: Capture) -> list[tuple[int, int, int]]:
+    """(connection, end, request) of each message."""
+    return [(frame.connection, frame.end, int.from_bytes(frame.data[:4], "little")) for frame in capture.frames]
+
+
+def test_an_interrupted_call_is_put_together(tmp_path: Path) -> None:
+    text = (
+        f"100 1700000000.000100 recvmsg({FRONT},  <unfinished ...>\n"
+        f"101 1700000000.000200 {sendmsg(GET, 12)}\n"
+        f"100 1700000000.000300 <... recvmsg resumed>{{msg_name=NULL, msg_namelen=0, "
+        f"msg_iov=[{{iov_base={ANSWER}, iov_len=65536}}], msg_iovlen=1, msg_controllen=0, msg_flags=0}}, 0) = 20\n"
+        f"101 1700000000.000400 {sendmsg(hexed(header(3)), 12)[:-6]} <unfinished ...>\n"
+        f"100 1700000000.000500 recvmsg({FRONT}, {{msg_namelen=0}}, MSG_DONTWAIT) = -1 EAGAIN (Try again)\n"
+        f"101 1700000000.000600 <... sendmsg resumed>) = 12\n"
+        f"101 1700000000.000700 recvmsg({FRONT}, <unfinished ...>) = ?\n"
+        f"101 1700000000.000800 +++ exited with 0 +++\n"
+    )
+    capture = import_text(tmp_path, text)
+    assert requests(capture) == [(1, 0, 1), (1, 1, 1), (1, 0, 3)]
+    assert [frame.time_ns - 1_700_000_000_000_000_000 for frame in capture.frames] == [200_000, 300_000, 400_000]
+    assert capture.connections[0].ends[0].process is not None
+    assert capture.connections[0].ends[0].process.pid == 100
+    assert [frame.process.tid for frame in capture.frames if frame.process and frame.end == 0] == [101, 101]
+    assert capture.connections[0].joined_late
+
+
+def test_pids_in_brackets_and_names(tmp_path: Path) -> None:
+    text = f"[pid 4711<qemu>] 10:00:00.5 {sendmsg(GET, 12)}\n4712<vcpu 0> 10:00:01 {sendmsg(GET, 12)}\n"
+    capture = import_text(tmp_path, text)
+    assert [frame.time_ns for frame in capture.frames] == [36_000_500_000_000, 36_001_000_000_000]
+    assert {frame.process.tid for frame in capture.frames if frame.process} == {4712}
+
+
+def test_midnight_passes(tmp_path: Path) -> None:
+    text = "".join(f"{time} {sendmsg(GET, 12)}\n" for time in ("23:59:59.999999", "00:00:00.000001"))
+    first, second = import_text(tmp_path, text).frames
+    assert second.time_ns - first.time_ns == 2000
+
+
+def test_relative_times_add_up(tmp_path: Path) -> None:
+    text = "".join(f"     {time} {sendmsg(GET, 12)}\n" for time in ("0.000000", "0.000250", "1.000000"))
+    assert [frame.time_ns for frame in import_text(tmp_path, text).frames] == [0, 250_000, 1_000_250_000]
+
+
+def test_strings_cut_by_strace_leave_bytes_missing(tmp_path: Path) -> None:
+    data = header(9, 40) + bytes(range(20))
+    text = sendmsg(hexed(data) + "...", 52) + "\n" + sendmsg(GET, 12) + "\n"
+    capture = import_text(tmp_path, text)
+    assert [(frame.data, frame.missing) for frame in capture.frames] == [(data, 20), (header(1), 0)]
+    assert any("-s 65536" in note for note in capture.done.notes)
+
+
+def test_a_hole_between_two_buffers(tmp_path: Path) -> None:
+    iov = f"{{iov_base={hexed(header(9, 40) + bytes(4))}..., iov_len=32}}, {{iov_base={hexed(b'z' * 20)}, iov_len=20}}"
+    capture = import_text(tmp_path, f"writev({FRONT}, [{iov}], 2) = 52\nwrite({FRONT}, {GET}, 12) = 12\n")
+    assert [(frame.kind.name, len(frame.data), frame.missing) for frame in capture.frames] == [
+        ("MESSAGE", 16, 16),
+        ("CONTINUATION", 20, 0),
+        ("MESSAGE", 12, 0),
+    ]
+
+
+def test_a_short_return_is_what_counts(tmp_path: Path) -> None:
+    data = hexed(header(2, 8) + bytes(range(8)))
+    rest = hexed(bytes(range(3, 8)))
+    capture = import_text(tmp_path, f"{sendmsg(data, 20, result=15)}\nwrite({FRONT}, {rest}, 5) = 5\n")
+    assert [frame.data for frame in capture.frames] == [header(2, 8) + bytes(range(8))]
+
+
+def test_peeking_and_failing_move_nothing(tmp_path: Path) -> None:
+    text = (
+        f"{sendmsg(GET, 12)}\n"
+        f"recvfrom({FRONT}, {ANSWER}, 20, MSG_PEEK|MSG_DONTWAIT, NULL, NULL) = 20\n"
+        f"recvmsg({FRONT}, {{msg_namelen=0}}, 0) = -1 EAGAIN (Resource temporarily unavailable)\n"
+        f"recvmsg({FRONT}, {{msg_namelen=0}}, 0) = ? ERESTARTSYS (To be restarted if SA_RESTART is set)\n"
+        f"{sendmsg(GET, 12, result='-1 EAGAIN (Resource temporarily unavailable)')}\n"
+        f"recvfrom({FRONT}, {ANSWER}, 20, 0, NULL, NULL) = 20\n"
+    )
+    assert requests(import_text(tmp_path, text)) == [(1, 0, 1), (1, 1, 1)]
+
+
+def test_descriptors_of_every_kind(tmp_path: Path) -> None:
+    fds = (
+        "7</memfd:guest-ram (deleted)>, 8</memfd:a, [b]>(deleted), 9<anon_inode:[eventfd]>, "
+        "10<{eventfd-count=0x1, eventfd-id=425, eventfd-semaphore=0}>, 11<socket:[99]>, 12<pipe:[98]>, "
+        "13</dev/vhost-net<char 10:238>>, 14</dev/hugepages/x y>, 15, 16<anon_inode:[userfaultfd]>, "
+        "17</dmabuf:heap>, 18<anon_inode:[io_uring]>, 19<TCPv6:[[::1]:5->[::1]:6]>, 20</tmp/f\\74\\303\\266>(deleted)"
+    )
+    control = f"[{{cmsg_len=72, cmsg_level=SOL_SOCKET, cmsg_type=SCM_RIGHTS, cmsg_data=[{fds}]}}]"
+    (frame,) = import_text(tmp_path, sendmsg(GET, 12, control=control)).frames
+    kind = DescriptorKind
+    assert frame.descriptors == (
+        Descriptor(kind.MEMFD, None, 7, "guest-ram"),
+        Descriptor(kind.MEMFD, None, 8, "a, [b]"),
+        Descriptor(kind.EVENTFD, None, 9),
+        Descriptor(kind.EVENTFD, "eventfd:425", 10),
+        Descriptor(kind.SOCKET, "socket:99", 11),
+        Descriptor(kind.PIPE, "pipe:98", 12),
+        Descriptor(kind.DEVICE, "device:10:238", 13, "/dev/vhost-net"),
+        Descriptor(kind.FILE, None, 14, "/dev/hugepages/x y"),
+        Descriptor(kind.UNKNOWN, None, 15),
+        Descriptor(kind.USERFAULTFD, None, 16),
+        Descriptor(kind.DMABUF, None, 17, "heap"),
+        Descriptor(kind.OTHER, None, 18, "anon_inode:[io_uring]"),
+        Descriptor(kind.SOCKET, None, 19),
+        Descriptor(kind.FILE, None, 20, "/tmp/fö (deleted)".replace("/tmp/f", "/tmp/f<")),
+    )
+
+
+def test_descriptors_that_strace_leaves_out_are_counted(tmp_path: Path) -> None:
+    control = "[{cmsg_len=28, cmsg_level=SOL_SOCKET, cmsg_type=SCM_RIGHTS, cmsg_data=[7, ...]}]"
+    (frame,) = import_text(tmp_path, sendmsg(GET, 12, control=control)).frames
+    assert frame.descriptors == (Descriptor(number=7), Descriptor(), Descriptor())
+
+
+def test_an_empty_scm_rights_is_no_descriptor(tmp_path: Path) -> None:
+    (frame,) = import_text(tmp_path, sendmsg(GET, 12, control=EMPTY_RIGHTS)).frames
+    assert frame.descriptors == ()
+
+
+def test_a_receivers_numbers_are_not_the_senders(tmp_path: Path) -> None:
+    control = "[{cmsg_len=20, cmsg_level=SOL_SOCKET, cmsg_type=SCM_RIGHTS, cmsg_data=[30<anon_inode:[eventfd]>]}]"
+    text = sendmsg(GET, 12, control=control).replace("sendmsg", "recvmsg")
+    (frame,) = import_text(tmp_path, text).frames
+    assert frame.descriptors == (Descriptor(DescriptorKind.EVENTFD),)
+
+
+def test_other_sockets_and_files_are_left_out(tmp_path: Path) -> None:
+    text = (
+        'read(3</lib/libc.so>, "\\177ELF\\2\\1\\1\\3\\0\\0\\0\\0\\0\\0\\0\\0", 832) = 832\n'
+        'write(9<UNIX-STREAM:[80->81,"/run/qmp.sock"]>, "{\\"QMP\\": {\\"version\\": 1}}\\r\\n", 26) = 26\n'
+        "write(10<TCP:[127.0.0.1:5->127.0.0.1:6]>, " + GET + ", 12) = 12\n"
+        "write(11<pipe:[5]>, " + GET + ", 12) = 12\n" + sendmsg(GET, 12) + "\n"
+    )
+    capture = import_text(tmp_path, text)
+    assert (capture.done.connections, capture.done.messages, capture.done.left_out) == (1, 1, 1)
+    assert not capture.connections[0].joined_late  # the loader's read shows that the log begins with the program
+
+
+def test_nothing_but_other_sockets(tmp_path: Path) -> None:
+    text = 'write(9<UNIX-STREAM:[80->81]>, "{\\"QMP\\": {\\"version\\": 1}}\\r\\n", 26) = 26\n'
+    with pytest.raises(SourceError, match="1 unix sockets carry something else"):
+        import_text(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    "opening",
+    [
+        'connect(5<UNIX-STREAM:[70]>, {sa_family=AF_UNIX, sun_path="/run/vhost.sock"}, 110) = 0\n',
+        "connect(5<UNIX-STREAM:[70]>, {sa_family=AF_UNIX, sun_path=" + hexed(b"/run/vhost.sock") + "}, 110) = 0\n",
+    ],
+)
+def test_a_connection_that_was_seen_to_begin(tmp_path: Path, opening: str) -> None:
+    (connection,) = import_text(tmp_path, opening + sendmsg(GET, 12) + "\n").connections
+    assert (connection.path, connection.joined_late) == ("/run/vhost.sock", False)
+    assert [end.inode for end in connection.ends] == [70, 71]
+
+
+def test_an_accepted_connection_and_an_abstract_path(tmp_path: Path) -> None:
+    fd = '5<UNIX-STREAM:[70->71,@"vhost"]>'
+    text = f'accept4(4<UNIX-STREAM:[60,@"vhost"]>, NULL, NULL, SOCK_CLOEXEC) = {fd}\n{sendmsg(GET, 12, fd=fd)}\n'
+    capture = import_text(tmp_path, text)
+    assert (capture.connections[0].path, capture.connections[0].joined_late) == ("@vhost", False)
+    assert [end.inode for end in capture.connections[0].ends] == [71, 70]
+    assert requests(capture) == [(1, 1, 1)]
+
+
+def test_without_y_numbers_tell_sockets_apart_until_they_are_closed(tmp_path: Path) -> None:
+    text = (
+        'read(5, "\\177ELF", 832) = 4\n'
+        "close(5) = 0\n"
+        "socket(AF_UNIX, SOCK_STREAM, 0) = 5\n"
+        'connect(5, {sa_family=AF_UNIX, sun_path="/run/one"}, 110) = 0\n'
+        f"sendto(5, {GET}, 12, MSG_NOSIGNAL, NULL, 0) = 12\n"
+        f"read(5, {ANSWER}, 20) = 20\n"
+        'read(5, "", 12) = 0\n'
+        "close(5) = 0\n"
+        f"write(5, {GET}, 12) = 12\n"
+        "socket(AF_UNIX, SOCK_STREAM, 0) = 5\n"
+        'connect(5, {sa_family=AF_UNIX, sun_path="/run/two"}, 110) = 0\n'
+        f"write(5, {GET}, 12) = 12\n"
+    )
+    capture = import_text(tmp_path, text)
+    assert [one.path for one in capture.connections] == ["/run/one", "/run/two"]
+    assert requests(capture) == [(1, 0, 1), (1, 1, 1), (2, 0, 1)]
+    assert (capture.closed[1].reason, capture.closed[1].by) == ("eof", 1)
+    assert capture.closed[2].reason == "capture ended"
+
+
+def test_a_reset(tmp_path: Path) -> None:
+    text = f"{sendmsg(GET, 12)}\nread({FRONT}, 0x7ffc, 12) = -1 ECONNRESET (Connection reset by peer)\n"
+    capture = import_text(tmp_path, text)
+    assert (capture.closed[1].reason, capture.closed[1].by) == ("reset", 1)
+
+
+def test_a_log_that_begins_inside_a_message(tmp_path: Path) -> None:
+    rest = f"recvfrom({FRONT}, {hexed(bytes(8))}, 8, 0, NULL, NULL) = 8\n"
+    text = f"{rest}{sendmsg(GET, 12)}\nread({FRONT}, {ANSWER}, 20) = 20\n"
+    capture = import_text(tmp_path, text)
+    assert [frame.kind.name for frame in capture.frames] == ["RAW", "MESSAGE", "MESSAGE"]
+    assert capture.connections[0].joined_late
+
+
+def test_several_messages_in_one_call(tmp_path: Path) -> None:
+    def entry(data: str, size: int) -> str:
+        return f"{{msg_hdr={{msg_iov=[{{iov_base={data}, iov_len={size}}}], msg_iovlen=1}}, msg_len={size}}}"
+
+    both = f"[{entry(GET, 12)}, {entry(hexed(header(3)), 12)}, {entry(GET, 12)}]"
+    capture = import_text(tmp_path, f"sendmmsg({FRONT}, {both}, 3, 0) = 2\n")
+    assert requests(capture) == [(1, 0, 1), (1, 0, 3)]
+
+
+def test_the_other_byte_order(tmp_path: Path) -> None:
+    text = sendmsg(hexed(struct.pack(">III", 2, 1, 8) + bytes(8)), 20)
+    out = tmp_path / "out.pcapng"
+    log = tmp_path / "log"
+    log.write_text(text)
+    import_strace([str(log)], out)
+    with Index(out) as index:
+        index.update()
+        assert index.order(1) == "big"
+        assert index.frame(0).kind is FrameKind.MESSAGE
+
+
+@pytest.mark.parametrize(
+    ("printed", "data"),
+    [
+        (r"\1\0\0\0007\12\377", b"\x01\0\0\x007\n\xff"),
+        (r"\x00\xff\x7f", b"\0\xff\x7f"),
+        (r"a\n\t\r\v\f\"\\b", b'a\n\t\r\v\f"\\b'),
+        ("", b""),
+    ],
+)
+def test_escapes(printed: str, data: bytes) -> None:
+    assert unescape(printed) == data
+
+
+def test_values(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text(
+        'connect(3<UNIX-STREAM:[1]>, {sa_family=AF_INET, sin_port=htons(80), sin_addr=inet_addr("1.2.3.4")}, '
+        "[110 => 2], 0x1 /* A */|B, ~[INT], makedev(0x1, 0x3), NULL) = 0 <0.000012>\n"
+    )
+    with log.open("rb") as file:
+        (call,) = Log(file, frozenset({"connect"}))
+    expected: list[Value] = [
+        "3<UNIX-STREAM:[1]>",
+        {"sa_family": "AF_INET", "sin_port": "htons(80)", "sin_addr": 'inet_addr("1.2.3.4")'},
+        ["2"],
+        "0x1 /* A */|B",
+        "~[INT]",
+        "makedev(0x1, 0x3)",
+        "NULL",
+    ]
+    assert call.args == expected
+    assert parse_fd("5</a b>(deleted)") == Fd(5, "/a b", None, True)
+    assert parse_fd(Text(b"5")) is None
+
+
+LINE = f"100 1700000000.000100 {sendmsg(GET, 12, control=EMPTY_RIGHTS)} <0.000010>"
+_PIECES = st.sampled_from(
+    [
+        *'"\\<>[]{}()=,. \x00',
+        "5<UNIX-STREAM:[7",
+        "->",
+        "...",
+        " <unfinished ...>",
+        "<... recvmsg resumed>",
+        LINE[:60],
+        LINE,
+    ]
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.lists(st.one_of(_PIECES, st.text(max_size=8)), max_size=30).map("".join), max_size=8), st.data())
+def test_garbage_never_raises(tmp_path_factory: pytest.TempPathFactory, lines: list[str], data: st.DataObject) -> None:
+    position = data.draw(st.integers(0, len(LINE)))
+    mutated = LINE[:position] + data.draw(st.text(max_size=4)) + LINE[position + data.draw(st.integers(0, 6)) :]
+    directory = tmp_path_factory.getbasetemp()
+    log = directory / "garbage.log"
+    log.write_bytes("\n".join([*lines, mutated, LINE]).encode("utf-8", "surrogatepass"))
+    done = import_strace([str(log)], directory / "garbage.pcapng")
+    assert done.messages >= 1
+
+
+@pytest.mark.parametrize("piece", ["(", "[", "{", '"', "5<A:[", "a ", " ", "<", "/*", "=>", "\\"])
+def test_endless_lines_end(tmp_path: Path, piece: str) -> None:
+    log = tmp_path / "log"
+    log.write_text(f"recvmsg(5<UNIX-STREAM:[1->2]>, {piece * 200_000}\n{sendmsg(GET, 12)}\n")
+    assert import_logs(tmp_path, log).done.messages == 1
