@@ -1,0 +1,229 @@
+"""``vusniff decode``: one message from a log, as fields or JSON."""
+
+from __future__ import annotations
+
+import argparse
+import enum
+import re
+import sys
+
+from vusniff.errors import DissectorError
+from vusniff.message import Context, Message
+from vusniff.names import mask_of
+from vusniff.protocol import (
+    F_RING_PACKED,
+    FLAG_REPLY,
+    HEADER_SIZE,
+    HEADERS,
+    MAX_FDS,
+    REQUESTER,
+    Channel,
+    FrontendRequest,
+    ProtocolFeature,
+    Sender,
+)
+from vusniff.record import Descriptor
+
+PROTOCOL_PREFIX = "VHOST_USER_PROTOCOL_F_"
+OTHER_NAMES = {"NET_MTU": "MTU", "SLAVE_REQ": "BACKEND_REQ", "SLAVE_SEND_FD": "BACKEND_SEND_FD", "SHMEM": "SHMEM_MAP"}
+"""Names that protocol features have or had elsewhere."""
+
+_DUMP_LINE = re.compile(r"\s*([0-9a-fA-F]{4,8})(:| ) +(.*)")
+"""A line of xxd, hexdump -C or a packet dump: offset, bytes, printed characters."""
+_SHORT_NUMBER = re.compile(r"0[xX]([0-9a-fA-F])(?![0-9a-fA-F])")
+_SEPARATORS = re.compile(r"0[xX]|\\x|[\s:,;.\-_'\"{}()\[\]]")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of ``vusniff decode``."""
+    channels = [channel.value for channel in REQUESTER]
+    parser.add_argument("--channel", choices=channels, default="main", help="what the message was seen on (main)")
+    parser.add_argument(
+        "--sender",
+        choices=[sender.value for sender in Sender],
+        help="who sent it (default: who sends requests there, or replies if it is one)",
+    )
+    parser.add_argument("--fds", type=int, default=0, metavar="N", help="descriptors that came with it (0)")
+    parser.add_argument(
+        "--protocol-features",
+        metavar="LIST",
+        help="negotiated protocol features, names such as MQ,REPLY_ACK or a number (XEN_MMAP and LOG_SHMFD matter)",
+    )
+    parser.add_argument(
+        "--features",
+        metavar="LIST",
+        help="negotiated features, names such as VIRTIO_F_RING_PACKED or a number; they say what ring indices mean",
+    )
+    parser.add_argument("--device", metavar="TYPE", help="device type (net, blk, fs, ...): names features and config")
+    parser.add_argument("--json", action="store_true", help="print the message as one JSON object")
+    parser.add_argument(
+        "hex",
+        nargs="+",
+        metavar="HEX",
+        help="header and payload in hexadecimal; spaces, 0x, colons, commas and dumps of xxd are fine; - reads them "
+        "from standard input",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the message; 2 when its payload does not fit its layout."""
+    from vusniff.device import DEVICES
+    from vusniff.views import jsonl, text, words
+
+    if args.device is not None and args.device not in DEVICES:
+        raise DissectorError(f"--device {args.device}: no such device type; there are {', '.join(DEVICES)}")
+    if not 0 <= args.fds <= MAX_FDS:
+        raise DissectorError(f"--fds {args.fds}: a message carries 0 to {MAX_FDS} descriptors")
+    given = sys.stdin.read() if args.hex == ["-"] else " ".join(args.hex)
+    message = message_of(
+        bytes_of(given),
+        Channel(args.channel),
+        Sender(args.sender) if args.sender else None,
+        args.fds,
+        protocol_features_of(args.protocol_features),
+        features_of(args.features, args.device),
+        args.device,
+    )
+    if args.json:
+        # One message has no capture: what only a capture can tell is unknown.
+        unknown = {"time_ns": None, "session": None, "connection": None}
+        sys.stdout.write(jsonl.encode({**jsonl.message_dict(message), **unknown}).decode() + "\n")
+    else:
+        title = words.title(message.name, message.layout, message.reply, message.need_reply)
+        print(f"{text.arrow(message.sender)} {title} {words.summary(message)}".rstrip())
+        for line in text.details(message):
+            print(line)
+    if message.malformed:
+        sys.stdout.flush()
+        print(f"vusniff: {message.name} does not fit: {message.malformed}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def bytes_of(text: str) -> bytes:
+    """The bytes of a message as people paste them. Raises DissectorError for what is not hexadecimal."""
+    plain = _SHORT_NUMBER.sub(r"0\1", "\n".join(_undump(text)))
+    digits = _SEPARATORS.sub("", plain)
+    try:
+        return bytes.fromhex(digits)
+    except ValueError:
+        wrong = next((character for character in digits if character not in "0123456789abcdefABCDEF"), None)
+        what = f"{wrong!r} is no hexadecimal digit" if wrong else f"{len(digits)} digits do not make whole bytes"
+        raise DissectorError(f"{what}; give header and payload in hexadecimal, two digits a byte") from None
+
+
+def _undump(text: str) -> list[str]:
+    """Lines without the offsets and printed characters of a dump; all lines as they are if they are no dump."""
+    found: list[str] = []
+    count = 0
+    for line in filter(str.strip, text.splitlines()):
+        match = _DUMP_LINE.fullmatch(line)
+        if match is None:
+            # hexdump -C ends with a line that is only the offset.
+            if found and re.fullmatch(r"[0-9a-fA-F]{7,8}", line.strip()) and int(line, 16) == count:
+                continue
+            return text.splitlines()
+        offset, mark, rest = match.groups()
+        digits = _dumped(rest, 2 if mark == ":" else 3)
+        if int(offset, 16) != count or not digits:
+            return text.splitlines()
+        found.append(digits)
+        count += len(digits) // 2
+    return found
+
+
+def _dumped(rest: str, gap: int) -> str:
+    """The hexadecimal column of a dump line; the printed characters stand between bars or behind ``gap`` blanks."""
+    column = re.split(rf" {{{gap},}}|\|", rest)[0]
+    digits = column.replace(" ", "")
+    return digits if len(digits) % 2 == 0 and re.fullmatch(r"[0-9a-fA-F]+", digits) else ""
+
+
+def protocol_features_of(words: str | None) -> ProtocolFeature:
+    """Protocol features from a number or a list of names. Raises DissectorError with the name that is none."""
+    return ProtocolFeature(_mask(words or "0", ProtocolFeature, "--protocol-features", PROTOCOL_PREFIX))
+
+
+def features_of(words: str | None, device: str | None) -> int | None:
+    """Feature bits from a number or a list of names, None where nothing was said."""
+    if words is None:
+        return None
+    from vusniff import dissect
+    from vusniff.message import Layout
+
+    spec = dissect.spec_of(Channel.MAIN, FrontendRequest.SET_FEATURES)
+    layout = spec.payload if spec else None
+    names = layout.names.get("u64", enum.IntFlag) if isinstance(layout, Layout) else enum.IntFlag
+    kind = names if isinstance(names, type) else names(Context(device=device))
+    return _mask(words, kind if issubclass(kind, enum.IntFlag) else enum.IntFlag, "--features", "VIRTIO_F_")
+
+
+def _mask(words: str, kind: type[enum.IntFlag], option: str, prefix: str) -> int:
+    try:
+        return int(words, 0)
+    except ValueError:
+        pass
+    listed = [word.strip().upper().removeprefix(prefix) for word in re.split(r"[,\s|]+", words) if word]
+    try:
+        return mask_of(kind, listed, OTHER_NAMES)
+    except KeyError as error:
+        known = ", ".join(name.removeprefix(prefix) for name in kind.__members__)
+        raise DissectorError(f"{option}: {error.args[0]} is no known name; there are {known}") from None
+
+
+def message_of(
+    data: bytes,
+    channel: Channel,
+    sender: Sender | None = None,
+    fds: int = 0,
+    protocol_features: ProtocolFeature = ProtocolFeature(0),  # noqa: B008
+    features: int | None = None,
+    device: str | None = None,
+) -> Message:
+    """Decode one whole message, in the byte order in which its size agrees with its length.
+
+    Raises DissectorError when it is shorter than a header or its size field does not agree with its length.
+    """
+    from vusniff import dissect
+
+    if len(data) < HEADER_SIZE:
+        raise DissectorError(f"{len(data)} bytes are no message: a header alone has {HEADER_SIZE}")
+    there = len(data) - HEADER_SIZE
+    order = next((order for order, header in HEADERS.items() if header.unpack_from(data)[2] == there), None)
+    if order is None:
+        told = HEADERS["little"].unpack_from(data)[2]
+        more = "give one message at a time" if there > told else "give the whole message"
+        raise DissectorError(f"the header says that {told} bytes of payload follow, but {there} do; {more}")
+    request, flags, size = HEADERS[order].unpack_from(data)
+    reply = bool(flags & FLAG_REPLY)
+    context = Context(
+        order=order,
+        xen_mmap=ProtocolFeature.XEN_MMAP in protocol_features,
+        log_shmfd=ProtocolFeature.LOG_SHMFD in protocol_features,
+        packed=None if features is None else bool(features & F_RING_PACKED),
+        device=device,
+    )
+    if sender is None:
+        requester = REQUESTER[channel]
+        other = Sender.BACKEND if requester is Sender.FRONTEND else Sender.FRONTEND
+        sender = other if reply else requester
+    decoded = dissect.payload(channel, request, reply, data[HEADER_SIZE:], 0, context)
+    return Message(
+        number=1,
+        time_ns=0,
+        session=0,
+        connection=0,
+        channel=channel,
+        sender=sender,
+        request=request,
+        name=decoded.name,
+        flags=flags,
+        size=size,
+        payload=decoded.payload,
+        data=data,
+        descriptors=(Descriptor(),) * fds,
+        malformed=decoded.malformed,
+        trailing=decoded.trailing,
+        layout=decoded.layout,
+        spec=decoded.spec,
+    )
