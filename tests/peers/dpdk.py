@@ -11,6 +11,8 @@ READY = "virtio is now ready for processing"
 OPENED = "new device, handle is"
 CLOSED = "vhost peer closed"
 READ = "read message VHOST_USER_"
+OLD_NAMES = {"SET_SLAVE_REQ_FD": "SET_BACKEND_REQ_FD"}
+"""What DPDK up to 22.11 calls requests that the specification has renamed since."""
 
 
 class Testpmd:

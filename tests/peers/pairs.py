@@ -43,7 +43,8 @@ class Wire:
     def told(self) -> list[str]:
         """Requests by the back-ends' logs, without VHOST_USER_, in order."""
         lines = [line for process in self.logs for line in process.lines]
-        return [match.group(1) for line in lines if (match := re.search(dpdk.READ + r"(\w+)", line))]
+        names = [match.group(1) for line in lines if (match := re.search(dpdk.READ + r"(\w+)", line))]
+        return [dpdk.OLD_NAMES.get(name, name) for name in names]
 
 
 def network_boot(wire: Wire) -> None:

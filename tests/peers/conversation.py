@@ -1,0 +1,47 @@
+"""What a capture says was said, in a form that captures of the same run by different witnesses have in common."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+Said = tuple[int, int, str, tuple[tuple[str, str | None], ...]]
+"""Request, flags, payload in hex, and kind and name of each descriptor: what cannot depend on who looked."""
+Conversation = dict[tuple[int, str, str], list[Said]]
+"""Which session, channel and sender -> what was said, in order."""
+
+
+def read(capture: Path) -> list[dict[str, Any]]:
+    """Every message of a capture, by `vusniff read --json -x`."""
+    command = [sys.executable, "-m", "vusniff", "read", "--json", "--hex", str(capture)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def conversation(messages: list[dict[str, Any]]) -> Conversation:
+    """Sorted by who said it to whom. Memory names are kept; numbers of descriptors differ between processes."""
+    said: Conversation = defaultdict(list)
+    for message in messages:
+        fds = tuple((fd["kind"], fd["name"] if fd["kind"] == "memfd" else None) for fd in message["fds"])
+        what = (message["request"], message["flags"], message["payload_hex"], fds)
+        said[message["session"], message["channel"], message["sender"]].append(what)
+    return dict(said)
+
+
+def requests(messages: list[dict[str, Any]]) -> list[str]:
+    """Names of what the front-end asked on the main channel, in order."""
+    asked = (m for m in messages if m["channel"] == "main" and m["sender"] == "frontend")
+    return [str(message["name"]) for message in asked]
+
+
+def import_logs(logs: list[Path], capture: Path) -> None:
+    """Turn strace's logs of one role into a capture."""
+    command = [sys.executable, "-m", "vusniff", "import", "strace", *map(str, logs), "-o", str(capture)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
