@@ -48,7 +48,7 @@ SPECS = (
         R.RESET_OWNER,
         "RESET_OWNER",
         about="Deprecated: once disabled all rings; back-ends differ in what they do.",
-        sent_by="QEMU vhost_user_reset_device without RESET_DEVICE",
+        sent_by="QEMU before 8.2, vhost_user_reset_device without RESET_DEVICE; hardly anybody since",
         handled_by="DPDK vhost_user_reset_owner (drops the device state); libvhost-user vu_reset_device_exec (disables "
         "the rings)",
         section="Front-end message types",
@@ -182,7 +182,7 @@ SPECS = (
         requires=P.RESET_DEVICE,
         about="Resets the device: rings disabled, state as at the start; the owner stays.",
         sent_by="QEMU vhost_user_reset_device, when the guest resets the device",
-        handled_by="libvhost-user vu_reset_device_exec; DPDK does not",
+        handled_by="rust-vmm based back-ends; neither DPDK nor libvhost-user",
         section="Front-end message types",
     ),
     MessageSpec(

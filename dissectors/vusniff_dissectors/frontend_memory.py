@@ -154,7 +154,7 @@ SPECS = (
         about="Asks the back-end for the dma-buf of a shared object that it exported under a UUID.",
         sent_by="QEMU vhost_user_get_shared_object when another device looks the UUID up (10.2 sends no payload and so "
         "loses the UUID)",
-        handled_by="libvhost-user vu_handle_get_shared_object, which echoes the payload",
+        handled_by="libvhost-user vu_get_shared_object, which echoes the payload",
         section="Front-end message types",
     ),
     MessageSpec(
