@@ -1,0 +1,71 @@
+"""``vusniff view``: captures in the terminal view, or one picture of it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import sys
+import tempfile
+import threading
+
+from vusniff.errors import CaptureError, SourceError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What ``vusniff view`` takes."""
+    parser.add_argument("files", nargs="+", metavar="FILE", help="captures, merged by time; - is standard input")
+    parser.add_argument("-f", "--follow", action="store_true", help="go on reading while the file grows")
+    parser.add_argument("--device", metavar="TYPE", help="the device type (net, blk, ...) instead of the deduced one")
+    picture = parser.add_argument_group("a picture instead of the view")
+    picture.add_argument("--screenshot", metavar="OUT.svg", help="write the screen as SVG and leave")
+    picture.add_argument("--size", type=_size, default=(120, 40), metavar="COLUMNSxROWS", help="its size (120x40)")
+    picture.add_argument("--at", type=int, metavar="N", help="with message N selected (default: the last)")
+    picture.add_argument("--keys", default="", metavar="KEYS", help="after these keys, separated by commas")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Open the view, or write the picture."""
+    files: list[str] = args.files
+    if args.screenshot:
+        from vusniff.views.tui.picture import write_picture
+
+        return write_picture(files, args.screenshot, args.size, args.at, args.keys.split(","), args.device)
+    from vusniff.views.tui import run_tui
+
+    if "-" not in files:
+        if not (sys.stdin.isatty() and sys.stdout.isatty()):
+            raise SourceError("view needs a terminal; use vusniff read for text, or --screenshot for a picture")
+        return run_tui(files, follow=args.follow, device=args.device)
+    if files != ["-"]:
+        raise CaptureError("- (standard input) goes alone: give either it or files")
+    return run_tui([_spooled()], follow=True, device=args.device, title="standard input")
+
+
+def _spooled() -> str:
+    """Standard input copied to a file without a name while it comes; the keys then come from the terminal."""
+    source = os.dup(0)
+    try:
+        terminal = os.open("/dev/tty", os.O_RDWR)
+    except OSError as error:
+        raise SourceError(f"no terminal to read keys from: {error.strerror}; use vusniff read -") from error
+    os.dup2(terminal, 0)
+    os.close(terminal)
+    spool = tempfile.TemporaryFile(prefix="vusniff-")  # noqa: SIM115 (it lives as long as the program)
+    target = os.dup(spool.fileno())
+
+    def copy() -> None:
+        while data := os.read(source, 1 << 20):
+            view = memoryview(data)
+            while view:
+                view = view[os.write(target, view) :]
+
+    threading.Thread(target=copy, daemon=True, name="spool").start()
+    return f"/proc/self/fd/{target}"
+
+
+def _size(words: str) -> tuple[int, int]:
+    found = re.fullmatch(r"(\d{2,4})x(\d{2,4})", words)
+    if not found:
+        raise argparse.ArgumentTypeError(f"{words!r} is no size: give columns and rows, such as 120x40")
+    return int(found[1]), int(found[2])

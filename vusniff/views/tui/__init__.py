@@ -1,0 +1,45 @@
+"""The terminal view. Textual is imported only by the modules below, when a view is opened."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+FIRST_ROWS = 2048
+"""Messages read before the first paint."""
+
+
+def run_tui(
+    paths: Sequence[str],
+    *,
+    follow: bool = False,
+    device: str | None = None,
+    title: str | None = None,
+    on_exit: Callable[[], None] | None = None,
+) -> int:
+    """Show captures until the user leaves; returns the exit code.
+
+    ``follow`` goes on reading files that grow; ``device`` overrides the deduced device type; ``title`` stands on the
+    first line instead of the files' names; ``on_exit`` is called when the screen has been given back, however that
+    came. Raises CaptureError for a file that is no capture.
+    """
+    from vusniff.capture.index import Index
+    from vusniff.timeline import Timeline
+
+    try:
+        with Index(list(paths)) as index:
+            timeline = Timeline(index, device)
+            timeline.update(FIRST_ROWS)
+            from vusniff.views.tui.app import Room
+
+            room = Room(timeline, title or names_of(paths), follow=follow)
+            room.run()
+            return room.return_code or 0
+    finally:
+        if on_exit is not None:
+            on_exit()
+
+
+def names_of(paths: Sequence[str]) -> str:
+    """File names for the first line."""
+    names = [path.rpartition("/")[2] for path in paths]
+    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"

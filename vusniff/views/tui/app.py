@@ -1,0 +1,512 @@
+"""The room: one screen with timeline, details, bytes and state of a capture, and what its keys do.
+
+It reads on in slices between keys, shows what came, and works out only what is on the screen. Everything it shows
+comes from a `Timeline`; a live capture differs from a finished one by nothing but more rows.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import ClassVar
+
+from textual import events
+from textual.app import App, ComposeResult, SystemCommand
+from textual.binding import Binding, BindingType
+from textual.containers import Container, Vertical
+from textual.screen import Screen
+from textual.widgets import Input
+
+from vusniff.errors import VusniffError
+from vusniff.timeline import Timeline
+from vusniff.views.tui import details, overlays, story
+from vusniff.views.tui import state as state_pane
+from vusniff.views.tui.analysis import States
+from vusniff.views.tui.bars import Foot, Top
+from vusniff.views.tui.copying import copied
+from vusniff.views.tui.finder import Finder
+from vusniff.views.tui.keys import KEYS, hints
+from vusniff.views.tui.line import line
+from vusniff.views.tui.panes import LinesView
+from vusniff.views.tui.replay import Player
+from vusniff.views.tui.timeline import Heading, TimelineView
+
+SLICE_SECONDS = 0.012
+"""Work at a stretch while keys may wait."""
+POLL_SECONDS = 0.1
+"""Between two looks at a growing file, and between two repaints of what grows."""
+PANES = ("state", "details", "bytes")
+SMALLEST = (80, 24)
+
+
+class Room(App[int]):
+    """The terminal view."""
+
+    CSS_PATH = "app.tcss"
+    TITLE = "vusniff"
+    ENABLE_COMMAND_PALETTE = True
+    COMMAND_PALETTE_BINDING = "ctrl+p"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        *(
+            Binding(key.keys, key.action, key.word, show=False, key_display=key.shown)
+            for key in KEYS
+            if key.action != "command_palette"
+        ),
+        Binding("escape", "escape", "back", show=False, priority=True),
+        Binding("tab", "app.focus_next", show=False),
+        Binding("shift+tab", "app.focus_previous", show=False),
+    ]
+
+    def __init__(self, timeline: Timeline, title: str, *, follow: bool = False) -> None:
+        super().__init__()
+        self.animation_level = "none"
+        self.timeline = timeline
+        self.named = title
+        self.live = follow
+        self.states = States(timeline)
+        self.view = TimelineView(timeline, live=follow)
+        self.view.follow = follow
+        self.finder = Finder(self)
+        self.player = Player(self)
+        self.chosen: int | None = None
+        """The vring whose card is shown."""
+        self.pinned = False
+        self.trail: list[int] = []
+        self.filter_words = ""
+        """What the rows shown have in common, when they are not all."""
+        self.session: int | None = None
+        self.failure = ""
+        self._slice = 2048
+        self._painted = 0.0
+        self._stale = False
+        self._pane = "state"
+        """The pane below the timeline where there is room for one only."""
+
+    def compose(self) -> ComposeResult:
+        yield Top()
+        with Container(id="room"):
+            with Vertical(id="messages"):
+                yield Heading(self.view)
+                yield self.view
+            for name in PANES:
+                yield LinesView(id=name, classes="pane")
+        prompt = Input(id="prompt", compact=True, select_on_focus=False)
+        prompt.cursor_blink = False
+        yield prompt
+        yield Foot()
+
+    def on_mount(self) -> None:
+        """Show what is there; the rest is read from now on."""
+        self._arrange()
+        self.view.focus()
+        self.view.grown()
+        if len(self.timeline) and not self.live:
+            self.view.moved()
+        self.say()
+        self._foot("timeline")
+        self.set_timer(0.001, self._read)
+
+    def pane(self, name: str) -> LinesView:
+        """A pane by its name."""
+        return self.query_one(f"#{name}", LinesView)
+
+    # -- reading ------------------------------------------------------------------------------------------------------
+
+    def _read(self) -> None:
+        """Read a slice and come again: at once while there is more, at a calm pace when there is not."""
+        began = time.monotonic()
+        try:
+            came = self.timeline.update(self._slice)
+        except VusniffError as error:
+            self.failure = str(error)
+            self.say()
+            return
+        took = time.monotonic() - began
+        if came == self._slice:
+            self._slice = max(256, min(65536, int(self._slice * SLICE_SECONDS / max(took, 1e-6))))
+        done = self.timeline.complete
+        if came and (done or began - self._painted >= POLL_SECONDS or not self._painted):
+            self._painted = began
+            first = self.view.virtual_size.height == 0
+            self.view.grown()
+            self.query_one(Heading).refresh()
+            if first:
+                self.view.moved()
+        if not done:
+            self.set_timer(0.001, self._read)
+        elif self.live:
+            self.set_timer(POLL_SECONDS, self._read)
+        else:
+            self.view.settled()
+        if came or done:
+            self.say()
+
+    def say(self) -> None:
+        """The first line."""
+        timeline, row = self.timeline, self.view.row
+        left = self.named
+        if row is not None:
+            place = timeline.place(row)
+            session = timeline.sessions[place.session - 1]
+            guess = session.guess
+            device = f"{guess.device} ({guess.sure})" if guess else "device unknown"
+            left += f"  {device}  session {place.session} of {len(timeline.sessions)}  {session.path}"
+        right = []
+        if self.filter_words:
+            right.append(f"{self.filter_words}: {self.view.count:,} of")
+        right.append(f"{len(timeline):,} message{'' if len(timeline) == 1 else 's'}")
+        search = self.finder.search
+        if search is not None:
+            right.append(f"· searching {100 * search.seen // max(1, search.count)} %, Esc stops")
+        elif self.failure:
+            right.append(f"· {self.failure}")
+        elif not timeline.complete:
+            read, there = timeline.index.progress
+            right.append(f"· reading {100 * read // max(1, there)} %")
+        elif self.live:
+            right.append("· following" if self.view.follow else "· live, standing still (f follows)")
+        if self.player.playing:
+            right.append(f"· playing {self.player.clockwork.words}")
+        width, height = self.size
+        if width < SMALLEST[0] or height < SMALLEST[1]:
+            right = [f"{width}x{height} is small: give it {SMALLEST[0]}x{SMALLEST[1]}"]
+        self.query_one(Top).say(left, " ".join(right))
+
+    # -- layout -------------------------------------------------------------------------------------------------------
+
+    def on_resize(self, event: events.Resize) -> None:
+        """Another size, perhaps another arrangement."""
+        self._arrange()
+        self.call_after_refresh(self._show)
+
+    def _arrange(self) -> None:
+        width, height = self.size
+        kind = "three" if width >= 160 and height >= 30 else "two" if width >= 110 and height >= 34 else "one"
+        self.screen.set_classes(kind)
+        room = self.query_one("#room")
+        shown = set(PANES) if kind != "one" else {self._pane} - {""}
+        for name in PANES:
+            self.pane(name).set_class(name in shown, "shown")
+        room.set_class(kind == "one" and bool(shown), "split")
+        self.say()
+
+    def action_pane(self, name: str) -> None:
+        """Show a pane, or go to it; once more hides it where there is room for one only."""
+        pane = self.pane(name)
+        if self.screen.has_class("one"):
+            same = self._pane == name
+            self._pane = "" if same and not pane.has_focus else name
+            self._arrange()
+            if self._pane:
+                self.call_after_refresh(self._show)
+            elif not self.view.has_focus:
+                self.view.focus()
+        elif pane.has_focus:
+            self.view.focus()
+        else:
+            pane.focus()
+
+    def action_zoom(self) -> None:
+        """The focused pane alone, and back."""
+        room = self.query_one("#room")
+        focused = self.focused
+        big = self.query_one("#messages") if focused is None or focused is self.view else focused
+        if room.has_class("zoomed"):
+            room.remove_class("zoomed")
+            for one in self.query(".big"):
+                one.remove_class("big")
+        else:
+            big.add_class("big")
+            room.add_class("zoomed")
+        self.call_after_refresh(self._show)
+
+    def on_descendant_focus(self, event: events.DescendantFocus) -> None:
+        """The footer says what counts in the pane with the keys."""
+        self._foot(event.widget.id or "")
+        if event.widget.id in ("details", "bytes"):
+            self._show_bytes()
+
+    def _foot(self, pane: str) -> None:
+        if pane == "prompt":
+            self.screen_stack[0].query_one(Foot).show([("Enter", "go", ""), ("Esc", "cancel", "")])
+        elif pane:
+            self.screen_stack[0].query_one(Foot).show(hints(pane))
+
+    # -- the selected message -----------------------------------------------------------------------------------------
+
+    def on_timeline_view_moved(self) -> None:
+        """Another message is selected: the panes follow once, however many keys came."""
+        if not self._stale:
+            self._stale = True
+            self.call_after_refresh(self._show)
+
+    def _show(self) -> None:
+        """Bring panes and first line up to the selected message."""
+        self._stale = False
+        row = self.view.row
+        self.say()
+        if row is None:
+            for name in PANES:
+                self.pane(name).show([line(("Nothing here yet.", "dim"))])
+            return
+        named = state_pane.vring_of(self.timeline, row)
+        if named is not None and not self.pinned:
+            self.chosen = named
+        both = self.states.get(row) if self._visible("state") or self._visible("details") else None
+        if self._visible("details"):
+            pane = self.pane("details")
+            pane.border_title = f"Message #{row + 1}"
+            width = pane.scrollable_content_region.width or 40
+            pane.show(details.details(self.timeline, row, both[1] if both else None, width))
+        self._show_bytes()
+        if self._visible("state"):
+            self._show_state(row)
+
+    def _visible(self, name: str) -> bool:
+        return bool(self.pane(name).display)
+
+    def _show_state(self, row: int) -> None:
+        pane = self.pane("state")
+        both = self.states.get(row)
+        if both is None:
+            missing = self.states.missing(row)
+            pane.border_title = f"State after #{row + 1}"
+            pane.show([line((f"Working it out: {missing:,} messages to go.", "dim"))])
+            self.set_timer(0.001, self._work)
+            return
+        before, after = both
+        same = "changes nothing" if before is after else "* is what it changed"
+        pinned = f"  vring {self.chosen} kept (Esc lets go)" if self.pinned and self.chosen is not None else ""
+        pane.border_title = f"State after #{row + 1}: {same}{pinned}"
+        if self.chosen is None and after.vrings:
+            self.chosen = min(after.vrings)
+        width = pane.scrollable_content_region.width or 40
+        pane.show(state_pane.state_lines(self.timeline, row, before, after, self.chosen, width))
+
+    def _work(self) -> None:
+        """One more slice towards the state that is waited for."""
+        row = self.view.row
+        if row is None or not self._visible("state"):
+            return
+        self.states.step(row, SLICE_SECONDS)
+        self._show() if self.states.get(row) else self._show_state(row)
+
+    def _show_bytes(self) -> None:
+        row = self.view.row
+        if row is None or not self._visible("bytes"):
+            return
+        current = (
+            self.pane("details").current if self._visible("details") or self.focused is self.pane("details") else None
+        )
+        message = self.timeline.message(row)
+        pane = self.pane("bytes")
+        lit = current.span if current else None
+        pane.border_title = f"Bytes of #{row + 1}: {len(message.data)}, header 12"
+        pane.show(details.byte_lines(message, lit, pane.scrollable_content_region.width or 40))
+
+    def on_lines_view_moved(self, event: LinesView.Moved) -> None:
+        """A field is selected: its bytes light up. Bytes are selected: so is their field."""
+        if event.view.id == "details":
+            self._show_bytes()
+        elif event.view.id == "bytes" and event.view.has_focus and event.view.current is not None:
+            span = event.view.current.span
+            pane = self.pane("details")
+            for number, one in enumerate(pane.lines):
+                if span and one.span and one.span[0] < span[1] and span[0] < one.span[1] and one.span != (0, 4):
+                    pane.move_to(number)
+                    break
+
+    def on_lines_view_followed(self, event: LinesView.Followed) -> None:
+        """Enter on a value leads to the message that set it; on a vring to its card."""
+        key = event.line.key or ""
+        if key.startswith("vring "):
+            self.choose(int(key[6:]))
+        elif event.line.jump:
+            self.leap(event.line.jump - 1)
+
+    def on_timeline_view_opened(self) -> None:
+        """Enter on a message."""
+        if self.screen.has_class("one"):
+            self._pane = "details"
+            self._arrange()
+            self.call_after_refresh(self._show)
+        self.pane("details").focus()
+
+    def leap(self, row: int) -> None:
+        """Go to a row and remember from where; all messages are shown again where it is hidden."""
+        if self.view.row is not None:
+            self.trail.append(self.view.row)
+            del self.trail[:-100]
+        self.view.follow = False
+        if self.view.rows is not None and self.view.row_at(self.view.position_of(row)) != row:
+            self.limit(None, "")
+        self.view.go_to(row)
+
+    def action_retrace(self) -> None:
+        """To where the last leap began."""
+        if self.trail:
+            self.view.go_to(self.trail.pop())
+        else:
+            self.notify("Nowhere to go back to", timeout=2)
+
+    # -- vrings -------------------------------------------------------------------------------------------------------
+
+    def choose(self, index: int) -> None:
+        self.chosen, self.pinned = index, True
+        self._show()
+
+    def action_vring(self, by: int) -> None:
+        """The card of another vring, which then stays while the timeline moves."""
+        row = self.view.row
+        both = self.states.get(row) if row is not None else None
+        if both is None or not both[1].vrings:
+            self.notify("No vring is set up yet", timeout=2)
+            return
+        known = sorted(both[1].vrings)
+        at = known.index(self.chosen) if self.chosen in known else -1
+        self.choose(known[(at + by) % len(known)])
+        pane = self.pane("state")
+        found = [number for number, one in enumerate(pane.lines) if one.key == f"card {self.chosen}"]
+        if found:
+            pane.move_to(found[0])
+            pane.scroll_to(y=found[0], animate=False)
+
+    def action_only_vring(self) -> None:
+        """Only the messages about the chosen vring."""
+        row = self.view.row
+        if row is None or self.chosen is None:
+            self.notify("No vring is chosen: [ and ] choose one", timeout=3)
+            return
+        session = self.timeline.place(row).session
+        self.limit(story.vring_rows(self.timeline, session, self.chosen), f"vring {self.chosen}")
+        self.pinned = True
+        self.view.focus()
+
+    def limit(self, rows: Sequence[int] | None, words: str, session: int | None = None) -> None:
+        """Show these rows only; None shows all."""
+        self.filter_words, self.session = words, session
+        self.view.show_rows(rows)
+        self.say()
+
+    def action_escape(self) -> None:
+        """One step back, from the innermost."""
+        if len(self.screen_stack) > 1:
+            self.screen.dismiss(None)
+        elif self.finder.close():
+            pass
+        elif self.player.playing:
+            self.player.toggle()
+        elif self.query_one("#room").has_class("zoomed"):
+            self.action_zoom()
+        elif not self.view.has_focus:
+            self.view.focus()
+        elif self.view.rows is not None:
+            self.limit(None, "")
+        elif self.view.hit:
+            self.view.hit = ""
+            self.view.refresh()
+        elif self.pinned:
+            self.pinned = False
+            self._show()
+        self.say()
+
+    # -- the other keys -----------------------------------------------------------------------------------------------
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        """Enter in the prompt."""
+        self.finder.answered(event.value)
+
+    def action_search(self) -> None:
+        """Ask for a text."""
+        self.finder.ask("/")
+
+    def action_again(self, step: int) -> None:
+        """The next or the previous hit."""
+        self.finder.again(step)
+
+    def action_jump(self) -> None:
+        """Ask for a place."""
+        self.finder.ask(":")
+
+    def action_answer(self) -> None:
+        """From a request to its reply, and back."""
+        self.view.to_answer()
+
+    def action_clock(self) -> None:
+        """The next meaning of the time column."""
+        self.view.turn_clock()
+        self.query_one(Heading).refresh()
+
+    def action_bookmark(self) -> None:
+        """Set a bookmark, or take it away."""
+        self.view.turn_bookmark()
+
+    def action_bookmarked(self) -> None:
+        """To the next bookmark."""
+        self.view.to_bookmark()
+
+    def action_follow(self) -> None:
+        """Stay with the newest message, or stand still."""
+        self.view.follow = not self.view.follow
+        if self.view.follow:
+            self.view.move_to(self.view.count - 1)
+            if not self.live:
+                self.view.follow = False
+                self.notify("The capture is finished: this is its last message", timeout=3)
+        self.say()
+
+    def action_play(self) -> None:
+        """Play or pause."""
+        self.player.toggle()
+
+    def action_speed(self, by: int) -> None:
+        """Play slower or faster."""
+        self.player.change(by)
+
+    def action_copy(self, form: str) -> None:
+        """To the terminal's clipboard (OSC 52)."""
+        if self.view.row is not None:
+            self.copy_to_clipboard(copied(self.timeline, self.view.row, form))
+            self.notify(f"Copied #{self.view.row + 1} as {form}", timeout=2)
+
+    def action_picture(self) -> None:
+        """Write the screen as SVG into the working directory."""
+        name = f"vusniff-{time.strftime('%Y%m%d-%H%M%S')}.svg"
+        try:
+            Path(name).write_text(self.export_screenshot(title="vusniff"), encoding="utf-8")
+        except OSError as error:
+            self.notify(f"{name} cannot be written: {error.strerror}", severity="error", timeout=5)
+        else:
+            self.notify(f"Wrote {Path(name).absolute()}", timeout=5)
+
+    def action_help(self) -> None:
+        """All keys."""
+        overlays.keys(self)
+
+    def action_sessions(self) -> None:
+        """All sessions."""
+        overlays.pick_session(self)
+
+    def action_features(self) -> None:
+        """All feature bits."""
+        overlays.feature_matrix(self)
+
+    def action_memory(self) -> None:
+        """The memory map."""
+        overlays.memory_map(self)
+
+    def action_explain(self) -> None:
+        """What the request is for."""
+        overlays.explain(self)
+
+    def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
+        """Every key's action, and themes."""
+        yield SystemCommand(
+            "Theme", "other colours; ansi-dark and ansi-light use the terminal's own", self.search_themes
+        )
+        for key in KEYS:
+            if key.action not in ("command_palette", "quit"):
+                yield SystemCommand(f"{key.word} ({key.shown})", key.help, partial(self.run_action, key.action))
+        yield SystemCommand("quit (q)", "leave", self.action_quit)

@@ -1,0 +1,197 @@
+"""All of one message as lines: header, exchange, fields, descriptors, what is wrong; and its bytes. Knows no screen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from vusniff.message import Message
+from vusniff.protocol import HEADER_SIZE, Channel, Sender
+from vusniff.state import DeviceState, translate
+from vusniff.timeline import Timeline
+from vusniff.views import text, words
+from vusniff.views.tui.line import Line, Part, line, wrapped
+from vusniff.views.tui.rows import ROLES, day, since
+from vusniff.views.tui.spans import Span, spans
+
+ARROWS = {Sender.FRONTEND: "front-end to back-end", Sender.BACKEND: "back-end to front-end"}
+LABEL = 12
+
+
+def details(timeline: Timeline, row: int, state: DeviceState | None, width: int) -> list[Line]:
+    """Everything about a row; ``state`` (of after it) tells where addresses lie and what descriptors are for."""
+    message = timeline.message(row)
+    lines = [*_what(message, width)]
+    where = spans(message, timeline.place(row).context)
+    if message.payload:
+        lines.append(line(("Fields", "heading")))
+        lines += _fields(message.payload, "  ", "", where, state, message)
+    if message.descriptors:
+        lines.append(line(("Descriptors", "heading")))
+        for position, descriptor in enumerate(message.descriptors):
+            number = "" if descriptor.number is None else f"  fd {descriptor.number} in the sender"
+            lines.append(
+                line("  ", (f"{position} ", "dim"), words.descriptor(descriptor), (number, "dim"), key=f"fd{position}")
+            )
+            for use, by in uses(state, descriptor.identity) if state else ():
+                there = "" if by == message.number else f"  #{by}"
+                lines.append(line(("      is ", "dim"), use, (there, "link"), jump=0 if by == message.number else by))
+    if message.trailing:
+        start = len(message.data) - len(message.trailing)
+        many = f"{len(message.trailing)} byte{'s' if len(message.trailing) > 1 else ''} left over"
+        shown = message.trailing[:16].hex(" ") + (" …" if len(message.trailing) > 16 else "")
+        lines.append(line((many, "warn"), f"  {shown}", span=(start, len(message.data)), key="trailing"))
+    lines.append(line(("Message", "heading")))
+    lines += _header(timeline, message)
+    return lines
+
+
+def _what(message: Message, width: int) -> Iterator[Line]:
+    if message.request is None:
+        yield line(("Bytes without a vhost-user header", "bad"))
+        return
+    title = words.title(message.name, message.layout, message.reply, message.need_reply)
+    yield line((title, "strong"), (f"   request {message.request}", "dim"), span=(0, 4), key="name")
+    other = message.answers or message.answered_by
+    if other:
+        label = "answers " if message.answers else "answered by "
+        yield line(
+            label, (f"#{other}", "link"), f" after {words.duration(message.latency_ns or 0)}", jump=other, key="other"
+        )
+    if message.malformed:
+        for number, parts in enumerate(wrapped(message.malformed.split(), width, "MALFORMED: ", "  ", "bad")):
+            yield Line(parts, key=f"malformed{number}")
+    if message.spec is None:
+        yield line(("Not in any dissector: shown as bytes", "warn"))
+    elif message.spec.about:
+        for number, parts in enumerate(wrapped(message.spec.about.split(), width, "", "", "dim")):
+            yield Line(parts, key=f"about{number}")
+
+
+def _label(name: str) -> Part:
+    return Part(f"  {name:<{LABEL}}", "dim")
+
+
+def _header(timeline: Timeline, message: Message) -> Iterator[Line]:
+    sender = ARROWS[message.sender] if message.sender else "end not told apart yet"
+    role = ROLES[message.sender] if message.sender else ""
+    process = message.process
+    who = f"  {process.label or process.comm} ({process.pid})" if process else ""
+    if process and process.tid and process.tid != process.pid:
+        who += f" thread {process.tid}"
+    yield line(_label("from"), (sender, role), who, key="from")
+    start = since(message.time_ns - timeline.time_ns(0))
+    yield line(_label("at"), f"{start} s", (f"  {day(message.time_ns)}", "dim"), key="at")
+    channel = "" if message.channel is Channel.MAIN else f"{message.channel} channel, "
+    yield line(
+        _label("session"), str(message.session), (f"  {channel}connection {message.connection}", "dim"), key="session"
+    )
+    if message.request is not None:
+        meaning = [f"version {message.version}"]
+        meaning += ["reply"] if message.reply else []
+        meaning += ["need_reply"] if message.need_reply else []
+        meaning += [f"reserved {message.flags & ~0xF:#x}"] if message.flags & ~0xF else []
+        yield line(_label("flags"), f"{message.flags:#x}", (f"  {', '.join(meaning)}", "dim"), span=(4, 8), key="flags")
+    yield line(
+        _label("size"), f"{message.size} bytes", span=(8, 12) if message.request is not None else None, key="size"
+    )
+
+
+def _fields(
+    values: Mapping[str, Any],
+    indent: str,
+    path: str,
+    where: Mapping[str, Span],
+    state: DeviceState | None,
+    message: Message,
+) -> Iterator[Line]:
+    plain = [len(name) for name, value in values.items() if not isinstance(value, (dict, list))]
+    pad = min(20, max((size for size in plain if size <= 20), default=0))
+    for name, value in values.items():
+        if name.endswith("_name") and name[:-5] in values:
+            continue
+        if name.endswith("_names") and name[:-6] in values:
+            for bit in value:
+                yield line(f"{indent}  ", (words.short_name(bit), ""), key=f"{path}{name}.{bit}")
+            continue
+        full = f"{path}{name}"
+        if isinstance(value, dict):
+            yield line(indent, (name, "dim"), span=where.get(full), key=full)
+            yield from _fields(value, indent + "  ", f"{full}.", where, state, message)
+        elif isinstance(value, list) and value and isinstance(value[0], dict):
+            for position, element in enumerate(value):
+                inner = f"{full}[{position}]"
+                yield line(indent, (f"{name}[{position}]", "dim"), span=where.get(inner), key=inner)
+                yield from _fields(element, indent + "  ", f"{inner}.", where, state, message)
+        else:
+            shown = text.field_value(name, value, values.get(f"{name}_name"))
+            there = _place(name, value, state, message)
+            yield line(indent, (f"{name:<{pad}} ", "dim"), shown, (there, "dim"), span=where.get(full), key=full)
+
+
+RING_ADDRESSES = frozenset({"descriptor", "used", "available"})
+
+
+def _place(name: str, value: Any, state: DeviceState | None, message: Message) -> str:
+    """Where a ring's address lies."""
+    if state is None or message.layout != "vring_addr" or name not in RING_ADDRESSES or not isinstance(value, int):
+        return ""
+    place = translate(state, value)
+    return f"  region {place.region} + {place.offset:#x}" if place else "  in no region"
+
+
+def uses(state: DeviceState, identity: str | None) -> Iterator[tuple[str, int]]:
+    """What a descriptor serves in a state, and the message that says so."""
+    if identity is None:
+        return
+    for ring in state.vrings.values():
+        for kind in ("kick", "call", "err", "notifier"):
+            seen = getattr(ring, kind)
+            if seen is not None and seen.value is not None and seen.value.identity == identity:
+                yield f"{kind} of vring {ring.index}", seen.by
+    for position, region in enumerate(state.regions or ()):
+        if region.descriptor is not None and region.descriptor.identity == identity:
+            yield f"memory of region {position}", region.by
+    for name, seen in (
+        ("back-end channel", state.backend_channel),
+        ("GPU socket", state.gpu_socket),
+        ("log's eventfd", state.log_fd),
+    ):
+        if seen is not None and seen.value is not None and seen.value.identity == identity:
+            yield f"the {name}", seen.by
+    for name, held in (("inflight area", state.inflight), ("dirty log", state.log)):
+        if held is not None and held.value.descriptor is not None and held.value.descriptor.identity == identity:
+            yield f"the {name}", held.by
+
+
+def byte_lines(message: Message, lit: Span | None, width: int) -> list[Line]:
+    """The bytes, with those of a field marked: by style and by brackets."""
+    data = message.data
+    per = 16 if width >= 72 else 8
+    lines = []
+    for start in range(0, len(data), per):
+        stop = min(start + per, len(data))
+        parts = [Part(f"{start:04x} ", "dim")]
+        for at in range(start, start + per):
+            parts.append(_mark(at, lit, stop))
+            parts.append(
+                Part(f"{data[at]:02x}", "lit" if lit and lit[0] <= at < lit[1] else "dim" if at < HEADER_SIZE else "")
+                if at < stop
+                else Part("  ")
+            )
+        parts.append(Part("]" if lit and lit[0] <= stop - 1 < lit[1] and stop == start + per else " "))
+        printed = "".join(chr(byte) if 32 <= byte < 127 else "·" for byte in data[start:stop])
+        parts.append(Part(f" {printed}", "dim"))
+        lines.append(Line(tuple(parts), span=(start, stop), key=str(start)))
+    return lines
+
+
+def _mark(at: int, lit: Span | None, stop: int) -> Part:
+    """What stands before a byte: the edge of the marked ones, or space."""
+    if lit is None or at > stop:
+        return Part(" ")
+    if at == lit[0] and lit[1] > lit[0]:
+        return Part("[")
+    if at == lit[1] or (at == stop and lit[0] < at <= lit[1]):
+        return Part("]")
+    return Part(" ")

@@ -1,0 +1,138 @@
+"""Feature negotiation as lines: a summary for the state pane, and the matrix of every bit. Knows no screen."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from vusniff import dissect
+from vusniff.message import Context, Layout
+from vusniff.names import bit_names
+from vusniff.protocol import Channel, FrontendRequest
+from vusniff.state import DeviceState, Seen
+from vusniff.timeline import Timeline
+from vusniff.views import words
+from vusniff.views.tui.line import Line, Part, line, wrapped
+
+Said = Callable[[int], str]
+
+
+def _names_of(request: FrontendRequest, context: Context) -> type[enum.IntFlag] | None:
+    """What the bits of a request's u64 are called."""
+    spec = dissect.spec_of(Channel.MAIN, request)
+    layout: Any = spec.reply if spec else None
+    names: Any = layout.names.get("u64") if isinstance(layout, Layout) else None
+    if names is not None and not isinstance(names, type):
+        names = names(context)
+    return names  # type: ignore[no-any-return]
+
+
+def status_bits() -> type[enum.IntFlag] | None:
+    """What the bits of the device status are called."""
+    return _names_of(FrontendRequest.GET_STATUS, Context())
+
+
+def feature_names(timeline: Timeline, row: int, value: int, protocol: bool) -> list[str]:
+    """Names of the bits of a feature word, as the row's session reads them."""
+    request = FrontendRequest.GET_PROTOCOL_FEATURES if protocol else FrontendRequest.GET_FEATURES
+    flags = _names_of(request, timeline.place(row).context)
+    if flags is None:
+        return [f"BIT_{bit}" for bit in range(value.bit_length()) if value >> bit & 1]
+    return bit_names(flags, value)
+
+
+def summary(
+    timeline: Timeline, row: int, before: DeviceState, state: DeviceState, width: int, said: Said
+) -> Iterator[Line]:
+    """What was negotiated, by name."""
+    words_ = (
+        ("Features", "features", state.features_offered, state.features, before.features, before.features_offered),
+        (
+            "Protocol",
+            "protocol",
+            state.protocol_features_offered,
+            state.protocol_features,
+            before.protocol_features,
+            before.protocol_features_offered,
+        ),
+    )
+    for title, key, offered, taken, was, was_offered in words_:
+        changed = taken != was or offered != was_offered
+        mark = Part("*" if changed else " ", "changed")
+        seen = taken or offered
+        if seen is None:
+            unknown = "not negotiated yet" if state.fresh else "not witnessed"
+            yield line(mark, (title, "heading"), f"  {unknown}", key=key)
+            continue
+        what = "acknowledged" if taken else "offered, not acknowledged yet"
+        yield line(
+            mark,
+            (title, "heading"),
+            f"  {what} {seen.value:#x}",
+            (f"  {said(seen.by)}" if seen.by else "", "link"),
+            ("   F: all" if key == "features" else "", "dim"),
+            jump=seen.by,
+            key=key,
+        )
+        names = feature_names(timeline, row, seen.value, key == "protocol")
+        short = [words.short_name(name) for name in names]
+        for number, parts in enumerate(wrapped(short or ["none"], width, "  ", "  ", "changed" if changed else "")):
+            yield Line(parts, jump=seen.by, key=f"{key} {number}")
+
+
+def matrix(timeline: Timeline, row: int, state: DeviceState, said: Said) -> list[Line]:
+    """Every bit that was offered or asked for: offered, acknowledged, refused."""
+    place = timeline.place(row)
+    guess = timeline.sessions[place.session - 1].guess
+    device = f"{guess.device} ({guess.sure})" if guess else "device type unknown"
+    lines: list[Line] = [line((f"Session {place.session}", "strong"), f", {device}, after #{row + 1}")]
+    if guess:
+        lines += [line((f"  because {reason}", "dim")) for reason in guess.reasons]
+    for title, offered, taken, protocol in (
+        ("Features", state.features_offered, state.features, False),
+        ("Protocol features", state.protocol_features_offered, state.protocol_features, True),
+    ):
+        lines.append(line())
+        lines.append(line((title, "heading"), *_origin(offered, taken, said), jump=(taken or offered or Seen(0, 0)).by))
+        lines += _bits(timeline, row, offered, taken, protocol)
+    return lines
+
+
+def _origin(offered: Seen[int] | None, taken: Seen[int] | None, said: Said) -> list[tuple[str, str]]:
+    made = []
+    for name, seen in (("offered", offered), ("acknowledged", taken)):
+        made.append((f"   {name} ", "dim"))
+        made.append((f"{seen.value:#x} {said(seen.by)}" if seen else "not seen", "" if seen else "warn"))
+    return made
+
+
+def _bits(
+    timeline: Timeline, row: int, offered: Seen[int] | None, taken: Seen[int] | None, protocol: bool
+) -> Iterator[Line]:
+    both = (offered.value if offered else 0) | (taken.value if taken else 0)
+    if not both:
+        yield line("  no bits")
+        return
+    yield line(("  bit  offered  acknowledged  name", "heading"))
+    for bit in range(both.bit_length()):
+        mask = 1 << bit
+        if not both & mask:
+            continue
+        given = "?" if offered is None else "yes" if offered.value & mask else "no"
+        accepted = "?" if taken is None else "yes" if taken.value & mask else "no"
+        name = feature_names(timeline, row, mask, protocol)[0]
+        if given == "no" and accepted == "yes":
+            note, tone = "acknowledged without having been offered", "bad"
+        elif given == "yes" and accepted == "no":
+            note, tone = "refused", "warn"
+        else:
+            note, tone = "", "good" if accepted == "yes" else ""
+        yield line(
+            f"  {bit:>3}  ",
+            (f"{given:<9}", ""),
+            (f"{accepted:<14}", tone),
+            (name, ""),
+            (f"   {note}" if note else "", tone),
+            key=f"{protocol} {bit}",
+        )

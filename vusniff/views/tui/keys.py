@@ -1,0 +1,111 @@
+"""Every key of the terminal view, once: bindings, footer, help and command palette are made from this table."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Key(NamedTuple):
+    """A key and what it does."""
+
+    keys: str
+    """As Textual names them, comma-separated."""
+    shown: str
+    """As people write them."""
+    action: str
+    """Name of the app's action."""
+    word: str
+    """For the footer."""
+    help: str
+    group: str
+
+
+MOVING = (
+    ("↑ ↓  k j", "one row up, down"),
+    ("PgUp PgDn", "one page (ctrl+b ctrl+f), half a page (ctrl+u ctrl+d)"),
+    ("Home End  g G", "first, last; in a live capture the last row also follows"),
+    ("Tab", "next pane"),
+    ("Enter", "on a message: its details; on a value: the message that set it"),
+    ("Esc", "back: close, unzoom, all messages again, to the timeline"),
+)
+
+MOVE, FIND, SHOW, TIME, KEEP = "Move", "Find", "Show", "Time", "Keep"
+
+KEYS: tuple[Key, ...] = (
+    Key("question_mark,f1", "?", "help", "help", "all keys", SHOW),
+    Key("q", "q", "quit", "quit", "leave", SHOW),
+    Key("slash", "/", "search", "search", "search requests, values and descriptors for a text", FIND),
+    Key("n", "n", "again(1)", "next hit", "next hit", FIND),
+    Key("N", "N", "again(-1)", "previous hit", "previous hit", FIND),
+    Key("colon,ctrl+g", ":", "jump", "go to", "go to a number, a time (2.5s, 12:30:01) or a vring (v3)", FIND),
+    Key("r", "r", "answer", "reply", "from a request to its reply, and back", MOVE),
+    Key("b,backspace", "b", "retrace", "back", "back to where the last jump began", MOVE),
+    Key("s", "s", "pane('state')", "state", "vrings, memory and features as of the selected message", SHOW),
+    Key("d", "d", "pane('details')", "details", "all fields of the selected message", SHOW),
+    Key("x", "x", "pane('bytes')", "bytes", "its bytes; the selected field is marked", SHOW),
+    Key("z", "z", "zoom", "zoom", "the focused pane alone, and back", SHOW),
+    Key("left_square_bracket", "[", "vring(-1)", "vring", "card of the vring before", SHOW),
+    Key("right_square_bracket", "]", "vring(1)", "vring", "card of the next vring", SHOW),
+    Key("v", "v", "only_vring", "its story", "only the messages about this vring; Esc shows all again", FIND),
+    Key("S", "S", "sessions", "sessions", "all sessions; pick one to see only its messages", SHOW),
+    Key("F", "F", "features", "features", "every feature bit: offered, acknowledged, refused", SHOW),
+    Key("M", "M", "memory", "memory", "the memory table drawn to scale", SHOW),
+    Key("e", "e", "explain", "explain", "what the selected request is for, who sends it and when", SHOW),
+    Key(
+        "t",
+        "t",
+        "clock",
+        "time",
+        "time column: since start, time of day, since the row above, within the session",
+        TIME,
+    ),
+    Key("f", "f", "follow", "follow", "stay with the newest message", TIME),
+    Key("space", "Space", "play", "play", "play from here as it happened; pause", TIME),
+    Key("less_than_sign", "<", "speed(-1)", "slower", "play slower", TIME),
+    Key("greater_than_sign", ">", "speed(1)", "faster", "play faster; beyond 100x without gaps", TIME),
+    Key("m", "m", "bookmark", "bookmark", "set a bookmark, or take it away", KEEP),
+    Key("apostrophe", "'", "bookmarked", "next bookmark", "to the next bookmark", MOVE),
+    Key("y", "y", "copy('text')", "copy", "copy the message as text", KEEP),
+    Key("Y", "Y", "copy('json')", "copy JSON", "copy the message as JSON", KEEP),
+    Key("X", "X", "copy('hex')", "copy hex", "copy the message's bytes in hex", KEEP),
+    Key("ctrl+s", "ctrl+s", "picture", "picture", "write the screen as an SVG picture", KEEP),
+    Key("ctrl+p", "ctrl+p", "command_palette", "commands", "command palette, with themes", SHOW),
+)
+
+GROUPS = (FIND, SHOW, MOVE, TIME, KEEP)
+
+FOOTER = {
+    "timeline": ("search", "answer", "pane('state')", "pane('details')", "pane('bytes')", "sessions", "help", "quit"),
+    "state": ("vring(-1)", "vring(1)", "only_vring", "features", "memory", "zoom", "help", "quit"),
+    "details": ("explain", "copy('text')", "pane('bytes')", "zoom", "help", "quit"),
+    "bytes": ("copy('hex')", "zoom", "help", "quit"),
+}
+"""What counts in a pane; more actions follow while there is room."""
+
+MORE = (
+    "follow",
+    "play",
+    "clock",
+    "jump",
+    "features",
+    "memory",
+    "bookmark",
+    "explain",
+    "copy('text')",
+    "command_palette",
+)
+
+FIRST = {
+    "timeline": (("↑↓", "move", ""), ("Enter", "details", "")),
+    "state": (("Enter", "who set it", ""), ("Esc", "timeline", "")),
+    "details": (("Enter", "go there", ""), ("Esc", "timeline", "")),
+    "bytes": (("↑↓", "move", ""), ("Esc", "timeline", "")),
+}
+
+
+def hints(pane: str) -> list[tuple[str, str, str]]:
+    """(key, word, action) in the order in which they are shown while there is room."""
+    by_action = {key.action: key for key in KEYS}
+    wanted = FOOTER.get(pane, FOOTER["timeline"])
+    chosen = [by_action[action] for action in (*wanted, *(action for action in MORE if action not in wanted))]
+    return [*FIRST.get(pane, ()), *((key.shown, key.word, key.action) for key in chosen)]

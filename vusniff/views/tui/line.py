@@ -1,0 +1,107 @@
+"""Lines of text with the names of their styles: what every pane is made of. Knows no screen and no capture.
+
+A pane's content is worked out by a plain function that returns lines; `panes.LinesView` shows them. A style is a name
+out of `STYLES`; its colour is the theme's, and nothing is said by colour alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
+
+from rich.cells import cell_len, set_cell_size
+
+STYLES = ("dim", "heading", "strong", "front", "back", "good", "bad", "warn", "changed", "link", "hit", "lit")
+"""Names of styles; ``""`` is plain text."""
+
+ELLIPSIS = "…"
+
+
+class Part(NamedTuple):
+    """A piece of a line."""
+
+    text: str
+    style: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of a pane."""
+
+    parts: tuple[Part, ...] = ()
+    jump: int = 0
+    """Number of the message it leads to; 0 for none."""
+    span: tuple[int, int] | None = None
+    """First byte and byte behind the last of what it shows, in the message's bytes."""
+    key: str | None = None
+    """What it is about, for what its pane can do with it; the cursor stays on the same key when lines change."""
+
+    @property
+    def text(self) -> str:
+        """Its plain text."""
+        return "".join(part.text for part in self.parts)
+
+
+def line(*parts: str | tuple[str, str], jump: int = 0, span: tuple[int, int] | None = None, key: str = "") -> Line:
+    """Build a line from texts and (text, style) pairs."""
+    made = tuple(Part(clean(part)) if isinstance(part, str) else Part(clean(part[0]), part[1]) for part in parts)
+    return Line(made, jump, span, key or None)
+
+
+def clean(text: str) -> str:
+    """Text that is safe on a terminal: what a peer chose may hold escape sequences. They stay visible as ``\\x1b``."""
+    return text if text.isprintable() else _escaped(text)
+
+
+@lru_cache(maxsize=1024)
+def _escaped(text: str) -> str:
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+def fit(text: str, width: int) -> str:
+    """Exactly ``width`` cells: padded, or cut with an ellipsis."""
+    size = len(text) if text.isascii() else cell_len(text)
+    if size <= width:
+        return text + " " * (width - size)
+    return set_cell_size(text, width - 1) + ELLIPSIS if width > 0 else ""
+
+
+def cut(text: str, width: int) -> str:
+    """At most ``width`` cells."""
+    size = len(text) if text.isascii() else cell_len(text)
+    return text if size <= width else set_cell_size(text, max(0, width - 1)) + ELLIPSIS
+
+
+def wrapped(words: Iterable[str], width: int, first: str, indent: str, style: str = "") -> list[tuple[Part, ...]]:
+    """Words in lines of at most ``width`` cells, the first line behind ``first``, the others behind ``indent``."""
+    lines: list[list[str]] = [[]]
+    room = width - cell_len(first)
+    for word in words:
+        size = cell_len(word) + 1
+        if lines[-1] and size > room:
+            lines.append([])
+            room = width - cell_len(indent)
+        lines[-1].append(word)
+        room -= size
+    return [
+        (Part(indent if number else first, "" if number else "dim"), Part(" ".join(group), style))
+        for number, group in enumerate(lines)
+    ]
+
+
+def table(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> list[list[str]]:
+    """Cells padded to the width of their columns, those of ``right`` on the left side."""
+    if not rows:
+        return []
+    widths = [max(cell_len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return [
+        [
+            " " * (widths[column] - cell_len(cell)) + cell
+            if column in right
+            else cell + " " * (widths[column] - cell_len(cell))
+            for column, cell in enumerate(row)
+        ]
+        for row in rows
+    ]

@@ -1,0 +1,128 @@
+"""The memory table drawn to scale as lines: guest addresses, gaps, overlaps. Knows no screen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from vusniff.state import DeviceState, Region, translate
+from vusniff.views import words
+from vusniff.views.tui.line import Line, Part, clean, line
+
+LEAST = 2
+"""Cells a region gets however small it is."""
+
+
+def memory_lines(state: DeviceState, width: int) -> list[Line]:
+    """The map, and a list of regions with what lies in them."""
+    regions = list(enumerate(state.regions or ()))
+    if not regions:
+        told = "not witnessed" if state.regions is None else "empty: no SET_MEM_TABLE or ADD_MEM_REG so far"
+        return [line(("Memory table", "heading"), f"  {told}")]
+    lines: list[Line] = []
+    for title, by_guest in (("Guest addresses", True), ("User addresses of the front-end", False)):
+        lines.append(line((title, "heading")))
+        lines += _bar(regions, by_guest, width)
+        lines += _gaps(regions, by_guest)
+        lines.append(line())
+    lines.append(line(("Regions", "heading")))
+    inside = _rings(state)
+    for position, region in regions:
+        held = words.descriptor(region.descriptor) if region.descriptor else "no descriptor"
+        lines.append(
+            line(
+                (f"  r{position}  ", "strong"),
+                f"guest {region.guest_address:#x} - {region.guest_address + region.size:#x}  ({words.size(region.size)})",
+                jump=region.by,
+                key=f"region {position}",
+            )
+        )
+        lines.append(
+            line(
+                f"      user {region.user_address:#x}, {held} at offset {region.mmap_offset:#x}",
+                (f"  #{region.by}", "link"),
+                jump=region.by,
+            )
+        )
+        if region.backend_address is not None:
+            lines.append(line(f"      back-end {region.backend_address:#x} (postcopy)"))
+        lines += [line(("      holds ", "dim"), text) for text in inside.get(position, ())]
+    if lost := inside.get(-1):
+        lines.append(line(("  In no region", "bad")))
+        lines += [line(("      ", ""), (text, "bad")) for text in lost]
+    return lines
+
+
+def _start(region: Region, by_guest: bool) -> int:
+    return region.guest_address if by_guest else region.user_address
+
+
+def _bar(regions: Sequence[tuple[int, Region]], by_guest: bool, width: int) -> Iterator[Line]:
+    """One line to scale; gaps longer than all memory are drawn broken, and every region is at least seen."""
+    ordered = sorted(regions, key=lambda one: _start(one[1], by_guest))
+    total = sum(region.size for _, region in ordered) or 1
+    room = max(20, width - 4)
+    pieces: list[tuple[str, int, int]] = []  # what, size, region
+    end = None
+    for position, region in ordered:
+        start = _start(region, by_guest)
+        if end is not None and start > end:
+            pieces.append(("gap", start - end, -1))
+        pieces.append(("overlap" if end is not None and start < end else "region", region.size, position))
+        end = max(end or 0, start + region.size)
+    shown_gap = {n: min(size, total // 8) for n, (what, size, _) in enumerate(pieces) if what == "gap"}
+    scale = (total + sum(shown_gap.values())) / room
+    parts: list[Part] = [Part("  ")]
+    for number, (what, size, position) in enumerate(pieces):
+        if what == "gap":
+            cells = max(LEAST, round(shown_gap[number] / scale))
+            broken = size > shown_gap[number]
+            parts.append(
+                Part("·" * (cells // 2) + ("╱╱" if broken else "··") + "·" * max(0, cells - 2 - cells // 2), "dim")
+            )
+            continue
+        cells = max(LEAST + len(str(position)), round(size / scale))
+        label = f"r{position}"
+        fill = "▒" if what == "overlap" else "█" if position % 2 == 0 else "▓"
+        parts.append(Part(label, "bad" if what == "overlap" else "strong"))
+        parts.append(
+            Part(fill * max(0, cells - len(label)), "bad" if what == "overlap" else "front" if position % 2 else "back")
+        )
+    yield Line(tuple(parts))
+
+
+def _gaps(regions: Sequence[tuple[int, Region]], by_guest: bool) -> Iterator[Line]:
+    """Where each begins and ends, what lies between, what overlaps."""
+    ordered = sorted(regions, key=lambda one: _start(one[1], by_guest))
+    end: int | None = None
+    last = -1
+    for position, region in ordered:
+        start = _start(region, by_guest)
+        if end is not None and start > end:
+            yield line(("  gap  ", "dim"), (f"{end:#x} - {start:#x}  ({words.size(start - end)})", "dim"))
+        elif end is not None and start < end:
+            yield line(
+                (f"  r{position} overlaps r{last} by {words.size(min(end, start + region.size) - start)}", "bad")
+            )
+        yield line(
+            f"  r{position:<3} {start:#x} - {start + region.size:#x}  ({words.size(region.size)})", jump=region.by
+        )
+        if end is None or start + region.size > end:
+            end, last = start + region.size, position
+
+
+def _rings(state: DeviceState) -> dict[int, list[str]]:
+    """Region -> the ring parts in it; -1 those in none."""
+    found: dict[int, list[str]] = {}
+    for index in sorted(state.vrings):
+        ring = state.vrings[index]
+        if ring.addresses is None:
+            continue
+        value = ring.addresses.value
+        places: dict[int, list[str]] = {}
+        for name, address in (("descriptor", value.descriptor), ("available", value.available), ("used", value.used)):
+            place = translate(state, address)
+            text = f"{name} +{place.offset:#x}" if place else f"{name} {address:#x}"
+            places.setdefault(place.region if place else -1, []).append(text)
+        for region, texts in places.items():
+            found.setdefault(region, []).append(clean(f"vring {index}: {', '.join(texts)}"))
+    return found

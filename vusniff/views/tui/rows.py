@@ -1,0 +1,213 @@
+"""A row of the timeline in words: cells of a message, and how wide columns are. Knows no screen.
+
+The front-end always stands on the left of the arrow. An answered request says what became of it, and a reply which
+request it belongs to.
+"""
+
+from __future__ import annotations
+
+import enum
+import time
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from vusniff.message import Message
+from vusniff.protocol import Sender
+from vusniff.timeline import Timeline
+from vusniff.views import text, words
+from vusniff.views.tui.line import Part, clean, cut, fit
+
+
+class Clock(enum.Enum):
+    """What the time column says."""
+
+    START = "since start"
+    DAY = "time of day"
+    SHOWN = "since the row above"
+    SESSION = "since the session's previous message"
+
+    @property
+    def next(self) -> Clock:
+        """The one the key cycles to."""
+        all_of_them = list(Clock)
+        return all_of_them[(all_of_them.index(self) + 1) % len(all_of_them)]
+
+
+class Answer(enum.Enum):
+    """What became of a request that asks for a reply."""
+
+    NONE = enum.auto()
+    WAITS = enum.auto()
+    NEVER = enum.auto()
+
+
+class Cells(NamedTuple):
+    """What a row says, before columns."""
+
+    session: str
+    sender: Sender | None
+    end: int
+    reply: bool
+    name: str
+    values: str
+    descriptors: str
+    answer: str
+    answer_style: str
+    odd: bool
+    """Malformed, unknown, or a refusal."""
+
+
+def cells(timeline: Timeline, row: int, answer: Answer) -> Cells:
+    """Read and word one message."""
+    message = timeline.message(row)
+    failed = message.layout == "ack" and (message.payload or {}).get("u64", 0) != 0
+    said, style = _answer(timeline, message, answer)
+    return Cells(
+        str(message.session),
+        message.sender,
+        timeline.index.meta[row] >> 5 & 1,
+        message.reply,
+        message.name if message.request is not None else "(no header)",
+        clean(words.summary(message)),
+        clean(words.descriptors(message.descriptors)) if message.descriptors else "",
+        said,
+        style,
+        failed or message.malformed is not None or message.spec is None,
+    )
+
+
+def _answer(timeline: Timeline, message: Message, answer: Answer) -> tuple[str, str]:
+    if message.answers:
+        return f"to #{message.answers}", "dim"
+    if message.answered_by:
+        took = words.duration(message.latency_ns or 0)
+        reply = timeline.message(message.answered_by - 1)
+        if reply.layout == "ack" and reply.payload:
+            return (f"ok {took}", "good") if reply.payload["u64"] == 0 else (f"FAILED {took}", "bad")
+        return took, ""
+    if answer is Answer.WAITS:
+        return "waits", "warn"
+    if answer is Answer.NEVER:
+        return "no reply", "bad"
+    return "", ""
+
+
+def since(nanoseconds: int) -> str:
+    """Seconds with microseconds."""
+    return text.since(nanoseconds)
+
+
+def at(timeline: Timeline, row: int, clock: Clock, above: int | None) -> str:
+    """The time column of a row; ``above`` is the row shown above it."""
+    time_ns = timeline.time_ns(row)
+    if clock is Clock.START:
+        return since(time_ns - timeline.time_ns(0))
+    if clock is Clock.DAY:
+        return text.clock(time_ns)
+    if clock is Clock.SESSION:
+        rows = timeline.rows_of(timeline.place(row).session)
+        place = position_of(rows, row)
+        above = rows[place - 1] if place > 0 else None
+    return "" if above is None else f"+{since(time_ns - timeline.time_ns(above))}"
+
+
+def position_of(rows: Sequence[int], row: int) -> int:
+    """Where a row stands in ascending rows: the last that is not behind it, -1 for none."""
+    return bisect_right(rows, row) - 1
+
+
+def day(time_ns: int) -> str:
+    """Date and time of day, local."""
+    return time.strftime("%Y-%m-%d ", time.localtime(time_ns // 1_000_000_000)) + text.clock(time_ns)
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Widths of the columns, by the width of the view and what the capture holds."""
+
+    number: int
+    time: int
+    session: int
+    arrow: int
+    name: int
+    values: int
+    descriptors: int
+    answer: int
+
+
+GUTTER = 4
+ROLES = {Sender.FRONTEND: "front", Sender.BACKEND: "back"}
+"""Styles of who speaks."""
+ARROW_WIDE, ARROW_NARROW = 13, 5
+WIDE = 100
+"""Cells from which directions are words."""
+ARROWS_WIDE = {Sender.FRONTEND: "front -> back", Sender.BACKEND: "front <- back"}
+ARROWS_NARROW = {Sender.FRONTEND: "F → B", Sender.BACKEND: "F ← B"}
+
+
+def columns(width: int, count: int, last: str, sessions: int) -> Columns:
+    """Share ``width`` cells between the columns; the values get what is left."""
+    number = max(3, len(str(count)))
+    clock = max(8, len(last))
+    session = len(str(sessions)) + 1 if sessions > 1 else 0
+    wide = width >= WIDE
+    arrow = ARROW_WIDE if wide else ARROW_NARROW
+    name = 32 if width >= 160 else 26 if wide else 23
+    answer = 15 if wide else 10
+    descriptors = max(0, min(60, (width - 120) // 2)) if width >= 140 else 0
+    taken = GUTTER + number + 1 + clock + 1 + session + arrow + 1 + name + 1 + answer + 1
+    taken += descriptors + 1 if descriptors else 0
+    return Columns(number, clock, session, arrow, name, max(8, width - taken), descriptors, answer)
+
+
+def heading(widths: Columns, clock: Clock) -> tuple[Part, ...]:
+    """The names of the columns."""
+    named = {
+        Clock.START: "time s",
+        Clock.DAY: "time of day",
+        Clock.SHOWN: "since above",
+        Clock.SESSION: "since prev.",
+    }[clock]
+    cells_ = [" " * GUTTER + "#".rjust(widths.number), cut(named, widths.time).rjust(widths.time)]
+    if widths.session:
+        cells_.append(fit("s", widths.session - 1))
+    cells_.append(fit("direction" if widths.arrow == ARROW_WIDE else "who", widths.arrow))
+    cells_.append(fit("request", widths.name))
+    cells_.append(fit("values", widths.values))
+    if widths.descriptors:
+        cells_.append(fit("descriptors", widths.descriptors))
+    cells_.append("answer".rjust(widths.answer))
+    return (Part(" ".join(cells_), "heading"),)
+
+
+def parts(row: int, said: Cells, when: str, gutter: str, widths: Columns) -> list[Part]:
+    """A row in its columns."""
+    role = ROLES[said.sender] if said.sender else "dim"
+    number = Part(f"{gutter}{row + 1:>{widths.number}} {when:>{widths.time}} ", "dim" if said.reply else "")
+    made = [number]
+    if widths.session:
+        made.append(Part(fit(said.session, widths.session - 1) + " ", "dim"))
+    made.append(Part(fit(_arrow(said, widths.arrow == ARROW_WIDE), widths.arrow) + " ", role))
+    name = f"↳ {said.name}" if said.reply else said.name
+    made.append(Part(fit(name, widths.name) + " ", "bad" if said.odd else "dim" if said.reply else "strong"))
+    values = said.values
+    if said.descriptors and not widths.descriptors:
+        values += f" {said.descriptors}" if values else said.descriptors
+    made.append(Part(fit(values, widths.values) + " ", "bad" if said.odd else ""))
+    if widths.descriptors:
+        made.append(Part(fit(said.descriptors, widths.descriptors) + " "))
+    answer = said.answer
+    if len(answer) > widths.answer:
+        answer = answer.partition(" ")[0]
+    made.append(Part(cut(answer, widths.answer).rjust(widths.answer), said.answer_style))
+    return made
+
+
+def _arrow(said: Cells, wide: bool) -> str:
+    if said.sender is not None:
+        return (ARROWS_WIDE if wide else ARROWS_NARROW)[said.sender]
+    if wide:
+        return ("end 0->end 1", "end 0<-end 1")[said.end]
+    return ("0 → 1", "0 ← 1")[said.end]

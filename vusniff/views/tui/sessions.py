@@ -1,0 +1,81 @@
+"""All sessions of a capture as lines: one each, to pick from. Knows no screen."""
+
+from __future__ import annotations
+
+from vusniff.protocol import Channel
+from vusniff.session import Session
+from vusniff.timeline import Timeline
+from vusniff.views import words
+from vusniff.views.tui.line import Line, Part, clean, cut, line
+from vusniff.views.tui.rows import since
+
+
+def ends(timeline: Timeline, session: Session) -> str:
+    """Who talks: the front-end's program on the left, as far as known."""
+    for number, channel in session.connections.items():
+        if channel is not Channel.MAIN:
+            continue
+        connection = timeline.connection(number)
+        names = [
+            end.process.label or f"{end.process.comm}({end.process.pid})" if end.process else "?"
+            for end in connection.ends
+        ]
+        requester = timeline.place(session.first - 1).requester if session.first else None
+        return " - ".join(reversed(names) if requester == 1 else names)
+    return "?"
+
+
+def ending(session: Session) -> str:
+    """How it ended."""
+    return "open" if session.closed is None else session.closed.reason
+
+
+def session_lines(timeline: Timeline, shown: int | None, width: int) -> list[Line]:
+    """A heading and one line for each session; ``shown`` is the one the timeline is limited to."""
+    waiting: dict[int, int] = {}
+    for pending in timeline.tracker.pending():
+        number = timeline.place(pending.number - 1).session
+        waiting[number] = waiting.get(number, 0) + 1
+    first = timeline.time_ns(0) if len(timeline) else 0
+    rows = []
+    for session in timeline.sessions:
+        opened = timeline.time_ns(session.first - 1) - first if session.first else 0
+        took = timeline.time_ns(session.last - 1) - first - opened if session.last else 0
+        guess = session.guess
+        again = f"again after {session.previous}" if session.previous else ""
+        late = "joined late" if session.joined_late else ""
+        asked = waiting.get(session.number, 0)
+        rows.append(
+            (
+                str(session.number),
+                guess.device if guess else "?",
+                since(opened),
+                words.duration(took),
+                str(session.count),
+                f"{asked}" if asked else "",
+                ending(session),
+                clean(ends(timeline, session)),
+                clean(session.path),
+                ", ".join(filter(None, (again, late))),
+            )
+        )
+    heads = ("#", "device", "start s", "lasted", "messages", "no reply", "ended", "between", "socket", "")
+    right = {0, 2, 3, 4, 5}
+    sizes = [max(len(head), *(len(row[n]) for row in rows)) if rows else len(head) for n, head in enumerate(heads)]
+    sizes[7] = min(sizes[7], max(12, width // 3))
+
+    def cells(row: tuple[str, ...]) -> list[str]:
+        return [
+            f"{cut(cell, size):>{size}}" if n in right else f"{cut(cell, size):<{size}}"
+            for n, (cell, size) in enumerate(zip(row, sizes, strict=True))
+        ]
+
+    lines = [line(("  " + "  ".join(cells(heads)).rstrip(), "heading"), key="head")]
+    lines.append(line(("  " if shown else "▸ "), "all sessions", key="session 0"))
+    for session, row in zip(timeline.sessions, rows, strict=True):
+        mark = "▸ " if session.number == shown else "  "
+        tone = "bad" if row[5] or (session.closed and session.closed.reason in ("reset", "killed")) else ""
+        lines.append(
+            Line((Part(mark), Part(clean("  ".join(cells(row)).rstrip()), tone)), key=f"session {session.number}")
+        )
+    return lines

@@ -1,0 +1,201 @@
+"""The device after a message as lines: vrings, memory, features, the rest. Knows no screen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from vusniff.names import bit_names
+from vusniff.protocol import request_name
+from vusniff.state import DeviceState, Seen
+from vusniff.timeline import Timeline
+from vusniff.views import words
+from vusniff.views.tui import features, vrings
+from vusniff.views.tui.line import Line, Part, clean, line
+
+
+def said_by(timeline: Timeline) -> vrings.Said:
+    """How a message is referred to."""
+
+    def said(number: int) -> str:
+        place = timeline.place(number - 1)
+        reply = " reply" if timeline.index.meta[number - 1] & 4 else ""
+        return f"#{number} {request_name(place.channel, timeline.index.request[number - 1])}{reply}"
+
+    return said
+
+
+def vring_of(timeline: Timeline, row: int) -> int | None:
+    """The vring that a message names."""
+    payload = timeline.message(row).payload or {}
+    index = payload.get("index")
+    return index if isinstance(index, int) else None
+
+
+def state_lines(
+    timeline: Timeline, row: int, before: DeviceState, state: DeviceState, chosen: int | None, width: int
+) -> list[Line]:
+    """The state after a row; ``chosen`` is the vring whose card is shown."""
+    said = said_by(timeline)
+    many = len(state.vrings)
+    lines: list[Line] = []
+    if not state.fresh:
+        lines.append(line(("Joined late: ? is what was set before the capture began.", "warn"), key="late"))
+    if many:
+        shape = {None: "", True: ", packed", False: ", split"}[state.packed]
+        lines.append(line((f"Vrings  {many}{shape}", "heading"), key="vrings"))
+        show = vrings.table if many <= vrings.DENSE else vrings.dense
+        lines += show(before, state, chosen, width)
+    else:
+        lines.append(line(("Vrings", "heading"), "  none set up yet", key="vrings"))
+    if chosen is not None:
+        lines.append(line())
+        lines += vrings.card(before, state, chosen, width, said)
+    lines.append(line())
+    lines += memory(before, state, width, said)
+    lines.append(line())
+    lines += features.summary(timeline, row, before, state, width, said)
+    lines += others(before, state, said)
+    return lines
+
+
+def star(before: object, after: object) -> Part:
+    """The mark of what the last message changed."""
+    return Part("*" if before != after else " ", "changed")
+
+
+def by(number: int, said: vrings.Said) -> tuple[str, str]:
+    """A reference to the message that set something."""
+    return (f"  {said(number)}" if number else "", "link")
+
+
+def memory(before: DeviceState, state: DeviceState, width: int, said: vrings.Said) -> Iterator[Line]:
+    """The regions."""
+    regions = state.regions
+    mark = star((before.regions, before.regions_by), (state.regions, state.regions_by))
+    if not regions:
+        text = "not witnessed" if regions is None else "no regions"
+        yield line(
+            mark, ("Memory", "heading"), f"  {text}", by(state.regions_by, said), jump=state.regions_by, key="mem"
+        )
+        return
+    many = f"{len(regions)} region{'s' if len(regions) > 1 else ''}"
+    total = words.size(sum(region.size for region in regions))
+    yield line(
+        mark,
+        ("Memory", "heading"),
+        f"  {many}, {total}",
+        by(state.regions_by, said),
+        ("   M: map", "dim"),
+        jump=state.regions_by,
+        key="mem",
+    )
+    rows = []
+    for position, region in enumerate(regions):
+        descriptor = words.descriptor(region.descriptor) if region.descriptor else "-"
+        offset = f" @{region.mmap_offset:#x}" if region.mmap_offset else ""
+        rows.append(
+            (
+                f"r{position}",
+                f"{region.guest_address:#x}",
+                f"+{words.size(region.size)}",
+                f"{region.user_address:#x}",
+                clean(descriptor + offset),
+            )
+        )
+    heads = ("", "guest", "size", "user", "descriptor")
+    sizes = [max(len(head), *(len(row[n]) for row in rows)) for n, head in enumerate(heads)]
+    yield line(
+        ("  " + "  ".join(f"{head:<{size}}" for head, size in zip(heads, sizes, strict=True)).rstrip(), "heading")
+    )
+    known = before.regions or ()
+    for position, (region, row) in enumerate(zip(regions, rows, strict=True)):
+        text = "  ".join(f"{cell:<{size}}" for cell, size in zip(row, sizes, strict=True)).rstrip()
+        fresh = region not in known
+        yield line(
+            Part("* " if fresh else "  ", "changed"),
+            (text, "changed" if fresh else ""),
+            jump=region.by,
+            key=f"region {position}",
+        )
+
+
+def others(before: DeviceState, state: DeviceState, said: vrings.Said) -> Iterator[Line]:
+    """What else was set: one line each, only what was."""
+    single: list[tuple[str, str, Seen[object] | None]] = [
+        ("owner", "owned", _seen(state.owned)),
+        ("queues", "queue_num", _seen(state.queue_num)),
+        ("memory slots", "max_mem_slots", _seen(state.max_mem_slots)),
+        ("MTU", "mtu", _seen(state.mtu)),
+        ("status", "status", _seen(state.status)),
+        ("config", "config", _seen(state.config)),
+        ("inflight", "inflight", _seen(state.inflight)),
+        ("dirty log", "log", _seen(state.log)),
+        ("log eventfd", "log_fd", _seen(state.log_fd)),
+        ("back-end ch.", "backend_channel", _seen(state.backend_channel)),
+        ("GPU socket", "gpu_socket", _seen(state.gpu_socket)),
+        ("postcopy", "postcopy", _seen(state.postcopy)),
+        ("device state", "device_state", _seen(state.device_state)),
+    ]
+    shown = [(label, name, seen) for label, name, seen in single if seen is not None]
+    if shown or state.refused or state.iotlb or state.shmem:
+        yield line()
+        yield line((" Also", "heading"), key="also")
+    for label, name, seen in shown:
+        assert seen is not None
+        value = clean(value_words(name, seen.value))
+        yield line(
+            star(getattr(before, name), getattr(state, name)),
+            (f" {label:<13}", "dim"),
+            value,
+            by(seen.by, said),
+            jump=seen.by,
+            key=name,
+        )
+    if state.iotlb:
+        yield line(
+            star(before.iotlb, state.iotlb), (f" {'IOTLB':<13}", "dim"), f"{len(state.iotlb)} entries", key="iotlb"
+        )
+    if state.shmem:
+        yield line(star(before.shmem, state.shmem), (f" {'shared mem.':<13}", "dim"), f"{len(state.shmem)} mappings")
+    for refusal in state.refused:
+        yield line(
+            Part("*" if refusal not in before.refused else " ", "changed"),
+            (f" {'refused':<13}", "dim"),
+            (f"#{refusal.request} {refusal.name}", "bad"),
+            f" with {refusal.value:#x}",
+            (f"  #{refusal.by}", "link"),
+            jump=refusal.by,
+            key=f"refused {refusal.by}",
+        )
+
+
+def _seen(seen: object) -> Seen[object] | None:
+    return seen if isinstance(seen, Seen) else None
+
+
+def value_words(name: str, value: object) -> str:
+    """A single value of the state."""
+    from vusniff.record import Descriptor
+    from vusniff.state import Config, Inflight, Log
+
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, Descriptor):
+        return words.descriptor(value)
+    if isinstance(value, Config):
+        return f"{len(value.data)} bytes, {sum(value.known)} of them seen"
+    if isinstance(value, Inflight):
+        held = f", {words.descriptor(value.descriptor)}" if value.descriptor else ""
+        return f"{value.num_queues} queues of {value.queue_size}, {words.size(value.mmap_size)}{held}"
+    if isinstance(value, Log):
+        size = f"{words.size(value.size)} " if value.size is not None else ""
+        held = f", {words.descriptor(value.descriptor)}" if value.descriptor else ""
+        return f"{size}at {value.offset:#x}{held}"
+    if name == "status" and isinstance(value, int):
+        flags = features.status_bits()
+        return f"{value:#x} {' '.join(bit_names(flags, value)) if flags and value else ''}".rstrip()
+    if name == "device_state":
+        return {0: "save", 1: "load"}.get(value, str(value))  # type: ignore[call-overload,no-any-return]
+    return str(value)
