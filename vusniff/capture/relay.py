@@ -98,7 +98,8 @@ def take(source: socket.socket, framer: Framer, held: list[int]) -> tuple[bytes,
         if first:
             descriptors, dropped = _take_descriptors(source)
         if not first or not (descriptors or dropped):
-            return _take_bytes(source, size, held), descriptors, True, dropped
+            data, also_dropped = _take_bytes(source, size, held)
+            return data, descriptors, True, dropped or also_dropped
     return source.recv(size, _DONTWAIT), descriptors, count > due, dropped
 
 
@@ -112,15 +113,19 @@ def _take_descriptors(source: socket.socket) -> tuple[list[int], bool]:
     return descriptors, bool(flags & _DROPPED)
 
 
-def _take_bytes(source: socket.socket, size: int, held: list[int]) -> bytes:
-    """Up to ``size`` bytes, fewer when a send that carries descriptors begins there: these are put into ``held``."""
+def _take_bytes(source: socket.socket, size: int, held: list[int]) -> tuple[bytes, bool]:
+    """Up to ``size`` bytes, fewer when a send that carries descriptors begins there: these are put into ``held``.
+
+    Also says whether the kernel dropped some.
+    """
     data = bytearray(source.recv(1, _DONTWAIT))
-    while len(data) < size:
-        held += _take_descriptors(source)[0]
-        if held:
-            break
-        data += source.recv(1, _DONTWAIT)
-    return bytes(data)
+    dropped = False
+    while len(data) < size and not (held or dropped):
+        descriptors, dropped = _take_descriptors(source)
+        held += descriptors
+        if not (held or dropped):
+            data += source.recv(1, _DONTWAIT)
+    return bytes(data), dropped
 
 
 class _Direction:
@@ -248,11 +253,7 @@ class Relay:
         chunk = Chunk(self.connection.id, direction.end, now, data, descriptors)
         self._record(direction.framer.feed(chunk))
         if dropped:
-            self._lose()
-            self._say(
-                f"descriptors passed on {self.connection.path} were lost: no room for more open files "
-                "(raise the limit, ulimit -n)"
-            )
+            self._lose_descriptors()
         for one in interposed:
             self._spawn(*one)
         direction.data, direction.descriptors = data, passed
@@ -372,6 +373,12 @@ class Relay:
         if frames:
             self._messages += len(frames)
             self._recorder.frames(frames)
+
+    def _lose_descriptors(self) -> None:
+        if not self._lost:
+            why = "no room for more open files (raise the limit, ulimit -n)"
+            self._say(f"descriptors passed on {self.connection.path} were lost: {why}")
+        self._lose()
 
     def _lose(self) -> None:
         self._lost += 1

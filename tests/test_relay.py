@@ -1,0 +1,497 @@
+"""One connection passed through: real socket pairs on both sides, the relay's loop turned by the test itself."""
+
+from __future__ import annotations
+
+import array
+import contextlib
+import functools
+import os
+import select
+import socket
+import struct
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from vusniff.capture import relay as relay_module
+from vusniff.capture.descriptors import describe
+from vusniff.capture.index import Index
+from vusniff.capture.loop import Loop
+from vusniff.capture.reader import CaptureReader
+from vusniff.capture.recorder import Recorder
+from vusniff.capture.relay import Relay
+from vusniff.capture.writer import CaptureWriter
+from vusniff.record import Closed, End, Frame, FrameKind, Process
+
+PATIENCE = 20.0
+ROOM = socket.CMSG_SPACE(253 * 4)
+
+
+def message(request: int, payload: bytes = b"", flags: int = 1) -> bytes:
+    return struct.pack("=III", request, flags, len(payload)) + payload
+
+
+class Stage:
+    """Two peers, a relay between them, and its capture."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self.said: list[str] = []
+        self.loop = Loop()
+        self._writer = CaptureWriter(file, source="proxy")
+        self._recorder = Recorder(self._writer, self.said.append)
+        self.relays: list[Relay] = []
+        self.left, a = socket.socketpair()
+        self.right, b = socket.socketpair()
+        for peer in (self.left, self.right):
+            peer.setblocking(False)
+        self.spawn(a, b, "/run/vm.sock", (End(1, Process(11, "left")), End(2, Process(22, "right"))))
+
+    def spawn(self, first: socket.socket, second: socket.socket, path: str, ends: tuple[End, End]) -> None:
+        connection = self._recorder.open(path, ends)
+        closed = self.relays.remove
+        self.relays.append(
+            Relay(self.loop, self._recorder, (first, second), connection, self.spawn, self.said.append, closed)
+        )
+
+    def until(self, fact: Callable[[], object]) -> None:
+        """Turns the loop until something is true."""
+        deadline = time.monotonic() + PATIENCE
+        while not fact():
+            assert time.monotonic() < deadline, "it never came true"
+            self.loop.after(0.002, lambda: None)
+            self.loop.turn()
+
+    def settle(self) -> None:
+        """Turns the loop until nothing but a timer happens; a loop that never rests fails."""
+        for _ in range(10_000):
+            rested: list[int] = []
+            self.loop.after(0.005, functools.partial(rested.append, 1))
+            events = self.loop._epoll.poll(0)
+            self.loop.turn()
+            if rested and not events:
+                return
+        pytest.fail("the loop never rests")
+
+    def receive(self, peer: socket.socket, size: int) -> tuple[bytes, list[int]]:
+        """One recvmsg, as soon as there is something."""
+        poll = select.poll()
+        poll.register(peer, select.POLLIN)
+        self.until(lambda: poll.poll(0))
+        return receive(peer, size)
+
+    def frames(self) -> list[Frame]:
+        """What the capture holds now."""
+        with Index(self.file) as index:
+            index.update()
+            return list(index.frames())
+
+    def closed(self) -> list[Closed]:
+        with CaptureReader(self.file) as reader:
+            return [event for event in reader.records() if isinstance(event, Closed)]
+
+    def close(self) -> None:
+        for one in list(self.relays):
+            one.finish("capture ended")
+        self.left.close()
+        self.right.close()
+        self._writer.close()
+        self.loop.close()
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Iterator[Stage]:
+    before = set(os.listdir("/proc/self/fd"))
+    stage = Stage(tmp_path / "capture.pcapng")
+    yield stage
+    stage.close()
+    assert set(os.listdir("/proc/self/fd")) <= before
+
+
+def receive(peer: socket.socket, size: int) -> tuple[bytes, list[int]]:
+    data, ancillary, flags, _ = peer.recvmsg(size, ROOM, socket.MSG_CMSG_CLOEXEC)
+    assert not flags & socket.MSG_CTRUNC
+    return data, [fd for _, _, passed in ancillary for fd in array.array("i", passed)]
+
+
+def identities(fds: list[int], close: bool = True) -> list[str | None]:
+    found = [describe(fd).identity for fd in fds]
+    for fd in fds if close else ():
+        os.close(fd)
+    return found
+
+
+@pytest.fixture
+def memory() -> Iterator[list[int]]:
+    """Descriptors of different objects."""
+    fds = [os.memfd_create(f"region-{number}") for number in range(8)]
+    yield fds
+    for fd in fds:
+        os.close(fd)
+
+
+def test_messages_with_and_without_descriptors_back_to_back(stage: Stage, memory: list[int]) -> None:
+    """All wait in the socket before the relay looks; the receiver reads header and payload as libvhost-user does."""
+    sent = [
+        (message(8, bytes(8)), []),
+        (message(5, bytes(40)), memory[:2]),
+        (message(13, bytes(8)), memory[2:3]),
+        (message(1), []),
+        (message(15), []),
+        (message(12, bytes(8)), memory[3:7]),
+        (message(18, bytes(8)), []),
+    ]
+    for data, fds in sent:
+        socket.send_fds(stage.left, [data], fds)
+    for data, fds in sent:
+        header, passed = stage.receive(stage.right, 12)
+        assert header == data[:12]
+        assert identities(passed) == identities(fds, close=False)
+        if len(data) > 12:
+            assert stage.receive(stage.right, len(data) - 12) == (data[12:], [])
+    frames = stage.frames()
+    assert [frame.data for frame in frames] == [data for data, _ in sent]
+    assert [[d.identity for d in frame.descriptors] for frame in frames] == [identities(f, False) for _, f in sent]
+
+
+def test_as_many_descriptors_as_one_send_takes(stage: Stage, memory: list[int]) -> None:
+    fds = [memory[number % len(memory)] for number in range(253)]
+    socket.send_fds(stage.left, [message(5, bytes(8))], fds)
+    _, passed = stage.receive(stage.right, 12)
+    assert identities(passed) == identities(fds, close=False)
+    assert stage.receive(stage.right, 100) == (bytes(8), [])
+    assert len(stage.frames()[0].descriptors) == 253
+
+
+def test_a_header_and_its_payload_in_two_sends(stage: Stage, memory: list[int]) -> None:
+    whole = message(31, bytes(24), flags=5)
+    socket.send_fds(stage.right, [whole[:12]], memory[:1])
+    header, passed = stage.receive(stage.left, 100)
+    assert (header, identities(passed)) == (whole[:12], identities(memory[:1], close=False))
+    assert stage.frames() == []
+    stage.right.send(whole[12:])
+    assert stage.receive(stage.left, 100) == (whole[12:], [])
+    (frame,) = stage.frames()
+    assert (frame.data, frame.end, len(frame.descriptors)) == (whole, 1, 1)
+
+
+def test_a_message_is_in_the_capture_before_it_arrives(stage: Stage) -> None:
+    stage.left.send(message(1))
+    poll = select.poll()
+    poll.register(stage.right, select.POLLIN)
+    while not poll.poll(0):
+        stage.loop.turn()
+    assert [frame.data for frame in stage.frames()] == [message(1)]
+
+
+sends = st.lists(st.tuples(st.binary(min_size=1, max_size=30), st.integers(0, 3)), min_size=1, max_size=12)
+
+
+@given(sends, st.booleans(), st.booleans())
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_bytes_and_descriptors_stay_together_whatever_they_mean(
+    tmp_path_factory: pytest.TempPathFactory,
+    memory: list[int],
+    sends: list[tuple[bytes, int]],
+    framed: bool,
+    step_by_step: bool,
+) -> None:
+    """Sends of any content, cut anywhere: every descriptor arrives with the byte it was sent with."""
+    if framed:
+        # One stream of messages, cut where the sends were cut.
+        stream = b"".join(message(1 + len(data) % 40, data) for data, _ in sends)
+        sizes = [len(data) + 1 for data, _ in sends]
+        starts = [sum(sizes[:i]) for i in range(len(sizes))]
+        sends = [(stream[a : a + n], fds) for a, n, (_, fds) in zip(starts, sizes, sends, strict=True)]
+        sends.append((stream[sum(sizes) :], 0))
+    with contextlib.closing(Stage(tmp_path_factory.mktemp("relay") / "capture.pcapng")) as stage:
+        expected: dict[int, list[str | None]] = {}
+        at = 0
+        for data, count in sends:
+            if count and data:
+                expected[at] = identities(memory[at % 4 : at % 4 + count], close=False)
+            socket.send_fds(stage.left, [data], memory[at % 4 : at % 4 + count])
+            at += len(data)
+            if step_by_step:
+                stage.settle()
+        stage.left.shutdown(socket.SHUT_WR)
+        arrived, passed = b"", {}
+        while True:
+            byte, fds = stage.receive(stage.right, 1)
+            if fds:
+                passed[len(arrived)] = identities(fds)
+            if not byte:
+                break
+            arrived += byte
+        assert arrived == b"".join(data for data, _ in sends)
+        assert passed == expected
+        frames = stage.frames()
+        assert b"".join(frame.data for frame in frames) == arrived
+        recorded = [d.identity for frame in frames for d in frame.descriptors]
+        assert recorded == [identity for place in sorted(expected) for identity in expected[place]]
+
+
+def test_large_messages_pass_in_pieces(stage: Stage) -> None:
+    whole = message(8, os.urandom(3 << 20), flags=0) + message(7, bytes(12), flags=0)
+    arrived = bytearray()
+    rest = memoryview(whole)
+
+    def exchange() -> bool:
+        nonlocal rest
+        with contextlib.suppress(BlockingIOError):
+            rest = rest[stage.left.send(rest) :]
+        with contextlib.suppress(BlockingIOError):
+            arrived.extend(stage.right.recv(1 << 20))
+        return len(arrived) == len(whole)
+
+    stage.until(exchange)
+    assert arrived == whole
+    frames = stage.frames()
+    assert frames[0].kind is FrameKind.MESSAGE
+    assert {frame.kind for frame in frames[1:-1]} == {FrameKind.CONTINUATION}
+    assert frames[-1].data == whole[-24:]
+    assert b"".join(frame.data for frame in frames) == whole
+
+
+@pytest.mark.parametrize("descriptors", [0, 1])
+def test_back_pressure_is_passed_on_and_nothing_piles_up(stage: Stage, memory: list[int], descriptors: int) -> None:
+    whole = message(6, bytes(1000))
+    sent = 0
+
+    def stuck() -> bool:
+        nonlocal sent
+        try:
+            while True:
+                socket.send_fds(stage.left, [whole], memory[:descriptors])
+                sent += 1
+        except BlockingIOError:
+            stage.settle()
+        try:
+            socket.send_fds(stage.left, [whole], memory[:descriptors])
+        except BlockingIOError:
+            return True
+        sent += 1
+        return False
+
+    held = len(os.listdir("/proc/self/fd"))
+    stage.until(stuck)
+    assert len(os.listdir("/proc/self/fd")) <= held + 2
+    room = stage.left.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) * 3
+    assert sent * len(whole) <= room + relay_module.CHUNK
+    for _ in range(sent):
+        data, fds = stage.receive(stage.right, len(whole))
+        assert data == whole
+        assert len(identities(fds)) == descriptors
+    assert len(stage.frames()) == sent
+
+
+def test_back_pressure_of_one_side_does_not_stop_the_other(stage: Stage) -> None:
+    def stuck() -> bool:
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                stage.left.send(message(6, bytes(1000)))
+        stage.settle()
+        return not select.select([], [stage.left], [], 0)[1]
+
+    stage.until(stuck)
+    stage.right.send(message(1, bytes(8), flags=5))
+    assert stage.receive(stage.left, 100) == (message(1, bytes(8), flags=5), [])
+
+
+@pytest.mark.parametrize("first", ["left", "right"])
+def test_a_half_close_is_passed_on_and_the_other_direction_lives(stage: Stage, first: str) -> None:
+    peers = {"left": stage.left, "right": stage.right}
+    ends, speaks = peers.pop(first), next(iter(peers.values()))
+    ends.send(message(1))
+    ends.shutdown(socket.SHUT_WR)
+    assert stage.receive(speaks, 100) == (message(1), [])
+    assert stage.receive(speaks, 100) == (b"", [])
+    stage.settle()
+    speaks.send(message(2))
+    assert stage.receive(ends, 100) == (message(2), [])
+    speaks.shutdown(socket.SHUT_WR)
+    assert stage.receive(ends, 100) == (b"", [])
+    stage.until(lambda: not stage.relays)
+    (closed,) = stage.closed()
+    assert (closed.reason, closed.by, closed.received) == ("eof", 0 if first == "left" else 1, 2)
+
+
+def test_a_half_close_followed_by_a_close(stage: Stage) -> None:
+    stage.left.shutdown(socket.SHUT_WR)
+    assert stage.receive(stage.right, 1) == (b"", [])
+    stage.left.close()
+    stage.until(lambda: not stage.relays)
+    with pytest.raises(BrokenPipeError):
+        stage.right.send(b"x")
+
+
+def test_who_no_longer_reads_is_told_to_the_other_side(stage: Stage) -> None:
+    stage.left.shutdown(socket.SHUT_RD)
+
+    def told() -> bool:
+        try:
+            stage.right.send(message(1))
+        except BrokenPipeError:
+            return True
+        return False
+
+    stage.until(told)
+    stage.left.send(message(2))
+    assert stage.receive(stage.right, 100) == (message(2), [])
+
+
+def test_a_peer_that_closes_with_unread_bytes_resets(stage: Stage) -> None:
+    stage.right.send(message(1, bytes(8), flags=5))
+    poll = select.poll()
+    poll.register(stage.left, select.POLLIN)
+    stage.until(lambda: poll.poll(0))
+    stage.left.close()
+    stage.right.send(message(2, bytes(8), flags=5))
+    stage.until(lambda: not stage.relays)
+    (closed,) = stage.closed()
+    assert (closed.reason, closed.by) == ("reset", 0)
+    with pytest.raises((ConnectionResetError, BrokenPipeError)):
+        stage.right.send(b"x")
+
+
+def test_what_was_sent_before_a_close_still_arrives(stage: Stage) -> None:
+    """The receiver is slow: its socket is full when the sender has gone."""
+    sent = 0
+
+    def stuck() -> bool:
+        nonlocal sent
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                stage.left.send(message(6, bytes(1000)))
+                sent += 1
+        stage.settle()
+        return not select.select([], [stage.left], [], 0)[1]
+
+    stage.until(stuck)
+    stage.left.close()
+    stage.settle()
+    arrived = bytearray()
+    while data := stage.receive(stage.right, 1 << 16)[0]:
+        arrived += data
+    assert arrived == message(6, bytes(1000)) * sent
+    stage.until(lambda: not stage.relays)
+    assert len(stage.frames()) == sent
+
+
+def test_a_message_cut_off_by_a_close_is_passed_on_and_recorded(stage: Stage) -> None:
+    whole = message(5, bytes(40))
+    stage.left.send(whole[:30])
+    stage.left.close()
+    assert stage.receive(stage.right, 100) == (whole[:30], [])
+    assert stage.receive(stage.right, 100) == (b"", [])
+    (frame,) = stage.frames()
+    assert (frame.data, frame.missing) == (whole[:30], 22)
+
+
+def test_a_passed_stream_socket_is_interposed_and_so_are_those_passed_on_it(stage: Stage) -> None:
+    ours, theirs = socket.socketpair()
+    inode = os.fstat(theirs.fileno()).st_ino
+    mine = os.fstat(ours.fileno()).st_ino
+    socket.send_fds(stage.left, [message(21, bytes(8))], [theirs.fileno()])
+    theirs.close()
+    _, (fd,) = stage.receive(stage.right, 12)
+    assert os.fstat(fd).st_ino != inode
+    with ours, socket.socket(fileno=fd) as channel:
+        channel.send(message(2, flags=9))
+        assert stage.receive(ours, 100) == (message(2, flags=9), [])
+        inner, passed = socket.socketpair()
+        socket.send_fds(ours, [message(2, bytes(8), flags=5)], [passed.fileno()])
+        passed.close()
+        _, (nested,) = stage.receive(channel, 100)
+        with inner, socket.socket(fileno=nested) as end:
+            end.send(message(3))
+            assert stage.receive(inner, 100) == (message(3), [])
+        stage.settle()
+    stage.until(lambda: len(stage.relays) == 1)
+    with Index(stage.file) as index:
+        index.update()
+        main, channel_connection, third = index.connections
+        frames = list(index.frames())
+    assert channel_connection.ends[1].inode == inode
+    assert channel_connection.path == f"pair:{mine}-{inode}"
+    assert [end.process and end.process.comm for end in channel_connection.ends] == ["left", "right"]
+    assert [end.process and end.process.comm for end in third.ends] == ["left", "right"]
+    assert [(f.connection, f.end) for f in frames] == [(1, 0), (2, 1), (2, 0), (3, 1)]
+    assert frames[0].descriptors[0].identity == f"socket:{inode}"
+    assert main.id == 1
+
+
+def test_what_waits_in_a_passed_socket_is_not_lost_and_a_close_reaches_the_other_end(stage: Stage) -> None:
+    ours, theirs = socket.socketpair()
+    ours.send(message(1, bytes(8), flags=5))
+    theirs.setblocking(False)
+    socket.send_fds(stage.left, [message(21)], [theirs.fileno()])
+    theirs.close()
+    _, (fd,) = stage.receive(stage.right, 12)
+    with ours, socket.socket(fileno=fd) as channel:
+        assert not os.get_blocking(fd)
+        assert stage.receive(channel, 100) == (message(1, bytes(8), flags=5), [])
+        channel.close()
+        assert stage.receive(ours, 1) == (b"", [])
+
+
+def test_other_sockets_are_passed_on_as_they_are(stage: Stage) -> None:
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listening.bind("")
+    listening.listen()
+    unconnected = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    pair = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    inet = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    others = [listening, unconnected, *pair, inet]
+    fds = [other.fileno() for other in others]
+    socket.send_fds(stage.left, [message(21)], fds)
+    _, passed = stage.receive(stage.right, 12)
+    assert identities(passed) == identities(fds, close=False)
+    assert len(stage.relays) == 1
+    for other in others:
+        other.close()
+
+
+def test_descriptors_that_find_no_room_are_told_and_counted(stage: Stage, memory: list[int]) -> None:
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    socket.send_fds(stage.left, [message(5, bytes(8))], memory)
+    highest = max(int(name) for name in os.listdir("/proc/self/fd"))
+    taken = []
+    while (fd := os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)) <= highest:
+        taken.append(fd)
+    taken.append(fd)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (fd + 3, hard))
+    poll = select.poll()
+    poll.register(stage.right, select.POLLIN)
+    try:
+        while not poll.poll(0):
+            stage.loop.turn()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        for fd in taken:
+            os.close(fd)
+    data, passed = receive(stage.right, 100)
+    assert data == message(5, bytes(8))
+    assert len(identities(passed)) == 2
+    assert ["were lost" in sentence for sentence in stage.said] == [True]
+    stage.left.close()
+    stage.until(lambda: not stage.relays)
+    assert stage.closed()[0].lost == 1
+
+
+def test_nothing_leaks_over_many_round_trips(stage: Stage, memory: list[int]) -> None:
+    held = len(os.listdir("/proc/self/fd"))
+    request, reply = message(12, bytes(8)), message(12, bytes(8), flags=5)
+    for _ in range(2000):
+        socket.send_fds(stage.left, [request], memory[:2])
+        identities(stage.receive(stage.right, 100)[1])
+        stage.right.send(reply)
+        stage.receive(stage.left, 100)
+    assert len(os.listdir("/proc/self/fd")) == held
+    assert len(stage.frames()) == 4000
