@@ -52,11 +52,11 @@ def test_rows_are_the_messages_of_the_stream(every: Path) -> None:
             index.frame(count)
 
 
-def test_columns_take_32_bytes_a_message(every: Path) -> None:
+def test_columns_take_28_bytes_a_message(every: Path) -> None:
     with Index(every) as index:
         index.update()
         columns = (index.offset, index.time_ns, index.request, index.size, index.meta)
-        assert sum(column.itemsize for column in columns) == 32
+        assert sum(column.itemsize for column in columns) == 28
 
 
 @pytest.mark.parametrize("rows", [1, 7, 1000])

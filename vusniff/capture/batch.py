@@ -70,7 +70,7 @@ class Batch:
     """By the header; 0 for a frame without one."""
     size: array[int] = field(default_factory=lambda: array("I"))
     """Payload bytes by the header; for a frame without one its bytes."""
-    meta: array[int] = field(default_factory=lambda: array("Q"))
+    meta: array[int] = field(default_factory=lambda: array("I"))
     """See `pack_meta`."""
     data: list[bytes] = field(default_factory=list)
     """The bytes of each frame; empty when they were not asked for."""

@@ -1,4 +1,4 @@
-"""A capture opened for random access: 32 bytes of columns per message, the rest stays in the file.
+"""A capture opened for random access: 28 bytes of columns per message, the rest stays in the file.
 
 Owns finding a row's bytes again. What the columns mean is `batch`'s, how the file is read is `reader`'s. A capture that
 grows is followed by calling `Index.update` again.

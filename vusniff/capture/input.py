@@ -15,8 +15,8 @@ import struct
 from vusniff.capture import pcapng
 from vusniff.errors import CaptureError
 
-CHUNK = 4 << 20
-"""Bytes read at once."""
+CHUNK = 1 << 19
+"""Bytes read at once: enough to spread the cost of a call, little enough to stay in a cache."""
 BLOCK_LIMIT = 64 << 20
 """Bytes of the largest block that is believed; a longer one is damage."""
 _PIPE_WAIT = 0.1

@@ -74,7 +74,6 @@ class Links:
         self._passed: set[int] = set()
         self.connections = self.messages = self.lost = self.failed = self.partial = 0
 
-
     def all(self) -> list[Link]:
         """The connections that have not ended."""
         return list({id(link): link for link, _ in self._by_inode.values()}.values())

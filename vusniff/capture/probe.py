@@ -225,9 +225,7 @@ class Probe:
             found = diag.one(send.inode) if diag is not None else None
             if found is not None:
                 path, peer = (found.path or "").encode(), found.peer or 0
-        self._meet(
-            Opened(send.inode, send.sock, peer, 0, send.time, send.tgid, send.tid, send.comm, 0, 0, path, b"")
-        )
+        self._meet(Opened(send.inode, send.sock, peer, 0, send.time, send.tgid, send.tid, send.comm, 0, 0, path, b""))
 
     def _shut(self, shut: Shut) -> None:
         known = self.links.find(shut.inode)

@@ -82,8 +82,8 @@ class Scan:
         """Offset in the file of the buffer's first byte."""
         self._set_order("little")
         self._interfaces: list[_Interface] = []
-        self._bases: list[int] = []
-        """By interface: connection << 8 when its packets can be the common ones, else -1."""
+        self._bases: dict[int, int] = {}
+        """Interfaces whose packets can be the common ones -> connection << 8."""
         self._skipped: Counter[str] = Counter()
         self._remark: str | None = None
         self._found = False
@@ -152,43 +152,43 @@ class Scan:
         limit = length - self._fields.size
         before = self._unpack("I", buffer, at - 4)[0]
         base_offset = self._base + self._origin
-        unpack, ends, bases, interfaces = self._fields.unpack_from, ENDS, self._bases, len(self._bases)
+        unpack, ends, bases = self._fields.unpack_from, ENDS, self._bases
         drop, little = self._drop, self._order == "little"
         add_offset, add_time, add_request = batch.offset.append, batch.time_ns.append, batch.request.append
         add_size, add_meta = batch.size.append, batch.meta.append
-        room = max_rows - len(batch)
-        while at <= limit and room:
-            trailer, kind, total, interface, high, low, captured, original, tags, tags_end, request, flags, size = (
-                unpack(buffer, at - 4)
-            )
-            if trailer != before or kind != 6 or interface >= interfaces:
-                break
-            stop = at + total
-            end = ends.get(tags)
-            base = bases[interface]
-            if end is None or base < 0 or tags_end or captured < 124 or stop > length:
-                break
-            options = total - (captured + 3 & ~3) - 32
-            if options == 24:
-                add_meta(base | end | flags & 15)
-                extra = b""
-            else:
-                extra = buffer[stop - 4 - options : stop - 4] if options > 0 else b""
-                if options < 0 or total & 3 or drop in extra or b'"lost":' in extra:
+        try:
+            for row in range(len(batch), max_rows):
+                if at > limit:
                     break
-                add_meta(base | end | (16 if options else 0) | flags & 15)
-            add_offset(base_offset + at)
-            add_time(high << 32 | low)
-            add_request(request)
-            add_size(size)
-            if data:
-                batch.data.append(buffer[at + 140 : at + 28 + captured])
-                batch.options.append(extra if little else little_options("big", extra))
-                if original > captured:
-                    batch.missing[len(batch.offset) - 1] = original - captured
-            at = stop
-            before = total
-            room -= 1
+                trailer, kind, total, interface, high, low, captured, original, tags, tags_end, request, flags, size = (
+                    unpack(buffer, at - 4)
+                )
+                stop = at + total
+                if trailer != before or kind != 6 or tags_end or captured < 124 or stop > length:
+                    break
+                meta = bases[interface] | ends[tags] | flags & 15
+                options = total - (captured + 3 & ~3) - 32
+                if options == 24:
+                    extra = b""
+                else:
+                    extra = buffer[stop - 4 - options : stop - 4] if options > 0 else b""
+                    if options < 0 or total & 3 or drop in extra or b'"lost":' in extra:
+                        break
+                    meta |= bool(options) << 4
+                add_offset(base_offset + at)
+                add_time(high << 32 | low)
+                add_request(request)
+                add_size(size)
+                add_meta(meta)
+                if data:
+                    batch.data.append(buffer[at + 140 : at + 28 + captured])
+                    batch.options.append(extra if little else little_options("big", extra))
+                    if original > captured:
+                        batch.missing[row] = original - captured
+                at = stop
+                before = total
+        except KeyError:
+            pass  # an interface or tags that are not the common ones
         self._at = at
         if self._unpack("I", buffer, at - 4)[0] != before:
             self._stop("damaged", "the block before ends with another length than it begins with")
@@ -239,7 +239,7 @@ class Scan:
 
     def _section(self, start: bytes, body: bytes) -> None:
         self._set_order(pcapng.order_of(start) or "little")
-        self._interfaces, self._bases = [], []
+        self._interfaces, self._bases = [], {}
         if len(body) < 16 or self._unpack("H", body, 4)[0] != 1:
             self._stop("unknown pcapng version", "only version 1 is known")
             return
@@ -272,7 +272,6 @@ class Scan:
             next((said for said in self._own(body[8:]) if "vusniff" in said), {}),
         )
         self._interfaces.append(interface)
-        self._bases.append(-1)
         if interface.facts and interface.linktype == pcapng.LINKTYPE_UPPER_PDU:
             self._adopt(len(self._interfaces) - 1, batch)
 

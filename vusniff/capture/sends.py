@@ -172,7 +172,9 @@ class Sends:
 
 
 def _opened(fields: tuple[Any, ...]) -> Opened:
-    tid, time, sock, inode, peer_sock, peer_inode, tgid, netns, peer_pid, size, peer_size, comm, path, other = fields[3:]
+    tid, time, sock, inode, peer_sock, peer_inode, tgid, netns, peer_pid, size, peer_size, comm, path, other = fields[
+        3:
+    ]
     ends = path[:size], other[:peer_size]
     return Opened(inode, sock, peer_inode, peer_sock, time, tgid, tid, comm, netns, peer_pid, *ends)
 

@@ -109,7 +109,9 @@ def list_connections() -> list[SocketRow]:
             continue
         own = _parties(who.get(found.inode, ()), path)
         evidence = _evidence(path, (own,), commands, identities)
-        row = SocketRow(path, (found.inode, None), "listening", (own, ()), next(iter(own), None), bool(evidence), evidence)
+        row = SocketRow(
+            path, (found.inode, None), "listening", (own, ()), next(iter(own), None), bool(evidence), evidence
+        )
         rows.append(row)
     return sorted(rows, key=lambda row: (not row.likely, row.state != "connected", row.path or "~", row.inodes[0]))
 

@@ -114,7 +114,7 @@ def import_strace(paths: Sequence[str], target: str | Path | BinaryIO) -> Import
         _write(chosen, moves, writer, order)
         writer.flush()
         if writer.failure is not None:
-            raise SourceError(writer.failure)
+            raise SourceError(writer.failure.partition(";")[0])  # the rest is about live traffic
     notes = _notes(chosen, logs, clocks, sockets)
     return Imported(len(chosen), sum(talk.frames for talk in chosen), left_out, notes)
 

@@ -181,9 +181,7 @@ def unix_sockets() -> dict[int, UnixSocket]:
             diag = Diag(None if number == own else path)
             with contextlib.closing(diag):
                 for found in diag.all():
-                    out[found.inode] = UnixSocket(
-                        found.inode, found.state, found.path, found.peer, found.file, number
-                    )
+                    out[found.inode] = UnixSocket(found.inode, found.state, found.path, found.peer, found.file, number)
     return out
 
 
