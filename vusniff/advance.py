@@ -367,7 +367,7 @@ def advance(state: DeviceState, message: Message) -> DeviceState:
     if message.request is None or message.payload is None or message.malformed is not None:
         return state
     if message.reply:
-        if message.layout in ("ack", "result"):
+        if "success" in message.payload:
             return _acknowledged(state, message)
         handler = REPLY_HANDLERS.get(message.channel, {}).get(message.request)
     else:

@@ -7,13 +7,17 @@ latency_ns, malformed, trailing_hex (only where bytes are left over).
 
 from __future__ import annotations
 
+import functools
 import json
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
-from vusniff.message import Message
-from vusniff.protocol import HEADER_SIZE
+from vusniff.capture.batch import Batch, said
+from vusniff.compose import compose
+from vusniff.message import Context, Message
+from vusniff.protocol import FLAG_REPLY, HEADER_SIZE, Channel
 from vusniff.record import Descriptor, Process
+from vusniff.session import Place
 
 
 def descriptor_dict(descriptor: Descriptor) -> dict[str, Any]:
@@ -78,3 +82,107 @@ def _encoder() -> Callable[[Any], bytes]:
 
 encode = _encoder()
 """Any of the dictionaries above -> one line of JSON, UTF-8, without a newline."""
+
+
+class _Wording(NamedTuple):
+    """What JSON lines of one place have in common."""
+
+    place: Place
+    """Kept, so that its id stays its own."""
+    left: tuple[str, str]
+    """Session to sender, by the end that sent."""
+    said: dict[bytes, tuple[str, str]]
+    """Message bytes -> request to payload, and what stands behind latency_ns."""
+
+
+SAID = 8192
+"""Messages of one context whose JSON is remembered."""
+SAID_SIZE = 256
+PLACES = 65536
+
+
+class JsonLines:
+    """Makes JSON lines from batches of columns: the text of `message_dict`, put together from pieces.
+
+    Most messages of a long capture repeat one another but for number, time and answer, and to encode a dictionary of
+    twenty values costs more than to decode the message.
+    """
+
+    def __init__(self, hexadecimal: bool = False) -> None:
+        self._hexadecimal = hexadecimal
+        self._wordings: dict[int, _Wording] = {}
+        self._said: dict[tuple[Context, Channel], dict[bytes, tuple[str, str]]] = {}
+
+    def lines(
+        self, first: int, batch: Batch, places: Sequence[Place], others: Sequence[tuple[int, int] | None]
+    ) -> list[str]:
+        """The messages of a batch that was read with data, numbered from ``first``.
+
+        ``others`` holds for each message number and time of its request or reply, or None.
+        """
+        made: list[str] = []
+        append, wordings, missing = made.append, self._wordings, batch.missing
+        columns = zip(batch.time_ns, batch.meta, batch.data, batch.options, places, others, strict=True)
+        for number, (time_ns, meta, data, options, place, other) in enumerate(columns, first):
+            if meta & 0xC0 or missing or len(data) < HEADER_SIZE:
+                append(self._odd(number, batch, number - first, place, other))
+                continue
+            wording = wordings.get(id(place)) or self._wording(place)
+            said = wording[2].get(data) or self._say(number, batch, number - first, wording)
+            spoken = spoken_of(options) if options else NOTHING_SPOKEN
+            if other is None:
+                answer = NO_ANSWER
+            elif meta & FLAG_REPLY:
+                answer = f'"answers":{other[0]},"answered_by":null,"latency_ns":{abs(time_ns - other[1])}'
+            else:
+                answer = f'"answers":null,"answered_by":{other[0]},"latency_ns":{abs(time_ns - other[1])}'
+            append(
+                f'{{"number":{number},"time_ns":{time_ns},{wording[1][meta >> 5 & 1]}{said[0]},'
+                f"{spoken},{answer}{said[1]}}}\n"
+            )
+        return made
+
+    def _odd(self, number: int, batch: Batch, row: int, place: Place, other: tuple[int, int] | None) -> str:
+        message = compose(number, batch.frame(row), place, *(other or (0, 0)))
+        return encode(message_dict(message, self._hexadecimal)).decode() + "\n"
+
+    def _wording(self, place: Place) -> _Wording:
+        if len(self._wordings) >= PLACES:
+            self._wordings.clear()
+        left = []
+        for end in (0, 1):
+            sender = place.sender(end)
+            who = f'"{sender.value}"' if sender else "null"
+            left.append(
+                f'"session":{place.session},"connection":{place.connection},'
+                f'"channel":"{place.channel.value}","sender":{who},'
+            )
+        said = self._said.setdefault((place.context, place.channel), {})
+        wording = self._wordings[id(place)] = _Wording(place, (left[0], left[1]), said)
+        return wording
+
+    def _say(self, number: int, batch: Batch, row: int, wording: _Wording) -> tuple[str, str]:
+        frame = batch.frame(row)
+        values = message_dict(compose(number, frame, wording.place), self._hexadecimal)
+        names = list(values)
+        request, payload, malformed = map(names.index, ("request", "payload", "malformed"))
+        body = {name: values[name] for name in names[request : payload + 1]}
+        tail = {name: values[name] for name in names[malformed:]}
+        said = (encode(body)[1:-1].decode(), "," + encode(tail)[1:-1].decode())
+        if len(frame.data) <= SAID_SIZE:
+            if len(wording.said) >= SAID:
+                wording.said.clear()
+            wording.said[frame.data] = said
+        return said
+
+
+NO_ANSWER = '"answers":null,"answered_by":null,"latency_ns":null'
+NOTHING_SPOKEN = '"fds":[],"process":null'
+
+
+@functools.lru_cache(maxsize=4096)
+def spoken_of(options: bytes) -> str:
+    """Descriptors and process that a packet's options name, as JSON."""
+    descriptors, process = said(options)
+    values = {"fds": [descriptor_dict(one) for one in descriptors], "process": process_dict(process)}
+    return encode(values)[1:-1].decode()

@@ -67,32 +67,35 @@ def print_stream(
     A request printed here does not name its reply, which may not have been sent yet; the reply names the request.
     """
     out = sys.stdout.buffer
-    lines = Lines()
+    lines, json_lines = Lines(), jsonl.JsonLines(args.hex)
     session = getattr(args, "session", None)
     count = 0
     for tracked in stream(paths, args.device, follow, stop):
         count += len(tracked.batch)
         if args.json:
-            texts = [
-                jsonl.encode(jsonl.message_dict(message, args.hex)) + b"\n"
-                for message in tracked.messages()
-                if session in (None, message.session)
-            ]
+            others = [(answer.number, answer.time_ns) if answer else None for answer in tracked.answers]
+            texts = _only(
+                session, json_lines.lines(tracked.first, tracked.batch, tracked.places, others), tracked.places
+            )
         elif args.verbose or args.hex:
-            texts = [_verbose(tracked, lines, session, args.hex)]
+            texts = _verbose(tracked, lines, session, args.hex)
         else:
             worded = lines.lines(tracked.first, tracked.batch, tracked.places, tracked.answers)
-            if session is not None:
-                worded = (line for line, place in zip(worded, tracked.places, strict=True) if place.session == session)
-            texts = ["".join(worded).encode("utf-8", "backslashreplace")]
-        out.write(b"".join(texts))
+            texts = _only(session, worded, tracked.places)
+        out.write("".join(texts).encode("utf-8", "backslashreplace"))
         if follow:
             out.flush()
     out.flush()
     return count
 
 
-def _verbose(tracked: Tracked, lines: Lines, session: int | None, hexadecimal: bool) -> bytes:
+def _only(session: int | None, texts: list[str], places: Sequence[Place]) -> list[str]:
+    if session is None:
+        return texts
+    return [text for text, place in zip(texts, places, strict=True) if place.session == session]
+
+
+def _verbose(tracked: Tracked, lines: Lines, session: int | None, hexadecimal: bool) -> list[str]:
     texts: list[str] = []
     if lines.first_ns is None and len(tracked.batch):
         lines.first_ns = tracked.batch.time_ns[0]
@@ -100,7 +103,7 @@ def _verbose(tracked: Tracked, lines: Lines, session: int | None, hexadecimal: b
         if session in (None, message.session):
             texts.append(message_line(message, lines.first_ns or 0))
             texts += details(message, hexadecimal)
-    return "".join(f"{text}\n" for text in texts).encode("utf-8", "backslashreplace")
+    return [f"{text}\n" for text in texts]
 
 
 def print_timeline(paths: Sequence[str], args: argparse.Namespace) -> int:
@@ -109,14 +112,14 @@ def print_timeline(paths: Sequence[str], args: argparse.Namespace) -> int:
     with reading(os.fspath(paths[0])) as progress:
         read_all(timeline, progress)
     out = sys.stdout.buffer
-    pending: list[bytes] = []
-    for message in timeline.messages():
-        if args.session in (None, message.session):
-            pending.append(jsonl.encode(jsonl.message_dict(message, args.hex)))
-            if len(pending) >= STREAM_ROWS:
-                out.write(b"\n".join(pending) + b"\n")
-                pending.clear()
-    if pending:
-        out.write(b"\n".join(pending) + b"\n")
+    lines = jsonl.JsonLines(args.hex)
+    times, answers, place = timeline.index.time_ns, timeline.answers, timeline.place
+    first = 0
+    for batch in CaptureReader(paths).batches(data=True, max_rows=STREAM_ROWS):
+        last = min(first + len(batch), len(timeline))
+        others = [(other, times[other - 1]) if other else None for other in answers[first:last]]
+        places = [place(row) for row in range(first, last)]
+        out.write("".join(_only(args.session, lines.lines(first + 1, batch, places, others), places)).encode())
+        first = last
     out.flush()
     return len(timeline)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from vusniff import dissect
 from vusniff.capture.batch import Batch, said
@@ -20,10 +20,12 @@ from vusniff.session import Pending, Place
 from vusniff.views import words
 
 TITLE_WIDTH = 30
-CACHED = 32768
-"""Wordings remembered; equal messages are worded once."""
-CACHED_SIZE = 512
+SAID = 8192
+"""Messages of one context whose wording is remembered: equal messages are worded once."""
+SAID_SIZE = 256
 """Bytes of the largest message whose wording is remembered."""
+PLACES = 65536
+"""Places whose wording is remembered."""
 
 ARROWS = {Sender.FRONTEND: "front -> back", Sender.BACKEND: "front <- back"}
 
@@ -35,13 +37,23 @@ def arrow(sender: Sender | None, end: int = 0) -> str:
 
 def since(nanoseconds: int) -> str:
     """A time since the start of the capture, in seconds with microseconds."""
-    sign, nanoseconds = ("-", -nanoseconds) if nanoseconds < 0 else ("", nanoseconds)
-    return f"{sign}{nanoseconds // 1_000_000_000}.{nanoseconds // 1000 % 1_000_000:06d}"
+    return f"{nanoseconds / 1e9:.6f}"
 
 
 def clock(time_ns: int) -> str:
     """A time of day with microseconds, local: ``12:00:00.000000``."""
     return f"{time.strftime('%H:%M:%S', time.localtime(time_ns // 1_000_000_000))}.{time_ns // 1000 % 1_000_000:06d}"
+
+
+class _Wording(NamedTuple):
+    """What lines of one place have in common."""
+
+    place: Place
+    """Kept, so that its id stays its own."""
+    left: tuple[str, str]
+    """Session and arrow, by the end that sent."""
+    said: dict[bytes, str]
+    """Message bytes -> title and values, shared by all places with the same context and channel."""
 
 
 class Lines:
@@ -50,57 +62,52 @@ class Lines:
     def __init__(self) -> None:
         self.first_ns: int | None = None
         """When the first message was sent: times count from it."""
-        self._worded: dict[tuple[int, str, bytes], str] = {}
-        self._contexts: dict[int, Context] = {}
-        """Keeps alive what `_worded` knows by its id."""
-        self._arrows: dict[tuple[str, int | None], tuple[str, str]] = {}
+        self._wordings: dict[int, _Wording] = {}
+        self._said: dict[tuple[Context, Channel], dict[bytes, str]] = {}
 
-    def lines(
-        self, first: int, batch: Batch, places: Sequence[Place], answers: Sequence[Pending | None]
-    ) -> Iterator[str]:
+    def lines(self, first: int, batch: Batch, places: Sequence[Place], answers: Sequence[Pending | None]) -> list[str]:
         """The messages of a batch that was read with data, numbered from ``first``, each in one line."""
-        worded, arrows = self._worded, self._arrows
+        made: list[str] = []
+        append, wordings, missing = made.append, self._wordings, batch.missing
         if self.first_ns is None and len(batch):
             self.first_ns = batch.time_ns[0]
         first_ns = self.first_ns or 0
         columns = zip(batch.time_ns, batch.meta, batch.data, batch.options, places, answers, strict=True)
         for number, (time_ns, meta, data, options, place, answer) in enumerate(columns, first):
-            if meta & 0xC0 or batch.missing:
-                row = number - first
-                said = self._words(place, data, batch.missing.get(row, 0), bool(meta & 0xC0))
-            else:
-                known = worded.get((id(place.context), place.channel._value_, data))
-                said = known if known is not None else self._words(place, data)
-            directions = arrows.get((place.channel._value_, place.requester)) or self._directions(place)
-            since_ns = time_ns - first_ns
-            fds = f" {words.descriptors(described)}" if options and (described := descriptors_of(options)) else ""
-            reply = f" (to #{answer.number} after {words.duration(time_ns - answer.time_ns)})" if answer else ""
-            yield (
-                f"{number:>6} {since_ns // 1000000000:>4}.{since_ns // 1000 % 1000000:06d} {place.session:>3} "
-                f"{directions[meta >> 5 & 1]} {said}{fds}{reply}\n"
-            )
+            wording = wordings.get(id(place)) or self._wording(place)
+            said = wording[2].get(data)
+            if said is None or missing:
+                said = self._words(wording, data, missing.get(number - first, 0), meta)
+            if options and (described := descriptors_of(options)):
+                said += f" {words.descriptors(described)}"
+            if answer:
+                said += f" (to #{answer[0]} after {words.duration(time_ns - answer[1])})"
+            append("%6d %11.6f %s%s\n" % (number, (time_ns - first_ns) / 1e9, wording[1][meta >> 5 & 1], said))  # noqa: UP031
+        return made
 
-    def _words(self, place: Place, data: bytes, missing: int = 0, raw: bool = False) -> str:
+    def _wording(self, place: Place) -> _Wording:
+        if len(self._wordings) >= PLACES:
+            self._wordings.clear()
+        left = tuple(f"{place.session:>3} {arrow(place.sender(end), end)} " for end in (0, 1))
+        said = self._said.setdefault((place.context, place.channel), {})
+        wording = self._wordings[id(place)] = _Wording(place, (left[0], left[1]), said)
+        return wording
+
+    def _words(self, wording: _Wording, data: bytes, missing: int, meta: int) -> str:
         """Title and values of a message: ``SET_VRING_NUM                  vring 0 size 256``."""
-        if raw or len(data) < HEADER_SIZE:
+        if meta & 0xC0 or len(data) < HEADER_SIZE:
             return f"{'(no header)':<{TITLE_WIDTH}} {words.raw(data, missing)}"
+        place = wording.place
         request, flags, _ = HEADERS[place.context.order].unpack_from(data)
         reply = bool(flags & FLAG_REPLY)
         decoded = dissect.payload(place.channel, request, reply, data[HEADER_SIZE:], missing, place.context)
         title = words.title(decoded.name, decoded.layout, reply, bool(flags & FLAG_NEED_REPLY))
         said = f"{title:<{TITLE_WIDTH}} {words.values(decoded, request, reply)}"
-        if not missing and len(data) <= CACHED_SIZE:
-            if len(self._worded) >= CACHED:
-                self._worded.clear()
-                self._contexts.clear()
-            self._contexts[id(place.context)] = place.context
-            self._worded[id(place.context), place.channel._value_, data] = said
+        if not missing and len(data) <= SAID_SIZE:
+            if len(wording.said) >= SAID:
+                wording.said.clear()
+            wording.said[data] = said
         return said
-
-    def _directions(self, place: Place) -> tuple[str, str]:
-        both = (arrow(place.sender(0), 0), arrow(place.sender(1), 1))
-        self._arrows[place.channel._value_, place.requester] = both
-        return both
 
 
 @functools.lru_cache(maxsize=4096)

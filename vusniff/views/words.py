@@ -36,15 +36,16 @@ def size(number: int) -> str:
 
 def duration(nanoseconds: int) -> str:
     """A time with three digits that matter: ``850 ns``, ``35.2 us``, ``1.20 ms``, ``2.00 s``."""
-    if abs(nanoseconds) < 1000:
+    if nanoseconds < 1000:
         return f"{nanoseconds} ns"
-    value = float(nanoseconds)
-    for unit in ("us", "ms", "s"):
-        value /= 1000
-        if abs(value) < 999.5 or unit == "s":
-            digits = 0 if abs(value) >= 99.95 else 1 if abs(value) >= 9.995 else 2
-            return f"{value:.{digits}f} {unit}"
-    raise AssertionError
+    value, unit = nanoseconds / 1000, "us"
+    if value >= 999.5:
+        value, unit = value / 1000, "ms"
+        if value >= 999.5:
+            value, unit = value / 1000, "s"
+    if value < 9.995:
+        return f"{value:.2f} {unit}"
+    return f"{value:.1f} {unit}" if value < 99.95 else f"{value:.0f} {unit}"
 
 
 def short_name(name: str) -> str:
@@ -116,6 +117,8 @@ class Decoded(Protocol):
 
 def _u64(payload: Payload, request: int, reply: bool) -> str:
     value = payload["u64"]
+    if "success" in payload:
+        return _ack(payload, request, reply)
     if "u64_names" in payload:
         return f"{value:#x} {names(payload['u64_names'])}"
     return str(value) if value < 0x10000 else f"{value:#x}"
@@ -219,7 +222,7 @@ def _device_state(payload: Payload, request: int, reply: bool) -> str:
 
 
 def _shmem(payload: Payload, request: int, reply: bool) -> str:
-    access = payload.get("flags_name") or f"flags {payload['flags']:#x}"
+    access = " ".join(payload.get("flags_names") or ()) or f"flags {payload['flags']:#x}"
     return (
         f"region {payload['shmid']} offset {payload['shm_offset']:#x} length {size(payload['len'])}"
         f" from {payload['fd_offset']:#x} {access}"
@@ -234,12 +237,7 @@ def _shmem_config(payload: Payload, request: int, reply: bool) -> str:
 WORDS: dict[str, Callable[[Payload, int, bool], str]] = {
     "empty": lambda payload, request, reply: "",
     "u64": _u64,
-    "features": _u64,
-    "protocol_features": _u64,
-    "gpu_protocol_features": _u64,
-    "device_status": _u64,
     "ack": _ack,
-    "result": _ack,
     "vring_state": _vring_state,
     "vring_base": _vring_base,
     "vring_fd": _vring_fd,
