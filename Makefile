@@ -23,14 +23,14 @@ lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/mypy tests captures bench
+	$(BIN)/mypy $(wildcard tests captures bench)
 	$(BIN)/lint-imports
 
 tests: $(VENV)/dev.stamp
 	$(BIN)/pytest -n $(WORKERS) --dist loadgroup
 
 bench: $(VENV)/dev.stamp
-	$(BIN)/python -m bench
+	@for script in bench/bench_*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
 golden: $(VENV)/dev.stamp
 	$(BIN)/python captures/golden.py
