@@ -1,0 +1,238 @@
+"""Asks the rules: fed with steps in the order of the capture, gives findings while it runs.
+
+Which rules a message concerns is looked up in one dict made from the table, so that a message costs only those. A
+finding that repeats in a session is kept `KEPT` times and counted beyond.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from vusniff.advance import advance
+from vusniff.checks.finding import SIDES, Finding, Rule, Said, Side, Trigger
+from vusniff.checks.header import FLAGS_AS_EXPECTED
+from vusniff.checks.peers import NOBODY, recognise
+from vusniff.checks.recall import legacy, pair, remember
+from vusniff.checks.step import End, Legacy, Link, Memory, Pairing, Step
+from vusniff.checks.table import RULES
+from vusniff.message import Message
+from vusniff.protocol import (
+    FLAG_NEED_REPLY,
+    FLAG_REPLY,
+    REQUESTER,
+    Channel,
+    FrontendRequest,
+    Sender,
+)
+from vusniff.record import Closed, Lost
+from vusniff.session import Place, Tracker
+from vusniff.state import DeviceState, initial
+
+KEPT = 100
+"""Findings of one rule and side that are kept of a session."""
+WAIT_NS = 5_000_000_000
+"""How long a request may wait by default."""
+SLOW = frozenset({FrontendRequest.CHECK_DEVICE_STATE, FrontendRequest.POSTCOPY_END})
+"""Requests whose answer waits for something that takes its time."""
+VERDICTS = frozenset({"ack", "result"})
+"""Layouts of replies that are 0 for success."""
+CAPTURE_ENDED = "capture ended"
+"""`Closed.reason` of a connection that was open when its source stopped."""
+MAX_LEGACIES = 4096
+
+
+@dataclass(slots=True)
+class _Life:
+    """A session that goes on."""
+
+    state: DeviceState
+    memory: Memory
+
+
+class Checker:
+    """Findings of one capture."""
+
+    def __init__(
+        self, tracker: Tracker, rules: Sequence[Rule] = RULES, wait_ns: int = WAIT_NS, kept: int = KEPT
+    ) -> None:
+        """``tracker`` knows the sessions of the messages that are fed; ``rules`` are those to ask."""
+        self.findings: list[Finding] = []
+        """In the order they were found."""
+        self.counts: Counter[tuple[int, str, Side]] = Counter()
+        """(session, slug, side) -> how often it was found, kept or not."""
+        self._tracker = tracker
+        self._wait_ns = wait_ns
+        self._kept = kept
+        self._lives: dict[int, _Life] = {}
+        self._legacies: dict[int, Legacy] = {}
+        self._session_of: dict[int, int] = {}
+        self._frontend_ends: dict[int, int] = {}
+        self._keyed: dict[tuple[Channel, int, bool], tuple[Rule, ...]] = {}
+        self._triggered: dict[Trigger, tuple[Rule, ...]] = dict.fromkeys(Trigger, ())
+        self._ending = tuple(rule for rule in rules if rule.at_end)
+        for rule in rules:
+            for on in rule.on:
+                if isinstance(on, Trigger):
+                    self._triggered[on] += (rule,)
+                else:
+                    self._keyed[on] = (*self._keyed.get(on, ()), rule)
+
+    def state(self, session: int) -> DeviceState | None:
+        """The state of a session that goes on, after the last message fed."""
+        life = self._lives.get(session)
+        return life.state if life else None
+
+    def feed(self, message: Message, place: Place) -> DeviceState:
+        """The next message of the capture; returns the state of its session after it."""
+        life = self._lives.get(message.session)
+        if life is None:
+            life = self._lives[message.session] = self._begin(message, place)
+        before, memory = life.state, life.memory
+        after = life.state = advance(before, message)
+        link = memory.links.get(message.connection)
+        if link is None:
+            link = memory.links[message.connection] = Link()
+            self._session_of[message.connection] = message.session
+            if message.channel is Channel.MAIN and place.requester is not None:
+                self._frontend_ends[message.connection] = place.requester
+            self._meet(memory, message, place)
+        memory.device = place.context.device
+        step = Step(before, message, after, memory, link)
+        self._look_at_clock(step)
+        readable = message.payload is not None and message.malformed is None
+        asks = REQUESTER.get(message.channel)
+        flags = message.flags
+        if message.request is None:
+            self._pull(Trigger.DESCRIPTORS, step, readable)
+        elif asks is not None and (message.sender is asks) == bool(flags & FLAG_REPLY) and message.sender is not None:
+            # It comes from the wrong side: what it would mean from the other is not asked.
+            self._pull(Trigger.HEADER, step, readable)
+        else:
+            if link.wrong_reply and message.channel is Channel.MAIN and not flags & FLAG_REPLY:
+                self._pull(Trigger.WRONG_BEFORE, step, readable)
+            pair(step)
+            for rule in self._keyed.get((message.channel, message.request, bool(flags & FLAG_REPLY)), ()):
+                self._ask(rule, step, readable)
+            if (message.channel, message.sender, flags) not in FLAGS_AS_EXPECTED or step.pairing is not Pairing.FINE:
+                self._pull(Trigger.HEADER, step, readable)
+                if step.pairing is not Pairing.FINE:
+                    self._pull(Trigger.PAIRING, step, readable)
+            if message.descriptors:
+                self._pull(Trigger.DESCRIPTORS, step, readable)
+            if message.malformed is not None or message.trailing:
+                self._pull(Trigger.PAYLOAD, step, readable)
+            if message.spec is None:
+                self._pull(Trigger.UNKNOWN, step, readable)
+            if flags & FLAG_NEED_REPLY and not flags & FLAG_REPLY:
+                self._pull(Trigger.NEED_REPLY, step, readable)
+            elif flags & FLAG_REPLY and message.layout in VERDICTS and readable and step.values["u64"]:
+                self._pull(Trigger.FAILED, step, readable)
+        if step.late is not None:
+            self._pull(Trigger.LATE, step, readable)
+        remember(step)
+        if (message.malformed is not None or message.request is None) and message.channel is not Channel.GPU:
+            memory.whole = memory.whole and message.channel is Channel.UNKNOWN
+        return after
+
+    def lost(self, lost: Lost) -> None:
+        """A gap in the capture: what rests on having seen everything is not judged any more."""
+        sessions = self._lives if lost.connection is None else (self._session_of.get(lost.connection, 0),)
+        for session in sessions:
+            life = self._lives.get(session)
+            if life is not None:
+                life.memory.whole = False
+                for link in life.memory.links.values():
+                    link.waiting.clear()
+
+    def closed(self, closed: Closed) -> None:
+        """A connection ends; with the main one its session does."""
+        end = self._frontend_ends.pop(closed.connection, None)
+        session = self._session_of.pop(closed.connection, 0)
+        life = self._lives.get(session)
+        if end is None or life is None:
+            return
+        del self._lives[session]
+        closer = None if closed.by is None else Sender.FRONTEND if closed.by == end else Sender.BACKEND
+        if closed.reason == CAPTURE_ENDED:
+            self._finish(life, None, None, closed.time_ns)
+        else:
+            self._finish(life, closed, closer, closed.time_ns)
+
+    def conclude(self, time_ns: int) -> None:
+        """The capture ends here, at the time of its last message."""
+        for life in self._lives.values():
+            self._finish(life, None, None, time_ns)
+        self._lives.clear()
+
+    def _begin(self, message: Message, place: Place) -> _Life:
+        session = self._tracker.sessions[message.session - 1]
+        whole = not session.joined_late and place.channel is Channel.MAIN
+        previous = self._legacies.pop(session.previous, None) if session.previous is not None else None
+        if previous is None and session.previous is not None and (earlier := self._lives.get(session.previous)):
+            previous = legacy(earlier.memory, earlier.state)
+        memory = Memory(session.number, whole, previous)
+        return _Life(initial(not session.joined_late), memory)
+
+    def _meet(self, memory: Memory, message: Message, place: Place) -> None:
+        """Learn who speaks, from the connection's ends and from the sender of the message."""
+        session = self._tracker.sessions[message.session - 1]
+        connection = next(one for one in self._tracker.connections(session) if one.id == message.connection)
+        for position, end in enumerate(connection.ends):
+            process = end.process or (message.process if message.sender is place.sender(position) else None)
+            sender = place.sender(position)
+            if process is None or sender is None:
+                continue
+            if sender is Sender.FRONTEND and memory.frontend is NOBODY:
+                memory.frontend = recognise(sender, process.comm)
+            elif sender is Sender.BACKEND and memory.backend is NOBODY:
+                memory.backend = recognise(sender, process.comm)
+
+    def _look_at_clock(self, step: Step) -> None:
+        """Find a request of the session that has waited for too long by now."""
+        now = step.message.time_ns - self._wait_ns
+        for link in step.memory.links.values():
+            if not link.waiting:
+                continue
+            oldest, must, _ = link.waiting[0]
+            if oldest.time_ns < now and must and oldest.number > link.late_said:
+                link.late_said = oldest.number
+                if oldest.channel is not Channel.GPU and oldest.request not in SLOW:
+                    step.late = oldest
+
+    def _ask(self, rule: Rule, step: Step, readable: bool) -> None:
+        if (rule.whole and not step.memory.whole) or not (readable or rule.unread):
+            return
+        said = rule.judge(step)  # type: ignore[misc]
+        if said:
+            self._take(rule, said, step.memory.session, step.message.number, SIDES[step.message.sender])
+
+    def _pull(self, trigger: Trigger, step: Step, readable: bool) -> None:
+        for rule in self._triggered[trigger]:
+            self._ask(rule, step, readable)
+
+    def _finish(self, life: _Life, closed: Closed | None, closer: Sender | None, time_ns: int) -> None:
+        memory = life.memory
+        end = End(life.state, memory, closed, closer, time_ns)
+        for rule in self._ending:
+            if rule.at_end is None or (rule.whole and not memory.whole):
+                continue
+            self._take(rule, rule.at_end(end), memory.session, memory.last_main, rule.side)
+        if len(self._legacies) >= MAX_LEGACIES:
+            del self._legacies[next(iter(self._legacies))]
+        self._legacies[memory.session] = legacy(memory, life.state)
+
+    def _take(self, rule: Rule, said: Iterable[Said], session: int, number: int, speaker: Side) -> None:
+        for saying in said:
+            side = saying.side or (rule.side if rule.side is not Side.EITHER else speaker)
+            key = (session, rule.slug, side)
+            self.counts[key] += 1
+            if self.counts[key] > (1 if rule.once else self._kept):
+                continue
+            stands = saying.number or number
+            evidence = tuple(sorted({stands, *saying.evidence} - {0}))
+            severity = saying.severity or rule.severity
+            self.findings.append(
+                Finding(rule.slug, severity, side, rule.section, saying.sentence, stands, evidence, session)
+            )

@@ -1,0 +1,125 @@
+"""Rules about device status, configuration space and crypto sessions."""
+
+from __future__ import annotations
+
+from vusniff.checks.finding import FINE, Said, Sayings, Severity
+from vusniff.checks.peers import CONFIG_BYTES, Program
+from vusniff.checks.step import Step
+from vusniff.protocol import FrontendRequest, Sender
+
+F = FrontendRequest
+
+ACKNOWLEDGE, DRIVER, DRIVER_OK, FEATURES_OK, SUSPEND, NEEDS_RESET, FAILED = 1, 2, 4, 8, 0x10, 0x40, 0x80
+AFTER_OK = SUSPEND | NEEDS_RESET | FAILED
+"""Status bits that may come after DRIVER_OK."""
+CONFIG_HEADER = 12
+
+
+def status_grows(step: Step) -> Sayings:
+    """A device status has 8 bits, and bits are only added until 0 is written
+
+    DEVICE_NEEDS_RESET is the device's own bit and may be missing in what the driver writes.
+    """
+    value, last = step.values["u64"], step.memory.status_written
+    if value > 0xFF:
+        return (Said(f"SET_STATUS writes {value:#x}; a status has 8 bits, and DPDK refuses more"),)
+    lost = last.value & ~value & ~NEEDS_RESET if last else 0
+    if not value or not lost or last is None:
+        return FINE
+    return (Said(f"SET_STATUS writes {value:#x} and drops {lost:#x} of {last.value:#x} without a reset", (last.by,)),)
+
+
+def status_order(step: Step) -> Sayings:
+    """FEATURES_OK comes after SET_FEATURES, and DRIVER_OK last
+
+    QEMU adds ACKNOWLEDGE and DRIVER together with DRIVER_OK, which is fine.
+    """
+    value, last = step.values["u64"], step.memory.status_written
+    new = value & ~(last.value if last else 0)
+    if new & FEATURES_OK and step.before.features is None and step.memory.whole:
+        return (Said(f"SET_STATUS writes {value:#x} with FEATURES_OK before SET_FEATURES"),)
+    if last and last.value & DRIVER_OK and value & DRIVER_OK and new & ~AFTER_OK:
+        return (Said(f"SET_STATUS adds {new:#x} after DRIVER_OK", (last.by,)),)
+    return FINE
+
+
+def config_reply(step: Step) -> Sayings:
+    """The reply to GET_CONFIG has the size of the request, or zero length on error
+
+    The length that counts may be that of the message (libvhost-user, DPDK) or the size field (rust-vmm, which keeps
+    the 12 bytes before the configuration): both are taken as an error's form.
+    """
+    request, message = step.request, step.message
+    if request is None or message.size == request.size or message.size == 0:
+        return FINE
+    if step.values.get("size") == 0 and message.size == CONFIG_HEADER:
+        return FINE
+    words = f"GET_CONFIG (#{request.number}) of {request.size} bytes is answered by {message.size} bytes"
+    return (Said(words, (request.number,)),)
+
+
+def config_size(step: Step) -> Sayings:
+    """The size of a config access equals the bytes that follow, and is 256 at most"""
+    message, size = step.message, step.values.get("size")
+    if size is None:
+        return FINE
+    follow = message.size - CONFIG_HEADER
+    kind = "reply to " if message.reply else ""
+    if size != follow:
+        return (Said(f"{kind}{message.name} says size {size}, and {follow} bytes follow"),)
+    most = CONFIG_BYTES.of(step.memory.backend)
+    if size > most:
+        return (Said(f"{kind}{message.name} has {size} bytes; QEMU, libvhost-user and DPDK take 256"),)
+    return FINE
+
+
+def config_refused(step: Step) -> Sayings:
+    """GET_CONFIG is answered with the configuration"""
+    if step.request is None or (step.message.size and step.values.get("size") != 0):
+        return FINE
+    if step.request.payload and step.request.payload.get("size") == 0:
+        return FINE
+    return (
+        Said(
+            f"{step.memory.backend} answers GET_CONFIG (#{step.request.number}) with an error; "
+            "QEMU's block devices do not come up then",
+            (step.request.number,),
+        ),
+    )
+
+
+BIT_SETS = (Program.RUST_VMM, Program.CROSVM, Program.CLOUD_HYPERVISOR)
+
+
+def config_flags(step: Step) -> Sayings:
+    """Flags of a config access mean the same to both sides
+
+    0 is a normal access and 1 is live migration by the specification; rust-vmm and crosvm have a set of bits instead,
+    1 writable and 2 migration. Reading is not affected, so it is a note there.
+    """
+    flags, message = step.values.get("flags"), step.message
+    if not flags or message.sender is not Sender.FRONTEND:
+        return FINE
+    memory = step.memory
+    reads = Severity.NOTE if message.request == F.GET_CONFIG else None
+    if flags > 1:
+        return (
+            Said(f"{message.name} has flags {flags:#x}; there are 0 and 1 (2 is rust-vmm's migration)", severity=reads),
+        )
+    if memory.backend.program in BIT_SETS and memory.frontend.program not in BIT_SETS:
+        words = f"{message.name} has flags 1 (migration), which {memory.backend} takes for a writable field"
+        return (Said(words, severity=reads),)
+    if memory.frontend.program in BIT_SETS and memory.backend.program not in BIT_SETS:
+        words = (
+            f"{memory.frontend} means writable by flags 1 of {message.name}, which is migration by the specification"
+        )
+        return (Said(words, severity=reads),)
+    return FINE
+
+
+def crypto_close(step: Step) -> Sayings:
+    """CLOSE_CRYPTO_SESSION names a session that was created"""
+    number = step.values["u64"]
+    if number in step.before.crypto_sessions:
+        return FINE
+    return (Said(f"CLOSE_CRYPTO_SESSION names session {number}, which CREATE_CRYPTO_SESSION did not return"),)

@@ -1,0 +1,299 @@
+"""Rules about requests and replies: which reply answers what, and what is never answered."""
+
+from __future__ import annotations
+
+from vusniff.checks.finding import FINE, SIDES, Said, Sayings, Severity, Side
+from vusniff.checks.recall import listening
+from vusniff.checks.step import End, Pairing, Step, Waiting
+from vusniff.message import Message
+from vusniff.protocol import HEADER_SIZE, Channel, FrontendRequest, ProtocolFeature, Sender
+from vusniff.views.words import duration
+
+F, P = FrontendRequest, ProtocolFeature
+
+GRACE_NS = 5_000_000_000
+"""How long a connection must have stayed open for an answer to count as missing: a program that ends closes sooner."""
+
+
+def _sender(step: Step) -> Side:
+    return SIDES[step.message.sender]
+
+
+def wrong_reply(step: Step) -> Sayings:
+    """A reply has the code of a request that waits for it"""
+    if step.pairing is not Pairing.WRONG:
+        return FINE
+    message = step.message
+    waiting = [entry.message for entry in step.link.waiting if entry.must]
+    if waiting:
+        there = f"{waiting[0].name} (#{waiting[0].number}) waits for its answer"
+        return (
+            Said(
+                f"reply to {message.name}, which was not requested, while {there}", (waiting[0].number,), _sender(step)
+            ),
+        )
+    return (Said(f"reply to {message.name}, which was not requested; no request waits", (), _sender(step)),)
+
+
+def out_of_order(step: Step) -> Sayings:
+    """Replies come in the order of their requests"""
+    if step.pairing is not Pairing.OUT_OF_ORDER or step.request is None:
+        return FINE
+    oldest = step.skipped[0]
+    sentence = (
+        f"{step.message.name} (#{step.request.number}) is answered while the older {oldest.name} (#{oldest.number}) "
+        "still waits"
+    )
+    return (Said(sentence, (step.request.number, oldest.number), _sender(step)),)
+
+
+def _reply_of_its_own(request: Message) -> bool:
+    return request.spec is not None and request.spec.answered
+
+
+def acknowledged_twice(step: Step) -> Sayings:
+    """A request with need_reply gets exactly one reply"""
+    request = step.request
+    if step.pairing is not Pairing.AGAIN or request is None or _reply_of_its_own(request):
+        return FINE
+    first = step.link.asked[request.request or 0].answered_by
+    return (Said(f"{request.name} (#{request.number}) is acknowledged again", (request.number, first), _sender(step)),)
+
+
+def own_reply_twice(step: Step) -> Sayings:
+    """A request with a reply of its own is not acknowledged a second time"""
+    request = step.request
+    if step.pairing is not Pairing.AGAIN or request is None or not _reply_of_its_own(request):
+        return FINE
+    first = step.link.asked[request.request or 0].answered_by
+    return (
+        Said(
+            f"{request.name} (#{request.number}) has its reply already, and is answered again",
+            (request.number, first),
+            _sender(step),
+        ),
+    )
+
+
+def not_asked(step: Step) -> Sayings:
+    """No reply comes to a request that has none and did not ask for an acknowledgement"""
+    if step.pairing is not Pairing.NOT_ASKED or step.request is None:
+        return FINE
+    request = step.request
+    sentence = f"{request.name} (#{request.number}) has no reply and did not ask for one, and is answered"
+    return (Said(sentence, (request.number,), _sender(step)),)
+
+
+def acknowledgement_form(step: Step) -> Sayings:
+    """An acknowledgement is a u64"""
+    request, message = step.request, step.message
+    if request is None or request.spec is None or request.spec.answered or request.spec.reply is not None:
+        return FINE
+    if message.channel is Channel.GPU or message.size == 8 or len(message.data) < HEADER_SIZE:
+        return FINE
+    return (Said(f"acknowledgement of {request.name} has {message.size} bytes instead of 8", (request.number,)),)
+
+
+def goes_on_after_wrong_reply(step: Step) -> Sayings:
+    """A front-end that got a wrong reply closes the connection"""
+    return (
+        Said(
+            f"{step.message.name} is sent although the reply #{step.link.wrong_reply} was to no request that waits",
+            (step.link.wrong_reply,),
+        ),
+    )
+
+
+def need_reply_not_negotiated(step: Step) -> Sayings:
+    """need_reply is set only when REPLY_ACK is negotiated
+
+    QEMU sets it on POSTCOPY_LISTEN, POSTCOPY_END and IOTLB_MSG in any case, so this is only a remark. The request that
+    negotiates REPLY_ACK may have it already: libblkio asks for replies to everything.
+    """
+    message = step.message
+    if message.channel is Channel.GPU or not step.lacks(P.REPLY_ACK) or step.after.has(P.REPLY_ACK):
+        return FINE
+    known = ""
+    if message.channel is Channel.MAIN and message.request in (F.POSTCOPY_LISTEN, F.POSTCOPY_END, F.IOTLB_MSG):
+        known = "; QEMU does that on this request"
+    return (Said(f"{message.name} has need_reply set, and REPLY_ACK is not negotiated{known}"),)
+
+
+def refused(step: Step) -> Sayings:
+    """An acknowledgement says success"""
+    message, request = step.message, step.request
+    value = step.values["u64"]
+    number = f" (#{request.number})" if request else ""
+    who = step.memory.backend if message.sender is Sender.BACKEND else step.memory.frontend
+    return (
+        Said(
+            f"{message.name}{number} is refused by {who} with {value:#x}",
+            (request.number,) if request else (),
+        ),
+    )
+
+
+def waits_too_long(step: Step) -> Sayings:
+    """A request is answered within seconds"""
+    late = step.late
+    assert late is not None
+    waited = duration(step.message.time_ns - late.time_ns)
+    answered = " until it is answered now" if step.request is late else " and the session goes on without its answer"
+    side = Side.BACKEND if late.sender is Sender.FRONTEND else Side.FRONTEND
+    return (Said(f"{late.name} (#{late.number}) waits {waited}{answered}", (late.number,), side, number=late.number),)
+
+
+def _unanswered(end: End) -> list[Waiting]:
+    """Requests that were due an answer and had the time to get one, of a session in which nothing was lost."""
+    if end.closed is not None and end.closed.lost:
+        return []
+    return [
+        entry
+        for link in end.memory.links.values()
+        for entry in link.waiting
+        if entry.must and entry.message.channel is not Channel.GPU and end.time_ns - entry.message.time_ns >= GRACE_NS
+    ]
+
+
+def _how(end: End, request: Message) -> str:
+    waited = duration(end.time_ns - request.time_ns)
+    if end.closed is None:
+        return f"had no answer after {waited}, when the capture ended"
+    if end.closer is not None:
+        return f"had no answer after {waited}, when the {end.closer} closed the connection"
+    return f"had no answer after {waited}, when the connection was closed ({end.closed.reason})"
+
+
+def _of(request: Message) -> Side:
+    return Side.BACKEND if request.sender is Sender.FRONTEND else Side.FRONTEND
+
+
+def _never(end: End, entries: list[Waiting], more: str = "") -> Sayings:
+    return tuple(
+        Said(
+            f"{entry.message.name} (#{entry.message.number}) {_how(end, entry.message)}{more}",
+            side=_of(entry.message),
+            severity=Severity.WARNING if end.closed is None else None,
+            number=entry.message.number,
+        )
+        for entry in entries
+    )
+
+
+def _ask_for_ack(entry: Waiting) -> bool:
+    return not _reply_of_its_own(entry.message) and entry.message.need_reply
+
+
+SPECIAL = {
+    Channel.MAIN: frozenset({F.IOTLB_MSG, F.SET_LOG_BASE, F.GET_PROTOCOL_FEATURES}),
+    Channel.BACKEND: frozenset({8}),
+    Channel.GPU: frozenset[int](),
+}
+"""Requests whose missing answer has a rule of its own: SHARED_OBJECT_LOOKUP is 8."""
+
+
+def never_acknowledged(end: End) -> Sayings:
+    """need_reply is answered while the connection stays open"""
+    return _never(
+        end,
+        [
+            entry
+            for entry in _unanswered(end)
+            if not entry.suspended
+            and _ask_for_ack(entry)
+            and entry.message.request not in SPECIAL[entry.message.channel]
+        ],
+        "; REPLY_ACK is negotiated and need_reply is set",
+    )
+
+
+def never_answered(end: End) -> Sayings:
+    """A request that has a reply is answered while the connection stays open"""
+    return _never(
+        end,
+        [
+            entry
+            for entry in _unanswered(end)
+            if not entry.suspended
+            and not _ask_for_ack(entry)
+            and entry.message.request not in SPECIAL[entry.message.channel]
+        ],
+    )
+
+
+def suspended_still_answers(end: End) -> Sayings:
+    """A suspended device still answers the front-end"""
+    return _never(
+        end,
+        [entry for entry in _unanswered(end) if entry.suspended and entry.message.channel is Channel.MAIN],
+        "; all rings were stopped, which is no reason to stay silent",
+    )
+
+
+def log_base_answered(end: End) -> Sayings:
+    """With LOG_SHMFD SET_LOG_BASE is answered"""
+    return _never(end, [entry for entry in _unanswered(end) if _is(entry, F.SET_LOG_BASE)])
+
+
+def iotlb_answered(end: End) -> Sayings:
+    """IOTLB_MSG is always answered with a u64"""
+    return _never(end, [entry for entry in _unanswered(end) if _is(entry, F.IOTLB_MSG)])
+
+
+def lookup_answered(end: End) -> Sayings:
+    """SHARED_OBJECT_LOOKUP is always answered"""
+    return _never(end, [e for e in _unanswered(end) if e.message.channel is Channel.BACKEND and e.message.request == 8])
+
+
+def protocol_features_answered(end: End) -> Sayings:
+    """A back-end that offers protocol features answers GET_PROTOCOL_FEATURES before SET_FEATURES"""
+    if end.state.features is not None:
+        return FINE
+    return _never(end, [entry for entry in _unanswered(end) if _is(entry, F.GET_PROTOCOL_FEATURES)])
+
+
+def _is(entry: Waiting, request: FrontendRequest) -> bool:
+    return not entry.suspended and entry.message.channel is Channel.MAIN and entry.message.request == request
+
+
+def refused_by_closing(end: End) -> Sayings:
+    """A back-end that cannot do what is asked says so instead of closing the connection"""
+    if end.closer is not Sender.BACKEND or end.closed is None or end.closed.lost:
+        return FINE
+    waiting = [
+        entry.message
+        for link in end.memory.links.values()
+        for entry in link.waiting
+        if entry.must and entry.message.channel is Channel.MAIN
+    ]
+    if not waiting:
+        return FINE
+    request = waiting[0]
+    waited = duration(end.time_ns - request.time_ns)
+    if listening(end.state):
+        return FINE
+    return (
+        Said(
+            f"{end.memory.backend} closed the connection {waited} after {request.name} (#{request.number}) and did not "
+            "answer it; DPDK and rust-vmm close when they refuse a request",
+            number=request.number,
+        ),
+    )
+
+
+def pending_at_close(end: End) -> Sayings:
+    """No request waits when the session ends"""
+    if end.closed is None or end.closed.lost or end.closer is Sender.BACKEND:
+        return FINE
+    return tuple(
+        Said(
+            f"{entry.message.name} (#{entry.message.number}) still waited for its answer, sent "
+            f"{duration(end.time_ns - entry.message.time_ns)} before the connection was closed",
+            side=_of(entry.message),
+            number=entry.message.number,
+            severity=Severity.NOTE,
+        )
+        for link in end.memory.links.values()
+        for entry in link.waiting
+        if entry.must and end.time_ns - entry.message.time_ns < GRACE_NS and entry.message.channel is Channel.MAIN
+    )

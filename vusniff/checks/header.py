@@ -1,0 +1,145 @@
+"""Rules about the header, the size of a payload and the descriptors that come with a message."""
+
+from __future__ import annotations
+
+from vusniff.checks.finding import FINE, Said, Sayings, Severity
+from vusniff.checks.peers import Program
+from vusniff.checks.step import Step
+from vusniff.protocol import (
+    FLAG_REPLY,
+    HEADER_SIZE,
+    REQUESTER,
+    VERSION,
+    BackendRequest,
+    Channel,
+    FrontendRequest,
+    Sender,
+)
+from vusniff.record import FrameKind
+
+F, B = FrontendRequest, BackendRequest
+
+RESERVED_FLAGS = ~0xF
+
+
+def version(step: Step) -> Sayings:
+    """The version bits of the header are 1
+
+    Not on the GPU socket: its header has no version.
+    """
+    message = step.message
+    if message.request is None or message.channel is Channel.GPU or message.version == VERSION:
+        return FINE
+    return (Said(f"{message.name} has version {message.version} in its flags ({message.flags:#x}) instead of 1"),)
+
+
+def reply_flag(step: Step) -> Sayings:
+    """A message has the reply flag if and only if it is a reply"""
+    message = step.message
+    asks = REQUESTER.get(message.channel)
+    if message.request is None or message.sender is None or asks is None:
+        return FINE
+    if message.sender is asks and message.flags & FLAG_REPLY:
+        return (Said(f"the {message.sender} sends {message.name} with the reply flag, but it is who asks here"),)
+    if message.sender is not asks and not message.flags & FLAG_REPLY:
+        return (Said(f"the {message.sender} sends {message.name} without the reply flag, but it only answers here"),)
+    return FINE
+
+
+def reserved_flags(step: Step) -> Sayings:
+    """Bits 4 to 31 of the flags are 0"""
+    message = step.message
+    if message.request is None or not message.flags & RESERVED_FLAGS:
+        return FINE
+    bits = message.flags & RESERVED_FLAGS
+    return (Said(f"{message.name} has unassigned flag bits {bits:#x}; rust-vmm and crosvm refuse them"),)
+
+
+def need_reply_in_reply(step: Step) -> Sayings:
+    """A reply has need_reply clear
+
+    The specification gives the bit no meaning in a reply. libvhost-user leaves it as it was in the request, which
+    its other front-ends do not mind; QEMU and DPDK's virtio-user take flags 0x5 only.
+    """
+    message = step.message
+    if message.request is None or not (message.reply and message.need_reply):
+        return FINE
+    strict = step.memory.frontend.program in (Program.QEMU, Program.DPDK) and message.channel is Channel.MAIN
+    return (
+        Said(
+            f"reply to {message.name} still has need_reply set (flags {message.flags:#x}); "
+            "QEMU and DPDK virtio-user refuse such a reply, libvhost-user sends it",
+            severity=None if strict else Severity.NOTE,
+        ),
+    )
+
+
+def payload_size(step: Step) -> Sayings:
+    """The payload has the size of its layout
+
+    Bytes behind a whole layout are refused by rust-vmm and ignored by others (user-mode Linux sends a memory table with
+    room for a second region), so they are a warning.
+    """
+    message = step.message
+    if message.request is None or message.spec is None or message.channel is Channel.UNKNOWN:
+        return FINE
+    if len(message.data) < HEADER_SIZE + message.size:
+        return FINE  # not captured in full: nothing can be said
+    kind = "reply to " if message.reply else ""
+    if message.malformed is not None:
+        return (Said(f"{kind}{message.name} cannot be read: {message.malformed}"),)
+    if message.trailing:
+        left = len(message.trailing)
+        layout = f"that {message.layout or 'an empty payload'} has"
+        used = message.size - left
+        sentence = f"{kind}{message.name} has {message.size} bytes, {left} more than the {used} {layout}"
+        return (Said(sentence, severity=Severity.ERROR if used == 0 else Severity.WARNING),)
+    return FINE
+
+
+def descriptors_late(step: Step) -> Sayings:
+    """Descriptors come with the first byte of the header"""
+    message = step.message
+    if message.request is not None or not message.descriptors or message.name != FrameKind.CONTINUATION.name:
+        return FINE
+    return (Said(f"{len(message.descriptors)} descriptors come in the middle of a message, not with its first byte"),)
+
+
+OWN_RULE = frozenset({F.SET_MEM_TABLE, F.REM_MEM_REG, F.ADD_MEM_REG, F.SET_DEVICE_STATE_FD})
+"""Main requests whose descriptors have rules of their own."""
+
+
+def descriptors_unexpected(step: Step) -> Sayings:
+    """Descriptors come only with messages that define them
+
+    SHARED_OBJECT_LOOKUP: rust-vmm's back-end attaches the object to its request, where the specification has it in
+    the reply.
+    """
+    message = step.message
+    spec, count = message.spec, len(message.descriptors)
+    if message.request is None or spec is None or not count:
+        return FINE
+    if message.channel is Channel.MAIN and not message.reply and message.request in OWN_RULE:
+        return FINE
+    most = spec.reply_fds[1] if message.reply else spec.fds[1]
+    if count <= most:
+        return FINE
+    kind = "reply to " if message.reply else ""
+    lookup = (Channel.BACKEND, B.BACKEND_SHARED_OBJECT_LOOKUP, False)
+    known = (
+        "; rust-vmm does that, the specification has it in the reply"
+        if (message.channel, message.request, message.reply) == lookup
+        else ""
+    )
+    return (Said(f"{kind}{message.name} carries {count} descriptor{'s'[: count > 1]}, it has {most or 'none'}{known}"),)
+
+
+FLAGS_AS_EXPECTED = frozenset(
+    [(Channel.MAIN, Sender.FRONTEND, flags) for flags in (1, 9)]
+    + [(Channel.MAIN, Sender.BACKEND, 5)]
+    + [(Channel.BACKEND, Sender.BACKEND, flags) for flags in (1, 9)]
+    + [(Channel.BACKEND, Sender.FRONTEND, 5)]
+    + [(Channel.GPU, Sender.BACKEND, flags) for flags in (0, 1)]
+    + [(Channel.GPU, Sender.FRONTEND, flags) for flags in (4, 5)]
+)
+"""Channel, sender and flags of headers that no rule here minds: all others are looked at."""

@@ -1,0 +1,292 @@
+"""Rules about memory regions, the IOTLB, shared objects, and what the front-end shares."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from vusniff.checks.finding import FINE, Said, Sayings, Side
+from vusniff.checks.recall import listening, running
+from vusniff.checks.step import Step
+from vusniff.protocol import FrontendRequest, ProtocolFeature
+from vusniff.record import Descriptor, DescriptorKind
+from vusniff.state import DeviceState, Region
+from vusniff.views.words import descriptor as descriptor_words
+from vusniff.views.words import size as size_words
+
+F = FrontendRequest
+
+MAX_TABLE = 8
+U64 = 1 << 64
+
+IOTLB_MISS, IOTLB_UPDATE, IOTLB_INVALIDATE, IOTLB_FAIL = 1, 2, 3, 4
+
+
+def span(start: int, size: int) -> str:
+    """An address range: ``0x40000000+1G``."""
+    return f"{start:#x}+{size_words(size)}"
+
+
+def region_count(step: Step) -> Sayings:
+    """A memory table has at most 8 regions"""
+    count = step.values.get("num_regions", 0)
+    if count <= MAX_TABLE:
+        return FINE
+    return (Said(f"SET_MEM_TABLE has {count} regions; 8 are the most"),)
+
+
+def table_descriptors(step: Step) -> Sayings:
+    """SET_MEM_TABLE has as many descriptors as regions
+
+    In postcopy the front-end sends it once more without regions or descriptors, as its acknowledgement.
+    """
+    count, there = step.values.get("num_regions", 0), len(step.message.descriptors)
+    if count == there or (listening(step.before) and not there):
+        return FINE
+    return (Said(f"SET_MEM_TABLE has {count} regions and {there} descriptors"),)
+
+
+def _overlap(starts: Sequence[tuple[int, int]]) -> tuple[int, int] | None:
+    """The positions of two ranges (start, size) that overlap."""
+    ordered = sorted((start, start + size, position) for position, (start, size) in enumerate(starts))
+    for (_, end, one), (start, _, other) in pairwise(ordered):
+        if start < end:
+            return one, other
+    return None
+
+
+def guest_overlap(step: Step) -> Sayings:
+    """Active regions do not overlap in guest addresses"""
+    regions = step.after.regions or ()
+    pair = _overlap([(region.guest_address, region.size) for region in regions])
+    if pair is None:
+        return FINE
+    one, other = regions[pair[0]], regions[pair[1]]
+    return (
+        Said(
+            f"SET_MEM_TABLE has overlapping guest addresses: {span(one.guest_address, one.size)} and "
+            f"{span(other.guest_address, other.size)}"
+        ),
+    )
+
+
+def user_overlap(step: Step) -> Sayings:
+    """Active regions do not overlap in user addresses"""
+    if step.before.has(ProtocolFeature.GPA_ADDRESSES) is not False:
+        return FINE
+    regions = step.after.regions or ()
+    pair = _overlap([(region.user_address, region.size) for region in regions])
+    if pair is None:
+        return FINE
+    one, other = regions[pair[0]], regions[pair[1]]
+    return (
+        Said(
+            f"SET_MEM_TABLE has overlapping user addresses: {span(one.user_address, one.size)} (guest "
+            f"{one.guest_address:#x}) and {span(other.user_address, other.size)} (guest {other.guest_address:#x})"
+        ),
+    )
+
+
+def add_descriptor(step: Step) -> Sayings:
+    """ADD_MEM_REG has exactly one descriptor
+
+    In postcopy QEMU ends a series of them by one without a descriptor, its acknowledgement of the addresses.
+    """
+    there = len(step.message.descriptors)
+    if there == 1 or (listening(step.before) and not there):
+        return FINE
+    return (Said(f"ADD_MEM_REG has {there or 'no'} descriptors instead of one"),)
+
+
+def rem_descriptor(step: Step) -> Sayings:
+    """REM_MEM_REG has no descriptor; one is tolerated"""
+    there = len(step.message.descriptors)
+    if there <= 1:
+        return FINE
+    return (Said(f"REM_MEM_REG has {there} descriptors; none belongs there, one is tolerated"),)
+
+
+def rem_known(step: Step) -> Sayings:
+    """REM_MEM_REG names an active region by guest address, user address and size"""
+    values, regions = step.values, step.before.regions
+    if regions is None:
+        return FINE
+    wanted = (values["guest_address"], values["user_address"], values["size"])
+    if any((r.guest_address, r.user_address, r.size) == wanted for r in regions):
+        return FINE
+    near = [r for r in regions if r.guest_address == wanted[0]]
+    words = f"REM_MEM_REG names {span(wanted[0], wanted[2])} user {wanted[1]:#x}, which is no active region"
+    if near:
+        one = near[0]
+        words += f"; the one there is {span(one.guest_address, one.size)} user {one.user_address:#x}"
+    return (Said(words, (near[0].by,) if near else ()),)
+
+
+def slots(step: Step) -> Sayings:
+    """Active regions do not outnumber the answer of GET_MAX_MEM_SLOTS, or 8 without it"""
+    told, count = step.before.max_mem_slots, len(step.after.regions or ())
+    most = told.value if told else MAX_TABLE
+    if count <= most:
+        return FINE
+    reason = "the back-end has told" if told else "are usual, as GET_MAX_MEM_SLOTS was not asked"
+    return (Said(f"ADD_MEM_REG makes {count} regions; {most} {reason}", (told.by,) if told else ()),)
+
+
+def _clashes(region: Region, others: Sequence[Region], guest_only: bool) -> Region | None:
+    for other in others:
+        if region.guest_address < other.guest_address + other.size and other.guest_address < (
+            region.guest_address + region.size
+        ):
+            return other
+        if (
+            not guest_only
+            and region.user_address < other.user_address + other.size
+            and other.user_address < region.user_address + region.size
+        ):
+            return other
+    return None
+
+
+def add_over(step: Step) -> Sayings:
+    """A region is added only after those it overlaps are removed"""
+    before = step.before.regions
+    if before is None or not step.after.regions or listening(step.before):
+        return FINE
+    region = step.after.regions[-1]
+    other = _clashes(region, before, bool(step.before.has(ProtocolFeature.GPA_ADDRESSES)))
+    if other is None:
+        return FINE
+    return (
+        Said(
+            f"ADD_MEM_REG {span(region.guest_address, region.size)} user {region.user_address:#x} overlaps "
+            f"{span(other.guest_address, other.size)} user {other.user_address:#x} (#{other.by}), still active",
+            (other.by,),
+        ),
+    )
+
+
+def _added(step: Step) -> Sequence[Region]:
+    """The regions that a message brings."""
+    regions = step.after.regions or ()
+    return regions if step.message.request == F.SET_MEM_TABLE else regions[-1:]
+
+
+def gpa_repeats(step: Step) -> Sayings:
+    """With GPA_ADDRESSES the user address of a region repeats its guest address"""
+    if not step.before.has(ProtocolFeature.GPA_ADDRESSES):
+        return FINE
+    return tuple(
+        Said(
+            f"region {span(region.guest_address, region.size)} has user address {region.user_address:#x}, "
+            "and GPA_ADDRESSES is negotiated",
+            (step.before.protocol_features.by,) if step.before.protocol_features else (),
+        )
+        for region in _added(step)[:1]
+        if region.user_address != region.guest_address
+    )
+
+
+def region_sane(step: Step) -> Sayings:
+    """A region has a size other than 0, and its ends do not wrap"""
+    said = []
+    for region in _added(step):
+        if not region.size:
+            said.append(Said(f"region at {region.guest_address:#x} has size 0; rust-vmm and crosvm refuse it"))
+            continue
+        for name in ("guest_address", "user_address", "mmap_offset"):
+            start = getattr(region, name)
+            if start + region.size > U64:
+                words = f"region at guest {region.guest_address:#x}: {name} {start:#x} and size {region.size:#x} wrap"
+                said.append(Said(words))
+    return tuple(said[:1])
+
+
+UNMAPPABLE = frozenset({DescriptorKind.EVENTFD, DescriptorKind.SOCKET, DescriptorKind.PIPE, DescriptorKind.USERFAULTFD})
+
+
+def not_shared(step: Step) -> Sayings:
+    """Each memory region has a descriptor that can be mapped and is large enough"""
+    said = []
+    for region in _added(step):
+        descriptor = region.descriptor
+        if descriptor is None:
+            continue  # R32 and R35 say it
+        place = f"region {span(region.guest_address, region.size)}"
+        if descriptor.kind in UNMAPPABLE:
+            words = f"{place} comes with {descriptor_words(descriptor)}, which cannot be mapped: memory is not shared"
+            said.append(Said(words))
+        elif _too_small(descriptor, region):
+            need = region.mmap_offset + region.size
+            words = f"{place} needs {size_words(need)} of {descriptor_words(descriptor)}, which is smaller"
+            said.append(Said(words))
+    return tuple(said)
+
+
+def _too_small(descriptor: Descriptor, region: Region) -> bool:
+    mappable = descriptor.kind in (DescriptorKind.MEMFD, DescriptorKind.FILE)
+    return mappable and bool(descriptor.size) and region.mmap_offset + region.size > (descriptor.size or 0)
+
+
+def nothing_shared(step: Step) -> Sayings:
+    """Memory is shared before the first ring is kicked
+
+    A guest whose memory is private (no ``share=on``, no memory-backend-memfd) has no region to send.
+    """
+    if step.before.regions or any(running(ring) for ring in step.before.vrings.values()):
+        return FINE
+    hint = "is the guest's memory shared (share=on)?"
+    return (Said(f"vring {step.values['index']} is kicked and no memory region was sent; {hint}", side=Side.FRONTEND),)
+
+
+def _in_regions(state: DeviceState, start: int, size: int) -> bool:
+    guest = bool(state.has(ProtocolFeature.GPA_ADDRESSES))
+    for region in state.regions or ():
+        base = region.guest_address if guest else region.user_address
+        if base <= start and start + size <= base + region.size:
+            return True
+    return False
+
+
+def iotlb_frontend_type(step: Step) -> Sayings:
+    """Front-end IOTLB messages are updates and invalidations, and an update lies in the memory table"""
+    values = step.values
+    if values["type"] not in (IOTLB_UPDATE, IOTLB_INVALIDATE):
+        return (Said(f"the front-end sends an IOTLB message of type {values['type']}; it has 2 and 3"),)
+    if values["type"] == IOTLB_INVALIDATE or not step.memory.whole or not step.before.regions:
+        return FINE
+    if _in_regions(step.before, values["user_address"], values["size"]):
+        return FINE
+    return (
+        Said(
+            f"IOTLB update {span(values['iova'], values['size'])} leads to {values['user_address']:#x}, "
+            "which is in no memory region",
+            (step.before.regions_by,),
+        ),
+    )
+
+
+def iotlb_backend_type(step: Step) -> Sayings:
+    """Back-end IOTLB messages are misses and access failures"""
+    kind = step.values["type"]
+    if kind in (IOTLB_MISS, IOTLB_FAIL):
+        return FINE
+    return (Said(f"the back-end sends an IOTLB message of type {kind}; it has 1 and 4"),)
+
+
+def iotlb_unasked(step: Step) -> Sayings:
+    """IOTLB updates answer misses
+
+    QEMU also primes the areas of the rings when it starts the device, which is no finding.
+    """
+    values = step.values
+    if values["type"] != IOTLB_UPDATE:
+        return FINE
+    start, end = values["iova"], values["iova"] + values["size"]
+    if any(start <= iova < end for iova in step.memory.misses):
+        return FINE
+    for ring in step.before.vrings.values():
+        if ring.addresses is not None:
+            places = ring.addresses.value
+            if any(start <= a < end for a in (places.descriptor, places.used, places.available)):
+                return FINE
+    return (Said(f"IOTLB update {span(start, values['size'])} answers no miss and holds no ring"),)

@@ -1,0 +1,267 @@
+"""Rules about owner, features and protocol features, and about what may be sent because of them."""
+
+from __future__ import annotations
+
+from vusniff.checks.finding import FINE, Said, Sayings, Side
+from vusniff.checks.peers import Program
+from vusniff.checks.recall import running
+from vusniff.checks.step import Step
+from vusniff.protocol import (
+    F_ACCESS_PLATFORM,
+    F_LOG_ALL,
+    F_PROTOCOL_FEATURES,
+    BackendRequest,
+    FrontendRequest,
+    ProtocolFeature,
+)
+from vusniff.state import DeviceState, Seen
+
+F, P = FrontendRequest, ProtocolFeature
+
+F_MTU = 1 << 3
+"""VIRTIO_NET_F_MTU."""
+
+
+def bits(value: int, names: type[ProtocolFeature] | None = None) -> str:
+    """The bits of a number in words: ``MQ, BIT_23`` or ``bit 5, bit 32``."""
+    words = []
+    while value > 0:
+        bit = value & -value
+        value ^= bit
+        try:
+            name = names(bit).name if names else None
+        except ValueError:
+            name = None
+        words.append(name or f"bit {bit.bit_length() - 1}")
+    return ", ".join(words)
+
+
+def by(*values: Seen[int] | None) -> tuple[int, ...]:
+    """The messages that set these values."""
+    return tuple(value.by for value in values if value is not None)
+
+
+def owner_first(step: Step) -> Sayings:
+    """SET_OWNER comes once in a connection, before memory and ring messages"""
+    owned = step.before.owned
+    if owned is not None:
+        return FINE
+    return (Said(f"{step.message.name} comes before SET_OWNER, which should begin the session"),)
+
+
+def owner_again(step: Step) -> Sayings:
+    """SET_OWNER is not repeated without RESET_OWNER"""
+    owned = step.before.owned
+    if owned is None or not owned.value:
+        return FINE
+    return (Said(f"SET_OWNER comes again after #{owned.by}; rust-vmm refuses that", (owned.by,)),)
+
+
+def reset_owner(step: Step) -> Sayings:
+    """RESET_OWNER is not used"""
+    return (
+        Said(
+            "RESET_OWNER is deprecated: libvhost-user disables all rings, DPDK drops the device's state, "
+            "rust-vmm forgets owner and features"
+        ),
+    )
+
+
+def _protocol_features_offered(step: Step) -> Sayings:
+    offered = step.before.features_offered
+    if offered is None:
+        if not step.memory.whole:
+            return FINE
+        return (Said(f"{step.message.name} comes before GET_FEATURES has told whether it is supported"),)
+    if offered.value & F_PROTOCOL_FEATURES:
+        return FINE
+    return (
+        Said(f"{step.message.name} is sent, but the back-end offers {offered.value:#x} without bit 30", by(offered)),
+    )
+
+
+def get_protocol_features_offered(step: Step) -> Sayings:
+    """GET_PROTOCOL_FEATURES comes only after feature bit 30 was offered"""
+    return _protocol_features_offered(step)
+
+
+def set_protocol_features_offered(step: Step) -> Sayings:
+    """SET_PROTOCOL_FEATURES comes only after feature bit 30 was offered"""
+    return _protocol_features_offered(step)
+
+
+def protocol_features_early(step: Step) -> Sayings:
+    """A back-end that offers bit 30 takes protocol features before SET_FEATURES"""
+    if step.before.features is not None or step.message.layout != "ack" or step.values["u64"] == 0:
+        return FINE
+    value = step.values["u64"]
+    return (Said(f"{step.message.name} before SET_FEATURES is refused with {value:#x}", (step.message.answers or 0,)),)
+
+
+def features_subset(step: Step) -> Sayings:
+    """SET_FEATURES acknowledges only offered bits
+
+    Bit 30 and VHOST_F_LOG_ALL belong to the front-end's own dealings with the back-end: they count as well, as DPDK
+    and rust-vmm refuse what was not offered.
+    """
+    offered = step.before.features_offered
+    if offered is None:
+        return FINE
+    extra = step.values["u64"] & ~offered.value
+    if not extra:
+        return FINE
+    return (Said(f"SET_FEATURES acknowledges {bits(extra)}, which the back-end does not offer", by(offered)),)
+
+
+def protocol_features_subset(step: Step) -> Sayings:
+    """SET_PROTOCOL_FEATURES acknowledges only offered bits"""
+    offered = step.before.protocol_features_offered
+    if offered is None:
+        return FINE
+    extra = step.values["u64"] & ~offered.value
+    if not extra:
+        return FINE
+    return (
+        Said(f"SET_PROTOCOL_FEATURES acknowledges {bits(extra, P)}, which the back-end does not offer", by(offered)),
+    )
+
+
+def features_change(step: Step) -> Sayings:
+    """Features do not change while rings run, but for VHOST_F_LOG_ALL"""
+    features = step.before.features
+    if features is None:
+        return FINE
+    changed = (features.value ^ step.values["u64"]) & ~F_LOG_ALL
+    if not changed:
+        return FINE
+    rings = [ring for ring in step.before.vrings.values() if running(ring)]
+    if not rings:
+        return FINE
+    evidence = (features.by, *(ring.life.by for ring in rings[:1] if ring.life))
+    return (Said(f"SET_FEATURES changes {bits(changed)} while vring {rings[0].index} runs", evidence),)
+
+
+def inband_needs(step: Step) -> Sayings:
+    """INBAND_NOTIFICATIONS is negotiated only together with BACKEND_REQ and REPLY_ACK
+
+    QEMU takes over every offered bit it has a number for; a back-end that offers the one without the others is why.
+    """
+    value = step.values["u64"]
+    missing = (P.BACKEND_REQ | P.REPLY_ACK) & ~value
+    if not value & P.INBAND_NOTIFICATIONS or not missing:
+        return FINE
+    return (
+        Said(
+            f"SET_PROTOCOL_FEATURES has INBAND_NOTIFICATIONS without {bits(missing, P)}; the back-end should close",
+            by(step.before.protocol_features_offered),
+        ),
+    )
+
+
+def base_inflight_needs(step: Step) -> Sayings:
+    """GET_VRING_BASE_INFLIGHT is negotiated only together with INFLIGHT_SHMFD"""
+    value = step.values["u64"]
+    if not value & P.GET_VRING_BASE_INFLIGHT or value & P.INFLIGHT_SHMFD:
+        return FINE
+    return (
+        Said(
+            "SET_PROTOCOL_FEATURES has GET_VRING_BASE_INFLIGHT without INFLIGHT_SHMFD",
+            by(step.before.protocol_features_offered),
+        ),
+    )
+
+
+SHMEM_DRAFTS = P.GET_VRING_BASE_INFLIGHT | P.GPA_ADDRESSES
+"""Bits 20 and 21, which were the bit of SHMEM_MAP in drafts and in rust-vmm vhost 0.16."""
+
+
+def shmem_by_draft(state: DeviceState) -> bool:
+    """SHMEM_MAP is not negotiated, but a bit is that drafts used for it."""
+    value = state.protocol_features.value if state.protocol_features else 0
+    return not value & P.SHMEM_MAP and bool(value & SHMEM_DRAFTS)
+
+
+def _gated(step: Step) -> Sayings:
+    spec = step.message.spec
+    if spec is None or spec.requires is None or not step.lacks(spec.requires):
+        return FINE
+    if spec.requires is P.SHMEM_MAP and shmem_by_draft(step.before):
+        return FINE  # the trap about its bit says it
+    features = step.before.protocol_features
+    negotiated = f"of which {features.value:#x} are negotiated" if features else "of which none are negotiated"
+    return (Said(f"{step.message.name} needs protocol feature {spec.requires.name}, {negotiated}", by(features)),)
+
+
+def frontend_gated(step: Step) -> Sayings:
+    """A request that a protocol feature brings is sent only once that feature is negotiated"""
+    return _gated(step)
+
+
+def backend_gated(step: Step) -> Sayings:
+    """A back-end request is sent only once its protocol feature is negotiated"""
+    if step.message.request == BackendRequest.BACKEND_IOTLB_MSG:
+        return _gated(step) or iotlb_negotiated(step)
+    return _gated(step)
+
+
+def iotlb_negotiated(step: Step) -> Sayings:
+    """IOTLB messages come only with VIRTIO_F_ACCESS_PLATFORM negotiated"""
+    features = step.before.features
+    if features is None:
+        if not step.memory.whole:
+            return FINE
+        return (Said(f"{step.message.name} comes before SET_FEATURES has negotiated VIRTIO_F_ACCESS_PLATFORM"),)
+    if features.value & F_ACCESS_PLATFORM:
+        return FINE
+    return (Said(f"{step.message.name} is sent, and {features.value:#x} lacks VIRTIO_F_ACCESS_PLATFORM", by(features)),)
+
+
+def mtu_negotiated(step: Step) -> Sayings:
+    """NET_SET_MTU comes only with VIRTIO_NET_F_MTU negotiated
+
+    QEMU sends it before the first SET_FEATURES, when guest and QEMU have agreed and the socket does not show it yet:
+    then it is measured against that SET_FEATURES.
+    """
+    mtu, features = step.before.mtu, step.before.features
+    if step.message.request == F.NET_SET_MTU:
+        if features is None or features.value & F_MTU:
+            return FINE
+        return (Said(f"NET_SET_MTU is sent, and {features.value:#x} lacks VIRTIO_NET_F_MTU", by(features)),)
+    if features is not None or mtu is None or step.values["u64"] & F_MTU:
+        return FINE
+    return (Said("NET_SET_MTU was sent, and VIRTIO_NET_F_MTU is not acknowledged now", by(mtu), number=mtu.by),)
+
+
+def enable_negotiated(step: Step) -> Sayings:
+    """SET_VRING_ENABLE comes only with feature bit 30 negotiated
+
+    QEMU's network devices enable rings when the guest writes its features, before they send SET_FEATURES.
+    """
+    features = step.before.features
+    if features is None:
+        if not step.memory.whole:
+            return FINE
+        return (Said("SET_VRING_ENABLE comes before SET_FEATURES has negotiated bit 30; QEMU's net devices do that"),)
+    if features.value & F_PROTOCOL_FEATURES:
+        return FINE
+    return (Said(f"SET_VRING_ENABLE comes, and {features.value:#x} lacks bit 30", by(features)),)
+
+
+STRICT_ENABLE = (Program.RUST_VMM, Program.CROSVM)
+
+
+def enable_before_features(step: Step) -> Sayings:
+    """A back-end of rust-vmm or crosvm gets SET_VRING_ENABLE only after SET_FEATURES with bit 30"""
+    features = step.before.features
+    backend = step.memory.backend
+    if backend.program not in STRICT_ENABLE or (features is None and not step.memory.whole):
+        return FINE
+    if features is not None and features.value & F_PROTOCOL_FEATURES:
+        return FINE
+    return (
+        Said(
+            f"SET_VRING_ENABLE comes before SET_FEATURES with bit 30, and {backend} refuses it until then",
+            by(features),
+            Side.FRONTEND,
+        ),
+    )

@@ -1,0 +1,248 @@
+"""How a session's memory goes on: pairing before the rules are asked, everything else after them.
+
+The only place that changes `Memory` and `Link`. Which reply answers which request is worked out again here, in the
+same way as `vusniff.session` does, because the rules need the requests themselves and why a reply fits none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from vusniff.checks.peers import told_apart
+from vusniff.checks.step import (
+    MAX_ASKED,
+    MAX_REMEMBERED,
+    Asked,
+    Legacy,
+    Link,
+    Memory,
+    Pairing,
+    Step,
+    Waiting,
+)
+from vusniff.message import Context, Message
+from vusniff.protocol import (
+    FLAG_NEED_REPLY,
+    BackendRequest,
+    Channel,
+    FrontendRequest,
+    GpuRequest,
+    ProtocolFeature,
+)
+from vusniff.record import Descriptor
+from vusniff.state import DeviceState, Life, Postcopy, Seen, Vring
+
+F, B, G = FrontendRequest, BackendRequest, GpuRequest
+
+_CONTEXTS = {
+    (log_shmfd, postcopy): Context(log_shmfd=log_shmfd, postcopy=postcopy)
+    for log_shmfd in (False, True)
+    for postcopy in (False, True)
+}
+
+
+def listening(state: DeviceState) -> bool:
+    """POSTCOPY_LISTEN was sent and POSTCOPY_END was not."""
+    return state.postcopy is not None and state.postcopy.value is Postcopy.LISTENING
+
+
+def running(ring: Vring) -> bool:
+    """It was kicked, or given a kick descriptor, and not stopped since."""
+    return ring.life is not None and ring.life.value is not Life.STOPPED
+
+
+def suspended(state: DeviceState) -> bool:
+    """Rings ran, and all are stopped now, with the back-end's answers to prove it ("Suspended device state").
+
+    Before the first ring is started the device is suspended too by the letter; that is not what back-ends go by
+    (they announce configuration changes, objects and mappings then), so it does not count here.
+    """
+    stopped = False
+    for ring in state.vrings.values():
+        if running(ring) or ring.life is None:
+            return False
+        if ring.life.by:
+            if ring.base is None or ring.base.by <= ring.life.by:
+                return False
+            stopped = True
+    return stopped
+
+
+def answer_due(message: Message, state: DeviceState) -> bool | None:
+    """Whether a request must be answered (True), may be (None), or is not (False)."""
+    spec = message.spec
+    if spec is not None:
+        if spec.answered:
+            return True
+        if spec.may_answer is not None:
+            log_shmfd = state.has(ProtocolFeature.LOG_SHMFD)
+            if spec.may_answer(_CONTEXTS[bool(log_shmfd), listening(state)]):
+                # Without descriptors it is the front-end's acknowledgement of the addresses.
+                return message.request == F.SET_LOG_BASE or bool(message.descriptors)
+            if log_shmfd is None:
+                return None
+    if message.flags & FLAG_NEED_REPLY:
+        return True if state.has(ProtocolFeature.REPLY_ACK) and spec is not None else None
+    return None if spec is None else False
+
+
+def _answer(link: Link, reply: Message, step: Step) -> None:
+    """Find the request that a reply answers."""
+    waiting, code = link.waiting, reply.request
+    assert code is not None
+    for position, entry in enumerate(waiting):
+        if entry.message.request == code:
+            step.request = entry.message
+            step.skipped = tuple(waiting[i].message for i in range(position) if waiting[i].must)
+            if step.skipped:
+                step.pairing = Pairing.OUT_OF_ORDER
+                del waiting[position]
+            else:
+                # Those before it need no answer, and replies come in order: they get none.
+                for _ in range(position + 1):
+                    waiting.popleft()
+            link.asked[code] = Asked(entry.message, reply.number)
+            return
+    asked = link.asked.get(code)
+    if asked is None:
+        step.pairing = Pairing.WRONG
+        return
+    step.request = asked.message
+    if asked.answered_by:
+        step.pairing = Pairing.AGAIN
+    else:
+        step.pairing = Pairing.NOT_ASKED
+        link.asked[code] = Asked(asked.message, reply.number)
+
+
+def pair(step: Step) -> None:
+    """Fill in what a message answers, or let it wait for its answer."""
+    message, link = step.message, step.link
+    request = message.request
+    if request is None:
+        return
+    if message.reply:
+        _answer(link, message, step)
+        return
+    due = answer_due(message, step.before)
+    if due is not False:
+        link.waiting.append(Waiting(message, due is True, due is True and suspended(step.before)))
+    if request in link.asked or len(link.asked) < MAX_ASKED:
+        link.asked[request] = Asked(message, 0)
+
+
+def _kept(known: dict[Any, int], key: Any, number: int) -> dict[Any, int]:
+    if key not in known and len(known) >= MAX_REMEMBERED:
+        return known
+    return {**known, key: number}
+
+
+def remember(step: Step) -> None:
+    """Take over what this message says, after the rules were asked."""
+    memory, message, link = step.memory, step.message, step.link
+    memory.last_ns = message.time_ns
+    if message.reply:
+        if step.pairing is Pairing.WRONG:
+            link.wrong_reply = message.number
+    else:
+        link.wrong_reply = 0
+        if message.channel is Channel.MAIN:
+            memory.last_main = message.number
+            memory.last_main_ns = message.time_ns
+    if message.payload is None or message.malformed is not None or message.request is None:
+        return
+    handler = _HANDLERS.get((message.channel, message.request, message.reply))
+    if handler is not None:
+        handler(memory, message, step)
+
+
+def _status(memory: Memory, message: Message, step: Step) -> None:
+    memory.status_written = Seen(step.values["u64"], message.number)
+
+
+def _reset(memory: Memory, message: Message, step: Step) -> None:
+    memory.status_written = Seen(0, message.number)
+
+
+def _table(memory: Memory, message: Message, step: Step) -> None:
+    memory.table_reply = 0
+
+
+def _table_reply(memory: Memory, message: Message, step: Step) -> None:
+    if listening(step.before) and message.layout != "ack":
+        memory.table_reply = message.number
+
+
+def _listen(memory: Memory, message: Message, step: Step) -> None:
+    memory.table_reply = 0
+
+
+def _device_state(memory: Memory, message: Message, step: Step) -> None:
+    memory.device_state = message.number
+
+
+def _shmem_config(memory: Memory, message: Message, step: Step) -> None:
+    memory.shmem = Seen(tuple(step.values.get("mem_size") or ()), message.number)
+
+
+def _miss(memory: Memory, message: Message, step: Step) -> None:
+    if step.values["type"] == 1:
+        memory.misses = _kept(memory.misses, step.values["iova"], message.number)
+
+
+def _iotlb(memory: Memory, message: Message, step: Step) -> None:
+    start, end = step.values["iova"], step.values["iova"] + step.values["size"]
+    if step.values["type"] == 2 and memory.misses:
+        memory.misses = {iova: number for iova, number in memory.misses.items() if not start <= iova < end}
+
+
+def _object_add(memory: Memory, message: Message, step: Step) -> None:
+    memory.objects = _kept(memory.objects, step.values["uuid"], message.number)
+
+
+def _object_remove(memory: Memory, message: Message, step: Step) -> None:
+    memory.objects = {uuid: number for uuid, number in memory.objects.items() if uuid != step.values["uuid"]}
+
+
+def _offered(memory: Memory, message: Message, step: Step) -> None:
+    memory.backend = told_apart(memory.backend, step.values["u64"])
+
+
+def _gpu_features(memory: Memory, message: Message, step: Step) -> None:
+    memory.gpu_features = Seen(step.values["u64"], message.number)
+
+
+_HANDLERS: dict[tuple[Channel, int, bool], Callable[[Memory, Message, Step], None]] = {
+    (Channel.MAIN, F.SET_STATUS, False): _status,
+    (Channel.MAIN, F.RESET_DEVICE, False): _reset,
+    (Channel.MAIN, F.SET_MEM_TABLE, False): _table,
+    (Channel.MAIN, F.SET_MEM_TABLE, True): _table_reply,
+    (Channel.MAIN, F.POSTCOPY_LISTEN, False): _listen,
+    (Channel.MAIN, F.SET_DEVICE_STATE_FD, False): _device_state,
+    (Channel.MAIN, F.GET_SHMEM_CONFIG, True): _shmem_config,
+    (Channel.MAIN, F.IOTLB_MSG, False): _iotlb,
+    (Channel.BACKEND, B.BACKEND_IOTLB_MSG, False): _miss,
+    (Channel.BACKEND, B.BACKEND_SHARED_OBJECT_ADD, False): _object_add,
+    (Channel.BACKEND, B.BACKEND_SHARED_OBJECT_REMOVE, False): _object_remove,
+    (Channel.MAIN, F.GET_PROTOCOL_FEATURES, True): _offered,
+    (Channel.GPU, G.GPU_SET_PROTOCOL_FEATURES, False): _gpu_features,
+}
+
+
+def legacy(memory: Memory, state: DeviceState) -> Legacy:
+    """What the next session on the same path is measured against."""
+    rings = sorted(state.vrings.values(), key=lambda ring: ring.index)
+    return Legacy(
+        memory.session,
+        state.features_offered,
+        state.features,
+        state.protocol_features_offered,
+        tuple((ring.index, ring.life.by) for ring in rings if running(ring) and ring.life) if memory.whole else (),
+        memory.objects,
+    )
+
+
+def same_object(one: Descriptor | None, other: Descriptor | None) -> bool:
+    """Both are known and open the same thing."""
+    return one is not None and other is not None and one.identity is not None and one.identity == other.identity

@@ -1,0 +1,153 @@
+"""What a rule may look at: one step of a session, its end, and what has to be remembered beyond the device's state.
+
+`Memory` is changed in one place, `vusniff.checks.recall`; rules only read it. All of it is bounded.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from vusniff.checks.peers import NOBODY, Peer
+from vusniff.message import Message
+from vusniff.protocol import ProtocolFeature, Sender
+from vusniff.record import Closed
+from vusniff.state import DeviceState, Seen
+
+MAX_WAITING = 4096
+MAX_ASKED = 256
+MAX_REMEMBERED = 1024
+
+
+class Waiting(NamedTuple):
+    """A request that is not answered yet."""
+
+    message: Message
+    must: bool
+    """An answer is due; else it may come."""
+    suspended: bool
+    """It was sent while all rings were stopped."""
+
+
+class Asked(NamedTuple):
+    """The last request of a code on a connection."""
+
+    message: Message
+    answered_by: int
+    """Number of the reply, 0 for none yet."""
+
+
+@dataclass(slots=True)
+class Link:
+    """Who waits for what on one connection."""
+
+    waiting: deque[Waiting] = field(default_factory=lambda: deque(maxlen=MAX_WAITING))
+    asked: dict[int, Asked] = field(default_factory=dict)
+    wrong_reply: int = 0
+    """Number of a reply that answered nothing, until the next request."""
+    late_said: int = 0
+    """Number of the last request that was said to wait for too long."""
+
+
+class Legacy(NamedTuple):
+    """What the next session on the same path is measured against."""
+
+    session: int
+    offered: Seen[int] | None
+    features: Seen[int] | None
+    protocol_offered: Seen[int] | None
+    running: tuple[tuple[int, int], ...]
+    """Rings that ran when it ended, and the messages that started them."""
+    objects: dict[str, int]
+
+
+@dataclass(slots=True)
+class Memory:
+    """What a session's rules need of its past that `DeviceState` does not keep."""
+
+    session: int
+    whole: bool
+    """Seen from its first byte, and so far nothing was lost, cut or unreadable."""
+    previous: Legacy | None = None
+    device: str | None = None
+    """Device type as far as deduced or given."""
+    frontend: Peer = NOBODY
+    backend: Peer = NOBODY
+    links: dict[int, Link] = field(default_factory=dict)
+    status_written: Seen[int] | None = None
+    """Last SET_STATUS."""
+    table_reply: int = 0
+    """Number of a postcopy reply to SET_MEM_TABLE that the front-end has not acknowledged yet."""
+    misses: dict[int, int] = field(default_factory=dict)
+    """I/O address of an IOTLB miss -> its message."""
+    objects: dict[str, int] = field(default_factory=dict)
+    """UUID of a shared object that the back-end added -> the message that did."""
+    shmem: Seen[tuple[int, ...]] | None = None
+    """Sizes of the shared memory regions."""
+    device_state: int = 0
+    """Number of the last SET_DEVICE_STATE_FD."""
+    gpu_features: Seen[int] | None = None
+    last_main: int = 0
+    """Number of the last request on the main connection."""
+    last_main_ns: int = 0
+    last_ns: int = 0
+    """Time of the last message."""
+
+
+class Pairing(enum.Enum):
+    """How a reply fits the requests before it."""
+
+    FINE = enum.auto()
+    WRONG = enum.auto()
+    """No request of its code was sent."""
+    NOT_ASKED = enum.auto()
+    """The request has no reply and did not ask for one."""
+    AGAIN = enum.auto()
+    """The request was answered already."""
+    OUT_OF_ORDER = enum.auto()
+    """An older request waits."""
+
+
+@dataclass(slots=True)
+class Step:
+    """One message and what it meant."""
+
+    before: DeviceState
+    message: Message
+    after: DeviceState
+    memory: Memory
+    """Before this message."""
+    link: Link
+    """Of its connection."""
+    request: Message | None = None
+    """Of a reply: the request it answers."""
+    pairing: Pairing = Pairing.FINE
+    skipped: tuple[Message, ...] = ()
+    """Older requests that wait, of a reply that is out of order."""
+    late: Message | None = None
+    """A request that waits for too long."""
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """The payload's fields."""
+        return self.message.payload or {}
+
+    def lacks(self, feature: ProtocolFeature) -> bool:
+        """A protocol feature is surely not negotiated before this message."""
+        return self.before.has(feature) is False and (self.memory.whole or self.before.protocol_features is not None)
+
+
+@dataclass(slots=True)
+class End:
+    """The end of a session, or of what is known of it."""
+
+    state: DeviceState
+    memory: Memory
+    closed: Closed | None
+    """None: the capture ended first."""
+    closer: Sender | None
+    """Who closed the main connection first, where that is known."""
+    time_ns: int
+    """When it was closed, or of the last message of the capture."""

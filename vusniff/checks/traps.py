@@ -1,0 +1,218 @@
+"""Known ways in which implementations do not fit together, and what a session loses to the next.
+
+Not rules of the specification: each says which implementation is affected as far as the peer can be recognised.
+"""
+
+from __future__ import annotations
+
+from vusniff.checks.finding import FINE, Said, Sayings, Severity, Side
+from vusniff.checks.negotiation import SHMEM_DRAFTS, bits, shmem_by_draft
+from vusniff.checks.peers import DESCRIPTORS, TABLE_REGIONS, Program
+from vusniff.checks.recall import running, same_object
+from vusniff.checks.step import End, Step
+from vusniff.message import Message
+from vusniff.protocol import Channel, FrontendRequest, ProtocolFeature, Sender
+from vusniff.views.words import descriptor as descriptor_words
+from vusniff.views.words import duration
+
+F, P = FrontendRequest, ProtocolFeature
+
+SOON_NS = 1_000_000_000
+"""How soon after a message a close counts as its answer."""
+LONG_NS = 5_000_000_000
+"""How long a session must last for rings that did not come back to count as lost."""
+
+
+def regions_more_than_peer(step: Step) -> Sayings:
+    """A memory table has no more regions than the back-end takes"""
+    count, backend = step.values.get("num_regions", 0), step.memory.backend
+    most = TABLE_REGIONS.of(backend)
+    if count <= most:
+        return FINE
+    who = str(backend) if backend.program in TABLE_REGIONS.known else "libvhost-user and DPDK"
+    verb = "takes" if backend.program in TABLE_REGIONS.known else "take"
+    return (Said(f"SET_MEM_TABLE has {count} regions; {who} {verb} {most}"),)
+
+
+def descriptors_more_than_peer(step: Step) -> Sayings:
+    """A message carries no more descriptors than the back-end takes"""
+    message, backend = step.message, step.memory.backend
+    most = DESCRIPTORS.of(backend)
+    if message.sender is not Sender.FRONTEND or len(message.descriptors) <= most:
+        return FINE
+    effects = {
+        Program.LIBVHOST_USER: "ends its process",
+        Program.RUST_VMM: "drops the rest in silence",
+        Program.CROSVM: "drops the rest in silence",
+    }
+    effect = effects.get(backend.program, "refuses the message")
+    who = str(backend) if backend.program in DESCRIPTORS.known else "libvhost-user or DPDK"
+    return (Said(f"{message.name} carries {len(message.descriptors)} descriptors; {who} takes {most} and {effect}"),)
+
+
+def shmem_bit(step: Step) -> Sayings:
+    """SHMEM_MAP is bit 22 for both sides
+
+    Drafts had bit 20, rust-vmm vhost 0.16 has bit 21; those are GET_VRING_BASE_INFLIGHT and GPA_ADDRESSES now.
+    """
+    message, state = step.message, step.before
+    if message.request == F.GET_PROTOCOL_FEATURES and message.channel is Channel.MAIN:
+        value = step.values["u64"]
+        if step.memory.backend.program is not Program.RUST_VMM or value & P.SHMEM_MAP or not value & P.GPA_ADDRESSES:
+            return FINE
+        return (
+            Said(
+                f"{step.memory.backend} offers bit 21 and not bit 22: rust-vmm vhost 0.16 means SHMEM_MAP by it, "
+                "the specification GPA_ADDRESSES",
+                side=Side.BACKEND,
+            ),
+        )
+    if not shmem_by_draft(state) or state.protocol_features is None:
+        return FINE
+    used = state.protocol_features.value & SHMEM_DRAFTS
+    return (
+        Said(
+            f"{message.name} is sent without SHMEM_MAP (bit 22); {bits(used)} is negotiated, which drafts and "
+            "rust-vmm vhost 0.16 had for it",
+            (state.protocol_features.by,),
+        ),
+    )
+
+
+def queue_size_refused(step: Step) -> Sayings:
+    """A queue size is one that the back-end takes"""
+    request = step.request
+    if step.message.layout != "ack" or step.values["u64"] == 0 or request is None or not request.payload:
+        return FINE
+    index, num = request.payload["index"], request.payload["num"]
+    words = f"{step.memory.backend} refuses size {num} of vring {index} (#{request.number}); is it above its maximum?"
+    return (Said(words, (request.number,), Side.FRONTEND),)
+
+
+def queue_size_closed(end: End) -> Sayings:
+    """A queue size is one that the back-end takes
+
+    Daemons of rust-vmm end the session when it is above their maximum. A guess, so only when the back-end closed
+    within a second after SET_VRING_NUM and before the ring was kicked.
+    """
+    if end.closer is not Sender.BACKEND or end.memory.backend.program not in (Program.RUST_VMM, Program.UNKNOWN):
+        return FINE
+    link = max(end.memory.links.values(), key=lambda link: len(link.asked), default=None)
+    asked = link.asked.get(F.SET_VRING_NUM) if link else None
+    if asked is None or not asked.message.payload or end.time_ns - asked.message.time_ns > SOON_NS:
+        return FINE
+    request = asked.message
+    values = asked.message.payload
+    if any(running(ring) for ring in end.state.vrings.values()) or request.channel is not Channel.MAIN:
+        return FINE
+    return (
+        Said(
+            f"{end.memory.backend} closed the connection {duration(end.time_ns - request.time_ns)} after SET_VRING_NUM "
+            f"gave vring {values['index']} size {values['num']}: is that above its maximum?",
+            side=Side.FRONTEND,
+            number=request.number,
+        ),
+    )
+
+
+def rings_lost(end: End) -> Sayings:
+    """After a reconnect the rings that ran before are started again"""
+    previous = end.memory.previous
+    if previous is None or not previous.running or end.state.features is None:
+        return FINE
+    if end.time_ns - end.memory.last_main_ns < LONG_NS:
+        return FINE
+    there = {ring.index for ring in end.state.vrings.values() if ring.kick is not None or running(ring)}
+    lost = [(index, by) for index, by in previous.running if index not in there]
+    if not lost:
+        return FINE
+    listed = ", ".join(str(index) for index, _ in lost[:8])
+    return (
+        Said(
+            f"vring {listed} ran in session {previous.session} and {'is' if len(lost) == 1 else 'are'} not started "
+            "after the reconnect",
+            tuple(by for _, by in lost[:4]),
+            severity=None if there else Severity.NOTE,
+            number=end.memory.last_main,
+        ),
+    )
+
+
+def features_shrink(step: Step) -> Sayings:
+    """The back-end offers the features that were negotiated in the session before
+
+    QEMU keeps what the guest has acknowledged; a back-end that comes back with less does not get the device back.
+    """
+    previous = step.memory.previous
+    if previous is None or previous.offered is None:
+        return FINE
+    value = step.values["u64"]
+    gone = previous.offered.value & ~value
+    if not gone:
+        return FINE
+    used = gone & previous.features.value if previous.features else 0
+    if used:
+        words = f"features {value:#x} lack {bits(used)}, which was negotiated in session {previous.session}"
+        return (Said(words, (previous.features.by,) if previous.features else ()),)
+    words = f"features {value:#x} lack {bits(gone)}, which was offered in session {previous.session}"
+    return (Said(words, (previous.offered.by,), severity=Severity.NOTE),)
+
+
+def protocol_features_shrink(step: Step) -> Sayings:
+    """The back-end offers the protocol features that it offered in the session before"""
+    previous = step.memory.previous
+    if previous is None or previous.protocol_offered is None:
+        return FINE
+    gone = previous.protocol_offered.value & ~step.values["u64"]
+    if not gone:
+        return FINE
+    words = f"protocol features lack {bits(gone, P)}, offered in session {previous.session}"
+    return (Said(words, (previous.protocol_offered.by,), severity=Severity.NOTE),)
+
+
+def descriptor_of_two_rings(step: Step) -> Sayings:
+    """Each ring has a kick and a call descriptor of its own
+
+    Rings may share a call descriptor on purpose, as they share an interrupt vector: a note. A shared kick descriptor
+    is read by one of the rings only.
+    """
+    kick = step.message.request == F.SET_VRING_KICK
+    index = step.values["index"]
+    if not step.message.descriptors:
+        return FINE
+    mine = step.message.descriptors[0]
+    for ring in step.before.vrings.values():
+        seen = ring.kick if kick else ring.call
+        if ring.index != index and seen is not None and same_object(seen.value, mine):
+            what = "kick" if kick else "call"
+            shared = f"{descriptor_words(mine)} as its {what} descriptor, as vring {ring.index} (#{seen.by})"
+            words = f"vring {index} has {shared}"
+            return (Said(words, (seen.by,), severity=None if kick else Severity.NOTE),)
+        other = ring.call if kick else ring.kick
+        if other is not None and same_object(other.value, mine):
+            what, whose = ("kick", "call") if kick else ("call", "kick")
+            words = (
+                f"vring {index} has {descriptor_words(mine)} as its {what} descriptor, which is the {whose} of vring"
+            )
+            return (Said(f"{words} {ring.index} (#{other.by})", (other.by,)),)
+    return FINE
+
+
+def descriptor_missing(step: Step) -> Sayings:
+    """A message that must carry a descriptor has one
+
+    A relay that does not pass descriptors on is a usual reason.
+    """
+    message: Message = step.message
+    spec = message.spec
+    if spec is None or message.descriptors or not spec.fds[0]:
+        return FINE
+    return (Said(f"{message.name} has no descriptor; does something between the peers lose them?"),)
+
+
+def unknown_request(step: Step) -> Sayings:
+    """A request is in the specification"""
+    message = step.message
+    if message.request is None or message.channel is Channel.UNKNOWN:
+        return FINE
+    return (Said(f"request {message.request} on the {message.channel} channel is not in the specification"),)

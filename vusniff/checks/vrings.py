@@ -1,0 +1,329 @@
+"""Rules about rings: setting them up, starting, stopping, enabling, and what they were told before."""
+
+from __future__ import annotations
+
+from vusniff.checks.finding import FINE, Said, Sayings, Severity
+from vusniff.checks.recall import running, suspended
+from vusniff.checks.step import End, Step
+from vusniff.protocol import (
+    F_ACCESS_PLATFORM,
+    F_PROTOCOL_FEATURES,
+)
+from vusniff.state import Life, Vring, translate, vring
+
+QUEUE_SIZE = 32768
+RESERVED_WORD = ~0x1FF
+SPLIT_RESERVED = 0xFFFF0000
+RESET_BASES = (0, 0x8000, 0x80008000)
+"""What a ring begins with after the guest has reset it: split, packed by DPDK's virtio-user, packed."""
+SETTLED_NS = 1_000_000_000
+"""How long a session must have gone on for what did not come to count as missing."""
+
+
+def _queues(step: Step) -> int | None:
+    """How many ring indexes there may be."""
+    told = step.before.queue_num
+    if told is None:
+        return None
+    return told.value * 2 if step.memory.device in (None, "net") else told.value + 2 * (step.memory.device == "scsi")
+
+
+def index_in_range(step: Step) -> Sayings:
+    """Ring indexes are below the number of queues
+
+    QEMU and DPDK count pairs for network devices, libvhost-user counts rings: an index is too large only when it is so
+    by either. SCSI has two rings that are not counted as queues.
+    """
+    most, index = _queues(step), step.values["index"]
+    if most is None or index < most:
+        return FINE
+    told = step.before.queue_num
+    assert told is not None
+    return (Said(f"{step.message.name} is for vring {index}; GET_QUEUE_NUM told {told.value}", (told.by,)),)
+
+
+def addresses_in_memory(step: Step) -> Sayings:
+    """Ring addresses lie in an active memory region
+
+    Not judged with VIRTIO_F_ACCESS_PLATFORM: they are I/O addresses then, and may be mapped later.
+    """
+    state, values = step.before, step.values
+    if state.regions is None or (state.features is not None and state.features.value & F_ACCESS_PLATFORM):
+        return FINE
+    if not state.regions:
+        return FINE  # a front-end may send memory later; that a ring is kicked without any is a finding of its own
+    num = vring(state, values["index"]).num
+    count = num.value if num else 1
+    packed = bool(state.packed)
+    areas = (
+        ("descriptor", 16 * count),
+        ("available", 4 if packed else 4 + 2 * count),
+        ("used", 4 if packed else 4 + 8 * count),
+    )
+    for name, length in areas:
+        if translate(state, values[name], length) is None:
+            words = f"vring {values['index']}: {name} area {values[name]:#x}+{length} is in no memory region"
+            return (Said(words, (state.regions_by,)),)
+    return FINE
+
+
+ALIGNMENTS = (("descriptor", 16), ("available", 2), ("used", 4))
+
+
+def addresses_aligned(step: Step) -> Sayings:
+    """Descriptor, available and used addresses are aligned to 16, 2 and 4 bytes"""
+    for name, alignment in ALIGNMENTS:
+        if step.values[name] % alignment:
+            words = f"vring {step.values['index']}: {name} address {step.values[name]:#x} is not aligned to {alignment}"
+            return (Said(words),)
+    return FINE
+
+
+def queue_size(step: Step) -> Sayings:
+    """A queue size is 1 to 32768, and a power of two on split rings"""
+    index, num = step.values["index"], step.values["num"]
+    if not 0 < num <= QUEUE_SIZE:
+        return (Said(f"vring {index} has size {num}; 1 to {QUEUE_SIZE} are possible"),)
+    if step.before.packed is False and num & num - 1:
+        return (Said(f"vring {index} is a split ring of size {num}, which is no power of two"),)
+    return FINE
+
+
+def no_fd_bit(step: Step) -> Sayings:
+    """Bit 8 of SET_VRING_KICK, CALL and ERR is set if and only if no descriptor is attached"""
+    no_fd, count = step.values["no_fd"], len(step.message.descriptors)
+    name, index = step.message.name, step.values["index"]
+    if no_fd and count:
+        return (Said(f"{name} of vring {index} says there is no descriptor, and carries {count}"),)
+    if not no_fd and not count:
+        return (Said(f"{name} of vring {index} has no descriptor, and bit 8 does not say so"),)
+    return FINE
+
+
+def fd_word_reserved(step: Step) -> Sayings:
+    """Bits 9 to 63 of the word in SET_VRING_KICK, CALL and ERR are 0"""
+    extra = step.values["u64"] & RESERVED_WORD
+    if not extra:
+        return FINE
+    return (Said(f"{step.message.name} of vring {step.values['index']} has unassigned bits {extra:#x}"),)
+
+
+def kick_before_setup(step: Step) -> Sayings:
+    """A ring has size, base and addresses before SET_VRING_KICK"""
+    ring = vring(step.before, step.values["index"])
+    there = {"SET_VRING_NUM": ring.num, "SET_VRING_BASE": ring.base, "SET_VRING_ADDR": ring.addresses}
+    missing = [name for name, seen in there.items() if seen is None]
+    if not missing:
+        return FINE
+    return (Said(f"{step.message.name} of vring {ring.index} comes before {' and '.join(missing)}"),)
+
+
+def get_base_num(step: Step) -> Sayings:
+    """num is 0 in a GET_VRING_BASE request"""
+    if not step.values["num"]:
+        return FINE
+    return (Said(f"GET_VRING_BASE of vring {step.values['index']} has num {step.values['num']} instead of 0"),)
+
+
+def get_base_index(step: Step) -> Sayings:
+    """The reply to GET_VRING_BASE names the same ring"""
+    request = step.request
+    if request is None or not request.payload or request.malformed is not None:
+        return FINE
+    asked, told = request.payload["index"], step.values["index"]
+    if asked == told:
+        return FINE
+    return (Said(f"GET_VRING_BASE asked for vring {asked}, the reply is for vring {told}", (request.number,)),)
+
+
+def _stopped_for_sure(ring: Vring) -> bool:
+    """Stopped, and the back-end knew: it has answered GET_VRING_BASE, or the ring was never started."""
+    if ring.life is None or running(ring):
+        return False
+    return not ring.life.by or (ring.base is not None and ring.base.by > ring.life.by)
+
+
+def stopped_silent(step: Step) -> Sayings:
+    """A stopped ring causes no VRING_CALL or VRING_ERR"""
+    ring = vring(step.before, step.values["index"])
+    if not _stopped_for_sure(ring):
+        return FINE
+    by = ring.life.by if ring.life else 0
+    how = f"was stopped by #{by}" if by else "was never started"
+    return (Said(f"{step.message.name} of vring {ring.index}, which {how}", (by,) if by else ()),)
+
+
+def _set_up_again(ring: Vring) -> bool:
+    """Stopped once, and given its addresses again since."""
+    if ring.life is None or running(ring) or not ring.life.by:
+        return False
+    return ring.addresses is not None and ring.addresses.by > ring.life.by
+
+
+def used_without_kick(end: End) -> Sayings:
+    """A stopped ring is used again only after SET_VRING_KICK or VRING_KICK
+
+    Seen only from what the front-end says: the ring was set up and enabled again, and the session went on without the
+    message that starts it.
+    """
+    if end.time_ns - end.memory.last_main_ns < SETTLED_NS:
+        return FINE
+    said = []
+    for ring in end.state.vrings.values():
+        if not _set_up_again(ring) or ring.addresses is None or ring.life is None:
+            continue
+        if ring.enabled is None or not ring.enabled.value or ring.enabled.by < ring.addresses.by:
+            continue
+        said.append(
+            Said(
+                f"vring {ring.index} was stopped (#{ring.life.by}), set up (#{ring.addresses.by}) and enabled "
+                f"(#{ring.enabled.by}) again, and never kicked: it stays stopped",
+                (ring.life.by, ring.addresses.by),
+                number=ring.enabled.by,
+            )
+        )
+    return tuple(said)
+
+
+def not_restarted(end: End) -> Sayings:
+    """A ring that was stopped and enabled again is kicked again
+
+    QEMU's network devices enable rings when a driver comes, which may never start them; that is a note.
+    """
+    said = []
+    for ring in end.state.vrings.values():
+        if running(ring) or ring.life is None or not ring.life.by or _set_up_again(ring):
+            continue
+        if ring.enabled is None or not ring.enabled.value or ring.enabled.by < ring.life.by:
+            continue
+        said.append(
+            Said(
+                f"vring {ring.index} was stopped by GET_VRING_BASE (#{ring.life.by}) and enabled again "
+                f"(#{ring.enabled.by}), but never kicked: it stays stopped, whatever its enabled state",
+                (ring.life.by,),
+                severity=Severity.NOTE,
+                number=ring.enabled.by,
+            )
+        )
+    return tuple(said)
+
+
+def _enable_severity(all_of_them: bool, device: str | None) -> Severity:
+    if not all_of_them:
+        return Severity.NOTE
+    # The specification remembers that vhost-user-net once enabled the first queue pair by itself.
+    return Severity.WARNING if device in (None, "net") else Severity.ERROR
+
+
+def rings_enabled(end: End) -> Sayings:
+    """With feature bit 30 negotiated each used ring is enabled
+
+    A kicked ring need not be used, so one that was never enabled among others that were is a note: DPDK's virtio-user
+    kicks all rings and enables the first pair only. That no ring at all was ever enabled or disabled is a fault.
+    """
+    features = end.state.features
+    if features is None or not features.value & F_PROTOCOL_FEATURES:
+        return FINE
+    rings = [ring for ring in end.state.vrings.values() if running(ring) and ring.life]
+    forgotten = [ring for ring in rings if ring.enabled is None or (not ring.enabled.value and not ring.enabled.by)]
+    if not forgotten or end.time_ns - end.memory.last_main_ns < SETTLED_NS:
+        return FINE
+    all_of_them = len(forgotten) == len(rings)
+    listed = ", ".join(str(ring.index) for ring in forgotten[:8])
+    ring = forgotten[0]
+    assert ring.life is not None
+    return (
+        Said(
+            f"vring {listed} {'is' if len(forgotten) == 1 else 'are'} kicked and SET_VRING_ENABLE never came"
+            + (": nothing can flow" if all_of_them else ""),
+            (features.by,),
+            severity=_enable_severity(all_of_them, end.memory.device),
+            number=ring.life.by,
+        ),
+    )
+
+
+def base_repeated(step: Step) -> Sayings:
+    """SET_VRING_BASE after a stop repeats the value of GET_VRING_BASE, unless the guest has reset the ring"""
+    ring = vring(step.before, step.values["index"])
+    if ring.life is None or ring.life.value is not Life.STOPPED or not ring.life.by or ring.base is None:
+        return FINE
+    value = step.values["num"]
+    if ring.base.by <= ring.life.by or value == ring.base.value or value in RESET_BASES:
+        return FINE
+    return (
+        Said(
+            f"vring {ring.index} stopped at base {ring.base.value:#x} (#{ring.base.by}) and is to go on at {value:#x}",
+            (ring.base.by,),
+        ),
+    )
+
+
+def split_base(step: Step) -> Sayings:
+    """Bits 16 to 31 of a split ring's base are 0"""
+    value = step.values["num"]
+    if step.before.packed is not False or not value & SPLIT_RESERVED:
+        return FINE
+    kind = "reply to " if step.message.reply else ""
+    return (Said(f"{kind}{step.message.name}: base {value:#x} of split vring {step.values['index']} is over 16 bits"),)
+
+
+def enable_value(step: Step) -> Sayings:
+    """num of SET_VRING_ENABLE is 0 or 1"""
+    if step.values["num"] in (0, 1):
+        return FINE
+    return (
+        Said(f"SET_VRING_ENABLE of vring {step.values['index']} has num {step.values['num']}; 0 and 1 are possible"),
+    )
+
+
+def endian(step: Step) -> Sayings:
+    """num of SET_VRING_ENDIAN is 0 or 1, and it comes before the ring starts"""
+    index, num = step.values["index"], step.values["num"]
+    if num not in (0, 1):
+        return (Said(f"SET_VRING_ENDIAN of vring {index} has num {num}; 0 is little, 1 is big"),)
+    ring = vring(step.before, index)
+    if not running(ring) or ring.life is None:
+        return FINE
+    return (Said(f"SET_VRING_ENDIAN of vring {index} comes while it runs", (ring.life.by,)),)
+
+
+def inband_num(step: Step) -> Sayings:
+    """num is 0 in VRING_KICK, VRING_CALL and VRING_ERR"""
+    if not step.values["num"]:
+        return FINE
+    return (Said(f"{step.message.name} of vring {step.values['index']} has num {step.values['num']} instead of 0"),)
+
+
+def suspended_silent(step: Step) -> Sayings:
+    """A suspended device sends no back-end requests"""
+    if not suspended(step.before):
+        return FINE
+    stops = tuple(ring.life.by for ring in step.before.vrings.values() if ring.life and ring.life.by)
+    return (Said(f"{step.message.name} comes while all rings are stopped", stops[-1:]),)
+
+
+def inflight_geometry(step: Step) -> Sayings:
+    """SET_INFLIGHT_FD has one descriptor and the geometry got before"""
+    there = len(step.message.descriptors)
+    if there != 1:
+        return (Said(f"SET_INFLIGHT_FD has {there or 'no'} descriptors instead of one"),)
+    got, values = step.before.inflight, step.values
+    if got is None or not step.memory.whole:
+        return FINE
+    wrong = [
+        f"{name} {values[name]} instead of {getattr(got.value, name)}"
+        for name in ("mmap_size", "mmap_offset", "num_queues", "queue_size")
+        if values[name] != getattr(got.value, name)
+    ]
+    if not wrong:
+        return FINE
+    return (Said(f"SET_INFLIGHT_FD has {', '.join(wrong)} (#{got.by})", (got.by,)),)
+
+
+def inflight_reply(step: Step) -> Sayings:
+    """The reply to GET_INFLIGHT_FD has a descriptor if and only if mmap_size is not 0"""
+    size, there = step.values["mmap_size"], len(step.message.descriptors)
+    if bool(size) == (there == 1) and there <= 1:
+        return FINE
+    return (Said(f"reply to GET_INFLIGHT_FD has mmap_size {size} and {there or 'no'} descriptors"),)
