@@ -278,6 +278,25 @@ def test_what_fails_is_refused_when_the_front_end_asked(talk: Talk) -> None:
     assert "ring 9 is not one" in talk.end()
 
 
+def test_a_doorbell_may_be_refused(talk: Talk) -> None:
+    features = 1 << 3 | 1 << 5 | 1 << 10 | 1 << 11
+    talk.request(SET_PROTOCOL_FEATURES, struct.pack("=Q", features))
+    ours, theirs = socket.socketpair()
+    channel = Link(ours, "the back-end", DEADLINE)
+    talk.request(SET_BACKEND_REQ_FD, b"", theirs.fileno())
+    theirs.close()
+    talk.request(SET_VRING_ENABLE, struct.pack("=II", 1, 1))
+    offer = channel.receive()
+    assert offer is not None
+    assert (offer.request, offer.flags, len(offer.descriptors)) == (3, VERSION | NEED_REPLY, 1)
+    offer.close()
+    channel.send(3, VERSION | REPLY, struct.pack("=Q", 1))
+    talk.request(SET_VRING_ENABLE, struct.pack("=II", 1, 0))
+    assert talk.end() == ""
+    assert talk.session.requests == 4
+    channel.close()
+
+
 def test_a_region_larger_than_its_descriptor(talk: Talk, ram: int) -> None:
     talk.request(SET_MEM_TABLE, table((0, 1 << 40, 0, 0)), ram)
     assert "is not in its descriptor" in talk.end()

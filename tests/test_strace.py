@@ -274,6 +274,15 @@ def test_the_command(tmp_path: Path, traced_demo: tuple[Path, Path, Path]) -> No
     assert (missing.returncode, missing.stderr) == (2, "vusniff: cannot read /no/such/log: No such file or directory\n")
 
 
+def test_a_capture_that_cannot_be_written(tmp_path: Path) -> None:
+    log, out = tmp_path / "log", tmp_path / "out.pcapng"
+    log.write_text(f"{sendmsg(GET, 12)}\n" * 1000)
+    words = [*PYTHON, "import", "strace", str(log), "-o", str(out)]
+    limited = ["sh", "-c", 'ulimit -f 8; exec "$@"', "sh", *words]
+    done = subprocess.run(limited, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (2, f"vusniff: cannot write the capture to {out}: File too large\n")
+
+
 # Literal logs: one oddity each.
 
 GET = hexed(header(1))

@@ -29,7 +29,7 @@ from typing import BinaryIO
 
 from vusniff.capture import facts
 from vusniff.capture.strace_log import Log
-from vusniff.capture.strace_sockets import CALLS, Ending, Piece, Socket, Sockets
+from vusniff.capture.strace_sockets import CALLS, OTHER_FILES, Ending, Piece, Socket, Sockets
 from vusniff.capture.writer import CaptureWriter
 from vusniff.errors import SourceError
 from vusniff.framing import SIZE_LIMIT_ODD, Framer, message_size
@@ -96,7 +96,7 @@ def import_strace(paths: Sequence[str], target: str | Path | BinaryIO) -> Import
     sockets, logs = Sockets(), []
     for number, path in enumerate(paths):
         with _open(path) as file:
-            log = Log(file, CALLS, _tid_of(path))
+            log = Log(file, CALLS, OTHER_FILES, _tid_of(path))
             for call in log:
                 sockets.take(call, number)
         logs.append(log)

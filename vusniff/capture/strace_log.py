@@ -83,6 +83,8 @@ class Log:
     file: BinaryIO
     calls: frozenset[str]
     """Names of the calls that are wanted."""
+    dull: re.Pattern[str] | None = None
+    """Beginnings of lines that need not be looked at: most of a log may be the files that a program reads."""
     tid: int | None = None
     """Whose log it is, where the lines do not say (option -ff)."""
     clock: str = ""
@@ -131,7 +133,7 @@ class Log:
             self.unreadable += 1
             return None
         self.from_start = self.from_start or name[1] == "execve" or (name[1] == "read" and bool(_ELF.match(rest)))
-        if name[1] not in self.calls:
+        if name[1] not in self.calls or (self.dull is not None and self.dull.match(rest)):
             return None
         head = _Head(name[1], rest, number, now_ns)
         if rest.endswith(_UNFINISHED):

@@ -28,6 +28,8 @@ RECEIVES = frozenset({"recvmsg", "recvmmsg", "recvfrom", "read", "readv"})
 OPENS = frozenset({"socket", "connect", "accept", "accept4", "socketpair", "close"})
 CALLS = SENDS | RECEIVES | OPENS
 """The calls that say something about a socket."""
+OTHER_FILES = re.compile(r"(?:read|readv|write|writev|close)\(\d+<(?!UNIX|socket:|\\x73\\x6f\\x63\\x6b\\x65\\x74\\x3a)")
+"""Beginnings of calls on what is no unix socket; -xx prints ``socket:`` in hexadecimal."""
 _ANY_FILE = frozenset({"read", "readv", "write", "writev", "close"})
 
 _UNIX = re.compile(r'(?:UNIX|UNIX-STREAM|socket):\[(\d{1,19})(?:->(\d{1,19}))?(?:,(@?)"(.*)")?\]', re.DOTALL)

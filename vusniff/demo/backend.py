@@ -181,22 +181,23 @@ class Session:
 
     def _say(
         self, request: BackendRequest, payload: bytes = b"", descriptors: tuple[int, ...] = (), ask: bool = False
-    ) -> None:
-        """Send a request on the back-end channel; with ``ask`` wait until the front-end acknowledged it."""
+    ) -> bool:
+        """Send a request on the back-end channel; with ``ask`` wait for the answer. Whether it was not refused."""
         if self._channel is None:
-            return
+            return True
         self._channel.send(request, VERSION | (FLAG_NEED_REPLY if ask else 0), payload, descriptors)
         if not ask:
-            return
+            return True
         answer = self._channel.receive()
         if answer is None:
             raise PeerError(f"the front-end closed the back-end channel instead of answering {request.name}")
         answer.close()
-        if not wire.is_reply(answer, request) or answer.unpack(wire.U64) != (0,):
-            raise PeerError(f"the front-end refused {request.name}")
+        if not wire.is_reply(answer, request):
+            raise PeerError(f"the front-end answered {request.name} with request {answer.request}")
+        return answer.unpack(wire.U64) == (0,)
 
     def _offer_doorbell(self, index: int) -> None:
-        """Give the front-end a page to ring instead of the kick descriptor, as hardware back-ends do."""
+        """Offer a page to ring instead of the kick descriptor, as hardware back-ends do; once, as QEMU may refuse."""
         wanted = ProtocolFeature.HOST_NOTIFIER | ProtocolFeature.BACKEND_SEND_FD
         if self._doorbell >= 0 or self._protocol_features & wanted != wanted or self._channel is None:
             return
