@@ -20,8 +20,9 @@ from hypothesis import strategies as st
 from captures import synthetic
 from vusniff.capture import facts, pcapng
 from vusniff.capture.batch import Event, connection_of, end_of, flags_of, has_options, kind_of
+from vusniff.capture.packet import lead
 from vusniff.capture.reader import CaptureReader
-from vusniff.capture.writer import CaptureWriter, lead
+from vusniff.capture.writer import CaptureWriter
 from vusniff.errors import CaptureError
 from vusniff.record import Closed, Connection, Descriptor, DescriptorKind, End, Frame, FrameKind, Lost, Process
 
@@ -448,6 +449,12 @@ def test_json_nested_without_end_gives_nothing() -> None:
     assert facts.load(b'{"fds":' + b"[" * 60_000) == {}
     assert facts.load(b"[" * 60_000 + b"]" * 60_000) == {}
     assert facts.parse_frame([b'{"fds":' + b"9" * 4_000 + b"}"]) == ((), None)
+
+
+def test_descriptors_without_end_are_bounded() -> None:
+    text = b'{"fds":[' + b"0," * 30_000 + b"0]}"
+    descriptors, _ = facts.parse_frame([text] * 100)
+    assert descriptors == (Descriptor(),) * 1024
 
 
 def test_text_that_cannot_be_encoded_is_made_so() -> None:

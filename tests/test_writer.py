@@ -17,8 +17,9 @@ import pytest
 
 from captures import synthetic
 from vusniff.capture.facts import Host
+from vusniff.capture.packet import FRAME_LIMIT, LEAD_SIZE
 from vusniff.capture.reader import CaptureReader
-from vusniff.capture.writer import FRAME_LIMIT, LEAD_SIZE, CaptureWriter
+from vusniff.capture.writer import CaptureWriter
 from vusniff.errors import CaptureError
 from vusniff.record import (
     Closed,
@@ -443,6 +444,31 @@ def test_a_pipe_that_is_full_gets_the_rest_of_a_block_first() -> None:
     got += os.read(reader, 1 << 20)
     os.close(reader)
     assert sum(kind == 6 for kind, _ in walk(got)) == sent + 1 - writer.lost_frames
+
+
+def test_what_is_lost_together_with_the_end_of_its_connection_is_still_counted(tmp_path: Path) -> None:
+    path = tmp_path / "capture.pcapng"
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with CaptureWriter(path, source="test") as writer:
+        writer.open("/run/x")
+        writer.flush()
+        resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 10, hard))
+        try:
+            writer.frame(Frame(1, 0, 3, message(1)))
+            writer.close_connection(Closed(1, 4, "eof", 0, 1))
+            writer.flush()
+            assert writer.failure is not None
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert records(path)[1:] == [Closed(1, 4, "eof", 0, 1), Lost(1, 3, 1)]
+
+
+def test_a_writer_that_is_closed_twice_closes_nothing_else(tmp_path: Path) -> None:
+    writer = CaptureWriter(tmp_path / "capture.pcapng", source="test")
+    writer.close()
+    with open(tmp_path / "other", "wb") as other:
+        writer.close()
+        os.fstat(other.fileno())
 
 
 def test_a_device_that_is_always_full_never_raises() -> None:

@@ -35,6 +35,9 @@ _TEXT_LIMIT = 4096
 _OPTION_ROOM = 60_000
 """Bytes of JSON in one option; descriptors beyond it go into further options of the same packet."""
 
+_DESCRIPTOR_LIMIT = 1024
+"""Descriptors believed of one message: Linux passes 253 with one send."""
+
 _dump = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 _KINDS = {kind.value: kind for kind in DescriptorKind}
 _FRAME_KINDS = {kind.name.lower(): kind for kind in FrameKind}
@@ -237,7 +240,7 @@ def parse_frame(texts: Iterable[bytes]) -> tuple[tuple[Descriptor, ...], Process
         facts = load(one)
         fds = facts.get("fds")
         if isinstance(fds, list):
-            descriptors += [_parse_descriptor(fd) for fd in fds]
+            descriptors += [_parse_descriptor(fd) for fd in fds[: _DESCRIPTOR_LIMIT - len(descriptors)]]
         process = _parse_process(facts.get("process")) or process
     return tuple(descriptors), process
 

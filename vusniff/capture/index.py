@@ -13,9 +13,9 @@ from pathlib import Path
 from vusniff.capture import pcapng
 from vusniff.capture.batch import OFFSET_BITS, Batch, Event, said
 from vusniff.capture.input import BLOCK_LIMIT
+from vusniff.capture.packet import LEAD_SIZE
 from vusniff.capture.reader import CaptureReader
 from vusniff.capture.scan import ENDS, KNOWN_TAGS, little_options
-from vusniff.capture.writer import LEAD_SIZE
 from vusniff.errors import CaptureError
 from vusniff.record import Closed, Connection, Frame, FrameKind
 

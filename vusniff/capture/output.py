@@ -6,6 +6,7 @@ which is no pcapng is not overwritten.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 import sys
@@ -58,10 +59,9 @@ class Descriptor:
         return True
 
     def close(self) -> None:
-        try:
-            os.close(self._fd)
-        except OSError:
-            return
+        fd, self._fd = self._fd, -1
+        with contextlib.suppress(OSError):
+            os.close(fd)
 
 
 class Stream:

@@ -16,7 +16,7 @@ from typing import Any
 from vusniff.capture import facts, pcapng
 from vusniff.capture.batch import OFFSET_BITS, Batch, pack_meta
 from vusniff.capture.input import BLOCK_LIMIT, Input, block_length, check_start
-from vusniff.capture.writer import DISSECTOR, DISSECTOR_DATA, INFO_SIZE, LEAD_SIZE, lead
+from vusniff.capture.packet import DISSECTOR, DISSECTOR_DATA, INFO_SIZE, LEAD_SIZE, lead
 from vusniff.errors import CaptureError
 from vusniff.protocol import HEADER_SIZE, HEADERS
 from vusniff.record import Connection, FrameKind, Lost

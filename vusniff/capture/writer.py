@@ -2,30 +2,17 @@
 
 Owns the layout of a packet and what happens when it cannot be written. It must not know sources, sessions or decoded
 messages; of vhost-user it knows the header and the names, for the text that Wireshark shows without a plugin.
-
-A packet is `LEAD_SIZE` bytes of exported-PDU tags, of the same length in every packet so that a reader can take block
-header and message header at once, and the bytes of the frame::
-
-    12 dissector   "vhost_user", or "data" for what is no whole message
-    35 direction   0: sent by the end that connected, 1: by the other
-    33 protocol    "vhost-user"
-    36 info        the message in words, NUL-padded to 64
-     0 end
-
-Its options are ``epb_flags`` (direction), ``epb_packetid`` (message number), after a loss ``epb_dropcount``, and a
-custom option where there is more to say (see `facts`): 24 bytes when there is not. The original length exceeds the
-captured one by `Frame.missing`.
 """
 
 from __future__ import annotations
 
 import sys
-from importlib import metadata
 from pathlib import Path
 from typing import BinaryIO
 
 from vusniff.capture import facts, pcapng
 from vusniff.capture.output import open_output
+from vusniff.capture.packet import DISSECTOR, DISSECTOR_DATA, FRAME_LIMIT, LEAD_SIZE, lead
 from vusniff.protocol import (
     CHANNEL_PASSED_BY,
     FLAG_NEED_REPLY,
@@ -36,30 +23,10 @@ from vusniff.protocol import (
 )
 from vusniff.record import Closed, Connection, End, Frame, FrameKind, Lost, Process
 
-DISSECTOR = b"vhost_user"
-DISSECTOR_DATA = b"data"
-PROTOCOL = b"vhost-user"
-INFO_SIZE = 64
-LEAD_SIZE = 112
-FRAME_LIMIT = pcapng.PACKET_LIMIT - LEAD_SIZE
-"""Bytes of a frame that fit into one packet; the rest of a longer one follows in packets of its own."""
-
 _CACHE_LIMIT = 4096
 _DIRECTIONS = (pcapng.FLAG_OUTBOUND, pcapng.FLAG_INBOUND)
 _CHANNELS = {int(request): channel for request, channel in CHANNEL_PASSED_BY.items()}
 _PADS = (b"", bytes(3), bytes(2), bytes(1))
-
-
-def lead(end: int, info: str, dissector: bytes = DISSECTOR) -> bytes:
-    """The tags in front of a frame: `LEAD_SIZE` bytes."""
-    words = info.encode("utf-8", "replace")[: INFO_SIZE - 1].ljust(INFO_SIZE, b"\0")
-    return (
-        pcapng.tag(pcapng.TAG_DISSECTOR, dissector.ljust(len(DISSECTOR), b"\0"))
-        + pcapng.tag(pcapng.TAG_DIRECTION, end.to_bytes(4, "big"))
-        + pcapng.tag(pcapng.TAG_PROTOCOL, PROTOCOL)
-        + pcapng.tag(pcapng.TAG_INFO, words)
-        + pcapng.tag(pcapng.TAG_END, b"")
-    )
 
 
 def _text(words: str) -> bytes:
@@ -67,6 +34,8 @@ def _text(words: str) -> bytes:
 
 
 def _version() -> str:
+    from importlib import metadata
+
     try:
         return metadata.version("vusniff")
     except metadata.PackageNotFoundError:
@@ -76,7 +45,18 @@ def _version() -> str:
 class _Interface:
     """What the writer knows of one connection."""
 
-    __slots__ = ("channel", "closed", "connection", "leads", "lost", "lost_ns", "process", "process_texts", "written")
+    __slots__ = (
+        "channel",
+        "closed",
+        "connection",
+        "dropped",
+        "leads",
+        "lost",
+        "lost_ns",
+        "process",
+        "process_texts",
+        "written",
+    )
 
     def __init__(self, connection: Connection, channel: Channel) -> None:
         self.connection = connection
@@ -87,7 +67,8 @@ class _Interface:
         """Who spoke last for each end, and the option that says so: nothing when it is who opened it."""
         self.process_texts = [b"", b""]
         self.lost = 0
-        """Messages lost since the last packet."""
+        """Messages lost since the last packet; ``dropped``: of all."""
+        self.dropped = 0
         self.lost_ns = 0
         self.written = 0
         self.closed = False
@@ -252,7 +233,9 @@ class CaptureWriter:
     def close(self) -> None:
         """Writes the statistics of connections that are still open and what else is left, and closes the file."""
         for interface in self._interfaces:
-            if not interface.closed:
+            if interface.closed and interface.lost:
+                self._statistics(interface, None, self._last_ns)
+            elif not interface.closed:
                 number = interface.connection.id
                 self.close_connection(Closed(number, self._last_ns, "capture ended", None, interface.written))
         if self._lost_anywhere:
@@ -373,15 +356,17 @@ class CaptureWriter:
             self._extras[key] = extra
         return extra
 
-    def _statistics(self, interface: _Interface, closed: Closed, time_ns: int) -> None:
+    def _statistics(self, interface: _Interface, closed: Closed | None, time_ns: int) -> None:
+        """Why a connection ended; without that, only what was lost after its end was written."""
         pack = pcapng.structs(self.order, "Q").pack
         connection = interface.connection
         lost = Lost(connection.id, interface.lost_ns, interface.lost) if interface.lost else None
         interface.lost = 0
+        received, dropped = (closed.received, closed.lost) if closed else (0, 0)
         items = [
             (pcapng.ISB_ENDTIME, pcapng.time(self.order, time_ns)),
-            (pcapng.ISB_IFRECV, pack(max(closed.received, interface.written))),
-            (pcapng.ISB_IFDROP, pack(closed.lost)),
+            (pcapng.ISB_IFRECV, pack(max(received, interface.written))),
+            (pcapng.ISB_IFDROP, pack(max(dropped, interface.dropped))),
             self._custom(facts.closed_facts(closed, lost)),
         ]
         if connection.opened_ns is not None:
@@ -397,6 +382,7 @@ class CaptureWriter:
         if not interface.lost:
             interface.lost_ns = time_ns
         interface.lost += count
+        interface.dropped += count
 
     def _fail(self, why: OSError, written: int) -> None:
         """Leaves whole blocks in the file, counts unwritten packets as lost, keeps what later packets refer to."""
@@ -438,6 +424,7 @@ class CaptureWriter:
                 if lost := facts.parse_lost(said.get("lost"), None):
                     self.lost(lost)
         if before:
+            interface.dropped -= before
             self._lose(interface, before, lost_ns)
         self._lose(interface, 1, time_ns)
         interface.written -= 1

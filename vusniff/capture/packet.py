@@ -1,0 +1,39 @@
+"""The layout of a packet of ours, for those who write and who read it.
+
+A packet is `LEAD_SIZE` bytes of exported-PDU tags, of the same length in every packet so that a reader can take block
+header and message header at once, and the bytes of the frame::
+
+    12 dissector   "vhost_user", or "data" for what is no whole message
+    35 direction   0: sent by the end that connected, 1: by the other
+    33 protocol    "vhost-user"
+    36 info        the message in words, NUL-padded to 64
+     0 end
+
+Its options are ``epb_flags`` (direction), ``epb_packetid`` (message number), after a loss ``epb_dropcount``, and a
+custom option where there is more to say (see `facts`): 24 bytes when there is not. The original length exceeds the
+captured one by `Frame.missing`.
+"""
+
+from __future__ import annotations
+
+from vusniff.capture import pcapng
+
+DISSECTOR = b"vhost_user"
+DISSECTOR_DATA = b"data"
+PROTOCOL = b"vhost-user"
+INFO_SIZE = 64
+LEAD_SIZE = 112
+FRAME_LIMIT = pcapng.PACKET_LIMIT - LEAD_SIZE
+"""Bytes of a frame that fit into one packet; the rest of a longer one follows in packets of its own."""
+
+
+def lead(end: int, info: str, dissector: bytes = DISSECTOR) -> bytes:
+    """The tags in front of a frame: `LEAD_SIZE` bytes."""
+    words = info.encode("utf-8", "replace")[: INFO_SIZE - 1].ljust(INFO_SIZE, b"\0")
+    return (
+        pcapng.tag(pcapng.TAG_DISSECTOR, dissector.ljust(len(DISSECTOR), b"\0"))
+        + pcapng.tag(pcapng.TAG_DIRECTION, end.to_bytes(4, "big"))
+        + pcapng.tag(pcapng.TAG_PROTOCOL, PROTOCOL)
+        + pcapng.tag(pcapng.TAG_INFO, words)
+        + pcapng.tag(pcapng.TAG_END, b"")
+    )
