@@ -1,6 +1,6 @@
 """Writes a capture file: connections become interfaces, frames become packets, losses become counters.
 
-Owns the layout of a packet and what happens when it cannot be written. It must not know sources, sessions or decoded
+Owns how records become blocks and what happens when they cannot be written. It must not know sources, sessions or decoded
 messages; of vhost-user it knows the header and the names, for the text that Wireshark shows without a plugin.
 """
 
