@@ -1,7 +1,7 @@
 """Writes a capture file: connections become interfaces, frames become packets, losses become counters.
 
-Owns how records become blocks and what happens when they cannot be written. It must not know sources, sessions or decoded
-messages; of vhost-user it knows the header and the names, for the text that Wireshark shows without a plugin.
+Owns how records become blocks and what happens when they cannot be written. It must not know sources, sessions or
+decoded messages; of vhost-user it knows the header and the names, for the text that Wireshark shows without a plugin.
 """
 
 from __future__ import annotations
