@@ -19,6 +19,7 @@ import os
 import socket
 import stat
 import struct
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -144,7 +145,10 @@ def peer_process(sock: socket.socket) -> Process | None:
 
 
 def peer_inode(sock: socket.socket) -> int | None:
-    """Inode of the socket on the other side (sock_diag(7), UDIAG_SHOW_PEER); None where the kernel does not tell."""
+    """Inode of the socket on the other side (sock_diag(7), UDIAG_SHOW_PEER).
+
+    None where the kernel does not tell, and while the other side has not accepted, for there is no inode yet.
+    """
     inode = os.fstat(sock.fileno()).st_ino
     any_cookie = 0xFFFFFFFF
     request = _UNIX_DIAG_REQ.pack(
@@ -164,7 +168,7 @@ def peer_inode(sock: socket.socket) -> int | None:
         if size < _NLATTR.size:
             break
         if attribute == _UNIX_DIAG_PEER:
-            return int.from_bytes(answer[offset + 4 : offset + 8], "little" if struct.pack("=H", 1)[0] else "big")
+            return int.from_bytes(answer[offset + 4 : offset + 8], sys.byteorder) or None
         offset += size + 3 & ~3
     return None
 

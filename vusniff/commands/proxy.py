@@ -103,7 +103,7 @@ def show(file: str, args: argparse.Namespace, child: subprocess.Popen[bytes]) ->
         from vusniff.views.tui import run_tui
 
         try:
-            run_tui(file, follow=True)
+            run_tui([file], follow=True, device=args.device)
         finally:
             if child.poll() is None:
                 child.terminate()
