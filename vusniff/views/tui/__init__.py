@@ -9,7 +9,7 @@ FIRST_ROWS = 2048
 
 
 def run_tui(
-    paths: Sequence[str],
+    paths: str | Sequence[str],
     *,
     follow: bool = False,
     device: str | None = None,
@@ -25,13 +25,14 @@ def run_tui(
     from vusniff.capture.index import Index
     from vusniff.timeline import Timeline
 
+    files = [paths] if isinstance(paths, str) else list(paths)
     try:
-        with Index(list(paths)) as index:
+        with Index(files) as index:
             timeline = Timeline(index, device)
             timeline.update(FIRST_ROWS)
             from vusniff.views.tui.app import Room
 
-            room = Room(timeline, title or names_of(paths), follow=follow)
+            room = Room(timeline, title or names_of(files), follow=follow)
             room.run()
             return room.return_code or 0
     finally:

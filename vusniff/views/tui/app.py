@@ -27,11 +27,11 @@ from vusniff.views.tui.analysis import States
 from vusniff.views.tui.bars import Foot, Top
 from vusniff.views.tui.copying import copied
 from vusniff.views.tui.finder import Finder
-from vusniff.views.tui.keys import KEYS, hints
+from vusniff.views.tui.keys import FOOTER, KEYS, hints
 from vusniff.views.tui.line import line
 from vusniff.views.tui.panes import LinesView
 from vusniff.views.tui.replay import Player
-from vusniff.views.tui.timeline import Heading, TimelineView
+from vusniff.views.tui.timeline import TimelineView
 
 SLICE_SECONDS = 0.012
 """Work at a stretch while keys may wait."""
@@ -80,6 +80,7 @@ class Room(App[int]):
         self.failure = ""
         self._slice = 2048
         self._painted = 0.0
+        self._unseen = 0
         self._stale = False
         self._pane = "state"
         """The pane below the timeline where there is room for one only."""
@@ -88,7 +89,7 @@ class Room(App[int]):
         yield Top()
         with Container(id="room"):
             with Vertical(id="messages"):
-                yield Heading(self.view)
+                yield self.view.heading
                 yield self.view
             for name in PANES:
                 yield LinesView(id=name, classes="pane")
@@ -127,20 +128,20 @@ class Room(App[int]):
         if came == self._slice:
             self._slice = max(256, min(65536, int(self._slice * SLICE_SECONDS / max(took, 1e-6))))
         done = self.timeline.complete
-        if came and (done or began - self._painted >= POLL_SECONDS or not self._painted):
-            self._painted = began
-            first = self.view.virtual_size.height == 0
+        self._unseen += came
+        if self._unseen and (done or began - self._painted >= POLL_SECONDS):
+            self._painted, self._unseen = began, 0
+            empty = self.view.virtual_size.height == 0
             self.view.grown()
-            self.query_one(Heading).refresh()
-            if first:
+            if empty:
                 self.view.moved()
+            self.say()
         if not done:
             self.set_timer(0.001, self._read)
         elif self.live:
             self.set_timer(POLL_SECONDS, self._read)
         else:
             self.view.settled()
-        if came or done:
             self.say()
 
     def say(self) -> None:
@@ -231,7 +232,7 @@ class Room(App[int]):
     def _foot(self, pane: str) -> None:
         if pane == "prompt":
             self.screen_stack[0].query_one(Foot).show([("Enter", "go", ""), ("Esc", "cancel", "")])
-        elif pane:
+        elif pane in FOOTER:
             self.screen_stack[0].query_one(Foot).show(hints(pane))
 
     # -- the selected message -----------------------------------------------------------------------------------------
@@ -437,7 +438,6 @@ class Room(App[int]):
     def action_clock(self) -> None:
         """The next meaning of the time column."""
         self.view.turn_clock()
-        self.query_one(Heading).refresh()
 
     def action_bookmark(self) -> None:
         """Set a bookmark, or take it away."""
@@ -492,6 +492,10 @@ class Room(App[int]):
     def action_features(self) -> None:
         """All feature bits."""
         overlays.feature_matrix(self)
+
+    def action_compare(self) -> None:
+        """This session and the one before."""
+        overlays.compare_sessions(self)
 
     def action_memory(self) -> None:
         """The memory map."""

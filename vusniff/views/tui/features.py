@@ -88,7 +88,7 @@ def matrix(timeline: Timeline, row: int, state: DeviceState, said: Said) -> list
     device = f"{guess.device} ({guess.sure})" if guess else "device type unknown"
     lines: list[Line] = [line((f"Session {place.session}", "strong"), f", {device}, after #{row + 1}")]
     if guess:
-        lines += [line((f"  because {reason}", "dim")) for reason in guess.reasons]
+        lines += [line((f"  because {reason}", "dim")) for reason in dict.fromkeys(guess.reasons)]
     for title, offered, taken, protocol in (
         ("Features", state.features_offered, state.features, False),
         ("Protocol features", state.protocol_features_offered, state.protocol_features, True),
@@ -114,25 +114,20 @@ def _bits(
     if not both:
         yield line("  no bits")
         return
-    yield line(("  bit  offered  acknowledged  name", "heading"))
+    yield line(("  bit  offered  acknowledged  refused  name", "heading"))
     for bit in range(both.bit_length()):
         mask = 1 << bit
         if not both & mask:
             continue
-        given = "?" if offered is None else "yes" if offered.value & mask else "no"
-        accepted = "?" if taken is None else "yes" if taken.value & mask else "no"
-        name = feature_names(timeline, row, mask, protocol)[0]
-        if given == "no" and accepted == "yes":
-            note, tone = "acknowledged without having been offered", "bad"
-        elif given == "yes" and accepted == "no":
-            note, tone = "refused", "warn"
-        else:
-            note, tone = "", "good" if accepted == "yes" else ""
+        given = "?" if offered is None else "yes" if offered.value & mask else "-"
+        accepted = "?" if taken is None else "yes" if taken.value & mask else "-"
+        refused = "yes" if given == "yes" and accepted == "-" else "-" if "?" not in (given, accepted) else "?"
+        wrong = given == "-" and accepted == "yes"
         yield line(
-            f"  {bit:>3}  ",
-            (f"{given:<9}", ""),
-            (f"{accepted:<14}", tone),
-            (name, ""),
-            (f"   {note}" if note else "", tone),
+            f"  {bit:>3}  {given:<9}",
+            (f"{accepted:<14}", "bad" if wrong else "good" if accepted == "yes" else ""),
+            (f"{refused:<9}", "warn" if refused == "yes" else ""),
+            (feature_names(timeline, row, mask, protocol)[0], "strong" if accepted == "yes" else ""),
+            ("   never offered" if wrong else "", "bad"),
             key=f"{protocol} {bit}",
         )

@@ -48,6 +48,7 @@ KEYS: tuple[Key, ...] = (
     Key("right_square_bracket", "]", "vring(1)", "vring", "card of the next vring", SHOW),
     Key("v", "v", "only_vring", "its story", "only the messages about this vring; Esc shows all again", FIND),
     Key("S", "S", "sessions", "sessions", "all sessions; pick one to see only its messages", SHOW),
+    Key("C", "C", "compare", "compare", "this session beside the one before it on the same socket", SHOW),
     Key("F", "F", "features", "features", "every feature bit: offered, acknowledged, refused", SHOW),
     Key("M", "M", "memory", "memory", "the memory table drawn to scale", SHOW),
     Key("e", "e", "explain", "explain", "what the selected request is for, who sends it and when", SHOW),
@@ -106,6 +107,6 @@ FIRST = {
 def hints(pane: str) -> list[tuple[str, str, str]]:
     """(key, word, action) in the order in which they are shown while there is room."""
     by_action = {key.action: key for key in KEYS}
-    wanted = FOOTER.get(pane, FOOTER["timeline"])
+    wanted = FOOTER[pane]
     chosen = [by_action[action] for action in (*wanted, *(action for action in MORE if action not in wanted))]
-    return [*FIRST.get(pane, ()), *((key.shown, key.word, key.action) for key in chosen)]
+    return [*FIRST[pane], *((key.shown, key.word, key.action) for key in chosen)]

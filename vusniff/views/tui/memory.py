@@ -31,7 +31,8 @@ def memory_lines(state: DeviceState, width: int) -> list[Line]:
         lines.append(
             line(
                 (f"  r{position}  ", "strong"),
-                f"guest {region.guest_address:#x} - {region.guest_address + region.size:#x}  ({words.size(region.size)})",
+                f"guest {region.guest_address:#x} - {region.guest_address + region.size:#x}",
+                f"  ({words.size(region.size)})",
                 jump=region.by,
                 key=f"region {position}",
             )
@@ -119,7 +120,7 @@ def _rings(state: DeviceState) -> dict[int, list[str]]:
             continue
         value = ring.addresses.value
         places: dict[int, list[str]] = {}
-        for name, address in (("descriptor", value.descriptor), ("available", value.available), ("used", value.used)):
+        for name, address in (("desc", value.descriptor), ("avail", value.available), ("used", value.used)):
             place = translate(state, address)
             text = f"{name} +{place.offset:#x}" if place else f"{name} {address:#x}"
             places.setdefault(place.region if place else -1, []).append(text)

@@ -5,13 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vusniff.state import DeviceState
-from vusniff.views.tui import features, memory, sessions
+from vusniff.views.tui import compare, features, memory, sessions
 from vusniff.views.tui.line import Line
 from vusniff.views.tui.screens import LinesScreen, explain_lines, help_lines
 from vusniff.views.tui.state import said_by
 
 if TYPE_CHECKING:
     from vusniff.views.tui.app import Room
+
+PATIENCE = 0.5
+"""Seconds that a key may take for another session's state."""
 
 
 def keys(room: Room) -> None:
@@ -44,6 +47,31 @@ def feature_matrix(room: Room) -> None:
         "go to the message",
     )
     room.push_screen(screen, lambda picked: _leap(room, picked))
+
+
+def compare_sessions(room: Room) -> None:
+    """The session before on the same socket, at its end, beside this one as of the selected message."""
+    row, both = _state(room)
+    if row is None or both is None:
+        return
+    timeline = room.timeline
+    previous = timeline.sessions[timeline.place(row).session - 1].previous
+    if previous is None:
+        room.notify("There was no session before this one on its socket: S shows all", timeout=3)
+        return
+    last = timeline.rows_of(previous)[-1]
+    ended = room.states.get(last)
+    if ended is None:
+        room.states.step(last, PATIENCE)
+        ended = room.states.get(last)
+    if ended is None:
+        room.notify(f"Session {previous} is still being worked out: press C again", timeout=3)
+        return
+    screen = LinesScreen(
+        f"Session {previous}, then {timeline.place(row).session}",
+        lambda width: compare.compare_lines(timeline, (last, ended[1]), (row, both[1]), width),
+    )
+    room.push_screen(screen)
 
 
 def memory_map(room: Room) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
+from rich.cells import cell_len
 from rich.segment import Segment
 from rich.style import Style
 from textual import events
@@ -16,6 +17,7 @@ from textual.geometry import Size
 from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
+from textual.widget import Widget
 
 from vusniff.views.tui.line import STYLES, Line
 
@@ -86,6 +88,13 @@ class Lined(ScrollView, can_focus=True):
             segments = [Segment(text, base + self.style_of(style) if style else base) for text, style in parts]
         x = self.scroll_offset.x
         return Strip(segments).crop_extend(x, x + self.size.width, base)
+
+    def extend(self, size: Size) -> None:
+        """The content is so wide and high now. Unlike setting ``virtual_size`` it arranges nothing anew: the vertical
+        scrollbar always has its place."""
+        if size != self.virtual_size:
+            self.set_reactive(Widget.virtual_size, size)
+            self.vertical_scrollbar.window_virtual_size = size.height
 
     # -- moving -------------------------------------------------------------------------------------------------------
 
@@ -191,6 +200,8 @@ class LinesView(Lined):
     def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:
         super().__init__(id=id, classes=classes)
         self.lines: Sequence[Line] = ()
+        self.reading = False
+        """Nothing to pick: there is no cursor, and the keys scroll."""
 
     @property
     def count(self) -> int:
@@ -211,9 +222,7 @@ class LinesView(Lined):
         if was is not None and was.key is not None:
             keys = (number for number, one in enumerate(lines) if one.key == was.key)
             self.cursor = next(keys, self.cursor)
-        size = Size(max((len(one.text) for one in lines), default=0), len(lines))
-        if size != self.virtual_size:
-            self.virtual_size = size
+        self.extend(Size(max((cell_len(one.text) for one in lines), default=0), len(lines)))
         self.reveal()
         self.refresh()
         self.moved()
@@ -225,6 +234,24 @@ class LinesView(Lined):
         if self.current is not None:
             self.post_message(self.Followed(self, self.current))
 
+    def move_to(self, position: int, centre: bool = False) -> None:
+        if not self.reading:
+            super().move_to(position, centre)
+
+    def action_move(self, by: int) -> None:
+        if self.reading:
+            self.scroll_to(y=self.scroll_offset.y + by, animate=False)
+        else:
+            super().action_move(by)
+
+    def action_top(self) -> None:
+        self.scroll_to(y=0, animate=False)
+        super().action_top()
+
+    def action_bottom(self) -> None:
+        self.scroll_to(y=self.count, animate=False)
+        super().action_bottom()
+
     def action_aside(self, by: int) -> None:
         """Long lines: to their hidden part and back."""
         self.scroll_to(x=self.scroll_offset.x + by, animate=False)
@@ -233,7 +260,7 @@ class LinesView(Lined):
         position = self.scroll_offset.y + y
         if position >= len(self.lines):
             return Strip.blank(self.size.width, self.rich_style)
-        at_cursor = position == self.cursor and self.has_focus
+        at_cursor = position == self.cursor and self.has_focus and not self.reading
         return self.strip(self.lines[position].parts, at_cursor)
 
     def on_focus(self) -> None:

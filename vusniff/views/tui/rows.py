@@ -57,6 +57,8 @@ class Cells(NamedTuple):
     answer_style: str
     odd: bool
     """Malformed, unknown, or a refusal."""
+    open: bool
+    """A request to which no reply was seen when this was worded."""
 
 
 def cells(timeline: Timeline, row: int, answer: Answer) -> Cells:
@@ -75,6 +77,7 @@ def cells(timeline: Timeline, row: int, answer: Answer) -> Cells:
         said,
         style,
         failed or message.malformed is not None or message.spec is None,
+        not message.reply and not message.answered_by,
     )
 
 
@@ -137,7 +140,7 @@ class Columns:
     answer: int
 
 
-GUTTER = 4
+GUTTER = 3
 ROLES = {Sender.FRONTEND: "front", Sender.BACKEND: "back"}
 """Styles of who speaks."""
 ARROW_WIDE, ARROW_NARROW = 13, 5
@@ -195,13 +198,16 @@ def parts(row: int, said: Cells, when: str, gutter: str, widths: Columns) -> lis
     values = said.values
     if said.descriptors and not widths.descriptors:
         values += f" {said.descriptors}" if values else said.descriptors
-    made.append(Part(fit(values, widths.values) + " ", "bad" if said.odd else ""))
-    if widths.descriptors:
-        made.append(Part(fit(said.descriptors, widths.descriptors) + " "))
     answer = said.answer
     if len(answer) > widths.answer:
         answer = answer.partition(" ")[0]
-    made.append(Part(cut(answer, widths.answer).rjust(widths.answer), said.answer_style))
+    tone = "bad" if said.odd else ""
+    if widths.descriptors:
+        made.append(Part(fit(values, widths.values) + " ", tone))
+        made.append(Part(fit(said.descriptors, widths.descriptors + widths.answer + 1 - len(answer) - 1) + " "))
+    else:  # values go on where there is no answer
+        made.append(Part(fit(values, widths.values + widths.answer - len(answer)) + " ", tone))
+    made.append(Part(answer, said.answer_style))
     return made
 
 

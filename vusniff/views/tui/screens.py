@@ -36,12 +36,13 @@ class LinesScreen(ModalScreen[Line | None]):
     def compose(self) -> ComposeResult:
         view = LinesView(id="lines")
         view.border_title = self._title
+        view.reading = not self._enter
         yield view
         yield Foot()
 
     def on_mount(self) -> None:
         """Keys that count here."""
-        hints = [("↑↓", "move", "")]
+        hints = [("↑↓", "move" if self._enter else "scroll", "")]
         hints += [("Enter", self._enter, "screen.enter")] if self._enter else []
         self.query_one(Foot).show([*hints, ("Esc", "back", "screen.leave")])
 

@@ -6,7 +6,7 @@ from vusniff.protocol import Channel
 from vusniff.session import Session
 from vusniff.timeline import Timeline
 from vusniff.views import words
-from vusniff.views.tui.line import Line, Part, clean, cut, line
+from vusniff.views.tui.line import ELLIPSIS, Line, Part, clean, line
 from vusniff.views.tui.rows import since
 
 
@@ -30,6 +30,11 @@ def ending(session: Session) -> str:
     return "open" if session.closed is None else session.closed.reason
 
 
+def tail(path: str, width: int) -> str:
+    """The end of a path, which tells sockets apart."""
+    return path if len(path) <= width else ELLIPSIS + path[-width + 1 :]
+
+
 def session_lines(timeline: Timeline, shown: int | None, width: int) -> list[Line]:
     """A heading and one line for each session; ``shown`` is the one the timeline is limited to."""
     waiting: dict[int, int] = {}
@@ -49,24 +54,23 @@ def session_lines(timeline: Timeline, shown: int | None, width: int) -> list[Lin
             (
                 str(session.number),
                 guess.device if guess else "?",
+                str(session.count),
+                str(asked) if asked else "",
                 since(opened),
                 words.duration(took),
-                str(session.count),
-                f"{asked}" if asked else "",
                 ending(session),
+                tail(clean(session.path), max(16, width // 4)),
                 clean(ends(timeline, session)),
-                clean(session.path),
                 ", ".join(filter(None, (again, late))),
             )
         )
-    heads = ("#", "device", "start s", "lasted", "messages", "no reply", "ended", "between", "socket", "")
+    heads = ("#", "device", "messages", "no reply", "start s", "lasted", "ended", "socket", "between", "")
     right = {0, 2, 3, 4, 5}
     sizes = [max(len(head), *(len(row[n]) for row in rows)) if rows else len(head) for n, head in enumerate(heads)]
-    sizes[7] = min(sizes[7], max(12, width // 3))
 
     def cells(row: tuple[str, ...]) -> list[str]:
         return [
-            f"{cut(cell, size):>{size}}" if n in right else f"{cut(cell, size):<{size}}"
+            f"{cell:>{size}}" if n in right else f"{cell:<{size}}"
             for n, (cell, size) in enumerate(zip(row, sizes, strict=True))
         ]
 
@@ -74,7 +78,7 @@ def session_lines(timeline: Timeline, shown: int | None, width: int) -> list[Lin
     lines.append(line(("  " if shown else "▸ "), "all sessions", key="session 0"))
     for session, row in zip(timeline.sessions, rows, strict=True):
         mark = "▸ " if session.number == shown else "  "
-        tone = "bad" if row[5] or (session.closed and session.closed.reason in ("reset", "killed")) else ""
+        tone = "bad" if row[3] or (session.closed and session.closed.reason in ("reset", "killed")) else ""
         lines.append(
             Line((Part(mark), Part(clean("  ".join(cells(row)).rstrip()), tone)), key=f"session {session.number}")
         )

@@ -25,9 +25,11 @@ def said_by(timeline: Timeline) -> vrings.Said:
 
 
 def vring_of(timeline: Timeline, row: int) -> int | None:
-    """The vring that a message names."""
-    payload = timeline.message(row).payload or {}
-    index = payload.get("index")
+    """The vring that a message, or the request it answers, names."""
+    message = timeline.message(row)
+    index = (message.payload or {}).get("index")
+    if index is None and message.answers:
+        index = (timeline.message(message.answers - 1).payload or {}).get("index")
     return index if isinstance(index, int) else None
 
 

@@ -54,6 +54,7 @@ class TimelineView(Lined):
         self.bookmarks: set[int] = set()
         self.hit = ""
         """Lower-case text to highlight."""
+        self.heading = Heading(self)
         self._cells: dict[int, Cells] = {}
         self._waiting: frozenset[int] | None = None
         self._widths: rowing.Columns | None = None
@@ -94,17 +95,23 @@ class TimelineView(Lined):
         self.move_to(self.position_of(row), centre=True)
 
     def grown(self) -> None:
-        """More messages came."""
-        self._cells.clear()
+        """More messages came: repaint what they change of what is on the screen, and no more."""
         self._waiting = None
-        before = self.virtual_size.height
+        before, widths = self.virtual_size.height, self.widths
         self._resize()
-        if self.follow and self.count:
-            self.scroll_to(y=self.count, animate=False)
+        top, height = self.scroll_offset.y, self.size.height
+        answers = self.timeline.answers
+        for row in [row for row, said in self._cells.items() if said.open and answers[row]]:
+            del self._cells[row]
+            self.refresh_line(self.position_of(row))
+        if self.follow and self.count and before != self.count:
             self.move_to(self.count - 1)
             self.refresh()
-        elif before < self.scroll_offset.y + self.size.height:
+        elif widths != self.widths:
             self.refresh()
+            self.heading.refresh()
+        elif before < top + height and before != self.count:
+            self.refresh_lines(before, top + height - before)
 
     def settled(self) -> None:
         """Nothing more will come for now: what is not answered will not be."""
@@ -114,13 +121,12 @@ class TimelineView(Lined):
 
     def _resize(self) -> None:
         self._widths = None
-        size = Size(self.size.width, self.count)
-        if size != self.virtual_size:
-            self.virtual_size = size
+        self.extend(Size(self.size.width, self.count))
 
     def on_resize(self) -> None:
         """Columns are shared anew."""
         self._resize()
+        self.heading.refresh()
         self.reveal()
 
     # -- painting -----------------------------------------------------------------------------------------------------
@@ -164,7 +170,7 @@ class TimelineView(Lined):
         if exchange and exchange[0] <= row <= exchange[1]:
             pair = "┌" if row == exchange[0] else "└" if row == exchange[1] else "│"
         cursor = "▸" if position == self.cursor else " "
-        return f"{cursor}{pair}{'★' if row in self.bookmarks else ' '} "
+        return f"{cursor}{pair}{'★' if row in self.bookmarks else ' '}"
 
     def render_line(self, y: int) -> Strip:
         position = self.scroll_offset.y + y
@@ -222,7 +228,7 @@ class TimelineView(Lined):
         self.clock = self.clock.next
         self._widths = None
         self.refresh()
-        self.moved()
+        self.heading.refresh()
         self.app.notify(f"Time column: {self.clock.value}", timeout=2)
 
     def turn_bookmark(self) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+from vusniff.protocol import F_ACCESS_PLATFORM
 from vusniff.record import Descriptor
 from vusniff.state import DeviceState, Life, Seen, Vring, packed_base, translate
 from vusniff.views.tui.line import Line, Part, clean, cut, fit, line
@@ -56,9 +57,14 @@ def regions_word(ring: Vring, state: DeviceState) -> str:
     if state.regions is None:
         return "?"
     if any(place is None for place in found):
-        return "no region"
+        return "no IOTLB" if translated(state) else "no region"
     numbers = [f"r{place.region}" for place in found if place is not None]
     return numbers[0] if len(set(numbers)) == 1 else " ".join(numbers)
+
+
+def translated(state: DeviceState) -> bool:
+    """Ring addresses are I/O addresses that go through the IOTLB."""
+    return state.features is not None and bool(state.features.value & F_ACCESS_PLATFORM)
 
 
 def addresses(ring: Vring) -> Sequence[tuple[str, int]]:
@@ -157,7 +163,7 @@ def _widths(heads: Sequence[str], made: Sequence[tuple[Vring, list[str], frozens
 def _tone(ring: Vring, field: str, text: str) -> str:
     if text in ("-", "none"):
         return "dim"
-    if text == "no region":
+    if text in ("no region", "no IOTLB"):
         return "bad"
     if field == "enabled" and ring.enabled is not None:
         return "good" if ring.enabled.value else ""
@@ -210,7 +216,13 @@ def card(before: DeviceState, state: DeviceState, index: int, width: int, said: 
         rows.append(("addresses", "addresses", unset(state), None))
     for name, address in addresses(ring):
         place = place_of(state, address)
-        where = f"r{place.region} + {place.offset:#x}" if place else "in no region"
+        where = (
+            f"r{place.region} + {place.offset:#x}"
+            if place
+            else "not in the IOTLB"
+            if translated(state)
+            else "in no region"
+        )
         rows.append((name, "addresses", f"{address:#x}  {where}", ring.addresses))
     if ring.addresses is not None and ring.addresses.value.flags:
         rows.append(("log", "addresses", f"{ring.addresses.value.log:#x}", ring.addresses))
@@ -264,4 +276,5 @@ def reasons(ring: Vring, state: DeviceState, said: Said) -> Iterator[str]:
     if ring.addresses is not None and state.regions is not None:
         lost = [name for name, address in addresses(ring) if place_of(state, address) is None]
         if lost:
-            yield f"No memory region holds its {', '.join(lost)} address{'es' if len(lost) > 1 else ''}."
+            none = "No IOTLB entry seen translates" if translated(state) else "No memory region holds"
+            yield f"{none} its {', '.join(lost)} address{'es' if len(lost) > 1 else ''}."
