@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import resource
@@ -94,8 +95,8 @@ def frames(file: Path) -> list[Frame]:
     return [record for record in records(file) if isinstance(record, Frame)]
 
 
-def closed_connections(file: Path) -> int:
-    return len([record for record in records(file) if isinstance(record, Closed)])
+def are_closed(file: Path, connections: int) -> bool:
+    return len([record for record in records(file) if isinstance(record, Closed)]) == connections
 
 
 class Program:
@@ -229,7 +230,7 @@ def test_many_connections_at_once_stay_apart(tmp_path: Path, front: Path, back: 
                     frontend.send(message(8, struct.pack("=II", number, 256)))
                 for number, (_, backend) in reversed(list(enumerate(pairs))):
                     assert read(backend, 20) == message(8, struct.pack("=II", number, 256))
-            until(lambda n=turn: closed_connections(program.file) == 20 * n)
+            until(functools.partial(are_closed, program.file, 20 * turn))
             held.append(program.fds())
         assert program.end() == 0
     assert len(frames(program.file)) == 60
