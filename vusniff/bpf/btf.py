@@ -1,12 +1,12 @@
 """Kernel type information: where the members of the running kernel's structures are.
 
-Owns the reading of BTF (Documentation/bpf/btf.rst in the kernel). A kernel's version says nothing about its offsets: two
-builds of one version differ. Must not know what the probe does with them: that is `vusniff.bpf.offsets`.
+Owns the reading of BTF (Documentation/bpf/btf.rst in the kernel). A kernel's version says nothing about its offsets:
+two builds of one version differ. Must not know what the probe does with them: that is `vusniff.bpf.offsets`.
 
-Layout of a BTF file: header (magic u16 0xeb9f, version u8, flags u8, header length u32, then offset and length u32 of the
-type and of the string section, counted from the header's end). A type is three words (name offset, info, size or type
-id) and what its kind asks for; info holds the number of members in bits 0-15, the kind in 24-28, and in bit 31 whether
-member offsets carry a bit-field size in their top byte. Type ids count from 1; 0 is void.
+Layout of a BTF file: header (magic u16 0xeb9f, version u8, flags u8, header length u32, then offset and length u32 of
+the type and of the string section, counted from the header's end). A type is three words (name offset, info, size or
+type id) and what its kind asks for; info holds the number of members in bits 0-15, the kind in 24-28, and in bit 31
+whether member offsets carry a bit-field size in their top byte. Type ids count from 1; 0 is void.
 """
 
 from __future__ import annotations
@@ -127,9 +127,9 @@ class Btf:
         """Type ids of the structures that exist under these names."""
         return self._find(names, frozenset({_STRUCT, _UNION}))
 
-    def functions(self, names: Iterable[str]) -> frozenset[str]:
-        """Those of these names that are functions of the kernel, which fentry can attach to."""
-        return frozenset(self._find(names, frozenset({_FUNC})))
+    def functions(self, names: Iterable[str]) -> dict[str, int]:
+        """Type ids of those of these names that are functions of the kernel, which fentry can attach to."""
+        return self._find(names, frozenset({_FUNC}))
 
     def member(self, type_id: int, name: str, depth: int = 0) -> tuple[int, int] | None:
         """Bit offset and type id of a member, looking into anonymous structures and unions; None when there is none."""

@@ -6,6 +6,7 @@ kept on disk: what a cache would save is no more than a third of a second, and w
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import ctypes
 import enum
@@ -20,6 +21,7 @@ from typing import Any
 
 from vusniff.bpf.btf import KERNEL_BTF, Btf
 from vusniff.bpf.find import Bcc, find_bcc
+from vusniff.bpf.kernel import fentry_refused, kprobe_refused, recursion_misses, refusal
 from vusniff.bpf.offsets import definitions
 from vusniff.bpf.records import LOST_REASONS, SIZES, Ring, cpus
 from vusniff.errors import SourceError
@@ -80,7 +82,7 @@ class Program:
             del self._followed[_like(self._followed.Key, sock, inode)]
 
     def sends(self, sock: int, inode: int) -> tuple[int, int] | None:
-        """Sends counted on a socket so far, and how many of them did not reach the ring; None when it is not followed."""
+        """Sends counted on a socket so far, and how many of them did not reach the ring; None for an unknown one."""
         try:
             state = self._followed[_like(self._followed.Key, sock, inode)]
         except KeyError:
@@ -93,34 +95,48 @@ class Program:
 
     def missed(self) -> int:
         """Times the kernel did not run the program because it was already running on that CPU (since Linux 5.12)."""
-        return sum(_recursion_misses(function.fd) for function in self._bpf.funcs.values())
+        return sum(recursion_misses(function.fd) for function in self._bpf.funcs.values())
 
     def close(self) -> None:
         """Detaches the program; what is in the ring is lost with it."""
         self.ring.close()
-        with _quiet():
-            with contextlib.suppress(Exception):  # bcc stumbles over a tracefs that is not mounted after detaching
-                self._bpf.cleanup()
+        # bcc stumbles over a tracefs that is not mounted, after detaching; and it would clean up again at exit.
+        with _quiet(), contextlib.suppress(Exception):
+            self._bpf.cleanup()
+        atexit.unregister(self._bpf.cleanup)
 
 
 def attach_program(modes: tuple[Attach, ...] = tuple(Attach), follow_any: bool = False) -> Program:
     """The program, attached in the first of these modes that works. Raises SourceError that says why none does."""
+    if platform.machine() not in _CALLS:
+        raise SourceError(f"{platform.machine()} is not supported by the probe; use vusniff proxy")
     bcc = find_bcc()
-    offsets = definitions(Btf.read(KERNEL_BTF))
+    btf = Btf.read(KERNEL_BTF)
+    offsets = definitions(btf)
     refused: list[str] = []
     for mode in modes:
         try:
+            if (why := _refused(mode, btf)) is not None:
+                raise SourceError(why)
             return _attach(bcc, offsets, mode, follow_any)
         except SourceError as error:
             refused.append(f"{mode}: {error}")
     raise SourceError("the probe cannot be attached to this kernel; " + "; ".join(refused))
 
 
+def _refused(mode: Attach, btf: Btf) -> str | None:
+    """What can be known at once against a mode: compiling takes longer."""
+    if mode is Attach.RAWTP:
+        return None
+    if mode is Attach.KPROBE:
+        return kprobe_refused()
+    functions = btf.functions(["unix_stream_sendmsg"])
+    if not functions:
+        return "unix_stream_sendmsg is not a function of its own in this kernel"
+    return fentry_refused(functions["unix_stream_sendmsg"])
+
+
 def _attach(bcc: Bcc, offsets: dict[str, int], mode: Attach, follow_any: bool) -> Program:
-    if mode is not Attach.RAWTP and not offsets.get("HAS_UNIX_STREAM_SENDMSG"):
-        raise SourceError("unix_stream_sendmsg is not a function of its own in this kernel")
-    if platform.machine() not in _CALLS:
-        raise SourceError(f"{platform.machine()} is not supported by the probe; use the proxy")
     values = offsets | SIZES | {f"NR_{name}": number for name, number in _CALLS[platform.machine()].items()}
     values |= {"OWN_PID": os.getpid(), "CPUS": cpus(), "RING_PAGES": RING_BYTES // os.sysconf("SC_PAGE_SIZE")}
     flags = [f"-D{name}={value}" for name, value in values.items()]
@@ -164,9 +180,7 @@ def _reason(error: Exception, said: Path | None) -> str:
     number = ctypes.get_errno()
     text = said.read_text(encoding="utf-8", errors="replace") if said else ""
     if "privileges" in str(error) or number in (errno.EPERM, errno.EACCES):
-        if missing := missing_capabilities():
-            return f"the kernel refuses it: this process lacks {', '.join(missing)}"
-        return "the kernel refuses it although the capabilities are there"
+        return refusal(errno.EPERM)
     if "kprobe_events" in text or "not traceable" in str(error):
         return "this kernel has no kprobes, or none on unix_stream_sendmsg"
     if compiler := re.search(r"error: (.+)", text):
@@ -174,19 +188,6 @@ def _reason(error: Exception, said: Path | None) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     tail = f" ({lines[-1][:200]})" if lines else ""
     return f"{error}{tail}"
-
-
-_CAPABILITIES = {"CAP_PERFMON": 38, "CAP_BPF": 39}
-_ADMIN = 21
-
-
-def missing_capabilities() -> list[str]:
-    """Capabilities that the probe needs and this process does not have; CAP_SYS_ADMIN stands for both."""
-    with open("/proc/self/status", encoding="ascii", errors="replace") as file:
-        effective = next((int(line.split()[1], 16) for line in file if line.startswith("CapEff:")), 0)
-    if effective >> _ADMIN & 1:
-        return []
-    return [name for name, bit in _CAPABILITIES.items() if not effective >> bit & 1]
 
 
 @contextlib.contextmanager
@@ -215,16 +216,3 @@ def _quiet() -> Iterator[Path]:
         os.dup2(kept, 2)
         os.close(kept)
         os.close(said)
-
-
-def _recursion_misses(fd: int) -> int:
-    """recursion_misses of struct bpf_prog_info (include/uapi/linux/bpf.h), 0 where the kernel has none."""
-    info = ctypes.create_string_buffer(232)
-    # bpf(BPF_OBJ_GET_INFO_BY_FD = 15, {u32 fd, u32 length, u64 info})
-    attributes = (ctypes.c_char * 16).from_buffer_copy(
-        fd.to_bytes(4, "little") + len(info).to_bytes(4, "little") + ctypes.addressof(info).to_bytes(8, "little")
-    )
-    call = {"x86_64": 321, "aarch64": 280}[platform.machine()]
-    if ctypes.CDLL(None, use_errno=True).syscall(call, 15, attributes, 16) != 0:
-        return 0
-    return int.from_bytes(info.raw[208:216], "little")

@@ -1,7 +1,7 @@
 """The members of kernel structures that the probe reads, resolved from BTF into compiler definitions.
 
-Owns the list of what the C program needs of a kernel. The C program sees each as ``O_<name>``; one that may be missing is
-not defined then.
+Owns the list of what the C program needs of a kernel. The C program sees each as ``O_<name>``; one that may be missing
+is not defined then.
 """
 
 from __future__ import annotations

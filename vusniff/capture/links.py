@@ -17,6 +17,8 @@ from vusniff.capture.writer import CaptureWriter
 from vusniff.framing import Framer
 from vusniff.record import Chunk, Closed, Connection, Descriptor, End, Frame, FrameKind, Lost, Process
 
+_PASSED = 65536
+"""Passed sockets remembered, to tell which end of a pair was passed."""
 _PROCESSES = 64
 """Threads remembered per end of a connection."""
 
@@ -72,7 +74,7 @@ class Links:
         self._command = command
         self._by_inode: dict[int, tuple[Link, int]] = {}
         self._passed: set[int] = set()
-        self.connections = self.messages = self.lost = self.failed = self.partial = 0
+        self.connections = self.messages = self.lost = self.failed = 0
 
     def all(self) -> list[Link]:
         """The connections that have not ended."""
@@ -141,11 +143,8 @@ class Links:
         if result is None or result < 0:
             self.failed += 1
             return
-        data, missing = send.data, send.length - len(send.data)
-        if result < send.length:
-            self.partial += 1
-            data = data[:result]
-            missing = result - len(data)
+        data = send.data[:result]
+        missing = result - len(data)
         passed: tuple[Descriptor, ...] = ()
         if send.count:
             passed = self._descriptors(send)
@@ -167,6 +166,8 @@ class Links:
         for descriptor in found:
             kind, _, inode = (descriptor.identity or "").partition(":")
             if kind == "socket":
+                if len(self._passed) >= _PASSED:
+                    self._passed.clear()
                 self._passed.add(int(inode))
         return found
 

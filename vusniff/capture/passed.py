@@ -19,6 +19,10 @@ _MEMFD = b"memfd:"
 _NAME_LIMIT = 63
 """Bytes of a name that the kernel side copies."""
 
+_NAMED_BY_PATH = frozenset(
+    {DescriptorKind.FILE, DescriptorKind.DEVICE, DescriptorKind.DMABUF, DescriptorKind.OTHER, DescriptorKind.PIPE}
+)
+
 Fields = tuple[int, int, int, int, int, int, int, int, bytes]
 """As `PASSED_FD`."""
 
@@ -32,9 +36,8 @@ def describe(fields: Fields, pid: int, look: Callable[[int, int], Descriptor] = 
     """One descriptor. ``look`` asks /proc."""
     seen = _from_kernel(fields)
     name = fields[8].split(b"\0", 1)[0]
-    if seen.kind in (DescriptorKind.FILE, DescriptorKind.DEVICE, DescriptorKind.DMABUF, DescriptorKind.OTHER) or (
-        seen.kind in (DescriptorKind.MEMFD, DescriptorKind.PIPE) and (len(name) >= _NAME_LIMIT or seen.name == "")
-    ):
+    cut_short = seen.kind is DescriptorKind.MEMFD and len(name) >= _NAME_LIMIT
+    if cut_short or (seen.kind in _NAMED_BY_PATH and seen.name is not None):
         now = look(pid, fields[0])
         if now.identity is not None and (now.kind, now.identity) == (seen.kind, seen.identity):
             return now

@@ -11,7 +11,6 @@ by memory and not by how fast it can be written.
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 import select
 import signal
@@ -64,8 +63,8 @@ class Probe:
             self._epoch,
             frozenset(existing),
             frozenset(found.path for found in existing.values() if found.state == LISTEN and found.path),
-            functools.lru_cache(1024)(labels.label),
-            functools.lru_cache(1024)(comm),
+            labels.label,
+            comm,
         )
         self._choose(existing)
 

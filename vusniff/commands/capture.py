@@ -35,14 +35,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of ``vusniff capture``."""
     parser.epilog = _EPILOG
     which = parser.add_argument_group("which connections")
-    which.add_argument("--path", action="append", default=[], metavar="GLOB", help="bound to such a path; @NAME abstract")
+    which.add_argument(
+        "--path", action="append", default=[], metavar="GLOB", help="bound to such a path; @NAME abstract"
+    )
     which.add_argument("--inode", action="append", default=[], type=int, metavar="N", help="with this socket inode")
-    which.add_argument("--pid", action="append", default=[], type=int, metavar="N", help="of this process or a child of it")
-    which.add_argument("--comm", action="append", default=[], metavar="NAME", help="of processes with this command name")
+    which.add_argument(
+        "--pid", action="append", default=[], type=int, metavar="N", help="of this process or a child of it"
+    )
+    which.add_argument(
+        "--comm", action="append", default=[], metavar="NAME", help="of processes with this command name"
+    )
     which.add_argument("--vm", action="append", default=[], metavar="NAME", help="of the QEMU with this -name")
     which.add_argument("--all", action="store_true", help="also what does not look like vhost-user")
     parser.add_argument(
-        "-w", "--write", metavar="FILE", help="the capture; - is standard output (default: a new file for temporary files)"
+        "-w",
+        "--write",
+        metavar="FILE",
+        help="the capture; - is standard output (default: a new file for temporary files)",
     )
     parser.add_argument("--attach", choices=_MODES, help="how to attach (default: the first of these that works)")
     parser.add_argument("--tui", action="store_true", help="show the terminal view")

@@ -1,4 +1,4 @@
-"""``vusniff doctor``: what the probe finds on this machine, by trying it, and what to do about what it does not find."""
+"""``vusniff doctor``: what the probe finds on this machine, by trying it, and what to do about the rest."""
 
 from __future__ import annotations
 
@@ -19,7 +19,12 @@ _TRY_SECONDS = 120.0
 _MODES = {
     "fentry": (
         "fentry and fexit (all sends, the least cost)",
-        ("CONFIG_BPF_JIT", "CONFIG_FUNCTION_TRACER", "CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS", "CONFIG_DEBUG_INFO_BTF"),
+        (
+            "CONFIG_BPF_JIT",
+            "CONFIG_FUNCTION_TRACER",
+            "CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS",
+            "CONFIG_DEBUG_INFO_BTF",
+        ),
     ),
     "kprobe": ("kprobe and kretprobe (all sends)", ("CONFIG_KPROBES", "CONFIG_KPROBE_EVENTS")),
     "rawtp": (
@@ -50,7 +55,9 @@ def run(args: argparse.Namespace) -> int:
     for check in _checks():
         works = works or (check.name in _MODES and check.ok)
         if args.json:
-            print(json.dumps({"check": check.name, "ok": check.ok, "found": check.found, "advice": check.advice or None}))
+            print(
+                json.dumps({"check": check.name, "ok": check.ok, "found": check.found, "advice": check.advice or None})
+            )
         else:
             print(f"{'ok' if check.ok else 'NO':3} {check.name:13} {check.found}")
             if check.advice:
@@ -103,7 +110,7 @@ def _btf() -> Check:
 
 
 def _capabilities() -> Check:
-    from vusniff.bpf.load import missing_capabilities
+    from vusniff.bpf.kernel import missing_capabilities
 
     if missing := missing_capabilities():
         program = os.path.realpath(sys.executable)

@@ -65,11 +65,21 @@ def _print_table(rows: list[SocketRow]) -> None:
 
 def _cells(row: SocketRow) -> tuple[str, ...]:
     sides = [
-        ", ".join(f"{party.words} ({party.comm} {party.pid})" if party.label else f"{party.comm} {party.pid}" for party in s)
+        ", ".join(
+            f"{party.words} ({party.comm} {party.pid})" if party.label else f"{party.comm} {party.pid}" for party in s
+        )
         for s in row.parties
     ]
     if row.state == "listening":
         sides[0] = ""
     listener = f"{row.listener.words} {row.listener.pid}" if row.listener else ""
     inodes = "-".join(str(inode) for inode in row.inodes if inode)
-    return (row.state, row.path or "(none)", sides[0] or "-", sides[1] or "-", listener or "-", inodes, row.evidence or "-")
+    return (
+        row.state,
+        row.path or "(none)",
+        sides[0] or "-",
+        sides[1] or "-",
+        listener or "-",
+        inodes,
+        row.evidence or "-",
+    )

@@ -1,0 +1,505 @@
+"""The probe with real sockets: what was sent is what is recorded, and what was not recorded is counted."""
+
+from __future__ import annotations
+
+import array
+import ctypes
+import fcntl
+import os
+import signal
+import socket
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from probing import MODE, connected, message, needs_probe, recording
+
+from vusniff.capture.descriptors import describe
+from vusniff.record import DescriptorKind, FrameKind
+
+pytestmark = needs_probe
+
+RIGHTS = (socket.SOL_SOCKET, socket.SCM_RIGHTS)
+
+
+def rights(*fds: int) -> list[tuple[int, int, array.array[int]]]:
+    return [(*RIGHTS, array.array("i", fds))]
+
+
+def drain(sock: socket.socket, size: int) -> None:
+    while size > 0:
+        size -= len(sock.recv(min(size, 1 << 16)))
+
+
+def test_every_way_to_send(tmp_path: Path) -> None:
+    path = str(tmp_path / "s")
+    with recording(tmp_path / "c.pcapng", "--path", path) as probe:
+        near, far = connected(path)
+        with near, far:
+            near.send(message(1))
+            near.sendall(message(2, b"12345678"))
+            os.write(near.fileno(), message(3))
+            os.writev(near.fileno(), [message(8, b"abcdefgh")[:5], message(8, b"abcdefgh")[5:12], b"abcdefgh"])
+            near.sendmsg([message(9, bytes(40))[:12], bytes(20), b"", bytes(20)])
+            far.sendmsg([message(1, b"featured", 5)[:12]])
+            os.write(far.fileno(), b"featured")
+        probe.finish()
+    assert [(frame.end, frame.data) for frame in probe.frames] == [
+        (0, message(1)),
+        (0, message(2, b"12345678")),
+        (0, message(3)),
+        (0, message(8, b"abcdefgh")),
+        (0, message(9, bytes(40))),
+        (1, message(1, b"featured", 5)),
+    ]
+    times = [frame.time_ns for frame in probe.frames]
+    assert times == sorted(times)
+    assert {frame.kind for frame in probe.frames} == {FrameKind.MESSAGE}
+
+
+def test_who_speaks(tmp_path: Path) -> None:
+    path = str(tmp_path / "s")
+    with recording(tmp_path / "c.pcapng", "--path", path) as probe:
+        near, far = connected(path)
+        inodes = os.fstat(near.fileno()).st_ino, os.fstat(far.fileno()).st_ino
+        with near, far:
+            near.send(message(1))
+            far.send(message(1, bytes(8), 5))
+        probe.finish()
+    (connection,) = probe.connections
+    assert connection.path == path
+    assert not connection.joined_late
+    assert tuple(end.inode for end in connection.ends) == inodes
+    assert all(end.process is not None and end.process.pid == os.getpid() for end in connection.ends)
+    assert probe.frames[1].process is not None
+    assert probe.frames[1].process.tid == os.getpid()
+    comm = Path("/proc/self/comm").read_text().strip()
+    assert {frame.process.comm for frame in probe.frames if frame.process} == {comm}
+    assert connection.opened_ns == probe.frames[0].time_ns
+    (closed,) = probe.closed
+    assert (closed.received, closed.lost) == (2, 0)
+
+
+def test_descriptors_have_the_identities_that_proc_tells(tmp_path: Path) -> None:
+    path = str(tmp_path / "s")
+    (tmp_path / "file").write_bytes(bytes(12345))
+    memory = os.memfd_create("guest-ram")
+    os.ftruncate(memory, 1 << 20)
+    pipe = os.pipe()
+    os.mkfifo(tmp_path / "fifo")
+    pair = socket.socketpair()
+    fds = [
+        os.eventfd(0),
+        os.eventfd(0),
+        memory,
+        os.memfd_create("n" * 200),
+        os.memfd_create(""),
+        os.open(tmp_path / "file", os.O_RDONLY),
+        os.open("/dev/null", os.O_RDWR),
+        os.open(tmp_path / "fifo", os.O_RDWR),
+        *pipe,
+        os.open(tmp_path, os.O_RDONLY),
+        os.epoll_create() if hasattr(os, "epoll_create") else os.eventfd(0),
+        pair[0].fileno(),
+    ]
+    expected = [describe(fd, fd) for fd in fds]
+    with recording(tmp_path / "c.pcapng", "--path", path) as probe:
+        near, far = connected(path)
+        with near, far:
+            near.sendmsg([message(5, bytes(8))], rights(*fds))
+            # By now the numbers could mean other files: identities come from the kernel, at the send.
+            probe.finish()
+    (frame,) = probe.frames
+    assert list(frame.descriptors) == expected
+    assert [one.kind for one in expected[:3]] == [DescriptorKind.EVENTFD, DescriptorKind.EVENTFD, DescriptorKind.MEMFD]
+    for fd in fds[:-1]:
+        os.close(fd)
+    pair[0].close()
+    pair[1].close()
+
+
+def test_as_many_descriptors_as_a_send_may_carry(tmp_path: Path) -> None:
+    path = str(tmp_path / "s")
+    one = os.eventfd(0)
+    with recording(tmp_path / "c.pcapng", "--path", path) as probe:
+        near, far = connected(path)
+        with near, far:
+            near.sendmsg([message(5, bytes(8))], rights(*[one] * 253))
+            near.sendmsg([message(6)], [(socket.SOL_SOCKET, 2, struct.pack("=iii", os.getpid(), 0, 0)), *rights(one)])
+        probe.finish()
+    assert [len(frame.descriptors) for frame in probe.frames] == [253, 1]
+    assert {item.identity for frame in probe.frames for item in frame.descriptors} == {describe(one).identity}
+    os.close(one)
+
+
+def test_a_number_that_is_used_again_at_once(tmp_path: Path) -> None:
+    path = str(tmp_path / "s")
+    expected = []
+    with recording(tmp_path / "c.pcapng", "--path", path) as probe:
+        near, far = connected(path)
+        with near, far:
+            for i in range(50):
+                fd = os.eventfd(0) if i % 2 else os.memfd_create("x")
+                expected.append(describe(fd).identity)
+                near.sendmsg([message(12, bytes(8))], rights(fd))
+                os.close(fd)
+        probe.finish()
+    assert [frame.descriptors[0].identity for frame in probe.frames] == expected
+    assert len({frame.descriptors[0].number for frame in probe.frames}) == 1
+
+
+def test_a_send_larger_than_what_is_captured_says_what_is_missing(tmp_path: Path) -> None:
+    path = str(tmp_path / "s")
+    whole = message(12, bytes(range(256)) * 256)  # 65536 bytes behind the header
+    with recording(tmp_path / "c.pcapng", "--path", path) as probe:
+        near, far = connected(path)
+        with near, far:
+            near.sendall(whole)
+            drain(far, len(whole))
+            far.sendall(message(1, bytes(65524), 5))
+            drain(near, 65536)
+            near.send(message(3))
+        probe.finish()
+    first, second, third = probe.frames
+    assert (first.data, first.missing) == (whole[:65536], 12)
+    assert (len(second.data), second.missing) == (65536, 0)
+    assert third.data == message(3)
+
+
+def test_a_send_of_many_segments(tmp_path: Path) -> None:
+    path = str(tmp_path / "s")
+    whole = message(12, bytes(i % 251 for i in range(244)))
+    with recording(tmp_path / "c.pcapng", "--path", path) as probe:
+        near, far = connected(path)
+        with near, far:
+            near.sendmsg([whole[i : i + 1] for i in range(256)])
+            near.sendmsg([bytes([value]) for value in whole] + [b"x"] * 100)
+        probe.finish()
+    assert probe.frames[0].data == whole
+    assert b"".join(probe.data()[1:]) == whole
+    assert sum(frame.missing for frame in probe.frames) == 100
+
+
+@pytest.mark.parametrize("count", [10007])
+def test_a_prime_number_of_messages(tmp_path: Path, count: int) -> None:
+    path = str(tmp_path / "s")
+    with recording(tmp_path / "c.pcapng", "--path", path) as probe:
+        near, far = connected(path)
+        with near, far:
+            for i in range(count):
+                near.send(message(8, struct.pack("=II", i, 0)))
+                far.recv(64)
+        probe.finish()
+    assert [struct.unpack_from("=I", data, 12)[0] for data in probe.data()] == list(range(count))
+    assert probe.losses == 0
+    assert f"{count} messages on 1 connections, 0 lost" in probe.said
+
+
+def test_what_is_lost_is_counted_exactly(tmp_path: Path) -> None:
+    path = str(tmp_path / "s")
+    count = 400_009
+    with recording(tmp_path / "c.pcapng", "--path", path) as probe:
+        near, far = connected(path)
+        with near, far:
+            near.send(message(1))
+            probe.process.send_signal(signal.SIGSTOP)
+            for i in range(count):
+                near.send(message(8, struct.pack("=II", i, 0)))
+                far.recv(64)
+        probe.finish()
+    seen = [struct.unpack_from("=I", data, 12)[0] for data in probe.data()[1:]]
+    assert seen == list(range(len(seen)))
+    assert 50_000 <= len(seen) < count
+    assert probe.losses == count - len(seen)
+    assert f"{count - len(seen)} lost" in probe.said
+
+
+def test_a_loss_in_the_middle_is_where_it_was(tmp_path: Path) -> None:
+    path = str(tmp_path / "s")
+    with recording(tmp_path / "c.pcapng", "--path", path) as probe:
+        near, far = connected(path)
+        with near, far:
+            near.send(message(1))
+            probe.process.send_signal(signal.SIGSTOP)
+            for _ in range(300_000):
+                near.send(message(8, bytes(8)))
+                far.recv(64)
+            probe.process.send_signal(signal.SIGCONT)
+            sent = 300_001
+            while not probe.path.exists() or probe.path.stat().st_size < 20_000_000:
+                near.send(message(9, bytes(8)))
+                far.recv(64)
+                sent += 1
+            far.send(message(1, bytes(8), 5))
+            sent += 1
+        probe.finish()
+    assert probe.losses == sent - len(probe.frames)
+    assert probe.losses > 0
+    assert probe.data()[-1] == message(1, bytes(8), 5)
+
+
+def test_what_failed_is_not_shown_and_what_went_in_part_is_shown_in_part(tmp_path: Path) -> None:
+    path = str(tmp_path / "s")
+    with recording(tmp_path / "c.pcapng", "--path", path) as probe:
+        near, far = connected(path)
+        with near, far:
+            near.send(message(1))
+            near.setblocking(False)
+            sent = 0
+            body = message(5, bytes(60000))
+            while True:
+                try:
+                    sent += near.send(body)
+                except BlockingIOError:
+                    break
+            drain(far, 12)
+            far.close()
+            with pytest.raises(BrokenPipeError):
+                near.send(message(3))
+        probe.finish()
+    captured = sum(len(frame.data) + frame.missing for frame in probe.frames if frame.kind is not FrameKind.MESSAGE)
+    whole = [frame for frame in probe.frames if frame.kind is FrameKind.MESSAGE]
+    assert sum(len(frame.data) for frame in whole) + captured == sent + 12
+    assert "sends failed" in probe.said
+    assert not any(frame.data == message(3) for frame in probe.frames)
+
+
+def test_a_send_to_a_peer_that_does_not_read_is_shown_in_its_place(tmp_path: Path) -> None:
+    path = str(tmp_path / "s")
+    with recording(tmp_path / "c.pcapng", "--path", path) as probe:
+        near, far = connected(path)
+        near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        child = os.fork()
+        if child == 0:
+            near.sendall(message(5, bytes(60000)))
+            os._exit(0)
+        with near, far:
+            assert far.recv(12, socket.MSG_WAITALL) == message(5, bytes(60000))[:12]
+            far.send(message(5, bytes(8), 5))
+            drain(far, 60000)
+            os.waitpid(child, 0)
+        probe.finish()
+    assert [(frame.end, len(frame.data)) for frame in probe.frames] == [(0, 60012), (1, 20)]
+
+
+def test_fork_and_exec(tmp_path: Path) -> None:
+    path = str(tmp_path / "s")
+    program = "import os,sys; os.write(int(sys.argv[1]), bytes.fromhex(sys.argv[2]))"
+    with recording(tmp_path / "c.pcapng", "--path", path) as probe:
+        near, far = connected(path)
+        with near, far:
+            near.send(message(1))
+            os.set_inheritable(near.fileno(), True)
+            words = [sys.executable, "-c", program, str(near.fileno()), message(3).hex()]
+            child = subprocess.Popen(words, pass_fds=(near.fileno(),))
+            child.wait()
+            near.send(message(2, bytes(8)))
+        probe.finish()
+    assert probe.data() == [message(1), message(3), message(2, bytes(8))]
+    (connection,) = probe.connections
+    speakers = [frame.process or connection.ends[frame.end].process for frame in probe.frames]
+    assert [speaker.pid for speaker in speakers if speaker] == [os.getpid(), child.pid, os.getpid()]
+
+
+def test_an_abstract_socket_and_a_pair(tmp_path: Path) -> None:
+    name = f"\0vusniff-test-{os.getpid()}"
+    with recording(tmp_path / "c.pcapng", "--pid", str(os.getpid())) as probe:
+        near, far = connected(name)
+        one, two = socket.socketpair()
+        inodes = [os.fstat(end.fileno()).st_ino for end in (one, two)]
+        with near, far, one, two:
+            near.send(message(1))
+            one.send(message(3))
+            two.send(message(1, bytes(8), 5))
+        probe.finish()
+    assert [connection.path for connection in probe.connections] == ["@" + name[1:], f"pair:{inodes[0]}-{inodes[1]}"]
+    assert [(frame.connection, frame.end) for frame in probe.frames] == [(1, 0), (2, 0), (2, 1)]
+
+
+def test_a_peer_speaks_before_it_is_accepted(tmp_path: Path) -> None:
+    path = str(tmp_path / "s")
+    with recording(tmp_path / "c.pcapng", "--path", path) as probe:
+        with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as near:
+            listener.bind(path)
+            listener.listen()
+            near.connect(path)
+            near.send(message(1))
+            far, _ = listener.accept()
+            with far:
+                far.send(message(1, bytes(8), 5))
+        probe.finish()
+    assert [(frame.connection, frame.end) for frame in probe.frames] == [(1, 0), (1, 1)]
+
+
+def test_back_end_channels_are_followed(tmp_path: Path) -> None:
+    """Their first bytes look like nothing: it is the descriptor that tells."""
+    with recording(tmp_path / "c.pcapng", "--pid", str(os.getpid())) as probe:
+        near, far = socket.socketpair()
+        channel, passed = socket.socketpair()
+        gpu, passed_gpu = socket.socketpair()
+        inode, peer = os.fstat(passed.fileno()).st_ino, os.fstat(channel.fileno()).st_ino
+        with near, far, channel, passed, gpu, passed_gpu:
+            near.sendmsg([message(21)], rights(passed.fileno()))
+            near.sendmsg([message(33)], rights(passed_gpu.fileno()))
+            passed.send(b"not a header at all")
+            gpu.send(message(3, bytes(408), 4))
+            passed_gpu.send(message(3, b"", 0))
+        probe.finish()
+    assert [frame.connection for frame in probe.frames] == [1, 1, 2, 3, 3]
+    assert probe.frames[2].data == b"not a header at all"
+    assert [end.inode for end in probe.connections[1].ends] == [peer, inode]
+
+
+def test_other_traffic_is_ignored(tmp_path: Path) -> None:
+    with recording(tmp_path / "c.pcapng", "--pid", str(os.getpid())) as probe:
+        near, far = socket.socketpair()
+        with near, far:
+            for words in (
+                b'{"execute": "qmp_capabilities"}',
+                b"GET / HTTP/1.1\r\n",
+                bytes(64),
+                b"\x01\x00\x00\x00",
+            ) * 5:
+                near.send(words)
+                far.send(words)
+        near, far = socket.socketpair()
+        with near, far:
+            near.send(message(1))
+        probe.finish()
+    assert probe.data() == [message(1)]
+    assert len(probe.connections) == 1
+
+
+def test_joined_in_mid_session(tmp_path: Path) -> None:
+    path = str(tmp_path / "s")
+    near, far = connected(path)
+    with near, far:
+        near.send(message(1))
+        far.send(message(1, bytes(8), 5)[:12])
+        with recording(tmp_path / "c.pcapng", "--path", path) as probe:
+            far.send(bytes(8))
+            near.send(message(3))
+            probe.finish()
+    (connection,) = probe.connections
+    assert connection.joined_late
+    assert connection.opened_ns is None
+    assert [(frame.end, frame.kind, frame.data) for frame in probe.frames] == [
+        (1, FrameKind.RAW, bytes(8)),
+        (0, FrameKind.MESSAGE, message(3)),
+    ]
+
+
+def test_a_peer_is_killed(tmp_path: Path) -> None:
+    path = str(tmp_path / "s")
+    with recording(tmp_path / "c.pcapng", "--path", path) as probe:
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(path)
+            listener.listen()
+            child = os.fork()
+            if child == 0:
+                near = socket.socket(socket.AF_UNIX)
+                near.connect(path)
+                near.send(message(1))
+                signal.pause()
+            far, _ = listener.accept()
+        with far:
+            assert far.recv(12) == message(1)
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+            assert far.recv(12) == b""
+            size = 0
+            while size == 0 or b"closed" not in probe.path.read_bytes():
+                size = probe.path.stat().st_size
+            probe.finish()
+    (closed,) = probe.closed
+    assert closed.by == 0
+    assert closed.reason == (
+        "process ended" if MODE in (None, "rawtp") and "rawtp" in _attached(probe.path) else "killed"
+    )
+
+
+def _attached(path: Path) -> str:
+    from vusniff.capture.reader import CaptureReader
+
+    with CaptureReader(path) as reader:
+        reader.read(1)
+        return reader.sections[0].source
+
+
+@pytest.mark.parametrize("flags", [["--mount"], ["--mount", "--net"]])
+def test_two_containers_with_the_same_path(tmp_path: Path, flags: list[str]) -> None:
+    """In their own mount (and network) namespaces both bind the same name."""
+    program = (
+        "import socket,struct,sys; l=socket.socket(1); l.bind('/mnt/vhost.sock'); l.listen(); a=socket.socket(1);"
+        "a.connect('/mnt/vhost.sock'); b,_=l.accept(); a.send(struct.pack('=III',int(sys.argv[1]),1,0));"
+        "b.send(struct.pack('=IIIQ',int(sys.argv[1]),5,8,0))"
+    )
+    run = "mount -t tmpfs tmpfs /mnt && exec " + sys.executable + ' -c "$0" "$1"'
+    with recording(tmp_path / "c.pcapng", "--path", "/mnt/vhost.sock") as probe:
+        for request in (1, 3):
+            subprocess.run(["unshare", *flags, "sh", "-ec", run, program, str(request)], check=True)
+        probe.finish()
+    assert [connection.path for connection in probe.connections] == ["/mnt/vhost.sock"] * 2
+    assert len({end.inode for connection in probe.connections for end in connection.ends}) == 4
+    assert [(frame.connection, frame.end, frame.data[0]) for frame in probe.frames] == [
+        (1, 0, 1),
+        (1, 1, 1),
+        (2, 0, 3),
+        (2, 1, 3),
+    ]
+
+
+def test_nothing_matches_says_what_exists(tmp_path: Path) -> None:
+    with recording(tmp_path / "c.pcapng", "--path", "/nonexistent/vhost.sock") as probe:
+        probe.finish()
+    assert "unix stream connections match" in probe.said
+    assert probe.process.returncode == 1
+
+
+def test_sendmmsg(tmp_path: Path) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+
+    class Segment(ctypes.Structure):
+        _fields_ = (("base", ctypes.c_char_p), ("length", ctypes.c_size_t))
+
+    class Header(ctypes.Structure):
+        _fields_ = (
+            ("name", ctypes.c_void_p),
+            ("name_length", ctypes.c_uint32),
+            ("segments", ctypes.POINTER(Segment)),
+            ("segment_count", ctypes.c_size_t),
+            ("control", ctypes.c_void_p),
+            ("control_length", ctypes.c_size_t),
+            ("flags", ctypes.c_int),
+        )
+
+    class Message(ctypes.Structure):
+        _fields_ = (("header", Header), ("sent", ctypes.c_uint32))
+
+    bodies = [message(8, struct.pack("=II", i, 7)) for i in range(5)]
+    segments = [Segment(body, len(body)) for body in bodies]
+    headers = (Message * 5)(*(Message(Header(None, 0, ctypes.pointer(one), 1, None, 0, 0), 0) for one in segments))
+    path = str(tmp_path / "s")
+    with recording(tmp_path / "c.pcapng", "--path", path) as probe:
+        near, far = connected(path)
+        with near, far:
+            assert libc.sendmmsg(near.fileno(), headers, 5, 0) == 5
+            assert libc.sendmmsg(near.fileno(), headers, 2, 0) == 2
+            far.close()
+            signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGPIPE])
+            assert libc.sendmmsg(near.fileno(), headers, 5, 0x4000) == -1
+        probe.finish()
+    assert probe.data() == bodies + bodies[:2]
+
+
+def test_a_non_blocking_descriptor_flag_does_not_matter(tmp_path: Path) -> None:
+    path = str(tmp_path / "s")
+    with recording(tmp_path / "c.pcapng", "--path", path) as probe:
+        near, far = connected(path)
+        with near, far:
+            fcntl.fcntl(near, fcntl.F_SETFL, os.O_NONBLOCK)
+            near.sendmsg([message(1)], [], socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+        probe.finish()
+    assert probe.data() == [message(1)]
