@@ -10,14 +10,19 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 from vusniff.advance import advance
 from vusniff.capture.index import Index
 from vusniff.compose import compose
 from vusniff.message import Message
-from vusniff.record import Closed, Connection, Frame
+from vusniff.record import Closed, Connection, Frame, Lost
 from vusniff.session import Pending, Place, Rows, Session, Tracker
 from vusniff.state import DeviceState, initial
+
+if TYPE_CHECKING:
+    from vusniff.checks.checker import Checker
+    from vusniff.checks.finding import Finding
 
 CHECKPOINT = 512
 """Messages of a session between two kept states: the most that is replayed to show a state."""
@@ -38,6 +43,12 @@ class Timeline:
         self._checkpoints: dict[int, tuple[list[int], list[DeviceState]]] = {}
         self._opened = 0
         self._closed: set[int] = set()
+        self._checker: Checker | None = None
+        self._analysed = 0
+        self._events_told = 0
+        self._done: dict[int, int] = {}
+        self._found: dict[int, list[Finding]] = {}
+        self._sorted = 0
 
     def __len__(self) -> int:
         return len(self.answers)
@@ -160,6 +171,68 @@ class Timeline:
         if position == 0:
             return initial(not self.sessions[place.session - 1].joined_late)
         return self.session_state(place.session, rows[position - 1])
+
+    @property
+    def checker(self) -> Checker:
+        """What judges this capture; made when it is first asked for, so that a view without findings costs nothing."""
+        if self._checker is None:
+            from vusniff.checks.checker import Checker
+
+            self._checker = Checker(self.tracker)
+        return self._checker
+
+    @property
+    def analysed(self) -> int:
+        """Rows that have been judged."""
+        return self._analysed
+
+    @property
+    def findings(self) -> list[Finding]:
+        """What was found so far, in the order it was found; complete for the rows that are `analysed`."""
+        return self._checker.findings if self._checker else []
+
+    def findings_at(self, row: int) -> tuple[Finding, ...]:
+        """The findings that stand at a row."""
+        findings = self.findings
+        for finding in findings[self._sorted :]:
+            self._found.setdefault(finding.number, []).append(finding)
+        self._sorted = len(findings)
+        return tuple(self._found.get(row + 1, ()))
+
+    def analyse(self, max_rows: int = 65536) -> int:
+        """Judge up to ``max_rows`` more rows and keep states on the way; return how many there were."""
+        checker = self.checker
+        first = self._analysed
+        stop = min(len(self), first + max_rows)
+        for row, message in enumerate(self.messages(first, stop), first):
+            self._tell_events(row)
+            session = message.session
+            state = checker.feed(message, self.place(row))
+            done = self._done[session] = self._done.get(session, 0) + 1
+            if done % CHECKPOINT == 0:
+                at, states = self._checkpoints.setdefault(session, ([], []))
+                if not at or done > at[-1]:
+                    at.append(done)
+                    states.append(state)
+        self._analysed = stop
+        if stop == len(self):
+            self._tell_events(stop)
+        return stop - first
+
+    def conclude(self) -> None:
+        """The capture ends here: judge what its open sessions are left with. Nothing may be analysed after it."""
+        if len(self):
+            self.checker.conclude(self.index.time_ns[-1])
+
+    def _tell_events(self, row: int) -> None:
+        events = self.index.events
+        while self._events_told < len(events) and events[self._events_told][0] <= row:
+            event = events[self._events_told][1]
+            self._events_told += 1
+            if isinstance(event, Closed):
+                self.checker.closed(event)
+            elif isinstance(event, Lost):
+                self.checker.lost(event)
 
 
 def read_all(timeline: Timeline, progress: Callable[[int, int], None] | None = None) -> None:

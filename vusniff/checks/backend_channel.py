@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from vusniff.amounts import size as size_words
 from vusniff.checks.finding import FINE, Said, Sayings
 from vusniff.checks.memory import span
 from vusniff.checks.step import Step
 from vusniff.protocol import Channel, ProtocolFeature
-from vusniff.views.words import size as size_words
 
 MAX_DESCRIPTORS = 8
 PAGE = 4096

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from vusniff.amounts import duration
 from vusniff.checks.finding import FINE, SIDES, Said, Sayings, Severity, Side
 from vusniff.checks.recall import listening
 from vusniff.checks.step import End, Pairing, Step, Waiting
 from vusniff.message import Message
 from vusniff.protocol import HEADER_SIZE, Channel, FrontendRequest, ProtocolFeature, Sender
-from vusniff.views.words import duration
 
 F, P = FrontendRequest, ProtocolFeature
 

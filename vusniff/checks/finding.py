@@ -55,7 +55,7 @@ class Level(str, enum.Enum):
     DERIVED = "derived"
     """From layouts, or from what implementations enforce."""
     KNOWN = "known"
-    """The specification demands it and QEMU itself breaks it."""
+    """The specification demands it, and QEMU or another common implementation breaks it without harm."""
     TRAP = "trap"
     """A known way in which implementations do not fit together."""
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
+from vusniff.amounts import descriptor as descriptor_words
+from vusniff.amounts import size as size_words
 from vusniff.checks.finding import FINE, Said, Sayings, Side
 from vusniff.checks.recall import listening, running
 from vusniff.checks.step import Step
 from vusniff.protocol import FrontendRequest, ProtocolFeature
 from vusniff.record import Descriptor, DescriptorKind
 from vusniff.state import DeviceState, Region
-from vusniff.views.words import descriptor as descriptor_words
-from vusniff.views.words import size as size_words
 
 F = FrontendRequest
 

@@ -5,6 +5,8 @@ Not rules of the specification: each says which implementation is affected as fa
 
 from __future__ import annotations
 
+from vusniff.amounts import descriptor as descriptor_words
+from vusniff.amounts import duration
 from vusniff.checks.finding import FINE, Said, Sayings, Severity, Side
 from vusniff.checks.negotiation import SHMEM_DRAFTS, bits, shmem_by_draft
 from vusniff.checks.peers import DESCRIPTORS, TABLE_REGIONS, Program
@@ -12,8 +14,6 @@ from vusniff.checks.recall import running, same_object
 from vusniff.checks.step import End, Step
 from vusniff.message import Message
 from vusniff.protocol import Channel, FrontendRequest, ProtocolFeature, Sender
-from vusniff.views.words import descriptor as descriptor_words
-from vusniff.views.words import duration
 
 F, P = FrontendRequest, ProtocolFeature
 

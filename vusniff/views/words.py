@@ -9,9 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
+from vusniff.amounts import descriptor as descriptor
+from vusniff.amounts import duration as duration
+from vusniff.amounts import size as size
 from vusniff.message import Message
 from vusniff.protocol import FrontendRequest
-from vusniff.record import Descriptor, DescriptorKind
+from vusniff.record import Descriptor
 
 PREFIXES = (
     "VHOST_USER_PROTOCOL_F_",
@@ -21,31 +24,6 @@ PREFIXES = (
     "VIRTIO_RING_F_",
     "VIRTIO_F_",
 )
-
-UNITS = ("", "K", "M", "G", "T", "P", "E")
-
-
-def size(number: int) -> str:
-    """Bytes, in the largest binary unit that divides them: ``255M``, ``640K``, ``4097``."""
-    unit = 0
-    while number and number % 1024 == 0 and unit < len(UNITS) - 1:
-        number //= 1024
-        unit += 1
-    return f"{number}{UNITS[unit]}"
-
-
-def duration(nanoseconds: int) -> str:
-    """A time with three digits that matter: ``850 ns``, ``35.2 us``, ``1.20 ms``, ``2.00 s``."""
-    if nanoseconds < 1000:
-        return f"{nanoseconds} ns"
-    value, unit = nanoseconds / 1000, "us"
-    if value >= 999.5:
-        value, unit = value / 1000, "ms"
-        if value >= 999.5:
-            value, unit = value / 1000, "s"
-    if value < 9.995:
-        return f"{value:.2f} {unit}"
-    return f"{value:.1f} {unit}" if value < 99.95 else f"{value:.0f} {unit}"
 
 
 def short_name(name: str) -> str:
@@ -61,16 +39,6 @@ def short_name(name: str) -> str:
 def names(values: Sequence[str]) -> str:
     """Feature names in a row."""
     return " ".join(map(short_name, values)) or "none"
-
-
-def descriptor(value: Descriptor) -> str:
-    """A descriptor by identity, name and size: ``memfd:51 "guest-ram" 1G``."""
-    words = value.identity or str(value.kind)
-    if value.name and value.kind not in (DescriptorKind.EVENTFD, DescriptorKind.SOCKET):
-        words += f' "{value.name}"'
-    if value.size and value.kind in (DescriptorKind.MEMFD, DescriptorKind.FILE, DescriptorKind.DMABUF):
-        words += f" {size(value.size)}"
-    return words
 
 
 def descriptors(values: Sequence[Descriptor]) -> str:
