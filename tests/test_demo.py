@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import array
+import contextlib
 import json
 import os
+import pty
 import socket
 import struct
 import subprocess
@@ -128,6 +130,30 @@ def test_the_demo_is_the_same_in_every_run(tmp_path: Path) -> None:
     }
     asked = [name for session, _, _, name, *_ in runs[0] if session == 2 and "INFLIGHT" in name]
     assert asked == ["SET_INFLIGHT_FD"]
+
+
+def test_on_a_terminal_the_view_follows_it(tmp_path: Path) -> None:
+    capture = tmp_path / "demo.pcapng"
+    command = [sys.executable, "-m", "vusniff", "demo", "-w", str(capture), "--count", "1", "--pause", "0.01"]
+    ours, theirs = pty.openpty()
+    environment = {**os.environ, "TERM": "xterm-256color", "LINES": "24", "COLUMNS": "100"}
+    process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment)
+    os.close(theirs)
+    shown = b""
+    try:
+        while b"GET_VRING_BASE" not in shown:  # the last requests
+            assert wire.readable([ours], DEADLINE), shown[-500:]
+            shown += os.read(ours, 65536)
+        os.write(ours, b"q")
+        with contextlib.suppress(OSError):  # the terminal is gone when its last user is
+            while part := os.read(ours, 65536):
+                shown += part
+        assert process.wait(60) == 0
+    finally:
+        process.terminate()
+        process.wait(60)
+        os.close(ours)
+    assert f"the capture is {capture}".encode() in shown
 
 
 def test_the_demo_says_why_it_cannot_record(tmp_path: Path) -> None:

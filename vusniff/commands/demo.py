@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
         from vusniff.demo import frontend, wire
 
         wire.name_process("demo-frontend")
-        with _ended_by_sigterm():
+        with _ended_by_signals():
             return frontend.run(
                 args.frontend,
                 listen=args.listen,
@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
         from vusniff.demo import backend, wire
 
         wire.name_process("demo-backend")
-        with _ended_by_sigterm():
+        with _ended_by_signals():
             return backend.serve(args.backend, connect=args.connect, count=args.count, timeout=args.timeout, say=_say)
     return _show(args)
 
@@ -87,7 +87,7 @@ def _show(args: argparse.Namespace) -> int:
     live = args.tui or not (args.text or args.json or not sys.stdout.isatty())
     pause = args.pause if args.pause is not None else PAUSE_LIVE if live else 0.0
     with (
-        _ended_by_sigterm(),
+        _ended_by_signals(),
         tempfile.TemporaryDirectory(prefix="vusniff-demo-") as directory,
         _Programs(Path(directory)) as programs,
     ):
@@ -114,7 +114,7 @@ def _show_live(capture: str) -> None:
     """The terminal view, until its user leaves it."""
     from vusniff.views.tui import run_tui
 
-    run_tui(capture, follow=True)
+    run_tui([capture], follow=True)
 
 
 def _show_lines(capture: str, json: bool, run: _Run) -> None:
@@ -222,17 +222,18 @@ class _Run:
 
 
 @contextlib.contextmanager
-def _ended_by_sigterm() -> Iterator[None]:
-    """SIGTERM ends the block as an interrupt does, so that socket files are removed."""
+def _ended_by_signals() -> Iterator[None]:
+    """SIGTERM and SIGHUP end the block as an interrupt does, so that socket files are removed and programs ended."""
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, action in before.items():
+            signal.signal(number, action)
 
 
 def _say(sentence: str) -> None:
