@@ -1,0 +1,158 @@
+"""What the proxy costs: CPU per message, beside socat in the same run, and what is left over after many round trips.
+
+Two peers play ping-pong with messages of 20 bytes: straight, through socat (which passes bytes only) and through
+``vusniff proxy --quiet``; without descriptors, and with one on each request. CPU is that of the program in the middle,
+user and system, by /proc/PID/schedstat. Everything is held to one CPU: waking another one costs more than a message
+does and says nothing about the program. The best of three runs counts.
+
+usage: python bench/bench_proxy.py [ROUND_TRIPS [LEAK_ROUND_TRIPS]]    default 20000 and 100000
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+TARGET_US = 15.0
+RUNS = 3
+REQUEST = struct.pack("=IIIQ", 12, 1, 8, 0)
+REPLY = struct.pack("=IIIQ", 12, 5, 8, 0)
+PROXY = [
+    sys.executable,
+    "-m",
+    "vusniff",
+    "proxy",
+    "--listen",
+    "front",
+    "--connect",
+    "back",
+    "-w",
+    "c.pcapng",
+    "--quiet",
+]
+SOCAT = ["socat", "UNIX-LISTEN:front", "UNIX-CONNECT:back"]
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """Of one run."""
+
+    cpu_us: float
+    """CPU of the program in the middle, for each message."""
+    trip_us: float
+    """Time of a round trip."""
+    left: int
+    """Descriptors the program in the middle holds after it more than before."""
+
+
+def answer(path: str) -> None:
+    """Answers every request of every connection, reading header and payload as back-ends do."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        listener.listen()
+        while True:
+            peer = listener.accept()[0]
+            while (received := socket.recv_fds(peer, 12, 1))[0]:
+                for fd in received[1]:
+                    os.close(fd)
+                peer.recv(8)
+                peer.send(REPLY)
+            peer.close()
+
+
+def play(path: str, fds: Sequence[int], count: int, pid: int | None) -> Figures:
+    """Plays ``count`` round trips; ``pid`` is the program in the middle."""
+    with socket.socket(socket.AF_UNIX) as peer:
+        peer.connect(path)
+        _play(peer, fds, min(count, 1000))
+        held, cpu, begin = _held(pid), _cpu(pid), time.perf_counter()
+        _play(peer, fds, count)
+        trip = (time.perf_counter() - begin) / count
+        return Figures((_cpu(pid) - cpu) / count / 2 * 1e6, trip * 1e6, _held(pid) - held)
+
+
+def _play(peer: socket.socket, fds: Sequence[int], count: int) -> None:
+    for _ in range(count):
+        if fds:
+            socket.send_fds(peer, [REQUEST], fds)
+        else:
+            peer.send(REQUEST)
+        peer.recv(12)
+        peer.recv(8)
+
+
+def _cpu(pid: int | None) -> float:
+    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1e9 if pid else 0.0
+
+
+def _held(pid: int | None) -> int:
+    return len(os.listdir(f"/proc/{pid}/fd")) if pid else 0
+
+
+def through(words: Sequence[str], directory: str, fds: Sequence[int], count: int) -> Figures:
+    """Plays through a program that listens at front."""
+    front = f"{directory}/front"
+    Path(front).unlink(missing_ok=True)
+    with subprocess.Popen(words, cwd=directory, stderr=subprocess.DEVNULL) as program:
+        while not os.path.exists(front):
+            time.sleep(0.01)
+        try:
+            return play(front, fds, count, program.pid)
+        finally:
+            program.terminate()
+
+
+def best(runs: Sequence[Figures]) -> Figures:
+    return min(runs, key=lambda run: (run.cpu_us, run.trip_us))
+
+
+def main(count: int, leak_count: int) -> int:
+    """Print the figures; 1 when the proxy costs more than it may or leaks."""
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    good = True
+    with tempfile.TemporaryDirectory() as directory:
+        back = f"{directory}/back"
+        child = os.fork()
+        if child == 0:
+            try:
+                answer(back)
+            finally:
+                os._exit(1)
+        try:
+            while not os.path.exists(back):
+                time.sleep(0.01)
+            memory = os.memfd_create("ram")
+            print(f"{count} round trips of two messages of 20 bytes, best of {RUNS}, all on one CPU")
+            print("through         descriptors  CPU us/message  us/round trip")
+            for fds in ([], [memory]):
+                straight = best([play(back, fds, count, None) for _ in range(RUNS)])
+                print(f"nothing         {len(fds):11}  {'':14}  {straight.trip_us:13.1f}")
+                socat = None
+                if not fds and shutil.which("socat"):
+                    socat = best([through(SOCAT, directory, fds, count) for _ in range(RUNS)])
+                    print(f"socat           {len(fds):11}  {socat.cpu_us:14.1f}  {socat.trip_us:13.1f}")
+                proxy = best([through(PROXY, directory, fds, count) for _ in range(RUNS)])
+                ratio = f"  ({proxy.cpu_us / socat.cpu_us:.1f} times socat)" if socat else ""
+                print(f"vusniff proxy   {len(fds):11}  {proxy.cpu_us:14.1f}  {proxy.trip_us:13.1f}{ratio}")
+                good = good and proxy.cpu_us <= TARGET_US
+            print(f"target: {TARGET_US:g} us of CPU per message: {'reached' if good else 'missed'}")
+            left = through(PROXY, directory, [memory], leak_count).left
+            print(f"descriptors left open after {leak_count} round trips with one: {left}")
+        finally:
+            os.kill(child, 9)
+            os.waitpid(child, 0)
+    return 0 if good and not left else 1
+
+
+if __name__ == "__main__":
+    counts = [int(word) for word in sys.argv[1:3]]
+    raise SystemExit(main(*counts, *(20_000, 100_000)[len(counts) :]))
