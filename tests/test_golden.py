@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import itertools
 from pathlib import Path
 
 import pytest
@@ -12,8 +14,12 @@ from captures import golden
 @pytest.mark.parametrize("ending", golden.VIEWS)
 @pytest.mark.parametrize("capture", golden.captures(), ids=lambda path: path.stem)
 def test_output_is_as_expected(capture: Path, ending: str) -> None:
-    expected = golden.expected(capture, ending).read_text(encoding="utf-8")
-    assert golden.printed(capture, ending).splitlines() == expected.splitlines()
+    expected = golden.expected(capture, ending).read_text(encoding="utf-8").splitlines()
+    difference = difflib.unified_diff(
+        expected, golden.printed(capture, ending).splitlines(), "expected", "printed", n=0
+    )
+    first = list(itertools.islice(difference, 20))
+    assert not first, "\n".join(["make golden, if this change is meant:", *first])
 
 
 def test_there_are_captures() -> None:
