@@ -375,6 +375,9 @@ def test_other_traffic_is_ignored(tmp_path: Path) -> None:
 def test_joined_in_mid_session(tmp_path: Path) -> None:
     path = str(tmp_path / "s")
     near, far = connected(path)
+    event, memory = os.eventfd(0), os.memfd_create("guest-ram")
+    os.ftruncate(memory, 1 << 21)
+    known = {describe(event, event), describe(memory, memory)}
     with near, far:
         near.send(message(1))
         far.send(message(1, bytes(8), 5)[:12])
@@ -385,6 +388,9 @@ def test_joined_in_mid_session(tmp_path: Path) -> None:
     (connection,) = probe.connections
     assert connection.joined_late
     assert connection.opened_ns is None
+    assert all(known <= set(end.held) for end in connection.ends)
+    os.close(event)
+    os.close(memory)
     assert [(frame.end, frame.kind, frame.data) for frame in probe.frames] == [
         (1, FrameKind.RAW, bytes(8)),
         (0, FrameKind.MESSAGE, message(3)),

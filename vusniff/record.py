@@ -63,6 +63,9 @@ class End:
     inode: int | None = None
     """Inode of its socket; for a socket passed as a descriptor the one in that descriptor's identity."""
     process: Process | None = None
+    held: tuple[Descriptor, ...] = ()
+    """Event descriptors and memory that its process held when the source joined late: what may have been passed
+    before. What this process shares with the other end's comes first."""
 
 
 @dataclass(frozen=True, slots=True)

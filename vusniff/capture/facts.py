@@ -7,7 +7,7 @@ Keys by block:
 
 - section header comment: ``vusniff`` (format version), ``source``, ``order``, ``snaplen``, ``boot_id``, ``host``
 - interface: ``vusniff``, ``order``, ``opened_ns``, ``joined_late``, ``ends`` (two of ``inode``, ``pid``, ``tid``,
-  ``comm``, ``label``)
+  ``comm``, ``label``, ``held``: what a late source found in /proc, like ``fds``)
 - packet: ``process``, ``fds`` (of ``kind``, ``id``, ``n``, ``name``, ``size``), ``kind``, ``lost_ns`` (when what
   ``epb_dropcount`` counts was lost), ``lost`` (of no known connection)
 - statistics: ``closed`` (reason), ``by``, ``lost`` (since the last packet)
@@ -110,10 +110,7 @@ def connection_facts(connection: Connection, order: str) -> bytes:
         facts["opened_ns"] = connection.opened_ns
     if connection.joined_late:
         facts["joined_late"] = True
-    facts["ends"] = [
-        ({} if end.inode is None else {"inode": end.inode}) | (_process(end.process) if end.process else {})
-        for end in connection.ends
-    ]
+    facts["ends"] = [_end(end) for end in connection.ends]
     return dump(facts)
 
 
@@ -163,6 +160,23 @@ def closed_facts(closed: Closed | None, lost: Lost | None) -> bytes:
     if lost:
         facts["lost"] = [lost.count, lost.time_ns]
     return dump(facts)
+
+
+def _end(end: End) -> dict[str, Any]:
+    facts: dict[str, Any] = {} if end.inode is None else {"inode": end.inode}
+    if end.process:
+        facts |= _process(end.process)
+    room = _OPTION_ROOM // 3
+    held: list[dict[str, Any]] = []
+    for descriptor in end.held:
+        fd = _descriptor(descriptor)
+        room -= len(_dump(fd)) + 1
+        if room < 0:
+            break
+        held.append(fd)
+    if held:
+        facts["held"] = held
+    return facts
 
 
 def _process(process: Process) -> dict[str, Any]:
@@ -271,7 +285,9 @@ def parse_closed(facts: Mapping[str, Any], connection: int, time_ns: int, receiv
 def _parse_end(facts: object) -> End:
     if not isinstance(facts, dict):
         return End()
-    return End(integer(facts.get("inode")), _parse_process(facts))
+    held = facts.get("held")
+    descriptors = held[:_DESCRIPTOR_LIMIT] if isinstance(held, list) else []
+    return End(integer(facts.get("inode")), _parse_process(facts), tuple(map(_parse_descriptor, descriptors)))
 
 
 def _parse_process(facts: object) -> Process | None:

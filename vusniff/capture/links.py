@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from vusniff.bpf.records import PASSED_FD
+from vusniff.capture.held import held
 from vusniff.capture.passed import descriptors
 from vusniff.capture.sends import Opened, Send
 from vusniff.capture.unixdiag import path_text
@@ -182,7 +183,11 @@ class Links:
 
     def _open(self, link: Link, time_ns: int) -> None:
         a, b = link.sides
-        ends = (End(a.inode or None, a.process), End(b.inode or None, b.process))
+        pids = [side.process.pid if side.process else None for side in (a, b)]
+        ends = (
+            End(a.inode or None, a.process, held(*pids) if link.late else ()),
+            End(b.inode or None, b.process, held(*reversed(pids)) if link.late else ()),
+        )
         self.connections += 1
         link.connection = self._writer.open(link.path, ends, None if link.late else time_ns, link.late)
 

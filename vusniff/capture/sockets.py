@@ -8,22 +8,17 @@ the probe.
 
 from __future__ import annotations
 
-import contextlib
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from vusniff.capture import labels
-from vusniff.capture.descriptors import describe_of
+from vusniff.capture.held import shareable
 from vusniff.capture.unixdiag import LISTEN, Holder, UnixSocket, holders, unix_sockets
-from vusniff.record import DescriptorKind
 
 _PROGRAMS = (
     "ovs-vswitchd", "dpdk-", "testpmd", "spdk_tgt", "vhost", "virtiofsd", "qemu-storage-d", "vpp_main", "snabb",
     "passt", "crosvm", "cloud-hyperviso",
 )  # fmt: skip
-_LOOKED_AT = 4096
-"""Descriptors of one process that are compared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +153,7 @@ def _evidence(
         pids = (parties[0][0].pid, parties[1][0].pid)
         for pid in pids:
             if pid not in identities:
-                identities[pid] = _shareable(pid)
+                identities[pid] = frozenset(shareable(pid))
         shared = identities[pids[0]] & identities[pids[1]]
         memory = [one for one in shared if one.startswith(("memfd:", "file:"))]
         events = [one for one in shared if one.startswith("eventfd:")]
@@ -167,17 +162,3 @@ def _evidence(
     if known and path and "vhost" in path:
         return f"{known[0]} and the path"
     return ""
-
-
-def _shareable(pid: int) -> frozenset[str]:
-    """Identities of the memory and event descriptors that a process holds."""
-    found: set[str] = set()
-    with contextlib.suppress(OSError):
-        for name in os.listdir(f"/proc/{pid}/fd")[:_LOOKED_AT]:
-            one = describe_of(pid, int(name))
-            memory = one.kind is DescriptorKind.MEMFD or (
-                one.kind is DescriptorKind.FILE and (one.name or "").startswith(("/dev/shm", "/dev/hugepages", "/run/"))
-            )
-            if one.identity and (memory or one.kind is DescriptorKind.EVENTFD):
-                found.add(one.identity)
-    return frozenset(found)
