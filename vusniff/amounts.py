@@ -7,6 +7,14 @@ from vusniff.record import Descriptor, DescriptorKind
 UNITS = ("", "K", "M", "G", "T", "P", "E")
 
 
+UNPRINTABLE = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))}
+
+
+def clean(text: str) -> str:
+    """A name from outside without control characters: what a peer calls itself must not steer a terminal."""
+    return text.translate(UNPRINTABLE)
+
+
 def size(number: int) -> str:
     """Bytes, in the largest binary unit that divides them: ``255M``, ``640K``, ``4097``."""
     unit = 0
@@ -32,9 +40,9 @@ def duration(nanoseconds: int) -> str:
 
 def descriptor(value: Descriptor) -> str:
     """A descriptor by identity, name and size: ``memfd:51 "guest-ram" 1G``."""
-    words = value.identity or str(value.kind)
+    words = clean(value.identity) if value.identity else str(value.kind)
     if value.name and value.kind not in (DescriptorKind.EVENTFD, DescriptorKind.SOCKET):
-        words += f' "{value.name}"'
+        words += f' "{clean(value.name)}"'
     if value.size and value.kind in (DescriptorKind.MEMFD, DescriptorKind.FILE, DescriptorKind.DMABUF):
         words += f" {size(value.size)}"
     return words

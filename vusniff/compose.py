@@ -27,7 +27,7 @@ def compose(number: int, frame: Frame, place: Place, other: int = 0, other_time_
             payload=None,
             data=data,
             descriptors=frame.descriptors,
-            process=frame.process,
+            process=frame.process or place.ends[frame.end].process,
             malformed="no vhost-user header" if frame.kind is not FrameKind.CONTINUATION else None,
             trailing=data,
         )
@@ -49,7 +49,7 @@ def compose(number: int, frame: Frame, place: Place, other: int = 0, other_time_
         payload=decoded.payload,
         data=data,
         descriptors=frame.descriptors,
-        process=frame.process,
+        process=frame.process or place.ends[frame.end].process,
         answers=other if reply and other else None,
         answered_by=other if other and not reply else None,
         latency_ns=abs(frame.time_ns - other_time_ns) if other else None,

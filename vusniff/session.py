@@ -32,7 +32,7 @@ from vusniff.protocol import (
     ProtocolFeature,
     Sender,
 )
-from vusniff.record import Closed, Connection, Frame
+from vusniff.record import Closed, Connection, End, Frame
 
 MAX_PENDING = 4096
 """Requests of one connection that may wait for their replies; the oldest is given up beyond that."""
@@ -92,7 +92,10 @@ SHAPING_REQUESTS = frozenset(
         _F.SET_DEVICE_STATE_FD,
     }
 )
-PASSING_REQUESTS: dict[int, Channel] = {**CHANNEL_PASSED_BY, _F.SET_DEVICE_STATE_FD: Channel.UNKNOWN}
+PASSING_REQUESTS: dict[int, Channel] = {
+    _F.SET_DEVICE_STATE_FD: Channel.UNKNOWN,
+    **{int(request): channel for request, channel in CHANNEL_PASSED_BY.items()},
+}
 """Requests whose descriptor may be a socket that belongs to the session."""
 SHAPING_REPLIES = frozenset({_F.GET_FEATURES, _F.GET_CONFIG})
 
@@ -135,6 +138,8 @@ class Place(NamedTuple):
     requester: int | None
     """The end (0 or 1) that sends requests; None while nothing was said."""
     context: Context
+    ends: tuple[End, End]
+    """Who sits there, for messages that do not say who sent them."""
 
     def sender(self, end: int) -> Sender | None:
         """Who sits at an end."""
@@ -296,7 +301,8 @@ class Tracker:
         session = link.session
         assert session is not None
         context = context_of(session.shape)
-        link.place = Place(session.number, link.connection.id, link.channel, link.requester, context)
+        connection = link.connection
+        link.place = Place(session.number, connection.id, link.channel, link.requester, context, connection.ends)
         link.answered = answered_requests(link.channel, context)
 
     def _adopt(self, link: _Link) -> bool:

@@ -40,5 +40,5 @@ def follow_file(path: str, args: argparse.Namespace, until: Callable[[], bool]) 
     try:
         print_stream([path], args, follow=True, stop=until)
     except BrokenPipeError:
-        sys.stdout = None  # type: ignore[assignment]  # nobody reads: the source may go on
+        sys.stdout = None  # nobody reads: the source may go on
     return 0

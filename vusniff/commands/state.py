@@ -21,7 +21,7 @@ def run(args: argparse.Namespace) -> int:
     from vusniff.errors import VusniffError
     from vusniff.progress import reading
     from vusniff.timeline import Timeline, read_all
-    from vusniff.views import jsonl, state
+    from vusniff.views import jsonl, state, words
 
     timeline = Timeline(Index(args.files), args.device)
     with reading(args.files[0]) as progress:
@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 240, soft_wrap=not sys.stdout.isatty())
     late = "" if device_state.fresh else ", joined late: what came before is unknown"
     console.print(f"Session {chosen} of {count}, after message {row + 1}{late}", markup=False)
-    console.print(f"{session.path}: front-end {frontend}, back-end {backend}", markup=False)
+    console.print(f"{words.clean(session.path)}: front-end {frontend}, back-end {backend}", markup=False)
     if guess:
         console.print(f"Device: {guess.device} ({guess.sure}: {'; '.join(guess.reasons)})", markup=False)
     console.print()

@@ -93,6 +93,8 @@ class _Wording(NamedTuple):
     """Session to sender, by the end that sent."""
     said: dict[bytes, tuple[str, str]]
     """Message bytes -> request to payload, and what stands behind latency_ns."""
+    processes: tuple[str, str]
+    """The process at each end."""
 
 
 SAID = 8192
@@ -129,7 +131,8 @@ class JsonLines:
                 continue
             wording = wordings.get(id(place)) or self._wording(place)
             said = wording[2].get(data) or self._say(number, batch, number - first, wording)
-            spoken = spoken_of(options) if options else NOTHING_SPOKEN
+            end = meta >> 5 & 1
+            fds, process = spoken_of(options) if options else ("[]", None)
             if other is None:
                 answer = NO_ANSWER
             elif meta & FLAG_REPLY:
@@ -137,8 +140,8 @@ class JsonLines:
             else:
                 answer = f'"answers":null,"answered_by":{other[0]},"latency_ns":{abs(time_ns - other[1])}'
             append(
-                f'{{"number":{number},"time_ns":{time_ns},{wording[1][meta >> 5 & 1]}{said[0]},'
-                f"{spoken},{answer}{said[1]}}}\n"
+                f'{{"number":{number},"time_ns":{time_ns},{wording[1][end]}{said[0]},"fds":{fds},'
+                f'"process":{process or wording[3][end]},{answer}{said[1]}}}\n'
             )
         return made
 
@@ -158,7 +161,8 @@ class JsonLines:
                 f'"channel":"{place.channel.value}","sender":{who},'
             )
         said = self._said.setdefault((place.context, place.channel), {})
-        wording = self._wordings[id(place)] = _Wording(place, (left[0], left[1]), said)
+        processes = [encode(process_dict(end.process)).decode() for end in place.ends]
+        wording = self._wordings[id(place)] = _Wording(place, (left[0], left[1]), said, (processes[0], processes[1]))
         return wording
 
     def _say(self, number: int, batch: Batch, row: int, wording: _Wording) -> tuple[str, str]:
@@ -177,12 +181,11 @@ class JsonLines:
 
 
 NO_ANSWER = '"answers":null,"answered_by":null,"latency_ns":null'
-NOTHING_SPOKEN = '"fds":[],"process":null'
 
 
 @functools.lru_cache(maxsize=4096)
-def spoken_of(options: bytes) -> str:
-    """Descriptors and process that a packet's options name, as JSON."""
+def spoken_of(options: bytes) -> tuple[str, str | None]:
+    """Descriptors and, where it is said, the process that a packet's options name, as JSON."""
     descriptors, process = said(options)
-    values = {"fds": [descriptor_dict(one) for one in descriptors], "process": process_dict(process)}
-    return encode(values)[1:-1].decode()
+    fds = encode([descriptor_dict(one) for one in descriptors]).decode()
+    return fds, encode(process_dict(process)).decode() if process else None

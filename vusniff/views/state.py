@@ -39,7 +39,7 @@ def end_words(connection: Connection, end: int) -> str:
     process = connection.ends[end].process
     if process is None:
         return "unknown"
-    return f"{process.label or process.comm} ({process.pid})"
+    return f"{words.clean(process.label or process.comm)} ({process.pid})"
 
 
 def peers(timeline: Timeline, session: Session) -> tuple[str, str]:

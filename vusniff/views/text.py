@@ -180,7 +180,7 @@ def details(message: Message, hexadecimal: bool = False) -> Iterator[str]:
         yield f"    request {message.request}, flags {flags}, size {message.size}{channel}"
     if message.process:
         thread = f" thread {message.process.tid}" if message.process.tid else ""
-        yield f"    sent by {message.process.comm} ({message.process.pid}){thread}"
+        yield f"    sent by {words.clean(message.process.comm)} ({message.process.pid}){thread}"
     if message.answers:
         yield f"    answers #{message.answers}" + (
             f" after {words.duration(message.latency_ns)}" if message.latency_ns is not None else ""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
+from vusniff.amounts import clean as clean
 from vusniff.amounts import descriptor as descriptor
 from vusniff.amounts import duration as duration
 from vusniff.amounts import size as size
