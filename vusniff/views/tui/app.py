@@ -20,11 +20,13 @@ from textual.screen import Screen
 from textual.widgets import Input
 
 from vusniff.errors import VusniffError
+from vusniff.protocol import HEADER_SIZE
 from vusniff.timeline import Timeline
 from vusniff.views.tui import details, overlays, story
 from vusniff.views.tui import state as state_pane
 from vusniff.views.tui.analysis import States
 from vusniff.views.tui.bars import Foot, Top
+from vusniff.views.tui.bytes import BytesView
 from vusniff.views.tui.copying import copied
 from vusniff.views.tui.finder import Finder
 from vusniff.views.tui.keys import FOOTER, KEYS, hints
@@ -68,6 +70,7 @@ class Room(App[int]):
         self.states = States(timeline)
         self.view = TimelineView(timeline, live=follow)
         self.view.follow = follow
+        self.bytes = BytesView(id="bytes", classes="pane")
         self.finder = Finder(self)
         self.player = Player(self)
         self.chosen: int | None = None
@@ -91,8 +94,9 @@ class Room(App[int]):
             with Vertical(id="messages"):
                 yield self.view.heading
                 yield self.view
-            for name in PANES:
-                yield LinesView(id=name, classes="pane")
+            yield LinesView(id="state", classes="pane")
+            yield LinesView(id="details", classes="pane")
+            yield self.bytes
         prompt = Input(id="prompt", compact=True, select_on_focus=False)
         prompt.cursor_blink = False
         yield prompt
@@ -189,13 +193,13 @@ class Room(App[int]):
         room = self.query_one("#room")
         shown = set(PANES) if kind != "one" else {self._pane} - {""}
         for name in PANES:
-            self.pane(name).set_class(name in shown, "shown")
+            self.query_one(f"#{name}").set_class(name in shown, "shown")
         room.set_class(kind == "one" and bool(shown), "split")
         self.say()
 
     def action_pane(self, name: str) -> None:
         """Show a pane, or go to it; once more hides it where there is room for one only."""
-        pane = self.pane(name)
+        pane = self.query_one(f"#{name}")
         if self.screen.has_class("one"):
             same = self._pane == name
             self._pane = "" if same and not pane.has_focus else name
@@ -249,14 +253,14 @@ class Room(App[int]):
         row = self.view.row
         self.say()
         if row is None:
-            for name in PANES:
+            for name in ("state", "details"):
                 self.pane(name).show([line(("Nothing here yet.", "dim"))])
             return
         named = state_pane.vring_of(self.timeline, row)
         if named is not None and not self.pinned:
             self.chosen = named
-        both = self.states.get(row) if self._visible("state") or self._visible("details") else None
-        if self._visible("details"):
+        both = self.states.get(row)
+        if self._visible("details") or self.bytes.display:
             pane = self.pane("details")
             pane.border_title = f"Message #{row + 1}"
             width = pane.scrollable_content_region.width or 40
@@ -296,28 +300,29 @@ class Room(App[int]):
 
     def _show_bytes(self) -> None:
         row = self.view.row
-        if row is None or not self._visible("bytes"):
+        if row is None or not self.bytes.display:
             return
-        current = (
-            self.pane("details").current if self._visible("details") or self.focused is self.pane("details") else None
-        )
-        message = self.timeline.message(row)
-        pane = self.pane("bytes")
-        lit = current.span if current else None
-        pane.border_title = f"Bytes of #{row + 1}: {len(message.data)}, header 12"
-        pane.show(details.byte_lines(message, lit, pane.scrollable_content_region.width or 40))
+        data = self.timeline.message(row).data
+        current = self.pane("details").current
+        header = f", header {HEADER_SIZE}" if len(data) > HEADER_SIZE else ""
+        self.bytes.border_title = f"Bytes of #{row + 1}: {len(data)}{header}"
+        self.bytes.show(data, current.span if current else None)
 
     def on_lines_view_moved(self, event: LinesView.Moved) -> None:
-        """A field is selected: its bytes light up. Bytes are selected: so is their field."""
+        """A field is selected: its bytes light up."""
         if event.view.id == "details":
             self._show_bytes()
-        elif event.view.id == "bytes" and event.view.has_focus and event.view.current is not None:
-            span = event.view.current.span
-            pane = self.pane("details")
-            for number, one in enumerate(pane.lines):
-                if span and one.span and one.span[0] < span[1] and span[0] < one.span[1] and one.span != (0, 4):
-                    pane.move_to(number)
-                    break
+
+    def on_bytes_view_moved(self, event: BytesView.Moved) -> None:
+        """A byte is selected: so is the smallest field that it is part of."""
+        pane = self.pane("details")
+        found = [
+            (one.span[1] - one.span[0], number)
+            for number, one in enumerate(pane.lines)
+            if one.span and one.span[0] <= event.at < one.span[1]
+        ]
+        if found:
+            pane.move_to(min(found)[1])
 
     def on_lines_view_followed(self, event: LinesView.Followed) -> None:
         """Enter on a value leads to the message that set it; on a vring to its card."""

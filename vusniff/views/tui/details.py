@@ -1,4 +1,4 @@
-"""All of one message as lines: header, exchange, fields, descriptors, what is wrong; and its bytes. Knows no screen."""
+"""All of one message as lines: exchange, fields, descriptors, what is wrong, header. Knows no screen."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from vusniff.message import Message
-from vusniff.protocol import HEADER_SIZE, Channel, Sender
+from vusniff.protocol import Channel, Sender
 from vusniff.state import DeviceState, translate
 from vusniff.timeline import Timeline
 from vusniff.views import text, words
@@ -162,36 +162,3 @@ def uses(state: DeviceState, identity: str | None) -> Iterator[tuple[str, int]]:
     for name, held in (("inflight area", state.inflight), ("dirty log", state.log)):
         if held is not None and held.value.descriptor is not None and held.value.descriptor.identity == identity:
             yield f"the {name}", held.by
-
-
-def byte_lines(message: Message, lit: Span | None, width: int) -> list[Line]:
-    """The bytes, with those of a field marked: by style and by brackets."""
-    data = message.data
-    per = 16 if width >= 72 else 8
-    lines = []
-    for start in range(0, len(data), per):
-        stop = min(start + per, len(data))
-        parts = [Part(f"{start:04x} ", "dim")]
-        for at in range(start, start + per):
-            parts.append(_mark(at, lit, stop))
-            parts.append(
-                Part(f"{data[at]:02x}", "lit" if lit and lit[0] <= at < lit[1] else "dim" if at < HEADER_SIZE else "")
-                if at < stop
-                else Part("  ")
-            )
-        parts.append(Part("]" if lit and lit[0] <= stop - 1 < lit[1] and stop == start + per else " "))
-        printed = "".join(chr(byte) if 32 <= byte < 127 else "·" for byte in data[start:stop])
-        parts.append(Part(f" {printed}", "dim"))
-        lines.append(Line(tuple(parts), span=(start, stop), key=str(start)))
-    return lines
-
-
-def _mark(at: int, lit: Span | None, stop: int) -> Part:
-    """What stands before a byte: the edge of the marked ones, or space."""
-    if lit is None or at > stop:
-        return Part(" ")
-    if at == lit[0] and lit[1] > lit[0]:
-        return Part("[")
-    if at == lit[1] or (at == stop and lit[0] < at <= lit[1]):
-        return Part("]")
-    return Part(" ")

@@ -73,7 +73,7 @@ KEYS: tuple[Key, ...] = (
     Key("ctrl+p", "ctrl+p", "command_palette", "commands", "command palette, with themes", SHOW),
 )
 
-GROUPS = (FIND, SHOW, MOVE, TIME, KEEP)
+GROUPS = (MOVE, FIND, SHOW, TIME, KEEP)
 
 FOOTER = {
     "timeline": ("search", "answer", "pane('state')", "pane('details')", "pane('bytes')", "sessions", "help", "quit"),
@@ -100,7 +100,7 @@ FIRST = {
     "timeline": (("↑↓", "move", ""), ("Enter", "details", "")),
     "state": (("Enter", "who set it", ""), ("Esc", "timeline", "")),
     "details": (("Enter", "go there", ""), ("Esc", "timeline", "")),
-    "bytes": (("↑↓", "move", ""), ("Esc", "timeline", "")),
+    "bytes": (("←↑↓→", "move", ""), ("Esc", "timeline", "")),
 }
 
 

@@ -168,7 +168,7 @@ def columns(width: int, count: int, last: str, sessions: int) -> Columns:
 def heading(widths: Columns, clock: Clock) -> tuple[Part, ...]:
     """The names of the columns."""
     named = {
-        Clock.START: "time s",
+        Clock.START: "seconds",
         Clock.DAY: "time of day",
         Clock.SHOWN: "since above",
         Clock.SESSION: "since prev.",

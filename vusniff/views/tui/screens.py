@@ -75,10 +75,10 @@ class LinesScreen(ModalScreen[Line | None]):
 
 def help_lines(width: int) -> list[Line]:
     """All keys."""
-    lines = [line(("Move", "heading"))]
+    lines = [line((GROUPS[0], "heading"))]
     lines += [line(f"  {keys:<15}", (what, "")) for keys, what in MOVING]
     for group in GROUPS:
-        if group != "Move":
+        if group != GROUPS[0]:
             lines.append(line())
             lines.append(line((group, "heading")))
         for key in KEYS:

@@ -1,0 +1,500 @@
+"""The terminal view driven by keys, on real captures and on made ones."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from textual.pilot import Pilot
+
+from vusniff.capture.index import Index
+from vusniff.capture.writer import CaptureWriter
+from vusniff.record import Closed, Connection, Descriptor, DescriptorKind, End, Frame, Process
+from vusniff.timeline import Timeline, read_all
+from vusniff.views.tui.app import Room
+from vusniff.views.tui.bars import Foot, Top
+from vusniff.views.tui.panes import LinesView
+from vusniff.views.tui.rows import Clock
+from vusniff.views.tui.screens import LinesScreen
+
+pytestmark = pytest.mark.asyncio
+
+CAPTURES = Path(__file__).parent.parent / "captures"
+QEMU = CAPTURES / "qemu-testpmd.pcapng"
+RECONNECT = CAPTURES / "virtio-user-packed-reconnect.pcapng"
+
+Opened = tuple[Room, Pilot[int]]
+
+
+@asynccontextmanager
+async def opened(*paths: Path, size: tuple[int, int] = (120, 40), follow: bool = False) -> AsyncIterator[Opened]:
+    """The room on captures, read to their end."""
+    with Index(list(paths)) as index:
+        timeline = Timeline(index)
+        read_all(timeline)
+        room = Room(timeline, paths[0].name, follow=follow)
+        async with room.run_test(size=size) as pilot:
+            await pilot.pause()
+            yield room, pilot
+
+
+def screen_text(room: Room) -> str:
+    """What is painted, line by line."""
+    width, height = room.size
+    lines = room.screen._compositor.render_strips(room.size)
+    assert len(lines) == height
+    return "\n".join("".join(segment.text for segment in strip)[:width] for strip in lines)
+
+
+def pane_text(room: Room, name: str) -> str:
+    return "\n".join(line.text for line in room.pane(name).lines)
+
+
+def overlay_text(room: Room) -> str:
+    assert isinstance(room.screen, LinesScreen)
+    return "\n".join(line.text for line in room.screen.query_one(LinesView).lines)
+
+
+def u64(value: int) -> bytes:
+    return value.to_bytes(8, "little")
+
+
+def message(request: int, payload: bytes = b"", flags: int = 1) -> bytes:
+    return request.to_bytes(4, "little") + flags.to_bytes(4, "little") + len(payload).to_bytes(4, "little") + payload
+
+
+def written(path: Path, frames: list[tuple[int, bytes]], *, name: str = "ram", close: bool = True) -> Path:
+    """A capture of one connection; every frame is (end, bytes), a millisecond apart."""
+    with CaptureWriter(path, source="test", order="little") as writer:
+        ends = (End(1, Process(10, "front")), End(2, Process(20, "back")))
+        connection: Connection = writer.open("/run/test.sock", ends, 1_700_000_000_000_000_000)
+        for number, (end, data) in enumerate(frames):
+            fds = (Descriptor(DescriptorKind.MEMFD, "memfd:7", 5, name, 4096),) if data[0] == 12 else ()
+            writer.frame(Frame(connection.id, end, 1_700_000_000_000_000_000 + number * 1_000_000, data, fds))
+        if close:
+            writer.close_connection(Closed(connection.id, 1_700_000_001_000_000_000, "eof", 0, len(frames)))
+    return path
+
+
+async def test_the_timeline_shows_every_message_in_words() -> None:
+    async with opened(QEMU) as (room, pilot):
+        await pilot.press("end")
+        await pilot.pause()
+        text = screen_text(room)
+        assert f"{len(room.timeline)} messages" in text
+        assert f" {len(room.timeline)} " in text
+        assert "front -> back" in text
+        assert room.view.row == len(room.timeline) - 1
+
+
+async def test_moving_the_cursor_moves_state_details_and_bytes() -> None:
+    async with opened(QEMU) as (room, pilot):
+        room.view.go_to(59)
+        await pilot.pause()
+        assert room.pane("state").border_title == "State after #60: * is what it changed"
+        assert "* kick       eventfd:17" in pane_text(room, "state")
+        assert "SET_VRING_KICK" in pane_text(room, "details")
+        assert "0000 [0c 00 00 00]01" in screen_text(room)
+        await pilot.press("up")
+        await pilot.pause()
+        assert "kick       -" in pane_text(room, "state")
+        assert "SET_VRING_ADDR" in pane_text(room, "details")
+        assert "r0 + 0xff62000" in pane_text(room, "state")
+        assert "region 0 + 0xff62000" in pane_text(room, "details")
+
+
+async def test_a_request_and_its_reply_are_one_exchange() -> None:
+    async with opened(QEMU) as (room, pilot):
+        room.view.go_to(49)
+        await pilot.pause()
+        assert room.view.exchange() == (49, 50)
+        assert "▸┌" in screen_text(room)
+        await pilot.press("r")
+        assert room.view.row == 50
+        await pilot.press("r")
+        assert room.view.row == 49
+
+
+async def test_enter_on_a_state_value_leads_to_the_message_that_set_it() -> None:
+    async with opened(QEMU) as (room, pilot):
+        room.view.go_to(59)
+        await pilot.pause()
+        pane = room.pane("state")
+        pane.focus()
+        keys = [line.key for line in pane.lines]
+        pane.move_to(keys.index("card 1 size"))
+        await pilot.press("enter")
+        await pilot.pause()
+        assert room.view.row == 56
+        assert room.timeline.message(56).name == "SET_VRING_NUM"
+        await pilot.press("b")
+        assert room.view.row == 59
+
+
+async def test_a_chosen_vring_stays_while_the_timeline_moves() -> None:
+    async with opened(QEMU) as (room, pilot):
+        room.view.go_to(59)
+        await pilot.press("colon", "v", "3", "enter")
+        await pilot.pause()
+        assert "Vring 3  stopped, disabled" in pane_text(room, "state")
+        assert "Disabled by #43 SET_VRING_ENABLE." in pane_text(room, "state")
+        await pilot.press("up")
+        await pilot.pause()
+        assert "Vring 3  stopped, disabled" in pane_text(room, "state")
+        await pilot.press("left_square_bracket")
+        await pilot.pause()
+        assert "Vring 2 " in pane_text(room, "state")
+
+
+async def test_only_the_messages_about_a_vring() -> None:
+    async with opened(QEMU) as (room, pilot):
+        room.view.go_to(59)
+        await pilot.pause()
+        await pilot.press("v")
+        assert room.view.rows is not None
+        about = {room.timeline.message(row).name for row in room.view.rows}
+        assert "SET_VRING_ENABLE" in about
+        for row in room.view.rows:
+            one = room.timeline.message(row)
+            asked = room.timeline.message(one.answers - 1) if one.answers else one
+            assert (asked.payload or {})["index"] == 1
+        assert room.view.row == 59
+        await pilot.press("escape")
+        assert room.view.rows is None
+        assert room.view.row == 59
+
+
+async def test_search_goes_to_hits_and_marks_them() -> None:
+    async with opened(QEMU) as (room, pilot):
+        await pilot.press("slash", *"set_status", "enter")
+        await pilot.pause()
+        hits = [row for row in range(len(room.timeline)) if "SET_STATUS" in room.timeline.message(row).name]
+        while room.finder.search is not None:
+            await pilot.pause()
+        assert room.view.row == hits[0]
+        await pilot.press("n")
+        await pilot.pause()
+        assert room.view.row == hits[1]
+        await pilot.press("N")
+        await pilot.pause()
+        assert room.view.row == hits[0]
+        strip = room.view.render_line(room.view.cursor - room.view.scroll_offset.y)
+        assert [segment.text for segment in strip if segment.style and segment.style.reverse] == ["SET_STATUS"]
+
+
+async def test_search_without_a_hit_says_so_and_stays() -> None:
+    async with opened(QEMU) as (room, pilot):
+        room.view.go_to(9)
+        await pilot.press("slash", *"no such thing", "enter")
+        await pilot.pause()
+        assert room.view.row == 9
+        assert [note.message for note in room._notifications] == ["No message has 'no such thing'"]
+
+
+@pytest.mark.parametrize(
+    ("words", "row"), [("60", 59), ("#7", 6), ("0.0", 0), ("2.3090s", 51), ("99999", 118), ("100s", 118)]
+)
+async def test_go_to_a_number_or_a_time(words: str, row: int) -> None:
+    async with opened(QEMU) as (room, pilot):
+        await pilot.press("colon")
+        room.query_one("#prompt").value = words  # type: ignore[attr-defined]
+        await pilot.press("enter")
+        assert room.view.row == row
+
+
+async def test_the_time_column_has_four_meanings() -> None:
+    async with opened(QEMU) as (room, pilot):
+        seen = []
+        for _ in Clock:
+            seen.append(room.view.clock)
+            await pilot.press("t")
+        assert seen == list(Clock)
+        assert room.view.clock is Clock.START
+
+
+async def test_bookmarks() -> None:
+    async with opened(QEMU) as (room, pilot):
+        room.view.go_to(10)
+        await pilot.press("m")
+        room.view.go_to(20)
+        await pilot.press("m")
+        assert "★" in screen_text(room)
+        await pilot.press("apostrophe")
+        assert room.view.row == 10
+        await pilot.press("apostrophe")
+        assert room.view.row == 20
+        await pilot.press("m")
+        assert room.view.bookmarks == {10}
+
+
+async def test_copy_as_text_json_and_hex() -> None:
+    async with opened(QEMU) as (room, pilot):
+        room.view.go_to(59)
+        await pilot.press("Y")
+        assert json.loads(room.clipboard)["name"] == "SET_VRING_KICK"
+        await pilot.press("X")
+        assert bytes.fromhex(room.clipboard) == room.timeline.message(59).data
+        await pilot.press("y")
+        assert "SET_VRING_KICK" in room.clipboard
+        assert "descriptor 0: eventfd:17" in room.clipboard
+
+
+async def test_sessions_can_be_picked_and_left() -> None:
+    async with opened(RECONNECT) as (room, pilot):
+        await pilot.press("S")
+        await pilot.pause()
+        text = overlay_text(room)
+        assert "all sessions" in text
+        assert "again after 1" in text
+        await pilot.press("down", "enter")
+        await pilot.pause()
+        assert room.session == 2
+        assert room.view.count == room.timeline.sessions[1].count
+        assert f"session 2: {room.view.count} of" in screen_text(room)
+        await pilot.press("escape")
+        assert room.view.count == len(room.timeline)
+
+
+async def test_two_connections_side_by_side() -> None:
+    async with opened(RECONNECT) as (room, pilot):
+        room.view.go_to(129)
+        await pilot.pause()
+        await pilot.press("C")
+        await pilot.pause()
+        text = overlay_text(room)
+        assert "session 1 after #65" in text
+        assert "≠ vring 5" in text
+        assert "= features offered" in text
+
+
+async def test_features_offered_acknowledged_refused() -> None:
+    async with opened(QEMU) as (room, pilot):
+        room.view.go_to(59)
+        await pilot.pause()
+        await pilot.press("F")
+        await pilot.pause()
+        lines = overlay_text(room).splitlines()
+        (packed,) = [line.split() for line in lines if "VIRTIO_F_RING_PACKED" in line]
+        assert packed == ["34", "yes", "-", "yes", "VIRTIO_F_RING_PACKED"]
+        (version,) = [line.split() for line in lines if "VIRTIO_F_VERSION_1" in line]
+        assert version == ["32", "yes", "yes", "-", "VIRTIO_F_VERSION_1"]
+
+
+async def test_memory_map_and_the_way_to_the_message() -> None:
+    async with opened(QEMU) as (room, pilot):
+        room.view.go_to(59)
+        await pilot.pause()
+        await pilot.press("M")
+        await pilot.pause()
+        text = overlay_text(room)
+        assert "guest 0x0 - 0x10000000" in text
+        assert "vring 1: desc +0xff62000" in text
+        assert isinstance(room.screen, LinesScreen)
+        view = room.screen.query_one(LinesView)
+        view.move_to([line.key for line in view.lines].index("region 0"))
+        await pilot.press("enter")
+        await pilot.pause()
+        assert room.timeline.message(room.view.row or 0).name == "SET_MEM_TABLE"
+
+
+async def test_explain_and_help() -> None:
+    async with opened(QEMU) as (room, pilot):
+        room.view.go_to(59)
+        await pilot.press("e")
+        await pilot.pause()
+        assert "VHOST_USER_SET_VRING_KICK" in overlay_text(room)
+        await pilot.press("escape", "question_mark")
+        await pilot.pause()
+        assert "the selected request and its reply" in overlay_text(room)
+        await pilot.press("q")
+        await pilot.pause()
+        assert not isinstance(room.screen, LinesScreen)
+
+
+async def test_a_selected_field_lights_its_bytes_and_a_byte_selects_its_field() -> None:
+    async with opened(QEMU, size=(200, 60)) as (room, pilot):
+        room.view.go_to(53)
+        await pilot.press("d")
+        await pilot.pause()
+        details = room.pane("details")
+        details.move_to([line.key for line in details.lines].index("used"))
+        await pilot.pause()
+        addresses = room.timeline.message(53).payload or {}
+        assert room.bytes.lit is not None
+        assert room.bytes.data[slice(*room.bytes.lit)] == u64(addresses["used"])
+        room.bytes.focus()
+        await pilot.press("home", "right", "right", "right", "right")
+        await pilot.pause()
+        assert details.current is not None
+        assert details.current.key == "flags"
+        await pilot.press("end")
+        await pilot.pause()
+        assert details.current.key == "log"
+
+
+async def test_replay_moves_as_time_goes_by() -> None:
+    async with opened(QEMU) as (room, pilot):
+        await pilot.press(*[">"] * 10, "space")
+        assert room.player.playing
+        assert "playing no gaps" in screen_text(room)
+        while room.view.cursor < 2:
+            await pilot.pause(0.02)
+        await pilot.press("space")
+        assert not room.player.playing
+
+
+async def test_a_growing_capture_is_followed(tmp_path: Path) -> None:
+    path = tmp_path / "live.pcapng"
+    writer = CaptureWriter(path, source="test")
+    connection = writer.open("/run/live.sock")
+
+    def say(count: int) -> None:
+        for _ in range(count):
+            writer.frame(Frame(connection.id, 0, 1_700_000_000_000_000_000, message(18, u64(1 << 32))))
+        writer.flush()
+
+    say(5)
+    async with opened(path, follow=True) as (room, pilot):
+        while room.view.count < 5:
+            await pilot.pause(0.02)
+        say(100)
+        while room.view.count < 105:
+            await pilot.pause(0.02)
+        assert room.view.row == 104
+        assert "following" in screen_text(room)
+        await pilot.press("up", "up")
+        assert not room.view.follow
+        say(1)
+        while room.view.count < 106:
+            await pilot.pause(0.02)
+        assert room.view.row == 102
+        assert "standing still" in screen_text(room)
+        await pilot.press("G")
+        assert room.view.row == 105
+        assert room.view.follow
+    writer.close()
+
+
+async def test_what_never_was_answered_says_so(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.pcapng", [(0, message(1)), (1, message(1, u64(1 << 30), 5)), (0, message(15))])
+    async with opened(path) as (room, pilot):
+        text = screen_text(room)
+        assert "no reply" in text
+        assert text.count("1.00 ms") >= 1
+        await pilot.press("end", "r")
+        assert [note.message for note in room._notifications] == ["#3: no reply to it was seen"]
+
+
+async def test_a_refused_request_is_marked_in_words(tmp_path: Path) -> None:
+    frames = [(0, message(20, u64(1500), 9)), (1, message(20, u64(1), 5))]
+    async with opened(written(tmp_path / "a.pcapng", frames)) as (room, _pilot):
+        assert "FAILED 1.00 ms" in screen_text(room)
+        assert "FAILED (0x1)" in screen_text(room)
+
+
+async def test_names_of_a_peer_cannot_reach_the_terminal_as_escapes(tmp_path: Path) -> None:
+    frames = [(0, message(12, u64(0)))]
+    async with opened(written(tmp_path / "a.pcapng", frames, name="\x1b]0;gotcha\x07")) as (room, _pilot):
+        text = screen_text(room)
+        assert "\x1b" not in text
+        assert "\\x1b]0;gotcha" in text
+
+
+async def test_unknown_requests_and_left_over_bytes_are_shown(tmp_path: Path) -> None:
+    frames = [(0, message(900, b"\1\2\3")), (0, message(3, b"\xaa\xbb"))]
+    async with opened(written(tmp_path / "a.pcapng", frames)) as (room, pilot):
+        assert "REQUEST_900" in screen_text(room)
+        assert "01 02 03" in pane_text(room, "details")
+        await pilot.press("down")
+        await pilot.pause()
+        assert "2 bytes left over  aa bb" in pane_text(room, "details")
+
+
+async def test_a_small_terminal_says_so_and_works() -> None:
+    async with opened(QEMU, size=(60, 16)) as (room, pilot):
+        assert "60x16 is small: give it 80x24" in screen_text(room)
+        await pilot.press("end")
+        assert room.view.row == len(room.timeline) - 1
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40), (200, 60)])
+async def test_no_line_is_wider_than_the_screen_and_the_footer_has_help(size: tuple[int, int]) -> None:
+    async with opened(QEMU, size=size) as (room, pilot):
+        for name in ("s", "d", "x"):
+            await pilot.press(name)
+            await pilot.pause()
+            assert all(len(line) == size[0] for line in screen_text(room).splitlines())
+            assert screen_text(room).splitlines()[-1].rstrip().endswith("? help  q quit")
+
+
+async def test_panes_where_there_is_room_for_one_only() -> None:
+    async with opened(QEMU, size=(80, 24)) as (room, pilot):
+        assert [name for name in ("state", "details", "bytes") if room.query_one(f"#{name}").display] == ["state"]
+        await pilot.press("d")
+        await pilot.pause()
+        assert [name for name in ("state", "details", "bytes") if room.query_one(f"#{name}").display] == ["details"]
+        await pilot.press("d")
+        await pilot.pause()
+        assert not any(room.query_one(f"#{name}").display for name in ("state", "details", "bytes"))
+        assert room.view.has_focus
+
+
+async def test_zoom_and_back() -> None:
+    async with opened(QEMU) as (room, pilot):
+        room.pane("state").focus()
+        await pilot.press("z")
+        await pilot.pause()
+        assert room.pane("state").size.height > 30
+        assert not room.pane("details").display
+        await pilot.press("escape")
+        await pilot.pause()
+        assert room.pane("details").display
+
+
+async def test_the_footer_can_be_clicked() -> None:
+    async with opened(QEMU) as (room, pilot):
+        foot = room.query_one(Foot)
+        text = screen_text(room).splitlines()[-1]
+        await pilot.click(Foot, offset=(text.index("? help"), 0))
+        await pilot.pause()
+        assert foot is not None
+        assert isinstance(room.screen, LinesScreen)
+
+
+async def test_a_click_selects_a_message_and_a_second_one_opens_it() -> None:
+    async with opened(QEMU) as (room, pilot):
+        await pilot.click("#timeline", offset=(20, 5))
+        assert room.view.row == 5
+        await pilot.click("#timeline", offset=(20, 6), times=2)
+        await pilot.pause()
+        assert room.view.row == 6
+        assert room.pane("details").has_focus
+
+
+async def test_every_key_is_in_the_palette() -> None:
+    async with opened(QEMU) as (room, _pilot):
+        titles = [command.title for command in room.get_system_commands(room.screen)]
+        assert "search (/)" in titles
+        assert "Theme" in titles
+
+
+async def test_an_empty_capture_is_said_to_be_empty(tmp_path: Path) -> None:
+    async with opened(written(tmp_path / "empty.pcapng", [])) as (room, pilot):
+        await pilot.press(*"sdxrvSFMCe", "escape", "end", "space", "n", "escape", "y", "z", "z")
+        assert "0 messages" in screen_text(room)
+        assert room.query_one(Top) is not None
+
+
+async def test_states_far_into_a_long_session_are_worked_out_in_slices(tmp_path: Path) -> None:
+    frames = [
+        (0, message(18, (row % 4).to_bytes(4, "little") + (row & 1).to_bytes(4, "little"))) for row in range(6000)
+    ]
+    async with opened(written(tmp_path / "long.pcapng", frames)) as (room, pilot):
+        await pilot.press("end")
+        while "Working it out" in pane_text(room, "state"):
+            await pilot.pause()
+        assert room.pane("state").border_title == "State after #6000: * is what it changed"
+        assert room.states.missing(5999) <= 512
