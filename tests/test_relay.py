@@ -43,7 +43,7 @@ class Stage:
         self.said: list[str] = []
         self.loop = Loop()
         self._writer = CaptureWriter(file, source="proxy")
-        self._recorder = Recorder(self._writer, self.said.append)
+        self._recorder = Recorder(self._writer, self.loop, self.said.append)
         self.relays: list[Relay] = []
         self.left, a = socket.socketpair()
         self.right, b = socket.socketpair()

@@ -23,31 +23,28 @@ _ANONYMOUS = b"anon_inode:"
 
 def describe(fd: int, number: int | None = None) -> Descriptor:
     """A descriptor that this process holds; ``number`` is what it was called in the process that sent it."""
-    return _describe(b"/proc/self/fd/%d" % fd, b"/proc/self/fdinfo/%d" % fd, fd, number)
+    return _describe(b"/proc/self/", fd, fd, number)
 
 
 def describe_of(pid: int, fd: int) -> Descriptor:
     """Descriptor ``fd`` of process ``pid``, as it is now: a number that was closed may already mean something else."""
-    path = b"/proc/%d/fd/%d" % (pid, fd)
-    return _describe(path, b"/proc/%d/fdinfo/%d" % (pid, fd), path, fd)
+    process = b"/proc/%d/" % pid
+    return _describe(process, fd, process + b"fd/%d" % fd, fd)
 
 
-def _describe(link: bytes, fdinfo: bytes, target: int | bytes, number: int | None) -> Descriptor:
+def _describe(process: bytes, fd: int, target: int | bytes, number: int | None) -> Descriptor:
     try:
         status = os.stat(target)
-        called = os.readlink(link)
-        return _classify(status, called, fdinfo, number)
+        called = os.readlink(process + b"fd/%d" % fd)
+        if called.startswith(_ANONYMOUS):
+            return _anonymous(called, status.st_ino, process + b"fdinfo/%d" % fd, number)
     except OSError:
         return Descriptor(DescriptorKind.UNKNOWN, None, number)
-
-
-def _classify(status: os.stat_result, called: bytes, fdinfo: bytes, number: int | None) -> Descriptor:
-    mode, inode = status.st_mode, status.st_ino
-    if called.startswith(_ANONYMOUS):
-        return _anonymous(called, inode, fdinfo, number)
+    inode = status.st_ino
     if called.startswith(_MEMFD) and called.endswith(_DELETED):
-        memfd = _text(called[len(_MEMFD) : -len(_DELETED)])
+        memfd = called[len(_MEMFD) : -len(_DELETED)].decode(errors="backslashreplace")
         return Descriptor(DescriptorKind.MEMFD, f"memfd:{inode}", number, memfd, status.st_size)
+    mode = status.st_mode
     if stat.S_ISSOCK(mode):
         return Descriptor(DescriptorKind.SOCKET, f"socket:{inode}", number)
     if stat.S_ISFIFO(mode):

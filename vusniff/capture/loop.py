@@ -47,9 +47,10 @@ class Loop:
         """Waits for the next events or the next timer, and calls."""
         timeout = max(self._timers[0][0] - time.monotonic(), 0) if self._timers else None
         events = self._epoll.poll(timeout)
-        self._gone.clear()
+        gone = self._gone
+        gone.clear()
         for fd, mask in events:
-            if fd not in self._gone:
+            if fd not in gone:
                 self._watched[fd][1](mask)
         if self._timers:
             now = time.monotonic()

@@ -33,7 +33,7 @@ from types import FrameType
 
 from vusniff.capture.endpoints import Listener, Side, connect, differs, listen, peer_inode, peer_process
 from vusniff.capture.loop import Loop
-from vusniff.capture.recorder import RETRY_SECONDS, Recorder
+from vusniff.capture.recorder import Recorder
 from vusniff.capture.relay import Relay
 from vusniff.capture.writer import CaptureWriter
 from vusniff.errors import SourceError
@@ -80,8 +80,8 @@ class Proxy:
         self._file = file
         self._command = command
         self._call_ready = ready
-        self._recorder = Recorder(writer, say)
         self._loop = Loop()
+        self._recorder = Recorder(writer, self._loop, say)
         self._peers = (_Peers(sides[0]), _Peers(sides[1]))
         self._listeners: list[Listener] = []
         self._relays: set[Relay] = set()
@@ -124,7 +124,6 @@ class Proxy:
         self._started = True
         if self._call_ready:
             self._call_ready()
-        self._loop.after(RETRY_SECONDS, self._retry_capture)
         self._pair()
 
     def _start_command(self) -> None:
@@ -184,10 +183,6 @@ class Proxy:
 
     def _stop(self, _number: int, _frame: FrameType | None) -> None:
         self._stopping = True
-
-    def _retry_capture(self) -> None:
-        self._recorder.retry()
-        self._loop.after(RETRY_SECONDS, self._retry_capture)
 
     # -- peers --------------------------------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from vusniff.capture.loop import Loop
 from vusniff.capture.writer import CaptureWriter
 from vusniff.record import Closed, Connection, End, Frame, FrameKind, Lost
 
@@ -18,8 +19,9 @@ RETRY_SECONDS = 1.0
 class Recorder:
     """A capture being written by a proxy."""
 
-    def __init__(self, writer: CaptureWriter, say: Callable[[str], None]) -> None:
+    def __init__(self, writer: CaptureWriter, loop: Loop, say: Callable[[str], None]) -> None:
         self._writer = writer
+        self._loop = loop
         self._say = say
         self._failing = False
         self.connections = 0
@@ -52,11 +54,6 @@ class Recorder:
         self._writer.close_connection(closed)
         self._flush()
 
-    def retry(self) -> None:
-        """Tries to write what waits."""
-        if self._failing:
-            self._flush()
-
     def end(self, file: str | None) -> None:
         """Closes the capture and sums up, unless there is no ``file`` to speak of."""
         self._writer.close()
@@ -65,9 +62,21 @@ class Recorder:
             self._say(f"{self.messages} messages on {self.connections} connections, {lost} lost, in {file}")
 
     def _flush(self) -> None:
-        writer = self._writer
-        writer.flush()
-        if (writer.failure is not None) is not self._failing:
-            self._failing = not self._failing
-            lost = writer.lost_frames
-            self._say(writer.failure or f"the capture is written again; {lost} messages are missing from it")
+        self._writer.flush()
+        if self._writer.failure is not None or self._failing:
+            self._tell()
+
+    def _tell(self) -> None:
+        failure = self._writer.failure
+        if failure is not None and not self._failing:
+            self._failing = True
+            self._say(failure)
+            self._loop.after(RETRY_SECONDS, self._retry)
+        elif failure is None and self._failing:
+            self._failing = False
+            self._say(f"the capture is written again; {self._writer.lost_frames} messages are missing from it")
+
+    def _retry(self) -> None:
+        if self._failing:
+            self._flush()
+            self._loop.after(RETRY_SECONDS, self._retry)

@@ -59,6 +59,9 @@ _GLANCED_AT = (_LOOKED_AT[:_GLANCE],)
 _INT = struct.calcsize("i")
 _ROOM = socket.CMSG_SPACE(MAX_FDS * _INT)
 # Plain integers: the bit operations of enums would cost more than the system calls do.
+_NONE = array.array("i")
+_SOL_SOCKET = int(socket.SOL_SOCKET)
+_SCM_RIGHTS = int(socket.SCM_RIGHTS)
 _DONTWAIT = int(socket.MSG_DONTWAIT)
 _DROPPED = int(socket.MSG_CTRUNC)
 _PEEK = int(socket.MSG_PEEK | socket.MSG_DONTWAIT)
@@ -72,7 +75,7 @@ Spawn = Callable[[socket.socket, socket.socket, str, tuple[End, End]], object]
 """Starts a relay between two sockets: those of ends 0 and 1, path, ends."""
 
 
-def take(source: socket.socket, framer: Framer, held: list[int]) -> tuple[bytes, list[int], bool, bool]:
+def take(source: socket.socket, framer: Framer, held: array.array[int]) -> tuple[bytes, array.array[int], bool, bool]:
     """The next message, or as much of it as there is, with the descriptors that came with its first byte.
 
     Also says whether more waits behind it, and whether the kernel dropped descriptors. ``held`` are descriptors that
@@ -81,17 +84,16 @@ def take(source: socket.socket, framer: Framer, held: list[int]) -> tuple[bytes,
     """
     count, _, flags, _ = source.recvmsg_into(_GLANCED_AT, 0, _PEEK)
     if not count:
-        return b"", [], False, False
+        return b"", _NONE, False, False
     due = framer.due(_LOOKED_AT[:count])
     if due >= count == _GLANCE:
         count, _, flags, _ = source.recvmsg_into((_LOOKED_AT,), 0, _PEEK)
         due = framer.due(_LOOKED_AT[:count])
     size = min(count, due)
-    descriptors: list[int] = []
-    dropped = False
+    descriptors, dropped = _NONE, False
     if held:
-        descriptors += held
-        held.clear()
+        descriptors = held[:]
+        del held[:]
     if flags & _DROPPED:
         # Looking has ended with the first send that carries some; if it is the first one of all, nothing is joined.
         first = not descriptors
@@ -103,17 +105,17 @@ def take(source: socket.socket, framer: Framer, held: list[int]) -> tuple[bytes,
     return source.recv(size, _DONTWAIT), descriptors, count > due, dropped
 
 
-def _take_descriptors(source: socket.socket) -> tuple[list[int], bool]:
+def _take_descriptors(source: socket.socket) -> tuple[array.array[int], bool]:
     """The descriptors of the first send that waits, without its bytes, and whether the kernel dropped some."""
     _, ancillary, flags, _ = source.recvmsg(0, _ROOM, _TAKE)
-    descriptors: list[int] = []
+    descriptors = array.array("i")
     for level, kind, passed in ancillary:
-        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-            descriptors += array.array("i", passed[: len(passed) // _INT * _INT])
+        if level == _SOL_SOCKET and kind == _SCM_RIGHTS:
+            descriptors.frombytes(passed[: len(passed) // _INT * _INT])
     return descriptors, bool(flags & _DROPPED)
 
 
-def _take_bytes(source: socket.socket, size: int, held: list[int]) -> tuple[bytes, bool]:
+def _take_bytes(source: socket.socket, size: int, held: array.array[int]) -> tuple[bytes, bool]:
     """Up to ``size`` bytes, fewer when a send that carries descriptors begins there: these are put into ``held``.
 
     Also says whether the kernel dropped some.
@@ -122,7 +124,7 @@ def _take_bytes(source: socket.socket, size: int, held: list[int]) -> tuple[byte
     dropped = False
     while len(data) < size and not (held or dropped):
         descriptors, dropped = _take_descriptors(source)
-        held += descriptors
+        held.extend(descriptors)
         if not (held or dropped):
             data += source.recv(1, _DONTWAIT)
     return bytes(data), dropped
@@ -140,9 +142,9 @@ class _Direction:
         self.framer = Framer()
         self.data: bytes | memoryview = b""
         """Received and not yet sent on."""
-        self.descriptors: list[int] = []
+        self.descriptors = _NONE
         """To be sent with the first byte of ``data``; ours until then."""
-        self.held: list[int] = []
+        self.held = array.array("i")
         """Those of the next byte that will be received."""
         self.ended = False
         """Nothing more is read."""
@@ -156,8 +158,8 @@ class _Direction:
         self.data = b""
         for fd in (*self.descriptors, *self.held):
             os.close(fd)
-        self.descriptors = []
-        self.held = []
+        self.descriptors = _NONE
+        self.held = array.array("i")
 
 
 class Relay:
@@ -265,11 +267,11 @@ class Relay:
         try:
             while data:
                 if direction.descriptors:
-                    rights = array.array("i", direction.descriptors)
-                    sent = target.sendmsg((data,), ((socket.SOL_SOCKET, socket.SCM_RIGHTS, rights),), _SEND)
-                    for fd in direction.descriptors:
+                    descriptors = direction.descriptors
+                    sent = target.sendmsg((data,), ((_SOL_SOCKET, _SCM_RIGHTS, descriptors),), _SEND)
+                    direction.descriptors = _NONE
+                    for fd in descriptors:
                         os.close(fd)
-                    direction.descriptors = []
                 else:
                     sent = target.send(data, _SEND)
                 direction.data = data = b"" if sent == len(data) else memoryview(data)[sent:]
@@ -343,7 +345,7 @@ class Relay:
     def _interpose(
         self,
         direction: _Direction,
-        passed: list[int],
+        passed: array.array[int],
         place: int,
         interposed: list[tuple[socket.socket, socket.socket, str, tuple[End, End]]],
     ) -> None:

@@ -285,15 +285,12 @@ class CaptureWriter:
         if frame.kind is not FrameKind.MESSAGE or len(data) < 12:
             words = "more of the message before" if frame.kind is FrameKind.CONTINUATION else "not framed"
             return lead(frame.end, f"{len(data)} bytes, {words}", DISSECTOR_DATA if frame.kind else DISSECTOR)
-        request, flags, _ = HEADERS[self.order].unpack_from(data)
         count = len(frame.descriptors)
-        if count and interface.channel is Channel.MAIN and not flags & FLAG_REPLY:
-            self._note_passed(request, frame)
-        leads = interface.leads[frame.end]
         key = data[:8] + count.to_bytes(4, "little") if count else data[:8]
-        tags = leads.get(key)
+        tags = interface.leads[frame.end].get(key)
         if tags is not None:
             return tags
+        request, flags, _ = HEADERS[self.order].unpack_from(data)
         info = request_name(interface.channel, request)
         if flags & FLAG_REPLY:
             info += " reply"
@@ -301,16 +298,20 @@ class CaptureWriter:
             info += ", need_reply"
         if count:
             info += f", {count} fd" if count == 1 else f", {count} fds"
+        tags = lead(frame.end, info)
+        if count and interface.channel is Channel.MAIN and not flags & FLAG_REPLY and request in _CHANNELS:
+            # Not kept: each of them passes another channel.
+            self._note_passed(request, frame)
+            return tags
+        leads = interface.leads[frame.end]
         if len(leads) >= _CACHE_LIMIT:
             leads.clear()
-        leads[key] = tags = lead(frame.end, info)
+        leads[key] = tags
         return tags
 
     def _note_passed(self, request: int, frame: Frame) -> None:
         """Remembers that a passed socket is a channel, so that its connection's requests get the right names."""
-        channel = _CHANNELS.get(request)
-        if channel is None:
-            return
+        channel = _CHANNELS[request]
         for descriptor in frame.descriptors:
             kind, _, inode = (descriptor.identity or "").partition(":")
             if kind != "socket" or not inode.isdecimal():
