@@ -49,8 +49,12 @@ def screen_text(room: Room) -> str:
     return "\n".join("".join(segment.text for segment in strip)[:width] for strip in lines)
 
 
-def pane_text(room: Room, name: str) -> str:
-    return "\n".join(line.text for line in room.pane(name).lines)
+def state_text(room: Room) -> str:
+    return "\n".join(line.text for line in room.selected.state.lines)
+
+
+def details_text(room: Room) -> str:
+    return "\n".join(line.text for line in room.selected.details.lines)
 
 
 def overlay_text(room: Room) -> str:
@@ -94,16 +98,16 @@ async def test_moving_the_cursor_moves_state_details_and_bytes() -> None:
     async with opened(QEMU) as (room, pilot):
         room.view.go_to(59)
         await pilot.pause()
-        assert room.pane("state").border_title == "State after #60: * is what it changed"
-        assert "* kick       eventfd:17" in pane_text(room, "state")
-        assert "SET_VRING_KICK" in pane_text(room, "details")
+        assert room.selected.state.border_title == "State after #60: * is what it changed"
+        assert "* kick       eventfd:17" in state_text(room)
+        assert "SET_VRING_KICK" in details_text(room)
         assert "0000 [0c 00 00 00]01" in screen_text(room)
         await pilot.press("up")
         await pilot.pause()
-        assert "kick       -" in pane_text(room, "state")
-        assert "SET_VRING_ADDR" in pane_text(room, "details")
-        assert "r0 + 0xff62000" in pane_text(room, "state")
-        assert "region 0 + 0xff62000" in pane_text(room, "details")
+        assert "kick       -" in state_text(room)
+        assert "SET_VRING_ADDR" in details_text(room)
+        assert "r0 + 0xff62000" in state_text(room)
+        assert "region 0 + 0xff62000" in details_text(room)
 
 
 async def test_a_request_and_its_reply_are_one_exchange() -> None:
@@ -122,7 +126,7 @@ async def test_enter_on_a_state_value_leads_to_the_message_that_set_it() -> None
     async with opened(QEMU) as (room, pilot):
         room.view.go_to(59)
         await pilot.pause()
-        pane = room.pane("state")
+        pane = room.selected.state
         pane.focus()
         keys = [line.key for line in pane.lines]
         pane.move_to(keys.index("card 1 size"))
@@ -139,14 +143,14 @@ async def test_a_chosen_vring_stays_while_the_timeline_moves() -> None:
         room.view.go_to(59)
         await pilot.press("colon", "v", "3", "enter")
         await pilot.pause()
-        assert "Vring 3  stopped, disabled" in pane_text(room, "state")
-        assert "Disabled by #43 SET_VRING_ENABLE." in pane_text(room, "state")
+        assert "Vring 3  stopped, disabled" in state_text(room)
+        assert "Disabled by #43 SET_VRING_ENABLE." in state_text(room)
         await pilot.press("up")
         await pilot.pause()
-        assert "Vring 3  stopped, disabled" in pane_text(room, "state")
+        assert "Vring 3  stopped, disabled" in state_text(room)
         await pilot.press("left_square_bracket")
         await pilot.pause()
-        assert "Vring 2 " in pane_text(room, "state")
+        assert "Vring 2 " in state_text(room)
 
 
 async def test_only_the_messages_about_a_vring() -> None:
@@ -319,13 +323,13 @@ async def test_a_selected_field_lights_its_bytes_and_a_byte_selects_its_field() 
         room.view.go_to(53)
         await pilot.press("d")
         await pilot.pause()
-        details = room.pane("details")
+        details = room.selected.details
         details.move_to([line.key for line in details.lines].index("used"))
         await pilot.pause()
         addresses = room.timeline.message(53).payload or {}
-        assert room.bytes.lit is not None
-        assert room.bytes.data[slice(*room.bytes.lit)] == u64(addresses["used"])
-        room.bytes.focus()
+        assert room.selected.bytes.lit is not None
+        assert room.selected.bytes.data[slice(*room.selected.bytes.lit)] == u64(addresses["used"])
+        room.selected.bytes.focus()
         await pilot.press("home", "right", "right", "right", "right")
         await pilot.pause()
         assert details.current is not None
@@ -407,10 +411,10 @@ async def test_unknown_requests_and_left_over_bytes_are_shown(tmp_path: Path) ->
     frames = [(0, message(900, b"\1\2\3")), (0, message(3, b"\xaa\xbb"))]
     async with opened(written(tmp_path / "a.pcapng", frames)) as (room, pilot):
         assert "REQUEST_900" in screen_text(room)
-        assert "01 02 03" in pane_text(room, "details")
+        assert "01 02 03" in details_text(room)
         await pilot.press("down")
         await pilot.pause()
-        assert "2 bytes left over  aa bb" in pane_text(room, "details")
+        assert "2 bytes left over  aa bb" in details_text(room)
 
 
 async def test_a_small_terminal_says_so_and_works() -> None:
@@ -444,14 +448,14 @@ async def test_panes_where_there_is_room_for_one_only() -> None:
 
 async def test_zoom_and_back() -> None:
     async with opened(QEMU) as (room, pilot):
-        room.pane("state").focus()
+        room.selected.state.focus()
         await pilot.press("z")
         await pilot.pause()
-        assert room.pane("state").size.height > 30
-        assert not room.pane("details").display
+        assert room.selected.state.size.height > 30
+        assert not room.selected.details.display
         await pilot.press("escape")
         await pilot.pause()
-        assert room.pane("details").display
+        assert room.selected.details.display
 
 
 async def test_the_footer_can_be_clicked() -> None:
@@ -471,7 +475,7 @@ async def test_a_click_selects_a_message_and_a_second_one_opens_it() -> None:
         await pilot.click("#timeline", offset=(20, 6), times=2)
         await pilot.pause()
         assert room.view.row == 6
-        assert room.pane("details").has_focus
+        assert room.selected.details.has_focus
 
 
 async def test_every_key_is_in_the_palette() -> None:
@@ -494,7 +498,7 @@ async def test_states_far_into_a_long_session_are_worked_out_in_slices(tmp_path:
     ]
     async with opened(written(tmp_path / "long.pcapng", frames)) as (room, pilot):
         await pilot.press("end")
-        while "Working it out" in pane_text(room, "state"):
+        while "Working it out" in state_text(room):
             await pilot.pause()
-        assert room.pane("state").border_title == "State after #6000: * is what it changed"
+        assert room.selected.state.border_title == "State after #6000: * is what it changed"
         assert room.states.missing(5999) <= 512

@@ -20,19 +20,17 @@ from textual.screen import Screen
 from textual.widgets import Input
 
 from vusniff.errors import VusniffError
-from vusniff.protocol import HEADER_SIZE
 from vusniff.timeline import Timeline
-from vusniff.views.tui import details, overlays, story
-from vusniff.views.tui import state as state_pane
+from vusniff.views.tui import overlays, story
 from vusniff.views.tui.analysis import States
 from vusniff.views.tui.bars import Foot, Top
 from vusniff.views.tui.bytes import BytesView
 from vusniff.views.tui.copying import copied
 from vusniff.views.tui.finder import Finder
 from vusniff.views.tui.keys import FOOTER, KEYS, hints
-from vusniff.views.tui.line import line
 from vusniff.views.tui.panes import LinesView
 from vusniff.views.tui.replay import Player
+from vusniff.views.tui.selected import Selected
 from vusniff.views.tui.timeline import TimelineView
 
 SLICE_SECONDS = 0.012
@@ -70,12 +68,9 @@ class Room(App[int]):
         self.states = States(timeline)
         self.view = TimelineView(timeline, live=follow)
         self.view.follow = follow
-        self.bytes = BytesView(id="bytes", classes="pane")
+        self.selected = Selected(self)
         self.finder = Finder(self)
         self.player = Player(self)
-        self.chosen: int | None = None
-        """The vring whose card is shown."""
-        self.pinned = False
         self.trail: list[int] = []
         self.filter_words = ""
         """What the rows shown have in common, when they are not all."""
@@ -84,7 +79,6 @@ class Room(App[int]):
         self._slice = 2048
         self._painted = 0.0
         self._unseen = 0
-        self._stale = False
         self._pane = "state"
         """The pane below the timeline where there is room for one only."""
 
@@ -94,9 +88,9 @@ class Room(App[int]):
             with Vertical(id="messages"):
                 yield self.view.heading
                 yield self.view
-            yield LinesView(id="state", classes="pane")
-            yield LinesView(id="details", classes="pane")
-            yield self.bytes
+            yield self.selected.state
+            yield self.selected.details
+            yield self.selected.bytes
         prompt = Input(id="prompt", compact=True, select_on_focus=False)
         prompt.cursor_blink = False
         yield prompt
@@ -112,10 +106,6 @@ class Room(App[int]):
         self.say()
         self._foot("timeline")
         self.set_timer(0.001, self._read)
-
-    def pane(self, name: str) -> LinesView:
-        """A pane by its name."""
-        return self.query_one(f"#{name}", LinesView)
 
     # -- reading ------------------------------------------------------------------------------------------------------
 
@@ -184,7 +174,7 @@ class Room(App[int]):
     def on_resize(self, event: events.Resize) -> None:
         """Another size, perhaps another arrangement."""
         self._arrange()
-        self.call_after_refresh(self._show)
+        self.call_after_refresh(self.selected.show)
 
     def _arrange(self) -> None:
         width, height = self.size
@@ -205,7 +195,7 @@ class Room(App[int]):
             self._pane = "" if same and not pane.has_focus else name
             self._arrange()
             if self._pane:
-                self.call_after_refresh(self._show)
+                self.call_after_refresh(self.selected.show)
             elif not self.view.has_focus:
                 self.view.focus()
         elif pane.has_focus:
@@ -225,13 +215,13 @@ class Room(App[int]):
         else:
             big.add_class("big")
             room.add_class("zoomed")
-        self.call_after_refresh(self._show)
+        self.call_after_refresh(self.selected.show)
 
     def on_descendant_focus(self, event: events.DescendantFocus) -> None:
         """The footer says what counts in the pane with the keys."""
         self._foot(event.widget.id or "")
         if event.widget.id in ("details", "bytes"):
-            self._show_bytes()
+            self.selected.show_bytes()
 
     def _foot(self, pane: str) -> None:
         if pane == "prompt":
@@ -242,93 +232,23 @@ class Room(App[int]):
     # -- the selected message -----------------------------------------------------------------------------------------
 
     def on_timeline_view_moved(self) -> None:
-        """Another message is selected: the panes follow once, however many keys came."""
-        if not self._stale:
-            self._stale = True
-            self.call_after_refresh(self._show)
-
-    def _show(self) -> None:
-        """Bring panes and first line up to the selected message."""
-        self._stale = False
-        row = self.view.row
-        self.say()
-        if row is None:
-            for name in ("state", "details"):
-                self.pane(name).show([line(("Nothing here yet.", "dim"))])
-            return
-        named = state_pane.vring_of(self.timeline, row)
-        if named is not None and not self.pinned:
-            self.chosen = named
-        both = self.states.get(row)
-        if self._visible("details") or self.bytes.display:
-            pane = self.pane("details")
-            pane.border_title = f"Message #{row + 1}"
-            width = pane.scrollable_content_region.width or 40
-            pane.show(details.details(self.timeline, row, both[1] if both else None, width))
-        self._show_bytes()
-        if self._visible("state"):
-            self._show_state(row)
-
-    def _visible(self, name: str) -> bool:
-        return bool(self.pane(name).display)
-
-    def _show_state(self, row: int) -> None:
-        pane = self.pane("state")
-        both = self.states.get(row)
-        if both is None:
-            missing = self.states.missing(row)
-            pane.border_title = f"State after #{row + 1}"
-            pane.show([line((f"Working it out: {missing:,} messages to go.", "dim"))])
-            self.set_timer(0.001, self._work)
-            return
-        before, after = both
-        same = "changes nothing" if before is after else "* is what it changed"
-        pinned = f"  vring {self.chosen} kept (Esc lets go)" if self.pinned and self.chosen is not None else ""
-        pane.border_title = f"State after #{row + 1}: {same}{pinned}"
-        if self.chosen is None and after.vrings:
-            self.chosen = min(after.vrings)
-        width = pane.scrollable_content_region.width or 40
-        pane.show(state_pane.state_lines(self.timeline, row, before, after, self.chosen, width))
-
-    def _work(self) -> None:
-        """One more slice towards the state that is waited for."""
-        row = self.view.row
-        if row is None or not self._visible("state"):
-            return
-        self.states.step(row, SLICE_SECONDS)
-        self._show() if self.states.get(row) else self._show_state(row)
-
-    def _show_bytes(self) -> None:
-        row = self.view.row
-        if row is None or not self.bytes.display:
-            return
-        data = self.timeline.message(row).data
-        current = self.pane("details").current
-        header = f", header {HEADER_SIZE}" if len(data) > HEADER_SIZE else ""
-        self.bytes.border_title = f"Bytes of #{row + 1}: {len(data)}{header}"
-        self.bytes.show(data, current.span if current else None)
+        """Another message is selected."""
+        self.selected.changed()
 
     def on_lines_view_moved(self, event: LinesView.Moved) -> None:
         """A field is selected: its bytes light up."""
-        if event.view.id == "details":
-            self._show_bytes()
+        if event.view is self.selected.details:
+            self.selected.show_bytes()
 
     def on_bytes_view_moved(self, event: BytesView.Moved) -> None:
-        """A byte is selected: so is the smallest field that it is part of."""
-        pane = self.pane("details")
-        found = [
-            (one.span[1] - one.span[0], number)
-            for number, one in enumerate(pane.lines)
-            if one.span and one.span[0] <= event.at < one.span[1]
-        ]
-        if found:
-            pane.move_to(min(found)[1])
+        """A byte is selected: so is its field."""
+        self.selected.select_field(event.at)
 
     def on_lines_view_followed(self, event: LinesView.Followed) -> None:
         """Enter on a value leads to the message that set it; on a vring to its card."""
         key = event.line.key or ""
         if key.startswith("vring "):
-            self.choose(int(key[6:]))
+            self.selected.keep(int(key[6:]))
         elif event.line.jump:
             self.leap(event.line.jump - 1)
 
@@ -337,8 +257,8 @@ class Room(App[int]):
         if self.screen.has_class("one"):
             self._pane = "details"
             self._arrange()
-            self.call_after_refresh(self._show)
-        self.pane("details").focus()
+            self.call_after_refresh(self.selected.show)
+        self.selected.details.focus()
 
     def leap(self, row: int) -> None:
         """Go to a row and remember from where; all messages are shown again where it is hidden."""
@@ -359,35 +279,19 @@ class Room(App[int]):
 
     # -- vrings -------------------------------------------------------------------------------------------------------
 
-    def choose(self, index: int) -> None:
-        self.chosen, self.pinned = index, True
-        self._show()
-
     def action_vring(self, by: int) -> None:
         """The card of another vring, which then stays while the timeline moves."""
-        row = self.view.row
-        both = self.states.get(row) if row is not None else None
-        if both is None or not both[1].vrings:
-            self.notify("No vring is set up yet", timeout=2)
-            return
-        known = sorted(both[1].vrings)
-        at = known.index(self.chosen) if self.chosen in known else -1
-        self.choose(known[(at + by) % len(known)])
-        pane = self.pane("state")
-        found = [number for number, one in enumerate(pane.lines) if one.key == f"card {self.chosen}"]
-        if found:
-            pane.move_to(found[0])
-            pane.scroll_to(y=found[0], animate=False)
+        self.selected.next_vring(by)
 
     def action_only_vring(self) -> None:
         """Only the messages about the chosen vring."""
-        row = self.view.row
-        if row is None or self.chosen is None:
+        row, vring = self.view.row, self.selected.vring
+        if row is None or vring is None:
             self.notify("No vring is chosen: [ and ] choose one", timeout=3)
             return
         session = self.timeline.place(row).session
-        self.limit(story.vring_rows(self.timeline, session, self.chosen), f"vring {self.chosen}")
-        self.pinned = True
+        self.limit(story.vring_rows(self.timeline, session, vring), f"vring {vring}")
+        self.selected.kept = True
         self.view.focus()
 
     def limit(self, rows: Sequence[int] | None, words: str, session: int | None = None) -> None:
@@ -413,9 +317,8 @@ class Room(App[int]):
         elif self.view.hit:
             self.view.hit = ""
             self.view.refresh()
-        elif self.pinned:
-            self.pinned = False
-            self._show()
+        else:
+            self.selected.let_go()
         self.say()
 
     # -- the other keys -----------------------------------------------------------------------------------------------

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from vusniff.state import DeviceState, Seen
 from vusniff.timeline import Timeline
 from vusniff.views import words
-from vusniff.views.tui.features import feature_names
+from vusniff.views.state import base_words
+from vusniff.views.tui.features import names_at
 from vusniff.views.tui.line import Line, clean, cut, line
 from vusniff.views.tui.state import value_words
-from vusniff.views.tui.vrings import base_words, enabled_word, regions_word
+from vusniff.views.tui.vrings import enabled_word, regions_word
 
 Row = tuple[str, str, str]
 
@@ -63,7 +64,7 @@ def _rows(timeline: Timeline, first: tuple[int, DeviceState], second: tuple[int,
                 (seen[0].value & ~seen[1].value, row, ("only here", "")),
                 (seen[1].value & ~seen[0].value, other, ("", "only here")),
             ):
-                for bit in feature_names(timeline, place, value, protocol) if value else ():
+                for bit in names_at(timeline, place, value, protocol) if value else ():
                     yield f"  {words.short_name(bit)}", *text
     for label, name in SINGLE:
         yield label, _single(left, name), _single(right, name)
@@ -99,7 +100,7 @@ def _ring(state: DeviceState, index: int) -> str:
         return "-"
     said = [str(ring.life.value) if ring.life else "?", enabled_word(ring, state)]
     said += [f"size {ring.num.value}"] if ring.num else []
-    said += [f"base {base_words(ring, state)}"] if ring.base else []
+    said += [f"base {base_words(state, ring)}"] if ring.base else []
     said += [regions_word(ring, state)] if ring.addresses else []
     said += [f"{name} none" for name in ("kick", "call") if (seen := getattr(ring, name)) and seen.value is None]
     return ", ".join(said)

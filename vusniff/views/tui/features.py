@@ -2,44 +2,20 @@
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Callable, Iterator
-from typing import Any
 
-from vusniff import dissect
-from vusniff.message import Context, Layout
-from vusniff.names import bit_names
-from vusniff.protocol import Channel, FrontendRequest
 from vusniff.state import DeviceState, Seen
 from vusniff.timeline import Timeline
 from vusniff.views import words
+from vusniff.views.state import feature_names
 from vusniff.views.tui.line import Line, Part, line, wrapped
 
 Said = Callable[[int], str]
 
 
-def _names_of(request: FrontendRequest, context: Context) -> type[enum.IntFlag] | None:
-    """What the bits of a request's u64 are called."""
-    spec = dissect.spec_of(Channel.MAIN, request)
-    layout: Any = spec.reply if spec else None
-    names: Any = layout.names.get("u64") if isinstance(layout, Layout) else None
-    if names is not None and not isinstance(names, type):
-        names = names(context)
-    return names  # type: ignore[no-any-return]
-
-
-def status_bits() -> type[enum.IntFlag] | None:
-    """What the bits of the device status are called."""
-    return _names_of(FrontendRequest.GET_STATUS, Context())
-
-
-def feature_names(timeline: Timeline, row: int, value: int, protocol: bool) -> list[str]:
+def names_at(timeline: Timeline, row: int, value: int, protocol: bool) -> list[str]:
     """Names of the bits of a feature word, as the row's session reads them."""
-    request = FrontendRequest.GET_PROTOCOL_FEATURES if protocol else FrontendRequest.GET_FEATURES
-    flags = _names_of(request, timeline.place(row).context)
-    if flags is None:
-        return [f"BIT_{bit}" for bit in range(value.bit_length()) if value >> bit & 1]
-    return bit_names(flags, value)
+    return feature_names(timeline.place(row).context, value, protocol)
 
 
 def summary(
@@ -75,7 +51,7 @@ def summary(
             jump=seen.by,
             key=key,
         )
-        names = feature_names(timeline, row, seen.value, key == "protocol")
+        names = names_at(timeline, row, seen.value, key == "protocol")
         short = [words.short_name(name) for name in names]
         for number, parts in enumerate(wrapped(short or ["none"], width, "  ", "  ", "changed" if changed else "")):
             yield Line(parts, jump=seen.by, key=f"{key} {number}")
@@ -127,7 +103,7 @@ def _bits(
             f"  {bit:>3}  {given:<9}",
             (f"{accepted:<14}", "bad" if wrong else "good" if accepted == "yes" else ""),
             (f"{refused:<9}", "warn" if refused == "yes" else ""),
-            (feature_names(timeline, row, mask, protocol)[0], "strong" if accepted == "yes" else ""),
+            (names_at(timeline, row, mask, protocol)[0], "strong" if accepted == "yes" else ""),
             ("   never offered" if wrong else "", "bad"),
             key=f"{protocol} {bit}",
         )

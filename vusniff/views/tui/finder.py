@@ -63,7 +63,7 @@ class Finder:
             self.room.view.refresh()
             self.again(1)
         elif words[0] in "vV" and words[1:].isdecimal():
-            self.room.choose(int(words[1:]))
+            self.room.selected.keep(int(words[1:]))
         else:
             row = target(self.room.timeline, words)
             if row is None:

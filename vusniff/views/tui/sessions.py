@@ -2,27 +2,12 @@
 
 from __future__ import annotations
 
-from vusniff.protocol import Channel
 from vusniff.session import Session
 from vusniff.timeline import Timeline
 from vusniff.views import words
+from vusniff.views.state import peers
 from vusniff.views.tui.line import ELLIPSIS, Line, Part, clean, line
 from vusniff.views.tui.rows import since
-
-
-def ends(timeline: Timeline, session: Session) -> str:
-    """Who talks: the front-end's program on the left, as far as known."""
-    for number, channel in session.connections.items():
-        if channel is not Channel.MAIN:
-            continue
-        connection = timeline.connection(number)
-        names = [
-            end.process.label or f"{end.process.comm}({end.process.pid})" if end.process else "?"
-            for end in connection.ends
-        ]
-        requester = timeline.place(session.first - 1).requester if session.first else None
-        return " - ".join(reversed(names) if requester == 1 else names)
-    return "?"
 
 
 def ending(session: Session) -> str:
@@ -60,7 +45,7 @@ def session_lines(timeline: Timeline, shown: int | None, width: int) -> list[Lin
                 words.duration(took),
                 ending(session),
                 tail(clean(session.path), max(16, width // 4)),
-                clean(ends(timeline, session)),
+                " - ".join(peers(timeline, session)),
                 ", ".join(filter(None, (again, late))),
             )
         )

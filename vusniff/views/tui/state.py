@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from vusniff.names import bit_names
-from vusniff.protocol import request_name
-from vusniff.state import DeviceState, Seen
+from vusniff import dissect
+from vusniff.message import Context
+from vusniff.protocol import Channel, FrontendRequest, request_name
+from vusniff.record import Descriptor
+from vusniff.state import Config, DeviceState, Inflight, Log, Seen
 from vusniff.timeline import Timeline
 from vusniff.views import words
 from vusniff.views.tui import features, vrings
@@ -175,11 +177,15 @@ def _seen(seen: object) -> Seen[object] | None:
     return seen if isinstance(seen, Seen) else None
 
 
+def status_names(value: int) -> list[str]:
+    """Names of the bits of a device status."""
+    data = value.to_bytes(8, "little")
+    decoded = dissect.payload(Channel.MAIN, FrontendRequest.SET_STATUS, False, data, 0, Context())
+    return list((decoded.payload or {}).get("u64_names", ()))
+
+
 def value_words(name: str, value: object) -> str:
     """A single value of the state."""
-    from vusniff.record import Descriptor
-    from vusniff.state import Config, Inflight, Log
-
     if value is None:
         return "none"
     if isinstance(value, bool):
@@ -196,8 +202,7 @@ def value_words(name: str, value: object) -> str:
         held = f", {words.descriptor(value.descriptor)}" if value.descriptor else ""
         return f"{size}at {value.offset:#x}{held}"
     if name == "status" and isinstance(value, int):
-        flags = features.status_bits()
-        return f"{value:#x} {' '.join(bit_names(flags, value)) if flags and value else ''}".rstrip()
+        return f"{value:#x} {' '.join(status_names(value))}".rstrip()
     if name == "device_state":
         return {0: "save", 1: "load"}.get(value, str(value))  # type: ignore[call-overload,no-any-return]
     return str(value)

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from vusniff.protocol import F_ACCESS_PLATFORM
 from vusniff.record import Descriptor
 from vusniff.state import DeviceState, Life, Seen, Vring, packed_base, translate
+from vusniff.views.state import base_words, unknown
 from vusniff.views.tui.line import Line, Part, clean, cut, fit, line
 
 DENSE = 40
@@ -23,36 +24,27 @@ MARKS = {Life.STOPPED: "·", Life.KICK_SET: "k", Life.STARTED: "S"}
 FIELDS = ("num", "base", "addresses", "kick", "call", "err", "enabled", "life")
 
 
-def unset(state: DeviceState) -> str:
-    """What stands for a value that no message has set."""
-    return "-" if state.fresh else "?"
-
-
 def descriptor_word(seen: Seen[Descriptor | None] | None, state: DeviceState) -> str:
     """A ring's descriptor by identity."""
     if seen is None:
-        return unset(state)
+        return unknown(state)
     if seen.value is None:
         return "none"
     return clean(seen.value.identity or "passed")
 
 
-def base_words(ring: Vring, state: DeviceState, long: bool = False) -> str:
+def base_long(ring: Vring, state: DeviceState) -> str:
     """The next index; of a packed ring both, with their wrap counters."""
-    if ring.base is None:
-        return unset(state)
-    if not state.packed:
-        return str(ring.base.value)
+    if ring.base is None or not state.packed:
+        return base_words(state, ring)
     available, available_wrap, used, used_wrap = packed_base(ring.base.value)
-    if long:
-        return f"available {available} wrap {available_wrap:d}, used {used} wrap {used_wrap:d}"
-    return f"{available}w{available_wrap:d} {used}w{used_wrap:d}"
+    return f"available {available} wrap {available_wrap:d}, used {used} wrap {used_wrap:d}"
 
 
 def regions_word(ring: Vring, state: DeviceState) -> str:
     """The memory regions that hold the ring: ``r0``, or ``r0 r1 r1``; ``lost`` where an address is in none."""
     if ring.addresses is None:
-        return unset(state)
+        return unknown(state)
     found = [place_of(state, address) for _, address in addresses(ring)]
     if state.regions is None:
         return "?"
@@ -120,8 +112,8 @@ def _texts(ring: Vring, state: DeviceState) -> list[str]:
     return [
         str(ring.index),
         str(ring.life.value) if ring.life else "?",
-        str(ring.num.value) if ring.num else unset(state),
-        base_words(ring, state),
+        str(ring.num.value) if ring.num else unknown(state),
+        base_words(state, ring),
         regions_word(ring, state),
         enabled_word(ring, state),
         descriptor_word(ring.kick, state),
@@ -209,11 +201,11 @@ def card(before: DeviceState, state: DeviceState, index: int, width: int, said: 
     for number, why in enumerate(reasons(ring, state, said)):
         yield line("  ", (cut(why, width - 2), "warn"), key=f"why {number}")
     rows: list[tuple[str, str, str, Seen[Any] | None]] = [
-        ("size", "num", str(ring.num.value) if ring.num else unset(state), ring.num),
-        ("base", "base", base_words(ring, state, True), ring.base),
+        ("size", "num", str(ring.num.value) if ring.num else unknown(state), ring.num),
+        ("base", "base", base_long(ring, state), ring.base),
     ]
     if ring.addresses is None:
-        rows.append(("addresses", "addresses", unset(state), None))
+        rows.append(("addresses", "addresses", unknown(state), None))
     for name, address in addresses(ring):
         place = place_of(state, address)
         where = (

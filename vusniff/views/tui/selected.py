@@ -1,0 +1,144 @@
+"""The panes beside the timeline: state, details and bytes of the selected message, kept up to it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vusniff.protocol import HEADER_SIZE
+from vusniff.views.tui import details
+from vusniff.views.tui import state as state_pane
+from vusniff.views.tui.bytes import BytesView
+from vusniff.views.tui.line import line
+from vusniff.views.tui.panes import LinesView
+
+if TYPE_CHECKING:
+    from vusniff.views.tui.app import Room
+
+SLICE_SECONDS = 0.012
+"""Work at a stretch while keys may wait."""
+NO_WIDTH = 40
+"""Width to begin with, before the panes are arranged."""
+
+CARD_LINES = 14
+"""About as many as a vring's card has."""
+
+
+class Selected:
+    """What is shown of the selected message."""
+
+    def __init__(self, room: Room) -> None:
+        self.room = room
+        self.state = LinesView(id="state", classes="pane")
+        self.details = LinesView(id="details", classes="pane")
+        self.bytes = BytesView(id="bytes", classes="pane")
+        self.vring: int | None = None
+        """The vring whose card is shown."""
+        self.kept = False
+        """The user chose it: it stays while the timeline moves."""
+        self._due = False
+        self._working = False
+
+    def changed(self) -> None:
+        """Another message is selected: the panes follow once, however many keys came."""
+        if not self._due:
+            self._due = True
+            self.room.call_after_refresh(self.show)
+
+    def show(self) -> None:
+        """Bring the panes and the first line up to the selected message."""
+        self._due = False
+        row = self.room.view.row
+        self.room.say()
+        if row is None:
+            for pane in (self.state, self.details):
+                pane.show([line(("Nothing here yet.", "dim"))])
+            return
+        named = state_pane.vring_of(self.room.timeline, row)
+        if named is not None and not self.kept:
+            self.vring = named
+        both = self.room.states.get(row)
+        if self.details.display or self.bytes.display:
+            self.details.border_title = f"Message #{row + 1}"
+            width = self.details.scrollable_content_region.width or NO_WIDTH
+            self.details.show(details.details(self.room.timeline, row, both[1] if both else None, width))
+        self.show_bytes()
+        if self.state.display:
+            self._show_state(row)
+
+    def _show_state(self, row: int) -> None:
+        both = self.room.states.get(row)
+        if both is None:
+            self.state.border_title = f"State after #{row + 1}"
+            missing = self.room.states.missing(row)
+            self.state.show([line((f"Working it out: {missing:,} messages to go.", "dim"))])
+            if not self._working:
+                self._working = True
+                self.room.set_timer(0.001, self._work)
+            return
+        before, after = both
+        same = "changes nothing" if before is after else "* is what it changed"
+        kept = f"  vring {self.vring} kept (Esc lets go)" if self.kept and self.vring is not None else ""
+        self.state.border_title = f"State after #{row + 1}: {same}{kept}"
+        if self.vring is None and after.vrings:
+            self.vring = min(after.vrings)
+        width = self.state.scrollable_content_region.width or NO_WIDTH
+        self.state.show(state_pane.state_lines(self.room.timeline, row, before, after, self.vring, width))
+
+    def _work(self) -> None:
+        """One more slice towards the state that is waited for."""
+        self._working = False
+        row = self.room.view.row
+        if row is None or not self.state.display:
+            return
+        if self.room.states.step(row, SLICE_SECONDS):
+            self.show()
+        else:
+            self._show_state(row)
+
+    def show_bytes(self) -> None:
+        """The bytes; those of the selected field are marked."""
+        row = self.room.view.row
+        if row is None or not self.bytes.display:
+            return
+        data = self.room.timeline.message(row).data
+        current = self.details.current
+        header = f", header {HEADER_SIZE}" if len(data) > HEADER_SIZE else ""
+        self.bytes.border_title = f"Bytes of #{row + 1}: {len(data)}{header}"
+        self.bytes.show(data, current.span if current else None)
+
+    def select_field(self, at: int) -> None:
+        """Put the cursor of the details on the smallest field that a byte is part of."""
+        found = [
+            (one.span[1] - one.span[0], number)
+            for number, one in enumerate(self.details.lines)
+            if one.span and one.span[0] <= at < one.span[1]
+        ]
+        if found:
+            self.details.move_to(min(found)[1])
+
+    def keep(self, vring: int) -> None:
+        """Show the card of a vring, and go on doing so."""
+        self.vring, self.kept = vring, True
+        self.show()
+        found = [number for number, one in enumerate(self.state.lines) if one.key == f"card {vring}"]
+        if found and self.state.size.height:
+            last = found[0] + CARD_LINES - self.state.size.height
+            self.state.scroll_to(y=max(self.state.scroll_offset.y, min(found[0], last)), animate=False)
+
+    def let_go(self) -> bool:
+        """Follow the messages' vrings again; False when that was so."""
+        kept, self.kept = self.kept, False
+        if kept:
+            self.show()
+        return kept
+
+    def next_vring(self, by: int) -> None:
+        """The card of the next vring, or the one before."""
+        row = self.room.view.row
+        both = self.room.states.get(row) if row is not None else None
+        if both is None or not both[1].vrings:
+            self.room.notify("No vring is set up yet", timeout=2)
+            return
+        known = sorted(both[1].vrings)
+        at = known.index(self.vring) if self.vring in known else -1
+        self.keep(known[(at + by) % len(known)])
