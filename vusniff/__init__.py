@@ -1,0 +1,72 @@
+"""See what a vhost-user front-end and back-end say to each other.
+
+As a library: captures are opened, messages decoded, states and findings worked out, without the command line.
+
+>>> import vusniff
+>>> timeline = vusniff.open_capture("captures/qemu-blk.pcapng")
+>>> timeline.message(1).name, timeline.message(1).reply
+('GET_FEATURES', True)
+>>> session = timeline.sessions[0]
+>>> session.guess.device
+'blk'
+>>> regions = [len(step.state.regions) for step in vusniff.analyze(timeline) if step.message.name == "ADD_MEM_REG"]
+>>> regions[:2]
+[1, 1]
+>>> timeline.state(len(timeline) - 1).vrings[0].num
+Seen(value=128, by=41)
+
+One message of a log is decoded by `decode`:
+
+>>> message = vusniff.decode(bytes.fromhex("0800000001000000080000000000000000010000"), channel="main")
+>>> message.name, message.payload
+('SET_VRING_NUM', {'index': 0, 'num': 256})
+
+A vendor's messages are a tuple of `Dissector`, named by an entry point of the group ``vusniff.dissectors``.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vusniff.errors import CaptureError as CaptureError
+    from vusniff.errors import DissectorError as DissectorError
+    from vusniff.errors import SourceError as SourceError
+    from vusniff.errors import VusniffError as VusniffError
+    from vusniff.library import Analyzed as Analyzed
+    from vusniff.library import analyze as analyze
+    from vusniff.library import decode as decode
+    from vusniff.library import open_capture as open_capture
+    from vusniff.message import Context as Context
+    from vusniff.message import Dissector as Dissector
+    from vusniff.message import Layout as Layout
+    from vusniff.message import Message as Message
+    from vusniff.message import MessageSpec as MessageSpec
+    from vusniff.protocol import Channel as Channel
+    from vusniff.protocol import ProtocolFeature as ProtocolFeature
+    from vusniff.protocol import Sender as Sender
+    from vusniff.record import Descriptor as Descriptor
+    from vusniff.state import DeviceState as DeviceState
+    from vusniff.timeline import Timeline as Timeline
+
+_WHERE = {
+    "vusniff.errors": ("CaptureError", "DissectorError", "SourceError", "VusniffError"),
+    "vusniff.library": ("Analyzed", "analyze", "decode", "open_capture"),
+    "vusniff.message": ("Context", "Dissector", "Layout", "Message", "MessageSpec"),
+    "vusniff.protocol": ("Channel", "ProtocolFeature", "Sender"),
+    "vusniff.record": ("Descriptor",),
+    "vusniff.state": ("DeviceState",),
+    "vusniff.timeline": ("Timeline",),
+}
+_MODULES = {name: module for module, names in _WHERE.items() for name in names}
+
+__all__ = sorted(_MODULES)
+
+
+def __getattr__(name: str) -> Any:
+    # Nothing is imported before it is used: the command line starts often.
+    module = _MODULES.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(module), name)

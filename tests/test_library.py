@@ -1,0 +1,46 @@
+"""The public interface: what its documentation shows is what happens."""
+
+from __future__ import annotations
+
+import doctest
+from pathlib import Path
+
+import pytest
+
+import vusniff
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_examples_of_the_documentation(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    done = doctest.testmod(vusniff)
+    assert done.attempted > 5
+    assert done.failed == 0
+
+
+def test_every_public_name_is_there_and_documented() -> None:
+    for name in vusniff.__all__:
+        assert getattr(vusniff, name).__doc__, name
+    with pytest.raises(AttributeError, match="nonsense"):
+        vusniff.nonsense  # noqa: B018
+
+
+def test_analyze_gives_every_message_with_the_state_after_it() -> None:
+    timeline = vusniff.open_capture(ROOT / "captures" / "qemu-testpmd.pcapng")
+    steps = list(vusniff.analyze(timeline))
+    assert [step.message.number for step in steps] == list(range(1, len(timeline) + 1))
+    assert steps[40].state == timeline.state(40)
+    assert steps[-1].state == timeline.state(len(timeline) - 1)
+
+
+def test_a_message_of_the_other_side_is_decoded_as_its_reply() -> None:
+    reply = bytes.fromhex("0100000005000000080000000000004001000000")
+    message = vusniff.decode(reply, sender="backend", context=vusniff.Context(device="net"))
+    assert message.sender is vusniff.Sender.BACKEND
+    assert message.payload == {
+        "u64": 0x140000000,
+        "u64_names": ["VHOST_USER_F_PROTOCOL_FEATURES", "VIRTIO_F_VERSION_1"],
+    }
+    with pytest.raises(vusniff.DissectorError, match="at least 12 bytes"):
+        vusniff.decode(b"short")

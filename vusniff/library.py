@@ -1,0 +1,66 @@
+"""What programs call: open a capture, go through it step by step, decode one message."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from vusniff.advance import advance
+from vusniff.capture.index import Index
+from vusniff.checks.finding import Finding
+from vusniff.compose import compose
+from vusniff.errors import DissectorError
+from vusniff.message import Context, Message
+from vusniff.protocol import HEADER_SIZE, REQUESTER, Channel, Sender
+from vusniff.record import End, Frame
+from vusniff.session import Place
+from vusniff.state import DeviceState, initial
+from vusniff.timeline import Timeline, read_all
+
+
+def open_capture(*paths: str | Path, device: str | None = None) -> Timeline:
+    """Open one capture, or several merged by time, and read what is there.
+
+    ``device`` names the device type where it is not to be deduced. Raises `CaptureError` for what is no capture.
+    """
+    timeline = Timeline(Index(paths), device)
+    read_all(timeline)
+    return timeline
+
+
+class Analyzed(NamedTuple):
+    """One step of a capture."""
+
+    message: Message
+    state: DeviceState
+    """The device after the message."""
+    findings: tuple[Finding, ...]
+    """What the rules say of it; a finding about what never came stands at the message that should have followed."""
+
+
+def analyze(timeline: Timeline) -> Iterator[Analyzed]:
+    """Go through a capture message by message, with the state after each and what the rules found."""
+    while timeline.analyse():
+        pass
+    states: dict[int, DeviceState] = {}
+    for message in timeline.messages():
+        before = states.get(message.session) or initial(not timeline.sessions[message.session - 1].joined_late)
+        states[message.session] = after = advance(before, message)
+        yield Analyzed(message, after, timeline.findings_at(message.number - 1))
+
+
+def decode(
+    data: bytes,
+    channel: Channel | str = Channel.MAIN,
+    sender: Sender | str | None = None,
+    context: Context | None = None,
+) -> Message:
+    """Decode one message, header and payload. Raises `DissectorError` when it is shorter than a header."""
+    if len(data) < HEADER_SIZE:
+        raise DissectorError(f"a message has at least {HEADER_SIZE} bytes, this one {len(data)}")
+    channel = Channel(channel)
+    requester = REQUESTER.get(channel, Sender.FRONTEND)
+    end = 0 if sender is None or Sender(sender) is requester else 1
+    place = Place(1, 1, channel, 0, context or Context(), (End(), End()))
+    return compose(1, Frame(1, end, 0, data), place)
