@@ -136,8 +136,9 @@ struct follow {
 	u32 announced, unused;
 };
 
+/* What a thread is sending: its entry stays, because making one costs more than all else that is done for a send. */
 struct inflight {
-	u64 time, length, mmsg;
+	u64 time, mmsg;
 	u32 call, unused;
 };
 
@@ -218,14 +219,21 @@ static __always_inline u64 file_of(s32 fd)
 	return load8(load8(table + O_TABLE_FILES) + 8ULL * (u32)fd);
 }
 
-static __always_inline u64 stream_socket_of(u64 file)
+static __always_inline u64 socket_of(u64 file)
 {
 	if (!file || (load2(load8(file + O_FILE_INODE) + O_INODE_MODE) & S_TYPE) != S_SOCKET)
 		return 0;
-	u64 socket = load8(file + O_FILE_PRIVATE);
-	if (load2(socket + O_SOCKET_TYPE) != STREAM_TYPE || load2(load8(socket + O_SOCKET_SK) + O_SK_FAMILY) != UNIX_FAMILY)
-		return 0;
-	return socket;
+	return load8(file + O_FILE_PRIVATE);
+}
+
+static __always_inline int is_unix(u64 sock)
+{
+	return load2(sock + O_SK_FAMILY) == UNIX_FAMILY;
+}
+
+static __always_inline int is_stream(u64 socket)
+{
+	return load2(socket + O_SOCKET_TYPE) == STREAM_TYPE;
 }
 
 static __always_inline u16 copy_path(char *to, u64 sock)
@@ -384,10 +392,9 @@ static __always_inline void follow_channel(struct scratch *s, u64 file)
 	u32 *header = (u32 *)s->data;
 	if (s->sent.captured < HEADER || (header[0] != 21 && header[0] != 33) || header[1] & 4)
 		return;
-	u64 socket = stream_socket_of(file);
-	if (!socket)
+	u64 socket = socket_of(file), sock = socket ? load8(socket + O_SOCKET_SK) : 0;
+	if (!sock || !is_unix(sock) || !is_stream(socket))
 		return;
-	u64 sock = load8(socket + O_SOCKET_SK);
 	follow_socket(sock);
 	follow_socket(load8(sock + O_UNIX_PEER));
 }
@@ -459,9 +466,11 @@ static __always_inline struct scratch *begin(u64 socket, u32 call)
 {
 	struct socket_key key = {};
 	key.sock = load8(socket + O_SOCKET_SK);
+	if (!key.sock || !is_unix(key.sock))
+		return 0;
 	key.inode = socket_inode(socket);
 	u32 *verdict = verdicts.lookup(&key), tries = verdict ? *verdict : 0, cpu = bpf_get_smp_processor_id();
-	if (tries == IGNORED || bpf_get_current_pid_tgid() >> 32 == OWN_PID)
+	if (tries == IGNORED || bpf_get_current_pid_tgid() >> 32 == OWN_PID || (!verdict && !is_stream(socket)))
 		return 0;
 	struct scratch *s = scratches.lookup(&cpu);
 	if (!s)
@@ -520,12 +529,17 @@ static __always_inline void await_return(struct scratch *s)
 {
 	u64 id = bpf_get_current_pid_tgid();
 	u32 at = SENDING;
-	struct inflight entry = {};
-	entry.time = s->sent.head.time;
-	entry.length = s->sent.length;
-	entry.call = s->call;
-	entry.mmsg = s->mmsg;
-	sending.update(&id, &entry);
+	struct inflight *entry = sending.lookup(&id);
+	if (!entry) {
+		struct inflight fresh = {};
+		sending.update(&id, &fresh);
+		entry = sending.lookup(&id);
+		if (!entry)
+			return;
+	}
+	entry->mmsg = s->mmsg;
+	entry->call = s->call;
+	entry->time = s->sent.head.time;
 	add(control.lookup(&at), 1);
 }
 
@@ -537,7 +551,7 @@ static __always_inline int on_return(s64 result)
 		return 0;
 	u64 id = bpf_get_current_pid_tgid();
 	struct inflight *entry = sending.lookup(&id);
-	if (!entry)
+	if (!entry || !entry->time)
 		return 0;
 	struct done d = {};
 	d.kind = DONE;
@@ -549,7 +563,7 @@ static __always_inline int on_return(s64 result)
 	if (entry->mmsg && result > 0)
 		bpf_probe_read_user(&d.last, 4, (void *)(entry->mmsg + 64 * (u64)(result - 1) + 56));
 #endif
-	sending.delete(&id);
+	entry->time = 0;
 	add(count, -1);
 	if (ring.ringbuf_output(&d, sizeof(d), NO_WAKEUP))
 		count_lost(LOST_DONE);
@@ -674,7 +688,7 @@ RAW_TRACEPOINT_PROBE(sys_enter)
 	if (call != NR_SENDMSG && call != NR_SENDTO && call != NR_WRITE && call != NR_WRITEV && call != NR_SENDMMSG &&
 	    (call != NR_CLOSE || !following()))
 		return 0;
-	u64 socket = stream_socket_of(file_of(load8(registers + O_REG_1)));
+	u64 socket = socket_of(file_of(load8(registers + O_REG_1)));
 	if (!socket)
 		return 0;
 #if defined(O_TASK_STATUS) && defined(__x86_64__)

@@ -85,6 +85,10 @@ class Links:
         """The connection of a socket, and which end of it this is."""
         return self._by_inode.get(inode)
 
+    def was_passed(self, opened: Opened) -> bool:
+        """Whether this socket, or its peer, came as a descriptor over a connection that is recorded."""
+        return opened.inode in self._passed or opened.peer_inode in self._passed
+
     def meet(self, opened: Opened) -> Link | None:
         """A socket speaks for the first time; the connection if it is new."""
         if opened.inode in self._by_inode:
@@ -122,7 +126,7 @@ class Links:
         if opened.path:
             own, peer = path_text(opened.path), path_text(opened.peer_path)
             return int(own in self._listening and peer not in self._listening)
-        if opened.inode in self._passed or opened.peer_inode in self._passed:
+        if self.was_passed(opened):
             return int(opened.inode in self._passed)
         return int(opened.inode > opened.peer_inode > 0)
 

@@ -193,7 +193,7 @@ class Probe:
 
     def _meet(self, opened: Opened) -> None:
         link = self.links.meet(opened)
-        if link is None or not self._selection.restricts:
+        if link is None or not self._selection.restricts or self.links.was_passed(opened):
             return
         candidate = Candidate(
             frozenset({opened.inode, opened.peer_inode} - {0}),
