@@ -62,7 +62,7 @@ def _value(name: str, value: Any) -> str:
 
 def _fields(payload: Mapping[str, Any]) -> str:
     return " ".join(
-        _value(name, value)
+        f"{name} {names(payload[f'{name}_names'])}" if f"{name}_names" in payload else _value(name, value)
         for name, value in payload.items()
         if "padding" not in name and not name.endswith(("_names", "_name")) and value is not None
     )
