@@ -177,9 +177,7 @@ class Checker:
 
     def _meet(self, memory: Memory, message: Message, place: Place) -> None:
         """Learn who speaks, from the connection's ends and from the sender of the message."""
-        session = self._tracker.sessions[message.session - 1]
-        connection = next(one for one in self._tracker.connections(session) if one.id == message.connection)
-        for position, end in enumerate(connection.ends):
+        for position, end in enumerate(place.ends):
             process = end.process or (message.process if message.sender is place.sender(position) else None)
             sender = place.sender(position)
             if process is None or sender is None:

@@ -50,11 +50,7 @@ def owner_first(step: Step) -> Sayings:
     owned = step.before.owned
     if owned is not None:
         return FINE
-    return (
-        Said(
-            f"{step.message.name} comes before SET_OWNER, which a front-end should send when a connection is established"
-        ),
-    )
+    return (Said(f"{step.message.name} comes, and SET_OWNER did not, which should open each connection"),)
 
 
 def owner_again(step: Step) -> Sayings:

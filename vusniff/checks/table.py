@@ -179,7 +179,7 @@ RULES: tuple[Rule, ...] = (
     Rule("T13", "features-shrink", _T, _BE, _TRAP, traps.features_shrink, _replies(F.GET_FEATURES), once=True),
     Rule("T14", "protocol-features-shrink", _T, _BE, _TRAP, traps.protocol_features_shrink, _replies(F.GET_PROTOCOL_FEATURES), once=True),
     Rule("T15", "descriptor-of-two-rings", _T, _FE, _TRAP, traps.descriptor_of_two_rings, _asks(F.SET_VRING_KICK, F.SET_VRING_CALL), whole=True),
-    Rule("T16", "descriptor-missing", _T, _ANY, _TRAP, traps.descriptor_missing, _asks(F.SET_BACKEND_REQ_FD, F.SET_LOG_FD, F.GPU_SET_SOCKET)),
+    Rule("T16", "descriptor-missing", _T, _FE, _TRAP, traps.descriptor_missing, _asks(F.SET_BACKEND_REQ_FD, F.SET_LOG_FD, F.GPU_SET_SOCKET)),
     Rule("T17", "request-refused", _T, _ANY, _TRAP, exchange.refused, (Trigger.FAILED,)),
     Rule("T18", "refused-by-closing", _T, _BE, _TRAP, at_end=exchange.refused_by_closing, whole=True),
     Rule("T19", "pending-at-close", _T, _ANY, _TRAP, at_end=exchange.pending_at_close, whole=True),

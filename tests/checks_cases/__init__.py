@@ -1,0 +1,1 @@
+"""Sessions that break one rule each, and their like that do not."""

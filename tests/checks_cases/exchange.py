@@ -1,0 +1,246 @@
+"""Header, descriptors, requests and replies."""
+
+from __future__ import annotations
+
+from checks_cases.script import (
+    GIB,
+    MEMORY,
+    PROTOCOL,
+    Case,
+    Close,
+    F,
+    Gap,
+    P,
+    Part,
+    Wait,
+    acked,
+    back,
+    be,
+    channel,
+    cut,
+    enable,
+    eventfd,
+    fe,
+    front,
+    gpu,
+    gpu_answer,
+    gpu_socket,
+    hello,
+    memfd,
+    region,
+    ring,
+    single,
+    stop,
+    table,
+    u32,
+    u64,
+    up,
+)
+from vusniff.checks.finding import Side
+from vusniff.protocol import BackendRequest as B
+from vusniff.protocol import GpuRequest as G
+from vusniff.record import FrameKind
+
+FE, BE = Side.FRONTEND, Side.BACKEND
+QEMU = ("qemu-system-x86", "dpdk-testpmd")
+BLKIO = ("fio", "qemu-storage-da")
+CONFIG = u32(0, 4, 0) + bytes(4)
+LONG = 6.0
+NO_ACK = PROTOCOL & ~P.REPLY_ACK
+
+FIRES = [
+    Case("header-version", [*hello(), fe(F.GET_FEATURES, flags=0)], FE, says="version 0"),
+    Case("header-version", [fe(F.GET_FEATURES), be(F.GET_FEATURES, u64(0), flags=6)], BE, says="version 2"),
+    Case("header-version", [*hello(), channel(), back(B.BACKEND_VRING_CALL, u32(0, 0), flags=3)], BE),
+    Case("header-reply-flag", [fe(F.GET_FEATURES), be(F.GET_FEATURES, u64(0), flags=1)], BE, says="without"),
+    Case("header-reply-flag", [*hello(), fe(F.SET_OWNER, flags=5)], FE, says="with the reply flag"),
+    Case("header-reserved-flags", [fe(F.GET_FEATURES, flags=0x11)], FE, says="0x10"),
+    Case("header-reserved-flags", [fe(F.GET_FEATURES), be(F.GET_FEATURES, u64(0), flags=0x80000005)], BE),
+    Case("reply-with-need-reply", [fe(F.GET_FEATURES, flags=9), be(F.GET_FEATURES, u64(0), flags=13)], BE, comms=QEMU),
+    Case(
+        "reply-with-need-reply",
+        [fe(F.GET_FEATURES, flags=9), be(F.GET_FEATURES, u64(0), flags=13)],
+        BE,
+        severity="note",
+        comms=BLKIO,
+    ),
+    Case("payload-size", [*hello(), fe(F.SET_VRING_NUM, u32(0))], FE, says="cannot be read"),
+    Case(
+        "payload-size", [*hello(), fe(F.SET_MEM_TABLE, table(region()) + bytes(32), memfd())], FE, "warning", "32 more"
+    ),
+    Case("payload-size", [fe(F.GET_FEATURES, u64(0))], FE, says="8 more"),
+    Case("payload-size", [fe(F.GET_FEATURES), be(F.GET_FEATURES, u32(0))], BE),
+    Case("reply-to-nothing", [*hello(), be(F.GET_QUEUE_NUM, u64(1))], BE, says="no request waits"),
+    Case("reply-to-nothing", [*hello(), fe(F.GET_QUEUE_NUM), be(F.GET_CONFIG, CONFIG)], BE, says="GET_QUEUE_NUM (#8)"),
+    Case(
+        "reply-out-of-order",
+        [*hello(), fe(F.GET_QUEUE_NUM), fe(F.GET_FEATURES), be(F.GET_FEATURES, u64(0)), be(F.GET_QUEUE_NUM, u64(1))],
+        BE,
+    ),
+    Case(
+        "descriptors-after-header",
+        [*hello(), *MEMORY, fe(0, b"more bytes and more", memfd())._replace(kind=FrameKind.CONTINUATION)],
+        FE,
+    ),
+    Case("descriptors-unexpected", [*hello(), fe(F.SET_VRING_NUM, u32(0, 256), memfd())], FE, says="none"),
+    Case("descriptors-unexpected", [*hello(), fe(F.SET_VRING_CALL, u64(0), eventfd(1), eventfd(2))], FE),
+    Case("descriptors-unexpected", [fe(F.GET_FEATURES), be(F.GET_FEATURES, u64(0), memfd())], BE),
+    Case(
+        "descriptors-unexpected",
+        [
+            *hello(protocol=PROTOCOL | P.SHARED_OBJECT),
+            channel(),
+            back(B.BACKEND_SHARED_OBJECT_LOOKUP, bytes(16), memfd()),
+        ],
+        BE,
+        says="rust-vmm",
+    ),
+    Case("need-reply-not-negotiated", [*hello(protocol=NO_ACK), *acked(enable())], FE, "note"),
+    Case(
+        "need-reply-not-negotiated", [*hello(protocol=NO_ACK), channel(), *acked(back(B.BACKEND_CONFIG_CHANGE_MSG))], BE
+    ),
+    Case("need-reply-not-negotiated", [*hello(protocol=NO_ACK), fe(F.POSTCOPY_LISTEN, flags=9)], FE, says="QEMU"),
+    Case("need-reply-one-reply", [*hello(), *acked(enable()), be(F.SET_VRING_ENABLE, u64(0))], BE, says="again"),
+    Case("need-reply-one-reply", [*hello(), fe(F.SET_VRING_ENABLE, u32(0, 1), flags=9), Wait(LONG), Close(0)], BE),
+    Case(
+        "need-reply-one-reply",
+        [*hello(), fe(F.SET_VRING_ENABLE, u32(0, 1), flags=9), Wait(LONG)],
+        BE,
+        "warning",
+        "when the capture ended",
+    ),
+    Case(
+        "need-reply-one-reply",
+        [*hello(), channel(), back(B.BACKEND_CONFIG_CHANGE_MSG, flags=9), Wait(LONG), Close(None)],
+        FE,
+    ),
+    Case("reply-not-asked", [*hello(), enable(), be(F.SET_VRING_ENABLE, u64(0))], BE),
+    Case("acknowledgement-form", [*hello(), enable()._replace(flags=9), be(F.SET_VRING_ENABLE, u32(0))], BE, says="4"),
+    Case(
+        "reply-and-acknowledgement",
+        [*hello(), fe(F.GET_QUEUE_NUM, flags=9), be(F.GET_QUEUE_NUM, u64(1)), be(F.GET_QUEUE_NUM, u64(0))],
+        BE,
+    ),
+    Case("goes-on-after-wrong-reply", [*hello(), be(F.GET_QUEUE_NUM, u64(1)), fe(F.GET_FEATURES)], FE),
+    Case("request-never-answered", [*hello(), fe(F.GET_QUEUE_NUM), Wait(LONG), Close(0)], BE, says="frontend closed"),
+    Case("request-never-answered", [*hello(), fe(F.GET_QUEUE_NUM), Wait(LONG), Close(None, "reset")], BE, says="reset"),
+    Case("request-waits", [*hello(), fe(F.GET_QUEUE_NUM), Wait(LONG), enable()], BE, says="goes on"),
+    Case(
+        "request-waits",
+        [*hello(), fe(F.GET_QUEUE_NUM), Wait(LONG), be(F.GET_QUEUE_NUM, u64(1))],
+        BE,
+        says="answered now",
+    ),
+    Case("request-waits", [*hello(), channel(), back(B.BACKEND_CONFIG_CHANGE_MSG, flags=9), Wait(LONG), enable()], FE),
+    Case("request-refused", [*hello(), *acked(enable(), 1)], BE, says="SET_VRING_ENABLE (#8)"),
+    Case("request-refused", [*hello(), channel(), *acked(back(B.BACKEND_CONFIG_CHANGE_MSG), 22)], FE, says="0x16"),
+    Case("refused-by-closing", [*hello(), *ring()[:-1], enable()._replace(flags=9), Close(1)], BE),
+    Case("pending-at-close", [*hello(), fe(F.GET_QUEUE_NUM), Close(0)], BE, "note"),
+    Case("request-unknown", [*hello(), fe(200, u64(0))], FE, says="request 200"),
+    Case("request-unknown", [*hello(), channel(), back(77)], BE),
+    Case("log-base-unanswered", [*hello(), fe(F.SET_LOG_BASE, u64(GIB, 0), memfd(9)), Wait(LONG), Close(0)], BE),
+    Case(
+        "iotlb-unanswered",
+        [
+            *hello(1 << 30 | 1 << 33),
+            *MEMORY,
+            fe(F.IOTLB_MSG, u64(0, 4096, 0) + bytes([3, 3] + [0] * 6)),
+            Wait(LONG),
+            Close(0),
+        ],
+        BE,
+    ),
+    Case("suspended-device-silent", [*up(), *stop(), fe(F.GET_QUEUE_NUM), Wait(LONG), Close(0)], BE, says="all rings"),
+    Case(
+        "protocol-features-before-features",
+        [*hello()[:2], fe(F.GET_PROTOCOL_FEATURES), Wait(LONG), Close(0)],
+        BE,
+    ),
+    Case(
+        "protocol-features-before-features",
+        [*hello()[:4], *acked(fe(F.SET_PROTOCOL_FEATURES, u64(PROTOCOL)), 1)],
+        BE,
+    ),
+]
+
+WELL: list[Part] = [*up(), channel(), *acked(back(B.BACKEND_CONFIG_CHANGE_MSG)), *stop()]
+ADDED: list[Part] = [
+    *hello(protocol=PROTOCOL | P.CONFIGURE_MEM_SLOTS),
+    *acked(fe(F.ADD_MEM_REG, single(region()), memfd())),
+    *acked(fe(F.REM_MEM_REG, single(region()))),
+]
+LOGGED: list[Part] = [*up(), fe(F.SET_LOG_BASE, u64(1 << 20, 0), memfd(9)), be(F.SET_LOG_BASE), fe(F.GET_FEATURES)]
+
+QUIET = [
+    Case("header-version", WELL),
+    Case(
+        "header-version",
+        [*hello(), gpu_socket(), gpu(G.GPU_GET_PROTOCOL_FEATURES), gpu_answer(G.GPU_GET_PROTOCOL_FEATURES, u64(0))],
+    ),
+    Case("header-reply-flag", WELL),
+    Case("header-reply-flag", [*hello(), channel(), back(B.BACKEND_SHARED_OBJECT_LOOKUP, bytes(16)), front(8, u64(1))]),
+    Case("header-reserved-flags", WELL),
+    Case("reply-with-need-reply", WELL),
+    Case("payload-size", WELL),
+    Case("payload-size", [*hello(), cut(fe(F.SET_VRING_NUM, u32(0, 256)), 4)]),
+    Case("payload-size", [*hello(), fe(200, u64(0))]),
+    Case("reply-to-nothing", WELL),
+    Case("reply-to-nothing", [be(F.GET_FEATURES, u64(0))], late=True),
+    Case("reply-to-nothing", [*hello(), Gap(), be(F.GET_QUEUE_NUM, u64(1))]),
+    Case("reply-to-nothing", [*hello(), Gap(everywhere=True), be(F.GET_QUEUE_NUM, u64(1))]),
+    Case("reply-out-of-order", WELL),
+    Case(
+        "reply-out-of-order",
+        [*hello(protocol=NO_ACK), enable()._replace(flags=9), fe(F.GET_FEATURES), be(F.GET_FEATURES, u64(0))],
+    ),
+    Case("descriptors-after-header", WELL),
+    Case("descriptors-after-header", [fe(0, b"no message at all", memfd())._replace(kind=FrameKind.RAW)]),
+    Case("descriptors-unexpected", WELL),
+    Case("descriptors-unexpected", ADDED),
+    Case("descriptors-unexpected", [*hello(), fe(200, b"", memfd())]),
+    Case("need-reply-not-negotiated", WELL),
+    Case("need-reply-not-negotiated", [*hello()[:4], *acked(fe(F.SET_PROTOCOL_FEATURES, u64(PROTOCOL)))]),
+    Case("need-reply-not-negotiated", [*acked(enable())], late=True),
+    Case("need-reply-one-reply", WELL),
+    Case("need-reply-one-reply", [*hello(), fe(F.SET_VRING_ENABLE, u32(0, 1), flags=9), Close(0)]),
+    Case("need-reply-one-reply", [*hello(), fe(F.SET_VRING_ENABLE, u32(0, 1), flags=9), Wait(LONG), Close(0, lost=3)]),
+    Case("need-reply-one-reply", [*hello(protocol=NO_ACK), enable()._replace(flags=9), Wait(LONG), Close(0)]),
+    Case("reply-not-asked", WELL),
+    Case("reply-not-asked", [*hello(protocol=NO_ACK), *acked(enable())]),
+    Case("acknowledgement-form", WELL),
+    Case("acknowledgement-form", LOGGED),
+    Case("reply-and-acknowledgement", WELL),
+    Case("reply-and-acknowledgement", [*hello(), *[part for _ in range(3) for part in hello()[:2]]]),
+    Case("goes-on-after-wrong-reply", [*hello(), be(F.GET_QUEUE_NUM, u64(1)), Close(0)]),
+    Case("request-never-answered", WELL),
+    Case("request-never-answered", [*hello(), fe(F.GET_QUEUE_NUM), Wait(1), Close(0)]),
+    Case("request-never-answered", [*hello(), fe(F.GET_QUEUE_NUM), Gap(), Wait(LONG), Close(0)]),
+    Case("request-waits", [*hello(), fe(F.GET_QUEUE_NUM), Wait(4), be(F.GET_QUEUE_NUM, u64(1)), Wait(LONG), enable()]),
+    Case("request-waits", [*hello(), fe(F.GET_QUEUE_NUM), Wait(LONG)]),
+    Case("request-waits", [*hello(), fe(F.GET_QUEUE_NUM), Gap(), Wait(LONG), enable()]),
+    Case(
+        "request-waits",
+        [*hello(protocol=PROTOCOL | P.DEVICE_STATE), fe(F.CHECK_DEVICE_STATE), Wait(LONG), fe(F.GET_FEATURES)],
+    ),
+    Case("request-refused", WELL),
+    Case("refused-by-closing", [*hello(), *acked(enable()), Close(1)]),
+    Case("refused-by-closing", [*hello(), enable()._replace(flags=9), Close(0)]),
+    Case("pending-at-close", [*WELL, Close(0)]),
+    Case("request-unknown", WELL),
+    Case("log-base-unanswered", [*LOGGED, Wait(LONG), Close(0)]),
+    Case("log-base-unanswered", [*hello(protocol=P.REPLY_ACK), fe(F.SET_LOG_BASE, u64(GIB, 0)), Wait(LONG), Close(0)]),
+    Case(
+        "iotlb-unanswered",
+        [
+            *hello(1 << 30 | 1 << 33),
+            *MEMORY,
+            *acked(fe(F.IOTLB_MSG, u64(0, 4096, 0) + bytes([3, 3] + [0] * 6))),
+            Wait(LONG),
+            Close(0),
+        ],
+    ),
+    Case("suspended-device-silent", [*up(), *stop(), *hello()[:2], Wait(LONG), Close(0)]),
+    Case("suspended-device-silent", [*up(), fe(F.GET_QUEUE_NUM), Wait(LONG), Close(0)]),
+    Case("protocol-features-before-features", [*hello(), Wait(LONG), Close(0)]),
+    Case("protocol-features-before-features", [*hello()[:2], fe(F.GET_PROTOCOL_FEATURES), Wait(1), Close(0)]),
+]

@@ -1,0 +1,156 @@
+"""Every rule with sessions that break it and sessions that do not."""
+
+from __future__ import annotations
+
+import pytest
+from checks_cases import channels, exchange, memory, migration, negotiation, traps, vrings
+from checks_cases.script import (
+    MEMORY,
+    PROTOCOL,
+    Again,
+    B,
+    Case,
+    Close,
+    F,
+    P,
+    Part,
+    Say,
+    Wait,
+    acked,
+    back,
+    channel,
+    checker_of,
+    enable,
+    fe,
+    gpu_socket,
+    hello,
+    judge,
+    ring,
+    stop,
+    tell,
+    u32,
+    up,
+)
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vusniff.checks.finding import Level, Severity, Side
+from vusniff.checks.table import BY_SLUG, RULES
+from vusniff.compose import compose
+from vusniff.message import Context
+from vusniff.protocol import Channel
+from vusniff.record import End, Frame
+from vusniff.session import Place
+
+SUBJECTS = (exchange, negotiation, memory, vrings, migration, channels, traps)
+FIRES = [case for subject in SUBJECTS for case in subject.FIRES]
+QUIET = [case for subject in SUBJECTS for case in subject.QUIET]
+INVISIBLE = {"kick-once-after-start"}
+BY_HAND = {"backend-request-too-early"}
+"""Tested with a made-up place: the tracker finds a back-end channel by SET_BACKEND_REQ_FD only."""
+
+NORMAL: list[list[Part]] = [
+    up(),
+    [*up(), *ring(1), channel(), *stop(), *stop(1), Close(0)],
+    [*up(), Close(1), Again(), *up(), Wait(20), *stop(), Close(0)],
+    [
+        *up(protocol=PROTOCOL | P.CONFIG),
+        channel(),
+        *acked(back(B.BACKEND_CONFIG_CHANGE_MSG)),
+        Wait(9),
+        *stop(),
+        *ring(),
+    ],
+    [*hello(accept=1 << 32), *MEMORY, *ring()[:-1], Wait(9), Close(1)],
+]
+FLAGS = st.sampled_from([0, 1, 4, 5, 9, 13, 0x11])
+
+
+def _names(cases: list[Case]) -> list[str]:
+    return [f"{case.slug}-{sum(other.slug == case.slug for other in cases[:i]) + 1}" for i, case in enumerate(cases)]
+
+
+@pytest.mark.parametrize("case", FIRES, ids=_names(FIRES))
+def test_a_broken_rule_is_found(case: Case) -> None:
+    rule = BY_SLUG[case.slug]
+    findings = judge(case)
+    mine = [finding for finding in findings if finding.rule == case.slug]
+    assert mine, f"only {[finding.rule for finding in findings]}"
+    finding = mine[0]
+    assert finding.side == (case.side or rule.side) != Side.EITHER
+    assert finding.severity == (case.severity or rule.severity)
+    assert finding.section == rule.section
+    assert case.says in finding.sentence
+    assert finding.number in finding.evidence
+    assert min(finding.evidence) > 0
+
+
+@pytest.mark.parametrize("case", QUIET, ids=_names(QUIET))
+def test_a_kept_rule_is_not(case: Case) -> None:
+    assert [finding for finding in judge(case) if finding.rule == case.slug] == []
+
+
+def test_every_rule_has_both_kinds_of_sessions() -> None:
+    slugs = {rule.slug for rule in RULES if rule.judge or rule.at_end}
+    assert slugs - {case.slug for case in FIRES} == BY_HAND
+    assert slugs - {case.slug for case in QUIET} == set()
+    assert {case.slug for case in FIRES + QUIET} <= slugs
+    assert {rule.slug for rule in RULES} - slugs == INVISIBLE
+
+
+def test_the_table_is_complete() -> None:
+    ids = [rule.id for rule in RULES]
+    assert ids[:95] == [f"R{number:02}" for number in range(1, 96)]
+    assert ids[95:] == [f"T{number:02}" for number in range(1, len(ids) - 94)]
+    assert len(BY_SLUG) == len(RULES)
+
+
+def test_rows_say_what_they_demand() -> None:
+    for rule in RULES:
+        assert rule.words, rule.id
+        assert rule.section, rule.id
+        assert rule.slug == rule.slug.lower().replace("_", "-")
+        assert bool(rule.on) == bool(rule.judge), rule.id
+        assert (rule.level is Level.MUST) == (rule.severity is Severity.ERROR)
+
+
+def test_a_request_on_a_channel_that_was_not_passed_is_found() -> None:
+    checker, now = tell(Case("", hello(protocol=PROTOCOL | P.CONFIG)))
+    place = Place(1, 2, Channel.BACKEND, 1, Context(), (End(), End()))
+    frame = Frame(2, 1, now, u32(B.BACKEND_CONFIG_CHANGE_MSG, 1, 0))
+    checker.feed(compose(8, frame, place), place)
+    assert [finding.rule for finding in checker.findings] == ["backend-request-too-early"]
+
+
+def test_what_repeats_is_counted_and_not_kept() -> None:
+    session = [*hello(), *[fe(F.RESET_OWNER)] * 10]
+    checker = checker_of(Case("", session), kept=3)
+    assert len([finding for finding in checker.findings if finding.rule == "reset-owner-deprecated"]) == 3
+    assert checker.counts[1, "reset-owner-deprecated", Side.FRONTEND] == 10
+
+
+def test_a_fact_that_is_said_once_is_counted() -> None:
+    checker = checker_of(Case("", [*hello()[:6], *[enable()] * 5]))
+    assert [finding.number for finding in checker.findings] == [7]
+    assert checker.counts[1, "vring-enable-not-negotiated", Side.FRONTEND] == 5
+
+
+def test_only_the_rules_that_are_given_are_asked() -> None:
+    case = Case("", [*hello(), fe(F.RESET_OWNER), fe(F.SET_VRING_NUM, u32(0, 0))])
+    assert {f.rule for f in checker_of(case, rules=(BY_SLUG["vring-size"],)).findings} == {"vring-size"}
+
+
+@pytest.mark.parametrize("session", NORMAL, ids=range(len(NORMAL)))
+def test_normal_sessions_have_no_findings(session: list[Part]) -> None:
+    assert judge(Case("", session)) == []
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.tuples(st.integers(1, 3), st.integers(0, 1), st.integers(0, 46), FLAGS, st.binary(max_size=300))))
+def test_nothing_that_peers_say_raises(said: list[tuple[int, int, int, int, bytes]]) -> None:
+    session: list[Part] = [*up(), channel(), gpu_socket()]
+    session += [Say(connection, end, code, flags, payload, ()) for connection, end, code, flags, payload in said]
+    for finding in judge(Case("", session)):
+        assert finding.sentence
+        assert 0 < finding.number <= len(session)
+        assert set(finding.evidence) <= set(range(1, len(session) + 1))
