@@ -67,6 +67,27 @@ def test_any_cut_gives_the_same_frames_and_descriptors(
         assert all(frame.kind is FrameKind.MESSAGE and not frame.missing for frame in whole)
 
 
+@given(st.lists(messages, max_size=8), st.lists(st.integers(1, 700), min_size=1), st.integers(0, 40))
+def test_feeding_what_is_due_ends_with_every_message(parts: list[bytes], sizes: list[int], noise: int) -> None:
+    """As a receiver does that sees some bytes, asks how many to take, and gets no more than there are."""
+    stream = b"".join(parts) + b"\xff" * noise
+    framer = Framer()
+    frames: list[Frame] = []
+    at = 0
+    for size in itertools.cycle(sizes):
+        waiting = stream[at : at + size]
+        if not waiting:
+            break
+        due = framer.due(memoryview(waiting))
+        assert due > 0
+        taken = waiting[:due]
+        frames += [Frame(1, 0, 7, taken)] if framer.is_message(taken) else framer.feed(Chunk(1, 0, 7, taken))
+        at += len(taken)
+    frames += framer.end(END)
+    assert b"".join(frame.data for frame in frames) == stream
+    assert [frame.data for frame in frames[: len(parts)]] == parts
+
+
 @given(st.binary(max_size=2000), st.lists(st.integers(0, 2000), max_size=20), st.booleans())
 @example(b"", [], False)
 @example(message(1, size=SIZE_LIMIT + 1), [3], False)

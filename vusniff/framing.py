@@ -70,6 +70,7 @@ class Framer:
         "_buffer",
         "_continues",
         "_descriptors",
+        "_found",
         "_known",
         "_late",
         "_order",
@@ -88,16 +89,12 @@ class Framer:
         self._raw = False
         self._stream = (0, 0)
         self._seen_ns = 0
+        self._found = 0
         self._expect_header()
 
     def feed(self, chunk: Chunk) -> list[Frame]:
         """The frames that this chunk completes."""
         data = chunk.data
-        if not (self._known or self._buffer or self._raw or self._late or chunk.missing) and len(data) >= HEADER_SIZE:
-            # The usual case, one message in one send, taken as it is.
-            total = message_size(data, self._order)
-            if total == len(data) <= FRAME_LIMIT:
-                return [Frame(chunk.connection, chunk.end, chunk.time_ns, data, chunk.descriptors, chunk.process)]
         frames: list[Frame] = []
         self._stream = (chunk.connection, chunk.end)
         self._seen_ns = chunk.time_ns
@@ -147,18 +144,29 @@ class Framer:
         return frames
 
     def due(self, waiting: memoryview) -> int:
-        """How many bytes, of which ``waiting`` are the next ones that can be read, to feed so as to end with a message.
+        """How many bytes to feed next so as to end with a message, ``waiting`` being those that can be had.
 
         As many as there are when they say nothing about where the message ends, more than there are when it is long.
         """
+        self._found = 0
         if self._known:
             return self._left()
         lacking = HEADER_SIZE - len(self._buffer)
         if self._raw or self._late or len(waiting) < lacking:
             return len(waiting)
-        header = self._buffer + waiting[:lacking] if self._buffer else waiting
-        total = message_size(header, self._order)
-        return len(waiting) if total is None else total - len(self._buffer)
+        if self._buffer:
+            total = message_size(self._buffer + waiting[:lacking], self._order)
+            return len(waiting) if total is None else total - len(self._buffer)
+        total = message_size(waiting, self._order)
+        if total is None:
+            return len(waiting)
+        if total <= FRAME_LIMIT:
+            self._found = total
+        return total
+
+    def is_message(self, data: bytes) -> bool:
+        """Whether ``data``, taken of what `due` was shown last, is a frame by itself: then it is not to be fed."""
+        return len(data) == self._found
 
     def end(self, time_ns: int) -> list[Frame]:
         """What is left of an unfinished message when the stream ends at ``time_ns``.

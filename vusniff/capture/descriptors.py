@@ -19,6 +19,8 @@ _MEMFD = b"/memfd:"
 _DELETED = b" (deleted)"
 _DMABUF = b"/dmabuf:"
 _ANONYMOUS = b"anon_inode:"
+_EVENTFD = b"anon_inode:[eventfd]"
+_USERFAULTFD = b"anon_inode:[userfaultfd]"
 
 
 def describe(fd: int, number: int | None = None) -> Descriptor:
@@ -34,17 +36,25 @@ def describe_of(pid: int, fd: int) -> Descriptor:
 
 def _describe(process: bytes, fd: int, target: int | bytes, number: int | None) -> Descriptor:
     try:
-        status = os.stat(target)
         called = os.readlink(process + b"fd/%d" % fd)
-        if called.startswith(_ANONYMOUS):
-            return _anonymous(called, status.st_ino, process + b"fdinfo/%d" % fd, number)
+        if called == _EVENTFD:
+            counter = _eventfd_id(process + b"fdinfo/%d" % fd)
+            return Descriptor(DescriptorKind.EVENTFD, counter and f"eventfd:{counter}", number)
+        status = os.stat(target)
     except OSError:
         return Descriptor(DescriptorKind.UNKNOWN, None, number)
-    inode = status.st_ino
     if called.startswith(_MEMFD) and called.endswith(_DELETED):
-        memfd = called[len(_MEMFD) : -len(_DELETED)].decode(errors="backslashreplace")
-        return Descriptor(DescriptorKind.MEMFD, f"memfd:{inode}", number, memfd, status.st_size)
-    mode = status.st_mode
+        memfd = _text(called[len(_MEMFD) : -len(_DELETED)])
+        return Descriptor(DescriptorKind.MEMFD, f"memfd:{status.st_ino}", number, memfd, status.st_size)
+    return _classify(status, called, number)
+
+
+def _classify(status: os.stat_result, called: bytes, number: int | None) -> Descriptor:
+    mode, inode = status.st_mode, status.st_ino
+    if called == _USERFAULTFD:
+        return Descriptor(DescriptorKind.USERFAULTFD, f"userfaultfd:{inode}", number)
+    if called.startswith(_ANONYMOUS):
+        return Descriptor(DescriptorKind.OTHER, None, number, _text(called))
     if stat.S_ISSOCK(mode):
         return Descriptor(DescriptorKind.SOCKET, f"socket:{inode}", number)
     if stat.S_ISFIFO(mode):
@@ -62,16 +72,6 @@ def _describe(process: bytes, fd: int, target: int | bytes, number: int | None) 
     return Descriptor(DescriptorKind.OTHER, identity, number, _text(called))
 
 
-def _anonymous(called: bytes, inode: int, fdinfo: bytes, number: int | None) -> Descriptor:
-    kind = called[len(_ANONYMOUS) :].strip(b"[]")
-    if kind == b"eventfd":
-        counter = _eventfd_id(fdinfo)
-        return Descriptor(DescriptorKind.EVENTFD, counter and f"eventfd:{counter}", number)
-    if kind == b"userfaultfd":
-        return Descriptor(DescriptorKind.USERFAULTFD, f"userfaultfd:{inode}", number)
-    return Descriptor(DescriptorKind.OTHER, None, number, _text(called))
-
-
 def _eventfd_id(fdinfo: bytes) -> str | None:
     fd = os.open(fdinfo, os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -83,4 +83,4 @@ def _eventfd_id(fdinfo: bytes) -> str | None:
 
 def _text(name: bytes) -> str:
     """A name of any bytes as text that can be written as UTF-8."""
-    return name.decode(errors="backslashreplace")
+    return name.decode("utf-8", "backslashreplace")

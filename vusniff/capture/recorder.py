@@ -38,11 +38,14 @@ class Recorder:
 
     def frames(self, frames: list[Frame]) -> None:
         """Frames, in the kernel's hands when this returns, unless the capture fails."""
+        writer = self._writer
         for frame in frames:
-            self._writer.frame(frame)
+            writer.frame(frame)
             if frame.kind is not FrameKind.CONTINUATION:
                 self.messages += 1
-        self._flush()
+        writer.flush()
+        if writer.failure is not None or self._failing:
+            self._tell()
 
     def lose(self, connection: int) -> None:
         """Something was sent and could not be captured as it was."""

@@ -214,22 +214,22 @@ class Relay:
         """The socket of ``end`` has something to read, room to write, or has hung up."""
         forth, back = self._directions[end], self._directions[1 - end]
         if not back.data and not forth.data and events == select.EPOLLIN and not forth.ended:
-            self._read(forth, False)
+            if self._pass_one(forth, False):
+                self._read(forth, False)
             if not forth.data and not forth.ended:
                 return
         else:
             hung_up = bool(events & (select.EPOLLHUP | select.EPOLLERR))
             if back.data and not back.stalled:
                 self._send(back)
-            if not forth.ended and not forth.data:
-                self._read(forth, hung_up)
+            self._read(forth, hung_up)
             if hung_up and forth.ended:
                 self._abandon(back)
         self._wait()
 
     def _read(self, direction: _Direction, hung_up: bool) -> None:
         for _ in range(_TURNS):
-            if not self._pass_one(direction, hung_up) or direction.data or direction.ended:
+            if direction.data or direction.ended or not self._pass_one(direction, hung_up):
                 return
 
     def _pass_one(self, direction: _Direction, hung_up: bool) -> bool:
@@ -252,8 +252,11 @@ class Relay:
             for place, descriptor in enumerate(descriptors):
                 if descriptor.kind is DescriptorKind.SOCKET:
                     self._interpose(direction, passed, place, interposed)
-        chunk = Chunk(self.connection.id, direction.end, now, data, descriptors)
-        self._record(direction.framer.feed(chunk))
+        framer, number, end = direction.framer, self.connection.id, direction.end
+        if framer.is_message(data):
+            self._record([Frame(number, end, now, data, descriptors)])
+        else:
+            self._record(framer.feed(Chunk(number, end, now, data, descriptors)))
         if dropped:
             self._lose_descriptors()
         for one in interposed:
