@@ -16,6 +16,8 @@ from vusniff.advance import advance
 from vusniff.capture.index import Index
 from vusniff.compose import compose
 from vusniff.message import Message
+from vusniff.phases import Phase, Phases, value_of
+from vusniff.protocol import FLAG_REPLY, HEADER_SIZE
 from vusniff.record import Closed, Connection, Frame, Lost
 from vusniff.session import Pending, Place, Rows, Session, Tracker
 from vusniff.state import DeviceState, initial
@@ -41,6 +43,7 @@ class Timeline:
         self._places: list[Place] = []
         self._rows: dict[int, array[int]] = {}
         self._checkpoints: dict[int, tuple[list[int], list[DeviceState]]] = {}
+        self._phases: dict[int, tuple[Phases, int]] = {}
         self._opened = 0
         self._closed: set[int] = set()
         self._checker: Checker | None = None
@@ -233,6 +236,29 @@ class Timeline:
                 self.checker.closed(event)
             elif isinstance(event, Lost):
                 self.checker.lost(event)
+
+    def phases(self, session: int) -> tuple[Phase, ...]:
+        """The phases of a session so far, in order."""
+        rows, index = self.rows_of(session), self.index
+        known = self.sessions[session - 1]
+        phases, done = self._phases.get(session) or (self._begin_phases(session), 0)
+        for row in rows[done:]:
+            meta, place = index.meta[row], self.place(row)
+            request = 0 if meta & 0xC0 else index.request[row]
+            phases.feed(row + 1, index.time_ns[row], request, bool(meta & FLAG_REPLY), place.channel)
+        self._phases[session] = phases, len(rows)
+        closed = known.closed.time_ns if known.closed else None
+        return phases.phases(index.time_ns[-1] if len(self) else 0, closed)
+
+    def _begin_phases(self, session: int) -> Phases:
+        def value(number: int) -> int | None:
+            row = number - 1
+            return value_of(index.request[row], index.frame(row).data[HEADER_SIZE:], self.place(row).context.order)
+
+        index, known = self.index, self.sessions[session - 1]
+        before = self.sessions[known.previous - 1].closed if known.previous else None
+        ended_ns = before.time_ns if before else None
+        return Phases(value, known.opened_ns, previous_end_ns=ended_ns, joined_late=known.joined_late)
 
 
 def read_all(timeline: Timeline, progress: Callable[[int, int], None] | None = None) -> None:

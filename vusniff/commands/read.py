@@ -20,17 +20,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("files", metavar="FILE", nargs="+", help="capture files, merged by time; - is standard input")
     add_view_arguments(parser)
     parser.add_argument("--session", type=int, metavar="N", help="only session N")
+    parser.add_argument("--phases", action="store_true", help="say in lines that begin with # which phase begins where")
     parser.add_argument("--follow", action="store_true", help="go on as the capture grows, until interrupted")
 
 
 def run(args: argparse.Namespace) -> int:
     """Print captures; 0, or 1 when there is no message."""
-    from vusniff.views.printing import print_stream, print_timeline
+    from vusniff.views.printing import phase_remarks, print_stream, print_timeline
 
+    remarks = phase_remarks(args.files, args) if args.phases else ()
     if args.json and not args.follow and "-" not in args.files:
         # In a file that is there the answers are known: requests can name them.
         return 0 if print_timeline(args.files, args) else 1
-    return 0 if print_stream(args.files, args, follow=args.follow) else 1
+    return 0 if print_stream(args.files, args, follow=args.follow, remarks=remarks) else 1
 
 
 def follow_file(path: str, args: argparse.Namespace, until: Callable[[], bool]) -> int:

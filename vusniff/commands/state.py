@@ -21,7 +21,7 @@ def run(args: argparse.Namespace) -> int:
     from vusniff.errors import VusniffError
     from vusniff.progress import reading
     from vusniff.timeline import Timeline, read_all
-    from vusniff.views import jsonl, state, words
+    from vusniff.views import jsonl, phases, state, words
 
     timeline = Timeline(Index(args.files), args.device)
     with reading(args.files[0]) as progress:
@@ -43,6 +43,7 @@ def run(args: argparse.Namespace) -> int:
     device_state, place = timeline.state(row), timeline.place(row)
     frontend, backend = state.peers(timeline, session)
     guess = session.guess
+    gone_through = [phase for phase in timeline.phases(chosen) if phase.first <= row + 1]
     if args.json:
         device = {"type": guess.device, "sure": guess.sure.value, "reasons": guess.reasons} if guess else None
         result = {
@@ -53,6 +54,7 @@ def run(args: argparse.Namespace) -> int:
             "backend": backend,
             "device": device,
             **state.state_dict(device_state, place.context),
+            "phases": [phases.phase_dict(phase) for phase in gone_through],
         }
         sys.stdout.buffer.write(jsonl.encode(result) + b"\n")
         return 0
@@ -67,4 +69,7 @@ def run(args: argparse.Namespace) -> int:
     console.print()
     for renderable in state.tables(device_state, place.context):
         console.print(renderable)
+    first_ns = timeline.time_ns(0)
+    rows = (phases.phase_row(phase, first_ns) for phase in gone_through)
+    console.print(state.table("Phases", phases.COLUMNS, rows))
     return 0

@@ -10,13 +10,14 @@ from vusniff.message import Context
 from vusniff.protocol import Channel, FrontendRequest, Sender
 from vusniff.record import Connection, Descriptor
 from vusniff.session import Session
-from vusniff.state import Addresses, DeviceState, Seen, Vring, packed_base, translate
+from vusniff.state import Addresses, DeviceState, Region, Seen, Vring, packed_base, translate
 from vusniff.timeline import Timeline
 from vusniff.views import words
 from vusniff.views.jsonl import descriptor_dict
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+    from rich.table import Table
 
 
 def feature_names(context: Context, value: int, protocol: bool = False) -> list[str]:
@@ -290,46 +291,49 @@ def _rest(state: DeviceState) -> Iterator[tuple[str, str]]:
         yield "refused", f"{refusal.name} (#{refusal.request}) with {refusal.value:#x} (#{refusal.by})"
 
 
-def tables(state: DeviceState, context: Context) -> Iterable[RenderableType]:
-    """The state as rich renderables, in the order people ask: vrings, memory, features, the rest."""
+def table(title: str, columns: Iterable[str], rows: Iterable[Iterable[str]]) -> Table:
+    """One table with its title above it."""
     from rich import box
     from rich.table import Table
 
-    def table(title: str, *columns: str) -> Table:
-        made = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
-        for column in columns:
-            made.add_column(column, no_wrap=True)
-        return made
+    made = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        made.add_column(column, no_wrap=True)
+    for row in rows:
+        made.add_row(*row)
+    return made
 
-    rings = table("Vrings", *VRING_COLUMNS)
-    for index in sorted(state.vrings):
-        rings.add_row(*vring_row(state, state.vrings[index]))
-    yield rings if state.vrings else "Vrings: none set up\n" if state.fresh else "Vrings: unknown\n"
 
+MEMORY_COLUMNS = ("region", "guest address", "size", "user address", "offset", "descriptor")
+
+
+def region_row(number: int, region: Region) -> tuple[str, ...]:
+    """One memory region in cells."""
+    return (
+        f"r{number}",
+        f"{region.guest_address:#x}",
+        words.size(region.size),
+        f"{region.user_address:#x}",
+        f"{region.mmap_offset:#x}",
+        words.descriptor(region.descriptor) if region.descriptor else "none",
+    )
+
+
+def tables(state: DeviceState, context: Context) -> Iterator[RenderableType]:
+    """The state as rich renderables, in the order people ask: vrings, memory, features, the rest."""
+    if state.vrings:
+        yield table("Vrings", VRING_COLUMNS, (vring_row(state, state.vrings[index]) for index in sorted(state.vrings)))
+    else:
+        yield "Vrings: none set up\n" if state.fresh else "Vrings: unknown\n"
     if state.regions:
-        memory = table("Memory", "region", "guest address", "size", "user address", "offset", "descriptor")
-        for number, region in enumerate(state.regions):
-            memory.add_row(
-                f"r{number}",
-                f"{region.guest_address:#x}",
-                words.size(region.size),
-                f"{region.user_address:#x}",
-                f"{region.mmap_offset:#x}",
-                words.descriptor(region.descriptor) if region.descriptor else "none",
-            )
-        yield memory
+        yield table("Memory", MEMORY_COLUMNS, (region_row(*region) for region in enumerate(state.regions)))
     else:
         yield f"Memory: {'unknown' if state.regions is None else 'no regions'}\n"
-
-    features = table("Features", "bit", "offered", "acknowledged")
-    for row in feature_rows(context, state.features_offered, state.features):
-        features.add_row(*row)
-    for row in feature_rows(context, state.protocol_features_offered, state.protocol_features, protocol=True):
-        features.add_row(*row)
-    yield features if features.row_count else "Features: not seen\n"
-
-    rest = table("Also", "what", "value")
-    for name, value in _rest(state):
-        rest.add_row(name, value)
-    if rest.row_count:
-        yield rest
+    features = [
+        *feature_rows(context, state.features_offered, state.features),
+        *feature_rows(context, state.protocol_features_offered, state.protocol_features, protocol=True),
+    ]
+    yield table("Features", ("bit", "offered", "acknowledged"), features) if features else "Features: not seen\n"
+    rest = list(_rest(state))
+    if rest:
+        yield table("Also", ("what", "value"), rest)
