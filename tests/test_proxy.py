@@ -204,9 +204,12 @@ def test_who_connects_is_end_0_and_who_accepts_is_end_1(pair: tuple[Program, soc
 def test_a_peer_is_held_until_the_other_side_is_there(tmp_path: Path, front: Path, back: Path) -> None:
     with Program(tmp_path, "--listen", front, "--connect", back) as program, connected(front) as frontend:
         frontend.send(REQUEST)
+        until(lambda: "waiting for" in program.said)
+        held = program.fds()
         with connected(front) as another:
             another.send(REQUEST)
-            until(lambda: "waiting for" in program.said)
+            until(lambda: program.fds() == held + 1)
+        until(lambda: program.fds() == held)
         with listening(back) as listener, accepted(listener) as backend:
             assert read(backend, len(REQUEST)) == REQUEST
             talk(frontend, backend)
