@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 _LIMIT = 1 << 20
 """Bytes of a command line that are read."""
@@ -144,7 +145,7 @@ def same_path(named: str | None, path: str | None, pid: int | None = None) -> bo
 
 def _options(arguments: tuple[str, ...]) -> Iterator[tuple[str, str]]:
     """QEMU's options with their values."""
-    for option, value in zip(arguments[1:], (*arguments[2:], ""), strict=True):
+    for option, value in pairwise((*arguments[1:], "")):
         if option.startswith("-") and not value.startswith("-"):
             yield option.lstrip("-"), value
 
