@@ -36,6 +36,27 @@ class Context:
     """Device type (``net``, ``blk``, ...) as far as deduced or given: names feature bits and config space."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Window:
+    """A function for Computed: the fields of another structure that lie wholly in bytes which are a part of it.
+
+    It tells a program that only reads declarations (the generator of the Wireshark dissector) what ``decode`` does.
+    """
+
+    decode: Callable[[Mapping[str, Any]], dict[str, Any]]
+    """The values before it -> the fields."""
+    data: str
+    """Name of the field of bytes."""
+    offset: str
+    """Name of the field that says where in the structure these bytes begin."""
+    structure: Construct[Any, Any]
+    """A Struct of fixed size, little-endian on every host."""
+    names: Mapping[str, Names]
+
+    def __call__(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        return self.decode(values)
+
+
 Names = type[enum.IntFlag] | type[enum.IntEnum] | Callable[[Context], type[enum.IntFlag]]
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from construct import Array, Bytes, Computed, If, Struct, this
 
-from vusniff.message import Alternatives, Context, Layout, Names
+from vusniff.message import Alternatives, Context, Layout, Names, Window
 from vusniff_dissectors import config_space, features
 from vusniff_dissectors.fields import INTEGERS, MAC, UUID, Integers
 from vusniff_dissectors.values import (
@@ -185,7 +185,8 @@ def _config_of(device: str, names: Mapping[str, Names]) -> Layout:
     def decode(values: Mapping[str, Any]) -> dict[str, Any]:
         return config_space.decode(device, values["offset"], values["payload"])
 
-    return layout("config", lambda n: Struct(*_config(n), "config" / Computed(decode)), names)
+    window = Window(decode, "payload", "offset", config_space.DEVICES[device], config_space.NAMES.get(device, {}))
+    return layout("config", lambda n: Struct(*_config(n), "config" / Computed(window)), names)
 
 
 _WRITE_NAMES: Mapping[str, Names] = {"flags": ConfigWrite}
