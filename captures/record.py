@@ -52,7 +52,7 @@ def main(names: list[str]) -> None:
     for pair in PAIRS:
         if pair.name in (names or KEPT):
             if missing := pair.missing():
-                raise SystemExit(f"{pair.name} needs the packages {' '.join(missing)}")
+                raise SystemExit(f"{pair.name} needs {', '.join(missing)}")
             record(pair)
 
 

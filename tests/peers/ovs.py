@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import os
+import errno
 import re
+import socket
 import subprocess
 from pathlib import Path
 
-from peers.processes import PATIENCE, Process, Stage, wait_for_socket
+from peers.processes import PATIENCE, Process, Stage, wait_for_socket, wait_until
 
 SWITCH = Path("/usr/lib/openvswitch-switch-dpdk/ovs-vswitchd-dpdk")
 SCHEMA = Path("/usr/share/openvswitch/vswitch.ovsschema")
 INTERFACES = Path("/sys/class/net")
+BRIDGE = "vusniff-tests"
+TAPS = (BRIDGE, "ovs-netdev")
+"""Interfaces that the switch makes: named by the bridge, and by the kind of datapath."""
 
 EAL = (
     # Without --legacy-mem, which --no-huge implies, Open vSwitch adds --in-memory, and DPDK refuses the two together.
@@ -25,15 +29,16 @@ class Switch:
 
     def __init__(self, stage: Stage, *, trace: Path | None = None) -> None:
         self._directory = stage.directory
-        self._bridge = f"vusniff{os.getpid() % 100_000_000}"
-        """The switch makes a tap device of this name: at most 15 bytes, and no other run's."""
-        self._taps = [name for name in (self._bridge, "ovs-netdev") if not (INTERFACES / name).exists()]
+        self._alone = _wait_until_alone()
+        present = [name for name in TAPS if (INTERFACES / name).exists()]
+        assert not present, f"another Open vSwitch has the interface {present[0]}"
+        stage.at_end(self._clean)
         places = [f"OVS_{name}DIR={stage.directory}" for name in ("RUN", "LOG", "DB", "SYSCONF")]
         self._run("ovsdb-tool", "create", "conf.db", str(SCHEMA))
         database = stage.path("db.sock")
         control = ["--no-chdir", f"--unixctl={stage.path('database.ctl')}", f"--remote=punix:{database}"]
-        stage.start("database", ["env", *places, "ovsdb-server", "conf.db", *control])
-        wait_for_socket(database)
+        server = stage.start("database", ["env", *places, "ovsdb-server", "conf.db", *control])
+        wait_for_socket(database, server)
         self.configure("--no-wait", "init")
         settings = ("dpdk-init=true", "dpdk-lcore-mask=0x1", "pmd-cpu-mask=0x2", f"dpdk-extra={EAL}")
         self.configure("--no-wait", "set", "Open_vSwitch", ".", *(f"other_config:{setting}" for setting in settings))
@@ -41,8 +46,8 @@ class Switch:
         self.process: Process = stage.start(
             "switch", ["env", *places, str(SWITCH), f"unix:{database}", *control], trace
         )
-        stage.at_end(self._close)
-        self.configure("add-br", self._bridge, "--", "set", "bridge", self._bridge, "datapath_type=netdev")
+        stage.at_end(self._end)
+        self.configure("add-br", BRIDGE, "--", "set", "bridge", BRIDGE, "datapath_type=netdev")
 
     def _run(self, *argv: str) -> str:
         done = subprocess.run(argv, cwd=self._directory, capture_output=True, text=True, timeout=PATIENCE)
@@ -56,20 +61,41 @@ class Switch:
     def add_port(self, name: str, path: Path) -> None:
         """A back-end's port that connects to a socket, and again whenever it is parted."""
         setting = ["type=dpdkvhostuserclient", f"options:vhost-server-path={path}"]
-        self.configure("add-port", self._bridge, name, "--", "set", "Interface", name, *setting)
+        self.configure("add-port", BRIDGE, name, "--", "set", "Interface", name, *setting)
 
     def delete_port(self, name: str) -> None:
-        self.configure("del-port", self._bridge, name)
+        self.configure("del-port", BRIDGE, name)
 
     def received(self, name: str) -> int:
         """Packets the port has taken from the rings."""
         found = re.search(r"rx_packets=(\d+)", self.configure("get", "Interface", name, "statistics"))
         return int(found.group(1)) if found else 0
 
-    def _close(self) -> None:
+    def _end(self) -> None:
         if self.process.running:
             self._run("ovs-appctl", "--timeout=30", "-t", str(self._directory / "switch.ctl"), "exit", "--cleanup")
             self.process.wait_exit()
-        for name in self._taps:
+
+    def _clean(self) -> None:
+        """What a switch leaves behind when it was killed."""
+        for name in TAPS:
             if (INTERFACES / name).exists():
                 self._run("ip", "link", "delete", name)
+        self._alone.close()
+
+
+def _wait_until_alone() -> socket.socket:
+    """A lock against other test runs in this network namespace, which is what the names of interfaces belong to."""
+    lock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+
+    def taken() -> bool:
+        try:
+            lock.bind("\0vusniff-tests-ovs")
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                return False
+            raise
+        return True
+
+    wait_until(taken, "the end of another run with Open vSwitch", 5 * PATIENCE)
+    return lock

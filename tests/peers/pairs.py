@@ -6,6 +6,7 @@ when something stands between them. It returns when both programs have ended, so
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from collections.abc import Callable, Sequence
@@ -50,7 +51,7 @@ class Wire:
 def network_boot(wire: Wire) -> None:
     """QEMU listens, testpmd connects; two queue pairs; iPXE drives the first, before and after a reset."""
     machine = qemu.network_machine(wire.stage, wire.front, queues=2, trace=wire.trace("frontend"))
-    wait_for_socket(wire.front)
+    wait_for_socket(wire.front, machine.process)
     port = dpdk.vhost_port(wire.back, pairs=2, connect=True)
     backend = dpdk.Testpmd(wire.stage, "backend", port, pairs=2, trace=wire.trace("backend"))
     wire.logs.append(backend.process)
@@ -70,7 +71,7 @@ def packed_reconnect(wire: Wire) -> None:
     """virtio-user listens, testpmd connects; packed, four queue pairs; the back-end ends and another comes."""
     port = dpdk.virtio_user_port(wire.front, pairs=4, packed=True, listen=True)
     frontend = dpdk.Testpmd(wire.stage, "frontend", port, pairs=4, trace=wire.trace("frontend"))
-    wait_for_socket(wire.front)
+    wait_for_socket(wire.front, frontend.process)
     for number in (1, 2):
         port = dpdk.vhost_port(wire.back, pairs=4, connect=True)
         backend = dpdk.Testpmd(wire.stage, f"backend{number}", port, pairs=4, trace=wire.trace("backend"))
@@ -94,7 +95,7 @@ def status(wire: Wire) -> None:
     port = dpdk.vhost_port(wire.back, pairs=1, connect=False)
     backend = dpdk.Testpmd(wire.stage, "backend", port, pairs=1, trace=wire.trace("backend"))
     wire.logs.append(backend.process)
-    wait_for_socket(wire.back)
+    wait_for_socket(wire.back, backend.process)
     port = dpdk.virtio_user_port(wire.front, pairs=1)
     frontend = dpdk.Testpmd(wire.stage, "frontend", port, pairs=1, trace=wire.trace("frontend"))
     backend.process.wait_line(dpdk.READY)
@@ -113,7 +114,7 @@ def block_boot(wire: Wire) -> None:
     export = f"type=vhost-user-blk,id=e0,node-name=d0,addr.type=unix,addr.path={wire.back},writable=on,num-queues=2"
     argv = ["qemu-storage-daemon", "--blockdev", f"driver=file,node-name=d0,filename={disk}", "--export", export]
     backend = wire.stage.start("backend", argv, wire.trace("backend"))
-    wait_for_socket(wire.back)
+    wait_for_socket(wire.back, backend)
     machine = qemu.block_machine(wire.stage, wire.front, queues=2, trace=wire.trace("frontend"))
     machine.process.wait_line(qemu.BOOT_WORDS)
     machine.reset()
@@ -127,7 +128,7 @@ def switch_port(wire: Wire) -> None:
     switch = ovs.Switch(wire.stage, trace=wire.trace("backend"))
     wire.logs.append(switch.process)
     machine = qemu.network_machine(wire.stage, wire.front, queues=2, wait=False, trace=wire.trace("frontend"))
-    wait_for_socket(wire.front)
+    wait_for_socket(wire.front, machine.process)
     switch.add_port("vhost0", wire.back)
     switch.process.wait_line(dpdk.READY)
     wait_until(lambda: switch.received("vhost0") > 0, "packets on the switch's port")
@@ -149,7 +150,7 @@ def file_system(wire: Wire) -> None:
     shared.mkdir()
     argv = [str(VIRTIOFSD), f"--socket-path={wire.back}", "-o", f"source={shared}", "-o", "sandbox=chroot", "-f"]
     backend = wire.stage.start("backend", argv, wire.trace("backend"))
-    wait_for_socket(wire.back)
+    wait_for_socket(wire.back, backend)
     machine = qemu.file_system_machine(wire.stage, wire.front, trace=wire.trace("frontend"))
     machine.process.wait_line("No bootable device")
     machine.reset()
@@ -172,10 +173,13 @@ class Pair:
     """Programs, and the package each is from."""
     connections: int = 1
     """How often they connect in a run."""
+    as_root: bool = False
+    """One of them cannot run as anybody else."""
 
     def missing(self) -> Sequence[str]:
-        """Packages that must be installed first."""
-        return sorted({package for program, package in self.needs if shutil.which(program) is None})
+        """What must be there first: packages, root."""
+        packages = {f"package {package}" for program, package in self.needs if shutil.which(program) is None}
+        return sorted(packages) + (["root"] if self.as_root and os.geteuid() != 0 else [])
 
 
 QEMU = ("qemu-system-x86_64", "qemu-system-x86")
@@ -193,6 +197,7 @@ PAIRS = (
         True,
         (QEMU, (str(ovs.SWITCH), "openvswitch-switch-dpdk"), ("ovs-vsctl", "openvswitch-switch"), STRACE),
         connections=2,
+        as_root=True,
     ),
-    Pair("qemu-virtiofsd", file_system, False, (QEMU, (str(VIRTIOFSD), "qemu-system-common"), STRACE)),
+    Pair("qemu-virtiofsd", file_system, False, (QEMU, (str(VIRTIOFSD), "qemu-system-common"), STRACE), as_root=True),
 )

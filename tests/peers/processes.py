@@ -44,9 +44,11 @@ def wait_until(fact: Callable[[], bool], what: str, seconds: float = PATIENCE) -
         pause.wait(0.02)
 
 
-def wait_for_socket(path: Path) -> None:
-    """Until a unix socket is there. Connecting to find out would be a connection too many."""
-    wait_until(path.is_socket, f"a socket at {path}")
+def wait_for_socket(path: Path, process: Process) -> None:
+    """Until the process has made a unix socket. Connecting to find out would be a connection too many."""
+    wait_until(lambda: path.is_socket() or not process.running, f"a socket at {path}")
+    if not path.is_socket():
+        raise PeerError(f"{process.name} ended without a socket at {path}\n{process.tail()}")
 
 
 class Process:

@@ -19,7 +19,7 @@ def run_through_proxy(pair: Pair, stage: Stage, capture: Path, *, traced: bool =
         sides = ["--listen", str(wire.front), "--connect", str(wire.back)]
     command = [sys.executable, "-m", "vusniff", "proxy", *sides, "--write", str(capture), "--quiet"]
     proxy = stage.start("proxy", command)
-    wait_for_socket(wire.back if pair.front_listens else wire.front)
+    wait_for_socket(wire.back if pair.front_listens else wire.front, proxy)
     pair.run(wire)
     proxy.send_signal(signal.SIGTERM)
     status = proxy.wait_exit()

@@ -13,8 +13,8 @@ from peers.processes import PATIENCE, Process, Stage, wait_for_socket, wait_unti
 class Monitor:
     """QEMU's control protocol (QMP): one command at a time."""
 
-    def __init__(self, path: Path) -> None:
-        wait_for_socket(path)
+    def __init__(self, path: Path, process: Process) -> None:
+        wait_for_socket(path, process)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._socket.settimeout(PATIENCE)
         self._socket.connect(str(path))
@@ -57,7 +57,7 @@ class Machine:
     def monitor(self) -> Monitor:
         """Its control socket; a QEMU that waits for its back-end opens it only afterwards."""
         if self._monitor is None:
-            self._monitor = Monitor(self._control)
+            self._monitor = Monitor(self._control, self.process)
         return self._monitor
 
     def _close(self) -> None:

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 import pytest
 
 
-def require(packages: Sequence[str]) -> None:
-    """Skip the test when packages are missing; with CI=true fail, so that nothing is left out unnoticed."""
-    if not packages:
+def require(missing: Sequence[str]) -> None:
+    """Skip the test when something is missing; with CI=true fail, so that nothing is left out unnoticed."""
+    if not missing:
         return
-    sentence = f"needs the distribution's packages {' '.join(packages)}: make test installs them as root"
+    sentence = f"needs {', '.join(missing)}: run make test as root, which installs what is missing"
     if os.environ.get("CI") == "true":
         pytest.fail(sentence, pytrace=False)
     pytest.skip(sentence)

@@ -24,7 +24,8 @@ def test_pair_talks_directly(pair: Pair) -> None:
         wire = Wire(stage, path, path)
         pair.run(wire)
         if wire.logs:
-            assert sum(backend.count(dpdk.OPENED) for backend in wire.logs) == pair.connections
+            # A back-end that connects again may reach a QEMU that is just ending, and hear nothing.
+            assert sum(backend.count(dpdk.OPENED) for backend in wire.logs) >= pair.connections
             assert "SET_VRING_KICK" in wire.told()
 
 
