@@ -16,7 +16,8 @@ _LIMIT = 1 << 20
 """Bytes of a command line that are read."""
 _VHOST_USER_NETDEV = "vhost-user"
 _VHOST_USER_DEVICE = re.compile(r"vhost-user|vhost-vdpa-device")
-_NAMES = {"ovs-vswitchd": "ovs-vswitchd", "vpp_main": "vpp"}
+_NAMES = {"ovs-vswitchd": "ovs-vswitchd", "ovs-vswitchd-dpdk": "ovs-vswitchd", "vpp_main": "vpp"}
+"""Programs that serve many sockets and are known by a name."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -190,17 +190,30 @@ def _give_up_privileges(file: str) -> None:
     if os.geteuid() != 0:
         return
     uid, gid = os.environ.get("SUDO_UID", ""), os.environ.get("SUDO_GID", "")
-    if uid.isdecimal() and gid.isdecimal() and int(uid):
+    if uid.isdecimal() and gid.isdecimal() and int(uid) and _can_run_python(int(uid), int(gid)):
         os.chown(file, int(uid), int(gid))
-        os.setgroups([])
-        os.setgid(int(gid))
-        os.setuid(int(uid))
+        _become(int(uid), int(gid))
     libc = ctypes.CDLL(None, use_errno=True)
     # capset(2): version 3, ourselves; effective, permitted and inheritable, twice 32 bits, all empty.
     header = (ctypes.c_uint32 * 2)(0x20080522, 0)
     if libc.capset(header, (ctypes.c_uint32 * 6)()) != 0:
         raise SourceError("cannot give up privileges for the view; use --quiet, and view the file as another user")
     libc.prctl(38, 1, 0, 0, 0)  # PR_SET_NO_NEW_PRIVS
+
+
+def _become(uid: int, gid: int) -> None:
+    os.setgroups([])
+    os.setgid(gid)
+    os.setuid(uid)
+
+
+def _can_run_python(uid: int, gid: int) -> bool:
+    """Whether this user may read our modules, of which not all are loaded: one under /root may not be for all."""
+    child = os.fork()
+    if child == 0:
+        _become(uid, gid)
+        os._exit(not all(os.access(path, os.R_OK) for path in (os.__file__, __file__, argparse.__file__)))
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 @contextlib.contextmanager

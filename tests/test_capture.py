@@ -1,0 +1,201 @@
+"""``vusniff capture`` as its users run it: views, pipes, interrupts, privileges."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+import pytest
+from probing import connected, message, needs_probe, recording
+
+pytestmark = needs_probe
+
+CAPTURE = [sys.executable, "-m", "vusniff", "capture"]
+
+
+def start(*words: str, **options: object) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([*CAPTURE, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)  # type: ignore[call-overload,no-any-return]
+
+
+def until(stream: IO[bytes], words: bytes) -> bytes:
+    """Reads lines up to one that holds these words."""
+    for line in stream:
+        if words in line:
+            return line
+    raise AssertionError(f"no line with {words!r}")
+
+
+def talk(path: Path, count: int = 1) -> None:
+    near, far = connected(str(path))
+    path.unlink()
+    with near, far:
+        for _ in range(count):
+            near.send(message(1))
+            far.send(message(1, bytes(8), 5))
+
+
+def test_lines_appear_while_it_runs(tmp_path: Path) -> None:
+    socket, file = tmp_path / "s", tmp_path / "c.pcapng"
+    with start("--path", str(socket), "-w", str(file)) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        # The capture has its section header once the probe is attached.
+        while not file.exists() or not file.stat().st_size:
+            assert process.poll() is None
+        talk(socket)
+        assert b"GET_FEATURES" in until(process.stdout, b"1 front -> back")
+        until(process.stdout, b"1 front <- back")
+        process.send_signal(signal.SIGINT)
+        rest, said = process.communicate()
+    assert process.returncode == 0
+    assert rest == b""
+    assert b"2 messages on 1 connections, 0 lost" in said
+    assert file.stat().st_mode & 0o777 == 0o600
+
+
+def test_json_lines(tmp_path: Path) -> None:
+    socket, file = tmp_path / "s", tmp_path / "c.pcapng"
+    with start("--path", str(socket), "-w", str(file), "--json") as process:
+        assert process.stdout is not None
+        while not file.exists() or not file.stat().st_size:
+            assert process.poll() is None
+        talk(socket)
+        assert json.loads(process.stdout.readline())["name"] == "GET_FEATURES"
+        process.send_signal(signal.SIGTERM)
+        process.communicate()
+    assert process.returncode == 0
+
+
+def test_a_live_pipe(tmp_path: Path) -> None:
+    socket = tmp_path / "s"
+    with start("--path", str(socket), "-w", "-") as process:
+        assert process.stderr is not None
+        until(process.stderr, b"attached by")
+        read = [sys.executable, "-m", "vusniff", "read", "-"]
+        with subprocess.Popen(read, stdin=process.stdout, stdout=subprocess.PIPE) as view:
+            assert view.stdout is not None
+            talk(socket)
+            until(view.stdout, b"1 front <- back")
+            process.send_signal(signal.SIGINT)
+            process.wait()
+            view.communicate()
+    assert process.returncode == 0
+
+
+def test_the_reader_of_a_pipe_leaves(tmp_path: Path) -> None:
+    socket = tmp_path / "s"
+    with start("--path", str(socket), "-w", "-") as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        until(process.stderr, b"attached by")
+        process.stdout.close()
+        talk(socket, 10)
+        said = process.stderr.read()
+        process.wait()
+    assert b"Traceback" not in said
+    assert b"cannot write the capture" in said
+
+
+def test_nothing_stays_in_the_kernel(tmp_path: Path) -> None:
+    """What holds the program are descriptors of the one process."""
+    with recording(tmp_path / "c.pcapng", "--path", str(tmp_path / "s")) as probe:
+        held = os.listdir(f"/proc/{probe.process.pid}/fdinfo")
+        programs = sum(b"prog_id" in Path(f"/proc/{probe.process.pid}/fdinfo/{fd}").read_bytes() for fd in held)
+        assert programs > 0
+        probe.finish()
+    assert not list(_pinned())
+
+
+def _pinned() -> Iterator[Path]:
+    folder = Path("/sys/fs/bpf")
+    if folder.is_dir():
+        yield from folder.rglob("*vusniff*")
+
+
+def test_the_view_has_given_up_its_privileges(tmp_path: Path) -> None:
+    file = tmp_path / "c.pcapng"
+    tmp_path.chmod(0o755)
+    for parent in tmp_path.parents[:2]:
+        parent.chmod(0o755)
+    environment = os.environ | {"SUDO_UID": "65534", "SUDO_GID": "65534"}
+    # A Python that only root can read goes on as root, without capabilities.
+    nobody = "65534" if _readable_by_nobody() else "0"
+    for words, uid in ((None, "0"), (environment, nobody)):
+        socket = tmp_path / "s"
+        with start("--path", str(socket), "-w", str(file), env=words) as process:
+            assert process.stdout is not None
+            while not file.exists() or not file.stat().st_size:
+                assert process.poll() is None
+            talk(socket)
+            until(process.stdout, b"1 front <- back")
+            status = Path(f"/proc/{process.pid}/status").read_text()
+            assert re.search(r"^CapEff:\s*0+$", status, re.MULTILINE)
+            assert re.search(r"^CapPrm:\s*0+$", status, re.MULTILINE)
+            assert re.search(rf"^Uid:\s*{uid}\s+{uid}\s+{uid}", status, re.MULTILINE)
+            process.send_signal(signal.SIGINT)
+            _, said = process.communicate()
+        assert process.returncode == 0, said
+        assert b"2 messages on 1 connections, 0 lost" in said
+        file.unlink()
+
+
+def _readable_by_nobody() -> bool:
+    command = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "cat", os.__file__]
+    return subprocess.run(command, capture_output=True).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["-w", "-", "--tui"], "there is nothing to show"),
+        (["-q", "--json"], "there is nothing to show"),
+        (["-q", "-w", "/nonexistent/x.pcapng"], "/nonexistent/x.pcapng"),
+        (["-q", "--attach", "rawtp", "-w", "/dev/full/x"], "/dev/full/x"),
+    ],
+)
+def test_what_cannot_be_is_said_in_a_sentence(words: list[str], sentence: str) -> None:
+    done = subprocess.run([*CAPTURE, *words], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert sentence in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_without_privileges_it_says_which_are_missing(tmp_path: Path) -> None:
+    command = ["setpriv", "--reuid=65534", "--clear-groups", "--bounding-set=-all", "/usr/bin/python3"]
+    done = subprocess.run(
+        [*command, "-m", "vusniff", "capture", "-q", "-w", "/dev/null"],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": os.getcwd()},
+    )
+    assert done.returncode == 2
+    assert "lacks CAP_PERFMON and CAP_BPF" in done.stderr
+    assert "super-user" not in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_nobody_with_two_capabilities_records(tmp_path: Path) -> None:
+    caps = "-all,+bpf,+perfmon"
+    tmp_path.chmod(0o777)
+    for parent in tmp_path.parents[:2]:
+        parent.chmod(0o755)
+    socket, file = tmp_path / "s", tmp_path / "c.pcapng"
+    command = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+    command += [f"--inh-caps={caps}", f"--ambient-caps={caps}", f"--bounding-set={caps}", "/usr/bin/python3", "-m"]
+    command += ["vusniff", "capture", "-q", "--path", str(socket), "-w", str(file)]
+    environment = os.environ | {"PYTHONPATH": os.getcwd(), "HOME": "/nonexistent", "PYTHONDONTWRITEBYTECODE": "1"}
+    with subprocess.Popen(command, stderr=subprocess.PIPE, env=environment) as process:
+        assert process.stderr is not None
+        until(process.stderr, b"attached by rawtp")
+        talk(socket)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate()
+    assert process.returncode == 0
+    assert b"2 messages on 1 connections, 0 lost" in said
