@@ -251,7 +251,8 @@ def feature_rows(
             yield (f"{bit:>2} {name}", *shown)  # type: ignore[misc]
 
 
-def _rest(state: DeviceState) -> Iterator[tuple[str, str]]:
+def rest_rows(state: DeviceState) -> Iterator[tuple[str, str]]:
+    """What else was set, one thing a row."""
     if state.queue_num:
         yield "queues", f"{state.queue_num.value} (#{state.queue_num.by})"
     if state.max_mem_slots:
@@ -334,6 +335,6 @@ def tables(state: DeviceState, context: Context) -> Iterator[RenderableType]:
         *feature_rows(context, state.protocol_features_offered, state.protocol_features, protocol=True),
     ]
     yield table("Features", ("bit", "offered", "acknowledged"), features) if features else "Features: not seen\n"
-    rest = list(_rest(state))
+    rest = list(rest_rows(state))
     if rest:
         yield table("Also", ("what", "value"), rest)

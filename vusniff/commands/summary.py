@@ -1,0 +1,46 @@
+"""``vusniff summary``: the one page a bug report needs."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of ``vusniff summary``."""
+    parser.add_argument("files", metavar="FILE", nargs="+", help="capture files, merged by time")
+    parser.add_argument("--session", type=int, metavar="N", help="which session to tell in full (default: the last)")
+    parser.add_argument("--format", choices=("text", "markdown", "json"), default="text", help="how (text)")
+    parser.add_argument("--device", metavar="TYPE", help="device type (net, blk, fs, ...) instead of the deduced one")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the page; 1 when the capture holds no message."""
+    from vusniff.capture.index import Index
+    from vusniff.errors import VusniffError
+    from vusniff.progress import reading
+    from vusniff.timeline import Timeline, read_all
+    from vusniff.views import jsonl, page, summary
+
+    timeline = Timeline(Index(args.files), args.device)
+    with reading(args.files[0]) as progress:
+        read_all(timeline, progress)
+    if not len(timeline):
+        print("no messages: there is nothing to sum up", file=sys.stderr)
+        return 1
+    count = len(timeline.sessions)
+    chosen = count if args.session is None else args.session
+    if not 1 <= chosen <= count:
+        raise VusniffError(f"--session {chosen}: there are sessions 1 to {count}")
+    with reading("what was said") as progress:
+        while timeline.analyse():
+            if progress:
+                progress(timeline.analysed, len(timeline))
+    timeline.conclude()
+    if args.format == "json":
+        sys.stdout.buffer.write(jsonl.encode(summary.summary_dict(timeline, args.files, chosen)) + b"\n")
+        return 0
+    made = summary.summary_page(timeline, args.files, chosen)
+    said = page.markdown(made) if args.format == "markdown" else page.text(made)
+    sys.stdout.buffer.write(said.encode("utf-8", "backslashreplace"))
+    return 0

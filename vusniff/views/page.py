@@ -1,0 +1,143 @@
+"""A page for people: titles, facts, lists and tables, as plain text or as Markdown. Knows nothing of what it says."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from vusniff.amounts import clean
+
+WIDTH = 110
+"""Columns at which lines of text are broken; tables are as wide as they are."""
+GAP = "  "
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Labels with values, one below the other."""
+
+    rows: Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Items:
+    """Sentences, one below the other."""
+
+    lines: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows of cells under their names."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+Part = Facts | Items | Table
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A title and what stands under it."""
+
+    title: str
+    parts: Sequence[Part]
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Everything, under one title."""
+
+    title: str
+    sections: Sequence[Section]
+
+
+def facts(*rows: tuple[str, str | None]) -> Facts:
+    """Facts without those that are not known."""
+    return Facts([(name, value) for name, value in rows if value])
+
+
+def shortened(rows: Sequence[Sequence[str]], most: int) -> list[Sequence[str]]:
+    """At most so many rows: where there are more, the middle is left out and counted."""
+    if len(rows) <= most or not rows:
+        return list(rows)
+    head = most // 2
+    tail = most - head - 1
+    left_out = len(rows) - head - tail
+    gap = (f"... {left_out} more", *[""] * (len(rows[0]) - 1))
+    return [*rows[:head], gap, *rows[len(rows) - tail :]]
+
+
+def _wrapped(text: str, first: str, rest: str) -> Iterator[str]:
+    yield from textwrap.wrap(
+        clean(text),
+        max(WIDTH, len(first) + 40),
+        initial_indent=first,
+        subsequent_indent=rest,
+        break_long_words=False,
+        break_on_hyphens=False,
+    ) or [first.rstrip()]
+
+
+def table_lines(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """A table in text: cells under their names, without lines."""
+    cells = [[clean(cell) for cell in row] for row in (columns, *rows)]
+    widths = [max(len(row[place]) for row in cells) for place in range(len(columns))]
+    for row in cells:
+        yield GAP.join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
+
+
+def _text_of(part: Part) -> Iterator[str]:
+    match part:
+        case Facts(rows):
+            width = max((len(name) for name, _ in rows), default=0)
+            for name, value in rows:
+                yield from _wrapped(value, f"  {name:<{width}}{GAP}", " " * (width + 2 + len(GAP)))
+        case Items(lines):
+            for line in lines:
+                yield from _wrapped(line, "  ", "    ")
+        case Table(columns, rows):
+            yield from (f"  {line}" for line in table_lines(columns, rows))
+
+
+def text(page: Page) -> str:
+    """The page as plain text."""
+    lines = [page.title]
+    for section in page.sections:
+        lines += ["", section.title]
+        for part in section.parts:
+            lines += _text_of(part)
+    return "\n".join(lines) + "\n"
+
+
+def _escaped(value: str) -> str:
+    """Text that Markdown leaves as it is."""
+    return clean(value).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("*", "\\*")
+
+
+def _row(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _markdown_of(part: Part) -> Iterator[str]:
+    match part:
+        case Facts(rows):
+            yield from (f"- **{_escaped(name.strip())}**: {_escaped(value)}" for name, value in rows)
+        case Items(lines):
+            yield from (f"- {_escaped(line)}" for line in lines)
+        case Table(columns, rows):
+            yield _row(map(_escaped, columns))
+            yield _row("---" for _ in columns)
+            yield from (_row(map(_escaped, row)) for row in rows)
+
+
+def markdown(page: Page) -> str:
+    """The page as Markdown."""
+    lines = [f"# {_escaped(page.title)}"]
+    for section in page.sections:
+        lines += ["", f"## {_escaped(section.title)}"]
+        for part in section.parts:
+            lines += ["", *_markdown_of(part)]
+    return "\n".join(lines) + "\n"

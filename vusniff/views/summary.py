@@ -1,0 +1,439 @@
+"""The one page that a bug report needs: what a capture holds, and one of its sessions in full.
+
+`overview` and `account` gather plain values, which are the JSON; `page` words them. Knows a timeline, no screen.
+"""
+
+from __future__ import annotations
+
+import heapq
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from vusniff import dissect
+from vusniff.checks.finding import Finding, Severity, Side
+from vusniff.checks.peers import Program, recognise, told_apart
+from vusniff.message import Context
+from vusniff.protocol import FLAG_REPLY, Sender, request_name
+from vusniff.record import Closed, Lost
+from vusniff.session import Session
+from vusniff.state import DeviceState, Seen
+from vusniff.timeline import Timeline
+from vusniff.views import page, phases, state, words
+from vusniff.views.page import Facts, Items, Page, Section, Table
+
+SLOWEST = 5
+UNANSWERED = 10
+FINDINGS = 20
+RINGS = 32
+REGIONS = 16
+PHASES = 24
+SESSIONS = 40
+NAMED_BY = 256
+"""Messages at the start of a session that are asked who sent them, where its connection does not tell."""
+
+
+def moment(time_ns: int) -> str:
+    """A time as everybody reads it: UTC, microseconds."""
+    return f"{time.strftime('%Y-%m-%d %H:%M:%S', time.gmtime(time_ns // 10**9))}.{time_ns // 1000 % 10**6:06d} UTC"
+
+
+# --- values -----------------------------------------------------------------------------------------------------------
+
+
+def overview(timeline: Timeline, files: Sequence[str]) -> dict[str, Any]:
+    """What the capture holds: files, sources, messages, losses, notes of the reader, and its sessions."""
+    index = timeline.index
+    sections = {section: None for section in index.reader.sections if section.ours}
+    lost = [event for _, event in index.events if isinstance(event, Lost)]
+    verdicts = _verdicts(timeline)
+    closed_lost = sum(closed.lost for closed in index.closed.values())
+    return {
+        "files": list(files),
+        "sources": [
+            {
+                "source": section.source,
+                "application": section.application,
+                "host": section.host.name,
+                "os": section.host.os,
+                "hardware": section.host.hardware,
+            }
+            for section in sections
+        ],
+        "messages": len(timeline),
+        "first_ns": index.time_ns[0] if len(timeline) else None,
+        "last_ns": index.time_ns[-1] if len(timeline) else None,
+        "connections": len(index.connections),
+        "lost": max(sum(event.count for event in lost), closed_lost),
+        "notes": list(index.notes),
+        "sessions": [_session(timeline, session, verdicts[session.number]) for session in timeline.sessions],
+    }
+
+
+def _verdicts(timeline: Timeline) -> dict[int, Counter[Severity]]:
+    """Session -> how many different findings of each severity it has: one that repeats counts once."""
+    found: dict[int, Counter[Severity]] = defaultdict(Counter)
+    known: set[tuple[int, str, Side]] = set()
+    for finding in timeline.findings:
+        key = (finding.session, finding.rule, finding.side)
+        if key not in known:
+            known.add(key)
+            found[finding.session][finding.severity] += 1
+    return found
+
+
+def _session(timeline: Timeline, session: Session, found: Counter[Severity]) -> dict[str, Any]:
+    frontend, backend = people(timeline, session)
+    first = timeline.time_ns(session.first - 1)
+    closed = session.closed
+    rows = timeline.rows_of(session.number)
+    return {
+        "session": session.number,
+        "path": session.path,
+        "frontend": frontend,
+        "backend": backend,
+        "device": session.guess.device if session.guess else None,
+        "messages": session.count,
+        "first": session.first,
+        "last": session.last,
+        "began_ns": session.opened_ns if session.opened_ns is not None else first,
+        "ended_ns": closed.time_ns if closed else None,
+        "last_ns": timeline.time_ns(rows[-1]),
+        "ended": _ending(timeline, session, closed),
+        "joined_late": session.joined_late,
+        "previous": session.previous,
+        "findings": {severity.value: found[severity] for severity in Severity},
+    }
+
+
+def _ending(timeline: Timeline, session: Session, closed: Closed | None) -> str:
+    if closed is None:
+        return "open"
+    sender = None if closed.by is None else timeline.tracker.sender(closed.connection, closed.by)
+    side = {Sender.FRONTEND: " by the front-end", Sender.BACKEND: " by the back-end", None: ""}[sender]
+    return {"eof": f"closed{side}", "reset": f"reset{side}"}.get(closed.reason, closed.reason)
+
+
+def people(timeline: Timeline, session: Session) -> tuple[str | None, str | None]:
+    """Front-end and back-end of a session by process name and number, from its connection or from its messages."""
+    main = timeline.connection(next(iter(session.connections)))
+    found: dict[Sender | None, str] = {}
+    for end in (0, 1):
+        if main.ends[end].process is not None:
+            found[timeline.tracker.sender(main.id, end)] = state.end_words(main, end)
+    for row in timeline.rows_of(session.number)[:NAMED_BY]:
+        if Sender.FRONTEND in found and Sender.BACKEND in found:
+            break
+        frame = timeline.frame(row)
+        sender = timeline.place(row).sender(frame.end)
+        if frame.process is not None and sender not in found:
+            found[sender] = f"{frame.process.label or frame.process.comm} ({frame.process.pid})"
+    return found.get(Sender.FRONTEND), found.get(Sender.BACKEND)
+
+
+def account(timeline: Timeline, number: int) -> dict[str, Any]:
+    """One session in full: peers, device, features, memory, rings, phases, slow replies, findings."""
+    session = timeline.sessions[number - 1]
+    rows = timeline.rows_of(number)
+    row = rows[-1]
+    device_state, context = timeline.session_state(number, row), timeline.place(row).context
+    guess = session.guess
+    return {
+        **_session(timeline, session, _verdicts(timeline)[number]),
+        "programs": _programs(timeline, session, device_state),
+        "guess": {"type": guess.device, "sure": guess.sure.value, "reasons": list(guess.reasons)} if guess else None,
+        "connections": [_connection(timeline, session, connection) for connection in session.connections],
+        "features": negotiated(context, device_state.features_offered, device_state.features),
+        "protocol_features": negotiated(
+            context, device_state.protocol_features_offered, device_state.protocol_features, protocol=True
+        ),
+        "phases": [phases.phase_dict(phase) for phase in timeline.phases(number)],
+        "slowest": slowest(timeline, number),
+        "unanswered": unanswered(timeline, session),
+        "findings_listed": [_finding(timeline, finding) for finding in _worst(timeline, number)],
+        "state": state.state_dict(device_state, context),
+    }
+
+
+def _programs(timeline: Timeline, session: Session, device_state: DeviceState) -> dict[str, str | None]:
+    found: dict[str, str | None] = {}
+    offered = device_state.protocol_features_offered
+    for sender, name in zip(Sender, people(timeline, session), strict=True):
+        peer = told_apart(recognise(sender, name or ""), offered.value if offered else 0)
+        found[sender.value] = None if peer.program is Program.UNKNOWN else peer.program.value
+    return found
+
+
+def _connection(timeline: Timeline, session: Session, number: int) -> dict[str, Any]:
+    connection, closed = timeline.connection(number), timeline.closed(number)
+    return {
+        "connection": number,
+        "path": connection.path,
+        "channel": session.connections[number].value,
+        "opened_ns": connection.opened_ns,
+        "joined_late": connection.joined_late,
+        "ended": _ending(timeline, session, closed),
+        "lost": closed.lost if closed else 0,
+    }
+
+
+def negotiated(
+    context: Context, offered: Seen[int] | None, taken: Seen[int] | None, protocol: bool = False
+) -> dict[str, Any]:
+    """Names of the bits that were offered, acknowledged, offered and not acknowledged, acknowledged and not offered."""
+
+    def names(mask: int) -> list[str]:
+        return state.feature_names(context, mask, protocol)
+
+    has, takes = (None if seen is None else seen.value for seen in (offered, taken))
+    both = has is not None and takes is not None
+    return {
+        "offered": None if has is None else names(has),
+        "acknowledged": None if takes is None else names(takes),
+        "refused": names((has or 0) & ~(takes or 0)) if both else None,
+        "not_offered": names((takes or 0) & ~(has or 0)) if both else None,
+    }
+
+
+def _name(timeline: Timeline, row: int) -> str:
+    channel, request = timeline.place(row).channel, timeline.index.request[row]
+    spec = dissect.spec_of(channel, request)
+    return spec.name if spec else request_name(channel, request)
+
+
+def slowest(timeline: Timeline, number: int) -> list[dict[str, Any]]:
+    """The replies that took longest, worst first."""
+    index, answers = timeline.index, timeline.answers
+    waited = (
+        (index.time_ns[row] - index.time_ns[answers[row] - 1], row)
+        for row in timeline.rows_of(number)
+        if answers[row] and index.meta[row] & FLAG_REPLY
+    )
+    return [
+        {"name": _name(timeline, row), "request": answers[row], "reply": row + 1, "latency_ns": latency}
+        for latency, row in heapq.nlargest(SLOWEST, waited)
+    ]
+
+
+def unanswered(timeline: Timeline, session: Session) -> list[dict[str, Any]]:
+    """Requests that should have been answered and were not, oldest first."""
+    end_ns = session.closed.time_ns if session.closed else timeline.index.time_ns[-1]
+    return [
+        {
+            "name": _name(timeline, pending.number - 1),
+            "request": pending.number,
+            "waited_ns": max(end_ns - pending.time_ns, 0),
+        }
+        for pending in timeline.tracker.pending(session.number)
+    ]
+
+
+def _worst(timeline: Timeline, number: int) -> list[Finding]:
+    found = (finding for finding in timeline.findings if finding.session == number)
+    return sorted(found, key=lambda finding: (finding.severity.rank, finding.number))
+
+
+def _finding(timeline: Timeline, finding: Finding) -> dict[str, Any]:
+    return {
+        "rule": finding.rule,
+        "severity": finding.severity.value,
+        "side": finding.side.value,
+        "section": finding.section,
+        "sentence": finding.sentence,
+        "number": finding.number,
+        "evidence": list(finding.evidence),
+        "times": timeline.checker.counts[finding.session, finding.rule, finding.side],
+    }
+
+
+# --- words ------------------------------------------------------------------------------------------------------------
+
+
+def _counted(findings: dict[str, int]) -> str:
+    parts = [f"{count} {name}{'s' if count > 1 else ''}" for name, count in findings.items() if count]
+    return ", ".join(parts) or "none"
+
+
+def _lasted(session: dict[str, Any]) -> str:
+    end_ns = session["ended_ns"] or session["last_ns"]
+    return words.duration(max(end_ns - session["began_ns"], 0)) + ("" if session["ended_ns"] else " so far")
+
+
+def _capture_section(values: dict[str, Any]) -> Section:
+    lasted, connections = values["last_ns"] - values["first_ns"], values["connections"]
+    sources = [
+        " ".join(filter(None, (one["source"], f"on {one['host']}" if one["host"] else "", f"({one['os']})")))
+        for one in values["sources"]
+    ]
+    where = f"on {connections} connection{'s' if connections != 1 else ''}, in {words.duration(lasted)}"
+    lost = (
+        f"{values['lost']} messages: what follows a loss may be wrong" if values["lost"] else "nothing, as far as known"
+    )
+    known = page.facts(
+        ("files", ", ".join(values["files"])),
+        ("seen by", "; ".join(sources)),
+        ("written by", ", ".join({source["application"]: None for source in values["sources"]})),
+        ("messages", f"{values['messages']} {where}"),
+        ("first", moment(values["first_ns"])),
+        ("lost", lost),
+        *(("note", note) for note in values["notes"]),
+    )
+    return Section("Capture", [known])
+
+
+def _sessions_section(values: dict[str, Any]) -> Section:
+    rows = [
+        (
+            str(session["session"]),
+            session["path"],
+            session["frontend"] or "?",
+            session["backend"] or "?",
+            session["device"] or "?",
+            str(session["messages"]),
+            _lasted(session),
+            session["ended"],
+            _counted(session["findings"]),
+        )
+        for session in values["sessions"]
+    ]
+    columns = ("#", "path", "front-end", "back-end", "device", "messages", "lasted", "ended", "findings")
+    return Section("Sessions", [Table(columns, page.shortened(rows, SESSIONS))])
+
+
+def _who_section(session: dict[str, Any]) -> Section:
+    guess = session["guess"]
+
+    def who(side: str) -> str:
+        program = session["programs"][side]
+        return (session[side] or "unknown") + (f": {program}" if program else "")
+
+    rows: list[tuple[str, str | None]] = [
+        ("path", session["path"]),
+        ("front-end", who("frontend")),
+        ("back-end", who("backend")),
+        (
+            "device",
+            f"{guess['type']} ({guess['sure']}: {'; '.join(guess['reasons'])})"
+            if guess
+            else "not told by what was seen",
+        ),
+        ("lasted", f"{_lasted(session)} from {moment(session['began_ns'])}, {session['messages']} messages"),
+        ("ended", session["ended"] if session["ended"] != "open" else "still open when the capture ended"),
+        ("joined late", "what came before the first message is unknown" if session["joined_late"] else None),
+        ("reconnect", f"follows session {session['previous']} on the same path" if session["previous"] else None),
+    ]
+    for connection in session["connections"][1:]:
+        lost = f", {connection['lost']} messages lost" if connection["lost"] else ""
+        rows.append((f"{connection['channel']} channel", f"{connection['path']}, {connection['ended']}{lost}"))
+    return Section(f"Session {session['session']}", [page.facts(*rows)])
+
+
+def _features_section(session: dict[str, Any]) -> Section:
+    rows: list[tuple[str, str | None]] = []
+    for title, key in (("features", "features"), ("protocol features", "protocol_features")):
+        values = session[key]
+        if values["offered"] is None and values["acknowledged"] is None:
+            rows.append((title, "neither offered nor acknowledged in what was seen"))
+            continue
+        if values["acknowledged"] is None:
+            rows.append((f"{title} offered", words.names(values["offered"])))
+            rows.append((title, "never acknowledged"))
+            continue
+        rows.append((f"{title} in use", words.names(values["acknowledged"])))
+        if values["refused"] is None:
+            rows.append((title, "what was offered was not seen"))
+        else:
+            rows.append(("  offered, not taken", words.names(values["refused"])))
+            rows.append(("  taken, not offered", words.names(values["not_offered"]) if values["not_offered"] else None))
+    return Section("Negotiated", [page.facts(*rows)])
+
+
+def _state_sections(device_state: DeviceState) -> Iterator[Section]:
+    columns = state.VRING_COLUMNS
+    chosen = [
+        columns.index(name)
+        for name in ("vring", "life", "enabled", "size", "base", "descriptor", "kick", "call", "err")
+    ]
+    rows = [state.vring_row(device_state, device_state.vrings[index]) for index in sorted(device_state.vrings)]
+    if rows:
+        cells = [tuple(row[place] for place in chosen) for row in rows]
+        table = Table([columns[place] for place in chosen], page.shortened(cells, RINGS))
+        yield Section("Vrings, at the end", [table])
+    else:
+        yield Section("Vrings, at the end", [Items(["none set up" if device_state.fresh else "unknown"])])
+    if device_state.regions:
+        regions = [state.region_row(*region) for region in enumerate(device_state.regions)]
+        yield Section("Memory", [Table(state.MEMORY_COLUMNS, page.shortened(regions, REGIONS))])
+    else:
+        yield Section("Memory", [Items(["no regions" if device_state.regions is not None else "unknown"])])
+    rest = list(state.rest_rows(device_state))
+    if rest:
+        yield Section("Also set", [Facts(rest)])
+
+
+def _phases_section(timeline: Timeline, number: int) -> Section:
+    rows = [phases.phase_row(phase, timeline.time_ns(0)) for phase in timeline.phases(number)]
+    return Section("Phases", [Table(phases.COLUMNS, page.shortened(rows, PHASES))])
+
+
+def _answers_section(session: dict[str, Any]) -> Section:
+    parts: list[page.Part] = []
+    if session["slowest"]:
+        rows = [
+            (words.duration(one["latency_ns"]), one["name"], f"#{one['request']}", f"#{one['reply']}")
+            for one in session["slowest"]
+        ]
+        parts.append(Table(("slowest", "request", "asked", "answered"), rows))
+    missing = session["unanswered"]
+    lines = [
+        f"{one['name']} (#{one['request']}) was never answered, in {words.duration(one['waited_ns'])}"
+        for one in missing[:UNANSWERED]
+    ]
+    if len(missing) > UNANSWERED:
+        lines.append(f"... and {len(missing) - UNANSWERED} more were never answered")
+    parts.append(Items(lines or ["every request that asks for an answer has one"]))
+    return Section("Answers", parts)
+
+
+def _findings_section(session: dict[str, Any]) -> Section:
+    found = session["findings_listed"]
+    lines = []
+    listed: Counter[tuple[str, str]] = Counter()
+    for one in found:
+        listed[one["rule"], one["side"]] += 1
+        if listed[one["rule"], one["side"]] > 1:
+            continue
+        others = [f"#{number}" for number in one["evidence"] if number != one["number"]]
+        beside = f" (see {', '.join(others[:6])})" if others else ""
+        again = f" ({one['times']} times)" if one["times"] > 1 else ""
+        side = {"frontend": "front-end", "backend": "back-end"}.get(one["side"], one["side"])
+        lines.append(f"{one['severity']} #{one['number']} {side}: {one['sentence']}{beside}{again} [{one['rule']}]")
+    if len(lines) > FINDINGS:
+        lines[FINDINGS:] = [f"... and {len(lines) - FINDINGS} other faults: vusniff check lists them all"]
+    return Section(f"Findings: {_counted(session['findings'])}", [Items(lines)] if lines else [])
+
+
+def summary_page(timeline: Timeline, files: Sequence[str], number: int) -> Page:
+    """The page: the capture, its sessions where there are several, and one of them in full."""
+    values, session = overview(timeline, files), account(timeline, number)
+    device_state = timeline.session_state(number, timeline.rows_of(number)[-1])
+    several = [_sessions_section(values)] if len(values["sessions"]) > 1 else []
+    return Page(
+        "vhost-user capture " + ", ".join(files),
+        [
+            _capture_section(values),
+            *several,
+            _who_section(session),
+            _findings_section(session),
+            _features_section(session),
+            _phases_section(timeline, number),
+            _answers_section(session),
+            *_state_sections(device_state),
+        ],
+    )
+
+
+def summary_dict(timeline: Timeline, files: Sequence[str], number: int) -> dict[str, Any]:
+    """The same as JSON."""
+    return {"capture": overview(timeline, files), "session": account(timeline, number)}
