@@ -28,6 +28,7 @@ from vusniff.state import (
     Refusal,
     Region,
     Seen,
+    evolve,
     vring,
 )
 
@@ -45,13 +46,13 @@ def _payload(message: Message) -> dict[str, Any]:
 def _with_vring(state: DeviceState, index: int, **changes: Any) -> DeviceState:
     if index not in state.vrings and len(state.vrings) >= MAX_VRINGS:
         return state
-    return replace(state, vrings={**state.vrings, index: replace(vring(state, index), **changes)})
+    return evolve(state, vrings={**state.vrings, index: evolve(vring(state, index), **changes)})
 
 
 def _u64(name: str) -> Handler:
     def handler(state: DeviceState, message: Message) -> DeviceState:
         changes: dict[str, Any] = {name: Seen(_payload(message)["u64"], message.number)}
-        return replace(state, **changes)
+        return evolve(state, **changes)
 
     return handler
 
@@ -59,7 +60,7 @@ def _u64(name: str) -> Handler:
 def _descriptor(name: str) -> Handler:
     def handler(state: DeviceState, message: Message) -> DeviceState:
         changes: dict[str, Any] = {name: Seen(_first(message), message.number)}
-        return replace(state, **changes)
+        return evolve(state, **changes)
 
     return handler
 
@@ -68,29 +69,29 @@ def _set_features(state: DeviceState, message: Message) -> DeviceState:
     value = _payload(message)["u64"]
     seen = Seen(value, message.number)
     if value & F_PROTOCOL_FEATURES:
-        return replace(state, features=seen)
+        return evolve(state, features=seen)
     enabled = Seen(True, message.number)
-    rings = {index: replace(ring, enabled=enabled) for index, ring in state.vrings.items()}
-    return replace(state, features=seen, all_enabled=enabled, vrings=rings)
+    rings = {index: evolve(ring, enabled=enabled) for index, ring in state.vrings.items()}
+    return evolve(state, features=seen, all_enabled=enabled, vrings=rings)
 
 
 def _set_owner(state: DeviceState, message: Message) -> DeviceState:
-    return replace(state, owned=Seen(True, message.number))
+    return evolve(state, owned=Seen(True, message.number))
 
 
 def _disabled(state: DeviceState, number: int) -> DeviceState:
     off = Seen(False, number)
-    return replace(
-        state, all_enabled=off, vrings={index: replace(ring, enabled=off) for index, ring in state.vrings.items()}
+    return evolve(
+        state, all_enabled=off, vrings={index: evolve(ring, enabled=off) for index, ring in state.vrings.items()}
     )
 
 
 def _reset_owner(state: DeviceState, message: Message) -> DeviceState:
-    return replace(_disabled(state, message.number), owned=Seen(False, message.number))
+    return evolve(_disabled(state, message.number), owned=Seen(False, message.number))
 
 
 def _reset_device(state: DeviceState, message: Message) -> DeviceState:
-    return replace(_disabled(state, message.number), status=Seen(0, message.number), shmem={})
+    return evolve(_disabled(state, message.number), status=Seen(0, message.number), shmem={})
 
 
 def _region(values: Mapping[str, Any], descriptor: Descriptor | None, number: int) -> Region:
@@ -114,7 +115,7 @@ def _set_mem_table(state: DeviceState, message: Message) -> DeviceState:
         _region(values, descriptors[i] if i < len(descriptors) else None, message.number)
         for i, values in enumerate(table)
     )
-    return replace(state, regions=regions, regions_by=message.number)
+    return evolve(state, regions=regions, regions_by=message.number)
 
 
 def _mem_table_reply(state: DeviceState, message: Message) -> DeviceState:
@@ -125,7 +126,7 @@ def _mem_table_reply(state: DeviceState, message: Message) -> DeviceState:
         replace(region, backend_address=values["user_address"])
         for region, values in zip(state.regions, table, strict=True)
     )
-    return replace(state, regions=regions)
+    return evolve(state, regions=regions)
 
 
 def _add_mem_reg(state: DeviceState, message: Message) -> DeviceState:
@@ -133,7 +134,7 @@ def _add_mem_reg(state: DeviceState, message: Message) -> DeviceState:
     if len(regions) >= MAX_ENTRIES:
         return state
     region = _region(_payload(message), _first(message), message.number)
-    return replace(state, regions=(*regions, region), regions_by=message.number)
+    return evolve(state, regions=(*regions, region), regions_by=message.number)
 
 
 def _add_mem_reg_reply(state: DeviceState, message: Message) -> DeviceState:
@@ -146,7 +147,7 @@ def _add_mem_reg_reply(state: DeviceState, message: Message) -> DeviceState:
         else region
         for region in state.regions or ()
     )
-    return replace(state, regions=regions)
+    return evolve(state, regions=regions)
 
 
 def _rem_mem_reg(state: DeviceState, message: Message) -> DeviceState:
@@ -155,13 +156,13 @@ def _rem_mem_reg(state: DeviceState, message: Message) -> DeviceState:
     regions = tuple(
         region for region in state.regions or () if (region.guest_address, region.user_address, region.size) != gone
     )
-    return replace(state, regions=regions, regions_by=message.number)
+    return evolve(state, regions=regions, regions_by=message.number)
 
 
 def _set_log_base(state: DeviceState, message: Message) -> DeviceState:
     values = _payload(message)
     log = Log(values.get("log_size"), values.get("log_offset", values.get("u64", 0)), _first(message))
-    return replace(state, log=Seen(log, message.number))
+    return evolve(state, log=Seen(log, message.number))
 
 
 def _vring_value(name: str) -> Handler:
@@ -221,7 +222,7 @@ def _config(state: DeviceState, message: Message) -> DeviceState:
     space, known = bytearray(old.data.ljust(size, b"\0")), bytearray(old.known.ljust(size, b"\0"))
     space[offset : offset + len(data)] = data
     known[offset : offset + len(data)] = b"\1" * len(data)
-    return replace(state, config=Seen(Config(bytes(space), bytes(known)), message.number))
+    return evolve(state, config=Seen(Config(bytes(space), bytes(known)), message.number))
 
 
 def _inflight(state: DeviceState, message: Message) -> DeviceState:
@@ -229,12 +230,12 @@ def _inflight(state: DeviceState, message: Message) -> DeviceState:
     inflight = Inflight(
         values["mmap_size"], values["mmap_offset"], values["num_queues"], values["queue_size"], _first(message)
     )
-    return replace(state, inflight=Seen(inflight, message.number))
+    return evolve(state, inflight=Seen(inflight, message.number))
 
 
 def _postcopy(stage: Postcopy) -> Handler:
     def handler(state: DeviceState, message: Message) -> DeviceState:
-        return replace(state, postcopy=Seen(stage, message.number))
+        return evolve(state, postcopy=Seen(stage, message.number))
 
     return handler
 
@@ -247,13 +248,9 @@ def _iotlb(state: DeviceState, message: Message) -> DeviceState:
     values = _payload(message)
     start, size = values["iova"], values["size"]
     if values["type"] == IOTLB_UPDATE:
-        entries = {**state.iotlb, start: (size, values["user_address"], values["permissions"])}
-        if len(entries) > MAX_ENTRIES:
-            del entries[next(iter(entries))]
-        return replace(state, iotlb=entries)
+        return evolve(state, iotlb=state.iotlb.updated(start, (size, values["user_address"], values["permissions"])))
     if values["type"] == IOTLB_INVALIDATE:
-        kept = {iova: entry for iova, entry in state.iotlb.items() if iova + entry[0] <= start or start + size <= iova}
-        return replace(state, iotlb=kept)
+        return evolve(state, iotlb=state.iotlb.invalidated(start, size))
     return state
 
 
@@ -261,13 +258,13 @@ def _shmem_map(state: DeviceState, message: Message) -> DeviceState:
     values = _payload(message)
     if len(state.shmem) >= MAX_ENTRIES:
         return state
-    return replace(state, shmem={**state.shmem, (values["shmid"], values["shm_offset"]): values["len"]})
+    return evolve(state, shmem={**state.shmem, (values["shmid"], values["shm_offset"]): values["len"]})
 
 
 def _shmem_unmap(state: DeviceState, message: Message) -> DeviceState:
     values = _payload(message)
     kept = {place: size for place, size in state.shmem.items() if place != (values["shmid"], values["shm_offset"])}
-    return replace(state, shmem=kept)
+    return evolve(state, shmem=kept)
 
 
 def _host_notifier(state: DeviceState, message: Message) -> DeviceState:
@@ -278,16 +275,16 @@ def _create_crypto(state: DeviceState, message: Message) -> DeviceState:
     session = _payload(message)["session_id"]
     if session < 0 or len(state.crypto_sessions) >= MAX_ENTRIES:
         return state
-    return replace(state, crypto_sessions=(*state.crypto_sessions, session))
+    return evolve(state, crypto_sessions=(*state.crypto_sessions, session))
 
 
 def _close_crypto(state: DeviceState, message: Message) -> DeviceState:
     gone = _payload(message)["u64"]
-    return replace(state, crypto_sessions=tuple(s for s in state.crypto_sessions if s != gone))
+    return evolve(state, crypto_sessions=tuple(s for s in state.crypto_sessions if s != gone))
 
 
 def _set_device_state(state: DeviceState, message: Message) -> DeviceState:
-    return replace(state, device_state=Seen(_payload(message)["transfer_direction"], message.number))
+    return evolve(state, device_state=Seen(_payload(message)["transfer_direction"], message.number))
 
 
 F, B = FrontendRequest, BackendRequest
@@ -359,7 +356,7 @@ def _acknowledged(state: DeviceState, message: Message) -> DeviceState:
     if value == 0:
         return state
     refusal = Refusal(message.answers or 0, message.name, value, message.number)
-    return replace(state, refused=(*state.refused[1 - MAX_REFUSED :], refusal))
+    return evolve(state, refused=(*state.refused[1 - MAX_REFUSED :], refusal))
 
 
 def advance(state: DeviceState, message: Message) -> DeviceState:
