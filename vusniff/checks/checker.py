@@ -7,13 +7,13 @@ finding that repeats in a session is kept `KEPT` times and counted beyond.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from vusniff.advance import advance
-from vusniff.checks.finding import SIDES, Finding, Rule, Said, Side, Trigger
+from vusniff.checks.finding import SIDES, Finding, Rule, Said, Sayings, Side, Trigger
 from vusniff.checks.header import FLAGS_AS_EXPECTED
-from vusniff.checks.peers import NOBODY, recognise
+from vusniff.checks.peers import NOBODY, Peer, recognise
 from vusniff.checks.recall import legacy, pair, remember
 from vusniff.checks.step import End, Legacy, Link, Memory, Pairing, Step
 from vusniff.checks.table import RULES
@@ -24,11 +24,12 @@ from vusniff.protocol import (
     REQUESTER,
     Channel,
     FrontendRequest,
+    ProtocolFeature,
     Sender,
 )
 from vusniff.record import Closed, Lost
 from vusniff.session import Place, Tracker
-from vusniff.state import DeviceState, initial
+from vusniff.state import DeviceState, Postcopy, initial
 
 KEPT = 100
 """Findings of one rule and side that are kept of a session."""
@@ -41,6 +42,17 @@ VERDICTS = frozenset({"ack", "result"})
 CAPTURE_ENDED = "capture ended"
 """`Closed.reason` of a connection that was open when its source stopped."""
 MAX_LEGACIES = 4096
+
+
+WRONG_WAY = frozenset(
+    (channel, sender, FLAG_REPLY if sender is asks else 0) for channel, asks in REQUESTER.items() for sender in Sender
+)
+"""Channel, sender and reply flag of messages that come from the side that does not send such."""
+FOLLOWED = (Channel.MAIN, Channel.BACKEND)
+"""Channels whose messages decide a device's state."""
+
+_Asked = tuple[Callable[[Step], Sayings], bool, bool, Rule]
+"""What is asked, whether it needs the whole session, whether it needs the payload, and for which rule."""
 
 
 @dataclass(slots=True)
@@ -62,6 +74,10 @@ class Checker:
         """In the order they were found."""
         self.counts: Counter[tuple[int, str, Side]] = Counter()
         """(session, slug, side) -> how often it was found, kept or not."""
+        self.peers: dict[int, tuple[Peer, Peer]] = {}
+        """Front-end and back-end of each session."""
+        self.partial: dict[int, str] = {}
+        """Sessions of which not everything can be judged, and why."""
         self._tracker = tracker
         self._wait_ns = wait_ns
         self._kept = kept
@@ -69,15 +85,16 @@ class Checker:
         self._legacies: dict[int, Legacy] = {}
         self._session_of: dict[int, int] = {}
         self._frontend_ends: dict[int, int] = {}
-        self._keyed: dict[tuple[Channel, int, bool], tuple[Rule, ...]] = {}
+        self._keyed: dict[tuple[Channel, int, int], tuple[_Asked, ...]] = {}
         self._triggered: dict[Trigger, tuple[Rule, ...]] = dict.fromkeys(Trigger, ())
         self._ending = tuple(rule for rule in rules if rule.at_end)
         for rule in rules:
             for on in rule.on:
                 if isinstance(on, Trigger):
                     self._triggered[on] += (rule,)
-                else:
-                    self._keyed[on] = (*self._keyed.get(on, ()), rule)
+                elif rule.judge is not None:
+                    key = (on.channel, on.request, FLAG_REPLY * on.reply)
+                    self._keyed[key] = (*self._keyed.get(key, ()), (rule.judge, rule.whole, not rule.unread, rule))
 
     def state(self, session: int) -> DeviceState | None:
         """The state of a session that goes on, after the last message fed."""
@@ -102,39 +119,57 @@ class Checker:
         step = Step(before, message, after, memory, link)
         self._look_at_clock(step)
         readable = message.payload is not None and message.malformed is None
-        asks = REQUESTER.get(message.channel)
-        flags = message.flags
-        if message.request is None:
+        flags, request, channel = message.flags, message.request, message.channel
+        if request is None:
             self._pull(Trigger.DESCRIPTORS, step, readable)
-        elif asks is not None and (message.sender is asks) == bool(flags & FLAG_REPLY) and message.sender is not None:
-            # It comes from the wrong side: what it would mean from the other is not asked.
+        elif (channel, message.sender, flags & FLAG_REPLY) in WRONG_WAY:
+            # What it would mean from the other side is not asked.
             self._pull(Trigger.HEADER, step, readable)
         else:
-            if link.wrong_reply and message.channel is Channel.MAIN and not flags & FLAG_REPLY:
-                self._pull(Trigger.WRONG_BEFORE, step, readable)
+            self._pull_before(step, readable)
             pair(step)
-            for rule in self._keyed.get((message.channel, message.request, bool(flags & FLAG_REPLY)), ()):
-                self._ask(rule, step, readable)
-            if (message.channel, message.sender, flags) not in FLAGS_AS_EXPECTED or step.pairing is not Pairing.FINE:
-                self._pull(Trigger.HEADER, step, readable)
-                if step.pairing is not Pairing.FINE:
-                    self._pull(Trigger.PAIRING, step, readable)
-            if message.descriptors:
-                self._pull(Trigger.DESCRIPTORS, step, readable)
-            if message.malformed is not None or message.trailing:
-                self._pull(Trigger.PAYLOAD, step, readable)
-            if message.spec is None:
-                self._pull(Trigger.UNKNOWN, step, readable)
-            if flags & FLAG_NEED_REPLY and not flags & FLAG_REPLY:
-                self._pull(Trigger.NEED_REPLY, step, readable)
-            elif flags & FLAG_REPLY and message.layout in VERDICTS and readable and step.values["u64"]:
-                self._pull(Trigger.FAILED, step, readable)
+            whole = memory.whole
+            for judge, needs_whole, needs_reading, rule in self._keyed.get((channel, request, flags & FLAG_REPLY), ()):
+                if (whole or not needs_whole) and (readable or not needs_reading) and (said := judge(step)):
+                    self._take(rule, said, memory.session, message.number, SIDES[message.sender])
+            self._pull_after(step, readable)
         if step.late is not None:
             self._pull(Trigger.LATE, step, readable)
         remember(step)
-        if (message.malformed is not None or message.request is None) and message.channel is not Channel.GPU:
-            memory.whole = memory.whole and message.channel is Channel.UNKNOWN
+        if not readable and (message.malformed is not None or request is None) and channel in FOLLOWED:
+            self._doubt(memory, f"#{message.number} could not be read")
         return after
+
+    def _pull_before(self, step: Step, readable: bool) -> None:
+        """Ask what depends on where the session stands."""
+        if step.message.channel is not Channel.MAIN or step.message.flags & FLAG_REPLY:
+            return
+        if step.link.wrong_reply:
+            self._pull(Trigger.WRONG_BEFORE, step, readable)
+        if step.before.owned is None:
+            self._pull(Trigger.UNOWNED, step, readable)
+        if step.before.postcopy is not None and step.before.postcopy.value is Postcopy.LISTENING:
+            self._pull(Trigger.POSTCOPY, step, readable)
+
+    def _pull_after(self, step: Step, readable: bool) -> None:
+        """Ask what depends on how a message looks: most look as expected, and cost a few comparisons."""
+        message = step.message
+        flags = message.flags
+        if step.pairing is not Pairing.FINE:
+            self._pull(Trigger.PAIRING, step, readable)
+        if (message.channel, message.sender, flags) not in FLAGS_AS_EXPECTED:
+            self._pull(Trigger.HEADER, step, readable)
+        if message.descriptors:
+            self._pull(Trigger.DESCRIPTORS, step, readable)
+        if message.malformed is not None or message.trailing:
+            self._pull(Trigger.PAYLOAD, step, readable)
+        if message.spec is None:
+            self._pull(Trigger.UNKNOWN, step, readable)
+        if flags & FLAG_REPLY:
+            if message.layout in VERDICTS and readable and step.values["u64"]:
+                self._pull(Trigger.FAILED, step, readable)
+        elif flags & FLAG_NEED_REPLY and not step.before.has(ProtocolFeature.REPLY_ACK):
+            self._pull(Trigger.NEED_REPLY, step, readable)
 
     def lost(self, lost: Lost) -> None:
         """A gap in the capture: what rests on having seen everything is not judged any more."""
@@ -142,7 +177,7 @@ class Checker:
         for session in sessions:
             life = self._lives.get(session)
             if life is not None:
-                life.memory.whole = False
+                self._doubt(life.memory, "messages were lost")
                 for link in life.memory.links.values():
                     link.waiting.clear()
 
@@ -169,6 +204,8 @@ class Checker:
     def _begin(self, message: Message, place: Place) -> _Life:
         session = self._tracker.sessions[message.session - 1]
         whole = not session.joined_late and place.channel is Channel.MAIN
+        if not whole:
+            self.partial[session.number] = "it was joined late" if session.joined_late else "its beginning is not there"
         previous = self._legacies.pop(session.previous, None) if session.previous is not None else None
         if previous is None and session.previous is not None and (earlier := self._lives.get(session.previous)):
             previous = legacy(earlier.memory, earlier.state)
@@ -186,6 +223,11 @@ class Checker:
                 memory.frontend = recognise(sender, process.comm)
             elif sender is Sender.BACKEND and memory.backend is NOBODY:
                 memory.backend = recognise(sender, process.comm)
+        self.peers[memory.session] = memory.frontend, memory.backend
+
+    def _doubt(self, memory: Memory, why: str) -> None:
+        memory.whole = False
+        self.partial.setdefault(memory.session, why)
 
     def _look_at_clock(self, step: Step) -> None:
         """Find a request of the session that has waited for too long by now."""
@@ -225,8 +267,10 @@ class Checker:
         for saying in said:
             side = saying.side or (rule.side if rule.side is not Side.EITHER else speaker)
             key = (session, rule.slug, side)
+            if rule.once and key in self.counts:
+                continue
             self.counts[key] += 1
-            if self.counts[key] > (1 if rule.once else self._kept):
+            if self.counts[key] > self._kept:
                 continue
             stands = saying.number or number
             evidence = tuple(sorted({stands, *saying.evidence} - {0}))

@@ -83,6 +83,8 @@ class Trigger(enum.Enum):
     UNKNOWN = "the request is not in the specification"
     LATE = "a request waits for too long"
     FAILED = "an acknowledgement says failure"
+    UNOWNED = "a main request while SET_OWNER was not seen"
+    POSTCOPY = "a main request between POSTCOPY_LISTEN and POSTCOPY_END"
 
 
 class Key(NamedTuple):

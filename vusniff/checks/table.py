@@ -43,7 +43,6 @@ _FDS = _asks(F.SET_VRING_KICK, F.SET_VRING_CALL, F.SET_VRING_ERR)
 _RING_STATES = _asks(F.SET_VRING_NUM, F.SET_VRING_BASE, F.GET_VRING_BASE, F.SET_VRING_ENABLE, F.SET_VRING_ENDIAN)
 _RINGS = (*_RING_STATES, *_asks(F.SET_VRING_ADDR, F.VRING_KICK), *_FDS)
 _SET_MEMORY = _asks(F.SET_MEM_TABLE, F.ADD_MEM_REG)
-_MEMORY = (*_SET_MEMORY, *_asks(F.REM_MEM_REG))
 _BACKEND = _calls(*B)
 _INBAND = _calls(B.BACKEND_VRING_CALL, B.BACKEND_VRING_ERR)
 _GATED_MEMORY = _asks(F.GET_MAX_MEM_SLOTS, F.ADD_MEM_REG, F.REM_MEM_REG, F.GET_SHARED_OBJECT, F.GET_SHMEM_CONFIG)
@@ -78,7 +77,7 @@ RULES: tuple[Rule, ...] = (
     Rule("R07", "reply-out-of-order", _D, _BE, "Communication", exchange.out_of_order, (Trigger.PAIRING,), whole=True, unread=True),
     Rule("R08", "descriptors-after-header", _M, _ANY, "Communication", header.descriptors_late, (Trigger.DESCRIPTORS,), unread=True),
     Rule("R09", "descriptors-unexpected", _D, _ANY, "Communication", header.descriptors_unexpected, (Trigger.DESCRIPTORS,), unread=True),
-    Rule("R10", "owner-first", _S, _FE, _TYPES, negotiation.owner_first, (*_MEMORY, *_RINGS), whole=True, once=True),
+    Rule("R10", "owner-first", _S, _FE, _TYPES, negotiation.owner_first, (Trigger.UNOWNED,), whole=True, once=True),
     Rule("R11", "owner-again", _D, _FE, _TYPES, negotiation.owner_again, _asks(F.SET_OWNER), whole=True),
     Rule("R12", "reset-owner-deprecated", _S, _FE, _TYPES, negotiation.reset_owner, _asks(F.RESET_OWNER)),
     Rule("R13", "get-protocol-features-unoffered", _M, _FE, _TYPES, negotiation.get_protocol_features_offered, _asks(F.GET_PROTOCOL_FEATURES)),
@@ -117,7 +116,7 @@ RULES: tuple[Rule, ...] = (
     Rule("R46", "vring-no-fd-bit", _M, _FE, _TYPES, vrings.no_fd_bit, _FDS),
     Rule("R47", "vring-fd-reserved", _D, _FE, _TYPES, vrings.fd_word_reserved, _FDS),
     Rule("R48", "vring-kick-before-num", _D, _FE, "Ring states", vrings.kick_before_setup, _asks(F.SET_VRING_KICK, F.VRING_KICK), whole=True),
-    Rule("R49", "get-vring-base-num", _K, _FE, _TYPES, vrings.get_base_num, _asks(F.GET_VRING_BASE)),
+    Rule("R49", "get-vring-base-num", _K, _FE, _TYPES, vrings.get_base_num, _asks(F.GET_VRING_BASE), once=True),
     Rule("R50", "get-vring-base-index", _M, _BE, _TYPES, vrings.get_base_index, _replies(F.GET_VRING_BASE)),
     Rule("R51", "vring-stopped-notifies", _M, _BE, "Ring states", vrings.stopped_silent, _INBAND, whole=True),
     Rule("R52", "vring-used-without-kick", _M, _FE, "Ring states", at_end=vrings.used_without_kick, whole=True),
@@ -136,7 +135,7 @@ RULES: tuple[Rule, ...] = (
     Rule("R65", "postcopy-order", _M, _FE, _TYPES, migration.postcopy_order, _asks(F.POSTCOPY_ADVISE, F.POSTCOPY_LISTEN, F.POSTCOPY_END), whole=True),
     Rule("R66", "postcopy-advise-reply", _M, _BE, _TYPES, migration.advise_reply, _replies(F.POSTCOPY_ADVISE), unread=True),
     Rule("R67", "postcopy-bases", _M, _BE, _TYPES, migration.bases_reply, _replies(F.SET_MEM_TABLE, F.ADD_MEM_REG)),
-    Rule("R68", "postcopy-bases-acknowledged", _M, _FE, _TYPES, migration.bases_acknowledged, _asks(*F), whole=True, unread=True, once=True),
+    Rule("R68", "postcopy-bases-acknowledged", _M, _FE, _TYPES, migration.bases_acknowledged, (Trigger.POSTCOPY,), whole=True, unread=True, once=True),
     Rule("R69", "postcopy-listen-with-regions", _D, _FE, "libvhost-user and DPDK", migration.listen_without_regions, _asks(F.POSTCOPY_LISTEN)),
     Rule("R70", "config-reply-size", _M, _BE, _TYPES, device.config_reply, _replies(F.GET_CONFIG), unread=True),
     Rule("R71", "config-size", _D, _ANY, "Virtio device config space", device.config_size, (*_asks(F.GET_CONFIG, F.SET_CONFIG), *_replies(F.GET_CONFIG)), unread=True),
@@ -153,7 +152,7 @@ RULES: tuple[Rule, ...] = (
     Rule("R82", "iotlb-frontend-type", _M, _FE, "IOMMU support", memory.iotlb_frontend_type, _asks(F.IOTLB_MSG)),
     Rule("R83", "iotlb-backend-type", _M, _BE, "IOMMU support", memory.iotlb_backend_type, _calls(B.BACKEND_IOTLB_MSG)),
     Rule("R84", "iotlb-unanswered", _M, _BE, "IOMMU support", at_end=exchange.iotlb_answered, whole=True),
-    Rule("R85", "iotlb-unasked", _S, _FE, "IOMMU support", memory.iotlb_unasked, _asks(F.IOTLB_MSG), whole=True),
+    Rule("R85", "iotlb-unasked", _S, _FE, "IOMMU support", memory.iotlb_unasked, _asks(F.IOTLB_MSG), whole=True, once=True),
     Rule("R86", "host-notifier", _M, _BE, _BACK_TYPES, backend_channel.notifier, _calls(B.BACKEND_VRING_HOST_NOTIFIER_MSG)),
     Rule("R87", "shared-object-not-added", _M, _BE, _BACK_TYPES, backend_channel.object_known, _calls(B.BACKEND_SHARED_OBJECT_REMOVE), whole=True),
     Rule("R88", "shared-object-lookup-answer", _M, _FE, _BACK_TYPES, backend_channel.lookup_reply, _LOOKUP_REPLY, exchange.lookup_answered, whole=True),
