@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from vusniff.message import Message
-from vusniff.protocol import F_PROTOCOL_FEATURES, BackendRequest, Channel, FrontendRequest
+from vusniff.protocol import F_PROTOCOL_FEATURES, FLAG_REPLY, BackendRequest, Channel, FrontendRequest
 from vusniff.record import Descriptor
 from vusniff.state import (
     MAX_CONFIG,
@@ -350,6 +350,10 @@ REPLY_HANDLERS: dict[Channel, dict[int, Handler]] = {
     Channel.GPU: {},
 }
 
+# By the channel's value: hashing a member calls Python code.
+_REQUESTS = {channel._value_: REQUEST_HANDLERS.get(channel, {}) for channel in Channel}
+_REPLIES = {channel._value_: REPLY_HANDLERS.get(channel, {}) for channel in Channel}
+
 
 def _acknowledged(state: DeviceState, message: Message) -> DeviceState:
     value = _payload(message)["u64"]
@@ -363,10 +367,10 @@ def advance(state: DeviceState, message: Message) -> DeviceState:
     """The state after a message; the same object when the message changes nothing."""
     if message.request is None or message.payload is None or message.malformed is not None:
         return state
-    if message.reply:
+    if message.flags & FLAG_REPLY:
         if "success" in message.payload:
             return _acknowledged(state, message)
-        handler = REPLY_HANDLERS.get(message.channel, {}).get(message.request)
+        handler = _REPLIES[message.channel._value_].get(message.request)
     else:
-        handler = REQUEST_HANDLERS.get(message.channel, {}).get(message.request)
+        handler = _REQUESTS[message.channel._value_].get(message.request)
     return handler(state, message) if handler else state

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from vusniff.advance import advance
 from vusniff.checks.finding import SIDES, Finding, Rule, Said, Sayings, Side, Trigger
 from vusniff.checks.header import FLAGS_AS_EXPECTED
 from vusniff.checks.peers import NOBODY, Peer, recognise
-from vusniff.checks.recall import legacy, pair, remember
+from vusniff.checks.recall import Handler, handler_of, legacy, pair, remember
 from vusniff.checks.step import End, Legacy, Link, Memory, Pairing, Step
 from vusniff.checks.table import RULES
 from vusniff.message import Message
@@ -55,6 +56,21 @@ _Asked = tuple[Callable[[Step], Sayings], bool, bool, Rule]
 """What is asked, whether it needs the whole session, whether it needs the payload, and for which rule."""
 
 
+class _Plan(NamedTuple):
+    """What is done with messages of one channel, sender, request and flags."""
+
+    framed: bool
+    """They have a header, and come from the side that sends such."""
+    odd: bool
+    """Rules about headers may mind them."""
+    asked: tuple[_Asked, ...]
+    handler: Handler | None
+    """What is remembered of them."""
+
+
+MAX_PLANS = 4096
+
+
 @dataclass(slots=True)
 class _Life:
     """A session that goes on."""
@@ -87,6 +103,7 @@ class Checker:
         self._frontend_ends: dict[int, int] = {}
         self._keyed: dict[tuple[Channel, int, int], tuple[_Asked, ...]] = {}
         self._triggered: dict[Trigger, tuple[Rule, ...]] = dict.fromkeys(Trigger, ())
+        self._plans: dict[tuple[str, str | None, int | None, int], _Plan] = {}
         self._ending = tuple(rule for rule in rules if rule.at_end)
         for rule in rules:
             for on in rule.on:
@@ -119,30 +136,49 @@ class Checker:
         step = Step(before, message, after, memory, link)
         self._look_at_clock(step)
         readable = message.payload is not None and message.malformed is None
-        flags, request, channel = message.flags, message.request, message.channel
-        if request is None:
-            self._pull(Trigger.DESCRIPTORS, step, readable)
-        elif (channel, message.sender, flags & FLAG_REPLY) in WRONG_WAY:
-            # What it would mean from the other side is not asked.
-            self._pull(Trigger.HEADER, step, readable)
-        else:
-            self._pull_before(step, readable)
+        flags, request = message.flags, message.request
+        # Values, not members: hashing a member calls Python code.
+        sender = message.sender._value_ if message.sender else None
+        key = (message.channel._value_, sender, request, flags)
+        plan = self._plans.get(key) or self._plan(key, message)
+        if plan.framed:
+            if not flags & FLAG_REPLY:
+                self._pull_before(step, readable)
             pair(step)
             whole = memory.whole
-            for judge, needs_whole, needs_reading, rule in self._keyed.get((channel, request, flags & FLAG_REPLY), ()):
+            for judge, needs_whole, needs_reading, rule in plan.asked:
                 if (whole or not needs_whole) and (readable or not needs_reading) and (said := judge(step)):
                     self._take(rule, said, memory.session, message.number, SIDES[message.sender])
-            self._pull_after(step, readable)
+            self._pull_after(step, plan, readable)
+        elif plan.odd or message.descriptors:
+            # From the wrong side what it would mean from the other is not asked.
+            self._pull(Trigger.HEADER if request is not None else Trigger.DESCRIPTORS, step, readable)
         if step.late is not None:
             self._pull(Trigger.LATE, step, readable)
-        remember(step)
-        if not readable and (message.malformed is not None or request is None) and channel in FOLLOWED:
+        remember(step, plan.handler)
+        if not readable and (message.malformed is not None or request is None) and message.channel in FOLLOWED:
             self._doubt(memory, f"#{message.number} could not be read")
         return after
 
+    def _plan(self, key: tuple[str, str | None, int | None, int], message: Message) -> _Plan:
+        """What to do with messages that have these flags and this request."""
+        flags, request, channel = message.flags, message.request, message.channel
+        if request is None:
+            plan = _Plan(False, False, (), None)
+        elif (channel, message.sender, flags & FLAG_REPLY) in WRONG_WAY:
+            plan = _Plan(False, True, (), None)
+        else:
+            odd = (channel, message.sender, flags) not in FLAGS_AS_EXPECTED
+            asked = self._keyed.get((channel, request, flags & FLAG_REPLY), ())
+            plan = _Plan(True, odd, asked, handler_of(channel, request, bool(flags & FLAG_REPLY)))
+        if len(self._plans) >= MAX_PLANS:
+            self._plans.clear()
+        self._plans[key] = plan
+        return plan
+
     def _pull_before(self, step: Step, readable: bool) -> None:
         """Ask what depends on where the session stands."""
-        if step.message.channel is not Channel.MAIN or step.message.flags & FLAG_REPLY:
+        if step.message.channel is not Channel.MAIN:
             return
         if step.link.wrong_reply:
             self._pull(Trigger.WRONG_BEFORE, step, readable)
@@ -151,13 +187,13 @@ class Checker:
         if step.before.postcopy is not None and step.before.postcopy.value is Postcopy.LISTENING:
             self._pull(Trigger.POSTCOPY, step, readable)
 
-    def _pull_after(self, step: Step, readable: bool) -> None:
+    def _pull_after(self, step: Step, plan: _Plan, readable: bool) -> None:
         """Ask what depends on how a message looks: most look as expected, and cost a few comparisons."""
         message = step.message
         flags = message.flags
         if step.pairing is not Pairing.FINE:
             self._pull(Trigger.PAIRING, step, readable)
-        if (message.channel, message.sender, flags) not in FLAGS_AS_EXPECTED:
+        if plan.odd:
             self._pull(Trigger.HEADER, step, readable)
         if message.descriptors:
             self._pull(Trigger.DESCRIPTORS, step, readable)

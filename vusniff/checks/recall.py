@@ -24,6 +24,7 @@ from vusniff.checks.step import (
 from vusniff.message import Context, Message
 from vusniff.protocol import (
     FLAG_NEED_REPLY,
+    FLAG_REPLY,
     BackendRequest,
     Channel,
     FrontendRequest,
@@ -122,7 +123,7 @@ def pair(step: Step) -> None:
     request = message.request
     if request is None:
         return
-    if message.reply:
+    if message.flags & FLAG_REPLY:
         _answer(link, message, step)
         return
     due = answer_due(message, step.before)
@@ -138,11 +139,14 @@ def _kept(known: dict[Any, int], key: Any, number: int) -> dict[Any, int]:
     return {**known, key: number}
 
 
-def remember(step: Step) -> None:
-    """Take over what this message says, after the rules were asked."""
+Handler = Callable[[Memory, Message, Step], None]
+
+
+def remember(step: Step, handler: Handler | None) -> None:
+    """Take over what this message says, after the rules were asked; ``handler`` is that of `handler_of`."""
     memory, message, link = step.memory, step.message, step.link
     memory.last_ns = message.time_ns
-    if message.reply:
+    if message.flags & FLAG_REPLY:
         if step.pairing is Pairing.WRONG:
             link.wrong_reply = message.number
     else:
@@ -150,11 +154,13 @@ def remember(step: Step) -> None:
         if message.channel is Channel.MAIN:
             memory.last_main = message.number
             memory.last_main_ns = message.time_ns
-    if message.payload is None or message.malformed is not None or message.request is None:
-        return
-    handler = _HANDLERS.get((message.channel, message.request, message.reply))
-    if handler is not None:
+    if handler is not None and message.payload is not None and message.malformed is None:
         handler(memory, message, step)
+
+
+def handler_of(channel: Channel, request: int, reply: bool) -> Handler | None:
+    """What remembers a request or reply, if anything does."""
+    return _HANDLERS.get((channel, request, reply))
 
 
 def _status(memory: Memory, message: Message, step: Step) -> None:
@@ -213,7 +219,7 @@ def _gpu_features(memory: Memory, message: Message, step: Step) -> None:
     memory.gpu_features = Seen(step.values["u64"], message.number)
 
 
-_HANDLERS: dict[tuple[Channel, int, bool], Callable[[Memory, Message, Step], None]] = {
+_HANDLERS: dict[tuple[Channel, int, bool], Handler] = {
     (Channel.MAIN, F.SET_STATUS, False): _status,
     (Channel.MAIN, F.RESET_DEVICE, False): _reset,
     (Channel.MAIN, F.SET_MEM_TABLE, False): _table,
