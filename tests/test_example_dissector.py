@@ -51,7 +51,9 @@ def test_its_requests_are_decoded_and_paired(tmp_path: Path, environment: dict[s
     }
     assert (mode["answered_by"], reply["answers"]) == (answered, asked)
     assert pause["name"] == "ACME_PAUSE"
-    assert "ACME_SET_MODE                  mode ACME_FAST ACME_QUIET BIT_2 level 3" in run(environment, "read", str(talk.path))
+    assert "ACME_SET_MODE                  mode ACME_FAST ACME_QUIET BIT_2 level 3" in run(
+        environment, "read", str(talk.path)
+    )
 
 
 def test_without_it_they_are_unknown_but_visible(tmp_path: Path) -> None:

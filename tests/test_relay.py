@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import array
+import bisect
 import contextlib
 import functools
+import itertools
 import os
 import select
 import socket
 import struct
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -158,6 +161,40 @@ def test_messages_with_and_without_descriptors_back_to_back(stage: Stage, memory
     assert [[d.identity for d in frame.descriptors] for frame in frames] == [identities(f, False) for _, f in sent]
 
 
+def test_descriptors_sent_with_a_payload_stay_with_the_payload(stage: Stage, memory: list[int]) -> None:
+    """A receiver that looks for them with the header finds none, as it would without a proxy."""
+    whole = message(5, bytes(40))
+    stage.left.send(message(1))
+    stage.left.send(whole[:12])
+    socket.send_fds(stage.left, [whole[12:]], memory[:2])
+    assert stage.receive(stage.right, 12) == (message(1), [])
+    assert stage.receive(stage.right, 12) == (whole[:12], [])
+    data, passed = stage.receive(stage.right, 40)
+    assert (data, identities(passed)) == (whole[12:], identities(memory[:2], close=False))
+    assert [len(frame.descriptors) for frame in stage.frames()] == [0, 2]
+
+
+def test_a_large_message_before_descriptors_is_not_read_in_small_pieces(stage: Stage, memory: list[int]) -> None:
+    whole = message(6, bytes(16404), flags=0)
+    stage.left.send(whole)
+    socket.send_fds(stage.left, [message(9, bytes(40), flags=0)], memory[:1])
+    calls = 0
+
+    def count(frame: object, event: str, called: object) -> None:
+        nonlocal calls
+        calls += event == "c_call" and getattr(called, "__name__", "") in ("recv", "recvmsg")
+
+    sys.setprofile(count)
+    try:
+        data, passed = stage.receive(stage.right, len(whole))
+    finally:
+        sys.setprofile(None)
+    assert (data, passed) == (whole, [])
+    data, passed = stage.receive(stage.right, 52)
+    assert (len(data), identities(passed)) == (52, identities(memory[:1], close=False))
+    assert calls < 20
+
+
 def test_as_many_descriptors_as_one_send_takes(stage: Stage, memory: list[int]) -> None:
     fds = [memory[number % len(memory)] for number in range(253)]
     socket.send_fds(stage.left, [message(5, bytes(8))], fds)
@@ -188,6 +225,14 @@ def test_a_message_is_in_the_capture_before_it_arrives(stage: Stage) -> None:
     assert [frame.data for frame in stage.frames()] == [message(1)]
 
 
+def by_message(passed: dict[int, list[str | None]], ends: list[int]) -> dict[int, list[str | None]]:
+    """Descriptors by the message that the byte they came with is part of, in order."""
+    found: dict[int, list[str | None]] = {}
+    for at in sorted(passed):
+        found.setdefault(bisect.bisect_right(ends, at), []).extend(passed[at])
+    return found
+
+
 sends = st.lists(st.tuples(st.binary(min_size=1, max_size=30), st.integers(0, 3)), min_size=1, max_size=12)
 
 
@@ -200,8 +245,14 @@ def test_bytes_and_descriptors_stay_together_whatever_they_mean(
     framed: bool,
     step_by_step: bool,
 ) -> None:
-    """Sends of any content, cut anywhere: every descriptor arrives with the byte it was sent with."""
+    """Sends of any content, cut anywhere: every descriptor arrives with the byte it was sent with.
+
+    Of messages that wait in the socket while others are sent, the kernel does not tell where in a message descriptors
+    came: then it is the message that they stay with.
+    """
+    ends: list[int] = []
     if framed:
+        ends = list(itertools.accumulate(12 + len(data) for data, _ in sends))
         # One stream of messages, cut where the sends were cut.
         stream = b"".join(message(1 + len(data) % 40, data) for data, _ in sends)
         sizes = [len(data) + 1 for data, _ in sends]
@@ -228,7 +279,10 @@ def test_bytes_and_descriptors_stay_together_whatever_they_mean(
                 break
             arrived += byte
         assert arrived == b"".join(data for data, _ in sends)
-        assert passed == expected
+        if framed and not step_by_step:
+            assert by_message(passed, ends) == by_message(expected, ends)
+        else:
+            assert passed == expected
         frames = stage.frames()
         assert b"".join(frame.data for frame in frames) == arrived
         recorded = [d.identity for frame in frames for d in frame.descriptors]

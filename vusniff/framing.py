@@ -81,6 +81,7 @@ class Framer:
         "_stream",
         "_time_ns",
         "_want",
+        "framed",
     )
 
     def __init__(self, order: str = sys.byteorder, late: bool = False) -> None:
@@ -90,6 +91,8 @@ class Framer:
         self._stream = (0, 0)
         self._seen_ns = 0
         self._found = 0
+        self.framed = False
+        """What was shown to `due` last has a message's header."""
         self._expect_header()
 
     def feed(self, chunk: Chunk) -> list[Frame]:
@@ -147,22 +150,30 @@ class Framer:
         """How many bytes to feed next so as to end with a message, ``waiting`` being those that can be had.
 
         As many as there are when they say nothing about where the message ends, more than there are when it is long.
+        `framed` tells which.
         """
         self._found = 0
+        self.framed = True
         if self._known:
             return self._left()
         lacking = HEADER_SIZE - len(self._buffer)
-        if self._raw or self._late or len(waiting) < lacking:
+        total = None
+        if not (self._raw or self._late or len(waiting) < lacking):
+            header = self._buffer + waiting[:lacking] if self._buffer else waiting
+            total = message_size(header, self._order)
+        if total is None:
+            self.framed = False
             return len(waiting)
         if self._buffer:
-            total = message_size(self._buffer + waiting[:lacking], self._order)
-            return len(waiting) if total is None else total - len(self._buffer)
-        total = message_size(waiting, self._order)
-        if total is None:
-            return len(waiting)
+            return total - len(self._buffer)
         if total <= FRAME_LIMIT:
             self._found = total
         return total
+
+    @property
+    def begins(self) -> bool:
+        """The next byte begins a message."""
+        return not self._known and not self._buffer
 
     def is_message(self, data: bytes) -> bool:
         """Whether ``data``, taken of what `due` was shown last, is a frame by itself: then it is not to be fed."""

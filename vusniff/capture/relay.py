@@ -8,9 +8,10 @@ net/unix/af_unix.c ends a receive behind the first send that carries descriptors
 1. looks (MSG_PEEK) at what waits: the framer tells where the message ends, and MSG_CTRUNC, there being no room for
    ancillary data, tells that descriptors wait somewhere in the queue. Looking ends with the send that carries them;
 2. if some wait, receives nothing at all (0 bytes), with room for descriptors: this takes those of the first send in the
-   queue, and no byte of it. If there are none, bytes are received one by one, asking before each, up to that send. That
-   is slow, and rare: a peer that sends descriptors behind other messages without waiting for an answer;
-3. receives the message, or what there is of it.
+   queue, and no byte of it;
+3. receives the message, or what there is of it. Where the first send had none, descriptors may still come in the middle
+   of the message, and the kernel does not tell where: they are passed on with the payload, which is a send of its own
+   in the programs that do so. In a stream that has no messages, bytes are received one by one, asking before each.
 
 Order of things: what completes a frame is recorded, handed to the kernel, and then passed on. What does not complete
 one yet (a header whose payload is a second send) is passed on at once: waiting for the rest could wait for ever, since
@@ -44,7 +45,7 @@ from vusniff.capture.endpoints import is_connected_stream, peer_inode
 from vusniff.capture.loop import Loop
 from vusniff.capture.recorder import Recorder
 from vusniff.framing import Framer
-from vusniff.protocol import MAX_FDS
+from vusniff.protocol import HEADER_SIZE, MAX_FDS
 from vusniff.record import Chunk, Closed, Connection, Descriptor, DescriptorKind, End, Frame
 
 CHUNK = 64 << 10
@@ -75,13 +76,29 @@ Spawn = Callable[[socket.socket, socket.socket, str, tuple[End, End]], object]
 """Starts a relay between two sockets: those of ends 0 and 1, path, ends."""
 
 
-def take(source: socket.socket, framer: Framer, held: array.array[int]) -> tuple[bytes, array.array[int], bool, bool]:
+class Held:
+    """What was received and comes after what was handed out."""
+
+    __slots__ = ("data", "descriptors")
+
+    def __init__(self) -> None:
+        self.data = b""
+        self.descriptors = array.array("i")
+        """Those of the next byte, received or not."""
+
+
+def take(source: socket.socket, framer: Framer, held: Held) -> tuple[bytes, array.array[int], bool, bool]:
     """The next message, or as much of it as there is, with the descriptors that came with its first byte.
 
-    Also says whether more waits behind it, and whether the kernel dropped descriptors. ``held`` are descriptors that
-    were taken before their bytes: it is emptied or filled. Empty bytes are the end of the stream. Raises
-    BlockingIOError when there is nothing yet, OSError on a reset.
+    Also says whether more waits behind it, and whether the kernel dropped descriptors. Empty bytes are the end of the
+    stream. Raises BlockingIOError when there is nothing yet, OSError on a reset.
     """
+    descriptors, dropped = _NONE, False
+    if held.descriptors:
+        descriptors, held.descriptors = held.descriptors, array.array("i")
+    if held.data:
+        data, held.data = held.data, b""
+        return data, descriptors, True, False
     count, _, flags, _ = source.recvmsg_into(_GLANCED_AT, 0, _PEEK)
     if not count:
         return b"", _NONE, False, False
@@ -90,42 +107,48 @@ def take(source: socket.socket, framer: Framer, held: array.array[int]) -> tuple
         count, _, flags, _ = source.recvmsg_into((_LOOKED_AT,), 0, _PEEK)
         due = framer.due(_LOOKED_AT[:count])
     size = min(count, due)
-    descriptors, dropped = _NONE, False
-    if held:
-        descriptors = held[:]
-        del held[:]
-    if flags & _DROPPED:
-        # Looking has ended with the first send that carries some; if it is the first one of all, nothing is joined.
-        first = not descriptors
-        if first:
-            descriptors, dropped = _take_descriptors(source)
-        if not first or not (descriptors or dropped):
-            data, also_dropped = _take_bytes(source, size, held)
-            return data, descriptors, True, dropped or also_dropped
-    return source.recv(size, _DONTWAIT), descriptors, count > due, dropped
+    if not flags & _DROPPED:
+        return source.recv(size, _DONTWAIT), descriptors, count > due, dropped
+    first = not descriptors
+    if first:
+        _, descriptors, dropped = _receive(source, 0)
+        if descriptors or dropped:
+            # Looking has ended with the send that carries them, and it is the first one of all: nothing is joined.
+            return source.recv(size, _DONTWAIT), descriptors, count > due, dropped
+    if not framer.framed:
+        data, also_dropped = _take_bytes(source, size, held)
+        return data, descriptors, True, dropped or also_dropped
+    data, inside, also_dropped = _receive(source, size)
+    if inside and framer.begins and len(data) > HEADER_SIZE:
+        data, held.data, held.descriptors = data[:HEADER_SIZE], data[HEADER_SIZE:], inside
+    else:
+        descriptors = descriptors + inside
+    return data, descriptors, True, dropped or also_dropped
 
 
-def _take_descriptors(source: socket.socket) -> tuple[array.array[int], bool]:
-    """The descriptors of the first send that waits, without its bytes, and whether the kernel dropped some."""
-    _, ancillary, flags, _ = source.recvmsg(0, _ROOM, _TAKE)
+def _receive(source: socket.socket, size: int) -> tuple[bytes, array.array[int], bool]:
+    """Up to ``size`` bytes that wait, the descriptors that came with them, and whether the kernel dropped some.
+
+    No bytes at all still give the descriptors of the first send.
+    """
+    data, ancillary, flags, _ = source.recvmsg(size, _ROOM, _TAKE)
     descriptors = array.array("i")
     for level, kind, passed in ancillary:
         if level == _SOL_SOCKET and kind == _SCM_RIGHTS:
             descriptors.frombytes(passed[: len(passed) // _INT * _INT])
-    return descriptors, bool(flags & _DROPPED)
+    return data, descriptors, bool(flags & _DROPPED)
 
 
-def _take_bytes(source: socket.socket, size: int, held: array.array[int]) -> tuple[bytes, bool]:
-    """Up to ``size`` bytes, fewer when a send that carries descriptors begins there: these are put into ``held``.
+def _take_bytes(source: socket.socket, size: int, held: Held) -> tuple[bytes, bool]:
+    """Up to ``size`` bytes, fewer when a send that carries descriptors begins there: these are held.
 
     Also says whether the kernel dropped some.
     """
     data = bytearray(source.recv(1, _DONTWAIT))
     dropped = False
-    while len(data) < size and not (held or dropped):
-        descriptors, dropped = _take_descriptors(source)
-        held.extend(descriptors)
-        if not (held or dropped):
+    while len(data) < size and not (held.descriptors or dropped):
+        _, held.descriptors, dropped = _receive(source, 0)
+        if not (held.descriptors or dropped):
             data += source.recv(1, _DONTWAIT)
     return bytes(data), dropped
 
@@ -144,8 +167,7 @@ class _Direction:
         """Received and not yet sent on."""
         self.descriptors = _NONE
         """To be sent with the first byte of ``data``; ours until then."""
-        self.held = array.array("i")
-        """Those of the next byte that will be received."""
+        self.held = Held()
         self.ended = False
         """Nothing more is read."""
         self.done = False
@@ -156,10 +178,10 @@ class _Direction:
     def drop(self) -> None:
         """Gives up what cannot be sent."""
         self.data = b""
-        for fd in (*self.descriptors, *self.held):
+        for fd in (*self.descriptors, *self.held.descriptors):
             os.close(fd)
         self.descriptors = _NONE
-        self.held = array.array("i")
+        self.held = Held()
 
 
 class Relay:
@@ -222,6 +244,8 @@ class Relay:
             hung_up = bool(events & (select.EPOLLHUP | select.EPOLLERR))
             if back.data and not back.stalled:
                 self._send(back)
+                if back.held.data:
+                    self._read(back, False)  # no event tells of what was received already
             self._read(forth, hung_up)
             if hung_up and forth.ended:
                 self._abandon(back)
@@ -299,6 +323,8 @@ class Relay:
         if not self._finished:
             direction.stalled = False
             self._send(direction)
+            if direction.held.data:
+                self._read(direction, False)
             self._wait()
 
     def _end(self, direction: _Direction, closed: bool, reason: str) -> None:
