@@ -97,6 +97,17 @@ class Program:
         """Times the kernel did not run the program because it was already running on that CPU (since Linux 5.12)."""
         return sum(recursion_misses(function.fd) for function in self._bpf.funcs.values())
 
+    def detach_entries(self) -> None:
+        """No new send is reported; returns of those that were still are."""
+        bpf = self._bpf
+        with _quiet(), contextlib.suppress(Exception):
+            if b"sys_enter" in bpf.raw_tracepoint_fds:
+                bpf.detach_raw_tracepoint(b"sys_enter")
+            for name in list(bpf.kfunc_entry_fds):
+                bpf.detach_kfunc(name)
+            for name in [name for name in bpf.kprobe_fds if name.startswith(b"p_")]:
+                bpf.detach_kprobe_event(name)
+
     def close(self) -> None:
         """Detaches the program; what is in the ring is lost with it."""
         self.ring.close()
@@ -143,11 +154,12 @@ def _attach(bcc: Bcc, offsets: dict[str, int], mode: Attach, follow_any: bool) -
     flags += [f"-DMODE_{mode.name}", f"-DPAGE_SIZE={os.sysconf('SC_PAGE_SIZE')}UL", "-Wno-all"]
     if follow_any:
         flags.append("-DFOLLOW_ANY")
-    package = resources.files("vusniff.bpf")
-    source = (package / "probe.c").read_text(encoding="utf-8")
-    with resources.as_file(package / "stubs") as stubs, _environment(BCC_KERNEL_SOURCE=str(stubs)), _quiet() as said:
+    with resources.as_file(resources.files("vusniff.bpf")) as folder, _quiet() as said:
+        source = (folder / "probe.c").read_text(encoding="utf-8")
+        flags.append(f"-I{folder}")
         try:
-            bpf = bcc.program_class(text=source, cflags=flags)
+            with _environment(BCC_KERNEL_SOURCE=str(folder / "stubs")):
+                bpf = bcc.program_class(text=source, cflags=flags)
             if mode is Attach.KPROBE:
                 _attach_kprobes(bpf, offsets)
             if mode is Attach.RAWTP:

@@ -16,120 +16,8 @@
  */
 #include <linux/types.h>
 
-#define HEADER 12
-#define DATA_LIMIT 65536
-#define FD_LIMIT 253
-#define SEGMENT_LIMIT 256 /* rounds of a loop; 1024 of them are too many for the verifier */
-#define CONTROL_LIMIT 4
-#define NAME_LIMIT 64
-#define PATH_LIMIT 108
-#define NO_WAKEUP 1 /* BPF_RB_NO_WAKEUP: the reader comes by itself; waking it for every send costs eight times the send */
-
-#define S_TYPE 0170000
-#define S_SOCKET 0140000
-#define UNIX_FAMILY 1
-#define STREAM_TYPE 1
-#define SOCKET_LEVEL 1
-#define RIGHTS_TYPE 1
-#define PROCESS_EXITING 4 /* PF_EXITING */
-#define COMPAT_CALL 2 /* TS_COMPAT of thread_info.status on x86: a 32-bit call, its numbers mean other calls */
-
-#define HIDE(value) asm volatile("" : "+r"(value))
-
-enum record_kind { SENT = 1, PASSED, OPENED, DONE, CLOSED };
-enum lost_reason { LOST_SENT, LOST_PASSED, LOST_OPENED, LOST_DONE, LOST_CLOSED, LOST_TABLE, LOST_REASONS };
-enum verdict { UNKNOWN = 0, TRIES = 4, IGNORED = 100, FOLLOWED = 200 };
-enum control { FOLLOWING, SENDING, CONTROLS };
-
-struct socket_key {
-	u64 sock, inode;
-};
-
-struct head {
-	u8 kind, flags;
-	u16 call;
-	u32 tid;
-	u64 time;
-	struct socket_key key;
-};
-
-struct sent {
-	struct head head;
-	u32 tgid, descriptors;
-	u64 length;
-	u32 captured, index;
-	u64 sequence, lost;
-	char comm[16];
-};
-
-struct passed_fd {
-	s32 number;
-	u32 mode;
-	u64 inode, size;
-	u32 magic, device, rdev, eventfd;
-	char name[NAME_LIMIT];
-};
-
-struct passed {
-	struct head head;
-	u32 count, unused;
-	struct passed_fd fds[FD_LIMIT];
-};
-
-struct opened {
-	struct head head;
-	struct socket_key peer;
-	u32 tgid, netns;
-	s32 peer_pid;
-	u16 path_length, peer_path_length;
-	char comm[16];
-	char path[PATH_LIMIT], peer_path[PATH_LIMIT];
-};
-
-struct done {
-	u8 kind, flags;
-	u16 call;
-	u32 tid;
-	u64 time;
-	s64 result;
-	u64 last;
-};
-
-struct closed {
-	struct head head;
-	u32 tgid, exit_code;
-	char comm[16];
-};
-
-_Static_assert(sizeof(struct sent) == SIZE_SENT, "sent");
-_Static_assert(sizeof(struct passed) == SIZE_PASSED + FD_LIMIT * SIZE_PASSED_FD, "passed");
-_Static_assert(sizeof(struct opened) == SIZE_OPENED, "opened");
-_Static_assert(sizeof(struct done) == SIZE_DONE, "done");
-_Static_assert(sizeof(struct closed) == SIZE_CLOSED, "closed");
-
-/* Where the bytes and the control messages of a send are. */
-struct source {
-	u64 base, segments, skip, length, control, control_length;
-	u8 user; /* the segment array and the control messages are in user memory */
-	u8 kernel_data; /* the segments point into kernel memory */
-	u8 single; /* base points at the bytes themselves */
-	u8 opaque; /* pages, a pipe: length only */
-};
-
-/*
- * What is at work on one CPU. What a loop carries from one round to the next is here rather than in registers: the
- * verifier knows nothing of memory, so that every round looks the same to it and a thousand of them cost it little.
- */
-struct scratch {
-	struct sent sent;
-	u8 data[2 * DATA_LIMIT]; /* twice: the verifier adds the largest position and the largest segment */
-	struct source from;
-	u64 position, total, stopped;
-	struct socket_key key;
-	u64 mmsg;
-	u32 mmsg_count, call, tries;
-	s32 want;
-};
+#include "records.h"
+#include "kernel.h"
 
 struct follow {
 	u64 sequence, lost;
@@ -158,32 +46,6 @@ BPF_TABLE("lru_hash", u64, struct inflight, sending, 16384);
 BPF_PROG_ARRAY(steps, 1);
 #endif
 
-static __always_inline u64 load8(u64 at)
-{
-	u64 value = 0;
-	bpf_probe_read_kernel(&value, 8, (void *)at);
-	return value;
-}
-
-static __always_inline u32 load4(u64 at)
-{
-	u32 value = 0;
-	bpf_probe_read_kernel(&value, 4, (void *)at);
-	return value;
-}
-
-static __always_inline u16 load2(u64 at)
-{
-	u16 value = 0;
-	bpf_probe_read_kernel(&value, 2, (void *)at);
-	return value;
-}
-
-static __always_inline int load(void *to, u64 size, u64 from, int user)
-{
-	return user ? bpf_probe_read_user(to, size, (void *)from) : bpf_probe_read_kernel(to, size, (void *)from);
-}
-
 static __always_inline void add(u64 *value, u64 amount)
 {
 	if (value)
@@ -193,63 +55,6 @@ static __always_inline void add(u64 *value, u64 amount)
 static __always_inline void count_lost(u32 reason)
 {
 	add(lost.lookup(&reason), 1);
-}
-
-/* struct socket lies next to its inode in struct socket_alloc. */
-static __always_inline u64 socket_inode(u64 socket)
-{
-	return socket ? load8(socket - O_ALLOC_SOCKET + O_ALLOC_INODE + O_INODE_NUMBER) : 0;
-}
-
-/* A connection that is not accepted yet has no struct socket: inode 0. */
-static __always_inline struct socket_key key_of(u64 sock)
-{
-	struct socket_key key = {};
-	key.sock = sock;
-	if (sock)
-		key.inode = socket_inode(load8(sock + O_SK_SOCKET));
-	return key;
-}
-
-static __always_inline u64 file_of(s32 fd)
-{
-	u64 table = load8(load8(bpf_get_current_task() + O_TASK_FILES) + O_FILES_TABLE);
-	if (fd < 0 || (u32)fd >= load4(table + O_TABLE_SIZE))
-		return 0;
-	return load8(load8(table + O_TABLE_FILES) + 8ULL * (u32)fd);
-}
-
-static __always_inline u64 socket_of(u64 file)
-{
-	if (!file || (load2(load8(file + O_FILE_INODE) + O_INODE_MODE) & S_TYPE) != S_SOCKET)
-		return 0;
-	return load8(file + O_FILE_PRIVATE);
-}
-
-static __always_inline int is_unix(u64 sock)
-{
-	return load2(sock + O_SK_FAMILY) == UNIX_FAMILY;
-}
-
-static __always_inline int is_stream(u64 socket)
-{
-	return load2(socket + O_SOCKET_TYPE) == STREAM_TYPE;
-}
-
-static __always_inline u16 copy_path(char *to, u64 sock)
-{
-	u64 address = sock ? load8(sock + O_UNIX_ADDR) : 0;
-	if (!address)
-		return 0;
-	u64 length = load4(address + O_ADDR_LEN);
-	if (length < 3)
-		return 0;
-	length -= 2;
-	HIDE(length);
-	if (length > PATH_LIMIT)
-		length = PATH_LIMIT;
-	bpf_probe_read_kernel(to, length, (void *)(address + O_ADDR_NAME + 2));
-	return length;
 }
 
 /* Copies what the send hands over; sets captured and, where the caller could not know it, length. */

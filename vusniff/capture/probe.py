@@ -35,6 +35,8 @@ BACKLOG_BYTES = 512 << 20
 """Memory for what is taken and not written; beyond it records stay in the ring, and the kernel counts what is lost."""
 CHECK_SECONDS = 0.1
 """How often sockets are asked whether they are still there, where the kernel program cannot see them go."""
+CHECK_SHARE = 20
+"""Times as long as a check took until the next one."""
 _CLOCK_STEP_NS = 1_000_000
 
 Say = Callable[[str], None]
@@ -95,14 +97,16 @@ class Probe:
             self._deliver(self._sends.feed(piece))
         now = time.monotonic()
         if now >= self._next_check and not self._backlog:
-            self._next_check = now + CHECK_SECONDS
             self._deliver(self._sends.expire(time.monotonic_ns()))
             self._check()
+            after = time.monotonic()
+            self._next_check = after + max(CHECK_SECONDS, CHECK_SHARE * (after - now))
         self._flush()
         return busy
 
     def close(self) -> None:
-        """Writes what is left, detaches, closes the capture, and says what was seen and what was lost."""
+        """Detaches, writes what is left, closes the capture, and says what was seen and what was lost."""
+        self.program.detach_entries()
         while self.step():
             pass
         self._deliver(self._sends.expire(time.monotonic_ns() + (1 << 62)))
@@ -258,10 +262,10 @@ class Probe:
                 continue
             gone = [end for end in (0, 1) if link.sides[end].inode and not self._is_there(link, end)]
             if gone:
+                who = [link.sides[end].process for end in gone]
+                ended = all(one is not None and not os.path.exists(f"/proc/{one.pid}") for one in who)
                 by = gone[0] if len(gone) == 1 else None
-                speaker = link.sides[gone[0]].process
-                left = by is not None and speaker is not None and not os.path.exists(f"/proc/{speaker.pid}")
-                link.going = (by, time.monotonic_ns(), "process ended" if left else "eof")
+                link.going = (by, time.monotonic_ns(), "process ended" if ended else "eof")
 
     def _is_there(self, link: Link, end: int) -> bool:
         """Whether a socket is still open; True where that cannot be told."""

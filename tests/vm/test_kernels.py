@@ -1,0 +1,88 @@
+"""Other kernels, booted under emulation with this machine's file system: all three ways to attach, all ways to send.
+
+One boot takes a minute or two. Kernels are those that ``tests/vm/fetch.py`` has unpacked.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.vm.fetch import FOLDER
+
+ROOT = Path(__file__).parents[2]
+BOOT_SECONDS = 900
+UNSEEN_BY_RAWTP = ("io_uring SEND", "io_uring WRITE", "io_uring SENDMSG", "io_uring worker")
+
+pytestmark = pytest.mark.xdist_group("vm")
+
+
+def kernels() -> list[Path]:
+    """Unpacked kernels, by image."""
+    return sorted(FOLDER.glob("*/boot/vmlinuz-*"))
+
+
+def boot(image: Path, *words: str) -> list[dict[str, Any]]:
+    """What a command in a virtual machine with this kernel prints as results."""
+    vng = shutil.which("vng", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    if vng is None:
+        missing("virtme-ng (pip install virtme-ng)")
+        raise AssertionError
+    # The guest has its own /tmp; what we run may lie below ours.
+    outside = {Path(path).resolve() for path in (sys.prefix, ROOT)} | {Path(sys.prefix)}
+    shares = [f"--rodir={path}={path}" for path in outside if path.is_relative_to("/tmp")]
+    script = f"cd {ROOT} && PYTHONPATH={ROOT} PYTHONDONTWRITEBYTECODE=1 {sys.executable} {' '.join(words)}"
+    command = [vng, "--disable-kvm", "-r", str(image), "--user", "root", "--memory", "2G", "--cpus", "2", *shares]
+    done = subprocess.run(
+        [*command, "--", script],
+        capture_output=True,
+        text=True,
+        timeout=BOOT_SECONDS,
+        stdin=subprocess.DEVNULL,
+        env=os.environ | {"PATH": f"{Path(vng).parent}:{os.environ['PATH']}"},
+    )
+    lines = [line.partition("RESULT ")[2] for line in done.stdout.splitlines() if "RESULT " in line]
+    assert lines, (done.stdout + done.stderr)[-4000:]
+    return [json.loads(line) for line in lines]
+
+
+def missing(what: str) -> None:
+    """Skips with the name of what is missing; fails where everything is to be there."""
+    sentence = f"the tests on other kernels need {what}"
+    if os.environ.get("CI") == "true":
+        pytest.fail(sentence, pytrace=False)
+    pytest.skip(sentence)
+
+
+def test_some_kernel_is_there() -> None:
+    if not kernels():
+        missing(f"a kernel in {FOLDER}: run tests/vm/fetch.py")
+    assert kernels()
+
+
+@pytest.mark.parametrize("image", kernels(), ids=lambda image: image.name)
+def test_every_way_to_attach(image: Path) -> None:
+    if shutil.which("qemu-system-x86_64") is None:
+        missing("the package qemu-system-x86")
+    *results, kernel = boot(image, "tests/vm/inside.py", "fentry", "kprobe", "rawtp")
+    assert image.name.endswith(kernel["kernel"])
+    assert [result["mode"] for result in results] == ["fentry", "kprobe", "rawtp"]
+    for result in results:
+        assert "refused" not in result, result["refused"]
+        unseen = UNSEEN_BY_RAWTP if result["mode"] == "rawtp" else ()
+        arrived = [data for name, _, data in result["sent"] if name not in unseen]
+        assert result["seen"] == "".join(arrived)
+        assert sum(bool(data) for data in arrived) >= 6
+        assert result["identities"]
+        assert result["path"]
+        assert result["pid"]
+        assert result["lost"] == 0
+        assert result["closed"] == ("process ended" if result["mode"] == "rawtp" else "killed")
+        assert "1 sends failed and are not in the capture" in result["said"]

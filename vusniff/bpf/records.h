@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What the kernel program hands to its reader, and what it works with meanwhile. SIZE_* are the sizes that the reader
+ * expects (vusniff/bpf/records.py). No structure has padding that it does not name.
+ */
+#ifndef VUSNIFF_RECORDS_H
+#define VUSNIFF_RECORDS_H
+
+#define HEADER 12
+#define DATA_LIMIT 65536
+#define FD_LIMIT 253
+#define SEGMENT_LIMIT 256 /* rounds of a loop; 1024 of them are too many for the verifier */
+#define CONTROL_LIMIT 4
+#define NAME_LIMIT 64
+#define PATH_LIMIT 108
+#define NO_WAKEUP 1 /* BPF_RB_NO_WAKEUP: the reader comes by itself; waking it for every send costs eight times the send */
+
+enum record_kind { SENT = 1, PASSED, OPENED, DONE, CLOSED };
+enum lost_reason { LOST_SENT, LOST_PASSED, LOST_OPENED, LOST_DONE, LOST_CLOSED, LOST_TABLE, LOST_REASONS };
+enum verdict { UNKNOWN = 0, TRIES = 4, IGNORED = 100, FOLLOWED = 200 };
+enum control { FOLLOWING, SENDING, CONTROLS };
+
+struct socket_key {
+	u64 sock, inode;
+};
+
+struct head {
+	u8 kind, flags;
+	u16 call;
+	u32 tid;
+	u64 time;
+	struct socket_key key;
+};
+
+struct sent {
+	struct head head;
+	u32 tgid, descriptors;
+	u64 length;
+	u32 captured, index;
+	u64 sequence, lost;
+	char comm[16];
+};
+
+struct passed_fd {
+	s32 number;
+	u32 mode;
+	u64 inode, size;
+	u32 magic, device, rdev, eventfd;
+	char name[NAME_LIMIT];
+};
+
+struct passed {
+	struct head head;
+	u32 count, unused;
+	struct passed_fd fds[FD_LIMIT];
+};
+
+struct opened {
+	struct head head;
+	struct socket_key peer;
+	u32 tgid, netns;
+	s32 peer_pid;
+	u16 path_length, peer_path_length;
+	char comm[16];
+	char path[PATH_LIMIT], peer_path[PATH_LIMIT];
+};
+
+struct done {
+	u8 kind, flags;
+	u16 call;
+	u32 tid;
+	u64 time;
+	s64 result;
+	u64 last;
+};
+
+struct closed {
+	struct head head;
+	u32 tgid, exit_code;
+	char comm[16];
+};
+
+_Static_assert(sizeof(struct sent) == SIZE_SENT, "sent");
+_Static_assert(sizeof(struct passed) == SIZE_PASSED + FD_LIMIT * SIZE_PASSED_FD, "passed");
+_Static_assert(sizeof(struct opened) == SIZE_OPENED, "opened");
+_Static_assert(sizeof(struct done) == SIZE_DONE, "done");
+_Static_assert(sizeof(struct closed) == SIZE_CLOSED, "closed");
+
+/* Where the bytes and the control messages of a send are. */
+struct source {
+	u64 base, segments, skip, length, control, control_length;
+	u8 user; /* the segment array and the control messages are in user memory */
+	u8 kernel_data; /* the segments point into kernel memory */
+	u8 single; /* base points at the bytes themselves */
+	u8 opaque; /* pages, a pipe: length only */
+};
+
+/*
+ * What is at work on one CPU. What a loop carries from one round to the next is here rather than in registers: the
+ * verifier knows nothing of memory, so that every round looks the same to it and a thousand of them cost it little.
+ */
+struct scratch {
+	struct sent sent;
+	u8 data[2 * DATA_LIMIT]; /* twice: the verifier adds the largest position and the largest segment */
+	struct source from;
+	u64 position, total, stopped;
+	struct socket_key key;
+	u64 mmsg;
+	u32 mmsg_count, call, tries;
+	s32 want;
+};
+
+#endif
