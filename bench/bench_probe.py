@@ -232,14 +232,14 @@ def main() -> None:
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(Path(folder), args.attach)
-        for name, measure in (
-            ("start", lambda: start(bench, args.rounds)),
-            ("cost", lambda: cost(bench, args.rounds)),
-            ("burst", lambda: burst(bench)),
-            ("sustained", lambda: sustained(bench, args.seconds)),
-        ):
-            if args.only in (None, name):
-                measure()
+        if args.only in (None, "start"):
+            start(bench, args.rounds)
+        if args.only in (None, "cost"):
+            cost(bench, args.rounds)
+        if args.only in (None, "burst"):
+            burst(bench)
+        if args.only in (None, "sustained"):
+            sustained(bench, args.seconds)
 
 
 if __name__ == "__main__":

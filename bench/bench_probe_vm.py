@@ -1,6 +1,6 @@
 """What the probe costs a message in instructions: exact, whatever else this machine does.
 
-usage: bench_probe_vm.py KERNEL-IMAGE [MODE ...]
+usage: bench_probe_vm.py [KERNEL-IMAGE [MODE ...]]      default: the first that tests/vm/fetch.py has unpacked
 
 Boots the kernel (see tests/vm/fetch.py) under an emulator that counts instructions, one for each nanosecond of its
 clock, and plays ping-pong with 20 bytes: with nothing attached, with a connection that is ignored, with one that is
@@ -26,8 +26,8 @@ IGNORED, FOLLOWED = 200, 8
 
 def inside(modes: list[str]) -> None:
     """In the virtual machine."""
-    from bench_probe import Bench
-
+    sys.path.insert(0, str(ROOT))
+    from bench.bench_probe import Bench
     from vusniff.bpf.load import Attach, attach_program
 
     with tempfile.TemporaryDirectory() as folder:
@@ -71,7 +71,12 @@ def outside(image: str, modes: list[str]) -> None:
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--inside"]:
         inside(sys.argv[2:])
-    elif len(sys.argv) > 1:
-        outside(sys.argv[1], sys.argv[2:] or list(MODES))
     else:
-        raise SystemExit(__doc__)
+        sys.path.insert(0, str(ROOT / "tests"))
+        from vm.fetch import FOLDER
+
+        images = sys.argv[1:2] or [str(path) for path in sorted(FOLDER.glob("*/boot/vmlinuz-*"))]
+        if images:
+            outside(images[0], sys.argv[2:] or list(MODES))
+        else:
+            print(f"left out: no kernel in {FOLDER}; tests/vm/fetch.py fetches one")

@@ -66,14 +66,14 @@ class Recording:
         assert "Traceback" not in self.said
         with CaptureReader(self.path) as reader:
             for record in reader.records():
-                for kind, found in (
-                    (Connection, self.connections),
-                    (Frame, self.frames),
-                    (Closed, self.closed),
-                    (Lost, self.lost),
-                ):
-                    if isinstance(record, kind):
-                        found.append(record)  # type: ignore[attr-defined]
+                if isinstance(record, Connection):
+                    self.connections.append(record)
+                elif isinstance(record, Frame):
+                    self.frames.append(record)
+                elif isinstance(record, Closed):
+                    self.closed.append(record)
+                else:
+                    self.lost.append(record)
 
     def data(self, end: int | None = None) -> list[bytes]:
         """The frames' bytes."""

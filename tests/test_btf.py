@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -17,9 +18,9 @@ from vusniff.errors import SourceError
 STRUCT, UNION, INT, TYPEDEF, PTR, ARRAY, ENUM, FUNC = 4, 5, 1, 8, 2, 3, 6, 12
 
 
-def build(types: list[tuple[str, int, int, list[int]]], flags: int = 0) -> bytes:
+def build(types: Sequence[tuple[str, int, int, Sequence[int | str]]], flags: int = 0) -> bytes:
     """A BTF file of (name, kind and number of members, size or type, further words); words may be names."""
-    names, words = bytearray(b"\0"), []
+    names, words = bytearray(b"\0"), list[int]()
 
     def offset(name: str) -> int:
         if not name:

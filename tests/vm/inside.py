@@ -133,7 +133,7 @@ def session(path: str, memory: int, event: int, out: int) -> None:
         try:
             gave = str(call())
         except OSError as error:
-            gave = error.strerror
+            gave = str(error)
         arrived = b""
         far.setblocking(False)
         while len(arrived) < len(data):
@@ -146,7 +146,7 @@ def session(path: str, memory: int, event: int, out: int) -> None:
     try:
         near.send(message(3))
     except OSError as error:
-        told.append(("failed", error.strerror, ""))
+        told.append(("failed", str(error), ""))
     with open(out, "wb") as pipe:
         pipe.write(json.dumps(told).encode())
     os.kill(os.getpid(), signal.SIGKILL)

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.vm.fetch import FOLDER
+from vm.fetch import FOLDER
 
 ROOT = Path(__file__).parents[2]
 BOOT_SECONDS = 900
