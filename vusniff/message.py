@@ -138,9 +138,12 @@ class Dissector:
     """Layout of a reply to a request that has none of its own; None where the channel knows no acknowledgements."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Message:
-    """One decoded message. Unknown is None; numbers are integers; nothing in it refers to the file it came from."""
+    """One decoded message. Unknown is None; numbers are integers; nothing in it refers to the file it came from.
+
+    Without slots, so that `vusniff.compose` can make one of ready fields: a million at a time are made and let go.
+    """
 
     number: int
     """Counts from 1 in its capture; the packet number in Wireshark."""
