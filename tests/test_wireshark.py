@@ -1,0 +1,222 @@
+"""tshark with the generated dissector says of every message what vusniff says, field by field."""
+
+from __future__ import annotations
+
+import re
+import struct
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from talk import START_NS, Talk, eventfd, memfd, region, socket, u32, u64
+from tshark import dissector, fields, needs_tshark
+
+from captures import golden, synthetic
+from vusniff.capture.index import Index
+from vusniff.capture.writer import CaptureWriter
+from vusniff.checks.finding import Finding
+from vusniff.filter.field import Field, Kind
+from vusniff.filter.fields import fields as filter_fields
+from vusniff.message import Message
+from vusniff.protocol import BackendRequest, FrontendRequest, GpuRequest, ProtocolFeature
+from vusniff.record import Frame
+from vusniff.timeline import Timeline, read_all
+
+pytestmark = needs_tshark
+
+NOT_SHOWN = {"vhost.time", "proc.tid", "proc.label", "fd.kind", "fd.identity", "fd.name", "fd.size", "fd.number"} | {
+    "finding.severity",
+    "finding.rule",
+    "finding.side",
+    "finding.sentence",
+}
+"""What Wireshark shows by a field of its own, or only of an annotated capture."""
+OWN_WORDS = {"vhost.malformed"}
+"""Said in other words."""
+
+
+class Around:
+    """What filters know beside a message."""
+
+    def __init__(self, timeline: Timeline) -> None:
+        self._timeline = timeline
+        self.first_ns = timeline.time_ns(0)
+
+    def path(self, connection: int) -> str | None:
+        return self._timeline.connection(connection).path
+
+    def findings(self, number: int) -> tuple[Finding, ...]:
+        return ()
+
+
+def read(path: Path) -> Timeline:
+    timeline = Timeline(Index(path))
+    read_all(timeline)
+    return timeline
+
+
+def shown(field: Field, text: str) -> Any:
+    """A value as tshark prints it, in our form."""
+    match field.kind:
+        case Kind.NUMBER | Kind.BITS | Kind.REQUEST:
+            return int(text, 0)
+        case Kind.BOOLEAN:
+            return {"1": True, "0": False, "True": True, "False": False}[text]
+        case Kind.NANOSECONDS:
+            return int(Decimal(text) * 1_000_000_000)
+        case Kind.BYTES:
+            return text.replace(":", "")
+    return text
+
+
+def expected(field: Field, message: Message, around: Around) -> list[Any]:
+    """The values of a message, in the same form."""
+    value = field.read(message, around)
+    values = [] if value is None else list(value) if field.several else [value]
+    return [one.hex() if isinstance(one, bytes) else bool(one) if field.kind is Kind.BOOLEAN else one for one in values]
+
+
+def compare(path: Path, folder: Path) -> int:
+    """Hold tshark's fields against ours; returns how many messages had the same."""
+    timeline = read(path)
+    around = Around(timeline)
+    table = {name: field for name, field in filter_fields().items() if name not in NOT_SHOWN}
+    known = set(re.findall(r'(?:own\(|register\("[^"]*", |uint32\()"([^"]*)"', dissector(folder).read_text("utf-8")))
+    names = [name for name in table if name in known]
+    missing = sorted(set(table) - known)
+    assert not [name for name in missing if not name.startswith("vhost.config.space.")], missing
+    rows = fields(path, names, dissector(folder))
+    assert len(rows) == len(timeline)
+    compared = 0
+    for message, row in zip(timeline.messages(), rows, strict=True):
+        if message.request is None:
+            assert not row
+            continue
+        for name in names:
+            field = table[name]
+            ours = expected(field, message, around)
+            theirs = [shown(field, value) for value in row.get(name, [])]
+            if name in OWN_WORDS:
+                assert bool(ours) == bool(theirs), (message.number, name, theirs)
+            elif name == "vhost.answered_by":
+                # A reader that goes once through the file does not know what is still to come.
+                assert theirs in ([], ours), (message.number, name)
+            elif name == "vhost.latency" and not theirs:
+                assert not ours or message.answered_by is not None, (message.number, name)
+            else:
+                assert theirs == ours, (message.number, message.name, name)
+        compared += 1
+    return compared
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("wireshark")
+
+
+def test_every_request_reply_and_acknowledgement(folder: Path) -> None:
+    path = folder / "every.pcapng"
+    count = synthetic.every(path)
+    assert compare(path, folder) == count
+
+
+@pytest.mark.parametrize("capture", golden.captures(), ids=lambda path: path.stem)
+def test_real_captures(capture: Path, folder: Path) -> None:
+    assert compare(capture, folder) > 40
+
+
+def test_many_messages(folder: Path) -> None:
+    path = folder / "many.pcapng"
+    synthetic.million(path, 20_000)
+    assert compare(path, folder) == 20_000
+
+
+def odd(path: Path) -> None:
+    """What is short, long, unknown, of other contexts, or on connections that nothing has announced."""
+    talk = Talk(path)
+    front, code = talk.connect("/run/odd.sock"), FrontendRequest
+    front.ask(code.SET_PROTOCOL_FEATURES, u64(ProtocolFeature.XEN_MMAP | ProtocolFeature.LOG_SHMFD))
+    xen = region(0, 4096, 8192) + u32(3, 7)
+    front.ask(code.SET_MEM_TABLE, u32(2, 0) + xen + xen, memfd(1), memfd(2))
+    front.ask(code.SET_MEM_TABLE, u32(3, 0) + xen + xen[:17])
+    front.ask(code.SET_MEM_TABLE, u32(0xFFFFFFFF, 0) + xen)
+    front.ask(code.SET_MEM_TABLE, u32(1, 0) + xen + b"left over")
+    front.ask(code.ADD_MEM_REG, u64(0) + xen, memfd(3))
+    front.ask(code.SET_LOG_BASE, u64(4096, 0), memfd(4))
+    front.answer(code.SET_LOG_BASE, u64(4096, 0))
+    front.answer(code.SET_LOG_BASE, u64(4096, 0))
+    front.ask(code.SET_LOG_BASE, u64(1))
+    front.ask(code.SET_VRING_BASE, u32(0, 7))
+    front.ask(code.SET_FEATURES, u64(1 << 34 | 1 << 63 | 1 << 40))
+    front.ask(code.SET_VRING_BASE, u32(0, 0x8005_8007))
+    front.ask(code.SET_VRING_KICK, u64(0x1FF))
+    front.ask(code.SET_VRING_KICK, u64(0xFFFF_FFFF_FFFF_FE03), eventfd(9))
+    front.ask(code.SET_VRING_ADDR, u64(1)[:7])
+    front.ask(code.SET_VRING_NUM, u32(1, 2, 3))
+    front.ask(code.GET_FEATURES, b"superfluous", need_reply=True)
+    front.answer(code.GET_FEATURES, u64(0xFFFF_FFFF_FFFF_FFFF))
+    front.answer(code.SET_VRING_NUM, u64(1))
+    front.ask(99, b"vendor", need_reply=True)
+    front.answer(99, u64(0))
+    front.ask(code.POSTCOPY_LISTEN, need_reply=True)
+    front.answer(code.POSTCOPY_LISTEN, u64(0))
+    front.ask(code.SET_MEM_TABLE, u32(1, 0) + xen)
+    front.answer(code.SET_MEM_TABLE, u32(1, 0) + xen)
+    front.ask(code.SET_MEM_TABLE)
+    front.ask(code.IOTLB_MSG, u64(1, 2, 3) + bytes([9, 77]))
+    front.ask(code.GET_CONFIG, u32(0, 60, 0) + bytes(60))
+    front.answer(code.GET_CONFIG, u32(0, 60, 0) + bytes(range(60)))
+    front.answer(code.GET_CONFIG, u32(8, 9, 1) + bytes(range(9)))
+    front.ask(code.SEND_RARP, bytes(range(8)))
+    front.ask(code.CREATE_CRYPTO_SESSION, struct.pack("<Q", 0x404) + bytes(range(256)) * 4 + bytes(32) + u64(1 << 63))
+    front.raw(0, b"no header")
+    listening = talk.connect("/run/listening.sock", front=1, late=True, comms=("qemu-system-x86", "virtiofsd"))
+    listening.answer(code.GET_FEATURES, u64(1))
+    listening.ask(code.GET_FEATURES)
+    listening.answer(code.GET_FEATURES, u64(1))
+    listening.ask(code.SET_BACKEND_REQ_FD, b"", socket(501), need_reply=True)
+    backend = talk.connect("pair:500-501", front=1, inodes=(500, 501))
+    backend.ask(BackendRequest.BACKEND_IOTLB_MSG, u64(1, 2, 3) + bytes([1, 1, 0, 0, 0, 0, 0, 0]), need_reply=True)
+    backend.answer(BackendRequest.BACKEND_IOTLB_MSG, u64(0))
+    listening.answer(code.SET_BACKEND_REQ_FD, u64(0))
+    listening.ask(code.GPU_SET_SOCKET, b"", socket(601))
+    gpu = talk.connect("pair:600-601", front=1, inodes=(600, 601))
+    gpu.say(1, GpuRequest.GPU_CURSOR_POS, u32(0, 1, 2), 0)
+    gpu.say(1, GpuRequest.GPU_UPDATE, u32(0, 0, 0, 2, 2) + bytes(16), 0)
+    gpu.say(1, GpuRequest.GPU_UPDATE, u32(0, 0, 0, 0xFFFF, 0xFFFF) + bytes(16), 0)
+    lonely = talk.connect("pair:700-701", front=1)
+    lonely.ask(BackendRequest.BACKEND_SHARED_OBJECT_ADD, bytes(16))
+    talk.writer.close()
+
+
+def test_odd_messages(folder: Path) -> None:
+    odd(folder / "odd.pcapng")
+    assert compare(folder / "odd.pcapng", folder) > 40
+
+
+def test_messages_that_were_not_captured_in_full(folder: Path) -> None:
+    with CaptureWriter(folder / "cut.pcapng", source="test", snaplen=40) as writer:
+        connection = writer.open("/run/cut.sock")
+        for number, size in enumerate((8, 28, 29, 72)):
+            request = {8: FrontendRequest.SET_VRING_NUM, 72: FrontendRequest.SET_MEM_TABLE}.get(size, 99)
+            data = struct.pack("<III", request, 1, size) + u32(2, 0) + bytes(size - 8)
+            writer.frame(Frame(connection.id, 0, START_NS + number, data))
+    assert compare(folder / "cut.pcapng", folder) == 4
+
+
+def test_messages_of_a_big_endian_host(folder: Path) -> None:
+    big = folder / "big.pcapng"
+    with CaptureWriter(big, source="test", order="big") as writer:
+        connection = writer.open("/run/big.sock")
+        for number, (request, flags, body) in enumerate(
+            (
+                (FrontendRequest.SET_FEATURES, 1, struct.pack(">Q", 1 << 32)),
+                (FrontendRequest.SET_VRING_BASE, 1, struct.pack(">II", 1, 7)),
+                (FrontendRequest.SET_VRING_ADDR, 9, struct.pack(">IIQQQQ", 1, 1, 2, 3, 4, 5)),
+                (FrontendRequest.GET_CONFIG, 1, struct.pack(">III", 0, 12, 0) + bytes(range(12))),
+            )
+        ):
+            data = struct.pack(">III", request, flags, len(body)) + body
+            writer.frame(Frame(connection.id, 0, START_NS + number, data))
+    assert compare(big, folder) == 4

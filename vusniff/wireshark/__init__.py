@@ -1,0 +1,1 @@
+"""What Wireshark needs of us: a dissector generated from the message tables, and an entry for live capture."""

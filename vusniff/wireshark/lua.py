@@ -1,0 +1,166 @@
+"""The Lua dissector: tables generated from the installed dissectors, between the parts of ``runtime.lua``.
+
+Wireshark regards scripts for it as bound to its licence, so the file is GPL-2.0-or-later.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import resources
+
+from vusniff import device, dissect
+from vusniff.filter.fields import RANKS
+from vusniff.filter.payload import MEANINGS
+from vusniff.message import Choice, Context, Layout, MessageSpec, Names
+from vusniff.protocol import Channel, FrontendRequest
+from vusniff.wireshark.choices import choosing, deciding, layouts_of
+from vusniff.wireshark.declarations import Fields, UnknownShapeError, quoted, reader
+
+FILE_NAME = "vusniff.lua"
+_MARK = "-- @TABLES@\n"
+_HEX = ("address", "offset", "iova", ".addr.", "u64", "modifier", "features", "pointer", "len", "vhost.mem.", "status")
+
+
+def generate() -> str:
+    """The text of the dissector, from the dissectors that are installed now."""
+    tables = _Tables()
+    body = tables.channels()
+    before, after = resources.files("vusniff.wireshark").joinpath("runtime.lua").read_text("utf-8").split(_MARK)
+    parts = [before, *tables.registrations(), "", *tables.names, "", *tables.readers, "", *body, "", *_deduction()]
+    return "\n".join(parts) + "\n" + after
+
+
+@dataclass
+class _Tables:
+    """What has been generated so far."""
+
+    fields: Fields = field(default_factory=Fields)
+    names: list[str] = field(default_factory=list)
+    readers: list[str] = field(default_factory=list)
+    _kinds: dict[type[enum.IntFlag] | type[enum.IntEnum], str] = field(default_factory=dict)
+    _by_device: dict[tuple[str, ...], str] = field(default_factory=dict)
+    _layouts: dict[Layout, str] = field(default_factory=dict)
+
+    def channels(self) -> list[str]:
+        """Rows of every channel: name, layouts of request and reply, whether it is answered."""
+        lines = []
+        for channel, dissector in dissect.load().items():
+            lines.append(f"CHANNELS[{quoted(channel.value)}] = {{")
+            for code, spec in dissector.specs.items():
+                reply = spec.reply if spec.answered or spec.reply is not None else dissector.ack
+                lines += self._row(channel, code, spec, reply)
+            lines.append("}")
+        return lines
+
+    def _row(self, channel: Channel, code: int, spec: MessageSpec, reply: Choice) -> list[str]:
+        lines = [f"  [{int(code)}] = {{ name = {quoted(spec.name)},"]
+        for key, choice in (("request", spec.payload), ("reply", reply)):
+            lines += [f"    {key} = function(c, size)", *self._chosen(choice), "    end,"]
+        meant = [
+            f"{path} = {{ {self.fields.key(name, 'u64')}, {self.fields.key(f'{name}_names', 'text')} }}"
+            for name, of, requests, path in MEANINGS
+            if of is channel and code in requests
+        ]
+        if meant:
+            lines.append(f"    meant = {{ {', '.join(meant)} }},")
+        answered = ["return true"] if spec.answered else deciding(spec.may_answer) if spec.may_answer else None
+        if answered:
+            lines += ["    answered = function(c)", *(f"      {line}" for line in answered), "    end,"]
+        return [*lines, "  },"]
+
+    def _chosen(self, choice: Choice) -> list[str]:
+        if choice is not None and not layouts_of(choice):
+            return ["      return RAW"]
+        return [f"      {line}" for line in choosing(choice, self.layout)]
+
+    def layout(self, layout: Layout | None) -> str:
+        """The Lua expression of a layout's reader, which is generated when it is first met."""
+        if layout is None:
+            return "EMPTY"
+        if layout not in self._layouts:
+            try:
+                lines = reader(layout, self.resolve, self.fields)
+            except (UnknownShapeError, TypeError, ValueError):
+                self._layouts[layout] = "RAW"
+            else:
+                self._layouts[layout] = f"LAYOUTS[{len(self._layouts) + 1}]"
+                self.readers.append(f"{self._layouts[layout]} = {{ name = {quoted(layout.name)}, read = function()")
+                self.readers += [*(f"  {line}" for line in lines), "end }"]
+        return self._layouts[layout]
+
+    def resolve(self, names: Mapping[str, Names]) -> dict[str, str]:
+        """The Lua tables of names of bits and values."""
+        return {name: self._table(kind) for name, kind in names.items()}
+
+    def _table(self, names: Names) -> str:
+        if isinstance(names, type):
+            return self._of(names)
+        tables = tuple(self._of(names(Context(device=one))) for one in (None, *device.DEVICES))
+        if len(set(tables)) == 1:
+            return tables[0]
+        if tables not in self._by_device:
+            known = self._by_device[tables] = f"BITS_BY_DEVICE[{len(self._by_device) + 1}]"
+            self.names.append(f"{known} = {{ [0] = {tables[0]},")
+            for one, table in zip(device.DEVICES, tables[1:], strict=True):
+                if table != tables[0]:
+                    self.names.append(f"  [{quoted(one)}] = {table},")
+            self.names.append("}")
+        return self._by_device[tables]
+
+    def _of(self, kind: type[enum.IntFlag] | type[enum.IntEnum]) -> str:
+        if kind in self._kinds:
+            return self._kinds[kind]
+        number = len(self._kinds) + 1
+        if issubclass(kind, enum.IntFlag):
+            known = f"BITS[{number}]"
+            rows: dict[int, str] = {}
+            for name, member in kind.__members__.items():
+                rows.setdefault(int(member).bit_length() - 1, name)
+        else:
+            known = f"VALUES[{number}]"
+            rows = {int(member): name for name, member in kind.__members__.items()}
+        self._kinds[kind] = known
+        self.names.append(f"{known} = {{")
+        if known.startswith("VALUES"):
+            self.names.append("  values = true,")
+        self.names += [f"  [{value}] = {quoted(name)}," for value, name in rows.items()]
+        self.names.append("}")
+        return known
+
+    def registrations(self) -> list[str]:
+        """Every field of every layout, registered once for each kind of value it has."""
+        lines = []
+        for name, kinds in self.fields.kinds.items():
+            title = name.rpartition(".")[2].replace("_", " ")
+            for kind in kinds:
+                form = ', "hex"' if kind == "u64" and any(word in name for word in _HEX) else ""
+                key = quoted(f"{name}|{kind}")
+                lines.append(f"register({key}, {quoted(name)}, {quoted(kind)}, {quoted(title)}{form})")
+        return lines
+
+
+def _deduction() -> list[str]:
+    """What a session's device is told by, as `vusniff.device` has it."""
+    lines = ["DEDUCTION = {"]
+    for key, table in (("known", device.KNOWN_BITS), ("telling", device.TELLING_BITS)):
+        lines.append(f"  {key} = {{")
+        for name, mask in table.items():
+            bits = ", ".join(f"[{bit}] = true" for bit in range(64) if mask >> bit & 1)
+            lines.append(f"    [{quoted(name)}] = {{ {bits} }},")
+        lines.append("  },")
+    own = ", ".join(f"[{bit}] = true" for bit in range(64) if device.DEVICE_BITS >> bit & 1)
+    lines.append(f"  own = {{ {own} }},")
+    sizes = ", ".join(f"[{size}] = {quoted(name)}" for size, name in device.CONFIG_SIZES.items())
+    lines.append(f"  sizes = {{ {sizes} }},")
+    requests = ", ".join(f"[{int(code)}] = {quoted(name)}" for code, name in device.TELLING_REQUESTS.items())
+    lines.append(f"  requests = {{ {requests} }},")
+    programs = ", ".join(f"{{ {quoted(begins)}, {quoted(name)} }}" for begins, name in device.PROGRAMS)
+    lines.append(f"  programs = {{ {programs} }},")
+    lines.append(f"  certain = {device.CERTAIN}, likely = {device.LIKELY},")
+    lines.append("}")
+    ranks = ", ".join(f"{name} = {rank}" for name, rank in RANKS.items())
+    severities = ", ".join(f"[{rank}] = {quoted(name)}" for name, rank in RANKS.items())
+    lines += [f"SEVERITIES = {{ {severities} }}", f"RANKS = {{ {ranks} }}"]
+    return [*lines, "CODES = {", *(f"  {code.name} = {int(code)}," for code in FrontendRequest), "}"]

@@ -1,0 +1,731 @@
+-- SPDX-License-Identifier: GPL-2.0-or-later
+-- vhost-user for Wireshark 4.0 and later: the packets of vusniff's captures.
+-- Generated from vusniff's message tables by "vusniff wireshark install"; do not edit, install it again.
+--
+-- This program is free software; you can redistribute it and/or modify it under the terms of the GNU General Public
+-- License as published by the Free Software Foundation; either version 2 of the License, or (at your option) any later
+-- version. It is distributed without any warranty; see the license.
+
+local proto = Proto("vhost_user", "vhost-user")
+
+local HEADER_SIZE = 12
+local REPLY_FLAG, NEED_REPLY_FLAG = 4, 8
+local INFO_LIMIT = 200
+
+local F, BITS, VALUES, BITS_BY_DEVICE, LAYOUTS, CHANNELS = {}, {}, {}, {}, {}, {}
+local DEDUCTION, CODES, SEVERITIES, RANKS
+local RAW, EMPTY = {}, {}
+local registered = {}
+
+local MAKERS = {
+  u8 = ProtoField.uint8, u16 = ProtoField.uint16, u32 = ProtoField.uint32, u64 = ProtoField.uint64,
+  i8 = ProtoField.int8, i16 = ProtoField.int16, i32 = ProtoField.int32, i64 = ProtoField.int64,
+  bool = ProtoField.bool, bytes = ProtoField.bytes, ether = ProtoField.ether, guid = ProtoField.guid,
+  text = ProtoField.string, frame = ProtoField.framenum, time = ProtoField.relative_time, node = ProtoField.none,
+}
+
+-- Registers a field; one that has values of several kinds is registered once for each.
+local function register(key, abbreviation, kind, title, form)
+  local made
+  if form == "hex" then
+    made = MAKERS[kind](abbreviation, title, base.HEX_DEC)
+  else
+    made = MAKERS[kind](abbreviation, title)
+  end
+  F[key] = made
+  registered[#registered + 1] = made
+  return made
+end
+
+local e_malformed = ProtoExpert.new("vhost.malformed.expert", "Malformed payload", expert.group.MALFORMED,
+  expert.severity.ERROR)
+local e_trailing = ProtoExpert.new("vhost.trailing.expert", "Bytes left over behind the payload",
+  expert.group.PROTOCOL, expert.severity.WARN)
+local e_unknown = ProtoExpert.new("vhost.unknown.expert", "Unknown request", expert.group.UNDECODED,
+  expert.severity.WARN)
+local e_failed = ProtoExpert.new("vhost.failed.expert", "The request failed", expert.group.RESPONSE_CODE,
+  expert.severity.WARN)
+local e_findings = {
+  error = ProtoExpert.new("vhost.finding.error", "Finding", expert.group.PROTOCOL, expert.severity.ERROR),
+  warning = ProtoExpert.new("vhost.finding.warning", "Finding", expert.group.PROTOCOL, expert.severity.WARN),
+  note = ProtoExpert.new("vhost.finding.note", "Finding", expert.group.PROTOCOL, expert.severity.NOTE),
+}
+proto.experts = { e_malformed, e_trailing, e_unknown, e_failed, e_findings.error, e_findings.warning,
+                  e_findings.note }
+
+
+-- Reading a payload. A reader works on what these say; every payload is read from its start to its end.
+
+local data, at, stop, little, tree, place, said, meant
+
+local function fail(path, size)
+  error({ sentence = string.format("%d bytes are too few: field %s needs %.0f bytes at offset %d, %d are there",
+    stop - HEADER_SIZE, path, size, at - HEADER_SIZE, stop - at) }, 0)
+end
+
+local function take(path, size)
+  if size > stop - at then fail(path, size) end
+  local range = data(at, size)
+  at = at + size
+  return range
+end
+
+local function text_of(value)
+  if type(value) == "number" then
+    if value > 65535 then return string.format("0x%x", value) end
+    return string.format("%d", value)
+  elseif type(value) == "boolean" then
+    return value and "yes" or "no"
+  elseif type(value) == "userdata" then
+    if value:higher() == 0 then return text_of(value:lower()) end
+    return "0x" .. value:tohex():gsub("^0+", "")
+  end
+  return tostring(value)
+end
+
+local function say(path, value)
+  if said and not path:find("padding", 1, true) then
+    said[#said + 1] = path:match("[^.]*$") .. " " .. text_of(value)
+  end
+end
+
+-- As an integer of 64 bits.
+local function wide(value)
+  if type(value) == "userdata" then return value end
+  return UInt64.new(value % 4294967296, math.floor(value / 4294967296))
+end
+
+local function bits_of(low, high)
+  local bits = {}
+  for offset, word in pairs({ [0] = low, [32] = high }) do
+    local bit = offset
+    while word > 0 do
+      if word % 2 == 1 then bits[#bits + 1] = bit end
+      word = math.floor(word / 2)
+      bit = bit + 1
+    end
+  end
+  table.sort(bits)
+  return bits
+end
+
+local function names_of(value, names)
+  local low, high = value, 0
+  if type(value) == "userdata" then low, high = value:lower(), value:higher() end
+  if names[0] and type(names[0]) == "table" then names = names[place.context.device] or names[0] end
+  local found = {}
+  for _, bit in ipairs(bits_of(low, high)) do
+    found[#found + 1] = names[bit] or string.format("BIT_%d", bit)
+  end
+  return found
+end
+
+local function short(name)
+  for _, prefix in ipairs({ "VHOST_USER_PROTOCOL_F_", "VHOST_USER_GPU_PROTOCOL_F_", "VHOST_USER_F_", "VHOST_F_",
+                            "VIRTIO_RING_F_", "VIRTIO_F_" }) do
+    if name:sub(1, #prefix) == prefix then return name:sub(#prefix + 1) end
+  end
+  return name:match("^VIRTIO_.-_F_(.+)$") or name
+end
+
+local function name_bits(item, range, path, value, names, f_names)
+  local found = names_of(value, names)
+  local words = {}
+  for position, name in ipairs(found) do
+    item:add(f_names, range, name):set_generated()
+    if meant and meant[path] then item:add(meant[path][2], range, name):set_generated() end
+    words[position] = short(name)
+  end
+  say(path, value)
+  if said and #words > 0 then said[#said] = said[#said] .. " " .. table.concat(words, " ") end
+end
+
+-- An integer; with the table of names of its bits or values, also those.
+local function int(f, path, size, names, f_names)
+  local range = take(path, size)
+  local value
+  if size == 8 then
+    value = little and range:le_uint64() or range:uint64()
+  else
+    value = little and range:le_uint() or range:uint()
+  end
+  local item = little and tree:add_le(f, range) or tree:add(f, range)
+  -- A field whose meaning is its request's has a second name.
+  local second = meant and meant[path]
+  if second then tree:add(second[1], range, wide(value)):set_generated() end
+  if not names then
+    say(path, value)
+  elseif names.values then
+    local name = names[type(value) == "userdata" and value:tonumber() or value]
+    say(path, name or value)
+    if name then
+      item:append_text(" (" .. name .. ")")
+      item:add(f_names, range, name):set_generated()
+    end
+  else
+    name_bits(item, range, path, value, names, f_names)
+  end
+  return value
+end
+
+local function number(value)
+  return type(value) == "userdata" and value:tonumber() or value
+end
+
+-- Returns where the bytes are, for a window.
+local function bytes(f, path, size)
+  size = number(size)
+  local start = at
+  local range = size > 0 and take(path, size)
+  if range then
+    tree:add(f, range)
+    say(path, string.format("%d bytes", size))
+  end
+  return { start, size }
+end
+
+local function adapted(f, path, size)
+  local range = take(path, size)
+  tree:add(f, range)
+  say(path, f == F[path .. "|ether"] and tostring(range:ether()) or tostring(range:bytes()))
+end
+
+local function text(f, path, size)
+  local range = take(path, size)
+  tree:add(f, range, range:stringz(ENC_UTF_8))
+  say(path, range:stringz(ENC_UTF_8))
+end
+
+-- Worked out from the fields before it.
+local function shown(f, path, value)
+  if type(value) == "number" then value = wide(value) end
+  local item = tree:add(f, data(at, 0), value):set_generated()
+  if path ~= "success" then
+    say(path, value)
+  elseif said then
+    if not value then item:add_proto_expert_info(e_failed) end
+    said[#said] = value and "success" or "FAILED " .. said[#said]
+  end
+  return value
+end
+
+-- Fields in a subtree; they are shown when all of them are there.
+local function struct(path, size, read)
+  if size > stop - at then fail(path, size) end
+  local before, said_before = tree, said
+  tree = tree:add(proto, data(at, size), path:match("[^.]*$"))
+  said = nil
+  read()
+  tree, said = before, said_before
+end
+
+local function array(path, count, size, structs, read)
+  count = number(count)
+  local title = path:match("[^.]*$")
+  local before, said_before = tree, said
+  if said and count > 0 then said[#said + 1] = string.format("%.0f %s", count, title) end
+  said = nil
+  local position = 0
+  while position < count do
+    if size > stop - at then
+      tree, said = before, said_before
+      fail(path, size)
+    end
+    if structs then tree = before:add(proto, data(at, size), string.format("%s[%d]", title, position)) end
+    read()
+    position = position + 1
+  end
+  tree, said = before, said_before
+end
+
+-- The fields of a structure that lie wholly in bytes which begin somewhere in it; little-endian on every host.
+local function window(path, where, offset, fields)
+  local start, size = where[1], where[2]
+  local before, at_before, stop_before, order_before, said_before = tree, at, stop, little, said
+  offset = number(offset)
+  tree = tree:add(proto, data(start, size), path:match("[^.]*$"))
+  little, stop, said = true, start + size, nil
+  for _, one in ipairs(fields) do
+    local first = one[1] - offset
+    if first >= 0 and first + one[2] <= size then
+      at = start + first
+      one[3]()
+    end
+  end
+  tree, at, stop, little, said = before, at_before, stop_before, order_before, said_before
+end
+
+-- Arithmetic of declarations, on numbers and on integers of 64 bits.
+
+local function narrow(value)
+  return value:higher() == 0 and value:lower() or value
+end
+
+local function band(a, b) return narrow(wide(a):band(wide(b))) end
+local function shr(a, b) return narrow(wide(a):rshift(number(b))) end
+local function eq(a, b) return wide(a) == wide(b) end
+local function ne(a, b) return wide(a) ~= wide(b) end
+local function add(a, b) return number(a) + number(b) end
+local function sub(a, b) return number(a) - number(b) end
+local function mul(a, b) return number(a) * number(b) end
+
+-- @TABLES@
+
+-- What every message has.
+
+local function own(name, kind, title, form)
+  return register(name, name, kind, title, form)
+end
+
+local f_request = {}
+for _, channel in ipairs({ "main", "backend", "gpu" }) do
+  local names = {}
+  for code, row in pairs(CHANNELS[channel] or {}) do names[code] = row.name end
+  f_request[channel] = ProtoField.uint32("vhost.request", "Request", base.DEC, names)
+  registered[#registered + 1] = f_request[channel]
+end
+local f_name = own("vhost.name", "text", "Name")
+local f_flags = own("vhost.flags", "u32", "Flags", "hex")
+local f_version = own("vhost.version", "u32", "Version")
+local f_reply = own("vhost.reply", "bool", "Reply")
+local f_need_reply = own("vhost.need_reply", "bool", "Need reply")
+local f_size = own("vhost.size", "u32", "Size")
+local f_number = own("vhost.number", "u32", "Number")
+local f_session = own("vhost.session", "u32", "Session")
+local f_channel = own("vhost.channel", "text", "Channel")
+local f_sender = own("vhost.sender", "text", "Sender")
+local f_answers = own("vhost.answers", "frame", "Answers")
+local f_answered_by = own("vhost.answered_by", "frame", "Answered by")
+local f_latency = own("vhost.latency", "time", "Latency")
+local f_layout = own("vhost.layout", "text", "Layout")
+local f_data = own("vhost.data", "bytes", "Payload")
+local f_trailing = own("vhost.trailing", "bytes", "Bytes left over")
+local f_malformed = own("vhost.malformed", "text", "Malformed")
+local f_connection = own("sock.connection", "u32", "Connection")
+local f_path = own("sock.path", "text", "Socket")
+local f_pid = own("proc.pid", "u32", "Process")
+local f_comm = own("proc.comm", "text", "Program")
+local f_count = own("fd.count", "u32", "Descriptors")
+local f_fd = {
+  kind = own("fd.kind", "text", "Kind"), identity = own("fd.identity", "text", "Identity"),
+  name = own("fd.name", "text", "Name"), size = own("fd.size", "u64", "Size"),
+  number = own("fd.number", "i32", "Number"),
+}
+local f_severity = ProtoField.uint32("finding.severity", "Severity", base.DEC, SEVERITIES)
+registered[#registered + 1] = f_severity
+local f_rule = own("finding.rule", "text", "Rule")
+local f_side = own("finding.side", "text", "Side")
+local f_sentence = own("finding.sentence", "text", "Finding")
+proto.fields = registered
+
+proto.prefs.device = Pref.string("Device type", "", "Type of all devices (net, blk, fs, ...) instead of the deduced one")
+
+local function extractor(name)
+  local there, made = pcall(Field.new, name)
+  return there and made or function() return nil end
+end
+
+local x_section = extractor("frame.section_number")
+local x_interface = extractor("frame.interface_id")
+local x_path = extractor("frame.interface_name")
+local x_description = extractor("frame.interface_description")
+local x_comment = extractor("frame.comment")
+local x_words = { extractor("exported_pdu.col_info_str"), extractor("exported_pdu.unknown_tag.val") }
+
+-- Who is who, as vusniff.session has it: from headers, in the order of the packets, once for each packet.
+
+local links, sessions, placed, answers, waits, passed
+
+function proto.init()
+  links, sessions, placed, answers, waits, passed = {}, 0, {}, {}, {}, {}
+end
+
+-- The text that the capture's writer gave the message.
+local function words_of()
+  for _, extract in ipairs(x_words) do
+    local found = extract()
+    if found then
+      local there, words = pcall(function()
+        local value = found.value
+        return type(value) == "string" and value or value:raw()
+      end)
+      if there then return (words:gsub("%z.*", "")) end
+    end
+  end
+  return ""
+end
+
+-- How many descriptors came with a message, by the same text.
+local function count_of(words)
+  return tonumber(words:match(", (%d+) fds?$") or 0)
+end
+
+local function deduce(session)
+  if proto.prefs.device ~= "" then return proto.prefs.device end
+  local votes = {}
+  local function vote(device, weight) votes[device] = (votes[device] or 0) + weight end
+  for request, device in pairs(DEDUCTION.requests) do
+    if session.requests[request] then vote(device, DEDUCTION.certain) end
+  end
+  for _, program in ipairs(session.programs) do
+    for _, row in ipairs(DEDUCTION.programs) do
+      if program:find(row[1], 1, true) then
+        vote(row[2], DEDUCTION.likely)
+        break
+      end
+    end
+  end
+  local own_bits = {}
+  for _, bit in ipairs(session.offered or {}) do
+    if DEDUCTION.own[bit] then own_bits[#own_bits + 1] = bit end
+  end
+  if #own_bits > 0 then
+    local fitting, count = {}, 0
+    for device, known in pairs(DEDUCTION.known) do
+      local fits = true
+      for _, bit in ipairs(own_bits) do fits = fits and known[bit] end
+      if fits then
+        fitting[device] = true
+        count = count + 1
+      end
+    end
+    for device, telling in pairs(DEDUCTION.telling) do
+      local found = 0
+      for _, bit in ipairs(own_bits) do if telling[bit] then found = found + 1 end end
+      if fitting[device] and found > 1 then vote(device, 1 + found) end
+    end
+    if count == 1 then vote(next(fitting), DEDUCTION.likely) end
+  end
+  local sized = DEDUCTION.sizes[session.config_size or -1]
+  if sized then vote(sized, DEDUCTION.likely) end
+  local best, weight, second = nil, 0, 0
+  for device, votes_of in pairs(votes) do
+    if votes_of > weight then
+      best, weight, second = device, votes_of, weight
+    elseif votes_of > second then
+      second = votes_of
+    end
+  end
+  return weight > second and best or nil
+end
+
+-- Contexts and places never change: packets that share one keep it.
+local function renew(link)
+  local session = link.session
+  link.place = { link = link, session = session.number, channel = link.channel, requester = link.requester,
+                 context = session.context }
+end
+
+local function reshape(session)
+  session.context = { xen_mmap = session.xen_mmap, log_shmfd = session.log_shmfd, packed = session.packed,
+                      postcopy = session.postcopy, device = deduce(session) }
+  for _, link in ipairs(session.links) do renew(link) end
+end
+
+local function join(link, session, channel)
+  link.session, link.channel = session, channel
+  session.links[#session.links + 1] = link
+  renew(link)
+end
+
+local function begin(link, channel)
+  sessions = sessions + 1
+  local session = { number = sessions, links = {}, requests = {}, programs = {}, xen_mmap = false, log_shmfd = false,
+                    postcopy = false }
+  for _, process in pairs(link.processes) do session.programs[#session.programs + 1] = process.comm end
+  reshape(session)
+  join(link, session, channel)
+end
+
+local MAIN_SIZES = { [1] = { [0] = true }, [2] = { [8] = true }, [3] = { [0] = true }, [4] = { [0] = true },
+                     [6] = { [8] = true, [16] = true }, [7] = { [0] = true }, [8] = { [8] = true } }
+local BACKEND_SIZES = { [1] = { [26] = true, [32] = true }, [2] = { [0] = true }, [3] = { [24] = true },
+                        [4] = { [8] = true }, [5] = { [8] = true }, [6] = { [16] = true }, [7] = { [16] = true },
+                        [8] = { [16] = true } }
+
+-- The channel of a connection without a path: as its writer called the message, or by the message's shape.
+local function channel_of(request, flags, size)
+  local words = words_of()
+  if words:find("^BACKEND_") then return "backend" end
+  if words:find("^GPU_") and not words:find("^GPU_SET_SOCKET") then return "gpu" end
+  if flags == 0 or flags == REPLY_FLAG then return "gpu" end
+  local reply = flags % 8 >= 4
+  if reply or not (BACKEND_SIZES[request] or {})[size] or (MAIN_SIZES[request] or {})[size] then return "main" end
+  return "backend"
+end
+
+local function introduce(link, from, request, flags, size)
+  local channel = link.path:find("^pair:") and channel_of(request, flags, size) or "main"
+  if channel ~= "main" then
+    -- Of the sessions that passed such a channel and have none yet: that of the same processes, else the last.
+    local chosen
+    for position, one in ipairs(passed) do
+      if one.channel == channel and (one.description == link.description or not chosen
+          or passed[chosen].description ~= link.description) then
+        chosen = position
+      end
+    end
+    if chosen then
+      join(link, table.remove(passed, chosen).session, channel)
+    end
+  end
+  if not link.session then begin(link, channel) end
+  link.requester = flags % 8 >= 4 and 1 - from or from
+  renew(link)
+end
+
+local function u64_bits(payload_size)
+  if payload_size ~= 8 then return nil end
+  local range = data(HEADER_SIZE, 8)
+  local value = little and range:le_uint64() or range:uint64()
+  return bits_of(value:lower(), value:higher())
+end
+
+local function has(bits, bit)
+  for _, one in ipairs(bits) do if one == bit then return true end end
+  return false
+end
+
+local SHAPING
+
+local function shaping()
+  SHAPING = { requests = {}, replies = {} }
+  SHAPING.requests[CODES.SET_FEATURES] = function(session, size)
+    local bits = u64_bits(size)
+    if bits then session.packed = has(bits, 34) end
+  end
+  SHAPING.requests[CODES.SET_PROTOCOL_FEATURES] = function(session, size)
+    local bits = u64_bits(size)
+    if bits then session.xen_mmap, session.log_shmfd = has(bits, 17), has(bits, 1) end
+  end
+  SHAPING.requests[CODES.POSTCOPY_LISTEN] = function(session) session.postcopy = true end
+  SHAPING.requests[CODES.POSTCOPY_END] = function(session) session.postcopy = false end
+  SHAPING.requests[CODES.SET_BACKEND_REQ_FD] = function(session, _, link)
+    passed[#passed + 1] = { channel = "backend", session = session, description = link.description }
+  end
+  SHAPING.requests[CODES.GPU_SET_SOCKET] = function(session, _, link)
+    session.requests[CODES.GPU_SET_SOCKET] = true
+    passed[#passed + 1] = { channel = "gpu", session = session, description = link.description }
+  end
+  for request in pairs(DEDUCTION.requests) do
+    SHAPING.requests[request] = SHAPING.requests[request] or function(session) session.requests[request] = true end
+  end
+  SHAPING.replies[CODES.GET_FEATURES] = function(session, size) session.offered = u64_bits(size) or session.offered end
+  SHAPING.replies[CODES.GET_CONFIG] = function(session, size)
+    if size <= HEADER_SIZE then return end
+    local range = data(HEADER_SIZE, 4)
+    local last = (little and range:le_uint() or range:uint()) + size - HEADER_SIZE
+    session.config_size = math.max(session.config_size or 0, last)
+  end
+end
+
+local function answered(link, request)
+  for position, waiting in ipairs(link.pending) do
+    if waiting.request == request then
+      table.remove(link.pending, position)
+      return waiting
+    end
+  end
+  local waiting = link.unexpected[request]
+  link.unexpected[request] = nil
+  return waiting
+end
+
+local function follow(pinfo, from, request, flags, size)
+  local interface = x_interface()
+  local section = x_section()
+  local key = (section and section.value or 1) * 65536 + (interface and interface.value or 0)
+  local link = links[key]
+  if not link then
+    local path, description = x_path(), x_description()
+    link = { number = (interface and interface.value or 0) + 1, path = path and path.value or "",
+             description = description and description.value or "", pending = {}, unexpected = {}, processes = {} }
+    local first, second = link.description:match("^(.*) %-> (.*)$")
+    for end_, words in pairs({ [0] = first or "", [1] = second or "" }) do
+      local comm, pid = words:match("^(.*) %((%d+)%)$")
+      if comm then link.processes[end_] = { comm = comm, pid = tonumber(pid) } end
+    end
+    links[key] = link
+  end
+  if not link.session then introduce(link, from, request, flags, size) end
+  local reply = flags % 8 >= 4
+  if link.channel == "main" then
+    local shape = (reply and SHAPING.replies or SHAPING.requests)[request]
+    if shape then
+      shape(link.session, size, link)
+      reshape(link.session)
+    end
+  end
+  if reply then
+    local waiting = from ~= link.requester and answered(link, request)
+    if waiting then
+      answers[pinfo.number] = waiting.number
+      local seconds = math.abs(pinfo.rel_ts - waiting.time)
+      local whole = math.floor(seconds)
+      waits[pinfo.number] = NSTime.new(whole, math.floor((seconds - whole) * 1e9 + 0.5))
+      answers[waiting.number] = pinfo.number
+      waits[waiting.number] = waits[pinfo.number]
+    end
+  else
+    local row = CHANNELS[link.channel] and CHANNELS[link.channel][request]
+    local waiting = { number = pinfo.number, request = request, time = pinfo.rel_ts }
+    if flags % 16 >= 8 or (row and row.answered and row.answered(link.session.context)) then
+      link.pending[#link.pending + 1] = waiting
+      if #link.pending > 4096 then table.remove(link.pending, 1) end
+    else
+      link.unexpected[request] = waiting
+    end
+  end
+  placed[pinfo.number] = link.place
+end
+
+-- One packet.
+
+local OTHER = { frontend = "backend", backend = "frontend" }
+local REQUESTERS = { main = "frontend", backend = "backend", gpu = "backend" }
+local ROLES = { frontend = "front-end", backend = "back-end" }
+
+local function sender_of(from)
+  local role = REQUESTERS[place.channel]
+  return from == place.requester and role or OTHER[role]
+end
+
+-- What vusniff has written into the comments of a packet: findings, and the descriptors that came with it.
+local function comments(root)
+  local fds = 0
+  for _, comment in ipairs({ x_comment() }) do
+    for line in (comment.value .. "\n"):gmatch("(.-)\n") do
+      local severity, rule, side, sentence = line:match("^vusniff (%l+) (%S+) %((%l+)%): (.*)$")
+      local rank = severity and RANKS[severity]
+      if rank then
+        local item = root:add(f_sentence, data(0, 0), sentence):set_generated()
+        item:add(f_severity, data(0, 0), rank):set_generated()
+        item:add(f_rule, data(0, 0), rule):set_generated()
+        item:add(f_side, data(0, 0), side):set_generated()
+        item:add_proto_expert_info(e_findings[severity], rule .. ": " .. sentence)
+      end
+      local described = line:match("^vusniff fd (.*)$")
+      if described then
+        local item = root:add(proto, data(0, 0), "Descriptor " .. fds):set_generated()
+        fds = fds + 1
+        described = described:gsub(" name=(.*)$", function(name)
+          item:add(f_fd.name, data(0, 0), name):set_generated()
+          return ""
+        end)
+        for key, value in described:gmatch("(%l+)=(%S+)") do
+          if key == "size" then
+            item:add(f_fd.size, data(0, 0), UInt64(value)):set_generated()
+          elseif key == "number" then
+            item:add(f_fd.number, data(0, 0), tonumber(value)):set_generated()
+          elseif f_fd[key] then
+            item:add(f_fd[key], data(0, 0), value):set_generated()
+            if key == "identity" then item:append_text(": " .. value) end
+          end
+        end
+      end
+    end
+  end
+end
+
+local function payload(root, layout, whole)
+  local size = stop - HEADER_SIZE
+  if size > 0 then root:add(f_data, data(HEADER_SIZE, size)) end
+  if not whole then
+    root:add(f_malformed, data(0, 0), string.format("payload not captured in full: %d of %d bytes are there", size,
+      data:reported_len() - HEADER_SIZE)):set_generated()
+  end
+  if layout == EMPTY or layout == RAW then
+    if size > 0 then
+      local item = root:add(f_trailing, data(at, size))
+      if layout == EMPTY then item:add_proto_expert_info(e_trailing) end
+    end
+    return
+  end
+  root:add(f_layout, data(0, 0), layout.name):set_generated()
+  tree = size > 0 and root:add(proto, data(HEADER_SIZE, size), layout.name) or root
+  local there, problem = pcall(layout.read)
+  if not there then
+    local sentence = type(problem) == "table" and problem.sentence or tostring(problem)
+    if whole then
+      root:add(f_malformed, data(0, 0), sentence):set_generated():add_proto_expert_info(e_malformed, sentence)
+      said = { "MALFORMED: " .. sentence }
+    end
+  end
+  if at < stop then
+    local item = root:add(f_trailing, data(at, stop - at))
+    if whole then item:add_proto_expert_info(e_trailing) end
+  end
+end
+
+function proto.dissector(buffer, pinfo, root_tree)
+  if buffer:len() < HEADER_SIZE then return 0 end
+  if not SHAPING then shaping() end
+  data = buffer
+  local word = data(0, 4)
+  -- The byte order is the host's and is not told; request codes are small.
+  little = word:le_uint() < 65536
+  local request = little and word:le_uint() or word:uint()
+  local flags = little and data(4, 4):le_uint() or data(4, 4):uint()
+  local size = little and data(8, 4):le_uint() or data(8, 4):uint()
+  local from = pinfo.p2p_dir == 1 and 1 or 0
+  at, stop = HEADER_SIZE, data:len()
+  local whole = data:reported_len() <= stop
+  local reply, need_reply = flags % 8 >= 4, flags % 16 >= 8
+  place = placed[pinfo.number]
+  if not place then
+    follow(pinfo, from, request, flags, data:reported_len() - HEADER_SIZE)
+    place = placed[pinfo.number]
+  end
+
+  local row = CHANNELS[place.channel] and CHANNELS[place.channel][request]
+  local name = row and row.name or string.format("REQUEST_%d", request)
+  local layout = RAW
+  if row then
+    layout = row[reply and "reply" or "request"](place.context, data:reported_len() - HEADER_SIZE)
+  end
+  local sender = sender_of(from)
+  local acknowledges = reply and layout.name == "ack"
+  local title = name .. (acknowledges and " ack" or reply and " reply" or need_reply and " need_reply" or "")
+
+  local root = root_tree:add(proto, data(), "vhost-user, " .. title)
+  root:add(f_number, data(0, 0), pinfo.number):set_generated()
+  root:add(f_session, data(0, 0), place.session):set_generated()
+  root:add(f_connection, data(0, 0), place.link.number):set_generated()
+  root:add(f_path, data(0, 0), place.link.path):set_generated()
+  local process = place.link.processes[from]
+  if process then
+    root:add(f_comm, data(0, 0), process.comm):set_generated()
+    root:add(f_pid, data(0, 0), process.pid):set_generated()
+  end
+  root:add(f_channel, data(0, 0), place.channel):set_generated()
+  root:add(f_sender, data(0, 0), sender):set_generated()
+  root:add(f_request[place.channel] or f_request.main, word, request)
+  root:add(f_name, word, name):set_generated()
+  local item = root:add(f_flags, data(4, 4), flags)
+  item:add(f_version, data(4, 4), flags % 4)
+  item:add(f_reply, data(4, 4), reply)
+  item:add(f_need_reply, data(4, 4), need_reply)
+  root:add(f_size, data(8, 4), size)
+  local other = answers[pinfo.number]
+  if other then
+    root:add(reply and f_answers or f_answered_by, data(0, 0), other):set_generated()
+    root:add(f_latency, data(0, 0), waits[pinfo.number]):set_generated()
+  end
+  if not row then root:add_proto_expert_info(e_unknown) end
+  said, meant = {}, row and layout.name ~= "ack" and row.meant
+  local done, problem = pcall(payload, root, layout, whole)
+  if not done then root:add_proto_expert_info(e_malformed, tostring(problem)) end
+  local count = count_of(words_of())
+  root:add(f_count, data(0, 0), count):set_generated()
+  comments(root)
+
+  pinfo.cols.protocol = "vhost-user"
+  pinfo.cols.src = ROLES[sender]
+  pinfo.cols.dst = ROLES[OTHER[sender]]
+  local words = said and table.concat(said, " ") or ""
+  if #words > INFO_LIMIT then words = words:sub(1, INFO_LIMIT) .. "..." end
+  if words ~= "" then title = title .. "  " .. words end
+  if count > 0 then title = title .. string.format("  [%d fd%s]", count, count == 1 and "" or "s") end
+  pinfo.cols.info = title
+  return buffer:len()
+end
