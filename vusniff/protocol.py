@@ -175,6 +175,14 @@ class ProtocolFeature(enum.IntFlag):
     SHMEM_MAP = 1 << 22
 
 
+PROTOCOL_FEATURE_ALIASES = {
+    "NET_MTU": "MTU",
+    "SLAVE_REQ": "BACKEND_REQ",
+    "SLAVE_SEND_FD": "BACKEND_SEND_FD",
+    "SHMEM": "SHMEM_MAP",
+}
+"""Names that protocol features have or had elsewhere -> the name here."""
+
 F_LOG_ALL = 1 << 26
 """VHOST_F_LOG_ALL."""
 F_PROTOCOL_FEATURES = 1 << 30

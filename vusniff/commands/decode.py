@@ -16,6 +16,7 @@ from vusniff.protocol import (
     HEADER_SIZE,
     HEADERS,
     MAX_FDS,
+    PROTOCOL_FEATURE_ALIASES,
     REQUESTER,
     Channel,
     FrontendRequest,
@@ -25,8 +26,6 @@ from vusniff.protocol import (
 from vusniff.record import Descriptor
 
 PROTOCOL_PREFIX = "VHOST_USER_PROTOCOL_F_"
-OTHER_NAMES = {"NET_MTU": "MTU", "SLAVE_REQ": "BACKEND_REQ", "SLAVE_SEND_FD": "BACKEND_SEND_FD", "SHMEM": "SHMEM_MAP"}
-"""Names that protocol features have or had elsewhere."""
 
 _DUMP_LINE = re.compile(r"\s*([0-9a-fA-F]{4,8})(:| ) +(.*)")
 """A line of xxd, hexdump -C or a packet dump: offset, bytes, printed characters."""
@@ -165,7 +164,7 @@ def _mask(words: str, kind: type[enum.IntFlag], option: str, prefix: str) -> int
         pass
     listed = [word.strip().upper().removeprefix(prefix) for word in re.split(r"[,\s|]+", words) if word]
     try:
-        return mask_of(kind, listed, OTHER_NAMES)
+        return mask_of(kind, listed, PROTOCOL_FEATURE_ALIASES)
     except KeyError as error:
         known = ", ".join(name.removeprefix(prefix) for name in kind.__members__)
         raise DissectorError(f"{option}: {error.args[0]} is no known name; there are {known}") from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from vusniff.amounts import clean
 
@@ -28,6 +29,13 @@ class Items:
 
 
 @dataclass(frozen=True, slots=True)
+class Prose:
+    """Paragraphs."""
+
+    paragraphs: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
 class Table:
     """Rows of cells under their names."""
 
@@ -35,7 +43,7 @@ class Table:
     rows: Sequence[Sequence[str]]
 
 
-Part = Facts | Items | Table
+Part = Facts | Items | Prose | Table
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +106,9 @@ def _text_of(part: Part) -> Iterator[str]:
         case Items(lines):
             for line in lines:
                 yield from _wrapped(line, "  ", "    ")
+        case Prose(paragraphs):
+            for paragraph in paragraphs:
+                yield from _wrapped(paragraph, "  ", "  ")
         case Table(columns, rows):
             yield from (f"  {line}" for line in table_lines(columns, rows))
 
@@ -127,6 +138,8 @@ def _markdown_of(part: Part) -> Iterator[str]:
             yield from (f"- **{_escaped(name.strip())}**: {_escaped(value)}" for name, value in rows)
         case Items(lines):
             yield from (f"- {_escaped(line)}" for line in lines)
+        case Prose(paragraphs):
+            yield "\n\n".join(map(_escaped, paragraphs))
         case Table(columns, rows):
             yield _row(map(_escaped, columns))
             yield _row("---" for _ in columns)
@@ -141,3 +154,21 @@ def markdown(page: Page) -> str:
         for part in section.parts:
             lines += ["", *_markdown_of(part)]
     return "\n".join(lines) + "\n"
+
+
+def as_dict(page: Page) -> dict[str, Any]:
+    """The page as JSON: title, and sections of title, facts, lines and rows."""
+    return {"title": page.title, "sections": [_section_dict(section) for section in page.sections]}
+
+
+def _section_dict(section: Section) -> dict[str, Any]:
+    made: dict[str, Any] = {"title": section.title}
+    for part in section.parts:
+        match part:
+            case Facts(rows):
+                made["facts"] = {name.strip(): value for name, value in rows}
+            case Items(lines) | Prose(lines):
+                made["lines"] = list(lines)
+            case Table(columns, rows):
+                made["rows"] = [dict(zip(columns, row, strict=True)) for row in rows]
+    return made
