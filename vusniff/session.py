@@ -129,6 +129,14 @@ def answered_requests(channel: Channel, context: Context) -> frozenset[int]:
     return frozenset(spec.code for spec in specs if spec.answered or (spec.may_answer and spec.may_answer(context)))
 
 
+_ROLES: dict[str, tuple[Sender | None, Sender | None]] = {
+    channel._value_: (asks, Sender.BACKEND if asks is Sender.FRONTEND else Sender.FRONTEND if asks else None)
+    for channel in Channel
+    for asks in (REQUESTER.get(channel),)
+}
+"""Who asks on a channel, and who answers."""
+
+
 class Place(NamedTuple):
     """Where a message belongs: constant until its connection or session learns something new."""
 
@@ -143,12 +151,10 @@ class Place(NamedTuple):
 
     def sender(self, end: int) -> Sender | None:
         """Who sits at an end."""
-        role = REQUESTER.get(self.channel)
-        if role is None or self.requester is None:
+        asks, answers = _ROLES[self.channel._value_]  # by the value: hashing a member calls Python code
+        if self.requester is None:
             return None
-        if end == self.requester:
-            return role
-        return Sender.BACKEND if role is Sender.FRONTEND else Sender.FRONTEND
+        return asks if end == self.requester else answers
 
 
 class Pending(NamedTuple):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from vusniff.advance import advance
@@ -109,6 +109,16 @@ class Timeline:
     def place(self, row: int) -> Place:
         """Session, connection, channel and reading context of a row."""
         return self._places[self._place_of[row]]
+
+    @property
+    def places(self) -> Sequence[Place]:
+        """Every place met so far; it only grows."""
+        return self._places
+
+    @property
+    def place_of(self) -> array[int]:
+        """Per row: which of `places` is its own. For who looks at many rows; `place` is for one."""
+        return self._place_of
 
     def rows_of(self, session: int) -> array[int]:
         """The rows of a session, ascending."""
@@ -212,7 +222,7 @@ class Timeline:
             session = message.session
             state = checker.feed(message, self.place(row))
             done = self._done[session] = self._done.get(session, 0) + 1
-            if done % CHECKPOINT == 0:
+            if done % CHECKPOINT == 0 and state is not None:
                 at, states = self._checkpoints.setdefault(session, ([], []))
                 if not at or done > at[-1]:
                     at.append(done)

@@ -43,6 +43,10 @@ VERDICTS = frozenset({"ack", "result"})
 CAPTURE_ENDED = "capture ended"
 """`Closed.reason` of a connection that was open when its source stopped."""
 MAX_LEGACIES = 4096
+MAX_ENDED = 64
+"""Sessions between one that has ended and the newest that ends, beyond which its state is let go."""
+LOOK_NS = 50_000_000
+"""Time of the capture between two looks at what waits."""
 
 
 WRONG_WAY = frozenset(
@@ -52,8 +56,14 @@ WRONG_WAY = frozenset(
 FOLLOWED = (Channel.MAIN, Channel.BACKEND)
 """Channels whose messages decide a device's state."""
 
-_Asked = tuple[Callable[[Step], Sayings], bool, bool, Rule]
-"""What is asked, whether it needs the whole session, whether it needs the payload, and for which rule."""
+Judge = Callable[[Step], Sayings]
+_Asked = tuple[Judge, bool, bool, str, Rule]
+"""What is asked, whether it needs the whole session, whether it needs the payload, the slug of what is said once, and
+for which rule."""
+
+
+def _asked(rule: Rule, judge: Judge) -> _Asked:
+    return judge, rule.whole, not rule.unread, rule.slug if rule.once else "", rule
 
 
 class _Plan(NamedTuple):
@@ -63,6 +73,8 @@ class _Plan(NamedTuple):
     """They have a header, and come from the side that sends such."""
     odd: bool
     """Rules about headers may mind them."""
+    looked_at: bool
+    """Their looks bring further rules up."""
     asked: tuple[_Asked, ...]
     handler: Handler | None
     """What is remembered of them."""
@@ -99,6 +111,7 @@ class Checker:
         self._kept = kept
         self._lives: dict[int, _Life] = {}
         self._legacies: dict[int, Legacy] = {}
+        self._ended: dict[int, DeviceState | None] = {}
         self._session_of: dict[int, int] = {}
         self._frontend_ends: dict[int, int] = {}
         self._keyed: dict[tuple[Channel, int, int], tuple[_Asked, ...]] = {}
@@ -111,66 +124,76 @@ class Checker:
                     self._triggered[on] += (rule,)
                 elif rule.judge is not None:
                     key = (on.channel, on.request, FLAG_REPLY * on.reply)
-                    self._keyed[key] = (*self._keyed.get(key, ()), (rule.judge, rule.whole, not rule.unread, rule))
+                    self._keyed[key] = (*self._keyed.get(key, ()), _asked(rule, rule.judge))
 
     def state(self, session: int) -> DeviceState | None:
         """The state of a session that goes on, after the last message fed."""
         life = self._lives.get(session)
         return life.state if life else None
 
-    def feed(self, message: Message, place: Place) -> DeviceState:
-        """The next message of the capture; returns the state of its session after it."""
+    def feed(self, message: Message, place: Place) -> DeviceState | None:
+        """The next message of the capture; returns the state of its session after it.
+
+        A message after its session has ended is not judged; None when that was so long ago that its state is gone.
+        """
         life = self._lives.get(message.session)
         if life is None:
+            if message.session in self._ended:
+                return self._after_end(message)
             life = self._lives[message.session] = self._begin(message, place)
         before, memory = life.state, life.memory
         after = life.state = advance(before, message)
-        link = memory.links.get(message.connection)
-        if link is None:
-            link = memory.links[message.connection] = Link()
-            self._session_of[message.connection] = message.session
-            if message.channel is Channel.MAIN and place.requester is not None:
-                self._frontend_ends[message.connection] = place.requester
-            self._meet(memory, message, place)
+        link = memory.links.get(message.connection) or self._meet(memory, message, place)
         memory.device = place.context.device
         step = Step(before, message, after, memory, link)
-        self._look_at_clock(step)
+        if message.time_ns - memory.looked_ns > LOOK_NS:
+            self._look_at_clock(step)
         readable = message.payload is not None and message.malformed is None
-        flags, request = message.flags, message.request
+        flags = message.flags
         # Values, not members: hashing a member calls Python code.
         sender = message.sender._value_ if message.sender else None
-        key = (message.channel._value_, sender, request, flags)
+        key = (message.channel._value_, sender, message.request, flags)
         plan = self._plans.get(key) or self._plan(key, message)
         if plan.framed:
-            if not flags & FLAG_REPLY:
+            if link.wrong_reply or before.owned is None or before.postcopy is not None:
                 self._pull_before(step, readable)
             pair(step)
             whole = memory.whole
-            for judge, needs_whole, needs_reading, rule in plan.asked:
-                if (whole or not needs_whole) and (readable or not needs_reading) and (said := judge(step)):
-                    self._take(rule, said, memory.session, message.number, SIDES[message.sender])
-            self._pull_after(step, plan, readable)
+            for judge, needs_whole, needs_reading, once, rule in plan.asked:
+                if (whole or not needs_whole) and (readable or not needs_reading) and once not in memory.said:
+                    said = judge(step)
+                    if said:
+                        self._take(rule, said, memory, message.number, SIDES[message.sender])
+            if plan.looked_at or message.descriptors or message.trailing or not readable:
+                self._pull_after(step, plan, readable)
         elif plan.odd or message.descriptors:
             # From the wrong side what it would mean from the other is not asked.
-            self._pull(Trigger.HEADER if request is not None else Trigger.DESCRIPTORS, step, readable)
+            self._pull(Trigger.HEADER if message.request is not None else Trigger.DESCRIPTORS, step, readable)
         if step.late is not None:
             self._pull(Trigger.LATE, step, readable)
         remember(step, plan.handler)
-        if not readable and (message.malformed is not None or request is None) and message.channel in FOLLOWED:
+        if not readable and message.channel in FOLLOWED and (message.malformed is not None or message.request is None):
             self._doubt(memory, f"#{message.number} could not be read")
         return after
+
+    def _after_end(self, message: Message) -> DeviceState | None:
+        state = self._ended[message.session]
+        if state is not None:
+            state = self._ended[message.session] = advance(state, message)
+        return state
 
     def _plan(self, key: tuple[str, str | None, int | None, int], message: Message) -> _Plan:
         """What to do with messages that have these flags and this request."""
         flags, request, channel = message.flags, message.request, message.channel
         if request is None:
-            plan = _Plan(False, False, (), None)
+            plan = _Plan(False, False, False, (), None)
         elif (channel, message.sender, flags & FLAG_REPLY) in WRONG_WAY:
-            plan = _Plan(False, True, (), None)
+            plan = _Plan(False, True, False, (), None)
         else:
             odd = (channel, message.sender, flags) not in FLAGS_AS_EXPECTED
             asked = self._keyed.get((channel, request, flags & FLAG_REPLY), ())
-            plan = _Plan(True, odd, asked, handler_of(channel, request, bool(flags & FLAG_REPLY)))
+            looked_at = odd or message.spec is None or bool(flags & (FLAG_REPLY | FLAG_NEED_REPLY))
+            plan = _Plan(True, odd, looked_at, asked, handler_of(channel, request, bool(flags & FLAG_REPLY)))
         if len(self._plans) >= MAX_PLANS:
             self._plans.clear()
         self._plans[key] = plan
@@ -178,7 +201,7 @@ class Checker:
 
     def _pull_before(self, step: Step, readable: bool) -> None:
         """Ask what depends on where the session stands."""
-        if step.message.channel is not Channel.MAIN:
+        if step.message.channel is not Channel.MAIN or step.message.flags & FLAG_REPLY:
             return
         if step.link.wrong_reply:
             self._pull(Trigger.WRONG_BEFORE, step, readable)
@@ -248,8 +271,12 @@ class Checker:
         memory = Memory(session.number, whole, previous)
         return _Life(initial(not session.joined_late), memory)
 
-    def _meet(self, memory: Memory, message: Message, place: Place) -> None:
-        """Learn who speaks, from the connection's ends and from the sender of the message."""
+    def _meet(self, memory: Memory, message: Message, place: Place) -> Link:
+        """A connection's first message: learn who speaks, from its ends and from the sender."""
+        link = memory.links[message.connection] = Link()
+        self._session_of[message.connection] = message.session
+        if message.channel is Channel.MAIN and place.requester is not None:
+            self._frontend_ends[message.connection] = place.requester
         for position, end in enumerate(place.ends):
             process = end.process or (message.process if message.sender is place.sender(position) else None)
             sender = place.sender(position)
@@ -260,6 +287,7 @@ class Checker:
             elif sender is Sender.BACKEND and memory.backend is NOBODY:
                 memory.backend = recognise(sender, process.comm)
         self.peers[memory.session] = memory.frontend, memory.backend
+        return link
 
     def _doubt(self, memory: Memory, why: str) -> None:
         memory.whole = False
@@ -267,6 +295,7 @@ class Checker:
 
     def _look_at_clock(self, step: Step) -> None:
         """Find a request of the session that has waited for too long by now."""
+        step.memory.looked_ns = step.message.time_ns
         now = step.message.time_ns - self._wait_ns
         for link in step.memory.links.values():
             if not link.waiting:
@@ -282,7 +311,7 @@ class Checker:
             return
         said = rule.judge(step)  # type: ignore[misc]
         if said:
-            self._take(rule, said, step.memory.session, step.message.number, SIDES[step.message.sender])
+            self._take(rule, said, step.memory, step.message.number, SIDES[step.message.sender])
 
     def _pull(self, trigger: Trigger, step: Step, readable: bool) -> None:
         for rule in self._triggered[trigger]:
@@ -294,17 +323,22 @@ class Checker:
         for rule in self._ending:
             if rule.at_end is None or (rule.whole and not memory.whole):
                 continue
-            self._take(rule, rule.at_end(end), memory.session, memory.last_main, rule.side)
+            self._take(rule, rule.at_end(end), memory, memory.last_main, rule.side)
         if len(self._legacies) >= MAX_LEGACIES:
             del self._legacies[next(iter(self._legacies))]
         self._legacies[memory.session] = legacy(memory, life.state)
+        self._ended[memory.session] = life.state
+        if (gone := memory.session - MAX_ENDED) in self._ended:
+            self._ended[gone] = None
 
-    def _take(self, rule: Rule, said: Iterable[Said], session: int, number: int, speaker: Side) -> None:
+    def _take(self, rule: Rule, said: Iterable[Said], memory: Memory, number: int, speaker: Side) -> None:
         for saying in said:
             side = saying.side or (rule.side if rule.side is not Side.EITHER else speaker)
-            key = (session, rule.slug, side)
-            if rule.once and key in self.counts:
-                continue
+            key = (memory.session, rule.slug, side)
+            if rule.once:
+                if rule.slug in memory.said:
+                    continue
+                memory.said.add(rule.slug)
             self.counts[key] += 1
             if self.counts[key] > self._kept:
                 continue
@@ -312,5 +346,5 @@ class Checker:
             evidence = tuple(sorted({stands, *saying.evidence} - {0}))
             severity = saying.severity or rule.severity
             self.findings.append(
-                Finding(rule.slug, severity, side, rule.section, saying.sentence, stands, evidence, session)
+                Finding(rule.slug, severity, side, rule.section, saying.sentence, stands, evidence, memory.session)
             )

@@ -92,6 +92,10 @@ class Memory:
     last_main: int = 0
     """Number of the last request on the main connection."""
     last_main_ns: int = 0
+    looked_ns: int = 0
+    """When it was last looked at what waits."""
+    said: set[str] = field(default_factory=set)
+    """Slugs of what is said once."""
     last_ns: int = 0
     """Time of the last message."""
 
