@@ -6,29 +6,48 @@ import time
 from bisect import bisect_right
 
 from vusniff.advance import advance
-from vusniff.state import DeviceState
+from vusniff.state import DeviceState, initial
 from vusniff.timeline import CHECKPOINT, Timeline
+
+WINDOWS = 16
+"""Sessions of which the states between two checkpoints are kept."""
 
 
 class States:
-    """States before and after a message, once its session has been worked out that far."""
+    """States before and after a message, once its session has been worked out that far.
+
+    The states between two checkpoints are kept while the selection stays between them, so that moving costs nothing.
+    """
 
     def __init__(self, timeline: Timeline) -> None:
         self.timeline = timeline
         self._done: dict[int, int] = {}
         """Session -> messages of it that have been worked out."""
-        self._last: tuple[int, DeviceState, DeviceState] | None = None
+        self._windows: dict[int, tuple[int, list[DeviceState]]] = {}
+        """Session -> n and the states after its first n messages, after one more, and so on; used last stands last."""
 
     def get(self, row: int) -> tuple[DeviceState, DeviceState] | None:
         """Before and after a row; None when `step` has to be called first."""
-        if self._last is not None and self._last[0] == row:
-            return self._last[1:]
         if self.missing(row) > CHECKPOINT:
             return None
-        before = self.timeline.before(row)
-        after = advance(before, self.timeline.message(row))
-        self._last = (row, before, after)
-        return before, after
+        session = self.timeline.place(row).session
+        rows = self.timeline.rows_of(session)
+        position = bisect_right(rows, row)
+        first = (position - 1) // CHECKPOINT * CHECKPOINT
+        at, window = self._windows.pop(session, (-1, []))
+        if at != first:
+            begin = self.timeline.session_state(session, rows[first - 1]) if first else self._initial(session)
+            window = [begin]
+        self._windows[session] = first, window
+        if len(self._windows) > WINDOWS:
+            del self._windows[next(iter(self._windows))]
+        while first + len(window) <= position:
+            message = self.timeline.message(rows[first + len(window) - 1])
+            window.append(advance(window[-1], message))
+        return window[position - first - 1], window[position - first]
+
+    def _initial(self, session: int) -> DeviceState:
+        return initial(not self.timeline.sessions[session - 1].joined_late)
 
     def missing(self, row: int) -> int:
         """Messages of the row's session that have to be worked out before its state is at hand."""

@@ -16,6 +16,7 @@ from textual import events
 from textual.app import App, ComposeResult, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.containers import Container, Vertical
+from textual.notifications import SeverityLevel
 from textual.screen import Screen
 from textual.widgets import Input
 
@@ -38,7 +39,10 @@ SLICE_SECONDS = 0.012
 POLL_SECONDS = 0.1
 """Between two looks at a growing file, and between two repaints of what grows."""
 PANES = ("state", "details", "bytes")
+TOLD_SECONDS = 3
 SMALLEST = (80, 24)
+ASKING = ("search", "jump")
+"""Actions that open the prompt: what is typed behind their keys, however fast, belongs into it."""
 
 
 class Room(App[int]):
@@ -50,7 +54,7 @@ class Room(App[int]):
     COMMAND_PALETTE_BINDING = "ctrl+p"
     BINDINGS: ClassVar[list[BindingType]] = [
         *(
-            Binding(key.keys, key.action, key.word, show=False, key_display=key.shown)
+            Binding(key.keys, key.action, key.word, show=False, priority=key.action in ASKING, key_display=key.shown)
             for key in KEYS
             if key.action != "command_palette"
         ),
@@ -169,6 +173,12 @@ class Room(App[int]):
             right = [f"{width}x{height} is small: give it {SMALLEST[0]}x{SMALLEST[1]}"]
         self.query_one(Top).say(left, " ".join(right))
 
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """The keys that open the prompt are text where text is typed."""
+        if action in ASKING:
+            return len(self.screen_stack) == 1 and not self.finder.asked
+        return super().check_action(action, parameters)
+
     # -- layout -------------------------------------------------------------------------------------------------------
 
     def on_resize(self, event: events.Resize) -> None:
@@ -275,7 +285,7 @@ class Room(App[int]):
         if self.trail:
             self.view.go_to(self.trail.pop())
         else:
-            self.notify("Nowhere to go back to", timeout=2)
+            self.tell("Nowhere to go back to")
 
     # -- vrings -------------------------------------------------------------------------------------------------------
 
@@ -287,7 +297,7 @@ class Room(App[int]):
         """Only the messages about the chosen vring."""
         row, vring = self.view.row, self.selected.vring
         if row is None or vring is None:
-            self.notify("No vring is chosen: [ and ] choose one", timeout=3)
+            self.tell("No vring is chosen: [ and ] choose one")
             return
         session = self.timeline.place(row).session
         self.limit(story.vring_rows(self.timeline, session, vring), f"vring {vring}")
@@ -320,6 +330,10 @@ class Room(App[int]):
         else:
             self.selected.let_go()
         self.say()
+
+    def tell(self, words: str, severity: SeverityLevel = "information") -> None:
+        """A sentence in the corner, for a moment."""
+        self.notify(words, severity=severity, markup=False, timeout=TOLD_SECONDS)
 
     # -- the other keys -----------------------------------------------------------------------------------------------
 
@@ -362,7 +376,7 @@ class Room(App[int]):
             self.view.move_to(self.view.count - 1)
             if not self.live:
                 self.view.follow = False
-                self.notify("The capture is finished: this is its last message", timeout=3)
+                self.tell("The capture is finished: this is its last message")
         self.say()
 
     def action_play(self) -> None:
@@ -377,7 +391,7 @@ class Room(App[int]):
         """To the terminal's clipboard (OSC 52)."""
         if self.view.row is not None:
             self.copy_to_clipboard(copied(self.timeline, self.view.row, form))
-            self.notify(f"Copied #{self.view.row + 1} as {form}", timeout=2)
+            self.tell(f"Copied #{self.view.row + 1} as {form}")
 
     def action_picture(self) -> None:
         """Write the screen as SVG into the working directory."""
@@ -385,9 +399,9 @@ class Room(App[int]):
         try:
             Path(name).write_text(self.export_screenshot(title="vusniff"), encoding="utf-8")
         except OSError as error:
-            self.notify(f"{name} cannot be written: {error.strerror}", severity="error", timeout=5)
+            self.tell(f"{name} cannot be written: {error.strerror}", severity="error")
         else:
-            self.notify(f"Wrote {Path(name).absolute()}", timeout=5)
+            self.tell(f"Wrote {Path(name).absolute()}")
 
     def action_help(self) -> None:
         """All keys."""

@@ -35,15 +35,15 @@ class Finder:
         self.asked = what
         prompt.value = ""
         prompt.placeholder = HINTS[what]
-        prompt.add_class("shown")
-        prompt.focus()
+        prompt.display = True
+        self.room.screen.set_focus(prompt)  # at once: what is typed behind the key belongs to it
 
     def close(self) -> bool:
         """Close the prompt or stop the search; False when there was neither."""
         if self.asked:
             self.asked = ""
-            self.room.query_one("#prompt").remove_class("shown")
-            self.room.view.focus()
+            self.room.query_one("#prompt").display = False
+            self.room.screen.set_focus(self.room.view)
             return True
         if self.search is not None:
             self.search = None
@@ -67,7 +67,7 @@ class Finder:
         else:
             row = target(self.room.timeline, words)
             if row is None:
-                self.room.notify(f"{words}: give {HINTS[':']}", severity="warning", timeout=5)
+                self.room.tell(f"{words}: give {HINTS[':']}", severity="warning")
             else:
                 self.room.leap(row)
 
@@ -92,9 +92,9 @@ class Finder:
         self.search = None
         view = self.room.view
         if found < 0:
-            self.room.notify(f"No message has {self.wanted!r}", timeout=3)
+            self.room.tell(f"No message has {self.wanted!r}")
         else:
             if (found - view.cursor) * search.step <= 0:
-                self.room.notify("Went on from the other end", timeout=2)
+                self.room.tell("Went on from the other end")
             self.room.leap(view.row_at(found))
         self.room.say()

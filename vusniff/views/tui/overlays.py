@@ -57,7 +57,7 @@ def compare_sessions(room: Room) -> None:
     timeline = room.timeline
     previous = timeline.sessions[timeline.place(row).session - 1].previous
     if previous is None:
-        room.notify("There was no session before this one on its socket: S shows all", timeout=3)
+        room.tell("There was no session before this one on its socket: S shows all")
         return
     last = timeline.rows_of(previous)[-1]
     ended = room.states.get(last)
@@ -65,7 +65,7 @@ def compare_sessions(room: Room) -> None:
         room.states.step(last, PATIENCE)
         ended = room.states.get(last)
     if ended is None:
-        room.notify(f"Session {previous} is still being worked out: press C again", timeout=3)
+        room.tell(f"Session {previous} is still being worked out: press C again")
         return
     screen = LinesScreen(
         f"Session {previous}, then {timeline.place(row).session}",
@@ -89,7 +89,7 @@ def _state(room: Room) -> tuple[int | None, tuple[DeviceState, DeviceState] | No
     row = room.view.row
     both = room.states.get(row) if row is not None else None
     if row is not None and both is None:
-        room.notify("The state is still being worked out", timeout=3)
+        room.tell("The state is still being worked out")
     return row, both
 
 

@@ -64,8 +64,14 @@ class Lined(ScrollView, can_focus=True):
         """The theme's style of a name out of `STYLES`."""
         style = self._styles_of.get(name)
         if style is None:
-            style = self.get_component_rich_style(f"vs--{name}", partial=True) if name else Style.null()
-            self._styles_of[name] = style
+            style = self._styles_of[name] = self._themed(f"vs--{name}") if name else Style.null()
+        return style
+
+    def _themed(self, component: str) -> Style:
+        """What the theme sets for a component; a colour that shines through is mixed with the background."""
+        style = self.get_component_rich_style(component, partial=True)
+        if style.color is not None and style.bgcolor is None:
+            style += Style(color=self.get_component_rich_style(component).color)
         return style
 
     def notify_style_update(self) -> None:
@@ -79,7 +85,7 @@ class Lined(ScrollView, can_focus=True):
 
     def strip(self, parts: Sequence[tuple[str, str]], at_cursor: bool) -> Strip:
         """One line as it is painted; what is outside the view is cut."""
-        base = self.rich_style
+        base = self._styles_of.get("base") or self._styles_of.setdefault("base", self.rich_style)
         if at_cursor:
             over = self.cursor_style()
             segments = [Segment(text, base + self.style_of(style) + over) for text, style in parts]

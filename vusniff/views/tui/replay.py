@@ -91,7 +91,7 @@ class Player:
             self.clockwork.change(by, self.room.view.row, self.room.timeline, time.monotonic())
         self.room.say()
         if not self.playing:
-            self.room.notify(f"Space plays at {self.clockwork.words}", timeout=2)
+            self.room.tell(f"Space plays at {self.clockwork.words}")
 
     def _frame(self) -> None:
         view = self.room.view

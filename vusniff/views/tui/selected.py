@@ -42,7 +42,7 @@ class Selected:
         """Another message is selected: the panes follow once, however many keys came."""
         if not self._due:
             self._due = True
-            self.room.call_after_refresh(self.show)
+            self.room.call_later(self.show)
 
     def show(self) -> None:
         """Bring the panes and the first line up to the selected message."""
@@ -137,7 +137,7 @@ class Selected:
         row = self.room.view.row
         both = self.room.states.get(row) if row is not None else None
         if both is None or not both[1].vrings:
-            self.room.notify("No vring is set up yet", timeout=2)
+            self.room.tell("No vring is set up yet")
             return
         known = sorted(both[1].vrings)
         at = known.index(self.vring) if self.vring in known else -1

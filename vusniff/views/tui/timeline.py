@@ -229,7 +229,7 @@ class TimelineView(Lined):
         self._widths = None
         self.refresh()
         self.heading.refresh()
-        self.app.notify(f"Time column: {self.clock.value}", timeout=2)
+        self.app.notify(f"Time column: {self.clock.value}", markup=False)
 
     def turn_bookmark(self) -> None:
         """Set or take away a bookmark."""
@@ -240,7 +240,7 @@ class TimelineView(Lined):
     def to_bookmark(self) -> None:
         """To the next bookmark, from the last one to the first."""
         if not self.bookmarks:
-            self.app.notify("No bookmarks yet: m sets one", timeout=3)
+            self.app.notify("No bookmarks yet: m sets one", markup=False)
             return
         ordered = sorted(self.bookmarks)
         after = [row for row in ordered if self.row is not None and row > self.row]
@@ -257,7 +257,7 @@ class TimelineView(Lined):
         else:
             said = self._answer_of(row)
             what = "no reply to it was seen" if said is not Answer.NONE else "it stands alone: it asks for no reply"
-            self.app.notify(f"#{row + 1}: {what}", timeout=3)
+            self.app.notify(f"#{row + 1}: {what}", markup=False)
 
 
 class Heading(Widget):
