@@ -15,6 +15,9 @@ from vusniff.record import Closed, Connection, Descriptor, Frame, FrameKind, Los
 OFFSET_BITS = 48
 """A row's offset is ``file number << 48 | byte offset of its block``."""
 
+KINDS = (*FrameKind, FrameKind.RAW)
+"""Frame kinds by their two bits in ``meta``; the fourth is not used."""
+
 Event = Connection | Closed | Lost
 
 
@@ -97,7 +100,7 @@ class Batch:
             self.data[row],
             descriptors,
             process,
-            FrameKind(meta >> 6 & 3),
+            KINDS[meta >> 6 & 3],
             self.missing.get(row, 0),
         )
 
