@@ -1,0 +1,141 @@
+"""``vusniff check``: what is wrong in captures, whose fault it is, and the evidence; for people and for CI."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+from vusniff.errors import VusniffError
+
+if TYPE_CHECKING:
+    from vusniff.checks.finding import Rule
+    from vusniff.views.findings import Judged
+
+FORMATS = ("text", "json", "sarif", "junit")
+FAIL_ON = ("error", "warning", "note", "never")
+ROWS = 4096
+"""Messages between two looks at what was found."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of ``vusniff check``."""
+    parser.add_argument("files", metavar="FILE", nargs="*", help="capture files, merged by time; - is standard input")
+    parser.add_argument(
+        "--fail-on",
+        choices=FAIL_ON,
+        default="error",
+        help="exit with 1 for findings this bad (default: error)",
+    )
+    for option, words in (("--rule", "ask only this rule"), ("--ignore", "do not ask this rule")):
+        parser.add_argument(
+            option, metavar="SLUG", action="append", default=[], help=f"{words}; repeat it, or separate by commas"
+        )
+    parser.add_argument("--format", choices=FORMATS, default="text", help="text (default), JSON lines, SARIF or JUnit")
+    parser.add_argument("--wait", type=_seconds, default=5.0, metavar="SECONDS", help="how long a request may wait (5)")
+    parser.add_argument("--follow", action="store_true", help="go on as the capture grows, until interrupted")
+    parser.add_argument("--device", metavar="TYPE", help="device type (net, blk, fs, ...) instead of the deduced one")
+    parser.add_argument("--list", action="store_true", help="list the rules and exit")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Judge captures; 1 when a finding is as bad as ``--fail-on``, else 0."""
+    from vusniff.views import findings, reports
+
+    rules = _rules(args.rule, args.ignore)
+    if args.list:
+        _write("".join(f"{line}\n" for line in findings.rule_lines(rules)))
+        return 0
+    if not args.files:
+        raise VusniffError("no capture to check: give one or more files, or --list for the rules")
+    if args.follow and args.format in ("sarif", "junit"):
+        raise VusniffError(f"--format {args.format} is one document and does not go with --follow: use text or json")
+    judged = _judge(args, rules)
+    if args.format == "sarif":
+        _write(reports.sarif(judged, args.files))
+    elif args.format == "junit":
+        _write(reports.junit(judged, args.fail_on))
+    return 1 if any(finding.severity.rank <= _worst(args.fail_on) for finding in judged.checker.findings) else 0
+
+
+def _worst(fail_on: str) -> int:
+    return FAIL_ON.index(fail_on) if fail_on != "never" else -1
+
+
+def _seconds(word: str) -> float:
+    try:
+        value = float(word)
+    except ValueError:
+        value = 0.0
+    if not 0 < value <= 86400:
+        raise argparse.ArgumentTypeError(f"{word!r} is no time: give seconds, such as 5")
+    return value
+
+
+def _rules(wanted: Sequence[str], ignored: Sequence[str]) -> tuple[Rule, ...]:
+    """The rules to ask. Raises VusniffError for a slug that is none."""
+    from vusniff.checks.table import RULES
+
+    only, without = _slugs("--rule", wanted), _slugs("--ignore", ignored)
+    return tuple(rule for rule in RULES if (not only or rule.slug in only) and rule.slug not in without)
+
+
+def _slugs(option: str, words: Sequence[str]) -> set[str]:
+    from vusniff.checks.table import RULES
+
+    known = {word: rule.slug for rule in RULES for word in (rule.slug, rule.id, rule.id.lower())}
+    slugs = set()
+    for word in (part.strip() for words_ in words for part in words_.split(",")):
+        if not word:
+            continue
+        if word not in known:
+            close = _close(word, [rule.slug for rule in RULES])
+            hint = f"did you mean {', '.join(close)}?" if close else "vusniff check --list shows them all"
+            raise VusniffError(f"{option} {word}: there is no such rule; {hint}")
+        slugs.add(known[word])
+    return slugs
+
+
+def _close(word: str, slugs: Sequence[str]) -> list[str]:
+    """The slugs that resemble a word most, part by part."""
+    parts = word.lower().split("-")
+    scores = {slug: sum(bool(get_close_matches(part, slug.split("-"), 1, 0.7)) for part in parts) for slug in slugs}
+    best = max(scores.values())
+    return [slug for slug, score in scores.items() if score == best][:3] if best else []
+
+
+def _judge(args: argparse.Namespace, rules: Sequence[Rule]) -> Judged:
+    """Read captures and ask the rules; text and JSON are written while that goes on."""
+    from vusniff.capture.reader import CaptureReader
+    from vusniff.checks.checker import Checker
+    from vusniff.progress import reading
+    from vusniff.session import Tracker
+    from vusniff.views.findings import Judged, Writer
+
+    tracker = Tracker(args.device)
+    checker = Checker(tracker, rules, wait_ns=int(args.wait * 1e9))
+    reader = CaptureReader(args.files)
+    judged = Judged(tracker, checker, rules, reader.notes)
+    writer = Writer(judged, args.format, sys.stdout.isatty())
+    try:
+        with reading(args.files[0]) as progress:
+            for batch in reader.batches(data=True, follow=args.follow, max_rows=ROWS):
+                judged.take(batch, reader.order)
+                if args.follow:
+                    _write(writer.news())
+                elif progress:
+                    progress(*reader.progress)
+    except KeyboardInterrupt:
+        _write(writer.rest())
+        raise
+    judged.conclude()
+    _write(writer.rest())
+    return judged
+
+
+def _write(text: str) -> None:
+    if text:
+        sys.stdout.buffer.write(text.encode("utf-8", "backslashreplace"))
+        sys.stdout.buffer.flush()

@@ -1,0 +1,192 @@
+"""What the rules found, as text for people and JSON lines for programs, while a capture is read or after it.
+
+Owns the words around findings, and nothing of what they say. Every line is bounded; names of peers are cleaned.
+"""
+
+from __future__ import annotations
+
+import json
+from array import array
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from vusniff.capture.batch import Batch
+from vusniff.checks.checker import Checker
+from vusniff.checks.finding import Finding, Rule, Severity, Side
+from vusniff.compose import compose
+from vusniff.record import Closed, Connection, Lost
+from vusniff.session import Pending, Place, Rows, Session, Tracker
+from vusniff.views.words import clean
+
+SIDES = {Side.FRONTEND: "front-end", Side.BACKEND: "back-end", Side.EITHER: "either side"}
+EVIDENCE_SHOWN = 8
+
+
+@dataclass(slots=True)
+class Judged:
+    """A capture that is read message by message and judged on the way, in bounded memory."""
+
+    tracker: Tracker
+    checker: Checker
+    rules: Sequence[Rule]
+    """Those that are asked."""
+    notes: Sequence[str]
+    """What the reader skipped or found damaged."""
+    times: array[int] = field(default_factory=lambda: array("Q"))
+    """Of every message, nanoseconds since the epoch."""
+
+    def take(self, batch: Batch, order: Callable[[int], str]) -> None:
+        """Judge the next messages; ``order`` gives the byte order of a connection."""
+        tracker, checker = self.tracker, self.checker
+        for _, event in batch.events:
+            if isinstance(event, Connection):
+                tracker.opened(event, order(event.id))
+        first = len(self.times) + 1
+        places: list[Place] = []
+        answers: list[Pending | None] = []
+        tracker.track(first, Rows(batch.meta, batch.request, batch.time_ns), batch.frame, places, answers)
+        events = [(row, event) for row, event in batch.events if not isinstance(event, Connection)]
+        told = 0
+        for row, (place, answer) in enumerate(zip(places, answers, strict=True)):
+            while told < len(events) and events[told][0] <= row:
+                self._tell(events[told][1])
+                told += 1
+            other, time_ns = (answer.number, answer.time_ns) if answer else (0, 0)
+            checker.feed(compose(first + row, batch.frame(row), place, other, time_ns), place)
+        self.times.extend(batch.time_ns)
+        for _, event in events[told:]:
+            self._tell(event)
+
+    def _tell(self, event: Connection | Closed | Lost) -> None:
+        if isinstance(event, Closed):
+            self.tracker.closed(event)
+            self.checker.closed(event)
+        elif isinstance(event, Lost):
+            self.checker.lost(event)
+
+    def conclude(self) -> None:
+        """There is nothing more to come."""
+        if self.times:
+            self.checker.conclude(self.times[-1])
+
+    def time_ns(self, finding: Finding) -> int:
+        """When the message was sent that a finding stands at."""
+        return self.times[finding.number - 1]
+
+    def session(self, finding: Finding) -> Session:
+        """The session of a finding."""
+        return self.tracker.sessions[finding.session - 1]
+
+    def repeated(self) -> dict[tuple[int, str, Side], int]:
+        """(session, slug, side) -> how often it was found beyond what is kept."""
+        kept = Counter((finding.session, finding.rule, finding.side) for finding in self.checker.findings)
+        return {key: count - kept[key] for key, count in self.checker.counts.items() if count > kept[key]}
+
+
+def rule_lines(rules: Sequence[Rule]) -> Iterator[str]:
+    """The rules, one a line: id, slug, severity, side, what it demands, where that is said."""
+    for rule in rules:
+        yield f"{rule.id}  {rule.slug:<34} {rule.severity:<8} {SIDES[rule.side]:<11} {rule.words} [{rule.section}]"
+
+
+def title(judged: Judged, session: Session) -> str:
+    """Who talked: ``session 1  /run/vm1.sock  net  qemu-system-x86 -> dpdk-testpmd``."""
+    guess = session.guess
+    frontend, backend = judged.checker.peers.get(session.number, (None, None))
+    who = f"{clean(str(frontend or 'unknown'))} -> {clean(str(backend or 'unknown'))}"
+    return f"session {session.number}  {clean(session.path)}  {guess.device if guess else 'unknown device'}  {who}"
+
+
+def finding_lines(judged: Judged, finding: Finding) -> Iterator[str]:
+    """One finding in two lines: what happened, and by which rule and messages."""
+    seconds = (judged.time_ns(finding) - judged.times[0]) / 1e9
+    place = f"#{finding.number}"
+    yield (f"  {finding.severity:<8}{place:<8}{seconds:>12.6f}  {SIDES[finding.side]:<11} {clean(finding.sentence)}")
+    others = [f"#{number}" for number in finding.evidence if number != finding.number]
+    shown = ", ".join(others[:EVIDENCE_SHOWN]) + (", ..." if len(others) > EVIDENCE_SHOWN else "")
+    yield f"{'':<10}{finding.rule} ({finding.section}){f'; see also {shown}' if shown else ''}"
+
+
+def finding_dict(judged: Judged, finding: Finding) -> dict[str, Any]:
+    """One finding for programs."""
+    return {
+        "rule": finding.rule,
+        "severity": finding.severity.value,
+        "side": finding.side.value,
+        "section": finding.section,
+        "sentence": finding.sentence,
+        "message": finding.number,
+        "time_ns": judged.time_ns(finding),
+        "evidence": list(finding.evidence),
+        "session": finding.session,
+        "path": judged.session(finding).path,
+    }
+
+
+def closing_lines(judged: Judged) -> Iterator[str]:
+    """What could not be judged, and the counts."""
+    for number, why in sorted(judged.checker.partial.items()):
+        if number <= len(judged.tracker.sessions):
+            yield f"session {number}: {why}, so rules that rest on all of it were not asked from there on"
+    for note in judged.notes:
+        yield f"note on the file: {clean(note)}"
+    if not judged.times:
+        yield "no messages: there was nothing to judge"
+        return
+    severities = Counter(finding.severity for finding in judged.checker.findings)
+    more = sum(judged.repeated().values())
+    counted = ", ".join(_many(severities[severity], severity.value) for severity in Severity)
+    again = f" (and {_many(more, 'repetition')} not shown)" if more else ""
+    sessions = _many(len(judged.tracker.sessions), "session")
+    yield f"{counted}{again} in {_many(len(judged.times), 'message')} of {sessions}"
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
+class Writer:
+    """Text or JSON lines of what was found since it was last asked; nothing for other formats."""
+
+    def __init__(self, judged: Judged, form: str, screen: bool) -> None:
+        self._judged = judged
+        self._form = form
+        self._screen = screen
+        self._told = 0
+        self._session = 0
+
+    def news(self) -> str:
+        """Findings in the order they were found."""
+        findings = self._judged.checker.findings
+        new, self._told = findings[self._told :], len(findings)
+        return self._written(new)
+
+    def rest(self) -> str:
+        """All that was not told yet, by session and message, and the closing lines."""
+        if self._form not in ("text", "json"):
+            return ""
+        findings = self._judged.checker.findings
+        new, self._told = findings[self._told :], len(findings)
+        new.sort(key=lambda finding: (finding.session, finding.number, finding.severity.rank))
+        text = self._written(new)
+        if self._form == "json":
+            return text
+        repeated = "".join(
+            f"session {session}: {slug} {count} more times by the {SIDES[side]}\n"
+            for (session, slug, side), count in sorted(self._judged.repeated().items())
+        )
+        return text + repeated + "".join(f"{line}\n" for line in closing_lines(self._judged))
+
+    def _written(self, findings: Sequence[Finding]) -> str:
+        lines: list[str] = []
+        for finding in findings:
+            if self._form == "json":
+                lines.append(json.dumps(finding_dict(self._judged, finding)))
+                continue
+            if finding.session != self._session:
+                self._session = finding.session
+                lines.append(title(self._judged, self._judged.session(finding)))
+            lines.extend(finding_lines(self._judged, finding))
+        return "".join(f"{line}\n" for line in lines)
