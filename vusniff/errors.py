@@ -20,3 +20,23 @@ class SourceError(VusniffError):
 
 class DissectorError(VusniffError):
     """A dissector distribution cannot be loaded, or a message cannot be decoded as the user described it."""
+
+
+class FilterError(VusniffError):
+    """A filter that cannot be used: what is wrong, and where."""
+
+    def __init__(self, sentence: str, text: str, start: int, length: int = 1) -> None:
+        """``start`` and ``length`` count characters of the filter's ``text``; length 0 marks a place between two."""
+        line = " ".join(text.split("\n"))
+        shown = line if len(line) <= 200 else line[:200] + " ..."
+        marks = " " * start + "^" * max(1, length)
+        super().__init__(f"filter: {sentence}\n    {shown}\n    {marks[:204]}")
+        self.sentence = sentence
+        self.text = text
+        self.start = start
+        self.length = length
+
+    @property
+    def column(self) -> int:
+        """Where it stands, counted from 1."""
+        return self.start + 1

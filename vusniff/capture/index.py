@@ -7,7 +7,7 @@ grows is followed by calling `Index.update` again.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from vusniff.capture import pcapng
@@ -119,6 +119,14 @@ class Index:
         """Messages in order, from large reads."""
         for row in range(start, len(self) if stop is None else min(stop, len(self))):
             yield self._frame(row, _WINDOW)
+
+    def packets(self, rows: Iterable[int]) -> Iterator[tuple[bytes, bytes, int]]:
+        """Of some ascending rows, from large reads: the frame's bytes, the options in little-endian order, and how many
+        bytes are missing. For who looks at many messages and needs few facts of each."""
+        offset, windows = self.offset, self._windows
+        for row in rows:
+            place = offset[row]
+            yield windows[place >> OFFSET_BITS].packet(place & _OFFSET_MASK, _WINDOW)
 
     def _frame(self, row: int, ahead: int) -> Frame:
         place, meta = self.offset[row], self.meta[row]

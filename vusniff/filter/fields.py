@@ -1,0 +1,168 @@
+"""Every field of the filter language, in one table: the names that filters, their completion, their reference page and
+the Wireshark dissector use.
+
+Fields of payloads come from the tables of messages (`payload`); the others stand here. A name begins with ``vhost`` or
+``vring`` for what a message says, ``fd`` for its descriptors, ``proc`` for who sent it, ``sock`` for its connection,
+``finding`` for what is wrong with it.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+from vusniff import dissect
+from vusniff.checks.finding import Severity, Side
+from vusniff.filter import payload
+from vusniff.filter.field import Field, Kind, Origin, Said, Surroundings
+from vusniff.protocol import FLAG_NEED_REPLY, FLAG_REPLY, FLAG_VERSION, HEADER_SIZE, Channel, Sender
+from vusniff.record import DescriptorKind
+
+RANKS = {severity.value: rank for rank, severity in enumerate(reversed(Severity))}
+"""Severities as numbers, so that ``finding.severity >= warning`` means what it says."""
+
+
+def _flags(mask: int, boolean: bool) -> Any:
+    def read(message: Said, _: Surroundings) -> Any:
+        if message.request is None:
+            return None
+        value = message.flags & mask
+        return bool(value) if boolean else value
+
+    return read
+
+
+def _process(name: str) -> Any:
+    def read(message: Said, _: Surroundings) -> Any:
+        process = message.process
+        return getattr(process, name) if process is not None else None
+
+    return read
+
+
+def _descriptors(name: str) -> Any:
+    def read(message: Said, _: Surroundings) -> list[Any]:
+        values = [getattr(descriptor, name) for descriptor in message.descriptors]
+        return [value for value in values if value is not None]
+
+    return read
+
+
+def _findings(name: str) -> Any:
+    def read(message: Said, around: Surroundings) -> list[Any]:
+        return [getattr(finding, name) for finding in around.findings(message.number)]
+
+    return read
+
+
+def _severities(message: Said, around: Surroundings) -> list[int]:
+    return [RANKS[finding.severity.value] for finding in around.findings(message.number)]
+
+
+def _bytes(message: Said, _: Surroundings) -> bytes | None:
+    data = message.data if message.request is None else message.data[HEADER_SIZE:]
+    return data or None
+
+
+def _sender(message: Said, _: Surroundings) -> str | None:
+    return None if message.sender is None else message.sender.value
+
+
+_H, _C, _A, _B = Origin.HEADER, Origin.CONNECTION, Origin.ANSWER, Origin.BYTES
+_D, _P, _F = Origin.DESCRIPTOR, Origin.PROCESS, Origin.FINDING
+_NUMBER, _BOOLEAN, _TEXT = Kind.NUMBER, Kind.BOOLEAN, Kind.TEXT
+
+STATIC: tuple[Field, ...] = (
+    Field("vhost.request", Kind.REQUEST, _H, "request, by name or number", lambda m, _: m.request),
+    Field("vhost.name", _TEXT, _H, "name of the request", lambda m, _: m.name),
+    Field("vhost.flags", _NUMBER, _H, "header flags", _flags(0xFFFFFFFF, False)),
+    Field("vhost.version", _NUMBER, _H, "flag bits 0-1", _flags(FLAG_VERSION, False)),
+    Field("vhost.reply", _BOOLEAN, _H, "flag bit 2: it is a reply", _flags(FLAG_REPLY, True)),
+    Field("vhost.need_reply", _BOOLEAN, _H, "flag bit 3: an acknowledgement is wanted", _flags(FLAG_NEED_REPLY, True)),
+    Field("vhost.size", _NUMBER, _H, "payload bytes by the header", lambda m, _: m.size),
+    Field("vhost.number", _NUMBER, _H, "number of the message in its capture", lambda m, _: m.number),
+    Field("vhost.time", Kind.SECONDS, _H, "time since the first message", lambda m, w: m.time_ns - w.first_ns),
+    Field(
+        "vhost.channel",
+        _TEXT,
+        _C,
+        "what the connection carries",
+        lambda m, _: m.channel.value,
+        words=tuple(channel.value for channel in Channel),
+    ),
+    Field("vhost.sender", _TEXT, _C, "who sent it", _sender, words=tuple(sender.value for sender in Sender)),
+    Field("vhost.session", _NUMBER, _C, "number of the session", lambda m, _: m.session),
+    Field("vhost.answers", _NUMBER, _A, "of a reply: number of its request", lambda m, _: m.answers),
+    Field("vhost.answered_by", _NUMBER, _A, "of a request: number of its reply", lambda m, _: m.answered_by),
+    Field("vhost.latency", Kind.NANOSECONDS, _A, "time between request and reply, on both", lambda m, _: m.latency_ns),
+    Field("vhost.data", Kind.BYTES, _B, "bytes behind the header", _bytes),
+    Field("vhost.trailing", Kind.BYTES, Origin.PAYLOAD, "bytes left over", lambda m, _: m.trailing or None),
+    Field("vhost.malformed", _TEXT, Origin.PAYLOAD, "what does not fit, as a sentence", lambda m, _: m.malformed),
+    Field("vhost.layout", _TEXT, Origin.PAYLOAD, "name of the layout the payload was read by", lambda m, _: m.layout),
+    Field("sock.path", _TEXT, _C, "path of the socket", lambda m, w: w.path(m.connection)),
+    Field("sock.connection", _NUMBER, _C, "number of the connection", lambda m, _: m.connection),
+    Field("fd.count", _NUMBER, _D, "how many descriptors came with it", lambda m, _: len(m.descriptors)),
+    Field(
+        "fd.kind",
+        _TEXT,
+        _D,
+        "what a descriptor is",
+        lambda m, _: [descriptor.kind.value for descriptor in m.descriptors],
+        several=True,
+        words=tuple(kind.value for kind in DescriptorKind),
+    ),
+    Field("fd.identity", _TEXT, _D, 'which object it is, such as "eventfd:392"', _descriptors("identity"), True),
+    Field("fd.name", _TEXT, _D, "name of a memfd, path of a file", _descriptors("name"), True),
+    Field("fd.size", _NUMBER, _D, "its bytes", _descriptors("size"), True),
+    Field("fd.number", _NUMBER, _D, "its number in the sending process", _descriptors("number"), True),
+    Field("proc.pid", _NUMBER, _P, "process that sent it", _process("pid")),
+    Field("proc.tid", _NUMBER, _P, "thread that sent it, where known", _process("tid")),
+    Field("proc.comm", _TEXT, _P, "name of the process that sent it", _process("comm")),
+    Field("proc.label", _TEXT, _P, "what the sender's user calls it", _process("label")),
+    Field("finding.severity", _NUMBER, _F, "how bad what is wrong at it is", _severities, several=True, names=RANKS),
+    Field("finding.rule", _TEXT, _F, "slug of the rule that is broken", _findings("rule"), True),
+    Field(
+        "finding.side",
+        _TEXT,
+        _F,
+        "who is to blame",
+        lambda m, w: [finding.side.value for finding in w.findings(m.number)],
+        several=True,
+        words=tuple(side.value for side in Side),
+    ),
+    Field("finding.sentence", _TEXT, _F, "what happened", _findings("sentence"), True),
+)
+
+
+@functools.cache
+def fields() -> dict[str, Field]:
+    """All fields by name. Raises DissectorError when the dissectors cannot be loaded."""
+    return {**{one.name: one for one in STATIC}, **payload.fields()}
+
+
+@functools.cache
+def requests() -> dict[str, tuple[tuple[Channel, int], ...]]:
+    """Name of a request, also an older one -> its channel and code; of several channels where they share the name."""
+    found: dict[str, list[tuple[Channel, int]]] = {}
+    for channel, dissector in dissect.load().items():
+        for spec in dissector.specs.values():
+            for name in (spec.name, *spec.aliases):
+                known = found.setdefault(name.removeprefix("VHOST_USER_"), [])
+                if (channel, spec.code) not in known:
+                    known.append((channel, spec.code))
+    return {name: tuple(known) for name, known in found.items()}
+
+
+def words_of(field: Field) -> tuple[str, ...]:
+    """Words that may stand for a field's values, for completion and reference."""
+    if field.kind is Kind.REQUEST or field.name == "vhost.name":
+        return tuple(requests())
+    if field.kind is Kind.BOOLEAN:
+        return ("true", "false")
+    if field.kind is Kind.BITS:
+        shortest = {
+            min((form for form in field.bits if field.bits[form] == names), key=len): None
+            for names in field.bits.values()
+        }
+        return tuple(name for name in shortest if not name.startswith("BIT_"))
+    return field.words or tuple(field.names)
