@@ -34,34 +34,54 @@ def run(args: argparse.Namespace) -> int:
     from vusniff.views.tui import run_tui
 
     if "-" not in files:
-        if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        if not (sys.stdin.isatty() and sys.stderr.isatty()):  # Textual paints on standard error
             raise SourceError("view needs a terminal; use vusniff read for text, or --screenshot for a picture")
         return run_tui(files, follow=args.follow, device=args.device)
     if files != ["-"]:
         raise CaptureError("- (standard input) goes alone: give either it or files")
-    return run_tui([_spooled()], follow=True, device=args.device, title="standard input")
+    with _Spool() as spool:
+        try:
+            status = run_tui(spool.path, follow=True, device=args.device, title="standard input")
+        except CaptureError as error:
+            raise CaptureError(str(error).replace(spool.path, "standard input")) from error
+    if spool.failure:
+        raise SourceError(f"standard input was not read to its end: {spool.failure}")
+    return status
 
 
-def _spooled() -> str:
+class _Spool:
     """Standard input copied to a file without a name while it comes; the keys then come from the terminal."""
-    source = os.dup(0)
-    try:
-        terminal = os.open("/dev/tty", os.O_RDWR)
-    except OSError as error:
-        raise SourceError(f"no terminal to read keys from: {error.strerror}; use vusniff read -") from error
-    os.dup2(terminal, 0)
-    os.close(terminal)
-    spool = tempfile.TemporaryFile(prefix="vusniff-")  # noqa: SIM115 (it lives as long as the program)
-    target = os.dup(spool.fileno())
 
-    def copy() -> None:
-        while data := os.read(source, 1 << 20):
-            view = memoryview(data)
-            while view:
-                view = view[os.write(target, view) :]
+    def __init__(self) -> None:
+        self.failure: str | None = None
+        self._source = os.dup(0)
+        try:
+            terminal = os.open("/dev/tty", os.O_RDWR)
+        except OSError as error:
+            raise SourceError(f"no terminal to read keys from: {error.strerror}; use vusniff read -") from error
+        os.dup2(terminal, 0)
+        os.close(terminal)
+        self._file = tempfile.TemporaryFile(prefix="vusniff-", buffering=0)  # noqa: SIM115 (closed by __exit__)
+        self.path = f"/proc/self/fd/{self._file.fileno()}"
 
-    threading.Thread(target=copy, daemon=True, name="spool").start()
-    return f"/proc/self/fd/{target}"
+    def __enter__(self) -> _Spool:
+        self._file.write(os.read(self._source, 1 << 16))  # there is nothing to show before the first bytes
+        threading.Thread(target=self._copy, daemon=True, name="spool").start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def _copy(self) -> None:
+        try:
+            while data := os.read(self._source, 1 << 20):
+                view = memoryview(data)
+                while view:
+                    view = view[self._file.write(view) :]
+        except OSError as error:
+            self.failure = error.strerror
+        except ValueError:  # the view was left
+            pass
 
 
 def _size(words: str) -> tuple[int, int]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from vusniff.state import DeviceState, Region, translate
 from vusniff.views import words
 from vusniff.views.tui.line import Line, Part, clean, line
+from vusniff.views.tui.vrings import translated
 
 LEAST = 2
 """Cells a region gets however small it is."""
@@ -48,7 +49,7 @@ def memory_lines(state: DeviceState, width: int) -> list[Line]:
             lines.append(line(f"      back-end {region.backend_address:#x} (postcopy)"))
         lines += [line(("      holds ", "dim"), text) for text in inside.get(position, ())]
     if lost := inside.get(-1):
-        lines.append(line(("  In no region", "bad")))
+        lines.append(line(("  Not in the IOTLB" if translated(state) else "  In no region", "bad")))
         lines += [line(("      ", ""), (text, "bad")) for text in lost]
     return lines
 

@@ -9,6 +9,10 @@ from vusniff.views.state import peers
 from vusniff.views.tui.line import ELLIPSIS, Line, Part, clean, line
 from vusniff.views.tui.rows import since
 
+HEADS = ("#", "device", "messages", "no reply", "start s", "lasted", "ended", "socket", "between", "")
+WIDE = 110
+"""Cells from which times are shown too."""
+
 
 def ending(session: Session) -> str:
     """How it ended."""
@@ -49,17 +53,18 @@ def session_lines(timeline: Timeline, shown: int | None, width: int) -> list[Lin
                 ", ".join(filter(None, (again, late))),
             )
         )
-    heads = ("#", "device", "messages", "no reply", "start s", "lasted", "ended", "socket", "between", "")
     right = {0, 2, 3, 4, 5}
-    sizes = [max(len(head), *(len(row[n]) for row in rows)) if rows else len(head) for n, head in enumerate(heads)]
+    shown_columns = [n for n in range(len(HEADS)) if width >= WIDE or n not in (4, 5)]
+    sizes = [max(len(head), *(len(row[n]) for row in rows)) if rows else len(head) for n, head in enumerate(HEADS)]
 
     def cells(row: tuple[str, ...]) -> list[str]:
         return [
             f"{cell:>{size}}" if n in right else f"{cell:<{size}}"
             for n, (cell, size) in enumerate(zip(row, sizes, strict=True))
+            if n in shown_columns
         ]
 
-    lines = [line(("  " + "  ".join(cells(heads)).rstrip(), "heading"), key="head")]
+    lines = [line(("  " + "  ".join(cells(HEADS)).rstrip(), "heading"), key="head")]
     lines.append(line(("  " if shown else "▸ "), "all sessions", key="session 0"))
     for session, row in zip(timeline.sessions, rows, strict=True):
         mark = "▸ " if session.number == shown else "  "

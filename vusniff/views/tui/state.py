@@ -108,9 +108,7 @@ def memory(before: DeviceState, state: DeviceState, width: int, said: vrings.Sai
         )
     heads = ("", "guest", "size", "user", "descriptor")
     sizes = [max(len(head), *(len(row[n]) for row in rows)) for n, head in enumerate(heads)]
-    yield line(
-        ("  " + "  ".join(f"{head:<{size}}" for head, size in zip(heads, sizes, strict=True)).rstrip(), "heading")
-    )
+    yield line(("  " + "  ".join(f"{head:<{size}}" for head, size in zip(heads, sizes, strict=True)).rstrip(), "dim"))
     known = before.regions or ()
     for position, (region, row) in enumerate(zip(regions, rows, strict=True)):
         text = "  ".join(f"{cell:<{size}}" for cell, size in zip(row, sizes, strict=True)).rstrip()
