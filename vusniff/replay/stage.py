@@ -1,0 +1,184 @@
+"""What both players stand on: the links to the peer, the clock, and the notes of what differed.
+
+Knows channels and messages; which message comes when is the players' business.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from vusniff.capture.descriptors import describe
+from vusniff.compose import compose
+from vusniff.message import Message
+from vusniff.protocol import CHANNEL_PASSED_BY, FLAG_REPLY, HEADER_SIZE, HEADERS, REQUESTER, VERSION, Channel, Sender
+from vusniff.record import Frame
+from vusniff.replay.differences import Change, Difference, What, compare
+from vusniff.replay.link import Arrival, Link, wait
+from vusniff.replay.objects import Objects
+from vusniff.replay.script import Line, Script
+from vusniff.session import Place, answered_requests
+
+DIFFERENCE_LIMIT = 1000
+"""Differences that are kept; more are counted."""
+
+PASSED_BY: dict[int, Channel] = {int(request): channel for request, channel in CHANNEL_PASSED_BY.items()}
+"""Main-channel requests whose descriptor is a socket, and the channel it opens."""
+
+
+class OverError(Exception):
+    """The play ends before the script does: one sentence. Never leaves this folder."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a replay."""
+
+    said: int
+    """Messages of the played side that went out."""
+    heard: int
+    """Messages of the peer."""
+    compared: int
+    """Of these, those that have a counterpart in the recording."""
+    differences: tuple[Difference, ...]
+    more: int
+    """Differences beyond those that are kept."""
+    ended: str | None
+    """Why the play ended before the script did; None when it did not."""
+
+    @property
+    def same(self) -> bool:
+        """The peer did what the recorded one did, to the end."""
+        return not self.differences and self.ended is None
+
+
+class Stage:
+    """The links to one peer."""
+
+    def __init__(self, script: Script, sock: socket.socket, objects: Objects, speed: float, timeout: float) -> None:
+        """Takes over ``sock`` and ``objects``; ``speed`` 0 leaves out pauses; ``timeout`` is in seconds."""
+        self.script = script
+        self.objects = objects
+        self.timeout = timeout
+        self.peer = Sender.BACKEND if script.role is Sender.FRONTEND else Sender.FRONTEND
+        self.who = "the back-end" if self.peer is Sender.BACKEND else "the front-end"
+        self.said = self.heard = self.compared = self.more = 0
+        self.differences: list[Difference] = []
+        self.last = ""
+        """What was said or heard last, for sentences."""
+        self._links = {Channel.MAIN: Link(sock, Channel.MAIN)}
+        self._speed = speed
+        self._places: dict[Channel, Place] = {}
+        for line in script.lines:
+            self._places.setdefault(line.place.channel, line.place)
+
+    def open(self, channel: Channel, sock: socket.socket) -> None:
+        """A channel of the session begins; one that was there before ends."""
+        if before := self._links.pop(channel, None):
+            before.close()
+        self._links[channel] = Link(sock, channel)
+
+    def has(self, channel: Channel) -> bool:
+        """Whether a channel is open."""
+        return channel in self._links
+
+    def close(self) -> None:
+        """Ends the session."""
+        for link in self._links.values():
+            link.close()
+        self.objects.close()
+
+    def send(self, channel: Channel, data: bytes, fds: list[int], title: str) -> None:
+        """Says one message. Raises OverError when the peer is gone or does not read; a lost side channel is no end."""
+        link = self._links[channel]
+        if link.send(data, fds, time.monotonic() + self.timeout):
+            self.said += 1
+            self.last = title
+        elif link.ended is None:
+            raise OverError(f"{self.who} did not read {title} for {self.timeout:g} s")
+        elif channel is Channel.MAIN:
+            raise OverError(f"{self.who} {link.ended} before {title} could be sent{self.after}")
+        else:
+            self._links.pop(channel).close()
+
+    @property
+    def after(self) -> str:
+        """`` (the last message was #12 SET_MEM_TABLE)``."""
+        return f" (the last message was {self.last})" if self.last else ""
+
+    def listen(self, deadline: float, take: Callable[[Arrival], None]) -> bool:
+        """Waits for the peer, and hands over what it says; False when ``deadline`` passes.
+
+        Raises OverError once the peer has ended and all it said before was handed over.
+        """
+        links = list(self._links.values())
+        if not wait(links, deadline):
+            return False
+        for link in links:
+            while self._links.get(link.channel) is link and (arrival := link.receive()) is not None:
+                self.heard += 1
+                try:
+                    take(arrival)
+                finally:
+                    arrival.close()
+            if link.ended is not None and self._links.get(link.channel) is link:
+                if link.channel is Channel.MAIN:
+                    raise OverError(f"{self.who} {link.ended}{self.after}")
+                self._links.pop(link.channel).close()
+        return True
+
+    def decode(self, arrival: Arrival, like: Line | None) -> Message:
+        """A live message, read in the context of its recorded counterpart, or of its channel's beginning."""
+        place = like.place if like else self._places.get(arrival.channel)
+        if place is None:
+            place = self._places[Channel.MAIN]._replace(channel=arrival.channel, requester=0)
+        asks = REQUESTER[arrival.channel] is self.peer
+        end = (place.requester or 0) if asks else 1 - (place.requester or 0)
+        descriptors = tuple(describe(fd) for fd in arrival.fds)
+        return compose(0, Frame(place.connection, end, arrival.time_ns, arrival.data, descriptors), place)
+
+    def judge(self, line: Line, live: Message) -> tuple[Change, ...]:
+        """Compares a live message with its recorded counterpart, and notes what differs."""
+        self.compared += 1
+        changes = compare(line.message, live)
+        if changes:
+            self.note(Difference(What.CHANGED, line.message, live, changes))
+        return changes
+
+    def note(self, difference: Difference) -> None:
+        """Keeps a difference."""
+        if len(self.differences) < DIFFERENCE_LIMIT:
+            self.differences.append(difference)
+        else:
+            self.more += 1
+
+    def pause(self, since_ns: int, until_ns: int) -> float:
+        """Seconds that a recorded pause takes at the speed of this play."""
+        return max(0, until_ns - since_ns) / 1e9 / self._speed if self._speed else 0.0
+
+    def outcome(self, ended: str | None) -> Outcome:
+        """What came of it."""
+        return Outcome(self.said, self.heard, self.compared, tuple(self.differences), self.more, ended)
+
+
+def is_answered(line: Line, channel: Channel, request: int) -> bool:
+    """Whether the specification gives a request a reply of its own."""
+    return request in answered_requests(channel, line.place.context)
+
+
+def header(order: str, request: int, flags: int, size: int) -> bytes:
+    """A message header."""
+    return HEADERS[order].pack(request, flags, size)
+
+
+def acknowledgement(order: str, request: int, value: int = 0) -> bytes:
+    """The acknowledgement of a request; 0 is success."""
+    return header(order, request, VERSION | FLAG_REPLY, 8) + value.to_bytes(8, "little" if order == "little" else "big")
+
+
+def parts(data: bytes, order: str) -> tuple[int, int, bytes]:
+    """Request, flags and payload of a whole message."""
+    request, flags, _ = HEADERS[order].unpack_from(data)
+    return request, flags, data[HEADER_SIZE:]
