@@ -100,8 +100,14 @@ def _record(file: str, args: argparse.Namespace) -> int:
             _say(f"attached by {program.attach}; interrupt to end")
 
     probe = Probe(program, CaptureWriter(file, source=f"probe {program.attach}"), wanted, _say, file)
-    probe.run(ready, args.until_fd)
+    probe.run(ready, _reader_of_output() if args.until_fd is None and file == "-" else args.until_fd)
     return 0 if probe.links.messages else 1
+
+
+def _reader_of_output() -> int | None:
+    """Standard output where somebody reads it: select(2) calls a pipe readable when its reader has gone."""
+    mode = os.fstat(1).st_mode
+    return 1 if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) else None
 
 
 def _check_descriptors(args: argparse.Namespace) -> None:

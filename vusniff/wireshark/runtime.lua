@@ -57,6 +57,15 @@ proto.experts = { e_malformed, e_trailing, e_unknown, e_failed, e_findings.error
 -- Reading a payload. A reader works on what these say; every payload is read from its start to its end.
 
 local data, at, stop, little, tree, place, said, meant
+-- No bytes: where what the packet does not hold itself is added. Whether anybody looks at the tree.
+local nowhere, visible
+
+-- Adds what is deduced.
+local function made(parent, f, range, value)
+  local item = parent:add(f, range, value)
+  if visible then item:set_generated() end
+  return item
+end
 
 local function fail(path, size)
   error({ sentence = string.format("%d bytes are too few: field %s needs %.0f bytes at offset %d, %d are there",
@@ -109,11 +118,22 @@ local function bits_of(low, high)
   return bits
 end
 
+local known_names = setmetatable({}, { __mode = "k" })
+
 local function names_of(value, names)
   local low, high = value, 0
   if type(value) == "userdata" then low, high = value:lower(), value:higher() end
   if names[0] and type(names[0]) == "table" then names = names[place.context.device] or names[0] end
+  if low == 0 and high == 0 then return {} end
+  local known = known_names[names]
+  if not known then
+    known = {}
+    known_names[names] = known
+  end
+  local key = high * 4294967296.0 + low
+  if high < 2097152 and known[key] then return known[key] end
   local found = {}
+  if high < 2097152 then known[key] = found end
   for _, bit in ipairs(bits_of(low, high)) do
     found[#found + 1] = names[bit] or string.format("BIT_%d", bit)
   end
@@ -132,8 +152,8 @@ local function name_bits(item, range, path, value, names, f_names)
   local found = names_of(value, names)
   local words = {}
   for position, name in ipairs(found) do
-    item:add(f_names, range, name):set_generated()
-    if meant and meant[path] then item:add(meant[path][2], range, name):set_generated() end
+    made(item, f_names, range, name)
+    if meant and meant[path] then made(item, meant[path][2], range, name) end
     words[position] = short(name)
   end
   say(path, value)
@@ -152,7 +172,7 @@ local function int(f, path, size, names, f_names)
   local item = little and tree:add_le(f, range) or tree:add(f, range)
   -- A field whose meaning is its request's has a second name.
   local second = meant and meant[path]
-  if second then tree:add(second[1], range, wide(value)):set_generated() end
+  if second then made(tree, second[1], range, wide(value)) end
   if not names then
     say(path, value)
   elseif names.values then
@@ -160,7 +180,7 @@ local function int(f, path, size, names, f_names)
     say(path, name or value)
     if name then
       item:append_text(" (" .. name .. ")")
-      item:add(f_names, range, name):set_generated()
+      made(item, f_names, range, name)
     end
   else
     name_bits(item, range, path, value, names, f_names)
@@ -199,7 +219,7 @@ end
 -- Worked out from the fields before it.
 local function shown(f, path, value)
   if type(value) == "number" then value = wide(value) end
-  local item = tree:add(f, data(at, 0), value):set_generated()
+  local item = made(tree, f, data(at, 0), value)
   if path ~= "success" then
     say(path, value)
   elseif said then
@@ -344,13 +364,7 @@ end
 local function words_of()
   for _, extract in ipairs(x_words) do
     local found = extract()
-    if found then
-      local there, words = pcall(function()
-        local value = found.value
-        return type(value) == "string" and value or value:raw()
-      end)
-      if there then return (words:gsub("%z.*", "")) end
-    end
+    if found then return found.range:stringz() end
   end
   return ""
 end
@@ -591,34 +605,34 @@ local function sender_of(from)
 end
 
 -- What vusniff has written into the comments of a packet: findings, and the descriptors that came with it.
-local function comments(root)
+local function comments(root, ...)
   local fds = 0
-  for _, comment in ipairs({ x_comment() }) do
+  for _, comment in ipairs({ ... }) do
     for line in (comment.value .. "\n"):gmatch("(.-)\n") do
       local severity, rule, side, sentence = line:match("^vusniff (%l+) (%S+) %((%l+)%): (.*)$")
       local rank = severity and RANKS[severity]
       if rank then
-        local item = root:add(f_sentence, data(0, 0), sentence):set_generated()
-        item:add(f_severity, data(0, 0), rank):set_generated()
-        item:add(f_rule, data(0, 0), rule):set_generated()
-        item:add(f_side, data(0, 0), side):set_generated()
+        local item = made(root, f_sentence, nowhere, sentence)
+        made(item, f_severity, nowhere, rank)
+        made(item, f_rule, nowhere, rule)
+        made(item, f_side, nowhere, side)
         item:add_proto_expert_info(e_findings[severity], rule .. ": " .. sentence)
       end
       local described = line:match("^vusniff fd (.*)$")
       if described then
-        local item = root:add(proto, data(0, 0), "Descriptor " .. fds):set_generated()
+        local item = made(root, proto, nowhere, "Descriptor " .. fds)
         fds = fds + 1
         described = described:gsub(" name=(.*)$", function(name)
-          item:add(f_fd.name, data(0, 0), name):set_generated()
+          made(item, f_fd.name, nowhere, name)
           return ""
         end)
         for key, value in described:gmatch("(%l+)=(%S+)") do
           if key == "size" then
-            item:add(f_fd.size, data(0, 0), UInt64(value)):set_generated()
+            made(item, f_fd.size, nowhere, UInt64(value))
           elseif key == "number" then
-            item:add(f_fd.number, data(0, 0), tonumber(value)):set_generated()
+            made(item, f_fd.number, nowhere, tonumber(value))
           elseif f_fd[key] then
-            item:add(f_fd[key], data(0, 0), value):set_generated()
+            made(item, f_fd[key], nowhere, value)
             if key == "identity" then item:append_text(": " .. value) end
           end
         end
@@ -631,8 +645,8 @@ local function payload(root, layout, whole)
   local size = stop - HEADER_SIZE
   if size > 0 then root:add(f_data, data(HEADER_SIZE, size)) end
   if not whole then
-    root:add(f_malformed, data(0, 0), string.format("payload not captured in full: %d of %d bytes are there", size,
-      data:reported_len() - HEADER_SIZE)):set_generated()
+    made(root, f_malformed, nowhere, string.format("payload not captured in full: %d of %d bytes are there", size,
+      data:reported_len() - HEADER_SIZE))
   end
   if layout == EMPTY or layout == RAW then
     if size > 0 then
@@ -641,13 +655,13 @@ local function payload(root, layout, whole)
     end
     return
   end
-  root:add(f_layout, data(0, 0), layout.name):set_generated()
+  made(root, f_layout, nowhere, layout.name)
   tree = size > 0 and root:add(proto, data(HEADER_SIZE, size), layout.name) or root
   local there, problem = pcall(layout.read)
   if not there then
     local sentence = type(problem) == "table" and problem.sentence or tostring(problem)
     if whole then
-      root:add(f_malformed, data(0, 0), sentence):set_generated():add_proto_expert_info(e_malformed, sentence)
+      made(root, f_malformed, nowhere, sentence):add_proto_expert_info(e_malformed, sentence)
       said = { "MALFORMED: " .. sentence }
     end
   end
@@ -661,6 +675,7 @@ function proto.dissector(buffer, pinfo, root_tree)
   if buffer:len() < HEADER_SIZE then return 0 end
   if not SHAPING then shaping() end
   data = buffer
+  nowhere, visible = data(0, 0), root_tree.visible
   local word = data(0, 4)
   -- The byte order is the host's and is not told; request codes are small.
   little = word:le_uint() < 65536
@@ -688,19 +703,19 @@ function proto.dissector(buffer, pinfo, root_tree)
   local title = name .. (acknowledges and " ack" or reply and " reply" or need_reply and " need_reply" or "")
 
   local root = root_tree:add(proto, data(), "vhost-user, " .. title)
-  root:add(f_number, data(0, 0), pinfo.number):set_generated()
-  root:add(f_session, data(0, 0), place.session):set_generated()
-  root:add(f_connection, data(0, 0), place.link.number):set_generated()
-  root:add(f_path, data(0, 0), place.link.path):set_generated()
+  made(root, f_number, nowhere, pinfo.number)
+  made(root, f_session, nowhere, place.session)
+  made(root, f_connection, nowhere, place.link.number)
+  made(root, f_path, nowhere, place.link.path)
   local process = place.link.processes[from]
   if process then
-    root:add(f_comm, data(0, 0), process.comm):set_generated()
-    root:add(f_pid, data(0, 0), process.pid):set_generated()
+    made(root, f_comm, nowhere, process.comm)
+    made(root, f_pid, nowhere, process.pid)
   end
-  root:add(f_channel, data(0, 0), place.channel):set_generated()
-  root:add(f_sender, data(0, 0), sender):set_generated()
+  made(root, f_channel, nowhere, place.channel)
+  made(root, f_sender, nowhere, sender)
   root:add(f_request[place.channel] or f_request.main, word, request)
-  root:add(f_name, word, name):set_generated()
+  made(root, f_name, word, name)
   local item = root:add(f_flags, data(4, 4), flags)
   item:add(f_version, data(4, 4), flags % 4)
   item:add(f_reply, data(4, 4), reply)
@@ -708,16 +723,16 @@ function proto.dissector(buffer, pinfo, root_tree)
   root:add(f_size, data(8, 4), size)
   local other = answers[pinfo.number]
   if other then
-    root:add(reply and f_answers or f_answered_by, data(0, 0), other):set_generated()
-    root:add(f_latency, data(0, 0), waits[pinfo.number]):set_generated()
+    made(root, reply and f_answers or f_answered_by, nowhere, other)
+    made(root, f_latency, nowhere, waits[pinfo.number])
   end
   if not row then root:add_proto_expert_info(e_unknown) end
   said, meant = {}, row and layout.name ~= "ack" and row.meant
   local done, problem = pcall(payload, root, layout, whole)
   if not done then root:add_proto_expert_info(e_malformed, tostring(problem)) end
   local count = count_of(words_of())
-  root:add(f_count, data(0, 0), count):set_generated()
-  comments(root)
+  made(root, f_count, nowhere, count)
+  comments(root, x_comment())
 
   pinfo.cols.protocol = "vhost-user"
   pinfo.cols.src = ROLES[sender]

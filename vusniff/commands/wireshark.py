@@ -1,0 +1,37 @@
+"""``vusniff wireshark``: put the dissector and the entry for live capture into Wireshark's folders."""
+
+from __future__ import annotations
+
+import argparse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of ``vusniff wireshark``."""
+    parser.add_argument(
+        "action",
+        choices=("install", "uninstall"),
+        help="write both files, or remove them; after an update of vusniff or its dissectors install them again",
+    )
+    parser.add_argument("--directory", metavar="DIR", help="use DIR/plugins and DIR/extcap, not Wireshark's own folders")
+    parser.add_argument("--print", action="store_true", help="show the files instead of writing them")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Install or remove; 0."""
+    from vusniff.wireshark import folders
+    from vusniff.wireshark.lua import generate
+
+    where = folders.folders(args.directory)
+    if args.action == "uninstall":
+        if args.print:
+            print(f"would remove {where.lua}\nwould remove {where.program}")
+            return 0
+        said = folders.uninstall(where)
+    elif args.print:
+        print(f"-- {where.lua}\n{generate()}\n# {where.program}\n{folders.wrapper()}", end="")
+        return 0
+    else:
+        said = folders.install(where, generate())
+    for sentence in said:
+        print(sentence)
+    return 0
