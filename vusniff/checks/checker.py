@@ -81,6 +81,7 @@ class _Plan(NamedTuple):
 
 
 MAX_PLANS = 4096
+_FINE, _REPLY_ACK = Pairing.FINE, ProtocolFeature.REPLY_ACK
 
 
 @dataclass(slots=True)
@@ -164,8 +165,13 @@ class Checker:
                     said = judge(step)
                     if said:
                         self._take(rule, said, memory, message.number, SIDES[message.sender])
-            if plan.looked_at or message.descriptors or message.trailing or not readable:
+            if plan.looked_at or step.pairing is not _FINE or message.descriptors or message.trailing or not readable:
                 self._pull_after(step, plan, readable)
+            if flags & FLAG_REPLY:
+                if message.layout in VERDICTS and message.payload and message.payload.get("u64"):
+                    self._pull(Trigger.FAILED, step, readable)
+            elif flags & FLAG_NEED_REPLY and not before.has(_REPLY_ACK):
+                self._pull(Trigger.NEED_REPLY, step, readable)
         elif plan.odd or message.descriptors:
             # From the wrong side what it would mean from the other is not asked.
             self._pull(Trigger.HEADER if message.request is not None else Trigger.DESCRIPTORS, step, readable)
@@ -192,7 +198,7 @@ class Checker:
         else:
             odd = (channel, message.sender, flags) not in FLAGS_AS_EXPECTED
             asked = self._keyed.get((channel, request, flags & FLAG_REPLY), ())
-            looked_at = odd or message.spec is None or bool(flags & (FLAG_REPLY | FLAG_NEED_REPLY))
+            looked_at = odd or message.spec is None
             plan = _Plan(True, odd, looked_at, asked, handler_of(channel, request, bool(flags & FLAG_REPLY)))
         if len(self._plans) >= MAX_PLANS:
             self._plans.clear()
@@ -213,8 +219,7 @@ class Checker:
     def _pull_after(self, step: Step, plan: _Plan, readable: bool) -> None:
         """Ask what depends on how a message looks: most look as expected, and cost a few comparisons."""
         message = step.message
-        flags = message.flags
-        if step.pairing is not Pairing.FINE:
+        if step.pairing is not _FINE:
             self._pull(Trigger.PAIRING, step, readable)
         if plan.odd:
             self._pull(Trigger.HEADER, step, readable)
@@ -224,11 +229,6 @@ class Checker:
             self._pull(Trigger.PAYLOAD, step, readable)
         if message.spec is None:
             self._pull(Trigger.UNKNOWN, step, readable)
-        if flags & FLAG_REPLY:
-            if message.layout in VERDICTS and readable and step.values["u64"]:
-                self._pull(Trigger.FAILED, step, readable)
-        elif flags & FLAG_NEED_REPLY and not step.before.has(ProtocolFeature.REPLY_ACK):
-            self._pull(Trigger.NEED_REPLY, step, readable)
 
     def lost(self, lost: Lost) -> None:
         """A gap in the capture: what rests on having seen everything is not judged any more."""

@@ -34,6 +34,8 @@ from vusniff.protocol import (
 from vusniff.record import Descriptor
 from vusniff.state import DeviceState, Life, Postcopy, Seen, Vring
 
+_tuple = tuple.__new__
+_MAIN = Channel.MAIN
 F, B, G = FrontendRequest, BackendRequest, GpuRequest
 
 _CONTEXTS = {
@@ -103,7 +105,7 @@ def _answer(link: Link, reply: Message, step: Step) -> None:
                 # Those before it need no answer, and replies come in order: they get none.
                 for _ in range(position + 1):
                     waiting.popleft()
-            link.asked[code] = Asked(entry.message, reply.number)
+            link.asked[code] = _tuple(Asked, (entry.message, reply.number))
             return
     asked = link.asked.get(code)
     if asked is None:
@@ -128,9 +130,10 @@ def pair(step: Step) -> None:
         return
     due = answer_due(message, step.before)
     if due is not False:
-        link.waiting.append(Waiting(message, due is True, due is True and suspended(step.before)))
+        # As Waiting(...) and Asked(...), without their Python code: every request comes by.
+        link.waiting.append(_tuple(Waiting, (message, due is True, due is True and suspended(step.before))))
     if request in link.asked or len(link.asked) < MAX_ASKED:
-        link.asked[request] = Asked(message, 0)
+        link.asked[request] = _tuple(Asked, (message, 0))
 
 
 def _kept(known: dict[Any, int], key: Any, number: int) -> dict[Any, int]:
@@ -151,7 +154,7 @@ def remember(step: Step, handler: Handler | None) -> None:
             link.wrong_reply = message.number
     else:
         link.wrong_reply = 0
-        if message.channel is Channel.MAIN:
+        if message.channel is _MAIN:
             memory.last_main = message.number
             memory.last_main_ns = message.time_ns
     if handler is not None and message.payload is not None and message.malformed is None:
