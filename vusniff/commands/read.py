@@ -13,6 +13,11 @@ def add_view_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-x", "--hex", action="store_true", help="show the bytes of each message")
     parser.add_argument("--json", action="store_true", help="print JSON lines, one object a message")
     parser.add_argument("--device", metavar="TYPE", help="device type (net, blk, fs, ...) instead of the deduced one")
+    parser.add_argument(
+        "--filter",
+        metavar="EXPR",
+        help="only messages that pass, in Wireshark's syntax: 'vhost.request == SET_MEM_TABLE && proc.pid == 1234'",
+    )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -8,5 +8,6 @@ from __future__ import annotations
 
 from vusniff.errors import FilterError
 from vusniff.filter.compiler import Filter, compile_filter
+from vusniff.filter.completion import Completion, complete
 
-__all__ = ["Filter", "FilterError", "compile_filter"]
+__all__ = ["Completion", "Filter", "FilterError", "compile_filter", "complete"]

@@ -7,21 +7,26 @@ import os
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from vusniff.capture.batch import Batch
+from vusniff.capture.batch import Batch, flags_of, has_options
 from vusniff.capture.index import Index
 from vusniff.capture.reader import CaptureReader
 from vusniff.compose import compose
 from vusniff.errors import VusniffError
 from vusniff.message import Message
 from vusniff.progress import reading
+from vusniff.protocol import FLAG_REPLY
 from vusniff.record import Closed, Connection
 from vusniff.session import Pending, Place, Tracker
 from vusniff.timeline import Timeline, read_all
 from vusniff.views import jsonl
 from vusniff.views.phases import phase_lines
 from vusniff.views.text import Lines, details, message_line
+
+if TYPE_CHECKING:
+    from vusniff.checks.finding import Finding
+    from vusniff.filter import Filter
 
 STREAM_ROWS = 4096
 """Messages between two writes."""
@@ -79,8 +84,18 @@ def print_stream(
     session = getattr(args, "session", None)
     count = 0
     between = deque(remarks)
-    for tracked in stream(paths, args.device, follow, stop):
-        count += len(tracked.batch)
+    chosen = filter_of(args)
+    if chosen and not follow and "-" not in paths:
+        timeline = _timeline(paths, args)
+        lines.first_ns = timeline.time_ns(0) if len(timeline) else None
+        pieces = passing(timeline, chosen)
+        chosen = None
+    else:
+        pieces = stream(paths, args.device, follow, stop)
+    around = StreamSurroundings(chosen) if chosen else None
+    for tracked in pieces:
+        passed = around.passed(tracked) if around else None
+        count += len(tracked.batch) if passed is None else sum(passed)
         if args.json:
             others = [(answer.number, answer.time_ns) if answer else None for answer in tracked.answers]
             texts = _only(
@@ -91,6 +106,8 @@ def print_stream(
         else:
             worded = lines.lines(tracked.first, tracked.batch, tracked.places, tracked.answers)
             texts = _only(session, worded, tracked.places)
+        if passed is not None:
+            texts = [text if passes else "" for text, passes in zip(texts, passed, strict=True)]
         if between:
             texts = _remarked(between, tracked.first, texts)
         out.write("".join(texts).encode("utf-8", "backslashreplace"))
@@ -137,26 +154,116 @@ def phase_remarks(paths: Sequence[str], args: argparse.Namespace) -> list[tuple[
         raise VusniffError("--phases does not go with --json: vusniff state --json and vusniff summary tell phases")
     if args.follow or "-" in args.files:
         raise VusniffError("--phases needs files that are finished: what begins a phase may be seen later only")
-    timeline = Timeline(Index(paths), args.device)
-    with reading(os.fspath(paths[0])) as progress:
-        read_all(timeline, progress)
+    timeline = _timeline(paths, args)
     return list(phase_lines(timeline, args.session))
 
 
 def print_timeline(paths: Sequence[str], args: argparse.Namespace) -> int:
     """Print captures as JSON lines, requests with their replies; return the number of messages."""
+    chosen = filter_of(args)
+    timeline = _timeline(paths, args)
+    out = sys.stdout.buffer
+    lines = jsonl.JsonLines(args.hex)
+    count = 0
+    for tracked in passing(timeline, chosen) if chosen else _everything(paths, timeline):
+        others = _others(timeline, tracked.first - 1, len(tracked.batch))
+        texts = lines.lines(tracked.first, tracked.batch, tracked.places, others)
+        out.write("".join(_only(args.session, texts, tracked.places)).encode())
+        count += len(tracked.batch)
+    out.flush()
+    return count
+
+
+def _timeline(paths: Sequence[str], args: argparse.Namespace) -> Timeline:
+    """All of some finished captures."""
     timeline = Timeline(Index(paths), args.device)
     with reading(os.fspath(paths[0])) as progress:
         read_all(timeline, progress)
-    out = sys.stdout.buffer
-    lines = jsonl.JsonLines(args.hex)
-    times, answers, place = timeline.index.time_ns, timeline.answers, timeline.place
+    return timeline
+
+
+def _others(timeline: Timeline, first: int, count: int) -> list[tuple[int, int] | None]:
+    """Of consecutive rows: number and time of the request or reply."""
+    times = timeline.index.time_ns
+    return [(other, times[other - 1]) if other else None for other in timeline.answers[first : first + count]]
+
+
+def _everything(paths: Sequence[str], timeline: Timeline) -> Iterator[Tracked]:
     first = 0
     for batch in CaptureReader(paths).batches(data=True, max_rows=STREAM_ROWS):
         last = min(first + len(batch), len(timeline))
-        others = [(other, times[other - 1]) if other else None for other in answers[first:last]]
-        places = [place(row) for row in range(first, last)]
-        out.write("".join(_only(args.session, lines.lines(first + 1, batch, places, others), places)).encode())
+        yield Tracked(first + 1, batch, [timeline.place(row) for row in range(first, last)], [])
         first = last
-    out.flush()
-    return len(timeline)
+
+
+# -- filters ----------------------------------------------------------------------------------------------------------
+
+
+def filter_of(args: argparse.Namespace) -> Filter | None:
+    """The filter of ``--filter``. Raises FilterError, and VusniffError for findings of what is not finished."""
+    text = getattr(args, "filter", None)
+    if text is None:
+        return None
+    from vusniff.filter import compile_filter
+
+    chosen = compile_filter(text)
+    if chosen.needs_findings and (getattr(args, "follow", False) or "-" in getattr(args, "files", "-")):
+        raise VusniffError("--filter: fields of findings need a capture that is finished: save it, and filter the file")
+    return chosen
+
+
+def passing(timeline: Timeline, chosen: Filter) -> Iterator[Tracked]:
+    """The messages that pass a filter, in runs of consecutive ones."""
+    if chosen.needs_findings:
+        while timeline.analyse():
+            pass
+        timeline.conclude()
+    sieve = chosen.sieve(timeline)
+    for first in range(0, len(timeline), STREAM_ROWS):
+        rows = sieve.rows(first, first + STREAM_ROWS)
+        begin = 0
+        for at in range(1, len(rows) + 1):
+            if at == len(rows) or rows[at] != rows[at - 1] + 1:
+                yield _run(timeline, rows[begin], rows[at - 1] + 1)
+                begin = at
+
+
+def _run(timeline: Timeline, start: int, stop: int) -> Tracked:
+    """Consecutive rows with their bytes."""
+    index = timeline.index
+    meta, times = index.meta[start:stop], index.time_ns[start:stop]
+    batch = Batch(index.offset[start:stop], times, index.request[start:stop], index.size[start:stop], meta)
+    answers: list[Pending | None] = []
+    others = _others(timeline, start, stop - start)
+    for row, (data, options, missing) in enumerate(index.packets(range(start, stop))):
+        batch.data.append(data)
+        batch.options.append(options if has_options(meta[row]) else b"")
+        if missing:
+            batch.missing[row] = missing
+        other = others[row] if flags_of(meta[row]) & FLAG_REPLY else None
+        answers.append(Pending(*other, batch.request[row], meta[row] >> 8) if other else None)
+    return Tracked(start + 1, batch, [timeline.place(row) for row in range(start, stop)], answers)
+
+
+class StreamSurroundings:
+    """Asks a filter of messages that are read only once: what surrounds them is what has been read so far."""
+
+    def __init__(self, chosen: Filter) -> None:
+        self._filter = chosen
+        self._paths: dict[int, str] = {}
+        self.first_ns = 0
+
+    def path(self, connection: int) -> str | None:
+        """Where a connection's listening end is bound."""
+        return self._paths.get(connection)
+
+    def findings(self, number: int) -> tuple[Finding, ...]:
+        """None: what is wrong is known only later."""
+        return ()
+
+    def passed(self, tracked: Tracked) -> list[bool]:
+        """Of each message of a batch whether it passes."""
+        if tracked.first == 1 and len(tracked.batch):
+            self.first_ns = tracked.batch.time_ns[0]
+        self._paths.update((one.id, one.path) for _, one in tracked.batch.events if isinstance(one, Connection))
+        return [self._filter.match(message, self) for message in tracked.messages()]
