@@ -67,7 +67,7 @@ def overview(timeline: Timeline, files: Sequence[str]) -> dict[str, Any]:
         "connections": len(index.connections),
         "lost": max(sum(event.count for event in lost), closed_lost),
         "notes": list(index.notes),
-        "sessions": [_session(timeline, session, verdicts[session.number]) for session in timeline.sessions],
+        "sessions": [_judged(timeline, session, verdicts[session.number]) for session in timeline.sessions],
     }
 
 
@@ -83,7 +83,13 @@ def _verdicts(timeline: Timeline) -> dict[int, Counter[Severity]]:
     return found
 
 
-def _session(timeline: Timeline, session: Session, found: Counter[Severity]) -> dict[str, Any]:
+def _judged(timeline: Timeline, session: Session, found: Counter[Severity]) -> dict[str, Any]:
+    findings = {severity.value: found[severity] for severity in Severity}
+    return {**session_dict(timeline, session), "findings": findings}
+
+
+def session_dict(timeline: Timeline, session: Session) -> dict[str, Any]:
+    """What a session is: path, peers, device, messages, when it began and how it ended."""
     frontend, backend = people(timeline, session)
     first = timeline.time_ns(session.first - 1)
     closed = session.closed
@@ -103,7 +109,6 @@ def _session(timeline: Timeline, session: Session, found: Counter[Severity]) -> 
         "ended": _ending(timeline, session, closed),
         "joined_late": session.joined_late,
         "previous": session.previous,
-        "findings": {severity.value: found[severity] for severity in Severity},
     }
 
 
@@ -140,7 +145,7 @@ def account(timeline: Timeline, number: int) -> dict[str, Any]:
     device_state, context = timeline.session_state(number, row), timeline.place(row).context
     guess = session.guess
     return {
-        **_session(timeline, session, _verdicts(timeline)[number]),
+        **_judged(timeline, session, _verdicts(timeline)[number]),
         "programs": _programs(timeline, session, device_state),
         "guess": {"type": guess.device, "sure": guess.sure.value, "reasons": list(guess.reasons)} if guess else None,
         "connections": [_connection(timeline, session, connection) for connection in session.connections],
@@ -255,7 +260,8 @@ def _counted(findings: dict[str, int]) -> str:
     return ", ".join(parts) or "none"
 
 
-def _lasted(session: dict[str, Any]) -> str:
+def lasted_words(session: dict[str, Any]) -> str:
+    """How long a session took, so far where it goes on."""
     end_ns = session["ended_ns"] or session["last_ns"]
     return words.duration(max(end_ns - session["began_ns"], 0)) + ("" if session["ended_ns"] else " so far")
 
@@ -291,7 +297,7 @@ def _sessions_section(values: dict[str, Any]) -> Section:
             session["backend"] or "?",
             session["device"] or "?",
             str(session["messages"]),
-            _lasted(session),
+            lasted_words(session),
             session["ended"],
             _counted(session["findings"]),
         )
@@ -318,7 +324,7 @@ def _who_section(session: dict[str, Any]) -> Section:
             if guess
             else "not told by what was seen",
         ),
-        ("lasted", f"{_lasted(session)} from {moment(session['began_ns'])}, {session['messages']} messages"),
+        ("lasted", f"{lasted_words(session)} from {moment(session['began_ns'])}, {session['messages']} messages"),
         ("ended", session["ended"] if session["ended"] != "open" else "still open when the capture ended"),
         ("joined late", "what came before the first message is unknown" if session["joined_late"] else None),
         ("reconnect", f"follows session {session['previous']} on the same path" if session["previous"] else None),

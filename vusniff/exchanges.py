@@ -1,0 +1,247 @@
+"""What two sessions have in common: requests with their answers, without what is different in every run.
+
+Addresses become places in memory regions, descriptors what they were first passed for, positions in rings whether they
+go on where the ring stopped; user addresses, pointers, keys, padding and times are left out. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from vusniff import amounts
+from vusniff.advance import advance
+from vusniff.message import Message
+from vusniff.phases import LASTING, Phase, PhaseKind
+from vusniff.protocol import Channel, FrontendRequest
+from vusniff.record import Descriptor, DescriptorKind
+from vusniff.state import DeviceState, translate
+
+LIMIT = 4096
+"""Exchanges of one phase that are kept."""
+STAGES = 64
+"""Stages of a session that are kept."""
+
+Words = str | tuple[str, ...]
+"""What a field says; a tuple is a set of names."""
+Values = dict[str, Words]
+
+VOLATILE = frozenset(
+    {
+        *("user_address", "unused", "log", "iova"),
+        *("cipher_key_pointer", "auth_key_pointer", "key_pointer", "key", "auth_key", "session_id", "pointer"),
+        *("fence_id", "data", "cursor", "edid"),
+    }
+)
+"""Fields that mean nothing beyond one run."""
+FROM_THE_START = (0, 0x8000, 0x80008000)
+"""Bases of a ring that was not used yet: split, and packed in two forms."""
+RING_ADDRESSES = ("descriptor", "available", "used")
+
+
+@dataclass(slots=True)
+class Exchange:
+    """A request and its answer, if there is one."""
+
+    number: int
+    """Of the request; of a reply to nothing, its own."""
+    channel: Channel
+    name: str
+    target: str
+    """What it is about, such as ``vring 0``; empty for requests of the whole device."""
+    values: Values
+    fds: tuple[str, ...]
+    need_reply: bool
+    expected: bool
+    """It should be answered."""
+    answer: Values | None = None
+    answer_fds: tuple[str, ...] = ()
+    latency_ns: int | None = None
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """What is aligned."""
+        return self.channel.value, self.name, self.target
+
+
+@dataclass(slots=True)
+class Stage:
+    """Something that is done (a phase that ends with its last message), or what lasts after it."""
+
+    phase: Phase
+    exchanges: list[Exchange] = field(default_factory=list)
+    left_out: int = 0
+    """Messages beyond `LIMIT`."""
+
+    @property
+    def kind(self) -> PhaseKind:
+        """The phase."""
+        return self.phase.kind
+
+    @property
+    def lasting(self) -> bool:
+        """Order means nothing in it."""
+        return self.phase.kind in LASTING
+
+
+def stages(messages: Iterable[Message], phases: Sequence[Phase], state: DeviceState) -> list[Stage]:
+    """The exchanges of a session by its phases; ``state`` is that before its first message."""
+    made = [Stage(phase) for phase in phases if phase.count][:STAGES]
+    folding = _Folding()
+    asked: dict[int, Exchange] = {}
+    at = 0
+    for message in messages:
+        while at + 1 < len(made) and message.number >= made[at + 1].phase.first:
+            at += 1
+        if at >= len(made) or message.number < made[at].phase.first:
+            continue
+        stage = made[at]
+        known = asked.pop(message.answers, None) if message.answers else None
+        if known is not None:
+            known.answer, known.answer_fds = folding.values(message, state), folding.fds(message)
+            known.latency_ns = message.latency_ns
+        elif len(stage.exchanges) >= LIMIT:
+            stage.left_out += 1
+        elif not (message.answers and message.reply):
+            exchange = folding.exchange(message, state)
+            stage.exchanges.append(exchange)
+            asked[message.number] = exchange
+            if len(asked) > 2 * LIMIT:
+                del asked[next(iter(asked))]
+        state = advance(state, message)
+    return made
+
+
+class _Folding:
+    """Remembers what was seen in a session, so that it can be named by its first appearance."""
+
+    def __init__(self) -> None:
+        self._roles: dict[str, str] = {}
+        self._counted: dict[str, int] = {}
+        self._bases: dict[Any, Any] = {}
+        """Ring -> where GET_VRING_BASE said it stopped."""
+
+    def exchange(self, message: Message, state: DeviceState) -> Exchange:
+        """A request, or a reply to nothing."""
+        spec = message.spec
+        name = f"{message.name} reply" if message.reply else message.name
+        return Exchange(
+            message.number,
+            message.channel,
+            name,
+            _target(message),
+            self.values(message, state),
+            self.fds(message),
+            message.need_reply,
+            not message.reply and (message.need_reply or bool(spec and spec.answered)),
+        )
+
+    def fds(self, message: Message) -> tuple[str, ...]:
+        """The descriptors of a message, each by what it was first passed for."""
+        role = " ".join(filter(None, (message.name, _target(message))))
+        return tuple(self._descriptor(descriptor, role) for descriptor in message.descriptors)
+
+    def _descriptor(self, descriptor: Descriptor, role: str) -> str:
+        size = f" {amounts.size(descriptor.size)}" if descriptor.size else ""
+        what = f"{descriptor.kind}{size if descriptor.kind is not DescriptorKind.EVENTFD else ''}"
+        if descriptor.identity is None:
+            return what
+        return f"{what} of {self._first(descriptor.identity, role)}"
+
+    def _first(self, identity: str, role: str) -> str:
+        known = self._roles.get(identity)
+        if known is None:
+            count = self._counted[role] = self._counted.get(role, 0) + 1
+            known = role if count == 1 else f"{role} ({count}.)"
+            if len(self._roles) < LIMIT:
+                self._roles[identity] = known
+        return known
+
+    def values(self, message: Message, state: DeviceState) -> Values:
+        """What a message says."""
+        payload = message.payload
+        if payload is None:
+            return {"bytes": f"{message.size} bytes that could not be decoded"}
+        found: Values = {"malformed": message.malformed} if message.malformed else {}
+        match message.request if message.channel is Channel.MAIN else None:
+            case FrontendRequest.SET_VRING_ADDR:
+                found |= {name: _place(state, payload[name]) for name in RING_ADDRESSES if name in payload}
+                found |= _plain({name: value for name, value in payload.items() if name.startswith("flags")})
+            case FrontendRequest.SET_VRING_BASE | FrontendRequest.GET_VRING_BASE:
+                found |= self._base(message, payload)
+            case FrontendRequest.GET_CONFIG if not message.reply:
+                found |= _plain({name: payload[name] for name in ("offset", "size") if name in payload})
+            case FrontendRequest.SET_VRING_KICK | FrontendRequest.SET_VRING_CALL | FrontendRequest.SET_VRING_ERR:
+                if payload.get("no_fd"):
+                    found["no_fd"] = "yes"
+            case _:
+                found |= _plain(payload)
+                if "uuid" in found:
+                    found["uuid"] = self._first(str(payload["uuid"]), "object")
+        if message.trailing:
+            found["left over"] = f"{len(message.trailing)} bytes"
+        return found
+
+    def _base(self, message: Message, payload: Mapping[str, Any]) -> Values:
+        ring, base = payload.get("index"), payload.get("num")
+        if message.request == FrontendRequest.GET_VRING_BASE:
+            if message.reply and len(self._bases) < LIMIT:
+                self._bases[ring] = base
+            return {}
+        if not isinstance(base, int):
+            return {}
+        if base in FROM_THE_START or ring not in self._bases:
+            return {"base": f"{base:#x}"}
+        return {"base": "where it stopped" if self._bases[ring] == base else "elsewhere than where it stopped"}
+
+
+def _target(message: Message) -> str:
+    payload = message.payload or {}
+    start, size = payload.get("guest_address"), payload.get("size")
+    if isinstance(start, int) and isinstance(size, int):
+        return f"{start:#x}+{amounts.size(size)}"
+    if "index" in payload:
+        return f"vring {payload['index']}"
+    if "type_name" in payload and "iova" in payload:
+        return str(payload["type_name"] or payload.get("type"))
+    return ""
+
+
+def _place(state: DeviceState, address: int) -> str:
+    place = translate(state, address)
+    return f"region {place.region} + {place.offset:#x}" if place else "in no region"
+
+
+def _plain(payload: Mapping[str, Any]) -> Values:
+    """The fields that mean something beyond one run."""
+    found: Values = {}
+    for name, value in payload.items():
+        if name in VOLATILE or "padding" in name or name in ("index", "success"):
+            continue
+        if name.endswith(("_name", "_names")) and name.rpartition("_")[0] in payload:
+            continue
+        if name == "payload" and "config" in payload:
+            continue
+        if name == "num_regions" and "regions" in payload:
+            continue
+        found[name] = _words(name, value, payload)
+    return found
+
+
+def _words(name: str, value: Any, payload: Mapping[str, Any]) -> Words:
+    if isinstance(payload.get(f"{name}_names"), list):
+        return tuple(payload[f"{name}_names"])
+    if payload.get(f"{name}_name"):
+        return str(payload[f"{name}_name"])
+    if isinstance(value, Mapping):
+        return tuple(f"{field} {_shown(inner)}" for field, inner in _plain(value).items())
+    if isinstance(value, list):
+        return tuple(_shown(_words(name, one, {}) if isinstance(one, Mapping) else str(one)) for one in value[:LIMIT])
+    if isinstance(value, int) and not isinstance(value, bool) and value > 0xFFFF:
+        return f"{value:#x}"
+    return str(value)
+
+
+def _shown(words: Words) -> str:
+    return words if isinstance(words, str) else " ".join(words)

@@ -1,0 +1,342 @@
+"""Two sessions compared, as a page and as JSON: what was negotiated differently first, then what was said."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from vusniff.compare import Change, Difference, Pair, compare, pairs
+from vusniff.exchanges import LIMIT, STAGES, Stage, stages
+from vusniff.message import Context
+from vusniff.phases import Phase
+from vusniff.state import DeviceState, Seen, initial
+from vusniff.timeline import Timeline
+from vusniff.views import page, phases, state, summary, words
+from vusniff.views.page import Items, Page, Section, Table
+
+LINES = 80
+"""Differences that are listed in text."""
+TARGETS = 8
+"""Rings or regions that are named where many have the same difference."""
+SETTLED_BY = {
+    "features offered": ("GET_FEATURES",),
+    "features in use": ("SET_FEATURES",),
+    "protocol features offered": ("GET_PROTOCOL_FEATURES",),
+    "protocol features in use": ("SET_PROTOCOL_FEATURES",),
+    "queues": ("GET_QUEUE_NUM",),
+    "memory slots": ("GET_MAX_MEM_SLOTS",),
+}
+"""What a negotiated difference says already of these requests' values and answers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One session of a capture, ready to be compared."""
+
+    label: str
+    files: Sequence[str]
+    known: dict[str, Any]
+    """As `summary.overview` tells of sessions."""
+    state: DeviceState
+    context: Context
+    stages: Sequence[Stage]
+    phases: Sequence[Phase]
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """Something that was negotiated or set up differently."""
+
+    name: str
+    left: str
+    right: str
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Everything that differs."""
+
+    left: Side
+    right: Side
+    settings: Sequence[Setting]
+    changes: Sequence[Change]
+    pairs: Sequence[Pair]
+    notes: Sequence[str]
+
+    @property
+    def same(self) -> bool:
+        """Nothing differs."""
+        return not self.settings and not self.changes
+
+
+def side_of(timeline: Timeline, files: Sequence[str], number: int, label: str) -> Side:
+    """A session of a capture."""
+    session = timeline.sessions[number - 1]
+    rows = timeline.rows_of(number)
+    divided = timeline.phases(number)
+    found = stages((timeline.message(row) for row in rows), divided, initial(not session.joined_late))
+    last = rows[-1]
+    context = timeline.place(last).context
+    known = summary.session_dict(timeline, session)
+    return Side(label, files, known, timeline.session_state(number, last), context, found, divided)
+
+
+def comparison(left: Side, right: Side, slower: float) -> Comparison:
+    """Compare two sessions."""
+    different = list(settings(left, right))
+    told = {request for setting in different for request in SETTLED_BY.get(setting.name, ())}
+    changes = [
+        change
+        for change in compare(left.stages, right.stages, slower)
+        if change.name not in told or change.difference not in (Difference.VALUE, Difference.ANSWER)
+    ]
+    return Comparison(
+        left, right, different, changes, pairs(left.stages, right.stages), [*_notes(left), *_notes(right)]
+    )
+
+
+def _notes(side: Side) -> Iterator[str]:
+    if side.known["joined_late"]:
+        yield f"{side.label} was joined late: what came before its first message is unknown, and may seem to be missing"
+    if sum(1 for phase in side.phases if phase.count) > STAGES:
+        yield f"of {side.label} the first {STAGES} phases with messages are compared"
+    for stage in side.stages:
+        if stage.left_out:
+            yield (
+                f"{side.label}: of {stage.kind} ({phases.numbers_words(stage.phase)}) the first {LIMIT} requests are "
+                "compared"
+            )
+
+
+# --- what was negotiated ----------------------------------------------------------------------------------------------
+
+
+def settings(left: Side, right: Side) -> Iterator[Setting]:
+    """What was negotiated or set up differently, most important first."""
+    mine, theirs = left.state, right.state
+    for name, attribute, protocol in (
+        ("features offered", "features_offered", False),
+        ("features in use", "features", False),
+        ("protocol features offered", "protocol_features_offered", True),
+        ("protocol features in use", "protocol_features", True),
+    ):
+        seen = getattr(mine, attribute), getattr(theirs, attribute)
+        values = [None if one is None else one.value for one in seen]
+        if values[0] != values[1]:
+            yield Setting(name, *_bits_apart((left, right), values, protocol))
+    device = [side.known["device"] or "not told" for side in (left, right)]
+    rows: list[tuple[str, str, str]] = [("device", device[0], device[1])]
+    for name, attribute in (("queues", "queue_num"), ("memory slots", "max_mem_slots"), ("MTU", "mtu")):
+        rows.append((name, _number(getattr(mine, attribute)), _number(getattr(theirs, attribute))))
+    rows.append(("memory", _memory(mine), _memory(theirs)))
+    rows.append(("ring sizes", _sizes(mine), _sizes(theirs)))
+    for name, attribute in (
+        ("back-end channel", "backend_channel"),
+        ("inflight buffer", "inflight"),
+        ("dirty log", "log"),
+        ("postcopy", "postcopy"),
+    ):
+        there = ("used" if getattr(one, attribute) else "not used" for one in (mine, theirs))
+        rows.append((name, *there))  # type: ignore[arg-type]
+    yield from (Setting(*row) for row in rows if row[1] != row[2])
+
+
+def _number(seen: Seen[int] | None) -> str:
+    return "not told" if seen is None else str(seen.value)
+
+
+def _bits_apart(sides: tuple[Side, Side], values: list[int | None], protocol: bool) -> Iterator[str]:
+    if values[0] is None or values[1] is None:
+        for side, value in zip(sides, values, strict=True):
+            yield "never said" if value is None else words.names(state.feature_names(side.context, value, protocol))
+        return
+    # By name, because devices of different types call the same bit differently.
+    named = [state.feature_names(side.context, value or 0, protocol) for side, value in zip(sides, values, strict=True)]
+    for mine, theirs in (named, reversed(named)):
+        only = [name for name in mine if name not in theirs]
+        yield words.names(only) if only else "without these"
+
+
+def _memory(one: DeviceState) -> str:
+    if one.regions is None:
+        return "unknown"
+    shown = [f"{region.guest_address:#x}+{words.size(region.size)}" for region in one.regions[:TARGETS]]
+    more = f" and {len(one.regions) - TARGETS} more" if len(one.regions) > TARGETS else ""
+    return ", ".join(shown) + more or "no regions"
+
+
+def _sizes(one: DeviceState) -> str:
+    found: dict[str, list[int]] = {}
+    for index in sorted(one.vrings):
+        num = one.vrings[index].num
+        found.setdefault("not set" if num is None else str(num.value), []).append(index)
+    shown = (f"{size} (vring {_ranges(indexes)})" for size, indexes in found.items())
+    return ", ".join(shown) or "no rings"
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    """``0-3, 6``."""
+    parts: list[list[int]] = []
+    for number in numbers:
+        if parts and parts[-1][-1] == number - 1:
+            parts[-1][1:] = [number]
+        else:
+            parts.append([number])
+    return ", ".join("-".join(map(str, part)) for part in parts)
+
+
+# --- words ------------------------------------------------------------------------------------------------------------
+
+
+def _targets(targets: Iterable[str]) -> str:
+    named = list(dict.fromkeys(filter(None, targets)))
+    rings = [name for name in named if name.startswith("vring ")]
+    if rings and len(rings) == len(named):
+        return f" vring {_ranges(sorted(int(name[6:]) for name in rings))}"
+    shown = ", ".join(named[:TARGETS])
+    return f" {shown}{f' and {len(named) - TARGETS} more' if len(named) > TARGETS else ''}" if named else ""
+
+
+def _at(number: int | None) -> str:
+    return f" (#{number})" if number else ""
+
+
+def _sentence(change: Change, targets: str, times: int) -> str:
+    what = f"{change.name}{targets}"
+    again = f", {times} times" if times > 1 and not targets else ""
+    mine, theirs = _at(change.left_number), _at(change.right_number)
+    match change.difference:
+        case Difference.PHASE:
+            number = change.left_number or change.right_number
+            side = f"A: {change.left} from #{number}" if change.left else f"B: {change.right} from #{number}"
+            return f"the whole phase is only in {side}"
+        case Difference.MISSING:
+            return f"only in A: {what}{mine}{again}"
+        case Difference.ADDED:
+            return f"only in B: {what}{theirs}{again}"
+        case Difference.MOVED:
+            return f"{what} comes in another phase: A in {change.left}{mine}, B in {change.right}{theirs}"
+        case Difference.ORDER:
+            return f"{what} comes at another place: A {change.left}{mine}, B {change.right}{theirs}"
+        case Difference.SLOWER:
+            left, right = int(change.left), int(change.right)
+            low, high = sorted((left, right))
+            times_slower = f"{'A' if left > right else 'B'} is {high / max(low, 1):.0f} times slower"
+            shown = words.duration(left), words.duration(right)
+            return f"{what} answered after: A {shown[0]}{mine}, B {shown[1]}{theirs}: {times_slower}"
+    label = {
+        Difference.VALUE: "",
+        Difference.ANSWER: " answered",
+        Difference.DESCRIPTORS: " descriptors",
+        Difference.NEED_REPLY: " need_reply",
+    }[change.difference]
+    return f"{what}{label}: A {change.left or 'nothing'}{mine}, B {change.right or 'nothing'}{theirs}{again}"
+
+
+def sentences(changes: Sequence[Change]) -> list[tuple[str, str]]:
+    """Phase and sentence of every difference; the same one of several rings is said once."""
+    groups: dict[tuple[str, ...], list[Change]] = {}
+    for change in changes:
+        key = [change.difference.value, change.phase.value, change.name]
+        if change.difference is Difference.PHASE:
+            key.append(str(change.left_number or change.right_number))
+        elif change.difference in (Difference.MOVED, Difference.VALUE, Difference.ANSWER, Difference.NEED_REPLY):
+            key += [change.left, change.right]
+        elif change.difference in (Difference.SLOWER, Difference.DESCRIPTORS):
+            key.append(str(change.left_number))
+        groups.setdefault(tuple(key), []).append(change)
+    return [
+        (group[0].phase.value, _sentence(group[0], _targets(change.target for change in group), len(group)))
+        for group in groups.values()
+    ]
+
+
+def _about(side: Side) -> list[str]:
+    known = side.known
+    return [
+        ", ".join(side.files),
+        f"{known['session']}, #{known['first']} to #{known['last']}, {known['messages']} messages",
+        known["path"],
+        known["frontend"] or "unknown",
+        known["backend"] or "unknown",
+        known["device"] or "not told",
+        summary.lasted_words(known),
+        known["ended"],
+    ]
+
+
+ABOUT = ("file", "session", "path", "front-end", "back-end", "device", "lasted", "ended")
+
+
+def _phase_rows(found: Sequence[Pair]) -> Iterator[tuple[str, ...]]:
+    for both in found:
+        stage = both[0] or both[1]
+        assert stage is not None
+        cells: list[str] = []
+        for one in both:
+            cells += ("-", "-") if one is None else (phases.numbers_words(one.phase), phases.lasted_words(one.phase))
+        yield (stage.kind.value, *cells)
+
+
+def diff_page(found: Comparison) -> Page:
+    """The page: what differs in negotiation, then in messages; then both sessions by their phases."""
+    sides = (found.left, found.right)
+    about = list(zip(ABOUT, *(map(_about, sides)), strict=True))
+    sections = [Section("Compared", [Table(("", "A", "B"), about)])]
+    if found.notes:
+        sections.append(Section("Notes", [Items(found.notes)]))
+    rows = [(setting.name, setting.left, setting.right) for setting in found.settings]
+    parts: list[page.Part] = [
+        page.Facts([(name, f"A: {left}; B: {right}") for name, left, right in rows])
+        if rows
+        else Items(["nothing differs"])
+    ]
+    sections.append(Section("Negotiated and set up", parts))
+    listed = sentences(found.changes)
+    shown: dict[str, list[str]] = {}
+    for phase, sentence in listed[:LINES]:
+        shown.setdefault(phase, []).append(sentence)
+    for phase, lines in shown.items():
+        sections.append(Section(f"Messages of {phase}", [Items(lines)]))
+    if len(listed) > LINES:
+        sections.append(Section(f"... and {len(listed) - LINES} more differences: --format json has all", []))
+    if not listed:
+        sections.append(Section("Messages", [Items(["nothing differs"])]))
+    columns = ("phase", "A messages", "A lasted", "B messages", "B lasted")
+    sections.append(Section("Phases", [Table(columns, page.shortened(list(_phase_rows(found.pairs)), summary.PHASES))]))
+    verdict = (
+        "no difference" if found.same else f"{len(rows)} differences in what was set up, {len(listed)} in messages"
+    )
+    return Page(f"vhost-user sessions A and B: {verdict}", sections)
+
+
+def diff_dict(found: Comparison) -> dict[str, Any]:
+    """The same as JSON; numbers are those of the messages, null where a side has none."""
+    return {
+        "same": found.same,
+        "a": {"files": list(found.left.files), **found.left.known},
+        "b": {"files": list(found.right.files), **found.right.known},
+        "notes": list(found.notes),
+        "settings": [{"name": one.name, "a": one.left, "b": one.right} for one in found.settings],
+        "changes": [
+            {
+                "difference": change.difference.name.lower(),
+                "phase": change.phase.value,
+                "name": change.name,
+                "target": change.target or None,
+                "a": change.left or None,
+                "b": change.right or None,
+                "a_number": change.left_number,
+                "b_number": change.right_number,
+            }
+            for change in found.changes
+        ],
+        "phases": [
+            {
+                "a": phases.phase_dict(left.phase) if left else None,
+                "b": phases.phase_dict(right.phase) if right else None,
+            }
+            for left, right in found.pairs
+        ],
+    }
