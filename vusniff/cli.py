@@ -24,6 +24,7 @@ COMMANDS: tuple[tuple[str, str, str], ...] = (
     ("read", "read", "print captures: one line a message, all fields, or JSON"),
     ("state", "state", "show features, memory and vrings as of a message"),
     ("summary", "summary", "say on one page what a capture holds, for a bug report"),
+    ("diff", "diff", "compare two sessions: what was negotiated, said and answered differently"),
     ("explain", "explain", "explain a request, a feature, a rule or a phase"),
     ("decode", "decode", "decode one message from a log"),
     ("import", "import_", "turn a log of strace into a capture"),
