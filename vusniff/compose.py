@@ -5,13 +5,13 @@ from __future__ import annotations
 from vusniff import dissect
 from vusniff.message import Message
 from vusniff.protocol import FLAG_REPLY, HEADER_SIZE, HEADERS
-from vusniff.record import Frame, FrameKind
+from vusniff.record import Frame, FrameFields, FrameKind
 from vusniff.session import Place
 
 _new, _set = object.__new__, object.__setattr__
 
 
-def compose(number: int, frame: Frame, place: Place, other: int = 0, other_time_ns: int = 0) -> Message:
+def compose(number: int, frame: Frame | FrameFields, place: Place, other: int = 0, other_time_ns: int = 0) -> Message:
     """Decode message ``number``; ``other`` numbers its request or reply (0: none), sent at ``other_time_ns``."""
     data = frame.data
     if frame.kind is not FrameKind.MESSAGE or len(data) < HEADER_SIZE:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
+from typing import NamedTuple
 
 
 class DescriptorKind(str, enum.Enum):
@@ -127,6 +128,19 @@ class Frame:
     kind: FrameKind = FrameKind.MESSAGE
     missing: int = 0
     """Bytes of it that were sent but not captured."""
+
+
+class FrameFields(NamedTuple):
+    """The fields of a `Frame`, for who makes nothing but a message of them: several times cheaper."""
+
+    connection: int
+    end: int
+    time_ns: int
+    data: bytes
+    descriptors: tuple[Descriptor, ...]
+    process: Process | None
+    kind: FrameKind
+    missing: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from vusniff.capture import facts, pcapng
-from vusniff.record import Closed, Connection, Descriptor, Frame, FrameKind, Lost, Process
+from vusniff.record import Closed, Connection, Descriptor, Frame, FrameFields, FrameKind, Lost, Process
 
 OFFSET_BITS = 48
 """A row's offset is ``file number << 48 | byte offset of its block``."""
@@ -62,6 +62,10 @@ def said(options: bytes) -> tuple[tuple[Descriptor, ...], Process | None]:
     return facts.parse_frame(texts)
 
 
+_NOTHING_SAID: tuple[tuple[Descriptor, ...], Process | None] = ((), None)
+_row = tuple.__new__
+
+
 @dataclass(slots=True)
 class Batch:
     """Consecutive rows of a capture. Columns are parallel: row n of each is the same message."""
@@ -102,6 +106,25 @@ class Batch:
             process,
             KINDS[meta >> 6 & 3],
             self.missing.get(row, 0),
+        )
+
+    def row(self, row: int) -> FrameFields:
+        """One row, as `frame` has it; only of a batch with data."""
+        meta, options = self.meta[row], self.options[row]
+        descriptors, process = said(options) if options else _NOTHING_SAID
+        missing = self.missing.get(row, 0) if self.missing else 0
+        return _row(
+            FrameFields,
+            (
+                meta >> 8,
+                meta >> 5 & 1,
+                self.time_ns[row],
+                self.data[row],
+                descriptors,
+                process,
+                KINDS[meta >> 6 & 3],
+                missing,
+            ),
         )
 
     def records(self) -> Iterator[Event | Frame]:

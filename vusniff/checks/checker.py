@@ -15,8 +15,8 @@ from vusniff.advance import advance
 from vusniff.checks.finding import SIDES, Finding, Rule, Said, Sayings, Side, Trigger
 from vusniff.checks.header import FLAGS_AS_EXPECTED
 from vusniff.checks.peers import NOBODY, Peer, recognise
-from vusniff.checks.recall import Handler, handler_of, legacy, pair, remember
-from vusniff.checks.step import End, Legacy, Link, Memory, Pairing, Step
+from vusniff.checks.recall import Handler, handler_of, legacy, never_answered, pair
+from vusniff.checks.step import Asked, End, Legacy, Link, Memory, Pairing, Step
 from vusniff.checks.table import RULES
 from vusniff.message import Message
 from vusniff.protocol import (
@@ -75,12 +75,17 @@ class _Plan(NamedTuple):
     """Rules about headers may mind them."""
     looked_at: bool
     """Their looks bring further rules up."""
+    unanswered: bool
+    """They are requests that nobody answers."""
+    main: bool
+    """They are on the main connection."""
     asked: tuple[_Asked, ...]
     handler: Handler | None
     """What is remembered of them."""
 
 
 MAX_PLANS = 4096
+_tuple = tuple.__new__
 _FINE, _REPLY_ACK = Pairing.FINE, ProtocolFeature.REPLY_ACK
 
 
@@ -158,7 +163,10 @@ class Checker:
         if plan.framed:
             if link.wrong_reply or before.owned is None or before.postcopy is not None:
                 self._pull_before(step, readable)
-            pair(step)
+            if plan.unanswered:
+                link.asked[message.request or 0] = _tuple(Asked, (message, 0))
+            else:
+                pair(step)
             whole = memory.whole
             for judge, needs_whole, needs_reading, once, rule in plan.asked:
                 if (whole or not needs_whole) and (readable or not needs_reading) and once not in memory.said:
@@ -177,7 +185,15 @@ class Checker:
             self._pull(Trigger.HEADER if message.request is not None else Trigger.DESCRIPTORS, step, readable)
         if step.late is not None:
             self._pull(Trigger.LATE, step, readable)
-        remember(step, plan.handler)
+        if flags & FLAG_REPLY:
+            if step.pairing is Pairing.WRONG:
+                link.wrong_reply = message.number
+        elif plan.framed:
+            link.wrong_reply = 0
+            if plan.main:
+                memory.last_main = message
+        if plan.handler is not None and readable:
+            plan.handler(memory, message, step)
         if not readable and message.channel in FOLLOWED and (message.malformed is not None or message.request is None):
             self._doubt(memory, f"#{message.number} could not be read")
         return after
@@ -192,14 +208,15 @@ class Checker:
         """What to do with messages that have these flags and this request."""
         flags, request, channel = message.flags, message.request, message.channel
         if request is None:
-            plan = _Plan(False, False, False, (), None)
+            plan = _Plan(False, False, False, False, False, (), None)
         elif (channel, message.sender, flags & FLAG_REPLY) in WRONG_WAY:
-            plan = _Plan(False, True, False, (), None)
+            plan = _Plan(False, True, False, False, False, (), None)
         else:
             odd = (channel, message.sender, flags) not in FLAGS_AS_EXPECTED
             asked = self._keyed.get((channel, request, flags & FLAG_REPLY), ())
             looked_at = odd or message.spec is None
-            plan = _Plan(True, odd, looked_at, asked, handler_of(channel, request, bool(flags & FLAG_REPLY)))
+            handler = handler_of(channel, request, bool(flags & FLAG_REPLY))
+            plan = _Plan(True, odd, looked_at, never_answered(message), channel is Channel.MAIN, asked, handler)
         if len(self._plans) >= MAX_PLANS:
             self._plans.clear()
         self._plans[key] = plan
@@ -323,7 +340,7 @@ class Checker:
         for rule in self._ending:
             if rule.at_end is None or (rule.whole and not memory.whole):
                 continue
-            self._take(rule, rule.at_end(end), memory, memory.last_main, rule.side)
+            self._take(rule, rule.at_end(end), memory, memory.last_main.number if memory.last_main else 0, rule.side)
         if len(self._legacies) >= MAX_LEGACIES:
             del self._legacies[next(iter(self._legacies))]
         self._legacies[memory.session] = legacy(memory, life.state)

@@ -35,7 +35,6 @@ from vusniff.record import Descriptor
 from vusniff.state import DeviceState, Life, Postcopy, Seen, Vring
 
 _tuple = tuple.__new__
-_MAIN = Channel.MAIN
 F, B, G = FrontendRequest, BackendRequest, GpuRequest
 
 _CONTEXTS = {
@@ -88,6 +87,14 @@ def answer_due(message: Message, state: DeviceState) -> bool | None:
     if message.flags & FLAG_NEED_REPLY:
         return True if state.has(ProtocolFeature.REPLY_ACK) and spec is not None else None
     return None if spec is None else False
+
+
+def never_answered(message: Message) -> bool:
+    """It is a request that has no reply in any circumstances and does not ask for an acknowledgement."""
+    spec = message.spec
+    if spec is None or message.flags & (FLAG_REPLY | FLAG_NEED_REPLY):
+        return False
+    return not spec.answered and spec.may_answer is None
 
 
 def _answer(link: Link, reply: Message, step: Step) -> None:
@@ -143,22 +150,6 @@ def _kept(known: dict[Any, int], key: Any, number: int) -> dict[Any, int]:
 
 
 Handler = Callable[[Memory, Message, Step], None]
-
-
-def remember(step: Step, handler: Handler | None) -> None:
-    """Take over what this message says, after the rules were asked; ``handler`` is that of `handler_of`."""
-    memory, message, link = step.memory, step.message, step.link
-    memory.last_ns = message.time_ns
-    if message.flags & FLAG_REPLY:
-        if step.pairing is Pairing.WRONG:
-            link.wrong_reply = message.number
-    else:
-        link.wrong_reply = 0
-        if message.channel is _MAIN:
-            memory.last_main = message.number
-            memory.last_main_ns = message.time_ns
-    if handler is not None and message.payload is not None and message.malformed is None:
-        handler(memory, message, step)
 
 
 def handler_of(channel: Channel, request: int, reply: bool) -> Handler | None:

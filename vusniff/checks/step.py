@@ -1,6 +1,6 @@
 """What a rule may look at: one step of a session, its end, and what has to be remembered beyond the device's state.
 
-`Memory` is changed in one place, `vusniff.checks.recall`; rules only read it. All of it is bounded.
+`Memory` is changed by `vusniff.checks.recall` and `vusniff.checks.checker` only; rules read it. All of it is bounded.
 """
 
 from __future__ import annotations
@@ -89,15 +89,12 @@ class Memory:
     device_state: int = 0
     """Number of the last SET_DEVICE_STATE_FD."""
     gpu_features: Seen[int] | None = None
-    last_main: int = 0
-    """Number of the last request on the main connection."""
-    last_main_ns: int = 0
+    last_main: Message | None = None
+    """The last request on the main connection."""
     looked_ns: int = 0
     """When it was last looked at what waits."""
     said: set[str] = field(default_factory=set)
     """Slugs of what is said once."""
-    last_ns: int = 0
-    """Time of the last message."""
 
 
 class Pairing(enum.Enum):
@@ -155,3 +152,9 @@ class End:
     """Who closed the main connection first, where that is known."""
     time_ns: int
     """When it was closed, or of the last message of the capture."""
+
+    @property
+    def silent_ns(self) -> int:
+        """How long the front-end had not asked anything."""
+        last = self.memory.last_main
+        return self.time_ns - last.time_ns if last else 0

@@ -120,7 +120,7 @@ def rings_lost(end: End) -> Sayings:
     previous = end.memory.previous
     if previous is None or not previous.running or end.state.features is None:
         return FINE
-    if end.time_ns - end.memory.last_main_ns < LONG_NS:
+    if end.silent_ns < LONG_NS:
         return FINE
     there = {ring.index for ring in end.state.vrings.values() if ring.kick is not None or running(ring)}
     lost = [(index, by) for index, by in previous.running if index not in there]
@@ -133,7 +133,7 @@ def rings_lost(end: End) -> Sayings:
             "after the reconnect",
             tuple(by for _, by in lost[:4]),
             severity=None if there else Severity.NOTE,
-            number=end.memory.last_main,
+            number=end.memory.last_main.number if end.memory.last_main else 0,
         ),
     )
 

@@ -170,7 +170,7 @@ def used_without_kick(end: End) -> Sayings:
     Seen only from what the front-end says: the ring was set up and enabled again, and the session went on without the
     message that starts it.
     """
-    if end.time_ns - end.memory.last_main_ns < SETTLED_NS:
+    if end.silent_ns < SETTLED_NS:
         return FINE
     said = []
     for ring in end.state.vrings.values():
@@ -230,7 +230,7 @@ def rings_enabled(end: End) -> Sayings:
         return FINE
     rings = [ring for ring in end.state.vrings.values() if running(ring) and ring.life]
     forgotten = [ring for ring in rings if ring.enabled is None or (not ring.enabled.value and not ring.enabled.by)]
-    if not forgotten or end.time_ns - end.memory.last_main_ns < SETTLED_NS:
+    if not forgotten or end.silent_ns < SETTLED_NS:
         return FINE
     all_of_them = len(forgotten) == len(rings)
     listed = ", ".join(str(ring.index) for ring in forgotten[:8])

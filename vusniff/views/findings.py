@@ -54,7 +54,7 @@ class Judged:
                 self._tell(events[told][1])
                 told += 1
             other, time_ns = (answer.number, answer.time_ns) if answer else (0, 0)
-            checker.feed(compose(first + row, batch.frame(row), place, other, time_ns), place)
+            checker.feed(compose(first + row, batch.row(row), place, other, time_ns), place)
         self.times.extend(batch.time_ns)
         for _, event in events[told:]:
             self._tell(event)
