@@ -29,6 +29,7 @@ GENERATOR = r"""
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -41,7 +42,8 @@ static double now(void)
 	return t.tv_sec + t.tv_nsec / 1e9;
 }
 
-/* load MODE PATH COUNT RATE FIRST: pingpong prints the least and median microseconds per message of 200 blocks; flood
+/* It sends and receives as vhost-user programs do, with sendmsg and recvmsg.
+   load MODE PATH COUNT RATE FIRST: pingpong prints the least and median microseconds per message of 200 blocks; flood
    sends COUNT numbered messages at RATE a second (0: as fast as it goes) and prints the rate it reached. FIRST is the
    request number of the messages: 200 looks like nothing. */
 int main(int argc, char **argv)
@@ -51,6 +53,9 @@ int main(int argc, char **argv)
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	unsigned message[5] = {request, 1, 8, 0, 0};
 	char buffer[1 << 16];
+	struct iovec out = {message, 20}, in = {buffer, 20}, back = {buffer, 20};
+	struct msghdr send_it = {.msg_iov = &out, .msg_iovlen = 1}, take_it = {.msg_iov = &in, .msg_iovlen = 1};
+	struct msghdr send_back = {.msg_iov = &back, .msg_iovlen = 1};
 	strcpy(address.sun_path, argv[2]);
 	unlink(argv[2]);
 	bind(listener, (void *)&address, sizeof(address));
@@ -65,8 +70,8 @@ int main(int argc, char **argv)
 		near = socket(AF_UNIX, SOCK_STREAM, 0);
 		connect(near, (void *)&address, sizeof(address));
 		if (!strcmp(argv[1], "pingpong")) {
-			while (recv(near, buffer, 20, MSG_WAITALL) == 20)
-				send(near, buffer, 20, 0);
+			while (recvmsg(near, &take_it, MSG_WAITALL) == 20)
+				sendmsg(near, &send_back, 0);
 		} else {
 			while (recv(near, buffer, sizeof(buffer), 0) > 0)
 				;
@@ -79,8 +84,8 @@ int main(int argc, char **argv)
 		for (int b = 0; b < 200; b++) {
 			double start = now();
 			for (long i = 0; i < count / 200; i++) {
-				send(far, message, 20, 0);
-				recv(far, buffer, 20, MSG_WAITALL);
+				sendmsg(far, &send_it, 0);
+				recvmsg(far, &take_it, MSG_WAITALL);
 			}
 			block[b] = (now() - start) / (count / 200) / 2 * 1e6;
 		}
@@ -99,7 +104,7 @@ int main(int argc, char **argv)
 			if (rate && i % 100 == 0)
 				while (i > (now() - start) * rate)
 					usleep(200);
-			send(far, message, 20, 0);
+			sendmsg(far, &send_it, 0);
 		}
 		printf("%.0f\n", count / (now() - start));
 	}
@@ -162,7 +167,7 @@ def cost(bench: Bench, rounds: int) -> None:
     cases["probe, followed"] = with_probe("--path", own)
     cases["probe, ignored"] = with_probe(request=200)
     if shutil.which("strace"):
-        trace = ("strace", "-f", "-qq", "-e", "trace=sendto,recvfrom", "-o", "/dev/null")
+        trace = ("strace", "-f", "-qq", "-e", "trace=sendmsg,recvmsg", "-o", "/dev/null")
         cases["strace"] = lambda: bench.run("pingpong", count // 10, prefix=trace)
     best: dict[str, tuple[float, float]] = {}
     for _ in range(rounds):

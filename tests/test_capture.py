@@ -193,7 +193,7 @@ def test_nobody_with_two_capabilities_records(tmp_path: Path) -> None:
     environment = os.environ | {"PYTHONPATH": os.getcwd(), "HOME": "/nonexistent", "PYTHONDONTWRITEBYTECODE": "1"}
     with subprocess.Popen(command, stderr=subprocess.PIPE, env=environment) as process:
         assert process.stderr is not None
-        until(process.stderr, b"attached by rawtp")
+        until(process.stderr, b"attached by")
         talk(socket)
         process.send_signal(signal.SIGINT)
         _, said = process.communicate()

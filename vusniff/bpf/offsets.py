@@ -12,6 +12,7 @@ from vusniff.errors import SourceError
 _NEEDED: dict[str, tuple[str, str]] = {
     "SOCKET_SK": ("socket", "sk"),
     "SOCKET_TYPE": ("socket", "type"),
+    "SOCKET_FILE": ("socket", "file"),
     "ALLOC_SOCKET": ("socket_alloc", "socket"),
     "ALLOC_INODE": ("socket_alloc", "vfs_inode"),
     "SK_FAMILY": ("sock", "__sk_common.skc_family"),

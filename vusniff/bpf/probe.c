@@ -41,7 +41,9 @@ BPF_TABLE("lru_hash", struct socket_key, u32, verdicts, 65536);
 BPF_TABLE("hash", struct socket_key, struct follow, followed, 16384);
 /* Verdicts from user space by inode, which is all that it knows before a socket speaks. */
 BPF_TABLE("hash", u64, u32, presets, 65536);
+#ifndef MODE_FENTRY
 BPF_TABLE("lru_hash", u64, struct inflight, sending, 16384);
+#endif
 #ifdef MODE_RAWTP
 BPF_PROG_ARRAY(steps, 1);
 #endif
@@ -266,17 +268,34 @@ static __always_inline void pass(struct scratch *s)
 		count_lost(LOST_PASSED);
 }
 
+/* Which socket this is. Its inode lies next to it, but what may be peeked at is reached by pointers. */
+static __always_inline struct socket_key key_of_socket(u64 socket)
+{
+	struct socket_key key = {};
+	key.sock = PEEK8(socket, O_SOCKET_SK);
+#ifdef MODE_FENTRY
+	key.inode = PEEK8(PEEK8(PEEK8(socket, O_SOCKET_FILE), O_FILE_INODE), O_INODE_NUMBER);
+#else
+	key.inode = socket_inode(socket);
+#endif
+	return key;
+}
+
 /* The gate: NULL for a socket that is ignored, else scratch space for a send on it. */
 static __always_inline struct scratch *begin(u64 socket, u32 call)
 {
-	struct socket_key key = {};
-	key.sock = load8(socket + O_SOCKET_SK);
-	if (!key.sock || !is_unix(key.sock))
+	struct socket_key key = key_of_socket(socket);
+#ifdef MODE_RAWTP
+	if (!is_unix(key.sock))
 		return 0;
-	key.inode = socket_inode(socket);
+#endif
 	u32 *verdict = verdicts.lookup(&key), tries = verdict ? *verdict : 0, cpu = bpf_get_smp_processor_id();
-	if (tries == IGNORED || bpf_get_current_pid_tgid() >> 32 == OWN_PID || (!verdict && !is_stream(socket)))
+	if (tries == IGNORED || bpf_get_current_pid_tgid() >> 32 == OWN_PID)
 		return 0;
+#ifdef MODE_RAWTP
+	if (!verdict && !is_stream(socket))
+		return 0;
+#endif
 	struct scratch *s = scratches.lookup(&cpu);
 	if (!s)
 		return 0;
@@ -330,6 +349,34 @@ static __always_inline int report(struct scratch *s)
 	return 1;
 }
 
+#ifdef MODE_FENTRY
+/* At return the socket is known again, so that nothing needs to be kept but that somebody is sending. */
+static __always_inline void await_return(struct scratch *s)
+{
+	u32 at = SENDING;
+	add(control.lookup(&at), 1);
+}
+
+static __always_inline int on_return(u64 socket, s64 result)
+{
+	u32 at = SENDING;
+	u64 *count = control.lookup(&at);
+	if (!count || !*count)
+		return 0;
+	struct socket_key key = key_of_socket(socket);
+	u32 *verdict = verdicts.lookup(&key);
+	if (!verdict || *verdict != FOLLOWED)
+		return 0;
+	struct done d = {};
+	d.kind = DONE;
+	d.tid = bpf_get_current_pid_tgid();
+	d.result = result;
+	add(count, -1);
+	if (ring.ringbuf_output(&d, sizeof(d), NO_WAKEUP))
+		count_lost(LOST_DONE);
+	return 0;
+}
+#else
 static __always_inline void await_return(struct scratch *s)
 {
 	u64 id = bpf_get_current_pid_tgid();
@@ -375,13 +422,11 @@ static __always_inline int on_return(s64 result)
 	return 0;
 }
 
+#endif
+
 static __always_inline int on_close(u64 socket, int final)
 {
-	struct socket_key key = {};
-	key.sock = load8(socket + O_SOCKET_SK);
-	if (!key.sock)
-		return 0;
-	key.inode = socket_inode(socket);
+	struct socket_key key = key_of_socket(socket);
 	if (!followed.lookup(&key))
 		return 0;
 	struct closed c = {};
@@ -413,15 +458,19 @@ static __always_inline int on_send(u64 socket, u64 message, u64 length)
 	if (!s)
 		return 0;
 	struct source *from = &s->from;
+#if defined(MODE_FENTRY) && ITER_TYPE_SIZE == 1
+	kind = PEEK(u8, message, O_MSG_ITER + O_ITER_TYPE);
+#else
 	bpf_probe_read_kernel(&kind, ITER_TYPE_SIZE, (void *)(iter + O_ITER_TYPE));
+#endif
 	kind &= ITER_TYPE_MASK;
 	s->call = kind;
 	from->length = length;
-	from->skip = load8(iter + O_ITER_SKIP);
-	from->segments = load8(iter + O_ITER_SEGMENTS);
+	from->skip = PEEK8(message, O_MSG_ITER + O_ITER_SKIP);
+	from->segments = PEEK8(message, O_MSG_ITER + O_ITER_SEGMENTS);
 	from->base = load8(iter + O_ITER_IOV);
-	from->control = load8(message + O_MSG_CONTROL);
-	from->control_length = load8(message + O_MSG_CONTROLLEN);
+	from->control = PEEK8(message, O_MSG_CONTROL);
+	from->control_length = PEEK8(message, O_MSG_CONTROLLEN);
 	if (kind == T_ITER_KVEC) {
 		from->kernel_data = 1;
 #ifdef O_ITER_UBUF
@@ -446,7 +495,7 @@ KFUNC_PROBE(unix_stream_sendmsg, u64 socket, u64 message, u64 length)
 
 KRETFUNC_PROBE(unix_stream_sendmsg, u64 socket, u64 message, u64 length, int result)
 {
-	return on_return(result);
+	return on_return(socket, result);
 }
 
 #ifdef HAS_UNIX_RELEASE
