@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from textual.pilot import Pilot
 
+from captures import synthetic
 from vusniff.capture.index import Index
 from vusniff.capture.writer import CaptureWriter
-from vusniff.record import Closed, Connection, Descriptor, DescriptorKind, End, Frame, Process
+from vusniff.record import Closed, Connection, Descriptor, DescriptorKind, End, Frame, Lost, Process
 from vusniff.timeline import Timeline, read_all
 from vusniff.views.tui.app import Room
 from vusniff.views.tui.bars import Foot, Top
@@ -502,3 +503,39 @@ async def test_states_far_into_a_long_session_are_worked_out_in_slices(tmp_path:
             await pilot.pause()
         assert room.selected.state.border_title == "State after #6000: * is what it changed"
         assert room.states.missing(5999) <= 512
+
+
+async def test_losses_are_counted_and_shown_where_they_happened(tmp_path: Path) -> None:
+    path = tmp_path / "lost.pcapng"
+    with CaptureWriter(path, source="test", order="little") as writer:
+        connection = writer.open("/run/test.sock")
+        writer.frame(Frame(connection.id, 0, 1_700_000_000_000_000_000, message(3)))
+        writer.lost(Lost(connection.id, 1_700_000_000_000_000_000, 7))
+        writer.frame(Frame(connection.id, 0, 1_700_000_000_000_000_000, message(3)))
+    async with opened(path) as (room, pilot):
+        assert "2 messages · 7 LOST" in screen_text(room)
+        await pilot.press("end")
+        await pilot.pause()
+        assert "! 7 messages were lost before this one" in details_text(room)
+        assert "▸ !  2" in screen_text(room)
+
+
+async def test_the_end_of_a_connection_is_told() -> None:
+    async with opened(QEMU) as (room, pilot):
+        await pilot.press("end")
+        await pilot.pause()
+        assert "The connection ends here: eof by the front-end" in state_text(room)
+        await pilot.press("up")
+        await pilot.pause()
+        assert "ends here" not in state_text(room)
+
+
+async def test_every_request_there_is_can_be_looked_at(tmp_path: Path) -> None:
+    path = tmp_path / "every.pcapng"
+    synthetic.every(path)
+    async with opened(path, size=(200, 60)) as (room, pilot):
+        for row in range(len(room.timeline)):
+            room.view.go_to(row)
+            room.selected.show()
+            assert room.timeline.message(row).name in details_text(room)
+        await pilot.press("F", "escape", "M", "escape", "S", "escape", "C", "escape", "e", "escape")

@@ -169,6 +169,19 @@ def test_what_is_no_capture_is_refused_in_one_sentence(small: Terminal, tmp_path
     assert "Traceback" not in screen
 
 
+def test_a_capture_that_is_cut_while_it_is_shown_ends_the_view_with_a_sentence(small: Terminal, tmp_path: Path) -> None:
+    path = tmp_path / "cut.pcapng"
+    path.write_bytes((CAPTURES / "qemu-testpmd.pcapng").read_bytes())
+    small.start(view(path))
+    small.until("119 messages", "GET_FEATURES")
+    path.write_bytes(b"")
+    small.keys("End")
+    screen = small.until("returned 2")
+    assert "vusniff: " in screen
+    assert "has become shorter" in screen.replace("\n", "")
+    assert "Traceback" not in screen
+
+
 def test_a_picture_of_the_screen(small: Terminal, tmp_path: Path) -> None:
     small.start(view(CAPTURES / "qemu-blk.pcapng", "--screenshot", "out.svg", "--size", "100x30", "--at", "5"))
     small.until("returned 0")

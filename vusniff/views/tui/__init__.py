@@ -20,7 +20,8 @@ def run_tui(
 
     ``follow`` goes on reading files that grow; ``device`` overrides the deduced device type; ``title`` stands on the
     first line instead of the files' names; ``on_exit`` is called when the screen has been given back, however that
-    came. Raises CaptureError for a file that is no capture.
+    came. Raises CaptureError for a file that is no capture,
+    and for one that can no longer be read.
     """
     from vusniff.capture.index import Index
     from vusniff.timeline import Timeline
@@ -34,6 +35,8 @@ def run_tui(
 
             room = Room(timeline, title or names_of(files), follow=follow)
             room.run()
+            if room.broken is not None:
+                raise room.broken
             return room.return_code or 0
     finally:
         if on_exit is not None:

@@ -80,6 +80,9 @@ class Room(App[int]):
         """What the rows shown have in common, when they are not all."""
         self.session: int | None = None
         self.failure = ""
+        """Why reading has stopped."""
+        self.broken: VusniffError | None = None
+        """Why the view was left: a message could not be read again."""
         self._slice = 2048
         self._painted = 0.0
         self._unseen = 0
@@ -140,6 +143,8 @@ class Room(App[int]):
             self.set_timer(POLL_SECONDS, self._read)
         else:
             self.view.settled()
+            for note in self.timeline.index.notes[:3]:
+                self.tell(note, "warning")
             self.say()
 
     def say(self) -> None:
@@ -156,6 +161,8 @@ class Room(App[int]):
         if self.filter_words:
             right.append(f"{self.filter_words}: {self.view.count:,} of")
         right.append(f"{len(timeline):,} message{'' if len(timeline) == 1 else 's'}")
+        if lost := self.view.losses.total:
+            right.append(f"· {lost:,} LOST")
         search = self.finder.search
         if search is not None:
             right.append(f"· searching {100 * search.seen // max(1, search.count)} %, Esc stops")
@@ -178,6 +185,14 @@ class Room(App[int]):
         if action in ASKING:
             return len(self.screen_stack) == 1 and not self.finder.asked
         return super().check_action(action, parameters)
+
+    def _handle_exception(self, error: Exception) -> None:
+        """A capture that was cut or replaced while it is shown ends the view with a sentence."""
+        if isinstance(error, VusniffError):
+            self.broken = error
+            self.exit(return_code=2)
+        else:
+            super()._handle_exception(error)
 
     # -- layout -------------------------------------------------------------------------------------------------------
 

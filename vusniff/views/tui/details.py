@@ -18,10 +18,14 @@ ARROWS = {Sender.FRONTEND: "front-end to back-end", Sender.BACKEND: "back-end to
 LABEL = 12
 
 
-def details(timeline: Timeline, row: int, state: DeviceState | None, width: int) -> list[Line]:
-    """Everything about a row; ``state`` (of after it) tells where addresses lie and what descriptors are for."""
+def details(timeline: Timeline, row: int, state: DeviceState | None, width: int, lost: int = 0) -> list[Line]:
+    """Everything about a row; ``state`` (of after it) tells where addresses lie and what descriptors are for, ``lost``
+    how many messages before it were lost."""
     message = timeline.message(row)
     lines = [*_what(message, width)]
+    if lost:
+        many = "one message was" if lost == 1 else f"{lost:,} messages were"
+        lines.append(line((f"! {many} lost before this one", "bad"), key="lost"))
     where = spans(message, timeline.place(row).context)
     if message.payload:
         lines.append(line(("Fields", "heading")))

@@ -91,6 +91,7 @@ def help_lines(width: int) -> list[Line]:
         ("┌ │ └", "the selected request and its reply"),
         ("↳", "a reply"),
         ("★", "a bookmark"),
+        ("!", "messages were lost before this one"),
         ("*", "changed by the selected message"),
         ("- ?", "not set yet; set before the capture began, so unknown"),
         ("F → B", "front-end (a VMM, or virtio-user) to back-end"),

@@ -60,7 +60,8 @@ class Selected:
         if self.details.display or self.bytes.display:
             self.details.border_title = f"Message #{row + 1}"
             width = self.details.scrollable_content_region.width or NO_WIDTH
-            self.details.show(details.details(self.room.timeline, row, both[1] if both else None, width))
+            lost = self.room.view.losses.before(row)
+            self.details.show(details.details(self.room.timeline, row, both[1] if both else None, width, lost))
         self.show_bytes()
         if self.state.display:
             self._show_state(row)

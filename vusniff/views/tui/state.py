@@ -6,13 +6,14 @@ from collections.abc import Iterator
 
 from vusniff import dissect
 from vusniff.message import Context
-from vusniff.protocol import Channel, FrontendRequest, request_name
+from vusniff.protocol import Channel, FrontendRequest, Sender, request_name
 from vusniff.record import Descriptor
+from vusniff.session import Session
 from vusniff.state import Config, DeviceState, Inflight, Log, Seen
 from vusniff.timeline import Timeline
 from vusniff.views import words
 from vusniff.views.tui import features, vrings
-from vusniff.views.tui.line import Line, Part, clean, line
+from vusniff.views.tui.line import Line, Part, clean, line, wrapped
 
 
 def said_by(timeline: Timeline) -> vrings.Said:
@@ -40,26 +41,55 @@ def state_lines(
 ) -> list[Line]:
     """The state after a row; ``chosen`` is the vring whose card is shown."""
     said = said_by(timeline)
-    many = len(state.vrings)
     lines: list[Line] = []
+    session = timeline.sessions[timeline.place(row).session - 1]
+    if session.closed is not None and row + 1 == session.last:
+        lines += [
+            Line(parts, key="end") for parts in wrapped(ending(timeline, session).split(), width, "", "", "strong")
+        ]
     if not state.fresh:
         lines.append(line(("Joined late: ? is what was set before the capture began.", "warn"), key="late"))
-    if many:
-        shape = {None: "", True: ", packed", False: ", split"}[state.packed]
-        lines.append(line((f"Vrings  {many}{shape}", "heading"), key="vrings"))
-        show = vrings.table if many <= vrings.DENSE else vrings.dense
-        lines += show(before, state, chosen, width)
-    else:
-        lines.append(line(("Vrings", "heading"), "  none set up yet", key="vrings"))
-    if chosen is not None:
-        lines.append(line())
-        lines += vrings.card(before, state, chosen, width, said)
+    lines += rings(before, state, chosen, width, said)
     lines.append(line())
     lines += memory(before, state, width, said)
     lines.append(line())
     lines += features.summary(timeline, row, before, state, width, said)
     lines += others(before, state, said)
     return lines
+
+
+def rings(before: DeviceState, state: DeviceState, chosen: int | None, width: int, said: vrings.Said) -> Iterator[Line]:
+    """All vrings, and the card of one; the card stands first where the others fill the screen."""
+    many = len(state.vrings)
+    card = list(vrings.card(before, state, chosen, width, said)) if chosen is not None else []
+    if many > vrings.DENSE and card:
+        yield from card
+        yield line()
+        card = []
+    if many:
+        shape = {None: "", True: ", packed", False: ", split"}[state.packed]
+        yield line((f"Vrings  {many}{shape}", "heading"), key="vrings")
+        yield from (vrings.table if many <= vrings.DENSE else vrings.dense)(before, state, chosen, width)
+    else:
+        yield line(("Vrings", "heading"), "  none set up yet", key="vrings")
+    if card:
+        yield line()
+        yield from card
+
+
+def ending(timeline: Timeline, session: Session) -> str:
+    """How a session ended, and by whom where that is known."""
+    closed = session.closed
+    if closed is None:
+        return "Still open."
+    if closed.reason == "capture ended":
+        return "The capture ends here; the connection was still open."
+    sender = timeline.tracker.sender(closed.connection, closed.by) if closed.by is not None else None
+    who = {Sender.FRONTEND: " by the front-end", Sender.BACKEND: " by the back-end"}[sender] if sender else ""
+    after = ""
+    if session.last:
+        after = f", {words.duration(closed.time_ns - timeline.time_ns(session.last - 1))} after its last message"
+    return f"The connection ends here: {clean(closed.reason)}{who}{after}."
 
 
 def star(before: object, after: object) -> Part:

@@ -19,6 +19,7 @@ from textual.widget import Widget
 from vusniff.timeline import Timeline
 from vusniff.views.tui import rows as rowing
 from vusniff.views.tui.line import Part
+from vusniff.views.tui.losses import Losses
 from vusniff.views.tui.panes import Lined
 from vusniff.views.tui.rows import Answer, Cells, Clock
 
@@ -54,6 +55,7 @@ class TimelineView(Lined):
         self.bookmarks: set[int] = set()
         self.hit = ""
         """Lower-case text to highlight."""
+        self.losses = Losses(timeline.index)
         self.heading = Heading(self)
         self._cells: dict[int, Cells] = {}
         self._waiting: frozenset[int] | None = None
@@ -170,7 +172,8 @@ class TimelineView(Lined):
         if exchange and exchange[0] <= row <= exchange[1]:
             pair = "┌" if row == exchange[0] else "└" if row == exchange[1] else "│"
         cursor = "▸" if position == self.cursor else " "
-        return f"{cursor}{pair}{'★' if row in self.bookmarks else ' '}"
+        mark = "★" if row in self.bookmarks else "!" if self.losses.before(row) else " "
+        return f"{cursor}{pair}{mark}"
 
     def render_line(self, y: int) -> Strip:
         position = self.scroll_offset.y + y
