@@ -3,13 +3,14 @@
 # make check   the same without installing packages of the distribution
 # make bench   measure what README claims
 # make golden  write the expected outputs of the captures again, after a change of output that is meant
+# make generated  write reference, man page and completions again
 # make captures  record the captures again from real programs (as root)
 PYTHON ?= python3
 WORKERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check lint tests bench golden captures packages clean
+.PHONY: demo test check lint tests bench generated golden captures packages clean
 
 demo: $(VENV)/vusniff.stamp
 	@$(BIN)/vusniff demo
@@ -31,6 +32,9 @@ tests: $(VENV)/dev.stamp
 
 bench: $(VENV)/dev.stamp
 	@for script in bench/bench_*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+generated: $(VENV)/dev.stamp
+	COLUMNS=80 $(BIN)/python scripts/generated.py
 
 golden: $(VENV)/dev.stamp
 	$(BIN)/python captures/golden.py

@@ -84,6 +84,11 @@ def topics(what: Message | str, device: str | None = None) -> list[Topic]:
     return found
 
 
+def everything() -> Iterator[Topic]:
+    """All that can be explained, in the order of the tables."""
+    return (topic for topic, _ in _all())
+
+
 def normal(what: str) -> str:
     """A name as it is looked up: upper case, underscores, without VHOST_USER_."""
     words = re.sub(r"[\s\-]+", "_", what.strip()).upper()
