@@ -270,6 +270,23 @@ def test_two_sessions_of_one_file(capsys: pytest.CaptureFixture[str]) -> None:
     assert (swapped["a"]["session"], swapped["b"]["session"]) == (2, 1)
 
 
+def test_the_second_connection_of_the_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = str(tmp_path / "demo.pcapng")
+    assert main(["demo", "--text", "--write", path]) == 0
+    capsys.readouterr()
+    found = differ(capsys, "--slower", "0", path)
+    assert found["settings"] == []
+    # It keeps the inflight buffer of the first, and goes on where the rings were.
+    assert {"GET_INFLIGHT_FD", "SET_VRING_BASE"} <= {name for _, name, _ in brief(found)}
+    timeline = Timeline(Index(path))
+    read_all(timeline)
+    kinds = [[str(phase.kind) for phase in timeline.phases(number)] for number in (1, 2)]
+    assert [known[0] for known in kinds] == ["connect", "reconnect"]
+    # A machine that is busy makes pauses, which are phases too.
+    for known in kinds:
+        assert {"feature negotiation", "initialisation", "start", "running", "stop"} <= set(known)
+
+
 def test_devices_of_other_types_differ_in_names(capsys: pytest.CaptureFixture[str]) -> None:
     found = differ(capsys, str(CAPTURES / "qemu-blk.pcapng"), str(CAPTURES / "qemu-testpmd.pcapng"))
     by_name = {setting["name"]: setting for setting in found["settings"]}

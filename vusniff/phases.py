@@ -401,7 +401,8 @@ class Phases:
 
     def _before_first(self, number: int, time_ns: int) -> None:
         opened_ns, previous_ns = self._opened_ns, self._previous_end_ns
-        if previous_ns is not None and previous_ns <= (time_ns if opened_ns is None else opened_ns):
+        # A front-end may connect again before the end of the connection before it is seen.
+        if previous_ns is not None and previous_ns <= time_ns:
             self._done.append(Phase(K.RECONNECT, number, number - 1, 0, previous_ns, time_ns))
         elif opened_ns is not None and opened_ns <= time_ns and not self._late:
             self._done.append(Phase(K.CONNECT, number, number - 1, 0, opened_ns, time_ns))

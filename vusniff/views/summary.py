@@ -15,7 +15,7 @@ from vusniff import dissect
 from vusniff.checks.finding import Finding, Severity, Side
 from vusniff.checks.peers import Program, recognise, told_apart
 from vusniff.message import Context
-from vusniff.protocol import FLAG_REPLY, Sender, request_name
+from vusniff.protocol import FLAG_REPLY, Channel, Sender, request_name
 from vusniff.record import Closed, Lost
 from vusniff.session import Session
 from vusniff.state import DeviceState, Seen
@@ -32,6 +32,9 @@ PHASES = 24
 SESSIONS = 40
 NAMED_BY = 256
 """Messages at the start of a session that are asked who sent them, where its connection does not tell."""
+
+
+CHANNELS = {Channel.MAIN: "main channel", Channel.BACKEND: "back-end channel", Channel.GPU: "GPU socket"}
 
 
 def moment(time_ns: int) -> str:
@@ -331,7 +334,9 @@ def _who_section(session: dict[str, Any]) -> Section:
     ]
     for connection in session["connections"][1:]:
         lost = f", {connection['lost']} messages lost" if connection["lost"] else ""
-        rows.append((f"{connection['channel']} channel", f"{connection['path']}, {connection['ended']}{lost}"))
+        rows.append(
+            (CHANNELS.get(connection["channel"], "other stream"), f"{connection['path']}, {connection['ended']}{lost}")
+        )
     return Section(f"Session {session['session']}", [page.facts(*rows)])
 
 
