@@ -212,6 +212,13 @@ def _reader(plan: _Plan, channel: Channel, request: int, is_reply: bool, size: i
     return reader
 
 
+def layout_of(channel: Channel, request: int, is_reply: bool, size: int, context: Context) -> Layout | None:
+    """The layout by which `payload` reads so many bytes; None where they are raw or ought to be none."""
+    plan = _plans_by_id.get(id(context)) or _plan_of(context)
+    reader = plan.readers.get((channel._value_, request, is_reply, size))
+    return (reader or _reader(plan, channel, request, is_reply, size)).layout
+
+
 def _empty(data: bytes) -> dict[str, Any] | None:
     return None if data else {}
 

@@ -5,7 +5,8 @@ file may contain anything: what is not of the expected type is left out, and not
 
 Keys by block:
 
-- section header comment: ``vusniff`` (format version), ``source``, ``order``, ``snaplen``, ``boot_id``, ``host``
+- section header comment: ``vusniff`` (format version), ``source``, ``order``, ``snaplen``, ``boot_id``, ``host``,
+  ``edited`` (what was done to it since it was captured)
 - interface: ``vusniff``, ``order``, ``opened_ns``, ``joined_late``, ``ends`` (two of ``inode``, ``pid``, ``tid``,
   ``comm``, ``label``, ``held``: what a late source found in /proc, like ``fds``)
 - packet: ``process``, ``fds`` (of ``kind``, ``id``, ``n``, ``name``, ``size``), ``kind``, ``lost_ns`` (when what
@@ -79,6 +80,8 @@ class Section:
     application: str = ""
     ours: bool = False
     """Written by vusniff, as far as it says so."""
+    edited: tuple[str, ...] = ()
+    """What was done to it since it was captured, one step each, such as ``set 12.num=1024``; none for a true one."""
 
 
 # -- building ---------------------------------------------------------------------------------------------------------
@@ -91,16 +94,28 @@ def dump(facts: Mapping[str, Any]) -> bytes:
 
 def section_facts(section: Section) -> bytes:
     """The comment of a section header."""
-    return dump(
-        {
-            "vusniff": FORMAT_VERSION,
-            "source": section.source,
-            "order": section.order,
-            "snaplen": section.snaplen,
-            "boot_id": section.host.boot_id,
-            "host": section.host.name,
-        }
-    )
+    facts: dict[str, Any] = {
+        "vusniff": FORMAT_VERSION,
+        "source": section.source,
+        "order": section.order,
+        "snaplen": section.snaplen,
+        "boot_id": section.host.boot_id,
+        "host": section.host.name,
+    }
+    if section.edited:
+        facts["edited"] = _within(section.edited, _OPTION_ROOM // 2)
+    return dump(facts)
+
+
+def _within(words: Iterable[str], room: int) -> list[str]:
+    """As many as fit."""
+    kept: list[str] = []
+    for word in words:
+        room -= len(_dump(word)) + 1
+        if room < 0:
+            return [*kept, "and more"]
+        kept.append(word)
+    return kept
 
 
 def connection_facts(connection: Connection, order: str) -> bytes:
@@ -228,6 +243,7 @@ def text(value: object) -> str | None:
 def parse_section(comment: Mapping[str, Any], application: str, system: str, hardware: str, order: str) -> Section:
     """What a section header says; ``order`` is that of its blocks, the default for its messages."""
     stated = comment.get("order")
+    edited = comment.get("edited")
     return Section(
         source=text(comment.get("source")) or "",
         order=stated if stated in ("little", "big") else order,
@@ -235,6 +251,7 @@ def parse_section(comment: Mapping[str, Any], application: str, system: str, har
         host=Host(text(comment.get("host")) or "", text(comment.get("boot_id")) or "", system, hardware),
         application=application,
         ours="vusniff" in comment or application.startswith("vusniff"),
+        edited=tuple(filter(None, map(text, edited))) if isinstance(edited, list) else (),
     )
 
 

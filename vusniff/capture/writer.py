@@ -79,7 +79,7 @@ class CaptureWriter:
 
     ``target`` is a path (a regular file is made with mode 0600 or, if it is a capture or empty, overwritten; a FIFO is
     written to), ``-`` for standard output, or a binary file. ``order`` is the byte order of the messages, and of the
-    file.
+    file. ``edited`` says what was done to the messages since they were captured.
     """
 
     def __init__(
@@ -91,6 +91,7 @@ class CaptureWriter:
         order: str = sys.byteorder,
         host: facts.Host | None = None,
         application: str | None = None,
+        edited: tuple[str, ...] = (),
     ) -> None:
         self.order = order
         self.snaplen = snaplen
@@ -112,7 +113,7 @@ class CaptureWriter:
         self._tail = pcapng.structs(order, "HHIHHQII").pack
         self._flags = pcapng.structs(order, "HHIHHQ").pack
         self._end = pcapng.structs(order, "II").pack
-        section = facts.Section(source, order, snaplen, host or facts.Host.here())
+        section = facts.Section(source, order, snaplen, host or facts.Host.here(), edited=edited)
         application = application or f"vusniff {_version()}"
         self._blocks = [
             pcapng.section_header(

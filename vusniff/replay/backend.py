@@ -3,7 +3,8 @@
 A front-end asks what it likes, when it likes: its requests are answered with the recorded reply to the same request
 (and ring, or part of config space), else to the nearest one, however often it asks. Its requests are compared as a
 set: a request is a difference when no recorded one says the same, and one that was recorded is missing when the
-front-end went on without it. The recorded back-end's own requests are sent where they stood among the front-end's.
+front-end went on without it. What comes after the part that is played is answered and not compared. The recorded
+back-end's own requests are sent where they stood among the front-end's.
 
 No ring is ever processed: a guest that waits for its device waits for ever.
 """
@@ -116,7 +117,9 @@ class BackendPlayer:
         near = self._by_code.get(request)
         live = stage.decode(arrival, near[0] if near else None)
         line = self._match(live)
-        if line is None:
+        if not self._unseen and not self._script.whole:
+            stage.last = live.name  # beyond what was to be played: answered, not compared
+        elif line is None:
             stage.note(Difference(What.UNEXPECTED, None, live))
             stage.last = live.name
         else:

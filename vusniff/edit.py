@@ -1,0 +1,318 @@
+"""A changed copy of a capture: messages dropped, repeated, delayed or set to other values, as bad input for a peer.
+
+All changes are made before the copy is begun, so that a mistake leaves no file behind. What is written says that it is
+edited, from what, and how (`vusniff.capture.facts.Section.edited`). Numbers are those of the original.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from vusniff import dissect
+from vusniff.build import close, places, replaced
+from vusniff.capture.facts import Section
+from vusniff.capture.writer import CaptureWriter
+from vusniff.errors import CaptureError, DissectorError, VusniffError
+from vusniff.message import Layout
+from vusniff.protocol import FLAG_REPLY, HEADER_SIZE, HEADERS
+from vusniff.record import Closed, Connection, Frame, FrameKind, Lost
+from vusniff.session import Place
+from vusniff.timeline import Timeline
+
+HEADER_FIELDS = ("request", "flags", "size")
+REPEAT_LIMIT = 100_000
+DELAY_LIMIT_S = 1_000_000.0
+_UNITS = {"ns": 1, "us": 1_000, "ms": 1_000_000, "s": 1_000_000_000, "": 1_000_000_000}
+
+
+class EditError(VusniffError):
+    """A change that cannot be made: which, and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """``--set 12.regions[0].size=0``."""
+
+    number: int
+    path: str
+    value: str
+
+
+@dataclass(slots=True)
+class Edits:
+    """Everything that is to be changed, by message number."""
+
+    session: int | None = None
+    """Keep only this one."""
+    drops: set[int] = field(default_factory=set)
+    """Not said, and with a request its reply."""
+    settings: dict[int, list[Setting]] = field(default_factory=dict)
+    delays: dict[int, int] = field(default_factory=dict)
+    """Nanoseconds that the message and all after it come later."""
+    repeats: dict[int, int] = field(default_factory=dict)
+    """How many times more the message is said."""
+    words: list[str] = field(default_factory=list)
+    """Each of these as it was given."""
+
+    def drop(self, word: str) -> None:
+        """``12``."""
+        if not re.fullmatch(r"\d{1,18}", word):
+            raise EditError(f"--drop {word!r}: name a message by its number, such as 12")
+        self.drops.add(int(word))
+        self.words.append(f"drop {word}")
+
+    def change(self, word: str) -> None:
+        """``12.num=1024``."""
+        match = re.fullmatch(r"(\d{1,18})\.([^=\s]+)=(.*)", word, re.DOTALL)
+        if match is None:
+            raise EditError(f"--set {word!r}: name message, field and value, such as 12.num=1024")
+        setting = Setting(int(match[1]), match[2], match[3].strip())
+        self.settings.setdefault(setting.number, []).append(setting)
+        self.words.append(f"set {word}")
+
+    def delay(self, word: str) -> None:
+        """``12=2s``, also with ms, us or ns."""
+        match = re.fullmatch(r"(\d{1,18})=(\d{1,12}(?:\.\d{1,12})?)(ns|us|ms|s|)", word)
+        if match is None or float(match[2]) * _UNITS[match[3]] > DELAY_LIMIT_S * 1e9:
+            raise EditError(f"--delay {word!r}: name message and time, such as 12=2s or 12=500ms")
+        self.delays[int(match[1])] = self.delays.get(int(match[1]), 0) + round(float(match[2]) * _UNITS[match[3]])
+        self.words.append(f"delay {word}")
+
+    def repeat(self, word: str) -> None:
+        """``12``, or ``12=3`` for three times more."""
+        match = re.fullmatch(r"(\d{1,18})(?:=(\d{1,6}))?", word)
+        if match is None or int(match[2] or 1) > REPEAT_LIMIT:
+            raise EditError(f"--repeat {word!r}: name message and how often more it is said, such as 12 or 12=3")
+        self.repeats[int(match[1])] = int(match[2] or 1)
+        self.words.append(f"repeat {word}")
+
+    @property
+    def numbers(self) -> set[int]:
+        """All messages that are named."""
+        return {*self.drops, *self.settings, *self.delays, *self.repeats}
+
+
+@dataclass(frozen=True, slots=True)
+class Edited:
+    """What came of it."""
+
+    read: int
+    written: int
+
+
+def edit(timeline: Timeline, source: str | Path, target: str | Path, edits: Edits) -> Edited:
+    """Writes the changed copy of a capture that was read whole from ``source``.
+
+    Raises EditError or CaptureError; nothing is written then.
+    """
+    _refuse_target(source, target)
+    kept = _kept_connections(timeline, edits)
+    for number in sorted(edits.numbers):
+        _refuse_number(timeline, number, edits)
+    changed = {number: _changed(timeline, number, edits.settings[number]) for number in edits.settings}
+    drops = _drops(timeline, edits.drops)
+    orders = {timeline.index.order(connection) for connection in kept}
+    if len(orders) > 1:
+        raise EditError("the capture holds sessions of hosts of both byte orders: choose one with --session")
+    sections = timeline.index.reader.sections
+    section = sections[0] if sections else Section()
+    session = [f"only session {edits.session}"] if edits.session is not None else []
+    history = (*section.edited, f"from {os.path.basename(source)}", *session, *edits.words)
+    writer = CaptureWriter(
+        target,
+        source=section.source,
+        order=orders.pop() if orders else section.order,
+        host=section.host,
+        edited=history,
+    )
+    with writer:
+        written = _write(writer, timeline, kept, drops, changed, edits)
+    if writer.failure:
+        raise CaptureError(writer.failure.partition(";")[0])
+    return Edited(len(timeline), written)
+
+
+def _refuse_target(source: str | Path, target: str | Path) -> None:
+    if str(target) == "-":
+        return
+    try:
+        same = os.path.samefile(source, target)
+    except OSError:
+        return
+    if same:
+        raise EditError(f"{target} is the capture that is edited: name another file for the changed one")
+
+
+def _kept_connections(timeline: Timeline, edits: Edits) -> set[int]:
+    if edits.session is None:
+        return {connection.id for connection in timeline.index.connections}
+    if not 1 <= edits.session <= len(timeline.sessions):
+        there = f"sessions 1 to {len(timeline.sessions)}" if timeline.sessions else "no sessions"
+        raise EditError(f"--session {edits.session}: there are {there}")
+    return set(timeline.sessions[edits.session - 1].connections)
+
+
+def _refuse_number(timeline: Timeline, number: int, edits: Edits) -> None:
+    if not 1 <= number <= len(timeline):
+        raise EditError(f"there is no message #{number}: there are messages 1 to {len(timeline)}")
+    if edits.session is not None and timeline.place(number - 1).session != edits.session:
+        raise EditError(f"message #{number} is not of session {edits.session}, which is all that is kept")
+    if (number in edits.settings or number in edits.repeats) and _tail(timeline, number):
+        raise EditError(f"message #{number} is larger than one packet: it can be dropped and delayed, no more")
+
+
+def _tail(timeline: Timeline, number: int) -> list[int]:
+    """The numbers of the frames that hold the rest of a message."""
+    first = timeline.index.meta[number - 1]
+    found: list[int] = []
+    for row in range(number, len(timeline)):
+        meta = timeline.index.meta[row]
+        if (meta ^ first) >> 8 or (meta ^ first) >> 5 & 1:
+            continue
+        if FrameKind(meta >> 6 & 3) is not FrameKind.CONTINUATION:
+            break
+        found.append(row + 1)
+    return found
+
+
+def _drops(timeline: Timeline, numbers: set[int]) -> set[int]:
+    """What goes with a dropped message: the rest of it, and of a request the reply."""
+    drops: set[int] = set()
+    for number in numbers:
+        answer = timeline.answers[number - 1]
+        for one in (number, *([answer] if answer > number else [])):
+            drops |= {one, *_tail(timeline, one)}
+    return drops
+
+
+def _changed(timeline: Timeline, number: int, settings: Sequence[Setting]) -> Frame:
+    """The message with all its settings made, in the order they were given."""
+    frame, place = timeline.frame(number - 1), timeline.place(number - 1)
+    name = timeline.message(number - 1).name
+    if frame.kind is not FrameKind.MESSAGE or len(frame.data) < HEADER_SIZE:
+        raise EditError(f"message #{number} has no vhost-user header: there is nothing in it that could be set")
+    sized = False
+    for setting in settings:
+        try:
+            size = len(frame.data)
+            frame = _set(frame, place, setting)
+        except DissectorError as error:
+            raise EditError(f"--set {number}.{setting.path}: #{number} {name}: {error}") from None
+        sized = sized or setting.path in ("size", "header.size")
+        if len(frame.data) != size and not sized:
+            request, flags, _ = HEADERS[place.context.order].unpack_from(frame.data)
+            header = HEADERS[place.context.order].pack(request, flags, len(frame.data) - HEADER_SIZE)
+            frame = replace(frame, data=header + frame.data[HEADER_SIZE:])
+    return frame
+
+
+def _set(frame: Frame, place: Place, setting: Setting) -> Frame:
+    path, value = setting.path, setting.value
+    if path == "fds":
+        if value != "none":
+            raise DissectorError(f"descriptors can only be left out: fds=none, not {value!r}")
+        return replace(frame, descriptors=())
+    if path == "payload":
+        try:
+            body = bytes.fromhex(value.removeprefix("0x"))
+        except ValueError:
+            raise DissectorError(f"a payload is given as hex digits, two for each byte, not {value!r}") from None
+        return replace(frame, data=frame.data[:HEADER_SIZE] + body, missing=0)
+    where, _, inner = path.partition(".")
+    if where == "header" or (path in HEADER_FIELDS and not _has_field(frame, place, path)):
+        return _set_header(frame, place, inner or path, value)
+    if path in HEADER_FIELDS:
+        raise DissectorError(
+            f"both the header and the payload have a field {path}: say header.{path} or payload.{path}"
+        )
+    return _set_field(frame, place, inner if where == "payload" else path, value)
+
+
+def _layout(frame: Frame, place: Place) -> Layout | None:
+    request, flags, _ = HEADERS[place.context.order].unpack_from(frame.data)
+    size = len(frame.data) - HEADER_SIZE + frame.missing
+    return dissect.layout_of(place.channel, request, bool(flags & FLAG_REPLY), size, place.context)
+
+
+def _has_field(frame: Frame, place: Place, path: str) -> bool:
+    layout = _layout(frame, place)
+    return layout is not None and path in places(layout, frame.data[HEADER_SIZE:], place.context)
+
+
+def _set_header(frame: Frame, place: Place, name: str, value: str) -> Frame:
+    if name not in HEADER_FIELDS:
+        raise DissectorError(f"the header has no field {name}{close(name, HEADER_FIELDS)}")
+    try:
+        number = int(value, 0)
+    except ValueError:
+        number = -1
+    if not 0 <= number < 1 << 32:
+        raise DissectorError(f"{name} is a number of 32 bits, not {value!r}")
+    values = dict(zip(HEADER_FIELDS, HEADERS[place.context.order].unpack_from(frame.data), strict=True))
+    values[name] = number
+    return replace(frame, data=HEADERS[place.context.order].pack(*values.values()) + frame.data[HEADER_SIZE:])
+
+
+def _set_field(frame: Frame, place: Place, path: str, value: str) -> Frame:
+    layout = _layout(frame, place)
+    if layout is None:
+        names = (*HEADER_FIELDS, "payload", "fds")
+        raise DissectorError(f"there is no field {path}, for its payload is not decoded{close(path, names)}")
+    body = frame.data[HEADER_SIZE:]
+    known = places(layout, body, place.context)
+    if path not in known:
+        raise DissectorError(f"there is no field {path}{close(path, (*known, *HEADER_FIELDS, 'payload', 'fds'))}")
+    return replace(frame, data=frame.data[:HEADER_SIZE] + replaced(layout, body, path, value, place.context))
+
+
+def _write(
+    writer: CaptureWriter,
+    timeline: Timeline,
+    kept: set[int],
+    drops: set[int],
+    changed: Mapping[int, Frame],
+    edits: Edits,
+) -> int:
+    ids: dict[int, int] = {}
+    events = [(row, event) for row, event in timeline.index.events if _connection(event) in (None, *kept)]
+    told = written = later_ns = 0
+
+    def tell(row: int) -> None:
+        nonlocal told
+        while told < len(events) and events[told][0] <= row:
+            event = events[told][1]
+            told += 1
+            if isinstance(event, Connection):
+                opened = None if event.opened_ns is None else event.opened_ns + later_ns
+                ids[event.id] = writer.open(event.path, event.ends, opened, event.joined_late).id
+            elif isinstance(event, Closed):
+                writer.close_connection(
+                    replace(event, connection=ids[event.connection], time_ns=event.time_ns + later_ns, received=0)
+                )
+            else:
+                connection = None if event.connection is None else ids[event.connection]
+                writer.lost(Lost(connection, event.time_ns + later_ns, event.count))
+
+    for number, original in enumerate(timeline.index.frames(), 1):
+        tell(number - 1)
+        if original.connection not in kept or number in drops:
+            continue
+        later_ns += edits.delays.get(number, 0)
+        frame = changed.get(number, original)
+        frame = replace(frame, connection=ids[frame.connection], time_ns=frame.time_ns + later_ns)
+        for _ in range(1 + edits.repeats.get(number, 0)):
+            writer.frame(frame)
+            written += 1
+        if written % 4096 == 0:
+            writer.flush()
+    tell(len(timeline))
+    writer.flush()
+    return written
+
+
+def _connection(event: Connection | Closed | Lost) -> int | None:
+    return event.id if isinstance(event, Connection) else event.connection
