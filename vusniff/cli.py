@@ -27,6 +27,8 @@ COMMANDS: tuple[tuple[str, str, str], ...] = (
     ("diff", "diff", "compare two sessions: what was negotiated, said and answered differently"),
     ("explain", "explain", "explain a request, a feature, a rule or a phase"),
     ("decode", "decode", "decode one message from a log"),
+    ("replay", "replay", "play one side of a recorded session against a real program"),
+    ("edit", "edit", "change messages of a capture, to replay bad input"),
     ("import", "import_", "turn a log of strace into a capture"),
 )
 """Name, module in `vusniff.commands`, help: in the order of the flow."""
