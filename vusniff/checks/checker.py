@@ -75,6 +75,8 @@ class _Plan(NamedTuple):
     """Rules about headers may mind them."""
     looked_at: bool
     """Their looks bring further rules up."""
+    takes_one: bool
+    """They are main requests that define a descriptor."""
     unanswered: bool
     """They are requests that nobody answers."""
     main: bool
@@ -173,7 +175,10 @@ class Checker:
                     said = judge(step)
                     if said:
                         self._take(rule, said, memory, message.number, SIDES[message.sender])
-            if plan.looked_at or step.pairing is not _FINE or message.descriptors or message.trailing or not readable:
+            passed = message.descriptors
+            if passed and not (plan.takes_one and len(passed) == 1):
+                self._pull(Trigger.DESCRIPTORS, step, readable)
+            if plan.looked_at or step.pairing is not _FINE or message.trailing or not readable:
                 self._pull_after(step, plan, readable)
             if flags & FLAG_REPLY:
                 if message.layout in VERDICTS and message.payload and message.payload.get("u64"):
@@ -208,15 +213,17 @@ class Checker:
         """What to do with messages that have these flags and this request."""
         flags, request, channel = message.flags, message.request, message.channel
         if request is None:
-            plan = _Plan(False, False, False, False, False, (), None)
+            plan = _Plan(False, False, False, False, False, False, (), None)
         elif (channel, message.sender, flags & FLAG_REPLY) in WRONG_WAY:
-            plan = _Plan(False, True, False, False, False, (), None)
+            plan = _Plan(False, True, False, False, False, False, (), None)
         else:
             odd = (channel, message.sender, flags) not in FLAGS_AS_EXPECTED
             asked = self._keyed.get((channel, request, flags & FLAG_REPLY), ())
             looked_at = odd or message.spec is None
             handler = handler_of(channel, request, bool(flags & FLAG_REPLY))
-            plan = _Plan(True, odd, looked_at, never_answered(message), channel is Channel.MAIN, asked, handler)
+            main, spec = channel is Channel.MAIN, message.spec
+            takes_one = main and not flags & FLAG_REPLY and spec is not None and spec.fds[1] > 0
+            plan = _Plan(True, odd, looked_at, takes_one, never_answered(message), main, asked, handler)
         if len(self._plans) >= MAX_PLANS:
             self._plans.clear()
         self._plans[key] = plan
@@ -240,8 +247,6 @@ class Checker:
             self._pull(Trigger.PAIRING, step, readable)
         if plan.odd:
             self._pull(Trigger.HEADER, step, readable)
-        if message.descriptors:
-            self._pull(Trigger.DESCRIPTORS, step, readable)
         if message.malformed is not None or message.trailing:
             self._pull(Trigger.PAYLOAD, step, readable)
         if message.spec is None:

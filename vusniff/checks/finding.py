@@ -86,6 +86,8 @@ class Trigger(enum.Enum):
     UNOWNED = "a main request while SET_OWNER was not seen"
     POSTCOPY = "a main request between POSTCOPY_LISTEN and POSTCOPY_END"
 
+    __hash__ = object.__hash__  # that of Enum is Python code, and these are looked up with every message
+
 
 class Key(NamedTuple):
     """A request or a reply of one code."""
