@@ -1,0 +1,139 @@
+"""Every field of every layout has a name in filters, each name means one thing, and the reference page knows them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from payload_examples import Example
+from payload_examples.channels import BACKEND_EXAMPLES, GPU_EXAMPLES
+from payload_examples.main import MAIN_EXAMPLES
+
+from vusniff import dissect
+from vusniff.filter.compiler import NOWHERE
+from vusniff.filter.field import Kind, Origin
+from vusniff.filter.fields import STATIC, fields, requests, words_of
+from vusniff.filter.payload import EVERY, forms, leaves, name_of
+from vusniff.filter.reference import page
+from vusniff.message import Alternatives, Layout, Message
+from vusniff.protocol import Channel
+
+EXAMPLES = [*MAIN_EXAMPLES, *BACKEND_EXAMPLES, *GPU_EXAMPLES]
+
+
+def layouts() -> Iterator[Layout]:
+    for dissector in dissect.load().values():
+        choices: list[Any] = [dissector.ack]
+        for spec in dissector.specs.values():
+            choices += [spec.payload, spec.reply]
+        for choice in choices:
+            if isinstance(choice, Alternatives):
+                yield from choice.layouts
+            elif isinstance(choice, Layout):
+                yield choice
+
+
+def test_every_field_of_every_layout_has_a_name() -> None:
+    known = fields()
+    for layout in layouts():
+        found = list(leaves(layout))
+        assert found, layout.name
+        names = [name_of(layout.name, path) for path, _ in found]
+        assert len(set(names)) == len(names), f"{layout.name}: two fields of one name"
+        for name, (path, _) in zip(names, found, strict=True):
+            assert known[name].origin is Origin.PAYLOAD
+            assert known[name].several or EVERY not in path
+
+
+def plain(values: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """The values of a decoded payload, without the names that stand beside numbers."""
+    for name, value in values.items():
+        if re.sub("_names?$", "", name) in values and name.endswith(("_name", "_names")):
+            continue
+        if isinstance(value, dict):
+            yield from plain(value, (*path, name))
+        elif isinstance(value, list):
+            for one in value:
+                yield from plain(one, (*path, name)) if isinstance(one, dict) else [((*path, name), one)]
+        elif value is not None:
+            yield (*path, name), value
+
+
+@pytest.mark.parametrize("one", EXAMPLES, ids=lambda one: f"{one.channel}-{one.request}-{one.layout}")
+def test_fields_read_what_was_decoded(one: Example) -> None:
+    data = bytes.fromhex(one.hex)
+    decoded = dissect.payload(one.channel, one.request, one.reply, data, 0, one.context)
+    message = Message(
+        *(1, 0, 1, 1, one.channel, None, one.request, decoded.name, 5 if one.reply else 1, len(data)),
+        payload=decoded.payload,
+        data=bytes(12) + data,
+        layout=decoded.layout,
+    )
+    for path, value in plain(one.payload):
+        field = fields()[name_of(decoded.layout or "", path)]
+        read = field.read(message, NOWHERE)
+        if field.kind is Kind.BYTES:
+            value = bytes.fromhex(value)
+        assert value in read if field.several else value == read, field.name
+
+
+def test_names_are_wiresharks_kind_of_names() -> None:
+    for name in fields():
+        assert re.fullmatch(r"(vhost|vring|fd|proc|sock|finding)(\.[a-z0-9_]+)+", name), name
+    assert len({one.name for one in STATIC}) == len(STATIC)
+    assert not {one.name for one in STATIC} & {name for name, one in fields().items() if one not in STATIC}
+
+
+def test_words_for_values_are_there() -> None:
+    known = fields()
+    assert "SET_MEM_TABLE" in words_of(known["vhost.request"])
+    assert "MRG_RXBUF" in words_of(known["vhost.features"])
+    assert words_of(known["finding.severity"]) == ("note", "warning", "error")
+    assert "UPDATE" in words_of(known["vhost.iotlb.type"])
+    for field in known.values():
+        if field.origin is not Origin.PAYLOAD:
+            assert not field.keys
+
+
+def test_requests_have_their_older_names() -> None:
+    assert requests()["SET_MEM_TABLE"] == ((Channel.MAIN, 5),)
+    for channel, dissector in dissect.load().items():
+        for spec in dissector.specs.values():
+            for name in (spec.name, *spec.aliases):
+                assert (channel, spec.code) in requests()[name.removeprefix("VHOST_USER_")]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("VIRTIO_NET_F_MRG_RXBUF", ("VIRTIO_NET_F_MRG_RXBUF", "NET_F_MRG_RXBUF", "MRG_RXBUF")),
+        ("VIRTIO_RING_F_EVENT_IDX", ("VIRTIO_RING_F_EVENT_IDX", "RING_F_EVENT_IDX", "EVENT_IDX")),
+        ("VHOST_F_LOG_ALL", ("VHOST_F_LOG_ALL", "F_LOG_ALL", "LOG_ALL")),
+        ("MQ", ("MQ",)),
+    ],
+)  # fmt: skip
+def test_bits_have_short_names(name: str, expected: tuple[str, ...]) -> None:
+    assert forms(name) == expected
+
+
+@pytest.mark.parametrize("payload", [{"index": "x"}, {"index": None}, {"index": [1]}, {}, None, {"index": {"a": 1}}])
+def test_payloads_of_other_shapes_have_no_value(payload: dict[str, Any] | None) -> None:
+    message = Message(1, 0, 1, 1, Channel.MAIN, None, 8, "SET_VRING_NUM", 1, 8, payload, b"", layout="vring_state")
+    assert fields()["vring.index"].read(message, NOWHERE) is None
+
+
+@pytest.mark.parametrize("payload", [{"regions": 5}, {"regions": [5, {"size": "x"}, {"size": 7}]}, None, {}])
+def test_lists_of_other_shapes_have_only_what_fits(payload: dict[str, Any] | None) -> None:
+    message = Message(1, 0, 1, 1, Channel.MAIN, None, 5, "SET_MEM_TABLE", 1, 8, payload, b"", layout="memory_table")
+    found = fields()["vhost.mem.size"].read(message, NOWHERE)
+    assert found == ([7] if payload and isinstance(payload.get("regions"), list) else [])
+
+
+def test_reference_page_is_current() -> None:
+    written = Path(__file__).parent.parent / "docs" / "filter.md"
+    assert written.read_text() == page(), "write it again: python -m vusniff.filter.reference > docs/filter.md"
+    for name in fields():
+        assert f"`{name}`" in page()

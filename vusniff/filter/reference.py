@@ -1,0 +1,105 @@
+"""The reference page of the filter language, from the table of fields: ``python -m vusniff.filter.reference``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+
+from vusniff.filter.field import Field, Kind, Origin
+from vusniff.filter.fields import fields, words_of
+from vusniff.filter.regex import PATTERN_LIMIT, TEXT_LIMIT
+
+INTRODUCTION = f"""\
+# Filters
+
+`vusniff read --filter EXPR`, the terminal view (key `&`) and the other commands with `--filter` show only the
+messages that pass. The syntax is that of Wireshark's display filters, and the fields have the same names in
+Wireshark when `vusniff wireshark install` has been run.
+
+    vhost.request == SET_MEM_TABLE && vhost.mem.num_regions > 2
+    vring.index == 3
+    finding.severity >= warning
+    proc.comm contains "ovs" and not vhost.reply == 1
+    vhost.latency > 2ms
+    fd.kind == eventfd || fd.name matches "^guest-ram"
+    vhost.features contains MRG_RXBUF
+    vhost.request in {{SET_VRING_NUM, SET_VRING_BASE, 35..37}}
+
+## Syntax
+
+| written | means |
+| --- | --- |
+| `field` | the message has the field (also when its value is 0 or false) |
+| `==` `eq`, `!=` `ne`, `<` `lt`, `<=` `le`, `>` `gt`, `>=` `ge` | comparison |
+| `in {{a, b..c}}`, `not in {{...}}` | one of them; ranges include both ends |
+| `contains` | text in a text, bytes in bytes, a name among bits; it minds case |
+| `matches`, `~` | a regular expression; it ignores case unless it begins with `(?-i)` |
+| `field & mask` | bitwise and; alone it means that one of the bits is set |
+| `!` `not`, `&&` `and`, `^^` `xor`, <code>&#124;&#124;</code> `or` | the strongest first; brackets group |
+
+A message that has no such field passes no comparison, not even `!=`: `vring.index != 3` shows only messages about
+other vrings, `!(vring.index == 3)` everything else as well.
+
+A field that occurs several times in a message (a memory table has many regions) passes when any value does, with
+`!=` when all do. `all` and `any` before the field say which, as do `===` (`all_eq`) and `!==` (`any_ne`).
+
+Numbers are decimal, `0x` hexadecimal, `0b` binary, or octal with a leading 0. Text stands in double quotes; `\\"`,
+`\\\\`, `\\n`, `\\t`, `\\x41`, `\\101`, `\\u00e9` are escapes, and `r"..."` has none. Bytes are written `52:54:00`
+or as text. Times take a unit: `35us`, `2ms`, `1.5s`; without one `vhost.time` counts seconds and `vhost.latency`
+nanoseconds. Names of requests, channels, kinds, severities and bits need no quotes. A bit's name may be short where
+that is clear: `MRG_RXBUF` for `VIRTIO_NET_F_MRG_RXBUF`. With `contains` a name means that bit of the device at
+hand.
+
+A regular expression is Python's, of at most {PATTERN_LIMIT} characters, and runs over the first {TEXT_LIMIT}
+characters of a value. One that could take for ever on a text that a peer chose is refused: repeats within repeats,
+back-references, and too many repeats and alternatives.
+
+Not there, unlike in Wireshark: functions, slices, arithmetic, and fields on the right-hand side.
+
+While a capture is followed, or read from a pipe, a request's `vhost.answered_by` and `vhost.latency` are not known
+yet (the reply's are), and fields of findings cannot be used.
+
+## Fields
+"""
+
+TITLES = {
+    Origin.HEADER: "Header",
+    Origin.CONNECTION: "Session and connection",
+    Origin.ANSWER: "Request and reply",
+    Origin.DESCRIPTOR: "Descriptors",
+    Origin.PROCESS: "Sender",
+    Origin.FINDING: "Findings",
+    Origin.BYTES: "Bytes",
+    Origin.PAYLOAD: "Payload",
+}
+SHOWN_WORDS = 14
+
+
+def page() -> str:
+    """The page in Markdown."""
+    return INTRODUCTION + "".join(f"{line}\n" for line in _tables())
+
+
+def _tables() -> Iterator[str]:
+    for origin, title in TITLES.items():
+        yield ""
+        yield f"### {title}"
+        yield ""
+        yield "| field | type | what it is |"
+        yield "| --- | --- | --- |"
+        known = [one for one in fields().values() if one.origin is origin]
+        if origin is Origin.PAYLOAD:
+            known.sort(key=lambda one: one.name)
+        for one in known:
+            yield f"| `{one.name}` | {one.kind.value}{', several' if one.several else ''} | {_about(one)} |"
+
+
+def _about(field: Field) -> str:
+    words = words_of(field) if field.kind not in (Kind.BOOLEAN, Kind.REQUEST) and field.name != "vhost.name" else ()
+    if not words or len(words) > SHOWN_WORDS:
+        return field.about
+    return f"{field.about} ({', '.join(f'`{word}`' for word in words)})"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(page())
