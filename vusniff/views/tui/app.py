@@ -22,25 +22,22 @@ from textual.widgets import Input
 
 from vusniff.errors import VusniffError
 from vusniff.timeline import Timeline
-from vusniff.views.tui import overlays, story
+from vusniff.views.tui import overlays
 from vusniff.views.tui.analysis import States
-from vusniff.views.tui.bars import Foot, Top
+from vusniff.views.tui.bars import Foot, Top, top_words
 from vusniff.views.tui.bytes import BytesView
 from vusniff.views.tui.copying import copied
 from vusniff.views.tui.finder import Finder
 from vusniff.views.tui.keys import FOOTER, KEYS, hints
 from vusniff.views.tui.panes import LinesView
+from vusniff.views.tui.reading import SLICE_SECONDS, Reading
 from vusniff.views.tui.replay import Player
 from vusniff.views.tui.selected import Selected
+from vusniff.views.tui.story import Story
 from vusniff.views.tui.timeline import TimelineView
 
-SLICE_SECONDS = 0.012
-"""Work at a stretch while keys may wait."""
-POLL_SECONDS = 0.1
-"""Between two looks at a growing file, and between two repaints of what grows."""
 PANES = ("state", "details", "bytes")
 TOLD_SECONDS = 3
-SMALLEST = (80, 24)
 ASKING = ("search", "jump")
 """Actions that open the prompt: what is typed behind their keys, however fast, belongs into it."""
 
@@ -73,19 +70,17 @@ class Room(App[int]):
         self.view = TimelineView(timeline, live=follow)
         self.view.follow = follow
         self.selected = Selected(self)
+        self.reading = Reading(self)
         self.finder = Finder(self)
         self.player = Player(self)
         self.trail: list[int] = []
         self.filter_words = ""
         """What the rows shown have in common, when they are not all."""
         self.session: int | None = None
-        self.failure = ""
-        """Why reading has stopped."""
+        self.story: Story | None = None
+        """The messages about a vring that are being looked for."""
         self.broken: VusniffError | None = None
         """Why the view was left: a message could not be read again."""
-        self._slice = 2048
-        self._painted = 0.0
-        self._unseen = 0
         self._pane = "state"
         """The pane below the timeline where there is room for one only."""
 
@@ -112,73 +107,11 @@ class Room(App[int]):
             self.view.moved()
         self.say()
         self._foot("timeline")
-        self.set_timer(0.001, self._read)
-
-    # -- reading ------------------------------------------------------------------------------------------------------
-
-    def _read(self) -> None:
-        """Read a slice and come again: at once while there is more, at a calm pace when there is not."""
-        began = time.monotonic()
-        try:
-            came = self.timeline.update(self._slice)
-        except VusniffError as error:
-            self.failure = str(error)
-            self.say()
-            return
-        took = time.monotonic() - began
-        if came == self._slice:
-            self._slice = max(256, min(65536, int(self._slice * SLICE_SECONDS / max(took, 1e-6))))
-        done = self.timeline.complete
-        self._unseen += came
-        if self._unseen and (done or began - self._painted >= POLL_SECONDS):
-            self._painted, self._unseen = began, 0
-            empty = self.view.virtual_size.height == 0
-            self.view.grown()
-            if empty:
-                self.view.moved()
-            self.say()
-        if not done:
-            self.set_timer(0.001, self._read)
-        elif self.live:
-            self.set_timer(POLL_SECONDS, self._read)
-        else:
-            self.view.settled()
-            for note in self.timeline.index.notes[:3]:
-                self.tell(note, "warning")
-            self.say()
+        self.set_timer(0.001, self.reading.go_on)
 
     def say(self) -> None:
-        """The first line."""
-        timeline, row = self.timeline, self.view.row
-        left = self.named
-        if row is not None:
-            place = timeline.place(row)
-            session = timeline.sessions[place.session - 1]
-            guess = session.guess
-            device = f"{guess.device} ({guess.sure})" if guess else "device unknown"
-            left += f"  {device}  session {place.session} of {len(timeline.sessions)}  {session.path}"
-        right = []
-        if self.filter_words:
-            right.append(f"{self.filter_words}: {self.view.count:,} of")
-        right.append(f"{len(timeline):,} message{'' if len(timeline) == 1 else 's'}")
-        if lost := self.view.losses.total:
-            right.append(f"· {lost:,} LOST")
-        search = self.finder.search
-        if search is not None:
-            right.append(f"· searching {100 * search.seen // max(1, search.count)} %, Esc stops")
-        elif self.failure:
-            right.append(f"· {self.failure}")
-        elif not timeline.complete:
-            read, there = timeline.index.progress
-            right.append(f"· reading {100 * read // max(1, there)} %")
-        elif self.live:
-            right.append("· following" if self.view.follow else "· live, standing still (f follows)")
-        if self.player.playing:
-            right.append(f"· playing {self.player.clockwork.words}")
-        width, height = self.size
-        if width < SMALLEST[0] or height < SMALLEST[1]:
-            right = [f"{width}x{height} is small: give it {SMALLEST[0]}x{SMALLEST[1]}"]
-        self.query_one(Top).say(left, " ".join(right))
+        """Bring the first line up to date."""
+        self.query_one(Top).say(*top_words(self))
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """The keys that open the prompt are text where text is typed."""
@@ -314,8 +247,20 @@ class Room(App[int]):
         if row is None or vring is None:
             self.tell("No vring is chosen: [ and ] choose one")
             return
-        session = self.timeline.place(row).session
-        self.limit(story.vring_rows(self.timeline, session, vring), f"vring {vring}")
+        self.story = Story(self.timeline, self.timeline.place(row).session, vring)
+        self._tell_story()
+
+    def _tell_story(self) -> None:
+        """One more slice of the messages about a vring; they are shown when all are found."""
+        story = self.story
+        if story is None:
+            return
+        if not story.run(SLICE_SECONDS):
+            self.say()
+            self.set_timer(0.001, self._tell_story)
+            return
+        self.story = None
+        self.limit(story.rows, f"vring {story.vring}")
         self.selected.kept = True
         self.view.focus()
 
@@ -331,6 +276,8 @@ class Room(App[int]):
             self.screen.dismiss(None)
         elif self.finder.close():
             pass
+        elif self.story is not None:
+            self.story = None
         elif self.player.playing:
             self.player.toggle()
         elif self.query_one("#room").has_class("zoomed"):

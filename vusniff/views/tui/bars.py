@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from rich.cells import cell_len
 from rich.segment import Segment
@@ -12,6 +12,40 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from vusniff.views.tui.line import clean, cut
+
+if TYPE_CHECKING:
+    from vusniff.views.tui.app import Room
+
+SMALLEST = (80, 24)
+"""Columns and rows the view is made for."""
+
+
+def top_words(room: Room) -> tuple[str, str]:
+    """What the first line says: what is selected, and how much there is."""
+    timeline, row = room.timeline, room.view.row
+    left = room.named
+    if row is not None:
+        place = timeline.place(row)
+        session = timeline.sessions[place.session - 1]
+        device = f"{session.guess.device} ({session.guess.sure})" if session.guess else "device unknown"
+        left += f"  {device}  session {place.session} of {len(timeline.sessions)}  {session.path}"
+    width, height = room.size
+    if width < SMALLEST[0] or height < SMALLEST[1]:
+        return left, f"{width}x{height} is small: give it {SMALLEST[0]}x{SMALLEST[1]}"
+    right = [f"{room.filter_words}: {room.view.count:,} of"] if room.filter_words else []
+    right.append(f"{len(timeline):,} message{'' if len(timeline) == 1 else 's'}")
+    if lost := room.view.losses.total:
+        right.append(f"· {lost:,} LOST")
+    search, story = room.finder.search, room.story
+    if search is not None:
+        right.append(f"· searching {100 * search.seen // max(1, search.count)} %, Esc stops")
+    elif story is not None:
+        right.append(f"· looking {100 * story.seen // max(1, story.count)} %, Esc stops")
+    elif words := room.reading.words:
+        right.append(f"· {words}")
+    if room.player.playing:
+        right.append(f"· playing {room.player.clockwork.words}")
+    return left, " ".join(right)
 
 
 class Top(Widget):

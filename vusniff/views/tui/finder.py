@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 from textual.widgets import Input
 
+from vusniff.views.tui.reading import SLICE_SECONDS
 from vusniff.views.tui.search import Search, target
 
 if TYPE_CHECKING:
     from vusniff.views.tui.app import Room
 
-SLICE_SECONDS = 0.012
 HINTS = {
     "/": "text in requests, values, descriptors",
     ":": "1234 number, 2.5s since start, 12:30:01 time of day, v3 vring",

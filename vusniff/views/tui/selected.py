@@ -10,12 +10,11 @@ from vusniff.views.tui import state as state_pane
 from vusniff.views.tui.bytes import BytesView
 from vusniff.views.tui.line import line
 from vusniff.views.tui.panes import LinesView
+from vusniff.views.tui.reading import SLICE_SECONDS
 
 if TYPE_CHECKING:
     from vusniff.views.tui.app import Room
 
-SLICE_SECONDS = 0.012
-"""Work at a stretch while keys may wait."""
 NO_WIDTH = 40
 """Width to begin with, before the panes are arranged."""
 

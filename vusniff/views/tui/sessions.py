@@ -72,4 +72,7 @@ def session_lines(timeline: Timeline, shown: int | None, width: int) -> list[Lin
         lines.append(
             Line((Part(mark), Part(clean("  ".join(cells(row)).rstrip()), tone)), key=f"session {session.number}")
         )
+    if timeline.index.notes:
+        lines += [line(), line(("Notes on the capture", "heading"))]
+        lines += [line(f"  {note}") for note in timeline.index.notes]
     return lines

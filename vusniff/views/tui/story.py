@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from array import array
 
 from vusniff.capture.batch import kind_of
-from vusniff.protocol import VRING_INDEX_MASK, Channel, FrontendRequest
+from vusniff.protocol import FLAG_REPLY, VRING_INDEX_MASK, Channel, FrontendRequest
 from vusniff.record import FrameKind
 from vusniff.timeline import Timeline
 
@@ -26,21 +27,45 @@ BY_BITS = frozenset({F.SET_VRING_KICK, F.SET_VRING_CALL, F.SET_VRING_ERR})
 """Requests whose payload is a u64 with the index in its low byte."""
 
 
-def vring_rows(timeline: Timeline, session: int, index: int) -> array[int]:
-    """The rows of a session's main channel that name a vring, and the replies to them."""
-    found = array("I")
-    request_of, meta = timeline.index.request, timeline.index.meta
-    for row in timeline.rows_of(session):
-        request = request_of[row]
+class Story:
+    """The rows of a session's main channel that name a vring, and the replies to them; found one slice at a time."""
+
+    def __init__(self, timeline: Timeline, session: int, vring: int) -> None:
+        self.vring = vring
+        self.rows = array("I")
+        """What has been found, ascending."""
+        self.seen = 0
+        """Messages of the session that were looked at."""
+        self._timeline = timeline
+        self._all = timeline.rows_of(session)
+
+    @property
+    def count(self) -> int:
+        """Messages of the session there are."""
+        return len(self._all)
+
+    def run(self, seconds: float) -> bool:
+        """Look for about so long; True when all has been looked at."""
+        deadline = time.monotonic() + seconds
+        rows = self._all
+        while self.seen < len(rows):
+            row = rows[self.seen]
+            self.seen += 1
+            if self._tells(row):
+                self.rows.append(row)
+            if not self.seen & 255 and time.monotonic() > deadline:
+                return False
+        return True
+
+    def _tells(self, row: int) -> bool:
+        timeline, meta = self._timeline, self._timeline.index.meta[row]
+        request = timeline.index.request[row]
         if request not in BY_INDEX and request not in BY_BITS:
-            continue
-        if kind_of(meta[row]) is not FrameKind.MESSAGE or timeline.place(row).channel is not Channel.MAIN:
-            continue
+            return False
+        if kind_of(meta) is not FrameKind.MESSAGE or timeline.place(row).channel is not Channel.MAIN:
+            return False
         other = timeline.answers[row]
-        asked = other - 1 if other and meta[row] & 4 else row
-        if named(timeline, asked) == index:
-            found.append(row)
-    return found
+        return named(timeline, other - 1 if other and meta & FLAG_REPLY else row) == self.vring
 
 
 def named(timeline: Timeline, row: int) -> int | None:
