@@ -144,7 +144,7 @@ def answers(path: Path) -> None:
             program.drain(0.05)
         each.sort()
         print(
-            f"{name}, until the state is painted".ljust(35) + f"{each[15]:.1f} ms median, {each[-1]:.1f} ms worst of 30"
+            f"{name}, until the state is painted".ljust(40) + f"{each[15]:.1f} ms median, {each[-1]:.1f} ms worst of 30"
         )
         os.write(program.terminal, f":{middle}\r".encode())
         program.drain(1.0)

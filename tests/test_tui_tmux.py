@@ -195,3 +195,10 @@ def test_without_a_terminal_it_says_what_to_use(tmp_path: Path) -> None:
     run = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     assert run.returncode == 2
     assert run.stderr.startswith("vusniff: view needs a terminal")
+
+
+def test_options_of_the_picture_go_with_it() -> None:
+    words = [sys.executable, "-m", "vusniff", "view", "--at", "5", str(CAPTURES / "qemu-blk.pcapng")]
+    run = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    assert run.returncode == 2
+    assert run.stderr == "vusniff: --at and --keys go with --screenshot; in the view : goes to a number\n"

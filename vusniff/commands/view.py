@@ -31,6 +31,8 @@ def run(args: argparse.Namespace) -> int:
         from vusniff.views.tui.picture import write_picture
 
         return write_picture(files, args.screenshot, args.size, args.at, args.keys.split(","), args.device)
+    if args.at is not None or args.keys:
+        raise SourceError("--at and --keys go with --screenshot; in the view : goes to a number")
     from vusniff.views.tui import run_tui
 
     if "-" not in files:
