@@ -235,11 +235,11 @@ class FrontendPlayer:
         stage = self._stage
         last = next(line for line in reversed(self._script.lines) if line.mine and line.place.channel is Channel.MAIN)
         if last.message.number not in self._answered and not any(one.line is last for one in self._asked):
-            stage.send(Channel.MAIN, header(ORDER, _F.GET_FEATURES, VERSION, 0), [], stage.last)
+            stage.send(Channel.MAIN, header(ORDER, _F.GET_FEATURES, VERSION, 0), [], f"GET_FEATURES after {last.title}")
             self._asked.append(_Asked(_F.GET_FEATURES, None))
         deadline = time.monotonic() + stage.timeout
         while self._asked:
             if not stage.listen(deadline, self._take):
                 first = self._asked[0].line
-                what = first.title if first else f"a GET_FEATURES after {last.title}"
+                what = first.title if first else f"GET_FEATURES after {last.title}"
                 raise OverError(f"{stage.who} did not answer {what} for {stage.timeout:g} s")

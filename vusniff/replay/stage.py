@@ -111,23 +111,35 @@ class Stage:
     def listen(self, deadline: float, take: Callable[[Arrival], None]) -> bool:
         """Waits for the peer, and hands over what it says; False when ``deadline`` passes.
 
-        Raises OverError once the peer has ended and all it said before was handed over.
+        Raises OverError when the peer has ended and all it said was handed over before: an end after the last word that
+        is waited for is none before its time.
         """
-        links = list(self._links.values())
-        if not wait(links, deadline):
+        if ended := self._links[Channel.MAIN].ended:
+            while self._hear(take):
+                continue
+            raise OverError(f"{self.who} {ended}{self.after}")
+        if not wait(list(self._links.values()), deadline):
             return False
-        for link in links:
-            while self._links.get(link.channel) is link and (arrival := link.receive()) is not None:
+        self._hear(take)
+        return True
+
+    def _hear(self, take: Callable[[Arrival], None]) -> int:
+        """At most one message of each link, so that none of them is kept waiting by another; how many there were."""
+        count = 0
+        for link in list(self._links.values()):
+            if self._links.get(link.channel) is not link:
+                continue  # replaced by what the one before said
+            arrival = link.receive()
+            if arrival is not None:
+                count += 1
                 self.heard += 1
                 try:
                     take(arrival)
                 finally:
                     arrival.close()
-            if link.ended is not None and self._links.get(link.channel) is link:
-                if link.channel is Channel.MAIN:
-                    raise OverError(f"{self.who} {link.ended}{self.after}")
+            elif link.ended and link.channel is not Channel.MAIN:
                 self._links.pop(link.channel).close()
-        return True
+        return count
 
     def decode(self, arrival: Arrival, like: Line | None) -> Message:
         """A live message, read in the context of its recorded counterpart, or of its channel's beginning."""
