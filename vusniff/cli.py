@@ -10,7 +10,7 @@ import argparse
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from vusniff.errors import VusniffError
 
@@ -24,9 +24,12 @@ COMMANDS: tuple[tuple[str, str, str], ...] = (
     ("read", "read", "print captures: one line a message, all fields, or JSON"),
     ("state", "state", "show features, memory and vrings as of a message"),
     ("summary", "summary", "say on one page what a capture holds, for a bug report"),
+    ("check", "check", "judge captures: which rule was broken, by whom, with the evidence"),
     ("diff", "diff", "compare two sessions: what was negotiated, said and answered differently"),
     ("explain", "explain", "explain a request, a feature, a rule or a phase"),
     ("decode", "decode", "decode one message from a log"),
+    ("export", "export", "write captures as JSON, CSV, text, a page, a sequence diagram, or a shareable capture"),
+    ("wireshark", "wireshark", "teach the installed Wireshark vhost-user, and to capture it"),
     ("replay", "replay", "play one side of a recorded session against a real program"),
     ("edit", "edit", "change messages of a capture, to replay bad input"),
     ("import", "import_", "turn a log of strace into a capture"),
@@ -37,7 +40,8 @@ EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
 
 
-def _parser(wanted: str | None) -> argparse.ArgumentParser:
+def parser_of(wanted: Collection[str | None]) -> argparse.ArgumentParser:
+    """The command line with the arguments of the wanted commands; of the others only their names."""
     parser = argparse.ArgumentParser(
         prog="vusniff",
         description="See what a vhost-user front-end and back-end say to each other.",
@@ -47,7 +51,7 @@ def _parser(wanted: str | None) -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
     for name, module, words in COMMANDS:
         command = commands.add_parser(name, help=words, description=words[0].upper() + words[1:] + ".")
-        if name == wanted:
+        if name in wanted:
             implementation = importlib.import_module(f"vusniff.commands.{module}")
             implementation.add_arguments(command)
             command.set_defaults(run=implementation.run)
@@ -57,7 +61,7 @@ def _parser(wanted: str | None) -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return 0 (fine), 1 (findings, or no match), 2 (usage or environment) or 130 (interrupted)."""
     words = list(sys.argv[1:] if argv is None else argv)
-    parser = _parser(next((word for word in words if not word.startswith("-")), None))
+    parser = parser_of([next((word for word in words if not word.startswith("-")), None)])
     args = parser.parse_args(words)
     if args.version:
         from importlib.metadata import version
