@@ -259,7 +259,9 @@ def _joined(inner: st.SearchStrategy[tuple[str, Truth]]) -> st.SearchStrategy[tu
 
 
 def _plain(name: str, value: int) -> str:
-    return f"{value}ns" if name == "vhost.time" and value >= 0 else "0" if name == "vhost.time" else str(value)
+    if name != "vhost.time":
+        return str(value)
+    return f"{value}ns" if value >= 0 else f"-0.{-value:09}"
 
 
 def _literal(draw: st.DrawFn, name: str, value: int) -> str:

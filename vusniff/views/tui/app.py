@@ -27,6 +27,7 @@ from vusniff.views.tui.analysis import States
 from vusniff.views.tui.bars import Foot, Top, top_words
 from vusniff.views.tui.bytes import BytesView
 from vusniff.views.tui.copying import copied
+from vusniff.views.tui.filtering import Filtering, Prompt
 from vusniff.views.tui.finder import Finder
 from vusniff.views.tui.keys import FOOTER, KEYS, hints
 from vusniff.views.tui.panes import LinesView
@@ -38,7 +39,7 @@ from vusniff.views.tui.timeline import TimelineView
 
 PANES = ("state", "details", "bytes")
 TOLD_SECONDS = 3
-ASKING = ("search", "jump")
+ASKING = ("search", "jump", "filter")
 """Actions that open the prompt: what is typed behind their keys, however fast, belongs into it."""
 
 
@@ -72,6 +73,7 @@ class Room(App[int]):
         self.selected = Selected(self)
         self.reading = Reading(self)
         self.finder = Finder(self)
+        self.filtering = Filtering(self)
         self.player = Player(self)
         self.trail: list[int] = []
         self.filter_words = ""
@@ -93,9 +95,8 @@ class Room(App[int]):
             yield self.selected.state
             yield self.selected.details
             yield self.selected.bytes
-        prompt = Input(id="prompt", compact=True, select_on_focus=False)
-        prompt.cursor_blink = False
-        yield prompt
+        yield Prompt(self)
+        yield self.filtering.hints
         yield Foot()
 
     def on_mount(self) -> None:
@@ -183,7 +184,8 @@ class Room(App[int]):
 
     def _foot(self, pane: str) -> None:
         if pane == "prompt":
-            self.screen_stack[0].query_one(Foot).show([("Enter", "go", ""), ("Esc", "cancel", "")])
+            completes = [("Tab", "complete", "")] if self.filtering.asked else []
+            self.screen_stack[0].query_one(Foot).show([("Enter", "go", ""), ("Esc", "cancel", ""), *completes])
         elif pane in FOOTER:
             self.screen_stack[0].query_one(Foot).show(hints(pane))
 
@@ -267,6 +269,7 @@ class Room(App[int]):
     def limit(self, rows: Sequence[int] | None, words: str, session: int | None = None) -> None:
         """Show these rows only; None shows all."""
         self.filter_words, self.session = words, session
+        self.filtering.limited(rows)
         self.view.show_rows(rows)
         self.say()
 
@@ -278,6 +281,8 @@ class Room(App[int]):
             pass
         elif self.story is not None:
             self.story = None
+        elif self.filtering.stop():
+            pass
         elif self.player.playing:
             self.player.toggle()
         elif self.query_one("#room").has_class("zoomed"):
@@ -301,11 +306,18 @@ class Room(App[int]):
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         """Enter in the prompt."""
-        self.finder.answered(event.value)
+        if self.filtering.asked:
+            self.filtering.answered(event.value)
+        else:
+            self.finder.answered(event.value)
 
     def action_search(self) -> None:
         """Ask for a text."""
         self.finder.ask("/")
+
+    def action_filter(self) -> None:
+        """Ask for a filter."""
+        self.filtering.ask()
 
     def action_again(self, step: int) -> None:
         """The next or the previous hit."""

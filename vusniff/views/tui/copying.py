@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+from vusniff.message import Message
 from vusniff.timeline import Timeline
 from vusniff.views import jsonl, text
 
 
 def copied(timeline: Timeline, row: int, form: str) -> str:
-    """``text``: its line and all its fields, as ``read -v`` prints them; ``json``: as ``read --json``; ``hex``."""
+    """``text``: its line and all its fields, as ``read -v`` prints them; ``json``: as ``read --json``; ``hex``;
+    ``filter``: an expression that such messages pass."""
     message = timeline.message(row)
     if form == "json":
         return jsonl.encode(jsonl.message_dict(message, hexadecimal=True)).decode("utf-8", "surrogatepass")
+    if form == "filter":
+        return filter_like(message)
     if form == "hex":
         return message.data.hex(" ")
     return "\n".join([text.message_line(message, timeline.time_ns(0)), *text.details(message)])
+
+
+def filter_like(message: Message) -> str:
+    """A filter for the messages of the same session that say the same about the same vring."""
+    named = f"vhost.request == {message.name}" if message.spec else f"vhost.request == {message.request}"
+    parts = [named if message.request is not None else "!vhost.request", f"vhost.session == {message.session}"]
+    if message.payload and "index" in message.payload and (message.layout or "").startswith("vring"):
+        parts.append(f"vring.index == {message.payload['index']}")
+    return " && ".join(parts)

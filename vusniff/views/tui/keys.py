@@ -35,6 +35,8 @@ KEYS: tuple[Key, ...] = (
     Key("question_mark,f1", "?", "help", "help", "all keys", SHOW),
     Key("q", "q", "quit", "quit", "leave", SHOW),
     Key("slash", "/", "search", "search", "search requests, values and descriptors for a text", FIND),
+    Key("ampersand", "&", "filter", "filter", "show only messages that pass a filter (Wireshark's syntax)", FIND),
+    Key("c", "c", "copy('filter')", "copy filter", "copy a filter for messages like this one", KEEP),
     Key("n", "n", "again(1)", "next hit", "next hit", FIND),
     Key("N", "N", "again(-1)", "previous hit", "previous hit", FIND),
     Key("colon,ctrl+g", ":", "jump", "go to", "go to a number, a time (2.5s, 12:30:01) or a vring (v3)", FIND),
@@ -76,7 +78,17 @@ KEYS: tuple[Key, ...] = (
 GROUPS = (MOVE, FIND, SHOW, TIME, KEEP)
 
 FOOTER = {
-    "timeline": ("search", "answer", "pane('state')", "pane('details')", "pane('bytes')", "sessions", "help", "quit"),
+    "timeline": (
+        "search",
+        "filter",
+        "answer",
+        "pane('state')",
+        "pane('details')",
+        "pane('bytes')",
+        "sessions",
+        "help",
+        "quit",
+    ),
     "state": ("vring(-1)", "vring(1)", "only_vring", "features", "memory", "zoom", "help", "quit"),
     "details": ("explain", "copy('text')", "pane('bytes')", "zoom", "help", "quit"),
     "bytes": ("copy('hex')", "zoom", "help", "quit"),

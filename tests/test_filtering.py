@@ -1,0 +1,193 @@
+"""The filter of the terminal view: typed, completed, refused, applied while the capture grows, and taken away."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from test_tui import Opened, message, screen_text, u64, written
+from textual.pilot import Pilot
+
+from captures import synthetic
+from vusniff.capture.index import Index
+from vusniff.capture.writer import CaptureWriter
+from vusniff.filter import compile_filter
+from vusniff.record import Connection, End, Frame
+from vusniff.timeline import Timeline, read_all
+from vusniff.views.tui.app import Room
+from vusniff.views.tui.bars import Top
+from vusniff.views.tui.filtering import Prompt
+
+pytestmark = pytest.mark.asyncio
+
+
+@asynccontextmanager
+async def opened(path: Path, size: tuple[int, int] = (120, 40), follow: bool = False) -> AsyncIterator[Opened]:
+    with Index([path]) as index:
+        timeline = Timeline(index)
+        read_all(timeline)
+        room = Room(timeline, path.name, follow=follow)
+        async with room.run_test(size=size) as pilot:
+            await pilot.pause()
+            yield room, pilot
+
+
+@pytest.fixture
+def every(tmp_path: Path) -> Path:
+    path = tmp_path / "every.pcapng"
+    synthetic.every(path)
+    return path
+
+
+async def typed(pilot: Pilot[int], text: str, *keys: str) -> None:
+    """A filter, typed into its prompt."""
+    await pilot.press("ampersand")
+    pilot.app.query_one(Prompt).value = text
+    pilot.app.query_one(Prompt).cursor_position = len(text)
+    await pilot.pause()
+    for key in keys:
+        await pilot.press(key)
+    await pilot.pause()
+
+
+async def until(pilot: Pilot[int], fact: Callable[[], bool]) -> None:
+    for _ in range(500):
+        if fact():
+            return
+        await pilot.pause(0.01)
+    raise AssertionError("it did not come true")
+
+
+def expected(room: Room, text: str) -> list[int]:
+    return list(compile_filter(text).rows(room.timeline))
+
+
+@pytest.mark.parametrize("text", ["vring.index == 1", "vhost.request == SET_OWNER", "vhost.reply == 1 && !fd.kind"])
+async def test_only_what_passes_is_shown(every: Path, text: str) -> None:
+    async with opened(every) as (room, pilot):
+        await typed(pilot, text, "enter")
+        await until(pilot, lambda: room.filtering.words == "")
+        assert list(room.view.rows or ()) == expected(room, text) != []
+        assert f"{text[:39]}" in room.query_one(Top)._said[1]
+        assert f"{len(expected(room, text))} of {len(room.timeline)} messages" in room.query_one(Top)._said[1]
+        assert not room.query_one(Prompt).display
+        assert not room.filtering.hints.display
+        await pilot.press("escape")
+        assert room.view.rows is None
+        assert room.filtering.text == ""
+
+
+async def test_findings_are_worked_out_first(every: Path) -> None:
+    async with opened(every) as (room, pilot):
+        await typed(pilot, "finding.severity >= warning", "enter")
+        await until(pilot, lambda: room.filtering.words == "")
+        assert list(room.view.rows or ()) == expected(room, "finding.severity >= warning") != []
+
+
+async def test_the_place_of_an_error_is_marked_and_said(every: Path) -> None:
+    async with opened(every, (80, 24)) as (room, pilot):
+        await typed(pilot, "vhost.reply == 1 && vring.indx == 3 ")
+        assert room.filtering.hints.text.startswith("column 21: there is no field vring.indx")
+        assert "column 21: there is no field vring.indx" in screen_text(room)
+        marked = [segment.text for segment in room.query_one(Prompt).render_line(0) if marks(segment.style)]
+        assert "".join(marked) == "vring.indx"
+        await pilot.press("enter")
+        assert room.query_one(Prompt).display, "a filter that is wrong is not applied"
+        assert room.view.rows is None
+        assert room.query_one(Prompt).cursor_position == 20
+        await pilot.press("escape")
+        assert not room.query_one(Prompt).display
+
+
+def marks(style: object) -> bool:
+    return bool(getattr(style, "underline", False)) and bool(getattr(style, "reverse", False))
+
+
+async def test_tab_completes_fields_and_values(every: Path) -> None:
+    async with opened(every) as (room, pilot):
+        await typed(pilot, "vhost.reques")
+        assert "vhost.request" in room.filtering.hints.text
+        await pilot.press("tab")
+        assert room.query_one(Prompt).value == "vhost.request"
+        await pilot.press(*" == SET_VRING_E")
+        assert "SET_VRING_ENABLE" in room.filtering.hints.text
+        await pilot.press("tab", "tab")
+        second = room.query_one(Prompt).value
+        await pilot.press("shift+tab")
+        first = room.query_one(Prompt).value
+        assert {first, second} < {f"vhost.request == SET_VRING_{word}" for word in ("ENABLE", "ERR", "ENDIAN")}
+        assert first != second
+        await pilot.press("enter")
+        await until(pilot, lambda: room.filtering.words == "")
+        assert list(room.view.rows or ()) == expected(room, first) != []
+
+
+async def test_tab_is_the_next_pane_elsewhere(every: Path) -> None:
+    async with opened(every) as (room, pilot):
+        await pilot.press("tab")
+        assert room.focused is not room.view
+        await pilot.press("slash")
+        assert room.focused is room.query_one(Prompt)
+        assert not room.filtering.hints.display
+
+
+async def test_the_key_offers_the_filter_that_is_applied(every: Path) -> None:
+    async with opened(every) as (room, pilot):
+        await typed(pilot, "vhost.reply == 1", "enter")
+        await pilot.press("ampersand")
+        assert room.query_one(Prompt).value == "vhost.reply == 1"
+        room.query_one(Prompt).value = ""
+        await pilot.press("enter")
+        assert room.view.rows is None
+
+
+async def test_other_limits_take_the_filter_away(every: Path) -> None:
+    async with opened(every) as (room, pilot):
+        await typed(pilot, "vhost.reply == 1", "enter")
+        room.limit(room.timeline.rows_of(2), "session 2", 2)
+        await pilot.pause()
+        assert room.filtering.text == ""
+        assert room.view.rows == room.timeline.rows_of(2)
+
+
+async def test_the_selected_message_stays_selected(every: Path) -> None:
+    async with opened(every) as (room, pilot):
+        row = expected(room, "vhost.reply == 1")[10]
+        room.view.go_to(row)
+        await typed(pilot, "vhost.reply == 1", "enter")
+        await until(pilot, lambda: room.filtering.words == "")
+        assert room.view.row == row
+
+
+async def test_a_growing_capture_is_filtered_on(tmp_path: Path) -> None:
+    path = tmp_path / "live.pcapng"
+    with CaptureWriter(path, source="test", order="little") as writer:
+        connection: Connection = writer.open("/run/live.sock", (End(1), End(2)), 1)
+        writer.frame(Frame(connection.id, 0, 1_000, message(3)))
+        writer.flush()
+        async with opened(path, follow=True) as (room, pilot):
+            await typed(pilot, "vhost.mtu > 1000", "enter")
+            for number, mtu in enumerate((1500, 500, 9000)):
+                writer.frame(Frame(connection.id, 0, 2_000 + number, message(20, u64(mtu))))
+            writer.flush()
+            await until(pilot, lambda: list(room.view.rows or ()) == [1, 3])
+            assert room.view.virtual_size.height == 2
+
+
+async def test_a_filter_for_such_messages_is_copied(every: Path) -> None:
+    async with opened(every) as (room, pilot):
+        for row in (0, 60, len(room.timeline) - 1):
+            room.view.go_to(row)
+            await pilot.press("c")
+            assert row in expected(room, room.clipboard)
+
+
+async def test_an_empty_result_is_said(tmp_path: Path) -> None:
+    path = written(tmp_path / "one.pcapng", [(0, message(3))])
+    async with opened(path) as (room, pilot):
+        await typed(pilot, "vhost.request == SET_MEM_TABLE", "enter")
+        assert room.view.count == 0
+        assert "0 of 1 message" in room.query_one(Top)._said[1]
+        assert "vhost.request == SET_MEM_TABLE" in screen_text(room)
