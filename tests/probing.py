@@ -79,13 +79,6 @@ class Recording:
         """The frames' bytes."""
         return [frame.data for frame in self.frames if end in (None, frame.end)]
 
-    @property
-    def losses(self) -> int:
-        """Sends known to be lost."""
-        return sum(closed.lost for closed in self.closed) + sum(
-            one.count for one in self.lost if one.connection is None
-        )
-
 
 @contextlib.contextmanager
 def recording(path: Path, *words: str) -> Iterator[Recording]:

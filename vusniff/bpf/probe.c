@@ -59,6 +59,15 @@ static __always_inline void count_lost(u32 reason)
 	add(lost.lookup(&reason), 1);
 }
 
+/*
+ * Hands a record over; false when it is lost. Once more when it fails: since 6.15 the ring's lock may give up under
+ * contention although there is room.
+ */
+static __always_inline int emit(void *record, u64 size)
+{
+	return !ring.ringbuf_output(record, size, NO_WAKEUP) || !ring.ringbuf_output(record, size, NO_WAKEUP);
+}
+
 /* Copies what the send hands over; sets captured and, where the caller could not know it, length. */
 static __always_inline void copy_data(struct scratch *s)
 {
@@ -162,10 +171,10 @@ static __always_inline void announce(struct follow *state, struct socket_key *ke
 	o->path_length = copy_path(o->path, key->sock);
 	o->peer_path_length = copy_path(o->peer_path, peer);
 	bpf_get_current_comm(o->comm, 16);
-	if (ring.ringbuf_output(o, sizeof(*o), NO_WAKEUP))
-		count_lost(reason);
-	else
+	if (emit(o, sizeof(*o)))
 		state->announced = 1;
+	else
+		count_lost(reason);
 }
 
 static __always_inline void describe(struct passed_fd *d, u64 file)
@@ -264,7 +273,7 @@ static __always_inline void pass(struct scratch *s)
 	HIDE(size);
 	if (size > FD_LIMIT)
 		size = FD_LIMIT;
-	if (ring.ringbuf_output(p, __builtin_offsetof(struct passed, fds) + size * sizeof(struct passed_fd), NO_WAKEUP))
+	if (!emit(p, __builtin_offsetof(struct passed, fds) + size * sizeof(struct passed_fd)))
 		count_lost(LOST_PASSED);
 }
 
@@ -342,7 +351,7 @@ static __always_inline int report(struct scratch *s)
 	u64 size = s->sent.captured;
 	HIDE(size);
 	size &= 2 * DATA_LIMIT - 1;
-	if (ring.ringbuf_output(s, __builtin_offsetof(struct scratch, data) + size, NO_WAKEUP)) {
+	if (!emit(s, __builtin_offsetof(struct scratch, data) + size)) {
 		add(&state->lost, 1);
 		count_lost(LOST_SENT);
 	}
@@ -372,7 +381,7 @@ static __always_inline int on_return(u64 socket, s64 result)
 	d.tid = bpf_get_current_pid_tgid();
 	d.result = result;
 	add(count, -1);
-	if (ring.ringbuf_output(&d, sizeof(d), NO_WAKEUP))
+	if (!emit(&d, sizeof(d)))
 		count_lost(LOST_DONE);
 	return 0;
 }
@@ -417,7 +426,7 @@ static __always_inline int on_return(s64 result)
 #endif
 	entry->time = 0;
 	add(count, -1);
-	if (ring.ringbuf_output(&d, sizeof(d), NO_WAKEUP))
+	if (!emit(&d, sizeof(d)))
 		count_lost(LOST_DONE);
 	return 0;
 }
@@ -437,7 +446,7 @@ static __always_inline int on_close(u64 socket, int final)
 	if (load4(task + O_TASK_FLAGS) & PROCESS_EXITING)
 		c.exit_code = load4(task + O_TASK_EXIT_CODE) | 1U << 31;
 	bpf_get_current_comm(c.comm, 16);
-	if (ring.ringbuf_output(&c, sizeof(c), NO_WAKEUP))
+	if (!emit(&c, sizeof(c)))
 		count_lost(LOST_CLOSED);
 	return 0;
 }

@@ -58,6 +58,8 @@ class Probe:
         self._stopping = False
         self._failing = False
         self._next_check = 0.0
+        self._unwanted_lost = 0
+        """Losses on connections that turned out not to be asked for."""
         self._diags: dict[int, Diag | None] = {}
         existing = unix_sockets()
         self.links = Links(
@@ -113,21 +115,22 @@ class Probe:
         for link in self.links.all():
             self._end(link, None, time.monotonic_ns(), "capture ended")
         losses, missed = self.program.losses(), self.program.missed()
-        nowhere = losses["send"] + losses["table full"] - self.links.lost
+        nowhere = losses["send"] + losses["table full"] - self.links.lost - self._unwanted_lost
         if nowhere > 0:
             self._writer.lost(Lost(None, time.time_ns(), nowhere))
-            self.links.lost += nowhere
         self.program.close()
         for diag in self._diags.values():
             if diag is not None:
                 diag.close()
         self._writer.close()
-        self._sum_up(losses, missed)
+        self._sum_up(losses, missed, max(nowhere, 0))
 
-    def _sum_up(self, losses: dict[str, int], missed: int) -> None:
+    def _sum_up(self, losses: dict[str, int], missed: int, nowhere: int) -> None:
         links = self.links
         lost = links.lost + self._writer.lost_frames
         self._say(f"{links.messages} messages on {links.connections} connections, {lost} lost, in {self._file}")
+        if nowhere:
+            self._say(f"{nowhere} more sends were lost on sockets that are not known, perhaps of no interest")
         details = [f"{count} {name} records" for name, count in losses.items() if count and name != "send"]
         if details:
             self._say(f"the kernel's buffer was full: also lost were {', '.join(details)}")
@@ -207,6 +210,8 @@ class Probe:
         )
         if not self._selection.wants(candidate):
             self.links.drop(link)
+            counted = self.program.sends(opened.sock, opened.inode)
+            self._unwanted_lost += counted[1] if counted else 0
             self.program.decide(opened.sock, opened.inode, IGNORED)
             if opened.peer_inode:
                 self.program.decide(opened.peer_sock, opened.peer_inode, IGNORED)
