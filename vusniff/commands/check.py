@@ -12,6 +12,7 @@ from vusniff.errors import VusniffError
 
 if TYPE_CHECKING:
     from vusniff.checks.finding import Rule
+    from vusniff.filter import Filter
     from vusniff.views.findings import Judged
 
 FORMATS = ("text", "json", "sarif", "junit")
@@ -37,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--wait", type=_seconds, default=5.0, metavar="SECONDS", help="how long a request may wait (5)")
     parser.add_argument("--follow", action="store_true", help="go on as the capture grows, until interrupted")
     parser.add_argument("--device", metavar="TYPE", help="device type (net, blk, fs, ...) instead of the deduced one")
+    parser.add_argument("--filter", metavar="EXPR", help="only findings at messages that pass this filter")
     parser.add_argument("--list", action="store_true", help="list the rules and exit")
 
 
@@ -52,7 +54,8 @@ def run(args: argparse.Namespace) -> int:
         raise VusniffError("no capture to check: give one or more files, or --list for the rules")
     if args.follow and args.format in ("sarif", "junit"):
         raise VusniffError(f"--format {args.format} is one document and does not go with --follow: use text or json")
-    judged = _judge(args, rules)
+    chosen = _filter(args)
+    judged = _judge(args, rules, chosen)
     if args.format == "sarif":
         _write(reports.sarif(judged, args.files))
     elif args.format == "junit":
@@ -106,16 +109,49 @@ def _close(word: str, slugs: Sequence[str]) -> list[str]:
     return [slug for slug, score in scores.items() if score == best][:3] if best else []
 
 
-def _judge(args: argparse.Namespace, rules: Sequence[Rule]) -> Judged:
+def _filter(args: argparse.Namespace) -> Filter | None:
+    """The filter of ``--filter``. Raises FilterError, and VusniffError for what cannot be read twice."""
+    if args.filter is None:
+        return None
+    from vusniff.filter import compile_filter
+
+    chosen = compile_filter(args.filter)
+    if args.follow or "-" in args.files:
+        raise VusniffError(
+            "--filter needs captures that are finished: leave out --follow, and save what comes by a pipe"
+        )
+    return chosen
+
+
+def _keep(judged: Judged, chosen: Filter, args: argparse.Namespace) -> None:
+    """Forget the findings at messages that do not pass."""
+    from collections import Counter
+
+    from vusniff.capture.index import Index
+    from vusniff.timeline import Timeline, read_all
+
+    timeline = Timeline(Index(args.files), args.device)
+    read_all(timeline)
+    if chosen.needs_findings:
+        while timeline.analyse():
+            pass
+        timeline.conclude()
+    sieve, checker = chosen.sieve(timeline), judged.checker
+    checker.findings[:] = [one for one in checker.findings if sieve.rows(one.number - 1, one.number)]
+    checker.counts = Counter((one.session, one.rule, one.side) for one in checker.findings)
+
+
+def _judge(args: argparse.Namespace, rules: Sequence[Rule], chosen: Filter | None) -> Judged:
     """Read captures and ask the rules; text and JSON are written while that goes on."""
     from vusniff.capture.reader import CaptureReader
-    from vusniff.checks.checker import Checker
+    from vusniff.checks.checker import KEPT, Checker
     from vusniff.progress import reading
     from vusniff.session import Tracker
     from vusniff.views.findings import Judged, Writer
 
     tracker = Tracker(args.device)
-    checker = Checker(tracker, rules, wait_ns=int(args.wait * 1e9))
+    # With a filter all findings are kept until it has been asked: those beyond the usual number may be the ones wanted.
+    checker = Checker(tracker, rules, wait_ns=int(args.wait * 1e9), kept=sys.maxsize if chosen else KEPT)
     reader = CaptureReader(args.files)
     judged = Judged(tracker, checker, rules, reader.notes)
     writer = Writer(judged, args.format, sys.stdout.isatty())
@@ -131,6 +167,8 @@ def _judge(args: argparse.Namespace, rules: Sequence[Rule]) -> Judged:
         _write(writer.rest())
         raise
     judged.conclude()
+    if chosen:
+        _keep(judged, chosen, args)
     _write(writer.rest())
     return judged
 
