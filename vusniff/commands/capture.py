@@ -7,18 +7,19 @@ given up its own by then. With ``--quiet`` or ``-w -`` there is no view, and thi
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
-import signal
 import stat
-import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
-from types import FrameType
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
-from vusniff.commands.read import add_view_arguments
+from vusniff.commands.recording import (
+    add_recording_arguments,
+    begun,
+    can_be_followed,
+    capture_file,
+    record_and_show,
+    say,
+)
 from vusniff.errors import SourceError
 
 if TYPE_CHECKING:
@@ -47,17 +48,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     which.add_argument("--vm", action="append", default=[], metavar="NAME", help="of the QEMU with this -name")
     which.add_argument("--all", action="store_true", help="also what does not look like vhost-user")
-    parser.add_argument(
-        "-w",
-        "--write",
-        metavar="FILE",
-        help="the capture; - is standard output (default: a new file for temporary files)",
-    )
+    add_recording_arguments(parser, "the capture; - is standard output (default: a new file for temporary files)")
     parser.add_argument("--attach", choices=_MODES, help="how to attach (default: the first of these that works)")
-    parser.add_argument("--tui", action="store_true", help="show the terminal view")
-    add_view_arguments(parser)
-    parser.add_argument("-q", "--quiet", action="store_true", help="show nothing, only record")
-    parser.add_argument("--ready-fd", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--until-fd", type=int, help=argparse.SUPPRESS)
 
 
@@ -65,10 +57,11 @@ def run(args: argparse.Namespace) -> int:
     """Record until interrupted; 0, or 1 when nothing was recorded."""
     if (args.quiet or args.write == "-") and (args.tui or args.json):
         raise SourceError("there is nothing to show with --quiet or -w -: leave it out, or leave out --tui and --json")
-    with _capture_file(args.write) as file:
-        if args.quiet or not _can_be_followed(file):
+    with capture_file(args.write) as file:
+        if args.quiet or not can_be_followed(file):
             return _record(file, args)
-        return _record_and_show(file, args)
+        # The probe may belong to another user than the view by then: a pipe ends it, not a signal.
+        return record_and_show(_words(file, args), file, args, True, lambda: _give_up_privileges(file))
 
 
 def selection(args: argparse.Namespace) -> Selection:
@@ -93,13 +86,11 @@ def _record(file: str, args: argparse.Namespace) -> int:
     program = attach_program(modes, wanted.names_sockets)
 
     def ready() -> None:
-        if args.ready_fd is not None:
-            os.write(args.ready_fd, b"\n")
-            os.close(args.ready_fd)
-        else:
-            _say(f"attached by {program.attach}; interrupt to end")
+        begun(args)
+        if args.ready_fd is None:
+            say(f"attached by {program.attach}; interrupt to end")
 
-    probe = Probe(program, CaptureWriter(file, source=f"probe {program.attach}"), wanted, _say, file)
+    probe = Probe(program, CaptureWriter(file, source=f"probe {program.attach}"), wanted, say, file)
     probe.run(ready, _reader_of_output() if args.until_fd is None and file == "-" else args.until_fd)
     return 0 if probe.links.messages else 1
 
@@ -119,74 +110,14 @@ def _check_descriptors(args: argparse.Namespace) -> None:
                 raise SourceError(f"descriptor {number} is not open") from None
 
 
-def _record_and_show(file: str, args: argparse.Namespace) -> int:
-    """Start the probe in a process of its own, give up privileges, and show what it records."""
-    with tempfile.TemporaryFile() if args.tui else contextlib.nullcontext() as log:
-        child, is_ready, until = _start_probe(file, args, log)
-        with _interrupts_to(until):
-            if is_ready:
-                _give_up_privileges(file)
-                _show(file, args, child, until)
-            until.close()
-            status = child.wait()
-        if log is not None:
-            log.seek(0)
-            sys.stderr.write(log.read().decode(errors="replace"))
-    return status if status >= 0 else 128 - status
-
-
-def _show(file: str, args: argparse.Namespace, child: subprocess.Popen[bytes], until: IO[bytes]) -> None:
-    """Show the capture as it grows. Text goes on until the probe ends; who leaves the terminal view ends the probe."""
-    if args.tui:
-        from vusniff.views.tui import run_tui
-
-        run_tui(file, follow=True)
-        until.close()
-        return
-    from vusniff.commands.read import follow_file
-
-    follow_file(file, args, lambda: child.poll() is not None)
-
-
-def _start_probe(
-    file: str, args: argparse.Namespace, log: IO[bytes] | None
-) -> tuple[subprocess.Popen[bytes], bool, IO[bytes]]:
-    """The probe's process, whether it is attached, and the pipe whose end ends it: we may not signal it any more."""
-    readable, writable = os.pipe()
-    held, until = os.pipe()
-    words = [sys.executable, "-m", "vusniff", "capture", "--quiet", "-w", file]
-    words += ["--ready-fd", str(writable), "--until-fd", str(held)]
+def _words(file: str, args: argparse.Namespace) -> list[str]:
+    """The command line of the probe's process."""
+    words = ["capture", "-w", file]
     for option in ("path", "inode", "pid", "comm", "vm"):
-        for value in getattr(args, option):
-            words.append(f"--{option}={value}")
+        words += [f"--{option}={value}" for value in getattr(args, option)]
     if args.all:
         words.append("--all")
-    if args.attach:
-        words.append(f"--attach={args.attach}")
-    try:
-        child = subprocess.Popen(
-            words, pass_fds=(writable, held), stdin=subprocess.DEVNULL, stdout=log or sys.stderr.fileno(), stderr=log
-        )
-    finally:
-        os.close(writable)
-        os.close(held)
-    with open(readable, "rb") as pipe:
-        return child, bool(pipe.read(1)), open(until, "wb", buffering=0)
-
-
-@contextlib.contextmanager
-def _interrupts_to(until: IO[bytes]) -> Iterator[None]:
-    """SIGINT and SIGTERM end the probe; what it has recorded is still shown."""
-
-    def end(_number: int, _frame: FrameType | None) -> None:
-        until.close()
-
-    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, action in before.items():
-            signal.signal(number, action)
+    return [*words, f"--attach={args.attach}"] if args.attach else words
 
 
 def _give_up_privileges(file: str) -> None:
@@ -220,33 +151,3 @@ def _can_run_python(uid: int, gid: int) -> bool:
         _become(uid, gid)
         os._exit(not all(os.access(path, os.R_OK) for path in (os.__file__, __file__, argparse.__file__)))
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-
-
-@contextlib.contextmanager
-def _capture_file(wanted: str | None) -> Iterator[str]:
-    """The capture's path; one that nobody named is made, told, and removed again when nothing came of it."""
-    if wanted is not None:
-        yield wanted
-        return
-    fd, path = tempfile.mkstemp(prefix="vusniff-", suffix=".pcapng")
-    os.close(fd)
-    _say(f"recording to {path}")
-    try:
-        yield path
-    finally:
-        if not os.path.getsize(path):
-            os.unlink(path)
-
-
-def _can_be_followed(file: str) -> bool:
-    """Whether a view can read the file while it is written: not standard output, a FIFO or a device."""
-    if file == "-":
-        return False
-    try:
-        return stat.S_ISREG(os.stat(file).st_mode)
-    except OSError:
-        return True
-
-
-def _say(sentence: str) -> None:
-    print(f"vusniff: {sentence}", file=sys.stderr, flush=True)
