@@ -239,7 +239,11 @@ def test_a_backend_that_never_answers_is_left_after_the_deadline(
 def test_garbage_ends_the_play_with_a_sentence(
     crash: Path, path: Path, garbage: bytes, words: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with listening(path, lambda link: (receive(link), link.sock.sendall(garbage))):
+    def answer_with_garbage(link: Link) -> None:
+        receive(link)
+        link.sock.sendall(garbage)
+
+    with listening(path, answer_with_garbage):
         assert replay(crash, "backend", path) == 1
     assert words in capsys.readouterr().out
 
