@@ -96,3 +96,13 @@ def test_checks_tell_findings_at_messages_that_pass(capsys: pytest.CaptureFixtur
     numbers = {found["message"] for found in whole if found["rule"] == slug}
     assert some == [found for found in whole if found["message"] in numbers]
     assert findings("--filter", "vhost.number < 1") == []
+
+
+@pytest.mark.parametrize("words", [("proxy", "--listen", "a", "--connect", "b"), ("capture",)])
+def test_a_source_is_not_started_for_a_wrong_filter(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    file = tmp_path / "never.pcapng"
+    assert main([*words, "-w", str(file), "--filter", "vhost.size >"]) == 2
+    assert "ends too early" in capsys.readouterr().err
+    assert not file.exists()

@@ -20,6 +20,14 @@ def add_view_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def check_view_arguments(args: argparse.Namespace) -> None:
+    """Refuse a filter that is wrong before a source is started. Raises FilterError."""
+    if args.filter is not None:
+        from vusniff.filter import compile_filter
+
+        compile_filter(args.filter)
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of ``vusniff read``."""
     parser.add_argument("files", metavar="FILE", nargs="+", help="capture files, merged by time; - is standard input")

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from vusniff.filter.sieve import Sieve
     from vusniff.views.tui.app import Room
 
-FEWEST, MOST = 1024, 262144
+FEWEST, MOST = 1024, 16384
 """Messages in a slice."""
 ASKED = "&"
 """What the prompt is for while a filter is typed."""
