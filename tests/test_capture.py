@@ -26,10 +26,12 @@ def start(*words: str, **options: object) -> subprocess.Popen[bytes]:
 
 def until(stream: IO[bytes], words: bytes) -> bytes:
     """Reads lines up to one that holds these words."""
+    said = []
     for line in stream:
         if words in line:
             return line
-    raise AssertionError(f"no line with {words!r}")
+        said.append(line)
+    raise AssertionError(f"no line with {words!r} in {said}")
 
 
 def talk(path: Path, count: int = 1) -> None:
@@ -122,7 +124,7 @@ def _pinned() -> Iterator[Path]:
 def test_the_view_has_given_up_its_privileges(tmp_path: Path) -> None:
     file = tmp_path / "c.pcapng"
     tmp_path.chmod(0o755)
-    for parent in tmp_path.parents[:2]:
+    for parent in tmp_path.parents[:3]:
         parent.chmod(0o755)
     environment = os.environ | {"SUDO_UID": "65534", "SUDO_GID": "65534"}
     # A Python that only root can read goes on as root, without capabilities.
@@ -184,7 +186,7 @@ def test_without_privileges_it_says_which_are_missing(tmp_path: Path) -> None:
 def test_nobody_with_two_capabilities_records(tmp_path: Path) -> None:
     caps = "-all,+bpf,+perfmon"
     tmp_path.chmod(0o777)
-    for parent in tmp_path.parents[:2]:
+    for parent in tmp_path.parents[:3]:
         parent.chmod(0o755)
     socket, file = tmp_path / "s", tmp_path / "c.pcapng"
     command = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
