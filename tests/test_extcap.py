@@ -19,11 +19,11 @@ from vusniff.capture.reader import CaptureReader
 from vusniff.record import Frame
 from vusniff.wireshark import extcap, folders
 
+PROGRAM = (sys.executable, "-m", "vusniff.wireshark.extcap")
+
 
 def ask(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "vusniff.wireshark.extcap", *words], capture_output=True, text=True, timeout=60
-    )
+    return subprocess.run([*PROGRAM, *words], capture_output=True, text=True, timeout=60)
 
 
 def test_interfaces_are_told() -> None:
@@ -76,8 +76,10 @@ def test_what_another_host_writes_goes_to_wireshark(tmp_path: Path) -> None:
         program.chmod(0o700)
     os.mkfifo(fifo)
     child = subprocess.Popen(
-        [sys.executable, "-m", "vusniff.wireshark.extcap", "--extcap-interface", "vusniff-ssh", "--capture"]
-        + [f"--fifo={fifo}", "--host=there", f"--command={there}", "--path", "/run/a b*"],
+        [
+            *(*PROGRAM, "--extcap-interface", "vusniff-ssh", "--capture", f"--fifo={fifo}"),
+            *("--host=there", f"--command={there}", "--path", "/run/a b*"),
+        ],
         env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"},
     )
     received = fifo.read_bytes()

@@ -154,8 +154,11 @@ class CaptureWriter:
         )
         return connection
 
-    def frame(self, frame: Frame) -> int:
-        """One frame, written by the next `flush`; returns its number. One longer than a packet takes several."""
+    def frame(self, frame: Frame, comment: bytes = b"") -> int:
+        """One frame, written by the next `flush`; returns its number. One longer than a packet takes several.
+
+        ``comment`` is UTF-8 for people and for Wireshark; vusniff does not read it back.
+        """
         data = frame.data
         size = len(data)
         missing = frame.missing
@@ -163,7 +166,7 @@ class CaptureWriter:
             if self.snaplen and size > self.snaplen:
                 data, missing, size = data[: self.snaplen], missing + size - self.snaplen, self.snaplen
             if size > FRAME_LIMIT:
-                return self._split(frame, data, missing)
+                return self._split(frame, data, missing, comment)
         interface = self._interfaces[frame.connection - 1]
         end = frame.end
         process = frame.process
@@ -177,6 +180,8 @@ class CaptureWriter:
             extra = interface.process_texts[end] if process is not None else b""
         else:
             extra = self._extra(interface, frame)
+        if comment:
+            extra += pcapng.option(self.order, pcapng.OPT_COMMENT, comment)
         self.number += 1
         interface.written += 1
         time_ns = self._last_ns = frame.time_ns
@@ -258,7 +263,7 @@ class CaptureWriter:
 
     # -- packets ------------------------------------------------------------------------------------------------------
 
-    def _split(self, frame: Frame, data: bytes, missing: int) -> int:
+    def _split(self, frame: Frame, data: bytes, missing: int, comment: bytes) -> int:
         number = 0
         kind = frame.kind
         for at in range(0, len(data), FRAME_LIMIT):
@@ -274,7 +279,8 @@ class CaptureWriter:
                     frame.process,
                     kind,
                     missing if last else 0,
-                )
+                ),
+                b"" if at else comment,
             )
             number = number or sent
             kind = FrameKind.CONTINUATION if kind is FrameKind.MESSAGE else kind

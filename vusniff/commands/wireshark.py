@@ -12,7 +12,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("install", "uninstall"),
         help="write both files, or remove them; after an update of vusniff or its dissectors install them again",
     )
-    parser.add_argument("--directory", metavar="DIR", help="use DIR/plugins and DIR/extcap, not Wireshark's own folders")
+    parser.add_argument(
+        "--directory", metavar="DIR", help="use DIR/plugins and DIR/extcap, not Wireshark's own folders"
+    )
     parser.add_argument("--print", action="store_true", help="show the files instead of writing them")
 
 

@@ -29,7 +29,9 @@ class Option(NamedTuple):
 
 
 _SELECTING = (
-    Option("--path", "Socket path", "string", "only sockets bound to such a path, as a shell pattern; @NAME is abstract"),
+    Option(
+        "--path", "Socket path", "string", "only sockets bound to such a path, as a shell pattern; @NAME is abstract"
+    ),
     Option("--pid", "Process", "string", "only sockets of this process or its children"),
     Option("--vm", "VM", "string", "only sockets of the QEMU with this -name"),
     Option(

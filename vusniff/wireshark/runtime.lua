@@ -574,9 +574,7 @@ local function follow(pinfo, from, request, flags, size)
     local waiting = from ~= link.requester and answered(link, request)
     if waiting then
       answers[pinfo.number] = waiting.number
-      local seconds = math.abs(pinfo.rel_ts - waiting.time)
-      local whole = math.floor(seconds)
-      waits[pinfo.number] = NSTime.new(whole, math.floor((seconds - whole) * 1e9 + 0.5))
+      waits[pinfo.number] = math.abs(pinfo.rel_ts - waiting.time)
       answers[waiting.number] = pinfo.number
       waits[waiting.number] = waits[pinfo.number]
     end
@@ -724,7 +722,8 @@ function proto.dissector(buffer, pinfo, root_tree)
   local other = answers[pinfo.number]
   if other then
     made(root, reply and f_answers or f_answered_by, nowhere, other)
-    made(root, f_latency, nowhere, waits[pinfo.number])
+    local seconds = math.floor(waits[pinfo.number])
+    made(root, f_latency, nowhere, NSTime.new(seconds, math.floor((waits[pinfo.number] - seconds) * 1e9 + 0.5)))
   end
   if not row then root:add_proto_expert_info(e_unknown) end
   said, meant = {}, row and layout.name ~= "ack" and row.meant

@@ -1,0 +1,158 @@
+"""The exported page in a real browser: what it shows, and what a reader does with it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from browser import Browser, browsing, needs_browser
+from talk import Talk, u32, u64
+
+from vusniff.capture.index import Index
+from vusniff.cli import main
+from vusniff.protocol import FrontendRequest
+from vusniff.timeline import Timeline, read_all
+from vusniff.views import state
+
+CAPTURE = Path(__file__).parent.parent / "captures" / "qemu-testpmd.pcapng"
+
+pytestmark = pytest.mark.xdist_group("browser")
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    with browsing(tmp_path_factory.mktemp("browser")) as made:
+        yield made
+
+
+def export(capture: Path, folder: Path, *words: str) -> Path:
+    page = folder / "page.html"
+    assert main(["export", str(capture), "-o", str(page), *words]) == 0
+    return page
+
+
+def text(browser: Browser, selector: str) -> str:
+    found: str = browser.evaluate(f"document.querySelector({json.dumps(selector)}).textContent")
+    return found
+
+
+def values_of(page: Path) -> dict[str, Any]:
+    content = page.read_text(encoding="utf-8")
+    start = content.index('id="capture">') + len('id="capture">')
+    values: dict[str, Any] = json.loads(content[start : content.index("</script>", start)])
+    return values
+
+
+@needs_browser
+def test_a_reader_goes_through_a_page(browser: Browser, tmp_path: Path) -> None:
+    page = export(CAPTURE, tmp_path)
+    browser.events.clear()
+    browser.open(page.as_uri())
+    timeline = Timeline(Index(CAPTURE))
+    read_all(timeline)
+    assert browser.evaluate("document.querySelectorAll('#rows tr[id]').length") == len(timeline)
+    assert text(browser, "#details h2") == "Message 1"
+    browser.key("j")
+    assert text(browser, "#details h2") == "Message 2"
+    assert browser.evaluate("location.hash") == "#m2"
+    browser.key("k")
+    assert text(browser, "#details h2") == "Message 1"
+    browser.click("#row12")
+    assert text(browser, "#details h2") == "Message 12"
+    browser.key("G")
+    assert text(browser, "#details h2") == f"Message {len(timeline)}"
+    last = state.state_dict(timeline.state(len(timeline) - 1), timeline.place(len(timeline) - 1).context)
+    shown = browser.evaluate("document.querySelectorAll('#state table')[0].rows.length") - 1
+    assert shown == len(last["vrings"])
+    browser.key("/")
+    for letter in "set_mem_table":
+        browser.key(letter)
+    count = sum("SET_MEM_TABLE" in message.name for message in timeline.messages())
+    assert browser.evaluate("document.querySelectorAll('#rows tr[id]:not([hidden])').length") == count > 0
+    assert text(browser, "#count") == f"{count} of {len(timeline)} messages"
+    browser.key("Escape")
+    browser.key("g")
+    assert text(browser, "#details h2") == "Message 1", "a message that the search hides is shown again"
+    browser.click("#phases button:last-child")
+    assert text(browser, "#details h2") != "Message 1"
+    assert browser.troubles() == []
+
+
+@needs_browser
+def test_findings_are_one_key_away(browser: Browser, tmp_path: Path) -> None:
+    page = export(CAPTURE, tmp_path)
+    values = values_of(page)
+    browser.open(page.as_uri())
+    numbers = sorted({finding["number"] for finding in values["findings"]})
+    assert numbers
+    for number in numbers[:3]:
+        browser.key("n")
+        assert text(browser, "#details h2") == f"Message {number}"
+        assert text(browser, "#details .finding")
+    browser.click("#problems")
+    assert browser.evaluate("document.querySelectorAll('#rows tr[id]:not([hidden])').length") == len(numbers)
+    assert browser.troubles() == []
+
+
+@needs_browser
+def test_it_follows_the_readers_colours_and_prints(browser: Browser, tmp_path: Path) -> None:
+    page = export(CAPTURE, tmp_path)
+    colours = []
+    for scheme in ("light", "dark"):
+        browser.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+        browser.open(f"{page.as_uri()}#m{30}")
+        assert text(browser, "#details h2") == "Message 30"
+        colours.append(browser.evaluate("getComputedStyle(document.body).backgroundColor"))
+    assert colours[0] != colours[1]
+    printed = browser.call("Page.printToPDF")["data"]
+    assert printed.startswith("JVBERi")
+    assert len(printed) > 10_000
+    browser.call("Emulation.setEmulatedMedia", features=[])
+    assert browser.troubles() == []
+
+
+@needs_browser
+def test_what_a_peer_says_is_text(browser: Browser, tmp_path: Path) -> None:
+    talk = Talk(tmp_path / "hostile.pcapng")
+    evil = "</script><script>document.title='broken'</script><img src=x onerror=alert(1)>"
+    peers = talk.connect(f"/run/{evil}", comms=(evil, "<b>back</b>\u2028"))
+    peers.ask(FrontendRequest.GET_FEATURES)
+    peers.answer(FrontendRequest.GET_FEATURES, u64(0xFFFF_FFFF_FFFF_FFFF))
+    peers.ask(FrontendRequest.SET_MEM_TABLE, u32(1, 0) + u64(0, 1 << 63, (1 << 64) - 1, 1 << 62))
+    peers.raw(0, evil.encode())
+    talk.writer.close()
+    page = export(tmp_path / "hostile.pcapng", tmp_path)
+    browser.events.clear()
+    browser.open(f"{page.as_uri()}#m3")
+    assert browser.evaluate("document.title") == "vhost-user: hostile.pcapng"
+    assert browser.evaluate("document.querySelectorAll('img, b').length") == 0
+    assert "0xffffffffffffffff" in text(browser, "#details")
+    assert evil in text(browser, "#sessions")
+    assert browser.troubles() == []
+
+
+def test_states_of_the_page_are_those_of_the_timeline(tmp_path: Path) -> None:
+    page = export(CAPTURE, tmp_path)
+    timeline = Timeline(Index(CAPTURE))
+    read_all(timeline)
+    now: dict[int, dict[str, Any]] = {}
+    for row, message in enumerate(values_of(page)["messages"]):
+        told = now.setdefault(message["session"], {})
+        for name, value in message.get("change", {}).items():
+            told[name] = {**told.get("vrings", {}), **value} if name == "vrings" else value
+        expected = state.state_dict(timeline.state(row), timeline.place(row).context)
+        expected["vrings"] = {str(ring["index"]): ring for ring in expected["vrings"]}
+        assert told == json.loads(json.dumps(expected)), row
+
+
+def test_a_page_is_bounded_and_says_so(tmp_path: Path) -> None:
+    talk = Talk(tmp_path / "long.pcapng")
+    peers = talk.connect()
+    for _ in range(50):
+        peers.ask(FrontendRequest.SET_VRING_ENABLE, u32(0, 1))
+    talk.writer.close()
+    values = values_of(export(tmp_path / "long.pcapng", tmp_path, "--limit", "20"))
+    assert (values["shown"], values["total"], len(values["messages"])) == (20, 50, 20)

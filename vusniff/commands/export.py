@@ -1,0 +1,166 @@
+"""``vusniff export``: a capture in another form, for those who do not have vusniff, or may not see all of it."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from vusniff.views.export.chosen import Chosen
+
+FORMATS = {
+    "jsonl": (".jsonl", ".ndjson"),
+    "csv": (".csv",),
+    "text": (".txt",),
+    "markdown": (".md",),
+    "html": (".html", ".htm"),
+    "mermaid": (".mmd",),
+    "svg": (".svg",),
+    "pcapng": (".pcapng",),
+}
+"""Format -> endings of file names that mean it."""
+_EPILOG = """jsonl: one object a message (docs/jsonl.md). markdown: a bug report. html: one page for any browser,
+without network. mermaid, svg: sequence diagrams. pcapng: the capture again, with findings and descriptors as packet
+comments for Wireshark. --redact works with every format; SECURITY.md says what it removes and what it leaves."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of ``vusniff export``."""
+    parser.epilog = _EPILOG
+    parser.add_argument("files", metavar="FILE", nargs="+", help="capture files, merged by time")
+    parser.add_argument("--format", choices=FORMATS, help="how (default: by the ending of -o)")
+    parser.add_argument("-o", "--output", metavar="OUT", help="where to (default: standard output)")
+    parser.add_argument("--session", type=int, metavar="N", help="only session N")
+    parser.add_argument("--filter", metavar="EXPR", help="only messages that pass this filter")
+    parser.add_argument("--limit", type=int, metavar="N", help="most messages in a document, steps in a diagram")
+    parser.add_argument("--redact", action="store_true", help="leave out guest data, paths and names of the host")
+    parser.add_argument("--device", metavar="TYPE", help="device type (net, blk, fs, ...) instead of the deduced one")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Export; 0, or 1 when there was no message."""
+    from vusniff.errors import VusniffError
+
+    form = args.format or _by_ending(args.output)
+    if form is None:
+        raise VusniffError(f"say how to export: --format {'|'.join(FORMATS)}, or an output file with such an ending")
+    if args.limit is not None and args.limit < 1:
+        raise VusniffError(f"--limit {args.limit}: at least 1")
+    _protect(args.output, args.files, form)
+    if form == "pcapng" and args.output is None and sys.stdout.isatty():
+        raise VusniffError("a capture is not for a terminal: name a file with -o, or send standard output to one")
+    with _source(args) as files:
+        names = ["capture"] if args.redact else args.files
+        chosen = _choose(files, names, args)
+        _write(args.output, form, chosen)
+    if not len(chosen.rows):
+        print("no messages: nothing was exported", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _by_ending(output: str | None) -> str | None:
+    ending = os.path.splitext(output or "")[1].lower()
+    return next((form for form, endings in FORMATS.items() if ending in endings), None)
+
+
+def _protect(output: str | None, files: Sequence[str], form: str) -> None:
+    """Refuse to write over a capture by mistake."""
+    from vusniff.capture.pcapng import MAGIC
+    from vusniff.errors import VusniffError
+
+    if output is None or not os.path.exists(output):
+        return
+    if any(os.path.exists(file) and os.path.samefile(file, output) for file in files):
+        raise VusniffError(f"{output} is the capture itself: name another output file")
+    if form != "pcapng" and os.path.isfile(output):
+        with contextlib.suppress(OSError), open(output, "rb") as file:
+            if file.read(4) == MAGIC:
+                raise VusniffError(f"{output} is a capture: name another output file, or remove it first")
+
+
+@contextlib.contextmanager
+def _source(args: argparse.Namespace) -> Iterator[Sequence[str]]:
+    """The files to export from: with --redact a redacted copy, which nobody else can read and which goes away."""
+    if not args.redact:
+        yield args.files
+        return
+    from vusniff.views.export.redact import redact
+
+    with tempfile.TemporaryDirectory(prefix="vusniff-") as folder:
+        path = os.path.join(folder, "redacted.pcapng")
+        redact(args.files, path, args.device)
+        yield [path]
+
+
+def _choose(files: Sequence[str], names: Sequence[str], args: argparse.Namespace) -> Chosen:
+    """Read, judge, select."""
+    from vusniff.capture.index import Index
+    from vusniff.errors import VusniffError
+    from vusniff.filter import compile_filter
+    from vusniff.progress import reading
+    from vusniff.timeline import Timeline, read_all
+    from vusniff.views.export.chosen import Chosen
+
+    wanted = compile_filter(args.filter) if args.filter else None
+    timeline = Timeline(Index(files), args.device)
+    with reading(args.files[0]) as progress:
+        read_all(timeline, progress)
+    count = len(timeline.sessions)
+    if args.session is not None and not 1 <= args.session <= count:
+        raise VusniffError(f"--session {args.session}: there are sessions 1 to {count}")
+    with reading("what was said") as progress:
+        while timeline.analyse():
+            if progress:
+                progress(timeline.analysed, len(timeline))
+    timeline.conclude()
+    rows: Sequence[int] = range(len(timeline))
+    if wanted is not None:
+        rows = wanted.rows(timeline)
+    if args.session is not None:
+        rows = [row for row in rows if timeline.place(row).session == args.session]
+    return Chosen(timeline, rows, names, args.limit)
+
+
+def _write(output: str | None, form: str, chosen: Chosen) -> None:
+    if form == "pcapng":
+        from vusniff.views.export.annotated import annotate
+
+        annotate(chosen, output or "-")
+        return
+    texts = _makers()[form](chosen)
+    if output is None:
+        _put(texts, sys.stdout.buffer.write)
+        return
+    from vusniff.errors import VusniffError
+
+    try:
+        fd = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with open(fd, "wb") as file:
+            _put(texts, file.write)
+    except OSError as error:
+        raise VusniffError(f"cannot write {output}: {error.strerror}") from error
+
+
+def _put(texts: Iterable[str], write: Callable[[bytes], object]) -> None:
+    for text in texts:
+        write(text.encode("utf-8", "backslashreplace"))
+
+
+def _makers() -> dict[str, Callable[[Chosen], Iterable[str]]]:
+    from vusniff.views.export import lines, mermaid, report, svg, webpage
+
+    return {
+        "jsonl": lines.json_lines,
+        "csv": lines.comma_separated,
+        "text": lines.text,
+        "markdown": report.report,
+        "html": webpage.webpage,
+        "mermaid": mermaid.mermaid,
+        "svg": svg.svg,
+    }

@@ -1,0 +1,204 @@
+"""An exchange as a ladder: lanes, and arrows between them, with what repeats folded. No form of drawing is known here.
+
+A lane is one side of one channel of a session. A request and the reply that follows it at once are one step; steps of
+the same request without anything remarkable become one that is counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from vusniff.message import Message
+from vusniff.protocol import Channel, Sender
+from vusniff.views import state, words
+from vusniff.views.export.chosen import Chosen
+
+STEPS = 400
+"""Steps of a diagram; what is beyond them is counted."""
+MESSAGES = 20_000
+"""Messages looked at for them."""
+_FOLDED = 3
+"""Steps from which on they are folded."""
+_CHANNELS = {Channel.BACKEND: "back-end channel", Channel.GPU: "GPU socket"}
+
+
+Key = tuple[str, str]
+"""Path of the main connection, and channel: sessions that follow one another on a path share their lanes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """One side of a channel."""
+
+    key: Key
+    frontend: bool
+    title: str
+    who: str
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A request with its reply, or either alone; or several such."""
+
+    first: int
+    """Number of the first message."""
+    last: int
+    time_ns: int
+    session: int
+    connection: int
+    key: Key
+    from_frontend: bool
+    name: str
+    details: str
+    request: bool
+    """The request is part of it."""
+    reply: str | None = None
+    """What was answered."""
+    failed: bool = False
+    findings: tuple[str, ...] = ()
+    count: int = 1
+    phase: str | None = None
+    """The phase that begins with it."""
+
+    @property
+    def plain(self) -> bool:
+        """Nothing about it is remarkable, so that it may be folded."""
+        return not self.failed and not self.findings and self.request
+
+
+@dataclass(frozen=True, slots=True)
+class Sequence:
+    """All that a diagram shows."""
+
+    lanes: tuple[Lane, ...]
+    steps: tuple[Step, ...]
+    left_out: int
+    """Messages that are not shown."""
+    first_ns: int
+
+    def lane(self, step: Step, frontend: bool) -> int:
+        """Position of the lane at an end of a step."""
+        for position, lane in enumerate(self.lanes):
+            if lane.key == step.key and lane.frontend == frontend:
+                return position
+        raise IndexError(step.key)
+
+
+def sequence(chosen: Chosen) -> Sequence:
+    """The ladder of the chosen messages."""
+    most = chosen.limit or STEPS
+    steps: list[Step] = []
+    shown = 0
+    for step, count in _folded(_with_phases(chosen, _steps(chosen))):
+        if len(steps) == most:
+            break
+        steps.append(step)
+        shown += count
+    return Sequence(tuple(_lanes(chosen, steps)), tuple(steps), len(chosen.rows) - shown, chosen.first_ns)
+
+
+def _steps(chosen: Chosen) -> Iterator[tuple[Step, int]]:
+    """Each request with its reply when that follows at once; and how many messages that are."""
+    asked: Message | None = None
+    for message in chosen.messages(MESSAGES):
+        if asked is not None:
+            if message.answers == asked.number:
+                yield _step(chosen, asked, message), 2
+                asked = None
+                continue
+            yield _step(chosen, asked, None), 1
+        asked = message
+    if asked is not None:
+        yield _step(chosen, asked, None), 1
+
+
+def _step(chosen: Chosen, message: Message, answer: Message | None) -> Step:
+    found = [*chosen.findings(message.number), *(chosen.findings(answer.number) if answer else ())]
+    reply = message if message.reply else answer
+    said = None
+    failed = False
+    if reply is not None:
+        said = words.summary(reply) or ("ack" if reply.layout == "ack" else "reply")
+        failed = bool(reply.payload and reply.payload.get("success") is False) or reply.malformed is not None
+        if reply.latency_ns is not None and answer is not None:
+            said += f", after {words.duration(reply.latency_ns)}"
+    details = "" if message.reply else words.summary(message)
+    if message.descriptors and not message.reply:
+        details += f" {words.descriptors(message.descriptors)}"
+    sender = message.sender
+    return Step(
+        message.number,
+        answer.number if answer else message.number,
+        message.time_ns,
+        message.session,
+        message.connection,
+        (chosen.timeline.sessions[message.session - 1].path, message.channel.value),
+        (sender is Sender.FRONTEND) != message.reply,
+        message.name,
+        details.strip(),
+        not message.reply,
+        said,
+        failed or message.malformed is not None,
+        tuple(f"{one.severity}: {one.sentence}" for one in found),
+    )
+
+
+def _with_phases(chosen: Chosen, steps: Iterator[tuple[Step, int]]) -> Iterator[tuple[Step, int]]:
+    sessions = chosen.sessions
+    begins = {
+        phase.first: f"session {session}: {phase.kind}" if len(sessions) > 1 else phase.kind.value
+        for session in sessions
+        for phase in chosen.timeline.phases(session)
+        if phase.count
+    }
+    for step, count in steps:
+        phase = begins.get(step.first) or (begins.get(step.last) if step.last != step.first else None)
+        yield (replace(step, phase=phase) if phase else step), count
+
+
+def _folded(steps: Iterator[tuple[Step, int]]) -> Iterator[tuple[Step, int]]:
+    run: list[tuple[Step, int]] = []
+    for step, count in steps:
+        if run and not _alike(run[-1][0], step):
+            yield from _fold(run)
+            run = []
+        run.append((step, count))
+    yield from _fold(run)
+
+
+def _alike(one: Step, other: Step) -> bool:
+    return (
+        one.plain
+        and other.plain
+        and other.phase is None
+        and (one.name, one.connection, one.from_frontend, one.reply is None)
+        == (other.name, other.connection, other.from_frontend, other.reply is None)
+    )
+
+
+def _fold(run: list[tuple[Step, int]]) -> Iterator[tuple[Step, int]]:
+    if len(run) < _FOLDED:
+        yield from run
+        return
+    first, last = run[0][0], run[-1][0]
+    details = f"{first.details} ... {last.details}" if first.details != last.details else first.details
+    reply = None if first.reply is None else f"{len(run)} replies"
+    folded = replace(first, last=last.last, details=details, reply=reply, count=len(run))
+    yield folded, sum(count for _, count in run)
+
+
+def _lanes(chosen: Chosen, steps: list[Step]) -> Iterator[Lane]:
+    """Two lanes for each path and channel that is used, in the order of their first message."""
+    timeline = chosen.timeline
+    known: dict[Key, int] = {}
+    for step in steps:
+        known.setdefault(step.key, step.session)
+    for key, session in known.items():
+        record = timeline.sessions[session - 1]
+        frontend, backend = state.peers(timeline, record)
+        path = words.clean(record.path)
+        main = key[1] == Channel.MAIN.value
+        title = path if main else f"{_CHANNELS.get(Channel(key[1]), 'other channel')} of {path}"
+        yield Lane(key, True, title, f"front-end {frontend}")
+        yield Lane(key, False, title, f"back-end {backend}")

@@ -1,0 +1,186 @@
+"""One self-contained page: timeline, details, the state after each message, findings and phases, for any browser.
+
+Everything is in the page as JSON; ``page.js`` shows it and ``page.css`` is its look. Nothing is fetched: a content
+security policy in the page forbids it. States are kept as what changed in each message, so that a page of some
+thousand messages stays small.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from html import escape
+from importlib import metadata, resources
+from typing import Any
+
+from vusniff.advance import advance
+from vusniff.message import Context, Message
+from vusniff.state import DeviceState, initial
+from vusniff.views import phases, state, words
+from vusniff.views.export.chosen import Chosen
+from vusniff.views.summary import moment
+
+MESSAGES = 2000
+"""Messages of a page; what is beyond them is counted and said."""
+BYTES = 1024
+"""Bytes of each message that are shown in hex."""
+_EXACT = (1 << 53) - 1
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
+
+
+def webpage(chosen: Chosen) -> Iterator[str]:
+    """The page."""
+    values = page_values(chosen, chosen.limit or MESSAGES)
+    title = escape(words.clean(values["title"]))
+    folder = resources.files("vusniff.views.export")
+    style, script, body = (folder.joinpath(name).read_text("utf-8") for name in ("page.css", "page.js", "page.html"))
+    yield "<!doctype html>\n"
+    yield '<html lang="en"><head><meta charset="utf-8">\n'
+    yield f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
+    yield '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+    yield f'<meta name="color-scheme" content="light dark"><title>{title}</title>\n<style>\n{style}</style></head>\n'
+    yield body
+    yield f'<script type="application/json" id="capture">{_script(values)}</script>\n'
+    yield f"<script>\n{script}</script></body></html>\n"
+
+
+def _script(values: dict[str, Any]) -> str:
+    """JSON that can stand in a script element, whatever it says."""
+    text = json.dumps(_safe(values), ensure_ascii=True, separators=(",", ":"), check_circular=False)
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _safe(value: Any) -> Any:
+    """Numbers that a browser would round become text."""
+    if isinstance(value, dict):
+        return {name: _safe(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_safe(inner) for inner in value]
+    return f"{value:#x}" if isinstance(value, int) and abs(value) > _EXACT else value
+
+
+def page_values(chosen: Chosen, most: int) -> dict[str, Any]:
+    """What the page shows."""
+    timeline = chosen.timeline
+    shown = min(len(chosen.rows), most)
+    messages, about = _messages(chosen, most)
+    numbers = {message["number"] for message in messages}
+    try:
+        version = metadata.version("vusniff")
+    except metadata.PackageNotFoundError:
+        version = "unknown"
+    return {
+        "title": "vhost-user: " + ", ".join(name.rpartition("/")[2] for name in chosen.names),
+        "made": f"vusniff {version}",
+        "captured": moment(chosen.first_ns) if len(timeline) else "",
+        "total": len(chosen.rows),
+        "shown": shown,
+        "notes": list(timeline.index.notes) if len(chosen.names) == len(timeline.index.reader.scans) else [],
+        "sessions": [_session(chosen, number) for number in chosen.sessions],
+        "messages": messages,
+        "about": about,
+        "findings": [
+            {
+                "number": finding.number,
+                "severity": finding.severity.value,
+                "side": finding.side.value,
+                "rule": finding.rule,
+                "section": finding.section,
+                "sentence": finding.sentence,
+                "evidence": [number for number in finding.evidence if number in numbers],
+            }
+            for finding in timeline.findings
+            if finding.number in numbers
+        ],
+    }
+
+
+def _session(chosen: Chosen, number: int) -> dict[str, Any]:
+    timeline = chosen.timeline
+    session = timeline.sessions[number - 1]
+    frontend, backend = state.peers(timeline, session)
+    return {
+        "number": number,
+        "path": words.clean(session.path),
+        "frontend": frontend,
+        "backend": backend,
+        "device": session.guess.device if session.guess else None,
+        "late": session.joined_late,
+        "closed": session.closed.reason if session.closed else None,
+        "phases": [phases.phase_dict(phase) for phase in timeline.phases(number)],
+    }
+
+
+def _messages(chosen: Chosen, most: int) -> tuple[list[dict[str, Any]], dict[str, str]]:
+    """The messages with what each changed, and one line about each request."""
+    made: list[dict[str, Any]] = []
+    about: dict[str, str] = {}
+    states = _States(chosen)
+    for message in chosen.messages(most):
+        one = _message(chosen, message)
+        change = states.change(message)
+        if change:
+            one["change"] = change
+        made.append(one)
+        if message.spec is not None and message.spec.about:
+            about.setdefault(message.name, message.spec.about)
+    return made, about
+
+
+def _message(chosen: Chosen, message: Message) -> dict[str, Any]:
+    one: dict[str, Any] = {
+        "number": message.number,
+        "time": f"{(message.time_ns - chosen.first_ns) / 1e9:.6f}",
+        "session": message.session,
+        "sender": message.sender.value if message.sender else None,
+        "title": words.title(message.name, message.layout, message.reply, message.need_reply),
+        "name": message.name,
+        "said": words.summary(message),
+        "bytes": message.data[:BYTES].hex(),
+        "size": len(message.data),
+    }
+    optional = {
+        "channel": None if message.channel.value == "main" else message.channel.value,
+        "payload": message.payload or None,
+        "fds": [words.descriptor(descriptor) for descriptor in message.descriptors] or None,
+        "answers": message.answers,
+        "answered_by": message.answered_by,
+        "latency": words.duration(message.latency_ns) if message.latency_ns is not None else None,
+        "malformed": message.malformed,
+        "process": f"{words.clean(message.process.comm)} ({message.process.pid})" if message.process else None,
+    }
+    one.update({name: value for name, value in optional.items() if value is not None})
+    return one
+
+
+class _States:
+    """The states of the sessions, as what changes from one shown message to the next."""
+
+    def __init__(self, chosen: Chosen) -> None:
+        self._timeline = chosen.timeline
+        self._now: dict[int, tuple[int, DeviceState, Context | None]] = {}
+        self._told: dict[int, dict[str, Any]] = {}
+
+    def change(self, message: Message) -> dict[str, Any]:
+        """The parts that are other than after the last shown message of the session; rings by index."""
+        timeline, number, row = self._timeline, message.session, message.number - 1
+        done, before, known = self._now.get(number, (0, initial(not timeline.sessions[number - 1].joined_late), None))
+        rows = timeline.rows_of(number)
+        if done < len(rows) and rows[done] == row:
+            after, done = advance(before, message), done + 1
+        else:  # messages between are not shown
+            after = timeline.state(row)
+            done = rows.index(row) + 1
+        context = timeline.place(row).context
+        self._now[number] = (done, after, context)
+        if after is before and known == context:
+            return {}
+        values = state.state_dict(after, context)
+        values["vrings"] = {str(ring["index"]): ring for ring in values["vrings"]}
+        told = self._told.get(number, {})
+        change = {name: value for name, value in values.items() if told.get(name) != value or not told}
+        if "vrings" in change and "vrings" in told:
+            old = told["vrings"]
+            change["vrings"] = {index: ring for index, ring in values["vrings"].items() if old.get(index) != ring}
+        self._told[number] = values
+        return change
