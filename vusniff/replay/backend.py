@@ -36,6 +36,8 @@ ORDER = sys.byteorder
 _F = FrontendRequest
 CONFIG_HEAD = 12
 """Bytes of a config payload before the config space: offset, size, flags, 4 each."""
+CONFIG_LIMIT = 4096
+"""Bytes of config space that anybody asks for at once."""
 
 Key = tuple[int, Hashable]
 
@@ -199,7 +201,7 @@ class BackendPlayer:
         """An answer to what was never answered in the recording: what is known of config space, else zero."""
         values = live.payload or {}
         if request == _F.GET_CONFIG and live.layout == "config" and live.malformed is None:
-            offset, size = values["offset"], values["size"]
+            offset, size = values["offset"], min(values["size"], CONFIG_LIMIT)
             body = live.data[HEADER_SIZE : HEADER_SIZE + CONFIG_HEAD]
             body += bytes(self._config.get(at, 0) for at in range(offset, offset + size))
             return header(ORDER, request, VERSION | FLAG_REPLY, len(body)) + body

@@ -36,6 +36,8 @@ def key_of(message: Message, position: int) -> Key:
 def _ranges(message: Message) -> Iterator[tuple[int, int]]:
     """For each descriptor in turn, offset and size of what the message says is in it."""
     values: Mapping[str, Any] = message.payload or {}
+    if message.malformed is not None:
+        return
     match message.layout:
         case "memory_table":
             for region in values.get("regions") or ():
@@ -58,7 +60,10 @@ def sizes_of(script: Script) -> dict[Key, int]:
     used: dict[Key, int] = {}
     for line in script.lines:
         message = line.message
-        ranges = list(_ranges(message)) if message.descriptors and message.malformed is None else []
+        try:
+            ranges = list(_ranges(message)) if message.descriptors else []
+        except (KeyError, TypeError):  # a vendor's layout under a name of ours
+            ranges = []
         for position, one in enumerate(message.descriptors):
             key = key_of(message, position)
             if one.size is not None:

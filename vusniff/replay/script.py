@@ -90,6 +90,8 @@ def script_of(timeline: Timeline, role: Sender, session: int = 1, until: int | N
         line = Line(message, place, message.sender is role, _reply(message, numbers))
         _refuse(line)
         lines.append(line)
+    if not any(line.place.channel is Channel.MAIN and line.message.sender is Sender.FRONTEND for line in lines):
+        raise ReplayError(f"session {session} holds no request of the front-end: there is nothing to play")
     if not any(line.mine for line in lines):
         raise ReplayError(f"session {session} holds no message of the {_words(role)}: there is nothing to play")
     by_number = {line.message.number: line for line in lines}

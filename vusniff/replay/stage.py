@@ -23,6 +23,8 @@ from vusniff.session import Place, answered_requests
 
 DIFFERENCE_LIMIT = 1000
 """Differences that are kept; more are counted."""
+KEPT_LIMIT = 64 << 20
+"""Bytes of live messages that are kept with them."""
 
 PASSED_BY: dict[int, Channel] = {int(request): channel for request, channel in CHANNEL_PASSED_BY.items()}
 """Main-channel requests whose descriptor is a socket, and the channel it opens."""
@@ -66,6 +68,7 @@ class Stage:
         self.who = "the back-end" if self.peer is Sender.BACKEND else "the front-end"
         self.said = self.heard = self.compared = self.more = 0
         self.differences: list[Difference] = []
+        self._kept = 0
         self.last = ""
         """What was said or heard last, for sentences."""
         self._links = {Channel.MAIN: Link(sock, Channel.MAIN)}
@@ -118,7 +121,8 @@ class Stage:
             while self._hear(take):
                 continue
             raise OverError(f"{self.who} {ended}{self.after}")
-        if not wait(list(self._links.values()), deadline):
+        # A peer that never stops speaking has a deadline, too.
+        if time.monotonic() > deadline or not wait(list(self._links.values()), deadline):
             return False
         self._hear(take)
         return True
@@ -161,7 +165,9 @@ class Stage:
 
     def note(self, difference: Difference) -> None:
         """Keeps a difference."""
-        if len(self.differences) < DIFFERENCE_LIMIT:
+        size = len(difference.live.data) if difference.live else 0
+        if len(self.differences) < DIFFERENCE_LIMIT and self._kept + size <= KEPT_LIMIT:
+            self._kept += size
             self.differences.append(difference)
         else:
             self.more += 1
