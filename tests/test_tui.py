@@ -116,7 +116,7 @@ async def test_a_request_and_its_reply_are_one_exchange() -> None:
         room.view.go_to(49)
         await pilot.pause()
         assert room.view.exchange() == (49, 50)
-        assert "▸┌" in screen_text(room)
+        assert "▸ ┌" in screen_text(room)
         await pilot.press("r")
         assert room.view.row == 50
         await pilot.press("r")
@@ -517,7 +517,7 @@ async def test_losses_are_counted_and_shown_where_they_happened(tmp_path: Path) 
         await pilot.press("end")
         await pilot.pause()
         assert "! 7 messages were lost before this one" in details_text(room)
-        assert "▸ !  2" in screen_text(room)
+        assert "▸  !  2" in screen_text(room)
 
 
 async def test_the_end_of_a_connection_is_told() -> None:

@@ -29,6 +29,7 @@ from vusniff.views.tui.bytes import BytesView
 from vusniff.views.tui.copying import copied
 from vusniff.views.tui.filtering import Filtering, Prompt
 from vusniff.views.tui.finder import Finder
+from vusniff.views.tui.judging import Judging
 from vusniff.views.tui.keys import FOOTER, KEYS, hints
 from vusniff.views.tui.panes import LinesView
 from vusniff.views.tui.reading import SLICE_SECONDS, Reading
@@ -74,6 +75,7 @@ class Room(App[int]):
         self.reading = Reading(self)
         self.finder = Finder(self)
         self.filtering = Filtering(self)
+        self.judging = Judging(self)
         self.player = Player(self)
         self.trail: list[int] = []
         self.filter_words = ""
@@ -109,6 +111,7 @@ class Room(App[int]):
         self.say()
         self._foot("timeline")
         self.set_timer(0.001, self.reading.go_on)
+        self.set_timer(0.001, self.judging.go_on)
 
     def say(self) -> None:
         """Bring the first line up to date."""
@@ -187,13 +190,22 @@ class Room(App[int]):
             completes = [("Tab", "complete", "")] if self.filtering.asked else []
             self.screen_stack[0].query_one(Foot).show([("Enter", "go", ""), ("Esc", "cancel", ""), *completes])
         elif pane in FOOTER:
-            self.screen_stack[0].query_one(Foot).show(hints(pane))
+            self.screen_stack[0].query_one(Foot).show(hints(pane, bool(self.judging.numbers)))
 
     # -- the selected message -----------------------------------------------------------------------------------------
 
     def on_timeline_view_moved(self) -> None:
         """Another message is selected."""
+        self.judging.wait()
         self.selected.changed()
+
+    def found(self, rows: set[int]) -> None:
+        """Findings came up at these rows."""
+        self.view.found(rows)
+        if self.view.row in rows:
+            self.selected.changed()
+        if isinstance(self.focused, LinesView | TimelineView) and len(self.screen_stack) == 1:
+            self._foot(self.focused.id or "")
 
     def on_lines_view_moved(self, event: LinesView.Moved) -> None:
         """A field is selected: its bytes light up."""
@@ -226,7 +238,7 @@ class Room(App[int]):
             self.trail.append(self.view.row)
             del self.trail[:-100]
         self.view.follow = False
-        if self.view.rows is not None and self.view.row_at(self.view.position_of(row)) != row:
+        if not self.view.shows(row):
             self.limit(None, "")
         self.view.go_to(row)
 
@@ -322,6 +334,14 @@ class Room(App[int]):
     def action_again(self, step: int) -> None:
         """The next or the previous hit."""
         self.finder.again(step)
+
+    def action_finding(self, step: int) -> None:
+        """The next or the previous finding."""
+        self.judging.next(step)
+
+    def action_findings(self) -> None:
+        """All findings."""
+        overlays.pick_finding(self)
 
     def action_jump(self) -> None:
         """Ask for a place."""

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 SMALLEST = (80, 24)
 """Columns and rows the view is made for."""
+FULL_WORDS = 110
+"""Columns from which findings are counted in words."""
 
 
 def top_words(room: Room) -> tuple[str, str]:
@@ -36,12 +38,14 @@ def top_words(room: Room) -> tuple[str, str]:
     right.append(f"{len(timeline):,} message{'' if len(timeline) == 1 else 's'}")
     if lost := room.view.losses.total:
         right.append(f"· {lost:,} LOST")
+    if found := room.judging.counts(width < FULL_WORDS):
+        right.append(f"· {found}")
     search, story = room.finder.search, room.story
     if search is not None:
         right.append(f"· searching {100 * search.seen // max(1, search.count)} %, Esc stops")
     elif story is not None:
         right.append(f"· looking {100 * story.seen // max(1, story.count)} %, Esc stops")
-    elif words := room.filtering.words or room.reading.words:
+    elif words := room.filtering.words or room.reading.words or room.judging.words:
         right.append(f"· {words}")
     if room.player.playing:
         right.append(f"· playing {room.player.clockwork.words}")

@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from vusniff.checks.finding import Finding, Side
 from vusniff.message import Message
 from vusniff.protocol import Channel, Sender
 from vusniff.state import DeviceState, translate
 from vusniff.timeline import Timeline
 from vusniff.views import text, words
-from vusniff.views.tui.line import Line, Part, line, wrapped
+from vusniff.views.tui.judging import MARKS
+from vusniff.views.tui.line import Line, Part, clean, line, wrapped
 from vusniff.views.tui.rows import ROLES, day, since
 from vusniff.views.tui.spans import Span, spans
 
 ARROWS = {Sender.FRONTEND: "front-end to back-end", Sender.BACKEND: "back-end to front-end"}
+BLAMED = {Side.FRONTEND: "front-end", Side.BACKEND: "back-end"}
 LABEL = 12
 
 
@@ -26,6 +29,8 @@ def details(timeline: Timeline, row: int, state: DeviceState | None, width: int,
     if lost:
         many = "one message was" if lost == 1 else f"{lost:,} messages were"
         lines.append(line((f"! {many} lost before this one", "bad"), key="lost"))
+    for finding in timeline.findings_at(row):
+        lines += _finding(timeline, finding, width)
     where = spans(message, timeline.place(row).context)
     if message.payload:
         lines.append(line(("Fields", "heading")))
@@ -70,6 +75,24 @@ def _what(message: Message, width: int) -> Iterator[Line]:
     elif message.spec.about:
         for number, parts in enumerate(wrapped(message.spec.about.split(), width, "", "", "dim")):
             yield Line(parts, key=f"about{number}")
+
+
+def _finding(timeline: Timeline, finding: Finding, width: int) -> Iterator[Line]:
+    """What is wrong, by which rule, and the messages that prove it."""
+    letter, style = MARKS[finding.severity]
+    key = f"rule {finding.rule}"
+    blamed = "" if finding.side is Side.EITHER else f", {BLAMED[finding.side]}"
+    sentence = clean(finding.sentence).split()
+    for number, parts in enumerate(wrapped(sentence, width, f"{letter} {finding.severity}{blamed}: ", "  ")):
+        first = (Part(parts[0].text, style), *parts[1:]) if not number else parts
+        yield Line(first, key=key if not number else f"{key} {number}")
+    said = f"rule {finding.rule} ({finding.section}), e explains".split()
+    for number, parts in enumerate(wrapped(said, width, "  ", "  ", "dim")):
+        yield Line(parts, key=f"{key} said {number}")
+    for other in finding.evidence:
+        if other != finding.number:
+            name = timeline.message(other - 1).name
+            yield line("  see also ", (f"#{other}", "link"), f" {name}", jump=other, key=f"{key} #{other}")
 
 
 def _label(name: str) -> Part:

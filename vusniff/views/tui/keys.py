@@ -39,6 +39,9 @@ KEYS: tuple[Key, ...] = (
     Key("c", "c", "copy('filter')", "copy filter", "copy a filter for messages like this one", KEEP),
     Key("n", "n", "again(1)", "next hit", "next hit", FIND),
     Key("N", "N", "again(-1)", "previous hit", "previous hit", FIND),
+    Key("w", "w", "finding(1)", "finding", "next finding: a rule that was broken, or what is worth knowing", FIND),
+    Key("W", "W", "finding(-1)", "finding before", "previous finding", FIND),
+    Key("exclamation_mark", "!", "findings", "findings", "all findings; pick one to go to it", SHOW),
     Key("colon,ctrl+g", ":", "jump", "go to", "go to a number, a time (2.5s, 12:30:01) or a vring (v3)", FIND),
     Key("r", "r", "answer", "reply", "from a request to its reply, and back", MOVE),
     Key("b,backspace", "b", "retrace", "back", "back to where the last jump began", MOVE),
@@ -53,7 +56,7 @@ KEYS: tuple[Key, ...] = (
     Key("C", "C", "compare", "compare", "this session beside the one before it on the same socket", SHOW),
     Key("F", "F", "features", "features", "every feature bit: offered, acknowledged, refused", SHOW),
     Key("M", "M", "memory", "memory", "the memory table drawn to scale", SHOW),
-    Key("e", "e", "explain", "explain", "what the selected request is for, who sends it and when", SHOW),
+    Key("e", "e", "explain", "explain", "what the selected request is for; what the rule of a finding demands", SHOW),
     Key(
         "t",
         "t",
@@ -95,6 +98,9 @@ FOOTER = {
 }
 """What counts in a pane; more actions follow while there is room."""
 
+FINDING = ("finding(1)", "findings")
+"""What counts in the timeline once there are findings."""
+
 MORE = (
     "follow",
     "play",
@@ -116,9 +122,9 @@ FIRST = {
 }
 
 
-def hints(pane: str) -> list[tuple[str, str, str]]:
-    """(key, word, action) in the order in which they are shown while there is room."""
+def hints(pane: str, found: bool = False) -> list[tuple[str, str, str]]:
+    """(key, word, action) in the order in which they are shown while there is room; ``found``: there are findings."""
     by_action = {key.action: key for key in KEYS}
-    wanted = FOOTER[pane]
+    wanted = (*FINDING, *FOOTER[pane]) if found and pane == "timeline" else FOOTER[pane]
     chosen = [by_action[action] for action in (*wanted, *(action for action in MORE if action not in wanted))]
     return [*FIRST[pane], *((key.shown, key.word, key.action) for key in chosen)]

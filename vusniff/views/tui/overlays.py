@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from vusniff.state import DeviceState
+from vusniff.timeline import Timeline
 from vusniff.views.tui import compare, features, memory, sessions
-from vusniff.views.tui.line import Line
+from vusniff.views.tui.judging import MARKS, explained
+from vusniff.views.tui.line import Line, Part, clean, cut, line, wrapped
 from vusniff.views.tui.screens import LinesScreen, explain_lines, help_lines
 from vusniff.views.tui.state import said_by
 
 if TYPE_CHECKING:
     from vusniff.views.tui.app import Room
 
+FINDINGS = 1000
+"""Findings that are listed."""
 PATIENCE = 0.5
 """Seconds that a key may take for another session's state."""
 
@@ -23,11 +29,72 @@ def keys(room: Room) -> None:
 
 
 def explain(room: Room) -> None:
-    """The selected request in words."""
+    """The selected request and the rules it breaks in words; of a finding's line in the details its rule."""
     row = room.view.row
-    if row is not None:
-        message = room.timeline.message(row)
-        room.push_screen(LinesScreen(f"#{row + 1} {message.name}", lambda width: explain_lines(message, width)))
+    if row is None:
+        return
+    chosen = room.selected.details.current if room.selected.details.has_focus else None
+    rules = list(dict.fromkeys(finding.rule for finding in room.timeline.findings_at(row)))
+    if chosen is not None and chosen.key and chosen.key.startswith("rule "):
+        rule = chosen.key.split()[1]
+        room.push_screen(LinesScreen(f"Rule {rule}", lambda width: rule_lines([rule], width)))
+        return
+    message = room.timeline.message(row)
+    room.push_screen(
+        LinesScreen(
+            f"#{row + 1} {message.name}", lambda width: [*explain_lines(message, width), *rule_lines(rules, width)]
+        )
+    )
+
+
+def rule_lines(rules: Sequence[str], width: int) -> list[Line]:
+    """What rules demand, one below the other."""
+    lines: list[Line] = []
+    for rule in rules:
+        lines += [line()] if lines else []
+        for number, said in enumerate(explained(rule).rstrip("\n").split("\n")):
+            indent = " " * (len(said) - len(said.lstrip()))
+            head = not number or (said and not indent)
+            if head or len(said) <= width:
+                lines.append(line((said, "heading" if head else "")))
+            else:
+                lines += [Line(parts) for parts in wrapped(said.split(), width, indent, indent + "  ")]
+    return lines
+
+
+def pick_finding(room: Room) -> None:
+    """All findings; the picked one is gone to."""
+    if not room.timeline.findings:
+        room.tell("Nothing was found" + (" yet" if room.judging.words else ""))
+        return
+    row = room.view.row or 0
+    at = bisect_left(room.judging.numbers, row + 1)
+    near = room.judging.numbers[min(at, len(room.judging.numbers) - 1)] if room.judging.numbers else 0
+    screen = LinesScreen(
+        f"Findings: {room.judging.counts(False)}",
+        lambda width: finding_lines(room.timeline, width),
+        "go to the message",
+        f"finding {near}",
+    )
+    room.push_screen(screen, lambda picked: _leap(room, picked))
+
+
+def finding_lines(timeline: Timeline, width: int) -> list[Line]:
+    """All findings by message, each in two lines and more."""
+    found = sorted(timeline.findings, key=lambda finding: (finding.number, finding.severity.rank))
+    lines: list[Line] = []
+    for finding in found[:FINDINGS]:
+        letter, style = MARKS[finding.severity]
+        sentence = clean(finding.sentence).split()
+        for number, parts in enumerate(wrapped(sentence, width, f"{letter} #{finding.number:<7} ", " " * 11)):
+            first = (Part(parts[0].text, style), *parts[1:]) if not number else parts
+            lines.append(Line(first, jump=finding.number, key=f"finding {finding.number}" if not number else None))
+        where = f"session {finding.session}, " if len(timeline.sessions) > 1 else ""
+        said = f"{' ' * 11}{where}{finding.rule} ({finding.section})"
+        lines.append(line((cut(said, width), "dim"), jump=finding.number))
+    if len(found) > FINDINGS:
+        lines.append(line((f"{len(found) - FINDINGS:,} more: vusniff check prints all", "dim")))
+    return lines
 
 
 def _leap(room: Room, picked: Line | None) -> None:

@@ -140,7 +140,7 @@ class Columns:
     answer: int
 
 
-GUTTER = 3
+GUTTER = 4
 ROLES = {Sender.FRONTEND: "front", Sender.BACKEND: "back"}
 """Styles of who speaks."""
 ARROW_WIDE, ARROW_NARROW = 13, 5
@@ -185,11 +185,11 @@ def heading(widths: Columns, clock: Clock) -> tuple[Part, ...]:
     return (Part(" ".join(cells_), "heading"),)
 
 
-def parts(row: int, said: Cells, when: str, gutter: str, widths: Columns) -> list[Part]:
-    """A row in its columns."""
+def parts(row: int, said: Cells, when: str, gutter: Sequence[Part], widths: Columns) -> list[Part]:
+    """A row in its columns, behind ``GUTTER`` cells."""
     role = ROLES[said.sender] if said.sender else "dim"
-    number = Part(f"{gutter}{row + 1:>{widths.number}} {when:>{widths.time}} ", "dim" if said.reply else "")
-    made = [number]
+    number = Part(f"{row + 1:>{widths.number}} {when:>{widths.time}} ", "dim" if said.reply else "")
+    made = [*gutter, number]
     if widths.session:
         made.append(Part(fit(said.session, widths.session - 1) + " ", "dim"))
     made.append(Part(fit(_arrow(said, widths.arrow == ARROW_WIDE), widths.arrow) + " ", role))

@@ -92,6 +92,7 @@ def help_lines(width: int) -> list[Line]:
         ("↳", "a reply"),
         ("★", "a bookmark"),
         ("!", "messages were lost before this one"),
+        ("E W N", "the worst finding there: an error, a warning, a note"),
         ("*", "changed by the selected message"),
         ("- ?", "not set yet; set before the capture began, so unknown"),
         ("F → B", "front-end (a VMM, or virtio-user) to back-end"),

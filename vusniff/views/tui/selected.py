@@ -60,7 +60,8 @@ class Selected:
             self.details.border_title = f"Message #{row + 1}"
             width = self.details.scrollable_content_region.width or NO_WIDTH
             lost = self.room.view.losses.before(row)
-            self.details.show(details.details(self.room.timeline, row, both[1] if both else None, width, lost))
+            state = both[1] if both else None
+            self.details.show(details.details(self.room.timeline, row, state, width, lost))
         self.show_bytes()
         if self.state.display:
             self._show_state(row)

@@ -5,7 +5,7 @@ What it shows is an ascending array of rows, or all of them. A row's words exist
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from itertools import pairwise
 from typing import ClassVar
 
@@ -18,6 +18,7 @@ from textual.widget import Widget
 
 from vusniff.timeline import Timeline
 from vusniff.views.tui import rows as rowing
+from vusniff.views.tui.judging import worst
 from vusniff.views.tui.line import Part
 from vusniff.views.tui.losses import Losses
 from vusniff.views.tui.panes import Lined
@@ -81,6 +82,10 @@ class TimelineView(Lined):
     def row(self) -> int | None:
         """The row under the cursor; None of an empty view."""
         return self.row_at(self.cursor) if self.cursor < self.count else None
+
+    def shows(self, row: int) -> bool:
+        """It is among the rows shown."""
+        return self.rows is None or (self.count > 0 and self.row_at(self.position_of(row)) == row)
 
     def show_rows(self, rows: Sequence[int] | None) -> None:
         """Show these rows, or all; the cursor stays on its row or goes to the nearest before it."""
@@ -167,13 +172,22 @@ class TimelineView(Lined):
             return None
         return min(row, other - 1), max(row, other - 1)
 
-    def _gutter(self, position: int, row: int, exchange: tuple[int, int] | None) -> str:
+    def found(self, rows: Set[int]) -> None:
+        """Findings came up at these rows."""
+        top, bottom = self.scroll_offset.y, self.scroll_offset.y + self.size.height
+        for position in range(top, min(bottom, self.count)):
+            if self.row_at(position) in rows:
+                self.refresh_line(position)
+
+    def _gutter(self, position: int, row: int, exchange: tuple[int, int] | None) -> list[Part]:
         pair = " "
         if exchange and exchange[0] <= row <= exchange[1]:
             pair = "┌" if row == exchange[0] else "└" if row == exchange[1] else "│"
         cursor = "▸" if position == self.cursor else " "
         mark = "★" if row in self.bookmarks else "!" if self.losses.before(row) else " "
-        return f"{cursor}{pair}{mark}"
+        findings = self.timeline.findings_at(row)
+        letter = worst(findings) if findings else (" ", "")
+        return [Part(cursor), Part(*letter), Part(f"{pair}{mark}")]
 
     def render_line(self, y: int) -> Strip:
         position = self.scroll_offset.y + y
