@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -124,7 +126,7 @@ def _pinned() -> Iterator[Path]:
 def test_the_view_has_given_up_its_privileges(tmp_path: Path) -> None:
     file = tmp_path / "c.pcapng"
     tmp_path.chmod(0o755)
-    for parent in tmp_path.parents[:3]:
+    for parent in itertools.takewhile(lambda parent: parent != Path(tempfile.gettempdir()), tmp_path.parents):
         parent.chmod(0o755)
     environment = os.environ | {"SUDO_UID": "65534", "SUDO_GID": "65534"}
     # A Python that only root can read goes on as root, without capabilities.
@@ -186,7 +188,7 @@ def test_without_privileges_it_says_which_are_missing(tmp_path: Path) -> None:
 def test_nobody_with_two_capabilities_records(tmp_path: Path) -> None:
     caps = "-all,+bpf,+perfmon"
     tmp_path.chmod(0o777)
-    for parent in tmp_path.parents[:3]:
+    for parent in itertools.takewhile(lambda parent: parent != Path(tempfile.gettempdir()), tmp_path.parents):
         parent.chmod(0o755)
     socket, file = tmp_path / "s", tmp_path / "c.pcapng"
     command = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
