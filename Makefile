@@ -10,12 +10,12 @@ WORKERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check lint tests bench generated golden captures packages clean
+.PHONY: demo test check lint tests bench generated golden captures packages kernels clean
 
 demo: $(VENV)/vusniff.stamp
 	@$(BIN)/vusniff demo
 
-test: packages
+test: packages kernels
 	@$(MAKE) --no-print-directory check
 
 check: lint tests
@@ -45,6 +45,10 @@ captures: $(VENV)/dev.stamp packages
 
 packages:
 	@scripts/packages
+
+# Kernels for the tests in virtual machines: unpacked in the user's cache, not installed.
+kernels: packages $(VENV)/dev.stamp
+	@$(BIN)/python tests/vm/fetch.py || { echo "no kernel: the tests in virtual machines are skipped"; [ "$$CI" != true ]; }
 
 # Nothing is installed twice while pyproject.toml stays as it is; the project itself is installed editable.
 $(VENV)/vusniff.stamp: pyproject.toml
