@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import mmap
 import os
@@ -16,9 +17,10 @@ from playing import DEADLINE, NEED_REPLY, REPLY, VERSION, answer, listening, obe
 from talk import Talk, eventfd, memfd, region, u32, u64
 
 from vusniff.capture.descriptors import describe
-from vusniff.demo.wire import Link
+from vusniff.demo.wire import Link, PeerError
 from vusniff.protocol import BackendRequest as B
 from vusniff.protocol import FrontendRequest as F
+from vusniff.protocol import GpuRequest as G
 from vusniff.record import Descriptor, DescriptorKind
 
 RAM = 0x7F0000000000
@@ -259,6 +261,76 @@ def test_a_request_of_the_backend_that_does_not_come_is_not_the_end(
         "- #4 BACKEND_CONFIG_CHANGE_MSG need_reply, did not come",
         "- #6 BACKEND_CONFIG_CHANGE_MSG, did not come",
     ]
+
+
+def gpu_talk(path: Path) -> Path:
+    """A back-end that asks for the features of the GPU protocol, and then goes on."""
+    conversation = Talk(path)
+    peers = conversation.connect()
+    peers.ask(F.GPU_SET_SOCKET, b"", talk.socket(601))
+    gpu = conversation.connect("pair:600-601", inodes=(600, 601))
+    gpu.say(1, G.GPU_GET_PROTOCOL_FEATURES, flags=0)
+    gpu.say(0, G.GPU_GET_PROTOCOL_FEATURES, u64(3), flags=REPLY)
+    gpu.say(1, G.GPU_SCANOUT, u32(0, 640, 480), flags=0)
+    peers.ask(F.GET_FEATURES)
+    peers.answer(F.GET_FEATURES, u64(0))
+    conversation.writer.close()
+    return path
+
+
+def test_the_gpu_socket_works(tmp_path: Path, path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def paints(link: Link) -> None:
+        with socket.socket(fileno=receive(link, F.GPU_SET_SOCKET).take()) as gpu:
+            gpu.settimeout(DEADLINE)
+            for _ in range(2):  # asked once more than recorded
+                gpu.sendall(struct.pack("<III", G.GPU_GET_PROTOCOL_FEATURES, 0, 0))
+                assert gpu.recv(20) == struct.pack("<IIIQ", G.GPU_GET_PROTOCOL_FEATURES, REPLY, 8, 3)
+            gpu.sendall(struct.pack("<IIIIII", G.GPU_SCANOUT, 0, 12, 0, 800, 480))
+            receive(link, F.GET_FEATURES)
+            answer(link, F.GET_FEATURES, u64(0))
+            assert link.receive() is None
+
+    with listening(path, paints):
+        assert replay(gpu_talk(tmp_path / "gpu.pcapng"), "backend", path) == 1
+    assert capsys.readouterr().out.splitlines()[:4] == [
+        "+ GPU_GET_PROTOCOL_FEATURES, not in the recording",
+        "  #4 GPU_SCANOUT",
+        "    - w 640",
+        "    + w 800",
+    ]
+
+
+def test_pipes_have_the_end_that_the_request_needs(tmp_path: Path, path: Path) -> None:
+    conversation = Talk(tmp_path / "pipes.pcapng")
+    peers = conversation.connect()
+    peers.ask(F.SET_VRING_KICK, u64(0), Descriptor(DescriptorKind.PIPE, "pipe:1"))
+    peers.ask(F.SET_VRING_CALL, u64(0), Descriptor(DescriptorKind.PIPE, "pipe:2"))
+    peers.ask(F.SET_VRING_ERR, u64(0), talk.socket(77))
+    conversation.writer.close()
+
+    def look(link: Link) -> None:
+        kick, call, err = (receive(link).take() for _ in range(3))
+        with pytest.raises(BlockingIOError):
+            os.read(kick, 8)
+        assert os.write(call, bytes(8)) == 8
+        assert os.write(err, bytes(8)) == 8
+        for fd in (kick, call, err):
+            os.close(fd)
+        receive(link, F.GET_FEATURES)
+        answer(link, F.GET_FEATURES, u64(0))
+
+    with listening(path, look):
+        assert replay(conversation.path, "backend", path) == 0
+
+
+def test_a_backend_that_never_stops_speaking_has_a_deadline(crash: Path, path: Path) -> None:
+    def floods(link: Link) -> None:
+        with contextlib.suppress(PeerError):
+            while True:
+                answer(link, F.GET_STATUS, u64(0))
+
+    with listening(path, floods):
+        assert replay(crash, "backend", path, "--timeout", "0.3") == 1
 
 
 def test_a_large_message_is_played_whole(tmp_path: Path, path: Path) -> None:
