@@ -318,7 +318,12 @@ class Filtering:
     def _judged(self, sieve: Sieve) -> bool:
         """What is wrong with the messages is known, where the filter asks for it; else judge a few more of them."""
         timeline = self.room.timeline
-        if not sieve.filter.needs_findings or timeline.analysed >= len(timeline):
+        if not sieve.filter.needs_findings:
             return True
-        timeline.analyse(FEWEST)
-        return timeline.analysed >= len(timeline)
+        if timeline.analysed < len(timeline):
+            timeline.analyse(FEWEST)
+        if timeline.analysed < len(timeline):
+            return False
+        if timeline.complete and not self.room.live:
+            timeline.conclude()  # what open sessions are left with; a second time it finds nothing
+        return True
