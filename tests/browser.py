@@ -93,7 +93,8 @@ class Browser:
     def click(self, selector: str) -> None:
         """Click on the middle of what a selector names."""
         place = self.evaluate(
-            f"(() => {{ const node = document.querySelector({json.dumps(selector)}); node.scrollIntoView({{block: 'center'}}); "
+            f"(() => {{ const node = document.querySelector({json.dumps(selector)}); "
+            "node.scrollIntoView({ block: 'center' }); "
             "const box = node.getBoundingClientRect(); "
             "return [box.x + box.width / 2, box.y + Math.min(box.height / 2, 8)]; })()"
         )

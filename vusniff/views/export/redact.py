@@ -140,15 +140,17 @@ class _Walk:
                 self._keep(size)
             else:
                 self._skip(size)
+        elif name is not None and "padding" in name:
+            self._skip(part.sizeof())
         else:
             values[name] = part.parse(self._keep(part.sizeof()))
 
     def _keep(self, size: int) -> bytes:
         part = self._data[self._at : self._at + size]
-        self._kept[self._at : self._at + len(part)] = part
-        self._at += size
         if len(part) < size:
             raise _DoneError
+        self._kept[self._at : self._at + size] = part
+        self._at += size
         return part
 
     def _skip(self, size: int) -> None:
