@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from vusniff.message import Message
@@ -12,11 +12,19 @@ from vusniff.replay.stage import Outcome
 from vusniff.views import jsonl, words
 from vusniff.views.text import field_value
 
+NUMBERS = 6
+"""Numbers of messages with the same difference that are listed."""
+
 
 def lines(script: Script, outcome: Outcome) -> Iterator[str]:
     """Everything there is to say, differences first; ``-`` is recorded, ``+`` is live."""
+    alike: dict[tuple[str, ...], list[int | None]] = {}
     for difference in outcome.differences:
-        yield from _difference(difference)
+        number = difference.recorded.number if difference.recorded else None
+        alike.setdefault(tuple(_difference(difference)), []).append(number)
+    for (sign, title, *changes), numbers in alike.items():
+        yield f"{sign} {_numbers(numbers)}{title}"
+        yield from changes
     if outcome.more:
         yield f"... and {outcome.more} more differences"
     if outcome.ended:
@@ -30,20 +38,34 @@ def lines(script: Script, outcome: Outcome) -> Iterator[str]:
     )
 
 
-def _title(message: Message) -> str:
-    return words.title(message.name, message.layout, message.reply, message.need_reply)
+def _numbers(numbers: Sequence[int | None]) -> str:
+    """``#2, #12 and 3 more ``; of what was not recorded how often it came, if more than once."""
+    known = [f"#{number}" for number in numbers if number is not None]
+    if not known:
+        return f"{len(numbers)} times " if len(numbers) > 1 else ""
+    more = f" and {len(known) - NUMBERS} more" if len(known) > NUMBERS else ""
+    return f"{', '.join(known[:NUMBERS])}{more} "
 
 
 def _difference(difference: Difference) -> Iterator[str]:
+    """Sign, what it is about, and a line for each thing that is said of it."""
     recorded, live = difference.recorded, difference.live
-    if recorded is None and live is not None:
-        yield f"+ {_title(live)} {words.summary(live)}".rstrip() + ", not in the recording"
-    elif recorded is not None and live is None:
-        yield f"- #{recorded.number} {_title(recorded)} {words.summary(recorded)}".rstrip() + ", did not come"
-    elif recorded is not None and live is not None:
-        yield f"  #{recorded.number} {_title(recorded)}"
+    if recorded is not None and live is not None:
+        yield " "
+        yield _title(recorded)
         for change in difference.changes:
             yield from _change(change)
+        return
+    one = recorded or live
+    if one is not None:
+        yield "-" if recorded else "+"
+        yield f"{_title(one)} {words.summary(one)}".rstrip() + (
+            ", did not come" if recorded else ", not in the recording"
+        )
+
+
+def _title(message: Message) -> str:
+    return words.title(message.name, message.layout, message.reply, message.need_reply)
 
 
 def _change(change: Change) -> Iterator[str]:
