@@ -73,6 +73,15 @@ def test_a_copy_without_changes_holds_the_same_records_and_says_what_it_is(captu
     assert stat.S_IMODE(target.stat().st_mode) == 0o600
 
 
+def test_the_summary_tells_an_edited_copy(capture: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    target = edit(capture, "--drop", "6")
+    capsys.readouterr()
+    assert main(["summary", str(target)]) == 0
+    assert "from original.pcapng; drop 6" in capsys.readouterr().out
+    assert main(["summary", str(capture)]) == 0
+    assert "edited" not in capsys.readouterr().out
+
+
 def test_the_source_and_the_host_stay_and_changes_add_up(capture: Path) -> None:
     target = edit(capture, "--set", "3.num=512", "--drop", "6")
     again = target.with_name("again.pcapng")

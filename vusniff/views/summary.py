@@ -61,6 +61,7 @@ def overview(timeline: Timeline, files: Sequence[str]) -> dict[str, Any]:
                 "host": section.host.name,
                 "os": section.host.os,
                 "hardware": section.host.hardware,
+                "edited": section.edited,
             }
             for section in sections
         ],
@@ -286,6 +287,7 @@ def _capture_section(values: dict[str, Any]) -> Section:
         ("messages", f"{values['messages']} {where}"),
         ("first", moment(values["first_ns"])),
         ("lost", lost),
+        *(("edited", words.clean("; ".join(one["edited"]))) for one in values["sources"] if one["edited"]),
         *(("note", note) for note in values["notes"]),
     )
     return Section("Capture", [known])
