@@ -44,9 +44,14 @@ def _payload(message: Message) -> dict[str, Any]:
 
 
 def _with_vring(state: DeviceState, index: int, **changes: Any) -> DeviceState:
-    if index not in state.vrings and len(state.vrings) >= MAX_VRINGS:
-        return state
-    return evolve(state, vrings={**state.vrings, index: evolve(vring(state, index), **changes)})
+    rings = state.vrings
+    ring = rings.get(index)
+    if ring is None:
+        if len(rings) >= MAX_VRINGS:
+            return state
+        ring = vring(state, index)
+    rings = {**rings, index: evolve(ring, **changes)}
+    return evolve(state, vrings=rings)
 
 
 def _u64(name: str) -> Handler:

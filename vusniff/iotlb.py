@@ -8,24 +8,32 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterator, Mapping
+from operator import itemgetter
+from typing import Any
 
 MAX_ENTRIES = 1024
 """Entries kept; the oldest goes first."""
-STEPS = 64
+STEPS = 512
+_SIZE = itemgetter(0)
 
 Entry = tuple[int, int, int]
 """Size, user address, permissions."""
+_Step = tuple[int, Entry | int]
+"""I/O address, and its entry or the size of the range that is invalidated there."""
+_Steps = tuple[_Step, Any]
+"""The last step and those before it, or None."""
 
 
 class Iotlb(Mapping[int, Entry]):
     """I/O address -> size, user address, permissions."""
 
-    __slots__ = ("_base", "_known", "_steps")
+    __slots__ = ("_base", "_count", "_known", "_steps")
 
-    def __init__(self, base: dict[int, Entry] | None = None, steps: tuple[tuple[int, Entry | int], ...] = ()) -> None:
-        """``base`` is taken over and must not be changed; a step is an entry, or the size of an invalidated range."""
-        self._base: dict[int, Entry] = base if base is not None else {}
+    def __init__(self, base: dict[int, Entry] | None = None, steps: _Steps | None = None, count: int = 0) -> None:
+        """``base`` is taken over and must not be changed; ``steps`` are the ``count`` steps since."""
+        self._base: dict[int, Entry] = {} if base is None else base
         self._steps = steps
+        self._count = count
         self._known: dict[int, Entry] | None = None if steps else self._base
 
     def updated(self, start: int, entry: Entry) -> Iotlb:
@@ -34,14 +42,14 @@ class Iotlb(Mapping[int, Entry]):
 
     def invalidated(self, start: int, size: int) -> Iotlb:
         """The table without the entries that overlap a range."""
-        if not self._base and not self._steps:
+        if not self._base and self._steps is None:
             return self
         return self._after((start, size))
 
-    def _after(self, step: tuple[int, Entry | int]) -> Iotlb:
-        if len(self._steps) < STEPS:
-            return Iotlb(self._base, (*self._steps, step))
-        return Iotlb(_worked_out(self._base, (*self._steps, step)))
+    def _after(self, step: _Step) -> Iotlb:
+        if self._count < STEPS:
+            return Iotlb(self._base, (step, self._steps), self._count + 1)
+        return Iotlb(_worked_out(self._base, (step, self._steps)))
 
     def _entries(self) -> dict[int, Entry]:
         if self._known is None:
@@ -61,11 +69,15 @@ class Iotlb(Mapping[int, Entry]):
         return f"Iotlb({self._entries()})"
 
 
-def _worked_out(base: dict[int, Entry], steps: tuple[tuple[int, Entry | int], ...]) -> dict[int, Entry]:
+def _worked_out(base: dict[int, Entry], steps: _Steps | None) -> dict[int, Entry]:
+    since: list[_Step] = []
+    while steps is not None:
+        step, steps = steps
+        since.append(step)
     entries = dict(base)
     starts = sorted(entries)
-    widest = max((entry[0] for entry in entries.values()), default=0)
-    for start, what in steps:
+    widest = max(map(_SIZE, entries.values()), default=0)
+    for start, what in reversed(since):
         if isinstance(what, tuple):
             if start not in entries:
                 insort(starts, start)

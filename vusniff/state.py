@@ -33,13 +33,23 @@ MAX_ENTRIES = 1024
 MAX_CONFIG = 4096
 MAX_REFUSED = 16
 
+_new, _set = object.__new__, object.__setattr__
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True, slots=True, init=False)
 class Seen(Generic[T]):
     """A value and the number of the message that set it."""
 
     value: T
     by: int
+
+    def __init__(self, value: T, by: int) -> None:
+        # As the generated one, in half the time: nearly every message makes one.
+        _set_value(self, value)
+        _set_by(self, by)
+
+
+_set_value, _set_by = Seen.__dict__["value"].__set__, Seen.__dict__["by"].__set__
 
 
 class Life(str, enum.Enum):
@@ -212,10 +222,10 @@ def evolve(thing: Changed, **changes: Any) -> Changed:
     Says what `dataclasses.replace` says, many times faster: one is made for nearly every message of a capture. That is
     why these two classes have no slots.
     """
-    new = object.__new__(type(thing))
-    values = new.__dict__
-    values.update(thing.__dict__)
+    new = _new(thing.__class__)
+    values = thing.__dict__.copy()
     values.update(changes)
+    _set(new, "__dict__", values)
     return new
 
 

@@ -18,7 +18,7 @@ from vusniff.compose import compose
 from vusniff.message import Message
 from vusniff.phases import Phase, Phases, value_of
 from vusniff.protocol import FLAG_REPLY, HEADER_SIZE
-from vusniff.record import Closed, Connection, Frame, Lost
+from vusniff.record import Closed, Connection, Frame, FrameFields, Lost
 from vusniff.session import Pending, Place, Rows, Session, Tracker
 from vusniff.state import DeviceState, initial
 
@@ -139,10 +139,10 @@ class Timeline:
     def messages(self, start: int = 0, stop: int | None = None) -> Iterator[Message]:
         """Decoded messages in order, reading the file in large pieces."""
         stop = len(self) if stop is None else min(stop, len(self))
-        for row, frame in enumerate(self.index.frames(start, stop), start):
+        for row, frame in enumerate(self.index.rows(start, stop), start):
             yield self._compose(row, frame)
 
-    def _compose(self, row: int, frame: Frame) -> Message:
+    def _compose(self, row: int, frame: Frame | FrameFields) -> Message:
         other = self.answers[row]
         other_time = self.index.time_ns[other - 1] if other else 0
         return compose(row + 1, frame, self.place(row), other, other_time)
@@ -249,16 +249,25 @@ class Timeline:
 
     def phases(self, session: int) -> tuple[Phase, ...]:
         """The phases of a session so far, in order."""
+        while self.follow_phases(session):
+            pass
+        index, known = self.index, self.sessions[session - 1]
+        phases, _ = self._phases.get(session) or (self._begin_phases(session), 0)
+        closed = known.closed.time_ns if known.closed else None
+        return phases.phases(index.time_ns[-1] if len(self) else 0, closed)
+
+    def follow_phases(self, session: int, max_rows: int = 65536) -> int:
+        """Divide up to ``max_rows`` more messages of a session; return how many there were. What `phases` does with
+        all of them, for who cannot wait so long."""
         rows, index = self.rows_of(session), self.index
-        known = self.sessions[session - 1]
         phases, done = self._phases.get(session) or (self._begin_phases(session), 0)
-        for row in rows[done:]:
+        new = rows[done : done + max_rows]
+        for row in new:
             meta, place = index.meta[row], self.place(row)
             request = 0 if meta & 0xC0 else index.request[row]
             phases.feed(row + 1, index.time_ns[row], request, bool(meta & FLAG_REPLY), place.channel)
-        self._phases[session] = phases, len(rows)
-        closed = known.closed.time_ns if known.closed else None
-        return phases.phases(index.time_ns[-1] if len(self) else 0, closed)
+        self._phases[session] = phases, done + len(new)
+        return len(new)
 
     def _begin_phases(self, session: int) -> Phases:
         def value(number: int) -> int | None:

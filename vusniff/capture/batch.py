@@ -5,6 +5,7 @@ Owns the columns and how a row is packed and unpacked. It must not know files.
 
 from __future__ import annotations
 
+import functools
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -51,8 +52,21 @@ def flags_of(meta: int) -> int:
     return meta & 0xF
 
 
+_USUAL_FLAGS = pcapng.options("little", [(pcapng.EPB_FLAGS, bytes(4))])[:4]
+_USUAL_NUMBER = pcapng.options("little", [(pcapng.EPB_PACKETID, bytes(8))])[:4]
+_REMEMBERED_BYTES = 512
+"""Longest options that are remembered."""
+
+
 def said(options: bytes) -> tuple[tuple[Descriptor, ...], Process | None]:
     """Descriptors and sender by a packet's options, which are in little-endian order."""
+    # Direction and number come first and do not matter; the rest repeats, as the same descriptors are passed again.
+    if options[:4] == _USUAL_FLAGS and options[8:12] == _USUAL_NUMBER:
+        options = options[20:]
+    return _said_often(options) if len(options) <= _REMEMBERED_BYTES else _said(options)
+
+
+def _said(options: bytes) -> tuple[tuple[Descriptor, ...], Process | None]:
     prefix = facts.ENTERPRISE.to_bytes(4, "little")
     texts = (
         value[4:]
@@ -62,7 +76,10 @@ def said(options: bytes) -> tuple[tuple[Descriptor, ...], Process | None]:
     return facts.parse_frame(texts)
 
 
-_NOTHING_SAID: tuple[tuple[Descriptor, ...], Process | None] = ((), None)
+_said_often = functools.lru_cache(maxsize=4096)(_said)
+
+
+NOTHING_SAID: tuple[tuple[Descriptor, ...], Process | None] = ((), None)
 _row = tuple.__new__
 
 
@@ -111,7 +128,7 @@ class Batch:
     def row(self, row: int) -> FrameFields:
         """One row, as `frame` has it; only of a batch with data."""
         meta, options = self.meta[row], self.options[row]
-        descriptors, process = said(options) if options else _NOTHING_SAID
+        descriptors, process = said(options) if options else NOTHING_SAID
         missing = self.missing.get(row, 0) if self.missing else 0
         return _row(
             FrameFields,

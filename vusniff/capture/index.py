@@ -11,13 +11,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from vusniff.capture import pcapng
-from vusniff.capture.batch import OFFSET_BITS, Batch, Event, said
+from vusniff.capture.batch import KINDS, NOTHING_SAID, OFFSET_BITS, Batch, Event, said
 from vusniff.capture.input import BLOCK_LIMIT
-from vusniff.capture.packet import LEAD_SIZE
+from vusniff.capture.packet import INFO_SIZE, LEAD_SIZE
 from vusniff.capture.reader import CaptureReader
 from vusniff.capture.scan import ENDS, KNOWN_TAGS, little_options
 from vusniff.errors import CaptureError
-from vusniff.record import Closed, Connection, Frame, FrameKind
+from vusniff.record import Closed, Connection, Frame, FrameFields, FrameKind
 
 _NEAR = 4096
 """Bytes read for one message: nearly all fit."""
@@ -26,6 +26,9 @@ _WINDOW = 1 << 20
 _OFFSET_MASK = (1 << OFFSET_BITS) - 1
 _PACKETS = {pcapng.structs(order, "I").pack(pcapng.ENHANCED_PACKET): order for order in ("little", "big")}
 _HEADERS = {order: pcapng.structs(order, "7I").unpack_from for order in ("little", "big")}
+_COMMON = pcapng.structs("little", f"2I12x2I{KNOWN_TAGS}s{INFO_SIZE}xI")
+"""Block header and tags of nearly all packets; others go the long way."""
+_row = tuple.__new__
 
 
 class Index:
@@ -120,6 +123,18 @@ class Index:
         for row in range(start, len(self) if stop is None else min(stop, len(self))):
             yield self._frame(row, _WINDOW)
 
+    def rows(self, start: int, stop: int) -> Iterator[FrameFields]:
+        """Messages in order, as `frames` has them, for who makes nothing but messages of them."""
+        windows, kinds = self._windows, KINDS
+        columns = zip(self.offset[start:stop], self.time_ns[start:stop], self.meta[start:stop], strict=True)
+        for place, time_ns, meta in columns:
+            data, options, missing = windows[place >> OFFSET_BITS].packet(place & _OFFSET_MASK, _WINDOW)
+            descriptors, process = said(options) if meta & 0x10 else NOTHING_SAID
+            yield _row(
+                FrameFields,
+                (meta >> 8, meta >> 5 & 1, time_ns, data, descriptors, process, kinds[meta >> 6 & 3], missing),
+            )
+
     def packets(self, rows: Iterable[int]) -> Iterator[tuple[bytes, bytes, int]]:
         """Of some ascending rows, from large reads: the frame's bytes, the options in little-endian order, and how many
         bytes are missing. For who looks at many messages and needs few facts of each."""
@@ -154,6 +169,15 @@ class _Window:
 
     def packet(self, offset: int, ahead: int) -> tuple[bytes, bytes, int]:
         """The frame's bytes, the options in little-endian order, and the bytes missing, of the packet at an offset."""
+        data, at = self._data, offset - self._start
+        if 0 <= at <= len(data) - _COMMON.size:
+            kind, total, captured, original, tags, tags_end = _COMMON.unpack_from(data, at)
+            stop = at + total
+            fits = LEAD_SIZE <= captured <= total - 32 and stop <= len(data)
+            if kind == pcapng.ENHANCED_PACKET and fits and not tags_end and tags in ENDS:
+                at += 28
+                options = data[at + (captured + 3 & ~3) : stop - 4]
+                return data[at + LEAD_SIZE : at + captured], options, max(original - captured, 0)
         at = self._at(offset, 28, ahead)
         order = _PACKETS.get(self._data[at : at + 4])
         if order is not None:

@@ -153,7 +153,7 @@ class Checker:
         after = life.state = advance(before, message)
         link = memory.links.get(message.connection) or self._meet(memory, message, place)
         memory.device = place.context.device
-        step = Step(before, message, after, memory, link)
+        step = Step(before, message, after, memory, link, message.payload or {})
         if message.time_ns - memory.looked_ns > LOOK_NS:
             self._look_at_clock(step)
         readable = message.payload is not None and message.malformed is None

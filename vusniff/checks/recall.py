@@ -101,6 +101,11 @@ def _answer(link: Link, reply: Message, step: Step) -> None:
     """Find the request that a reply answers."""
     waiting, code = link.waiting, reply.request
     assert code is not None
+    if waiting and (oldest := waiting[0].message).request == code:
+        waiting.popleft()
+        step.request = oldest
+        link.asked[code] = _tuple(Asked, (oldest, reply.number))
+        return
     for position, entry in enumerate(waiting):
         if entry.message.request == code:
             step.request = entry.message

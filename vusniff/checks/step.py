@@ -122,6 +122,8 @@ class Step:
     """Before this message."""
     link: Link
     """Of its connection."""
+    values: dict[str, Any]
+    """The payload's fields."""
     request: Message | None = None
     """Of a reply: the request it answers."""
     pairing: Pairing = Pairing.FINE
@@ -129,11 +131,6 @@ class Step:
     """Older requests that wait, of a reply that is out of order."""
     late: Message | None = None
     """A request that waits for too long."""
-
-    @property
-    def values(self) -> dict[str, Any]:
-        """The payload's fields."""
-        return self.message.payload or {}
 
     def lacks(self, feature: ProtocolFeature) -> bool:
         """A protocol feature is surely not negotiated before this message."""
