@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import struct
+import subprocess
+import sys
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,9 @@ from captures import golden, synthetic
 from vusniff.capture.index import Index
 from vusniff.capture.writer import CaptureWriter
 from vusniff.checks.finding import Finding
+from vusniff.cli import main
 from vusniff.filter.field import Field, Kind
+from vusniff.filter.fields import RANKS
 from vusniff.filter.fields import fields as filter_fields
 from vusniff.message import Message
 from vusniff.protocol import BackendRequest, FrontendRequest, GpuRequest, ProtocolFeature
@@ -188,6 +192,49 @@ def odd(path: Path) -> None:
     lonely = talk.connect("pair:700-701", front=1)
     lonely.ask(BackendRequest.BACKEND_SHARED_OBJECT_ADD, bytes(16))
     talk.writer.close()
+
+
+def test_an_annotated_capture_shows_descriptors_and_findings(folder: Path) -> None:
+    talk = Talk(folder / "faulty.pcapng")
+    front = talk.connect("/run/faulty.sock")
+    front.ask(FrontendRequest.SET_MEM_TABLE, u32(1, 0) + region(0, 4096, 1 << 40), memfd(5, 4096))
+    front.ask(FrontendRequest.SET_VRING_KICK, u64(0), eventfd(7))
+    front.answer(FrontendRequest.SET_VRING_KICK, u64(0))
+    front.ask(FrontendRequest.SET_VRING_NUM, u32(0, 3))
+    talk.writer.close()
+    annotated = folder / "annotated.pcapng"
+    assert main(["export", str(folder / "faulty.pcapng"), "-o", str(annotated)]) == 0
+    assert compare(annotated, folder) == 4
+    timeline = read(folder / "faulty.pcapng")
+    timeline.analyse()
+    timeline.conclude()
+    names = ["fd.kind", "fd.identity", "fd.name", "fd.size", "finding.rule", "finding.side", "finding.sentence"]
+    names += ["finding.severity", "_ws.expert.severity"]
+    rows = fields(annotated, names, dissector(folder))
+    for message, row in zip(timeline.messages(), rows, strict=True):
+        found = timeline.findings_at(message.number - 1)
+        assert row.get("finding.rule", []) == [one.rule for one in found]
+        assert row.get("finding.side", []) == [one.side.value for one in found]
+        assert row.get("finding.sentence", []) == [one.sentence for one in found]
+        assert [int(rank, 0) for rank in row.get("finding.severity", [])] == [
+            RANKS[one.severity.value] for one in found
+        ]
+        assert bool(row.get("_ws.expert.severity")) >= bool(found)
+        assert row.get("fd.kind", []) == [one.kind.value for one in message.descriptors]
+        assert row.get("fd.identity", []) == [one.identity for one in message.descriptors]
+        assert row.get("fd.name", []) == [one.name for one in message.descriptors if one.name]
+        assert [int(size, 0) for size in row.get("fd.size", [])] == [
+            one.size for one in message.descriptors if one.size
+        ]
+    assert timeline.findings
+
+
+def test_what_the_demo_says(folder: Path) -> None:
+    path = folder / "demo.pcapng"
+    command = [sys.executable, "-m", "vusniff", "demo", "--text", "-w", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert compare(path, folder) > 100
 
 
 def test_odd_messages(folder: Path) -> None:
