@@ -188,6 +188,6 @@ async def test_an_empty_result_is_said(tmp_path: Path) -> None:
     path = written(tmp_path / "one.pcapng", [(0, message(3))])
     async with opened(path) as (room, pilot):
         await typed(pilot, "vhost.request == SET_MEM_TABLE", "enter")
-        assert room.view.count == 0
+        assert room.view.length == 0
         assert "0 of 1 message" in room.query_one(Top)._said[1]
         assert "vhost.request == SET_MEM_TABLE" in screen_text(room)

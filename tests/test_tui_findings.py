@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from test_tui import CAPTURES, QEMU, RECONNECT, details_text, message, opened, overlay_text, screen_text, written
 
-from tests.test_tui import CAPTURES, QEMU, RECONNECT, details_text, message, opened, overlay_text, screen_text, written
 from vusniff.views.tui.app import Room
 from vusniff.views.tui.screens import LinesScreen
 
@@ -55,7 +55,8 @@ async def test_the_rule_of_a_finding_is_explained() -> None:
         room.selected.details.move_to(first)
         await pilot.press("e")
         await pilot.pause()
-        assert overlay_text(room).startswith("R") and "owner-first: rule" in overlay_text(room).partition("\n")[0]
+        assert overlay_text(room).startswith("R")
+        assert "owner-first: rule" in overlay_text(room).partition("\n")[0]
 
 
 async def test_the_evidence_of_a_finding_is_a_link(tmp_path: Path) -> None:

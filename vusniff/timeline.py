@@ -214,15 +214,19 @@ class Timeline:
 
     def analyse(self, max_rows: int = 65536) -> int:
         """Judge up to ``max_rows`` more rows and keep states on the way; return how many there were."""
-        checker = self.checker
+        feed, places, times, counts = self.checker.feed, self._places, self.index.time_ns, self._done
         first = self._analysed
         stop = min(len(self), first + max_rows)
-        for row, message in enumerate(self.messages(first, stop), first):
-            self._tell_events(row)
-            session = message.session
-            state = checker.feed(message, self.place(row))
-            done = self._done[session] = self._done.get(session, 0) + 1
-            if done % CHECKPOINT == 0 and state is not None:
+        due = self._tell_events(first)
+        columns = zip(self.index.rows(first, stop), self._place_of[first:stop], self.answers[first:stop], strict=True)
+        for row, (frame, which, other) in enumerate(columns, first):
+            if row >= due:
+                due = self._tell_events(row)
+            place = places[which]
+            state = feed(compose(row + 1, frame, place, other, times[other - 1] if other else 0), place)
+            session = place.session
+            done = counts[session] = counts.get(session, 0) + 1
+            if not done % CHECKPOINT and state is not None:
                 at, states = self._checkpoints.setdefault(session, ([], []))
                 if not at or done > at[-1]:
                     at.append(done)
@@ -237,15 +241,19 @@ class Timeline:
         if len(self):
             self.checker.conclude(self.index.time_ns[-1])
 
-    def _tell_events(self, row: int) -> None:
+    def _tell_events(self, row: int) -> int:
+        """Tell the checker what stands before a row; return the row that the next event stands before."""
         events = self.index.events
-        while self._events_told < len(events) and events[self._events_told][0] <= row:
-            event = events[self._events_told][1]
+        while self._events_told < len(events):
+            before, event = events[self._events_told]
+            if before > row:
+                return before
             self._events_told += 1
             if isinstance(event, Closed):
                 self.checker.closed(event)
             elif isinstance(event, Lost):
                 self.checker.lost(event)
+        return len(self) + 1
 
     def phases(self, session: int) -> tuple[Phase, ...]:
         """The phases of a session so far, in order."""

@@ -27,6 +27,7 @@ from vusniff.views.tui.analysis import States
 from vusniff.views.tui.bars import Foot, Top, top_words
 from vusniff.views.tui.bytes import BytesView
 from vusniff.views.tui.copying import copied
+from vusniff.views.tui.dividing import Dividing
 from vusniff.views.tui.filtering import Filtering, Prompt
 from vusniff.views.tui.finder import Finder
 from vusniff.views.tui.judging import Judging
@@ -76,6 +77,8 @@ class Room(App[int]):
         self.finder = Finder(self)
         self.filtering = Filtering(self)
         self.judging = Judging(self)
+        self.view.marked = self.judging.numbers
+        self.dividing = Dividing(self)
         self.player = Player(self)
         self.trail: list[int] = []
         self.filter_words = ""
@@ -106,6 +109,7 @@ class Room(App[int]):
         self._arrange()
         self.view.focus()
         self.view.grown()
+        self.dividing.begin()
         if len(self.timeline) and not self.live:
             self.view.moved()
         self.say()
@@ -283,6 +287,7 @@ class Room(App[int]):
         self.filter_words, self.session = words, session
         self.filtering.limited(rows)
         self.view.show_rows(rows)
+        self.dividing.begin()
         self.say()
 
     def action_escape(self) -> None:
@@ -346,6 +351,40 @@ class Room(App[int]):
     def action_jump(self) -> None:
         """Ask for a place."""
         self.finder.ask(":")
+
+    def action_fold(self) -> None:
+        """Fold the phase under the cursor, or unfold it."""
+        if self._divided():
+            self.view.fold()
+
+    def action_fold_all(self) -> None:
+        """Fold all phases, or unfold them."""
+        if self._divided():
+            self.view.fold_all()
+
+    def action_phase(self, step: int) -> None:
+        """The next or the previous phase."""
+        if self._divided():
+            self.view.to_heading(step)
+
+    def _divided(self) -> bool:
+        if self.view.shown.places:
+            return True
+        if not self.dividing.wanted:
+            self.tell("Phases are shown with all messages or a whole session: Esc shows all")
+        elif self.dividing.side_by_side:
+            self.tell("Sessions run side by side here: S picks one, and then its phases are shown")
+        else:
+            self.tell("The phases are still being worked out")
+        return False
+
+    def action_repeats(self) -> None:
+        """Runs of the same request as one line, and back."""
+        self.view.turn_repeats()
+        if self.view.shown.repeats is None:
+            self.tell("Every message has its own row")
+        else:
+            self.tell("Runs of the same request are one row: R shows them")
 
     def action_answer(self) -> None:
         """From a request to its reply, and back."""

@@ -34,7 +34,7 @@ def top_words(room: Room) -> tuple[str, str]:
     width, height = room.size
     if width < SMALLEST[0] or height < SMALLEST[1]:
         return left, f"{width}x{height} is small: give it {SMALLEST[0]}x{SMALLEST[1]}"
-    right = [f"{room.filter_words}: {room.view.count:,} of"] if room.filter_words else []
+    right = [f"{room.filter_words}: {room.view.length:,} of"] if room.filter_words else []
     right.append(f"{len(timeline):,} message{'' if len(timeline) == 1 else 's'}")
     if lost := room.view.losses.total:
         right.append(f"· {lost:,} LOST")

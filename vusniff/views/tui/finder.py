@@ -79,7 +79,7 @@ class Finder:
             self.ask("/")
             return
         view = self.room.view
-        self.search = Search(self.room.timeline, view.rows, self.wanted, view.cursor, step)
+        self.search = Search(self.room.timeline, view.rows, self.wanted, view.position, step)
         self._work()
 
     def _work(self) -> None:
@@ -96,7 +96,7 @@ class Finder:
         if found < 0:
             self.room.tell(f"No message has {self.wanted!r}")
         else:
-            if (found - view.cursor) * search.step <= 0:
+            if (found - view.position) * search.step <= 0:
                 self.room.tell("Went on from the other end")
-            self.room.leap(view.row_at(found))
+            self.room.leap(view.shown.row_at(found))
         self.room.say()

@@ -44,6 +44,18 @@ KEYS: tuple[Key, ...] = (
     Key("exclamation_mark", "!", "findings", "findings", "all findings; pick one to go to it", SHOW),
     Key("colon,ctrl+g", ":", "jump", "go to", "go to a number, a time (2.5s, 12:30:01) or a vring (v3)", FIND),
     Key("r", "r", "answer", "reply", "from a request to its reply, and back", MOVE),
+    Key("left_curly_bracket", "{", "phase(-1)", "phase", "to the beginning of the phase, or to the one before", MOVE),
+    Key("right_curly_bracket", "}", "phase(1)", "phase", "to the next phase", MOVE),
+    Key(
+        "o",
+        "o",
+        "fold",
+        "fold",
+        "fold the phase under the cursor, or unfold it (Enter or a click on its heading)",
+        SHOW,
+    ),
+    Key("O", "O", "fold_all", "fold all", "fold all phases, or unfold them", SHOW),
+    Key("R", "R", "repeats", "repeats", "runs of the same request as one row, and back", SHOW),
     Key("b,backspace", "b", "retrace", "back", "back to where the last jump began", MOVE),
     Key("s", "s", "pane('state')", "state", "vrings, memory and features as of the selected message", SHOW),
     Key("d", "d", "pane('details')", "details", "all fields of the selected message", SHOW),
@@ -102,6 +114,8 @@ FINDING = ("finding(1)", "findings")
 """What counts in the timeline once there are findings."""
 
 MORE = (
+    "fold",
+    "repeats",
     "follow",
     "play",
     "clock",

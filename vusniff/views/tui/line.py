@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from typing import NamedTuple
 
 from rich.cells import cell_len, set_cell_size
@@ -105,3 +106,26 @@ def table(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> list[list
         ]
         for row in rows
     ]
+
+
+def highlighted(parts: Sequence[Part], hit: str) -> list[Part]:
+    """Parts in which every occurrence of a text is marked; it is found across parts."""
+    whole = "".join(part.text for part in parts).lower()
+    marks: list[int] = []
+    at = whole.find(hit)
+    while at >= 0:
+        marks.append(at)
+        at = whole.find(hit, at + len(hit))
+    if not marks:
+        return list(parts)
+    made: list[Part] = []
+    start = 0
+    edges = sorted({edge for mark in marks for edge in (mark, mark + len(hit))})
+    for part in parts:
+        stop = start + len(part.text)
+        cuts = [start, *(edge for edge in edges if start < edge < stop), stop]
+        for first, last in pairwise(cuts):
+            inside = any(mark <= first < mark + len(hit) for mark in marks)
+            made.append(Part(part.text[first - start : last - start], "hit" if inside else part.style))
+        start = stop
+    return made

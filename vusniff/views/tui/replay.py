@@ -66,6 +66,9 @@ class Player:
         self.room = room
         self.clockwork = Clockwork()
         self._timer: Timer | None = None
+        self._row: int | None = None
+        """The row that it has come to; the cursor may stand on what it is folded into."""
+        self._line = -1
 
     @property
     def playing(self) -> bool:
@@ -96,9 +99,13 @@ class Player:
     def _frame(self) -> None:
         view = self.room.view
         rows = range(len(self.room.timeline)) if view.rows is None else view.rows
-        position = self.clockwork.due(view.cursor, rows, self.room.timeline, time.monotonic())
-        if position != view.cursor:
-            view.move_to(position)
+        moved = view.cursor != self._line or self._row is None
+        begin = view.position if moved or self._row is None else view.shown.position_of(self._row)
+        position = self.clockwork.due(begin, rows, self.room.timeline, time.monotonic())
+        if moved or position != begin:
+            self._row = rows[position]
+            self._line = view.shown.line_of(self._row)
+            view.move_to(self._line)
         if position >= len(rows) - 1:
             if self._timer is not None:
                 self._timer.stop()

@@ -5,11 +5,12 @@ What it shows is an ascending array of rows, or all of them. A row's words exist
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence, Set
-from itertools import pairwise
 from typing import ClassVar
 
 from rich.segment import Segment
+from textual import events
 from textual.binding import Binding, BindingType
 from textual.geometry import Size
 from textual.message import Message
@@ -19,10 +20,14 @@ from textual.widget import Widget
 from vusniff.timeline import Timeline
 from vusniff.views.tui import rows as rowing
 from vusniff.views.tui.judging import worst
-from vusniff.views.tui.line import Part
+from vusniff.views.tui.line import Part, highlighted
 from vusniff.views.tui.losses import Losses
 from vusniff.views.tui.panes import Lined
+from vusniff.views.tui.reading import SLICE_SECONDS
+from vusniff.views.tui.repeats import Repeats
 from vusniff.views.tui.rows import Answer, Cells, Clock
+from vusniff.views.tui.sections import Place, Section, fold_of, heading_parts
+from vusniff.views.tui.shown import Shown
 
 CACHED = 4096
 """Worded rows kept."""
@@ -49,8 +54,9 @@ class TimelineView(Lined):
         super().__init__(id="timeline")
         self.timeline = timeline
         self.live = live
-        self.rows: Sequence[int] | None = None
-        """The rows shown, ascending; it may grow. None: all of them."""
+        self.shown = Shown(timeline)
+        self.marked: Sequence[int] = ()
+        """Numbers of the messages with findings, ascending."""
         self.clock = Clock.START
         self.follow = False
         self.bookmarks: set[int] = set()
@@ -66,51 +72,143 @@ class TimelineView(Lined):
 
     @property
     def count(self) -> int:
-        return len(self.timeline) if self.rows is None else len(self.rows)
+        return self.shown.count
 
-    def row_at(self, position: int) -> int:
-        """The row in a line."""
-        return position if self.rows is None else self.rows[position]
+    @property
+    def rows(self) -> Sequence[int] | None:
+        """The rows shown, ascending; it may grow. None: all of them."""
+        return self.shown.rows
 
-    def position_of(self, row: int) -> int:
-        """The line of a row, or of the nearest before it that is shown."""
-        if self.rows is None:
-            return max(0, min(row, self.count - 1))
-        return max(0, rowing.position_of(self.rows, row))
+    @property
+    def length(self) -> int:
+        """How many rows are shown, folded ones among them."""
+        return self.shown.length
 
     @property
     def row(self) -> int | None:
-        """The row under the cursor; None of an empty view."""
-        return self.row_at(self.cursor) if self.cursor < self.count else None
+        """The row under the cursor, of a heading the first under it; None of an empty view."""
+        return self.shown.row_on(self.cursor) if self.length and self.cursor < self.count else None
+
+    @property
+    def position(self) -> int:
+        """Where the row under the cursor stands among the rows shown."""
+        row = self.row
+        return 0 if row is None else self.shown.position_of(row)
 
     def shows(self, row: int) -> bool:
         """It is among the rows shown."""
-        return self.rows is None or (self.count > 0 and self.row_at(self.position_of(row)) == row)
+        return self.shown.has(row)
 
     def show_rows(self, rows: Sequence[int] | None) -> None:
         """Show these rows, or all; the cursor stays on its row or goes to the nearest before it."""
         row = self.row
-        self.rows = rows
-        self.cursor = self.position_of(row) if row is not None else 0
+        self.shown.rows, self.shown.places = rows, ()
+        if self.shown.repeats is not None:
+            self._fold_repeats()
+        self.shown.lay()
+        self.cursor = self.shown.line_of(row) if row is not None else 0
         self._resize()
         self.reveal(centre=True)
         self.refresh()
         self.moved()
 
     def go_to(self, row: int) -> None:
-        """Put the cursor on a row."""
-        self.move_to(self.position_of(row), centre=True)
+        """Put the cursor on a row; what hides it is unfolded."""
+        if self.shows(row) and self.shown.unfold(row):
+            self._resize()
+            self.refresh()
+        self.move_to(self.shown.line_of(row), centre=True)
+
+    # -- folding --------------------------------------------------------------------------------------------------
+
+    def divide(self, places: Sequence[Place]) -> None:
+        """Headings of these phases stand between the rows."""
+        at = self._at()
+        self.shown.places = places
+        self._laid(at)
+
+    def _at(self) -> tuple[Section | None, int | None]:
+        """What the cursor is on, before the lines are laid anew."""
+        return self.shown.heading(self.cursor), self.row
+
+    def _laid(self, at: tuple[Section | None, int | None]) -> None:
+        """Lay the lines anew; the cursor stays on what it was on, and that where it is on the screen."""
+        section, row = at
+        top, before = self.scroll_offset.y, self.cursor
+        self.shown.lay()
+        self._resize()
+        line = self.shown.line_of_heading(section.fold) if section else None
+        if line is None:
+            line = self.shown.line_of(row) if row is not None else 0
+        self.cursor = max(0, min(line, self.count - 1))
+        if top:
+            self.scroll_to(y=max(0, top + self.cursor - before), animate=False)
+        self.reveal()
+        self.refresh()
+
+    def fold(self) -> None:
+        """Fold the section under the cursor, or unfold it."""
+        section = self.shown.section_at(self.cursor)
+        if section is not None:
+            at = self._at()
+            self.shown.folded ^= {section.fold}
+            self._laid(at)
+            self.cursor = section.line
+            self.reveal()
+            self.moved()
+
+    def fold_all(self) -> None:
+        """Fold all sections, or unfold them when all are."""
+        every = {fold_of(session, phase) for session, phase in self.shown.places}
+        at = self._at()
+        self.shown.folded = set() if every <= self.shown.folded else every
+        self._laid(at)
+        self.moved()
+
+    def turn_repeats(self) -> None:
+        """Runs of the same request as one line, and back."""
+        at = self._at()
+        if self.shown.repeats is None:
+            self._fold_repeats()
+        else:
+            self.shown.repeats = None
+        self._laid(at)
+
+    def _fold_repeats(self) -> None:
+        self.shown.repeats = Repeats(self.timeline, self.rows)
+        if not self.shown.repeats.run(SLICE_SECONDS):
+            self.set_timer(0.001, self._go_on_folding)
+
+    def _go_on_folding(self) -> None:
+        if self.shown.repeats is not None:
+            at = self._at()
+            done = self.shown.repeats.run(SLICE_SECONDS)
+            self._laid(at)
+            if not done:
+                self.set_timer(0.001, self._go_on_folding)
+
+    def to_heading(self, step: int) -> None:
+        """To the next phase, or to the one before."""
+        line = self.shown.next_heading(self.cursor, step)
+        if line is not None:
+            self.move_to(line, centre=True)
 
     def grown(self) -> None:
         """More messages came: repaint what they change of what is on the screen, and no more."""
         self._waiting = None
         before, widths = self.virtual_size.height, self.widths
+        if self.shown.repeats is None:
+            self.shown.lay()
+        else:
+            at = self._at()
+            self.shown.repeats.run(SLICE_SECONDS)
+            self._laid(at)
         self._resize()
         top, height = self.scroll_offset.y, self.size.height
         answers = self.timeline.answers
         for row in [row for row, said in self._cells.items() if said.open and answers[row]]:
             del self._cells[row]
-            self.refresh_line(self.position_of(row))
+            self.refresh_line(self.shown.line_of(row))
         if self.follow and self.count and before != self.count:
             self.move_to(self.count - 1)
             self.refresh()
@@ -176,7 +274,7 @@ class TimelineView(Lined):
         """Findings came up at these rows."""
         top, bottom = self.scroll_offset.y, self.scroll_offset.y + self.size.height
         for position in range(top, min(bottom, self.count)):
-            if self.row_at(position) in rows:
+            if self.shown.row_on(position) in rows or self.shown.heading(position):
                 self.refresh_line(position)
 
     def _gutter(self, position: int, row: int, exchange: tuple[int, int] | None) -> list[Part]:
@@ -193,12 +291,30 @@ class TimelineView(Lined):
         position = self.scroll_offset.y + y
         if position >= self.count:
             return Strip.blank(self.size.width, self.rich_style)
-        row = self.row_at(position)
-        above = self.row_at(position - 1) if position else None
-        when = rowing.at(self.timeline, row, self.clock, above)
+        if section := self.shown.heading(position):
+            return self.strip(self._heading_parts(section, position), position == self.cursor)
+        row = self.shown.row_on(position)
+        when = rowing.at(self.timeline, row, self.clock, self.shown.row_above(position))
         gutter = self._gutter(position, row, self.exchange())
-        made = rowing.parts(row, self.cells_of(row), when, gutter, self.widths)
+        said = self.cells_of(row)
+        if run := self.shown.run_of(position):
+            said = said._replace(values=f"x{run[0]:,} to #{run[1]}: {said.values}")
+        made = rowing.parts(row, said, when, gutter, self.widths)
         return self.strip(highlighted(made, self.hit) if self.hit else made, position == self.cursor)
+
+    def _heading_parts(self, section: Section, line: int) -> list[Part]:
+        phase, found = section.phase, self.marked
+        within = bisect_right(found, phase.last) - bisect_left(found, phase.first) if phase.count else 0
+        named = len(self.timeline.sessions) > 1 and self.rows is None
+        return heading_parts(section, self.size.width, named, within, line == self.cursor)
+
+    def on_click(self, event: events.Click) -> None:
+        """A click on a heading folds it, or unfolds it."""
+        line = event.y + self.scroll_offset.y
+        if self.shown.heading(line):
+            event.prevent_default()
+            self.move_to(line)
+            self.fold()
 
     # -- moving -------------------------------------------------------------------------------------------------------
 
@@ -209,8 +325,8 @@ class TimelineView(Lined):
         for pair in {before, self.exchange()} - {None}:
             assert pair is not None
             top, height = self.scroll_offset.y, self.size.height
-            first = max(top, self.position_of(pair[0]))
-            last = min(top + height, self.position_of(pair[1]) + 1)
+            first = max(top, self.shown.line_of(pair[0]))
+            last = min(top + height, self.shown.line_of(pair[1]) + 1)
             if last > first:
                 self.refresh_lines(first, last - first)
 
@@ -234,11 +350,14 @@ class TimelineView(Lined):
         super().action_bottom()
 
     def action_follow_link(self) -> None:
-        self.post_message(self.Opened())
+        if self.shown.heading(self.cursor):
+            self.fold()
+        else:
+            self.post_message(self.Opened())
 
     def action_open(self) -> None:
         """Enter."""
-        self.post_message(self.Opened())
+        self.action_follow_link()
 
     def turn_clock(self) -> None:
         """The next meaning of the time column."""
@@ -290,26 +409,3 @@ class Heading(Widget):
         text = rowing.heading(self.view.widths, self.view.clock)[0].text
         style = self.rich_style + self.get_component_rich_style("vs--heading", partial=True)
         return Strip([Segment(text, style)]).crop_extend(0, self.size.width, style)
-
-
-def highlighted(parts: Sequence[Part], hit: str) -> list[Part]:
-    """Parts in which every occurrence of a text is marked; it is found across parts."""
-    whole = "".join(part.text for part in parts).lower()
-    marks: list[int] = []
-    at = whole.find(hit)
-    while at >= 0:
-        marks.append(at)
-        at = whole.find(hit, at + len(hit))
-    if not marks:
-        return list(parts)
-    made: list[Part] = []
-    start = 0
-    edges = sorted({edge for mark in marks for edge in (mark, mark + len(hit))})
-    for part in parts:
-        stop = start + len(part.text)
-        cuts = [start, *(edge for edge in edges if start < edge < stop), stop]
-        for first, last in pairwise(cuts):
-            inside = any(mark <= first < mark + len(hit) for mark in marks)
-            made.append(Part(part.text[first - start : last - start], "hit" if inside else part.style))
-        start = stop
-    return made

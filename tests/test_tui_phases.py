@@ -1,0 +1,194 @@
+"""Phases as headings of the timeline, folding, and runs of the same request as one row."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from test_tui import CAPTURES, QEMU, RECONNECT, message, opened, screen_text, state_text, written
+
+from vusniff.capture.index import Index
+from vusniff.phases import Phase, PhaseKind
+from vusniff.timeline import Timeline, read_all
+from vusniff.views.tui.repeats import Repeats
+from vusniff.views.tui.sections import Sections, fold_of
+
+OVS = CAPTURES / "qemu-ovs.pcapng"
+
+
+@given(st.lists(st.integers(0, 6), max_size=8), st.integers(0, 5), st.sets(st.integers(0, 7)))
+def test_lines_and_positions_lead_to_each_other(sizes: list[int], before: int, chosen: set[int]) -> None:
+    phases, first = [], before + 1
+    for size in sizes:
+        phases.append((1, Phase(PhaseKind.START, first, first + size - 1, size, first, first)))
+        first += size
+    folded = {fold_of(*phases[number]) for number in chosen if number < len(phases)}
+    total = before + sum(sizes)
+    sections = Sections(phases, None, total, folded)
+    lines = [line for line in range(sections.count) if sections.heading(line) is None]
+    shown = [sections.position(line) for line in lines]
+    hidden = {
+        row
+        for session, phase in phases
+        if fold_of(session, phase) in folded
+        for row in range(phase.first - 1, phase.last)
+    }
+    assert shown == [row for row in range(total) if row not in hidden]
+    assert [sections.line(row) for row in shown] == lines
+    for row in hidden:
+        heading = sections.heading(sections.line(row))
+        assert heading is not None
+        assert heading.folded
+        assert heading.first <= row < heading.first + heading.length
+
+
+def test_without_phases_a_line_is_a_position() -> None:
+    sections = Sections((), None, 5, frozenset())
+    assert sections.count == 5
+    assert [sections.position(line) for line in range(5)] == [sections.line(row) for row in range(5)] == list(range(5))
+
+
+@given(st.lists(st.sampled_from([1, 3, 18]), max_size=40), st.integers(1, 40))
+def test_folded_repeats_stand_for_every_row_once(requests: list[int], cut: int) -> None:
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as name:
+        path = written(Path(name) / "runs.pcapng", [(0, message(code, bytes(8))) for code in requests])
+        with Index([path]) as index:
+            timeline = Timeline(index)
+            read_all(timeline)
+            for base in (None, range(0, len(requests), 2)):
+                repeats = Repeats(timeline, base)
+                if base is None:  # in two pieces
+                    repeats._look(min(cut, len(requests)))
+                assert repeats.run(60)
+                rows = list(range(len(requests)) if base is None else base)
+                stood: list[int] = []
+                for position, row in enumerate(repeats.rows):
+                    run = [one for one in rows if row <= one <= repeats.last_of(position)]
+                    assert len({requests[one] for one in run}) == 1
+                    assert repeats.counts[position] == (len(run) if len(run) > 1 else 0)
+                    stood += run
+                assert stood == rows
+
+
+@pytest.mark.asyncio
+async def test_phases_are_headings_and_fold() -> None:
+    async with opened(OVS) as (room, pilot):
+        room.view.go_to(50)
+        await pilot.pause()
+        assert "session 1: start, #44 to #64" in screen_text(room)
+        lines = room.view.count
+        await pilot.press("o")
+        await pilot.pause()
+        assert "+ session 1: start, #44 to #64" in screen_text(room)
+        assert "21 rows folded" in screen_text(room)
+        assert room.view.count == lines - 21
+        assert room.view.row == 43
+        assert room.selected.state.border_title == "State after #44: * is what it changed"
+        await pilot.press("enter")
+        assert room.view.count == lines
+        await pilot.press("O")
+        await pilot.pause()
+        assert room.view.count == len(room.view.shown.places)
+        await pilot.press("O")
+        assert room.view.count == lines
+
+
+@pytest.mark.asyncio
+async def test_a_click_on_a_heading_folds_it() -> None:
+    async with opened(QEMU) as (room, pilot):
+        lines = room.view.count
+        (line,) = [one for one in range(10) if (found := room.view.shown.heading(one)) and found.length]
+        await pilot.click("#timeline", offset=(20, line))
+        await pilot.pause()
+        assert room.view.count < lines
+        await pilot.click("#timeline", offset=(20, line))
+        await pilot.pause()
+        assert room.view.count == lines
+
+
+@pytest.mark.asyncio
+async def test_going_to_a_folded_message_unfolds_it() -> None:
+    async with opened(OVS) as (room, pilot):
+        await pilot.press("O", "R")
+        await pilot.pause()
+        await pilot.press(*":100", "enter")
+        await pilot.pause()
+        assert room.view.row == 99
+        assert room.view.shown.heading(room.view.cursor) is None
+        assert "State after #100" in (room.selected.state.border_title or "")
+
+
+@pytest.mark.asyncio
+async def test_from_phase_to_phase() -> None:
+    async with opened(OVS) as (room, pilot):
+        room.view.go_to(50)
+        await pilot.press("left_curly_bracket")
+        heading = room.view.shown.heading(room.view.cursor)
+        assert heading is not None
+        assert heading.phase.first == 44
+        await pilot.press("right_curly_bracket")
+        following = room.view.shown.heading(room.view.cursor)
+        assert following is not None
+        assert following.phase.kind is PhaseKind.RUNNING
+
+
+@pytest.mark.asyncio
+async def test_a_session_and_a_filter_have_their_own_headings() -> None:
+    async with opened(RECONNECT) as (room, pilot):
+        assert "session 1: " in screen_text(room)
+        room.limit(room.timeline.rows_of(2), "session 2", 2)
+        await pilot.pause()
+        assert all(session == 2 for session, _ in room.view.shown.places)
+        assert len(room.view.shown.places) > 2
+        await pilot.press("ampersand", *"vring.index==1", "enter")
+        await pilot.pause()
+        assert room.view.shown.places == ()
+        assert room.view.count == room.view.length
+        await pilot.press("o")
+        await pilot.press("escape")
+        await pilot.pause()
+        assert room.view.shown.places
+
+
+@pytest.mark.asyncio
+async def test_repeats_are_one_row() -> None:
+    async with opened(RECONNECT) as (room, pilot):
+        lines = room.view.count
+        room.view.go_to(65)
+        await pilot.press("R")
+        await pilot.pause()
+        assert room.view.count < lines
+        assert "x8 to #73: vring 0 off" in screen_text(room)
+        await pilot.press("R")
+        await pilot.pause()
+        assert room.view.count == lines
+        assert "vring 7 off" in screen_text(room)
+
+
+@pytest.mark.asyncio
+async def test_playing_goes_through_what_is_folded() -> None:
+    async with opened(OVS) as (room, pilot):
+        await pilot.press("O", "home")
+        for _ in range(10):
+            await pilot.press("greater_than_sign")
+        await pilot.press("space")
+        while (room.view.row or 0) < 43:
+            await pilot.pause(0.02)
+        assert room.view.shown.heading(room.view.cursor) is not None
+        assert "Vrings" in state_text(room)
+
+
+@pytest.mark.asyncio
+async def test_sessions_side_by_side_have_no_headings() -> None:
+    async with opened(OVS, RECONNECT) as (room, pilot):
+        sessions = len(room.timeline.sessions)
+        assert sessions == 4
+        room.dividing.begin()
+        await pilot.pause()
+        await pilot.press("o")
+        await pilot.pause()
+        assert bool(room.view.shown.places) is not room.dividing.side_by_side

@@ -1,0 +1,81 @@
+"""Runs of the same request as one row: ``SET_VRING_ENABLE`` ten times. Knows no screen."""
+
+from __future__ import annotations
+
+import time
+from array import array
+from bisect import bisect_left
+from collections.abc import Sequence
+
+from vusniff.protocol import FLAG_REPLY
+from vusniff.timeline import Timeline
+
+SLICE = 4096
+"""Rows between two looks at the clock."""
+
+
+class Repeats:
+    """The rows that are left when every run of one request, with its replies, is shown by its first row."""
+
+    def __init__(self, timeline: Timeline, base: Sequence[int] | None) -> None:
+        """``base`` are the rows to fold, ascending; None: all. It may grow."""
+        self.rows = array("I")
+        self.counts = array("I")
+        """Per row: requests of the run that it stands for; 0 of one that stands for itself."""
+        self.seen = 0
+        """Rows of ``base`` that were looked at."""
+        self._timeline = timeline
+        self._base = base
+        self._begin = 0
+        """Position in ``base`` at which the last run begins."""
+        self._key = (-1, -1)
+        self._requests = 0
+        self._settled = 0
+        """Rows of the runs before the last one."""
+
+    @property
+    def total(self) -> int:
+        """Rows there are to fold."""
+        return len(self._timeline) if self._base is None else len(self._base)
+
+    def run(self, seconds: float) -> bool:
+        """Look for about so long; True when all that is there has been looked at."""
+        deadline = time.monotonic() + seconds
+        while self.seen < self.total:
+            self._look(min(self.total, self.seen + SLICE))
+            if time.monotonic() > deadline:
+                break
+        return self.seen >= self.total
+
+    def _look(self, stop: int) -> None:
+        index, place_of = self._timeline.index, self._timeline.place_of
+        meta, request, base = index.meta, index.request, self._base
+        del self.rows[self._settled :], self.counts[self._settled :]
+        for position in range(self.seen, stop):
+            row = position if base is None else base[position]
+            key = (-1, position) if meta[row] & 0xC0 else (request[row], place_of[row])
+            if key != self._key:
+                self._put(position)
+                self._begin, self._key, self._requests, self._settled = position, key, 0, len(self.rows)
+            self._requests += not meta[row] & FLAG_REPLY
+        self.seen = stop
+        self._put(stop)
+
+    def _put(self, end: int) -> None:
+        """The last run as it is shown; it may still go on."""
+        run = range(self._begin, end) if self._base is None else self._base[self._begin : end]
+        if self._requests > 1:
+            self.rows.append(run[0])
+            self.counts.append(self._requests)
+        else:
+            self.rows.extend(run)
+            self.counts.extend([0] * len(run))
+
+    def last_of(self, position: int) -> int:
+        """The last row of the run that a position of ``rows`` shows."""
+        base = self._base
+        follows = self.rows[position + 1] if position + 1 < len(self.rows) else None
+        if base is None:
+            return (follows if follows is not None else self.seen) - 1
+        # ``base`` is ascending: what stands before the next shown row.
+        return base[(bisect_left(base, follows) if follows is not None else self.seen) - 1]

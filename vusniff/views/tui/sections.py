@@ -1,0 +1,148 @@
+"""Which line shows what: rows under the headings of phases, sections folded or not. Knows no screen.
+
+Three counts are told apart: a row is a message of the capture, a position counts the rows that are shown, a line what
+is painted. Headings stand between positions, so only they are kept, whatever the length of the capture.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence, Set
+from typing import NamedTuple
+
+from vusniff.phases import Phase
+from vusniff.timeline import Timeline
+from vusniff.views.phases import lasted_words, numbers_words
+from vusniff.views.tui.line import Part
+
+Place = tuple[int, Phase]
+"""Session and phase."""
+Fold = tuple[int, int, str]
+"""Session, first message and kind of a folded phase."""
+
+
+class Section(NamedTuple):
+    """A phase and its rows."""
+
+    session: int
+    phase: Phase
+    line: int
+    """Of its heading."""
+    first: int
+    """Position of its first row."""
+    length: int
+    """Rows under it."""
+    folded: bool
+
+    @property
+    def fold(self) -> Fold:
+        """What it is remembered by."""
+        return fold_of(self.session, self.phase)
+
+
+def fold_of(session: int, phase: Phase) -> Fold:
+    """What a phase is remembered by."""
+    return session, phase.first, phase.kind.value
+
+
+class Sections:
+    """Headings between positions."""
+
+    def __init__(self, places: Sequence[Place], rows: Sequence[int] | None, total: int, folded: Set[Fold]) -> None:
+        """``places`` in order; ``rows`` are those shown, ascending (None: all), ``total`` how many there are."""
+        firsts = [phase.first - 1 for _, phase in places]
+        if rows is not None:
+            firsts = [bisect_left(rows, first) for first in firsts]
+        self._firsts = firsts
+        self._lines: list[int] = []
+        self._places = places
+        self._folded = folded
+        self._total = total
+        hidden = 0
+        for number, (session, phase) in enumerate(places):
+            self._lines.append(firsts[number] + number - hidden)
+            if folded and fold_of(session, phase) in folded:
+                hidden += self._end(number) - firsts[number]
+        self.count = total + len(places) - hidden
+        """Lines."""
+
+    def _end(self, number: int) -> int:
+        return self._firsts[number + 1] if number + 1 < len(self._firsts) else self._total
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def section(self, number: int) -> Section:
+        """The section with a number."""
+        session, phase = self._places[number]
+        first = self._firsts[number]
+        folded = fold_of(session, phase) in self._folded
+        return Section(session, phase, self._lines[number], first, self._end(number) - first, folded)
+
+    def heading(self, line: int) -> Section | None:
+        """The section whose heading a line is."""
+        number = bisect_left(self._lines, line)
+        return self.section(number) if number < len(self._lines) and self._lines[number] == line else None
+
+    def position(self, line: int) -> int:
+        """The position that a line shows; of a heading that of its first row, or of the last row before it."""
+        number = bisect_right(self._lines, line) - 1
+        if number < 0:
+            return line
+        under = max(0, line - self._lines[number] - 1)
+        return max(0, min(self._firsts[number] + under, self._total - 1))
+
+    def line(self, position: int) -> int:
+        """The line that shows a position; the heading where it is folded."""
+        number = bisect_right(self._firsts, position) - 1
+        if number < 0:
+            return position
+        section = self.section(number)
+        return section.line if section.folded else section.line + 1 + position - section.first
+
+    def number_at(self, line: int) -> int:
+        """Number of the section that a line belongs to; -1 before the first."""
+        return bisect_right(self._lines, line) - 1
+
+
+def places(timeline: Timeline, session: int | None) -> list[Place]:
+    """The phases of one session, or of all where they follow one another; none where sessions run side by side."""
+    if session is not None:
+        return [(session, phase) for phase in timeline.phases(session)]
+    if side_by_side(timeline):
+        return []
+    found = [(known.number, phase) for known in timeline.sessions for phase in timeline.phases(known.number)]
+    # A phase without messages comes before the one it stands before.
+    found.sort(key=lambda place: (place[1].first, place[0], place[1].start_ns, place[1].count > 0))
+    return found
+
+
+def side_by_side(timeline: Timeline) -> bool:
+    """Whether messages of one session stand between those of another."""
+    last = -1
+    for known in timeline.sessions:
+        rows = timeline.rows_of(known.number)
+        if rows and rows[0] < last:
+            return True
+        last = max(last, rows[-1]) if rows else last
+    return False
+
+
+def heading_parts(section: Section, width: int, named: bool, found: int, cursor: bool) -> list[Part]:
+    """A heading across the view; ``named`` says whose phase it is, ``found`` counts messages with findings in it."""
+    whose = f"session {section.session}: " if named else ""
+    sign = " + " if section.folded and section.length else " "
+    phase = section.phase
+    said = f", {numbers_words(phase)}" if phase.count else ""
+    said += f", {lasted_words(phase)}"
+    if section.folded and section.length:
+        said += f", {section.length:,} row{'' if section.length == 1 else 's'} folded"
+        said += f", {found:,} with findings" if found else ""
+    begin = f"{'▸' if cursor else ' '}──{sign}"
+    rest = max(0, width - len(begin) - len(whose) - len(phase.kind.value) - len(said) - 1)
+    return [
+        Part(begin, "dim"),
+        Part(f"{whose}{phase.kind}", "heading"),
+        Part(said, ""),
+        Part(" " + "─" * rest, "dim"),
+    ]
