@@ -12,12 +12,13 @@ from vusniff.session import Place
 
 REMEMBERED = 1024
 """Messages of which the decoded fields are remembered."""
-REMEMBERED_BYTES = 512
-"""Longest of them."""
+REMEMBERED_BYTES = 32
+"""Longest of them: longer messages hold addresses, and hardly repeat."""
 
 _new, _set = object.__new__, object.__setattr__
 _known: dict[tuple[int, int, bytes], tuple[Place, dict[str, Any]]] = {}
 """Id of the place, end and bytes -> the place, which keeps its id, and the fields that follow from these three."""
+dissect.derived.append(_known)
 
 
 def compose(number: int, frame: Frame | FrameFields, place: Place, other: int = 0, other_time_ns: int = 0) -> Message:
@@ -43,16 +44,17 @@ def compose(number: int, frame: Frame | FrameFields, place: Place, other: int = 
             trailing=data,
         )
     missing, end = frame.missing, frame.end
-    key = (id(place), end, data)
-    known = _known.get(key) if not missing else None
-    if known is None:
-        known = place, _decoded(data, missing, end, place)
-        if not missing and len(data) <= REMEMBERED_BYTES:
+    if missing or len(data) > REMEMBERED_BYTES:
+        values = _decoded(data, missing, end, place)
+    else:
+        key = (id(place), end, data)
+        known = _known.get(key)
+        if known is None:
             if len(_known) >= REMEMBERED:
                 _known.clear()
-            _known[key] = known
+            known = _known[key] = place, _decoded(data, 0, end, place)
+        values = known[1].copy()
     # What Message(...) would do, in a third of the time.
-    values = known[1].copy()
     values["number"] = number
     values["time_ns"] = time_ns = frame.time_ns
     values["descriptors"] = frame.descriptors

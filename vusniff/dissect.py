@@ -141,6 +141,8 @@ class _Plan:
 _plans: dict[Context, _Plan] = {}
 _plans_by_id: dict[int, _Plan] = {}
 """The same by the id of a context: the same object arrives far too often to hash it every time."""
+derived: list[dict[Any, Any]] = []
+"""What others remember of decoded payloads: emptied by `forget`."""
 _contexts: list[Context] = []
 """Keeps the contexts of ``_plans_by_id`` alive, so that an id means one of them."""
 
@@ -151,6 +153,8 @@ def forget() -> None:
     _plans.clear()
     _plans_by_id.clear()
     _contexts.clear()
+    for remembered in derived:
+        remembered.clear()
 
 
 def _plan_of(context: Context) -> _Plan:
