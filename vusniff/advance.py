@@ -29,6 +29,7 @@ from vusniff.state import (
     Region,
     Seen,
     evolve,
+    evolved,
     vring,
 )
 
@@ -50,8 +51,7 @@ def _with_vring(state: DeviceState, index: int, **changes: Any) -> DeviceState:
         if len(rings) >= MAX_VRINGS:
             return state
         ring = vring(state, index)
-    rings = {**rings, index: evolve(ring, **changes)}
-    return evolve(state, vrings=rings)
+    return evolved(state, {"vrings": {**rings, index: evolved(ring, changes)}})
 
 
 def _u64(name: str) -> Handler:
