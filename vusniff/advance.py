@@ -370,12 +370,13 @@ def _acknowledged(state: DeviceState, message: Message) -> DeviceState:
 
 def advance(state: DeviceState, message: Message) -> DeviceState:
     """The state after a message; the same object when the message changes nothing."""
-    if message.request is None or message.payload is None or message.malformed is not None:
+    request, payload = message.request, message.payload
+    if request is None or payload is None or message.malformed is not None:
         return state
     if message.flags & FLAG_REPLY:
-        if "success" in message.payload:
+        if "success" in payload:
             return _acknowledged(state, message)
-        handler = _REPLIES[message.channel._value_].get(message.request)
+        handler = _REPLIES[message.channel._value_].get(request)
     else:
-        handler = _REQUESTS[message.channel._value_].get(message.request)
+        handler = _REQUESTS[message.channel._value_].get(request)
     return handler(state, message) if handler else state

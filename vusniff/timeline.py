@@ -270,10 +270,11 @@ class Timeline:
         rows, index = self.rows_of(session), self.index
         phases, done = self._phases.get(session) or (self._begin_phases(session), 0)
         new = rows[done : done + max_rows]
+        metas, requests, times, places, place_of = index.meta, index.request, index.time_ns, self._places, self._place_of
         for row in new:
-            meta, place = index.meta[row], self.place(row)
-            request = 0 if meta & 0xC0 else index.request[row]
-            phases.feed(row + 1, index.time_ns[row], request, bool(meta & FLAG_REPLY), place.channel)
+            meta = metas[row]
+            request = 0 if meta & 0xC0 else requests[row]
+            phases.feed(row + 1, times[row], request, bool(meta & FLAG_REPLY), places[place_of[row]].channel)
         self._phases[session] = phases, done + len(new)
         return len(new)
 

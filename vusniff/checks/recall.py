@@ -144,8 +144,9 @@ def pair(step: Step) -> None:
     if due is not False:
         # As Waiting(...) and Asked(...), without their Python code: every request comes by.
         link.waiting.append(_tuple(Waiting, (message, due is True, due is True and suspended(step.before))))
-    if request in link.asked or len(link.asked) < MAX_ASKED:
-        link.asked[request] = _tuple(Asked, (message, 0))
+    asked = link.asked
+    if request in asked or len(asked) < MAX_ASKED:
+        asked[request] = _tuple(Asked, (message, 0))
 
 
 def _kept(known: dict[Any, int], key: Any, number: int) -> dict[Any, int]:
