@@ -22,12 +22,13 @@ from textual.widgets import Input
 
 from vusniff.errors import VusniffError
 from vusniff.timeline import Timeline
-from vusniff.views.tui import overlays
+from vusniff.views.tui import exporting, overlays
 from vusniff.views.tui.analysis import States
 from vusniff.views.tui.bars import Foot, Top, top_words
 from vusniff.views.tui.bytes import BytesView
 from vusniff.views.tui.copying import copied
 from vusniff.views.tui.dividing import Dividing
+from vusniff.views.tui.exporting import Exporting
 from vusniff.views.tui.filtering import Filtering, Prompt
 from vusniff.views.tui.finder import Finder
 from vusniff.views.tui.judging import Judging
@@ -35,13 +36,14 @@ from vusniff.views.tui.keys import FOOTER, KEYS, hints
 from vusniff.views.tui.panes import LinesView
 from vusniff.views.tui.reading import SLICE_SECONDS, Reading
 from vusniff.views.tui.replay import Player
+from vusniff.views.tui.scrub import Scrub
 from vusniff.views.tui.selected import Selected
 from vusniff.views.tui.story import Story
 from vusniff.views.tui.timeline import TimelineView
 
 PANES = ("state", "details", "bytes")
 TOLD_SECONDS = 3
-ASKING = ("search", "jump", "filter")
+ASKING = ("search", "jump", "filter", "export")
 """Actions that open the prompt: what is typed behind their keys, however fast, belongs into it."""
 
 
@@ -80,6 +82,8 @@ class Room(App[int]):
         self.view.marked = self.judging.numbers
         self.dividing = Dividing(self)
         self.player = Player(self)
+        self.scrub = Scrub(self)
+        self.exporting = Exporting(self)
         self.trail: list[int] = []
         self.filter_words = ""
         """What the rows shown have in common, when they are not all."""
@@ -97,6 +101,7 @@ class Room(App[int]):
             with Vertical(id="messages"):
                 yield self.view.heading
                 yield self.view
+                yield self.scrub
             yield self.selected.state
             yield self.selected.details
             yield self.selected.bytes
@@ -200,12 +205,16 @@ class Room(App[int]):
 
     def on_timeline_view_moved(self) -> None:
         """Another message is selected."""
-        self.judging.wait()
+        if not self.player.playing:
+            self.judging.wait()
+        self.scrub.moved()
         self.selected.changed()
 
     def found(self, rows: set[int]) -> None:
         """Findings came up at these rows."""
         self.view.found(rows)
+        if self.scrub.display:
+            self.scrub.refresh()
         if self.view.row in rows:
             self.selected.changed()
         if isinstance(self.focused, LinesView | TimelineView) and len(self.screen_stack) == 1:
@@ -298,12 +307,14 @@ class Room(App[int]):
             pass
         elif self.story is not None:
             self.story = None
-        elif self.filtering.stop():
+        elif self.filtering.stop() or self.exporting.stop():
             pass
         elif self.player.playing:
             self.player.toggle()
         elif self.query_one("#room").has_class("zoomed"):
             self.action_zoom()
+        elif self.scrub.display and self.view.has_focus:
+            self.scrub.display = False
         elif not self.view.has_focus:
             self.view.focus()
         elif self.view.rows is not None:
@@ -325,6 +336,10 @@ class Room(App[int]):
         """Enter in the prompt."""
         if self.filtering.asked:
             self.filtering.answered(event.value)
+        elif self.finder.asked == exporting.ASKED:
+            self.finder.close()
+            if event.value.strip():
+                self.exporting.begin(event.value.strip())
         else:
             self.finder.answered(event.value)
 
@@ -425,6 +440,14 @@ class Room(App[int]):
         if self.view.row is not None:
             self.copy_to_clipboard(copied(self.timeline, self.view.row, form))
             self.tell(f"Copied #{self.view.row + 1} as {form}")
+
+    def action_export(self) -> None:
+        """Ask for a file to write what is shown to."""
+        self.finder.ask(exporting.ASKED)
+
+    def action_scrub(self) -> None:
+        """Show the bar, or hide it."""
+        self.scrub.display = not self.scrub.display
 
     def action_picture(self) -> None:
         """Write the screen as SVG into the working directory."""

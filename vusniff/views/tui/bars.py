@@ -45,7 +45,7 @@ def top_words(room: Room) -> tuple[str, str]:
         right.append(f"· searching {100 * search.seen // max(1, search.count)} %, Esc stops")
     elif story is not None:
         right.append(f"· looking {100 * story.seen // max(1, story.count)} %, Esc stops")
-    elif words := room.filtering.words or room.reading.words or room.judging.words:
+    elif words := room.exporting.words or room.filtering.words or room.reading.words or room.judging.words:
         right.append(f"· {words}")
     if room.player.playing:
         right.append(f"· playing {room.player.clockwork.words}")

@@ -13,17 +13,22 @@ from vusniff.timeline import Timeline
 from vusniff.views import text, words
 from vusniff.views.tui.judging import MARKS
 from vusniff.views.tui.line import Line, Part, clean, line, wrapped
+from vusniff.views.tui.passed import Passed
 from vusniff.views.tui.rows import ROLES, day, since
 from vusniff.views.tui.spans import Span, spans
 
 ARROWS = {Sender.FRONTEND: "front-end to back-end", Sender.BACKEND: "back-end to front-end"}
 BLAMED = {Side.FRONTEND: "front-end", Side.BACKEND: "back-end"}
 LABEL = 12
+ALSO = 6
+"""Messages that are named where a descriptor was passed more than once."""
 
 
-def details(timeline: Timeline, row: int, state: DeviceState | None, width: int, lost: int = 0) -> list[Line]:
+def details(
+    timeline: Timeline, row: int, state: DeviceState | None, width: int, lost: int = 0, passed: Passed | None = None
+) -> list[Line]:
     """Everything about a row; ``state`` (of after it) tells where addresses lie and what descriptors are for, ``lost``
-    how many messages before it were lost."""
+    how many messages before it were lost, ``passed`` where else its descriptors were passed."""
     message = timeline.message(row)
     lines = [*_what(message, width)]
     if lost:
@@ -45,6 +50,9 @@ def details(timeline: Timeline, row: int, state: DeviceState | None, width: int,
             for use, by in uses(state, descriptor.identity) if state else ():
                 there = "" if by == message.number else f"  #{by}"
                 lines.append(line(("      is ", "dim"), use, (there, "link"), jump=0 if by == message.number else by))
+            others = [number for number in (passed.numbers(descriptor.identity) if passed else ()) if number != row + 1]
+            if others:
+                lines.append(_also(others, row + 1, position))
     if message.trailing:
         start = len(message.data) - len(message.trailing)
         many = f"{len(message.trailing)} byte{'s' if len(message.trailing) > 1 else ''} left over"
@@ -93,6 +101,16 @@ def _finding(timeline: Timeline, finding: Finding, width: int) -> Iterator[Line]
         if other != finding.number:
             name = timeline.message(other - 1).name
             yield line("  see also ", (f"#{other}", "link"), f" {name}", jump=other, key=f"{key} #{other}")
+
+
+def _also(others: list[int], number: int, position: int) -> Line:
+    """Where else a descriptor was passed; Enter leads to the next of them, from the last to the first."""
+    parts: list[tuple[str, str]] = []
+    for other in others[:ALSO]:
+        parts += [(", ", ""), (f"#{other}", "link")]
+    more = f" and {len(others) - ALSO} more" if len(others) > ALSO else ""
+    following = next((other for other in others if other > number), others[0])
+    return line(("      also ", "dim"), *parts[1:], more, jump=following, key=f"also{position}")
 
 
 def _label(name: str) -> Part:

@@ -22,6 +22,8 @@ class Dividing:
         self.room = room
         self._generation = 0
         self._places: list[Place] = []
+        self._count = -1
+        """Messages when they were last divided."""
 
     @property
     def wanted(self) -> bool:
@@ -36,7 +38,7 @@ class Dividing:
     def begin(self) -> None:
         """Other rows are shown."""
         self._generation += 1
-        self._places = []
+        self._places, self._count = [], -1
         if self.wanted:
             self._go_on(self._generation)
 
@@ -45,11 +47,12 @@ class Dividing:
         room = self.room
         if generation != self._generation or not room.screen_stack:
             return
-        complete = room.timeline.complete
-        if (complete or room.live) and not self.side_by_side:
+        complete, count = room.timeline.complete, len(room.timeline)
+        if (complete or room.live) and count != self._count and not self.side_by_side:
             if not self._feed():
                 room.set_timer(0.001, lambda: self._go_on(generation))
                 return
+            self._count = count
             found = places(room.timeline, room.session)
             if found != self._places:
                 self._places = found

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from textual.widgets import Input
 
+from vusniff.views.tui import exporting
 from vusniff.views.tui.filtering import ASKED, HINT
 from vusniff.views.tui.reading import SLICE_SECONDS
 from vusniff.views.tui.search import Search, target
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 HINTS = {
     "/": "text in requests, values, descriptors",
     ASKED: HINT,
+    exporting.ASKED: exporting.HINT,
     ":": "1234 number, 2.5s since start, 12:30:01 time of day, v3 vring",
 }
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 FEWEST, MOST = 16, 4096
 """Messages in a slice."""
-QUIET_SECONDS = 0.05
+QUIET_SECONDS = 0.2
 """After a move: the next key comes before the next slice."""
 MARKS = {Severity.ERROR: ("E", "bad"), Severity.WARNING: ("W", "warn"), Severity.NOTE: ("N", "dim")}
 """Letter and style of the worst finding at a message."""
@@ -49,7 +49,7 @@ class Judging:
         timeline = room.timeline
         now = time.monotonic()
         if not timeline.complete or now < self._quiet_until:
-            room.set_timer(QUIET_SECONDS, self.go_on)
+            room.set_timer(POLL_SECONDS, self.go_on)
             return
         count = timeline.analyse(self._slice)
         if count == self._slice:

@@ -79,6 +79,7 @@ KEYS: tuple[Key, ...] = (
     ),
     Key("f", "f", "follow", "follow", "stay with the newest message", TIME),
     Key("space", "Space", "play", "play", "play from here as it happened; pause", TIME),
+    Key("P", "P", "scrub", "bar", "bar with phases and findings; a click or a drag on it goes there", TIME),
     Key("less_than_sign", "<", "speed(-1)", "slower", "play slower", TIME),
     Key("greater_than_sign", ">", "speed(1)", "faster", "play faster; beyond 100x without gaps", TIME),
     Key("m", "m", "bookmark", "bookmark", "set a bookmark, or take it away", KEEP),
@@ -86,6 +87,9 @@ KEYS: tuple[Key, ...] = (
     Key("y", "y", "copy('text')", "copy", "copy the message as text", KEEP),
     Key("Y", "Y", "copy('json')", "copy JSON", "copy the message as JSON", KEEP),
     Key("X", "X", "copy('hex')", "copy hex", "copy the message's bytes in hex", KEEP),
+    Key(
+        "ctrl+e", "ctrl+e", "export", "export", "write what is shown to a file: text, JSON lines, CSV, HTML, SVG", KEEP
+    ),
     Key("ctrl+s", "ctrl+s", "picture", "picture", "write the screen as an SVG picture", KEEP),
     Key("ctrl+p", "ctrl+p", "command_palette", "commands", "command palette, with themes", SHOW),
 )
@@ -125,6 +129,8 @@ MORE = (
     "bookmark",
     "explain",
     "copy('text')",
+    "scrub",
+    "export",
     "command_palette",
 )
 

@@ -86,6 +86,7 @@ class Player:
         elif view.row is not None:
             self.clockwork.begin(view.row, self.room.timeline, time.monotonic())
             self._timer = self.room.set_interval(FRAME_SECONDS, self._frame)
+            self.room.scrub.display = True
         self.room.say()
 
     def change(self, by: int) -> None:
@@ -95,6 +96,13 @@ class Player:
         self.room.say()
         if not self.playing:
             self.room.tell(f"Space plays at {self.clockwork.words}")
+
+    def seek(self, row: int) -> None:
+        """Go to a row, and play on from there."""
+        self.room.view.follow = False
+        self.room.view.go_to(row)
+        self._row = None
+        self.clockwork.begin(row, self.room.timeline, time.monotonic())
 
     def _frame(self) -> None:
         view = self.room.view

@@ -10,6 +10,7 @@ from vusniff.views.tui import state as state_pane
 from vusniff.views.tui.bytes import BytesView
 from vusniff.views.tui.line import line
 from vusniff.views.tui.panes import LinesView
+from vusniff.views.tui.passed import Passed
 from vusniff.views.tui.reading import SLICE_SECONDS
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 NO_WIDTH = 40
 """Width to begin with, before the panes are arranged."""
 
+SESSIONS = 4
+"""Sessions of which it is remembered where descriptors were passed."""
 CARD_LINES = 14
 """About as many as a vring's card has."""
 
@@ -36,6 +39,9 @@ class Selected:
         """The user chose it: it stays while the timeline moves."""
         self._due = False
         self._working = False
+        self._looking = False
+        self._sessions: dict[int, Passed] = {}
+        """Where descriptors were passed, by session; used last stands last."""
 
     def changed(self) -> None:
         """Another message is selected: the panes follow once, however many keys came."""
@@ -61,10 +67,34 @@ class Selected:
             width = self.details.scrollable_content_region.width or NO_WIDTH
             lost = self.room.view.losses.before(row)
             state = both[1] if both else None
-            self.details.show(details.details(self.room.timeline, row, state, width, lost))
+            self.details.show(details.details(self.room.timeline, row, state, width, lost, self._passed(row)))
         self.show_bytes()
         if self.state.display:
             self._show_state(row)
+
+    def _passed(self, row: int) -> Passed | None:
+        """Where descriptors were passed in the session of a row that passes some; None until that is known."""
+        if not self.room.timeline.frame(row).descriptors:
+            return None
+        session = self.room.timeline.place(row).session
+        passed = self._sessions.pop(session, None) or Passed(self.room.timeline, session)
+        self._sessions[session] = passed
+        if len(self._sessions) > SESSIONS:
+            del self._sessions[next(iter(self._sessions))]
+        if passed.run(SLICE_SECONDS / 4):
+            return passed
+        if not self._looking:
+            self._looking = True
+            self.room.set_timer(0.001, lambda: self._look(passed))
+        return None
+
+    def _look(self, passed: Passed) -> None:
+        """One more slice of where descriptors were passed."""
+        self._looking = passed in self._sessions.values() and not passed.run(SLICE_SECONDS)
+        if self._looking:
+            self.room.set_timer(0.001, lambda: self._look(passed))
+        elif self.room.screen_stack:
+            self.changed()
 
     def _show_state(self, row: int) -> None:
         both = self.room.states.get(row)
