@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 
+FRAMES = 120
+"""Repaints a second at most: a key waits for half of one on average."""
 FIRST_ROWS = 2048
 """Messages read before the first paint."""
 
@@ -31,6 +34,7 @@ def run_tui(
         with Index(files) as index:
             timeline = Timeline(index, device)
             timeline.update(FIRST_ROWS)
+            os.environ.setdefault("TEXTUAL_FPS", str(FRAMES))  # read by Textual when it is imported
             from vusniff.views.tui.app import Room
 
             room = Room(timeline, title or names_of(files), follow=follow)
