@@ -270,7 +270,8 @@ class Timeline:
         rows, index = self.rows_of(session), self.index
         phases, done = self._phases.get(session) or (self._begin_phases(session), 0)
         new = rows[done : done + max_rows]
-        metas, requests, times, places, place_of = index.meta, index.request, index.time_ns, self._places, self._place_of
+        metas, requests, times = index.meta, index.request, index.time_ns
+        places, place_of = self._places, self._place_of
         for row in new:
             meta = metas[row]
             request = 0 if meta & 0xC0 else requests[row]
