@@ -92,6 +92,18 @@ def test_the_recipe_for_duckdb(tmp_path: Path) -> None:
     assert dict(results[3])[256] > 0
 
 
+def test_the_recipe_of_the_front_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    duckdb = pytest.importorskip("duckdb")
+    for capture in CAPTURES:
+        export(capture, "-o", tmp_path / f"{capture.stem}.jsonl")
+    monkeypatch.chdir(tmp_path)
+    found = re.search(r'duckdb -c "(.*?)"$', (DOCS.parent / "README.md").read_text("utf-8"), re.DOTALL | re.MULTILINE)
+    assert found is not None
+    slowest = duckdb.connect().execute(found[1]).fetchall()
+    assert len(slowest) == 10
+    assert slowest == sorted(slowest, key=lambda row: -row[2])
+
+
 @every_capture
 def test_csv_is_read_by_others(capture: Path) -> None:
     rows = list(csv.DictReader(io.StringIO(export(capture, "--format", "csv"))))

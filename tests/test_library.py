@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+import pydoc
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,11 @@ def test_every_public_name_is_there_and_documented() -> None:
         assert getattr(vusniff, name).__doc__, name
     with pytest.raises(AttributeError, match="nonsense"):
         vusniff.nonsense  # noqa: B018
+
+
+def test_help_shows_every_public_name() -> None:
+    shown = pydoc.plain(pydoc.render_doc(vusniff))
+    assert [name for name in vusniff.__all__ if f" {name}(" not in shown and f"class {name}" not in shown] == []
 
 
 def test_analyze_gives_every_message_with_the_state_after_it() -> None:

@@ -64,6 +64,10 @@ _MODULES = {name: module for module, names in _WHERE.items() for name in names}
 __all__ = sorted(_MODULES)
 
 
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})  # what is not imported yet is shown by help(vusniff) all the same
+
+
 def __getattr__(name: str) -> Any:
     # Nothing is imported before it is used: the command line starts often.
     module = _MODULES.get(name)

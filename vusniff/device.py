@@ -132,7 +132,7 @@ def deduce(
     for request, device in TELLING_REQUESTS.items():
         if request in requests:
             votes.setdefault(device, []).append((CERTAIN, f"{request.name} is for {device} only"))
-    for program in programs:
+    for program in dict.fromkeys(programs):  # both ends may be one program: one vote
         for beginning, device in PROGRAMS:
             if beginning in program:
                 votes.setdefault(device, []).append((LIKELY, f"{program} serves {device}"))
