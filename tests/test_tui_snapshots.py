@@ -49,6 +49,7 @@ def pictured(
         room = pilot.app
         assert isinstance(room, Room)
         room.theme = theme
+        room.judging.finish()
         await pilot.pause()
         room.view.go_to(number - 1)
         await pilot.pause()
@@ -109,3 +110,18 @@ def test_without_colour(snap_compare: Compare, monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.parametrize("theme", ["textual-light", "ansi-dark", "ansi-light"])
 def test_themes(snap_compare: Compare, theme: str) -> None:
     assert pictured(snap_compare, "qemu-testpmd", 60, (120, 40), theme=theme)
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_a_finding_and_the_bar(snap_compare: Compare, size: tuple[int, int]) -> None:
+    assert pictured(snap_compare, "virtio-user-packed-reconnect", 66, size, "d", "P")
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_folded_phases(snap_compare: Compare, size: tuple[int, int]) -> None:
+    assert pictured(snap_compare, "qemu-ovs", 100, size, "O")
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_list_of_findings(snap_compare: Compare, size: tuple[int, int]) -> None:
+    assert pictured(snap_compare, "virtio-user-packed-reconnect", 66, size, "exclamation_mark")

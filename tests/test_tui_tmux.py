@@ -28,6 +28,7 @@ class Terminal:
     def __init__(self, size: tuple[int, int], directory: Path) -> None:
         self._name = f"vusniff-{uuid.uuid4().hex[:8]}"
         self._size = size
+        self.width = size[0]
         self._directory = directory
 
     def _tmux(self, *words: str) -> str:
@@ -139,6 +140,10 @@ def test_which_side_never_answered(terminal: Terminal, tmp_path: Path) -> None:
     (line,) = [line for line in screen.splitlines() if "no reply" in line]
     assert "SET_MEM_TABLE" in line
     assert "F → B" in line or "front -> back" in line
+    terminal.until("1 warning, 1 note" if terminal.width >= 110 else "1W 1N")
+    terminal.keys("w")
+    terminal.keys("Enter")
+    terminal.until("W warning, front-end: SET_MEM_TABLE")
     terminal.keys("S")
     terminal.until("no reply", "/run/silent.sock")
 
@@ -150,6 +155,10 @@ def test_what_changed_between_the_first_and_the_second_connection(terminal: Term
     terminal.until("#175")
     terminal.keys("C")
     terminal.until("Session 1, then 2", "≠ owner", "= features offered")
+    terminal.keys("q")
+    terminal.until("State after #175")
+    terminal.keys("O")
+    terminal.until("session 1: running", "session 2: reconnect, 357 ms")
 
 
 def test_standard_input_is_spooled_and_keys_come_from_the_terminal(small: Terminal) -> None:

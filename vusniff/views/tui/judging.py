@@ -67,6 +67,15 @@ class Judging:
         elif room.live:
             room.set_timer(POLL_SECONDS, self.go_on)
 
+    def finish(self) -> None:
+        """Judge all there is, at once: for pictures."""
+        while self.room.timeline.analyse():
+            pass
+        if not self._concluded:
+            self._concluded = True
+            self.room.timeline.conclude()
+        self._show()
+
     def _show(self) -> None:
         """Mark what was found since it was last shown."""
         findings = self.room.timeline.findings

@@ -41,6 +41,7 @@ async def _painted(room: Room, size: tuple[int, int], at: int | None, keys: Sequ
         await pilot.pause()
         room.view.go_to((len(room.timeline) if at is None else at) - 1)
         await pilot.pause()
+        room.judging.finish()
         await pilot.press(*keys)
         await pilot.pause()
         return room.export_screenshot(title="vusniff")
