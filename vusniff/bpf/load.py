@@ -23,14 +23,11 @@ from vusniff.bpf.btf import KERNEL_BTF, Btf
 from vusniff.bpf.find import Bcc, find_bcc
 from vusniff.bpf.kernel import fentry_refused, kprobe_refused, recursion_misses, refusal
 from vusniff.bpf.offsets import definitions
-from vusniff.bpf.records import LOST_REASONS, SIZES, Ring, cpus
+from vusniff.bpf.records import LOST_REASONS, SIZES, Ring, SocketTable, cpus
 from vusniff.errors import SourceError
 
 RING_BYTES = 32 << 20
 """Kernel memory for records on their way: about 200,000 short messages."""
-
-IGNORED, FOLLOWED = 100, 200
-"""Verdicts on a socket, as in probe.c."""
 
 _CALLS = {
     "x86_64": {"SENDMSG": 46, "SENDMMSG": 307, "SENDTO": 44, "WRITE": 1, "WRITEV": 20, "CLOSE": 3},
@@ -49,10 +46,6 @@ class Attach(str, enum.Enum):
     __str__ = str.__str__
 
 
-class _Key(ctypes.Structure):
-    _fields_ = (("sock", ctypes.c_uint64), ("inode", ctypes.c_uint64))
-
-
 class Program:
     """The kernel program, attached. Closing it, or the end of this process, leaves nothing in the kernel."""
 
@@ -61,7 +54,8 @@ class Program:
         self.bcc = bcc
         self._bpf = bpf
         self.ring = Ring(bpf["ring"].map_fd, RING_BYTES)
-        self._verdicts, self._followed, self._presets = bpf["verdicts"], bpf["followed"], bpf["presets"]
+        self._sockets = SocketTable(bpf["sockets"].map_fd)
+        self._presets = bpf["presets"]
         self._lost = bpf["lost"]
 
     def preset(self, inode: int, verdict: int) -> None:
@@ -69,25 +63,20 @@ class Program:
         with contextlib.suppress(Exception):  # the table is full: the socket is judged like an unknown one
             self._presets[ctypes.c_uint64(inode)] = ctypes.c_uint32(verdict)
 
-    def decide(self, sock: int, inode: int, verdict: int) -> None:
+    def decide(self, inode: int, verdict: int) -> None:
         """Decides about a socket that has spoken."""
-        with contextlib.suppress(Exception):  # gone already
-            self._verdicts[_like(self._verdicts.Key, sock, inode)] = ctypes.c_uint32(verdict)
-        if verdict == IGNORED:
-            self.forget(sock, inode)
+        self.preset(inode, verdict)  # should it be put out of the table
+        self._sockets.decide(inode, verdict)
 
-    def forget(self, sock: int, inode: int) -> None:
+    def forget(self, inode: int) -> None:
         """Takes a closed socket out of the kernel's table."""
+        self._sockets.decide(inode, 0)
         with contextlib.suppress(KeyError):
-            del self._followed[_like(self._followed.Key, sock, inode)]
+            del self._presets[ctypes.c_uint64(inode)]
 
-    def sends(self, sock: int, inode: int) -> tuple[int, int] | None:
+    def sends(self, inode: int) -> tuple[int, int] | None:
         """Sends counted on a socket so far, and how many of them did not reach the ring; None for an unknown one."""
-        try:
-            state = self._followed[_like(self._followed.Key, sock, inode)]
-        except KeyError:
-            return None
-        return int(state.sequence), int(state.lost)
+        return self._sockets.sends(inode)
 
     def losses(self) -> dict[str, int]:
         """Records that did not reach the ring, by what they were."""
@@ -111,6 +100,7 @@ class Program:
     def close(self) -> None:
         """Detaches the program; what is in the ring is lost with it."""
         self.ring.close()
+        self._sockets.close()
         # bcc stumbles over a tracefs that is not mounted, after detaching; and it would clean up again at exit.
         with _quiet(), contextlib.suppress(Exception):
             self._bpf.cleanup()
@@ -179,12 +169,6 @@ def _attach_kprobes(bpf: Any, offsets: dict[str, int]) -> None:
 def _chain(bcc: Bcc, bpf: Any) -> None:
     function = bpf.load_func("report_send", bcc.program_class.RAW_TRACEPOINT)
     bpf["steps"][ctypes.c_int(0)] = ctypes.c_int(function.fd)
-
-
-def _like(kind: Any, sock: int, inode: int) -> Any:
-    key = kind()
-    key.sock, key.inode = sock, inode
-    return key
 
 
 def _reason(error: Exception, said: Path | None) -> str:

@@ -10,25 +10,15 @@
  * No kernel header is read: O_* are offsets and T_* enumeration values of the running kernel (vusniff/bpf/offsets.py),
  * SIZE_* are the record sizes that the reader expects (vusniff/bpf/records.py).
  *
- * A send is reported twice: at entry with its bytes, because then they can be read and no answer can be ahead of its
- * question, and at return with what the kernel took of it. The bounds are written for the verifier: a 64-bit value, an
- * empty asm that hides it from the compiler, then the comparison, right before its use. Otherwise clang compares a copy.
+ * A send is reported at entry with its bytes, because then they can be read and no answer can be ahead of its question.
+ * At return it is reported again only when the kernel did not take all of it: silence means success. The bounds are
+ * written for the verifier: a 64-bit value, an empty asm that hides it from the compiler, then the comparison, right
+ * before its use. Otherwise clang compares a copy.
  */
 #include <linux/types.h>
 
 #include "records.h"
 #include "kernel.h"
-
-struct follow {
-	u64 sequence, lost;
-	u32 announced, unused;
-};
-
-/* What a thread is sending: its entry stays, because making one costs more than all else that is done for a send. */
-struct inflight {
-	u64 time, mmsg;
-	u32 call, unused;
-};
 
 BPF_RINGBUF_OUTPUT(ring, RING_PAGES);
 BPF_ARRAY(lost, u64, LOST_REASONS);
@@ -36,14 +26,11 @@ BPF_ARRAY(control, u64, CONTROLS);
 BPF_TABLE("array", u32, struct scratch, scratches, CPUS);
 BPF_TABLE("array", u32, struct passed, passed_scratches, CPUS);
 BPF_TABLE("array", u32, struct opened, opened_scratches, CPUS);
-/* The one look-up that a socket costs that is not followed. The oldest verdict gives way: it is only judged again. */
-BPF_TABLE("lru_hash", struct socket_key, u32, verdicts, 65536);
-BPF_TABLE("hash", struct socket_key, struct follow, followed, 16384);
-/* Verdicts from user space by inode, which is all that it knows before a socket speaks. */
+/* The one look-up that a send costs, and it is inlined. Readable and writable by the reader, which maps it. */
+BPF_F_TABLE("array", u32, struct bucket, sockets, BUCKETS, MAPPABLE);
+/* Verdicts by inode: from user space, to which nothing else is known before a socket speaks, and on passed sockets. */
 BPF_TABLE("hash", u64, u32, presets, 65536);
-#ifndef MODE_FENTRY
-BPF_TABLE("lru_hash", u64, struct inflight, sending, 16384);
-#endif
+BPF_TABLE("array", u32, struct inflight, sending, THREADS);
 #ifdef MODE_RAWTP
 BPF_PROG_ARRAY(steps, 1);
 #endif
@@ -68,20 +55,145 @@ static __always_inline int emit(void *record, u64 size)
 	return !ring.ringbuf_output(record, size, NO_WAKEUP) || !ring.ringbuf_output(record, size, NO_WAKEUP);
 }
 
+/* The table is searched by inode number: no two sockets have the same at a time. */
+static __always_inline struct bucket *bucket_of(u64 inode)
+{
+	u32 index = inode & (BUCKETS - 1);
+	return sockets.lookup(&index);
+}
+
+static __always_inline int is_at(struct bucket *bucket, u32 way, u64 inode)
+{
+	return bucket->ways[way].word >> VERDICT_BITS == inode;
+}
+
+static __always_inline struct entry *find(u64 inode)
+{
+	struct bucket *bucket = bucket_of(inode);
+	u64 way = 0;
+	if (!bucket)
+		return 0;
+	if (!is_at(bucket, 0, inode)) {
+		way = is_at(bucket, 1, inode) ? 1 : is_at(bucket, 2, inode) ? 2 : 3;
+		if (way == 3 && !is_at(bucket, 3, inode))
+			return 0;
+	}
+	HIDE(way); /* so that the verifier goes on once, not once for each */
+	return &bucket->ways[way & (WAYS - 1)];
+}
+
+static __always_inline u32 verdict_of(struct entry *entry)
+{
+	return entry->word & ((1 << VERDICT_BITS) - 1);
+}
+
+static __always_inline int is_followed(struct entry *entry)
+{
+	return entry && verdict_of(entry) == FOLLOWED;
+}
+
+/*
+ * Remembers a verdict. A socket that is followed is never put out, any other may be: it is only judged again. False
+ * when there is no room. Two sockets that speak for the first time at the same moment and share a bucket may put each other
+ * out; that is one in BUCKETS of a rare case.
+ */
+static __always_inline int remember(u64 inode, u32 verdict)
+{
+	struct entry *entry = find(inode);
+	if (!entry) {
+		struct bucket *bucket = bucket_of(inode);
+		u64 way = bpf_ktime_get_ns() >> 10;
+		if (!bucket)
+			return 0;
+		for (u32 i = 0; i < WAYS && bucket->ways[way & (WAYS - 1)].word; i++)
+			way++;
+		for (u32 i = 0; i < WAYS && is_followed(&bucket->ways[way & (WAYS - 1)]); i++)
+			way++;
+		HIDE(way);
+		entry = &bucket->ways[way & (WAYS - 1)];
+		if (is_followed(entry))
+			return 0;
+	}
+	if (verdict == FOLLOWED && !is_followed(entry)) {
+		u32 following = FOLLOWING;
+		entry->sequence = entry->lost = entry->speaker = 0;
+		add(control.lookup(&following), 1);
+	}
+	entry->word = inode << VERDICT_BITS | verdict;
+	return 1;
+}
+
+static __always_inline void fill_head(struct head *head, u8 kind, struct socket_key *key, u64 id, u64 time)
+{
+	head->kind = kind;
+	head->flags = 0;
+	head->call = 0;
+	head->tid = id;
+	head->time = time;
+	head->key = *key;
+}
+
+/* What does not depend on the data. */
+static __always_inline void fill_sent(struct sent *sent, struct scratch *s)
+{
+	fill_head(&sent->head, SENT, &s->key, s->id, s->time);
+	sent->head.call = s->call;
+	sent->tgid = s->id >> 32;
+	sent->sequence = s->sequence;
+	sent->lost = s->lost;
+	if (s->named) {
+		sent->head.flags = NAMED;
+		bpf_get_current_comm(sent->comm, 16);
+	}
+}
+
+/* Of a short send the record has one size: then it is made in its place, which takes half as long. */
+static __always_inline int emit_short(struct scratch *s)
+{
+	struct short_sent *record = ring.ringbuf_reserve(sizeof(struct short_sent));
+	if (!record)
+		record = ring.ringbuf_reserve(sizeof(struct short_sent));
+	if (!record)
+		return 0;
+	fill_sent(&record->sent, s);
+	record->sent.descriptors = s->sent.descriptors;
+	record->sent.length = s->sent.length;
+	record->sent.captured = s->sent.captured;
+	record->sent.index = s->sent.index;
+	__builtin_memcpy(record->data, s->data, SHORT);
+	ring.ringbuf_submit(record, NO_WAKEUP);
+	return 1;
+}
+
+static __always_inline int emit_long(struct scratch *s)
+{
+	u64 size = s->sent.captured;
+	fill_sent(&s->sent, s);
+	HIDE(size);
+	size &= 2 * DATA_LIMIT - 1;
+	return emit(s, __builtin_offsetof(struct scratch, data) + size);
+}
+
 /* Copies what the send hands over; sets captured and, where the caller could not know it, length. */
 static __always_inline void copy_data(struct scratch *s)
 {
 	struct source *from = &s->from;
+	u64 base = from->base, size = from->length;
 	s->sent.captured = 0;
-	s->sent.length = from->length;
+	s->sent.length = size;
 	if (from->opaque)
 		return;
-	if (from->single) {
-		u64 size = from->length;
+	if (from->single || from->segments == 1) {
+		if (!from->single) {
+			u64 segment[2] = {};
+			load(segment, 16, base, from->user);
+			base = segment[0] + from->skip;
+			s->sent.length = size = segment[1] - from->skip;
+		}
 		HIDE(size);
 		if (size > DATA_LIMIT)
 			size = DATA_LIMIT;
-		if (!load(s->data, size, from->base, !from->kernel_data))
+		if (!load(s->data, size, base, !from->kernel_data))
 			s->sent.captured = size;
 		return;
 	}
@@ -124,12 +236,12 @@ static __always_inline int plausible(struct scratch *s)
 	return s->sent.length == HEADER || s->sent.length >= HEADER + (u64)header[2];
 }
 
-/* Decides about a socket that has no final verdict. */
-static __always_inline int judge(struct scratch *s, struct socket_key *key, u64 sock, u32 before)
+/* Decides about a socket that has no final verdict: whether it is followed. */
+static __always_inline int judge(struct scratch *s)
 {
-	u32 verdict = before + 1 >= TRIES ? IGNORED : before + 1, *known;
-	struct socket_key peer = key_of(load8(sock + O_UNIX_PEER));
-	if (followed.lookup(key) || followed.lookup(&peer)) {
+	struct socket_key *key = &s->key, peer = key_of(load8(key->sock + O_UNIX_PEER));
+	u32 verdict = s->tries + 1 >= TRIES ? IGNORED : s->tries + 1, *known;
+	if (is_followed(find(peer.inode))) {
 		verdict = FOLLOWED;
 	} else if ((known = presets.lookup(&key->inode)) || (peer.inode && (known = presets.lookup(&peer.inode)))) {
 		verdict = *known;
@@ -141,38 +253,31 @@ static __always_inline int judge(struct scratch *s, struct socket_key *key, u64 
 		verdict = FOLLOWED;
 #endif
 	}
-	verdicts.update(key, &verdict);
-	return verdict == FOLLOWED;
-}
-
-static __always_inline void fill_head(struct head *head, u8 kind, struct socket_key *key, u64 time)
-{
-	head->kind = kind;
-	head->flags = 0;
-	head->call = 0;
-	head->tid = bpf_get_current_pid_tgid();
-	head->time = time;
-	head->key = *key;
+	if (remember(key->inode, verdict))
+		return verdict == FOLLOWED;
+	if (verdict == FOLLOWED)
+		count_lost(LOST_TABLE);
+	return 0;
 }
 
 /* Who is at both ends: once per socket, and again if it did not reach the ring. */
-static __always_inline void announce(struct follow *state, struct socket_key *key, u64 time)
+static __always_inline void announce(struct entry *state, struct socket_key *key, u64 id, u64 time)
 {
 	u32 cpu = bpf_get_smp_processor_id(), reason = LOST_OPENED;
 	struct opened *o = opened_scratches.lookup(&cpu);
 	if (!o)
 		return;
-	fill_head(&o->head, OPENED, key, time);
+	fill_head(&o->head, OPENED, key, id, time);
 	u64 peer = load8(key->sock + O_UNIX_PEER), pid = load8(key->sock + O_SK_PEER_PID);
 	o->peer = key_of(peer);
-	o->tgid = bpf_get_current_pid_tgid() >> 32;
+	o->tgid = id >> 32;
 	o->netns = load4(load8(key->sock + O_SK_NET) + O_NET_INUM);
 	o->peer_pid = pid ? load4(pid + O_PID_NUMBERS + O_UPID_NR) : 0;
 	o->path_length = copy_path(o->path, key->sock);
 	o->peer_path_length = copy_path(o->peer_path, peer);
 	bpf_get_current_comm(o->comm, 16);
 	if (emit(o, sizeof(*o)))
-		state->announced = 1;
+		state->speaker = 1; /* nobody: the first that speaks is named */
 	else
 		count_lost(reason);
 }
@@ -198,16 +303,21 @@ static __always_inline void follow_socket(u64 sock)
 {
 	struct socket_key key = key_of(sock);
 	u32 verdict = FOLLOWED;
-	if (sock)
-		verdicts.update(&key, &verdict);
+	if (!key.inode)
+		return;
+	remember(key.inode, verdict);
+	presets.update(&key.inode, &verdict);
 }
 
 /* SET_BACKEND_REQ_FD and GPU_SET_SOCKET pass a socket whose traffic belongs to the same device: both ends of it. */
-static __always_inline void follow_channel(struct scratch *s, u64 file)
+static __always_inline void follow_channel(struct scratch *s)
 {
 	u32 *header = (u32 *)s->data;
+	s32 number = -1;
 	if (s->sent.captured < HEADER || (header[0] != 21 && header[0] != 33) || header[1] & 4)
 		return;
+	load(&number, 4, s->rights, s->from.user);
+	u64 file = file_of(number);
 	u64 socket = socket_of(file), sock = socket ? load8(socket + O_SOCKET_SK) : 0;
 	if (!sock || !is_unix(sock) || !is_stream(socket))
 		return;
@@ -261,13 +371,11 @@ static __always_inline void pass(struct scratch *s)
 		p->fds[i].mode = 0;
 		if (!file)
 			continue;
-		if (!i)
-			follow_channel(s, file);
 		describe(&p->fds[i], file);
 	}
 	s->sent.descriptors = count;
-	p->head = s->sent.head;
-	p->head.kind = PASSED;
+	s->rights = block;
+	fill_head(&p->head, PASSED, &s->key, s->id, s->time);
 	p->count = count;
 	u64 size = count;
 	HIDE(size);
@@ -298,16 +406,22 @@ static __always_inline struct scratch *begin(u64 socket, u32 call)
 	if (!is_unix(key.sock))
 		return 0;
 #endif
-	u32 *verdict = verdicts.lookup(&key), tries = verdict ? *verdict : 0, cpu = bpf_get_smp_processor_id();
-	if (tries == IGNORED || bpf_get_current_pid_tgid() >> 32 == OWN_PID)
+	struct entry *entry = find(key.inode);
+	u32 tries = entry ? verdict_of(entry) : 0;
+	if (tries == IGNORED)
+		return 0;
+	u64 id = bpf_get_current_pid_tgid();
+	if (id >> 32 == OWN_PID)
 		return 0;
 #ifdef MODE_RAWTP
-	if (!verdict && !is_stream(socket))
+	if (!entry && !is_stream(socket))
 		return 0;
 #endif
+	u32 cpu = bpf_get_smp_processor_id();
 	struct scratch *s = scratches.lookup(&cpu);
 	if (!s)
 		return 0;
+	s->id = id;
 	s->key = key;
 	s->call = call;
 	s->tries = tries;
@@ -321,102 +435,65 @@ static __always_inline struct scratch *begin(u64 socket, u32 call)
 /* Reports the send that the scratch space describes. True when it is followed. */
 static __always_inline int report(struct scratch *s)
 {
-	struct socket_key own = s->key, *key = &own;
+	struct socket_key *key = &s->key;
 	copy_data(s);
-	if (s->want < 0 && !judge(s, key, own.sock, s->tries))
+	if (s->want < 0 && !judge(s))
 		return 0;
-	struct follow *state = followed.lookup(key);
-	if (!state) {
-		struct follow fresh = {};
-		u32 following = FOLLOWING;
-		followed.update(key, &fresh);
-		state = followed.lookup(key);
-		if (!state) {
-			count_lost(LOST_TABLE);
-			return 0;
-		}
-		add(control.lookup(&following), 1);
-	}
-	u64 id = bpf_get_current_pid_tgid(), time = bpf_ktime_get_ns();
-	if (!state->announced)
-		announce(state, key, time);
-	fill_head(&s->sent.head, SENT, key, time);
-	s->sent.head.call = s->call;
-	s->sent.tgid = id >> 32;
-	s->sent.sequence = state->sequence;
-	s->sent.lost = state->lost;
-	bpf_get_current_comm(s->sent.comm, 16);
+	struct entry *state = find(key->inode);
+	if (!state)
+		return 0;
+	u64 id = s->id, time = bpf_ktime_get_ns();
+	if (!state->speaker)
+		announce(state, key, id, time);
+	s->time = time;
+	s->sequence = state->sequence;
+	s->lost = state->lost;
+	s->named = state->speaker != id;
 	add(&state->sequence, 1);
 	pass(s);
-	u64 size = s->sent.captured;
-	HIDE(size);
-	size &= 2 * DATA_LIMIT - 1;
-	if (!emit(s, __builtin_offsetof(struct scratch, data) + size)) {
-		add(&state->lost, 1);
-		count_lost(LOST_SENT);
+	int handed = s->sent.captured <= SHORT ? emit_short(s) : emit_long(s);
+	/* Found again, not kept: the verifier would go through the loops above once for each way to find it. */
+	if ((!handed || s->named) && (state = find(key->inode))) {
+		if (!handed)
+			add(&state->lost, 1);
+		else if (state->speaker)
+			state->speaker = id;
 	}
+	if (!handed)
+		count_lost(LOST_SENT);
+	if (s->sent.descriptors)
+		follow_channel(s);
 	return 1;
 }
 
-#ifdef MODE_FENTRY
-/* At return the socket is known again, so that nothing needs to be kept but that somebody is sending. */
 static __always_inline void await_return(struct scratch *s)
 {
-	u32 at = SENDING;
-	add(control.lookup(&at), 1);
-}
-
-static __always_inline int on_return(u64 socket, s64 result)
-{
-	u32 at = SENDING;
-	u64 *count = control.lookup(&at);
-	if (!count || !*count)
-		return 0;
-	struct socket_key key = key_of_socket(socket);
-	u32 *verdict = verdicts.lookup(&key);
-	if (!verdict || *verdict != FOLLOWED)
-		return 0;
-	struct done d = {};
-	d.kind = DONE;
-	d.tid = bpf_get_current_pid_tgid();
-	d.result = result;
-	add(count, -1);
-	if (!emit(&d, sizeof(d)))
-		count_lost(LOST_DONE);
-	return 0;
-}
-#else
-static __always_inline void await_return(struct scratch *s)
-{
-	u64 id = bpf_get_current_pid_tgid();
-	u32 at = SENDING;
-	struct inflight *entry = sending.lookup(&id);
-	if (!entry) {
-		struct inflight fresh = {};
-		sending.update(&id, &fresh);
-		entry = sending.lookup(&id);
-		if (!entry)
-			return;
-	}
+	u64 id = s->id;
+	u32 at = id & (THREADS - 1);
+	struct inflight *entry = sending.lookup(&at);
+	if (!entry)
+		return;
+	entry->id = id;
+	entry->length = s->sent.length;
+	entry->time = s->time;
+#ifdef MODE_RAWTP
 	entry->mmsg = s->mmsg;
-	entry->call = s->call;
-	entry->time = s->sent.head.time;
-	add(control.lookup(&at), 1);
+#endif
 }
 
+/* Of two threads that share an entry and send at the same moment, one is taken to have sent all. */
 static __always_inline int on_return(s64 result)
 {
-	u32 at = SENDING;
-	u64 *count = control.lookup(&at);
-	if (!count || !*count)
-		return 0;
 	u64 id = bpf_get_current_pid_tgid();
-	struct inflight *entry = sending.lookup(&id);
-	if (!entry || !entry->time)
+	u32 at = id & (THREADS - 1);
+	struct inflight *entry = sending.lookup(&at);
+	if (!entry || entry->id != id)
+		return 0;
+	entry->id = 0;
+	if (result == (s64)entry->length && !entry->mmsg)
 		return 0;
 	struct done d = {};
 	d.kind = DONE;
-	d.call = entry->call;
 	d.tid = id;
 	d.time = entry->time;
 	d.result = result;
@@ -424,25 +501,22 @@ static __always_inline int on_return(s64 result)
 	if (entry->mmsg && result > 0)
 		bpf_probe_read_user(&d.last, 4, (void *)(entry->mmsg + 64 * (u64)(result - 1) + 56));
 #endif
-	entry->time = 0;
-	add(count, -1);
 	if (!emit(&d, sizeof(d)))
 		count_lost(LOST_DONE);
 	return 0;
 }
 
-#endif
-
 static __always_inline int on_close(u64 socket, int final)
 {
 	struct socket_key key = key_of_socket(socket);
-	if (!followed.lookup(&key))
+	if (!is_followed(find(key.inode)))
 		return 0;
 	struct closed c = {};
 	u64 task = bpf_get_current_task();
-	fill_head(&c.head, CLOSED, &key, bpf_ktime_get_ns());
+	u64 id = bpf_get_current_pid_tgid();
+	fill_head(&c.head, CLOSED, &key, id, bpf_ktime_get_ns());
 	c.head.flags = final;
-	c.tgid = bpf_get_current_pid_tgid() >> 32;
+	c.tgid = id >> 32;
 	if (load4(task + O_TASK_FLAGS) & PROCESS_EXITING)
 		c.exit_code = load4(task + O_TASK_EXIT_CODE) | 1U << 31;
 	bpf_get_current_comm(c.comm, 16);
@@ -477,7 +551,7 @@ static __always_inline int on_send(u64 socket, u64 message, u64 length)
 	from->length = length;
 	from->skip = PEEK8(message, O_MSG_ITER + O_ITER_SKIP);
 	from->segments = PEEK8(message, O_MSG_ITER + O_ITER_SEGMENTS);
-	from->base = load8(iter + O_ITER_IOV);
+	from->base = PEEK8(message, O_MSG_ITER + O_ITER_IOV);
 	from->control = PEEK8(message, O_MSG_CONTROL);
 	from->control_length = PEEK8(message, O_MSG_CONTROLLEN);
 	if (kind == T_ITER_KVEC) {
@@ -504,7 +578,10 @@ KFUNC_PROBE(unix_stream_sendmsg, u64 socket, u64 message, u64 length)
 
 KRETFUNC_PROBE(unix_stream_sendmsg, u64 socket, u64 message, u64 length, int result)
 {
-	return on_return(socket, result);
+	if (result == (s64)length)
+		return 0;
+	struct socket_key key = key_of_socket(socket);
+	return is_followed(find(key.inode)) ? on_return(result) : 0;
 }
 
 #ifdef HAS_UNIX_RELEASE

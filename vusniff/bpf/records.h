@@ -18,10 +18,35 @@
 enum record_kind { SENT = 1, PASSED, OPENED, DONE, CLOSED };
 enum lost_reason { LOST_SENT, LOST_PASSED, LOST_OPENED, LOST_DONE, LOST_CLOSED, LOST_TABLE, LOST_REASONS };
 enum verdict { UNKNOWN = 0, TRIES = 4, IGNORED = 100, FOLLOWED = 200 };
-enum control { FOLLOWING, SENDING, CONTROLS };
+enum control { FOLLOWING, CONTROLS };
 
 struct socket_key {
 	u64 sock, inode;
+};
+
+/*
+ * What is known of a socket: its inode number and the verdict on it in one word, so that they are written at once; and,
+ * of one that is followed, its sends. The reader knows this layout (vusniff/bpf/records.py).
+ */
+#define VERDICT_BITS 8
+#define BUCKETS 16384
+#define WAYS 4
+#define MAPPABLE 1024 /* BPF_F_MMAPABLE */
+
+struct entry {
+	u64 word, sequence, lost;
+	u64 speaker; /* the thread that was named last, or 0: not announced */
+};
+
+struct bucket {
+	struct entry ways[WAYS];
+};
+
+#define THREADS 65536
+
+/* What a thread is sending, by the low bits of its number. */
+struct inflight {
+	u64 id, length, time, mmsg;
 };
 
 struct head {
@@ -39,6 +64,14 @@ struct sent {
 	u32 captured, index;
 	u64 sequence, lost;
 	char comm[16];
+};
+
+#define NAMED 1 /* in flags: comm is there; else it is what this thread was last called */
+#define SHORT 32
+
+struct short_sent {
+	struct sent sent;
+	u64 data[SHORT / 8];
 };
 
 struct passed_fd {
@@ -85,6 +118,7 @@ _Static_assert(sizeof(struct passed) == SIZE_PASSED + FD_LIMIT * SIZE_PASSED_FD,
 _Static_assert(sizeof(struct opened) == SIZE_OPENED, "opened");
 _Static_assert(sizeof(struct done) == SIZE_DONE, "done");
 _Static_assert(sizeof(struct closed) == SIZE_CLOSED, "closed");
+_Static_assert(sizeof(struct entry) == SIZE_ENTRY, "entry");
 
 /* Where the bytes and the control messages of a send are. */
 struct source {
@@ -103,9 +137,9 @@ struct scratch {
 	struct sent sent;
 	u8 data[2 * DATA_LIMIT]; /* twice: the verifier adds the largest position and the largest segment */
 	struct source from;
-	u64 position, total, stopped;
+	u64 position, total, stopped, rights;
 	struct socket_key key;
-	u64 mmsg;
+	u64 id, time, sequence, lost, named, mmsg;
 	u32 mmsg_count, call, tries;
 	s32 want;
 };

@@ -18,10 +18,14 @@ from collections.abc import Iterator
 
 SENT, PASSED, OPENED, DONE, CLOSED = 1, 2, 3, 4, 5
 """First byte of a record: a send with its data, the descriptors of the send that follows, a socket that speaks for the
-first time, the return of a send, a socket that is closed."""
+first time, the return of a send that was not sent in full (or of a sendmmsg), a socket that is closed."""
+
+IGNORED, FOLLOWED = 100, 200
+"""Verdicts on a socket."""
 
 SENT_HEAD = struct.Struct("=BBHIQQQIIQIIQQ16s")
-"""kind, flags, call, tid, time, sock, inode, tgid, descriptors, length, captured, index, sequence, lost, comm; data."""
+"""kind, flags, call, tid, time, sock, inode, tgid, descriptors, length, captured, index, sequence, lost, comm; data.
+flags 1: comm is given; else it is what it was when this thread last sent. The record may be longer than the data."""
 PASSED_HEAD = struct.Struct("=BBHIQQQII")
 """kind, flags, call, tid, time, sock, inode, count, unused; `PASSED_FD` times count."""
 PASSED_FD = struct.Struct("=iIQQIIII64s")
@@ -34,6 +38,10 @@ DONE_ALL = struct.Struct("=BBHIQqQ")
 CLOSED_ALL = struct.Struct("=BBHIQQQII16s")
 """kind, flags (1: the last reference), call, tid, time, sock, inode, tgid, exit code with bit 31 when exiting, comm."""
 
+ENTRY = struct.Struct("=QQQQ")
+"""Of a socket: inode number and verdict (low byte), sends, how many of them did not reach the ring, who spoke last."""
+_BUCKETS, _WAYS = 16384, 4
+
 LOST_REASONS = ("send", "descriptors", "connection", "return", "close", "table full")
 """What the kernel program counts when it cannot hand a record over, in the order of its map."""
 
@@ -44,10 +52,11 @@ SIZES = {
     "SIZE_OPENED": OPENED_ALL.size,
     "SIZE_DONE": DONE_ALL.size,
     "SIZE_CLOSED": CLOSED_ALL.size,
+    "SIZE_ENTRY": ENTRY.size,
 }
 
 _BUSY, _DISCARDED = 1 << 31, 1 << 30
-_POSITION = struct.Struct("=Q")
+_POSITION = struct.Struct("Q")  # in one piece: the kernel reads it meanwhile
 _LENGTH = struct.Struct("=I")
 
 
@@ -88,6 +97,37 @@ class Ring:
         """Unmaps it."""
         self._reader.close()
         self._data.close()
+
+
+class SocketTable:
+    """What the kernel program knows of sockets, behind the map's file descriptor."""
+
+    def __init__(self, fd: int) -> None:
+        self._data = mmap.mmap(fd, ENTRY.size * _WAYS * _BUCKETS)
+
+    def sends(self, inode: int) -> tuple[int, int] | None:
+        """Sends on a socket so far, and how many of them did not reach the ring; None for one that is not followed."""
+        at = self._find(inode)
+        if at is None:
+            return None
+        word, sequence, lost, _ = ENTRY.unpack_from(self._data, at)
+        return (sequence, lost) if word & 0xFF == FOLLOWED else None
+
+    def decide(self, inode: int, verdict: int) -> None:
+        """Changes the verdict on a socket that is known; 0 forgets it."""
+        if (at := self._find(inode)) is not None:
+            _POSITION.pack_into(self._data, at, inode << 8 | verdict if verdict else 0)
+
+    def close(self) -> None:
+        """Unmaps it."""
+        self._data.close()
+
+    def _find(self, inode: int) -> int | None:
+        bucket = inode % _BUCKETS * _WAYS * ENTRY.size
+        for at in range(bucket, bucket + _WAYS * ENTRY.size, ENTRY.size):
+            if _POSITION.unpack_from(self._data, at)[0] >> 8 == inode:
+                return at
+        return None
 
 
 def split(piece: bytes) -> Iterator[tuple[int, int, int]]:

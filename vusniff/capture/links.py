@@ -1,7 +1,7 @@
 """The connections that the probe follows: from sockets that speak to frames in a capture.
 
 Owns which two sockets are one connection and which of them accepted, and what is told of a loss. A socket is known by
-its inode; the address of its structure in the kernel is used only to reach the kernel program's table.
+its inode.
 """
 
 from __future__ import annotations
@@ -29,7 +29,6 @@ class Side:
     """One end of a connection."""
 
     inode: int
-    sock: int
     framer: Framer
     process: Process | None = None
     lost: int = 0
@@ -97,13 +96,13 @@ class Links:
         if known is not None:
             link, end = known
             side = link.sides[1 - end]
-            side.inode, side.sock = opened.inode, opened.sock
+            side.inode = opened.inode
             self._by_inode[opened.inode] = (link, 1 - end)
             return None
         late = opened.inode in self._existed or opened.peer_inode in self._existed
         end = self._end_of(opened)
-        own = Side(opened.inode, opened.sock, Framer(late=late))
-        other = Side(opened.peer_inode, opened.peer_sock, Framer(late=late))
+        own = Side(opened.inode, Framer(late=late))
+        other = Side(opened.peer_inode, Framer(late=late))
         sides = (own, other) if end == 0 else (other, own)
         path = path_text(opened.path if end else opened.peer_path) or path_text(opened.peer_path or opened.path)
         if path is None:

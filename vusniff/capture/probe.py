@@ -19,7 +19,8 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from types import FrameType
 
-from vusniff.bpf.load import FOLLOWED, IGNORED, Program
+from vusniff.bpf.load import Program
+from vusniff.bpf.records import FOLLOWED, IGNORED
 from vusniff.capture import labels
 from vusniff.capture.links import Link, Links
 from vusniff.capture.selection import Candidate, Selection
@@ -91,15 +92,17 @@ class Probe:
 
     def step(self) -> bool:
         """Takes what the kernel has and writes a part of it; False when there was nothing."""
+        began = time.monotonic_ns()
         self._take()
         busy = bool(self._backlog)
         if busy:
             piece = self._backlog.popleft()
             self._backlog_size -= len(piece)
             self._deliver(self._sends.feed(piece))
+        if not self._backlog and not self.program.ring.waiting():
+            self._deliver(self._sends.expire(began))
         now = time.monotonic()
         if now >= self._next_check and not self._backlog:
-            self._deliver(self._sends.expire(time.monotonic_ns()))
             self._check()
             after = time.monotonic()
             self._next_check = after + max(CHECK_SECONDS, CHECK_SHARE * (after - now))
@@ -210,11 +213,11 @@ class Probe:
         )
         if not self._selection.wants(candidate):
             self.links.drop(link)
-            counted = self.program.sends(opened.sock, opened.inode)
+            counted = self.program.sends(opened.inode)
             self._unwanted_lost += counted[1] if counted else 0
-            self.program.decide(opened.sock, opened.inode, IGNORED)
+            self.program.decide(opened.inode, IGNORED)
             if opened.peer_inode:
-                self.program.decide(opened.peer_sock, opened.peer_inode, IGNORED)
+                self.program.decide(opened.peer_inode, IGNORED)
 
     def _files(self, opened: Opened) -> frozenset[tuple[int, int]]:
         """What the ends are bound to, where a path is asked for."""
@@ -250,10 +253,10 @@ class Probe:
 
     def _end(self, link: Link, by: int | None, time: int, reason: str) -> None:
         for side in link.sides:
-            counted = self.program.sends(side.sock, side.inode)
+            counted = self.program.sends(side.inode)
             if counted is not None:
                 self.links.settle(side.inode, counted[1], time)
-                self.program.forget(side.sock, side.inode)
+                self.program.forget(side.inode)
         self.links.end(link, by, time, reason)
 
     def _check(self) -> None:

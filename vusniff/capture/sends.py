@@ -1,8 +1,8 @@
 """Sends in the order in which they began, each with what the kernel took of it.
 
-The kernel program reports a send twice, when it begins and when it returns. Here the two are put together, so that what
-failed is not shown as sent and what was sent in part is shown in part. A send that waits (the other side does not
-read) holds up what came after it, for `HOLD_NS` at most: then it counts as sent in full.
+The kernel program reports a send when it begins, and when it returns only if not all of it was sent: silence means
+success. So a send is given out when its thread sends again, or `HOLD_NS` after it began. What failed by then is not
+shown as sent, and what was sent in part is shown in part; what comes later than that is counted as lost.
 
 Knows the records of the kernel program; must not know connections, files or time zones: times are the kernel's
 monotonic nanoseconds.
@@ -16,7 +16,9 @@ from typing import Any
 
 from vusniff.bpf import records
 
-HOLD_NS = 200_000_000
+HOLD_NS = 50_000_000
+_THREADS = 65536
+"""Names of threads remembered."""
 
 
 @dataclass(slots=True)
@@ -40,7 +42,7 @@ class Send:
     """`records.PASSED_FD` for each; None when there are none, or when their record did not reach us."""
     index: int
     result: int | None = None
-    """Bytes that the kernel took, or a negative error number; None while it has not returned."""
+    """Bytes that the kernel took, or a negative error number; None while nothing else is known than that it began."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +87,11 @@ class Sends:
     def __init__(self) -> None:
         self._queue: deque[Event] = deque()
         self._waiting: dict[int, list[Send]] = {}
-        """By thread: what has not returned."""
+        """By thread: the last call, as its messages."""
         self._passed: dict[int, bytes] = {}
         """By thread: the descriptors of the send that is to come."""
+        self._comms: dict[int, bytes] = {}
+        """By thread: its name."""
         self.belated: list[Send] = []
         """Given out as sent in full, and then not sent in full. Whoever reads takes them out."""
         self.overflowed: list[tuple[Send, int]] = []
@@ -95,13 +99,22 @@ class Sends:
 
     def feed(self, piece: bytes) -> list[Event]:
         """The events that these records complete."""
-        queue, waiting = self._queue, self._waiting
+        queue, waiting, comms = self._queue, self._waiting, self._comms
         unpack_sent, head = records.SENT_HEAD.unpack_from, records.SENT_HEAD.size
         unpack_done = records.DONE_ALL.unpack_from
         out: list[Event] = []
+        before = 0
         for kind, at, size in records.split(piece):
             if kind == records.SENT:
-                (_, _, _, tid, time, sock, inode, tgid, count, length, _, index, _, lost, comm) = unpack_sent(piece, at)
+                (_, flags, _, tid, time, sock, inode, tgid, count, length, captured, index, _, lost, comm) = (
+                    unpack_sent(piece, at)
+                )
+                if flags & 1:
+                    comms[tid] = comm
+                    if len(comms) > _THREADS:
+                        del comms[next(iter(comms))]
+                else:
+                    comm = comms.get(tid, b"")
                 send = Send(
                     inode,
                     sock,
@@ -109,7 +122,7 @@ class Sends:
                     tgid,
                     tid,
                     comm,
-                    piece[at + head : at + size],
+                    piece[at + head : at + head + captured],
                     length,
                     lost,
                     count,
@@ -117,14 +130,22 @@ class Sends:
                     index,
                 )
                 queue.append(send)
-                if index and tid in waiting:
-                    waiting[tid].append(send)
+                before = time - HOLD_NS
+                last_call = waiting.get(tid)
+                if last_call is None:
+                    waiting[tid] = [send]
+                elif index and last_call[0].inode == inode:
+                    last_call.append(send)
                 else:
+                    for one in last_call:
+                        if one.result is None:
+                            one.result = one.length
                     waiting[tid] = [send]
             elif kind == records.DONE:
-                _, _, _, tid, _, result, last = unpack_done(piece, at)
-                sends = waiting.pop(tid, None)
-                if sends is not None:
+                _, _, _, tid, time, result, last = unpack_done(piece, at)
+                sends = waiting.get(tid)
+                if sends is not None and sends[0].time == time:  # else the record of the send itself was lost
+                    del waiting[tid]
                     self._return(sends, result, last)
             elif kind == records.PASSED:
                 fields = records.PASSED_HEAD.unpack_from(piece, at)
@@ -136,12 +157,14 @@ class Sends:
             while queue:
                 first = queue[0]
                 if type(first) is Send and first.result is None:
-                    break
+                    if first.time > before:
+                        break
+                    first.result = first.length
                 out.append(queue.popleft())
         return out
 
     def expire(self, now: int) -> list[Event]:
-        """What is held up for too long by a send that has not returned at ``now``, a kernel time."""
+        """What can be given out at ``now``, a kernel time up to which all records have been fed."""
         out: list[Event] = []
         while self._queue:
             first = self._queue[0]
