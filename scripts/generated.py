@@ -45,7 +45,10 @@ def generate() -> Iterator[tuple[str, str]]:
     """Path in the project and content of each file."""
     yield "docs/reference.md", _reference()
     parser = parser_of([name for name, _, _ in COMMANDS])
-    manual = re.sub(r'^\.TH VUSNIFF "1" "[^"]*"', '.TH VUSNIFF "1" ""', str(Manpage(parser)), count=1)
+    manpage = Manpage(parser)
+    manpage.manual = "User Commands"
+    manpage.description = "sniffer and dissector for the vhost-user protocol"
+    manual = re.sub(r'^\.TH VUSNIFF "1" "[^"]*"', '.TH VUSNIFF "1" ""', str(manpage), count=1)
     yield "share/man/man1/vusniff.1", manual.rstrip() + "\n"
     yield "share/bash-completion/completions/vusniff", shtab.complete(parser, "bash").rstrip() + "\n"
     yield "share/zsh/site-functions/_vusniff", shtab.complete(parser, "zsh").rstrip() + "\n"

@@ -102,6 +102,13 @@ def test_every_rule_is_explained(rule: MessageSpec) -> None:
     assert str(known.severity) in text
 
 
+def test_a_fault_of_one_program_is_not_put_on_another(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["explain", "get-vring-base-num"]) == 0
+    text = capsys.readouterr().out
+    assert "virtio-user" in text
+    assert "QEMU itself" not in text
+
+
 def test_every_phase_is_explained() -> None:
     for kind in PhaseKind:
         assert prose.PHASES[kind][0] in " ".join(explain(kind.value).split())

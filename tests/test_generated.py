@@ -38,7 +38,9 @@ def test_the_reference_has_every_request(made: Path) -> None:
 
 def test_the_man_page_is_well_formed(made: Path) -> None:
     manual = made / "share" / "man" / "man1" / "vusniff.1"
-    assert manual.read_text("utf-8").startswith('.TH VUSNIFF "1"')
+    text = manual.read_text("utf-8")
+    assert text.startswith('.TH VUSNIFF "1" "" "vusniff" "User Commands"\n')
+    assert "\n.SH NAME\nvusniff \\- sniffer and dissector" in text  # what whatis and apropos look for
     if shutil.which("man") is None:
         return
     done = subprocess.run(["man", "--warnings", "-l", str(manual)], capture_output=True, timeout=60, check=True)

@@ -40,7 +40,7 @@ LEVELS = {
     Level.MUST: "the specification says must",
     Level.SHOULD: "the specification says should",
     Level.DERIVED: "follows from layouts, or from what implementations enforce",
-    Level.KNOWN: "the specification demands it, and QEMU itself breaks it",
+    Level.KNOWN: "the specification demands it, and programs in wide use break it without harm",
     Level.TRAP: "a known way in which implementations do not fit together",
 }
 BLAMES = {Side.FRONTEND: "the front-end", Side.BACKEND: "the back-end", Side.EITHER: "whoever sent the message"}
