@@ -6,9 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
-
-from tests.test_tui import CAPTURES, QEMU, details_text, opened, screen_text
-from tests.test_tui_findings import judged
+from test_tui import CAPTURES, QEMU, details_text, opened, screen_text
+from test_tui_findings import judged
 
 pytestmark = pytest.mark.asyncio
 
