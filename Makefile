@@ -1,7 +1,7 @@
 # make demo    set up .venv and watch a small front-end and back-end talk
 # make test    set up everything and run all checks and tests
 # make check   the same without installing packages of the distribution
-# make bench   measure what README claims
+# make bench   measure speed and memory
 # make golden  write the expected outputs of the captures again, after a change of output that is meant
 # make generated  write reference, man page and completions again
 # make captures  record the captures again from real programs (as root)
