@@ -183,3 +183,10 @@ def test_the_functions_raise_what_the_command_line_prints() -> None:
         bytes_of("xyz")
     with pytest.raises(DissectorError, match="no message"):
         message_of(b"", Channel.MAIN, protocol_features=ProtocolFeature.MQ)
+
+
+@pytest.mark.parametrize("option", ["--features", "--protocol-features"])
+@pytest.mark.parametrize("number", ["-1", str(1 << 64)])
+def test_a_mask_fits_in_64_bits(option: str, number: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["decode", f"{option}={number}", "010000000100000000000000"]) == 2
+    assert capsys.readouterr().err == f"vusniff: {option}: {number} does not fit in 64 bits\n"

@@ -168,3 +168,15 @@ def test_who_is_on_the_other_side() -> None:
     with inet:
         assert not is_connected_stream(inet)
         assert peer_inode(inet) is None
+
+
+@pytest.mark.parametrize("path", ["", "@"])
+def test_a_path_without_a_name_is_refused(path: str) -> None:
+    with pytest.raises(SourceError, match="names no socket: give a path, or @NAME"):
+        Side(True, path)
+
+
+def test_spellings_of_one_path_are_one_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert len({Side(True, path).place for path in ("a", "./a", str(tmp_path / "a"))}) == 1
+    assert Side(True, "@a").place != Side(True, "a").place

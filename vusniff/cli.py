@@ -61,29 +61,63 @@ def parser_of(wanted: Collection[str | None]) -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return 0 (fine), 1 (findings, or no match), 2 (usage or environment) or 130 (interrupted)."""
-    words = list(sys.argv[1:] if argv is None else argv)
-    parser = parser_of([next((word for word in words if not word.startswith("-")), None)])
-    args = parser.parse_args(words)
-    if args.version:
-        from importlib.metadata import version
-
-        print(f"vusniff {version('vusniff')}")
-        return 0
-    if args.command is None:
-        parser.print_help()
-        return EXIT_USAGE
-    # Captures make millions of objects and next to no cycles: look for these less often (5 % of an analysis).
-    gc.set_threshold(100_000, 20, 20)
+    _fill_standard_streams()
     try:
-        status: int = args.run(args)
-        sys.stdout.flush()
+        return _run(list(sys.argv[1:] if argv is None else argv))
     except VusniffError as error:
         print(f"vusniff: {error}", file=sys.stderr)
         return EXIT_USAGE
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except BrokenPipeError:
-        # The reader (head, less) has left: nothing more to say, and the interpreter must not try at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader (head, less) has left: nothing more to say.
+        _discard_output()
         return 0
+    except OSError as error:
+        _discard_output()
+        what = error.filename if error.filename is not None else "input or output failed"
+        print(f"vusniff: {what}: {error.strerror or error}", file=sys.stderr)
+        return EXIT_USAGE
+
+
+def _run(words: list[str]) -> int:
+    """Run one command; what it raises is for `main`."""
+    parser = parser_of([next((word for word in words if not word.startswith("-")), None)])
+    args = parser.parse_args(words)
+    if args.version:
+        from importlib.metadata import version
+
+        print(f"vusniff {version('vusniff')}", flush=True)
+        return 0
+    if args.command is None:
+        parser.print_help()
+        return EXIT_USAGE
+    # Captures make millions of objects and next to no cycles: look for these less often (5 % of an analysis).
+    gc.set_threshold(100_000, 20, 20)
+    status: int = args.run(args)
+    if sys.stdout is not None:  # a source whose reader has left goes on without it
+        sys.stdout.flush()
     return status
+
+
+def _fill_standard_streams() -> None:
+    """Open what was closed by who started us, before a capture or a socket gets one of the first three numbers."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
+    if sys.stdin is None:
+        sys.stdin = open(0, closefd=False)  # noqa: SIM115
+    if sys.stdout is None:
+        sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
+
+
+def _discard_output() -> None:
+    """What is still to be written goes nowhere, so that the interpreter does not fail on it at exit."""
+    if sys.stdout is not None:
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, sys.stdout.fileno())
+        os.close(null)

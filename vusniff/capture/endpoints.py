@@ -47,6 +47,16 @@ class Side:
     path: str
     """Path of the socket file, or ``@name`` for an abstract socket."""
 
+    def __post_init__(self) -> None:
+        """Raises `SourceError` for a path without a name: to bind such a one gives a socket that nobody can find."""
+        if self.path in ("", "@"):
+            raise SourceError(f"{self.path!r} names no socket: give a path, or @NAME")
+
+    @property
+    def place(self) -> str:
+        """The same for all spellings of one path."""
+        return self.path if self.path.startswith("@") else os.path.realpath(self.path)
+
     @property
     def address(self) -> str:
         """The address as the socket calls take it."""

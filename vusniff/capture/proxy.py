@@ -74,7 +74,7 @@ class Proxy:
     ) -> None:
         if len(sides) != 2:
             raise SourceError("a proxy stands between two sides: give --listen and --connect, exactly two in all")
-        if sides[0].path == sides[1].path:
+        if sides[0].place == sides[1].place:
             raise SourceError(f"both sides are {sides[0].path}: a proxy needs two different sockets")
         self._say = say
         self._file = file

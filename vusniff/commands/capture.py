@@ -12,12 +12,12 @@ import stat
 import sys
 from typing import TYPE_CHECKING
 
-from vusniff.commands.read import check_view_arguments
 from vusniff.commands.recording import (
     add_recording_arguments,
     begun,
     can_be_followed,
     capture_file,
+    check_recording_arguments,
     record_and_show,
     say,
 )
@@ -56,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Record until interrupted; 0, or 1 when nothing was recorded."""
-    check_view_arguments(args)
+    check_recording_arguments(args)
     if (args.quiet or args.write == "-") and (args.tui or args.json):
         raise SourceError("there is nothing to show with --quiet or -w -: leave it out, or leave out --tui and --json")
     with capture_file(args.write) as file:

@@ -159,9 +159,13 @@ def features_of(words: str | None, device: str | None) -> int | None:
 
 def _mask(words: str, kind: type[enum.IntFlag], option: str, prefix: str) -> int:
     try:
-        return int(words, 0)
+        number = int(words, 0)
     except ValueError:
         pass
+    else:
+        if not 0 <= number < 1 << 64:
+            raise DissectorError(f"{option}: {words} does not fit in 64 bits")
+        return number
     listed = [word.strip().upper().removeprefix(prefix) for word in re.split(r"[,\s|]+", words) if word]
     try:
         return mask_of(kind, listed, PROTOCOL_FEATURE_ALIASES)

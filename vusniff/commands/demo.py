@@ -84,6 +84,8 @@ def run(args: argparse.Namespace) -> int:
 def _show(args: argparse.Namespace) -> int:
     """Start the back-end, the proxy and the front-end, and show what the proxy records."""
     capture = args.write or f"./{CAPTURE}"
+    if args.tui and not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise SourceError("--tui needs a terminal: leave it out for text")
     live = args.tui or not (args.text or args.json or not sys.stdout.isatty())
     pause = args.pause if args.pause is not None else PAUSE_LIVE if live else 0.0
     with (

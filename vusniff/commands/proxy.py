@@ -10,12 +10,12 @@ import argparse
 import signal
 from typing import TYPE_CHECKING
 
-from vusniff.commands.read import check_view_arguments
 from vusniff.commands.recording import (
     add_recording_arguments,
     begun,
     can_be_followed,
     capture_file,
+    check_recording_arguments,
     record_and_show,
     say,
 )
@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     """Pass on and record until interrupted (0) or until COMMAND ends (its exit status)."""
     from vusniff.capture.endpoints import Side
 
-    check_view_arguments(args)
+    check_recording_arguments(args)
     sides = [Side(True, path) for path in args.listen] + [Side(False, path) for path in args.connect]
     if len(sides) != 2:
         raise SourceError("a proxy stands between two sides: give --listen PATH and --connect PATH, two in all")

@@ -18,7 +18,8 @@ from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 from typing import IO
 
-from vusniff.commands.read import add_view_arguments
+from vusniff.commands.read import add_view_arguments, check_view_arguments
+from vusniff.errors import SourceError
 
 
 def add_recording_arguments(parser: argparse.ArgumentParser, file_help: str) -> None:
@@ -28,6 +29,13 @@ def add_recording_arguments(parser: argparse.ArgumentParser, file_help: str) -> 
     add_view_arguments(parser)
     parser.add_argument("-q", "--quiet", action="store_true", help="show nothing, only record")
     parser.add_argument("--ready-fd", type=int, help=argparse.SUPPRESS)
+
+
+def check_recording_arguments(args: argparse.Namespace) -> None:
+    """Refuse before a source is started what it could not be shown with. Raises FilterError or SourceError."""
+    check_view_arguments(args)
+    if args.tui and not (sys.stdin.isatty() and sys.stderr.isatty()):  # the view paints on standard error
+        raise SourceError("--tui needs a terminal: leave it out for text, or record with -q and view the file later")
 
 
 def say(sentence: str) -> None:

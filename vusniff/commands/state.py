@@ -62,14 +62,17 @@ def run(args: argparse.Namespace) -> int:
 
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 240, soft_wrap=not sys.stdout.isatty())
     late = "" if device_state.fresh else ", joined late: what came before is unknown"
-    console.print(f"Session {chosen} of {count}, after message {row + 1}{late}", markup=False)
-    console.print(f"{words.clean(session.path)}: front-end {frontend}, back-end {backend}", markup=False)
-    if guess:
-        console.print(f"Device: {guess.device} ({guess.sure}: {'; '.join(guess.reasons)})", markup=False)
-    console.print()
-    for renderable in state.tables(device_state, place.context):
-        console.print(renderable)
-    first_ns = timeline.time_ns(0)
-    rows = (phases.phase_row(phase, first_ns) for phase in gone_through)
-    console.print(state.table("Phases", phases.COLUMNS, rows))
+    # Written here and not by rich, which ends the program its own way when nobody reads.
+    with console.capture() as screen:
+        console.print(f"Session {chosen} of {count}, after message {row + 1}{late}", markup=False)
+        console.print(f"{words.clean(session.path)}: front-end {frontend}, back-end {backend}", markup=False)
+        if guess:
+            console.print(f"Device: {guess.device} ({guess.sure}: {'; '.join(guess.reasons)})", markup=False)
+        console.print()
+        for renderable in state.tables(device_state, place.context):
+            console.print(renderable)
+        first_ns = timeline.time_ns(0)
+        rows = (phases.phase_row(phase, first_ns) for phase in gone_through)
+        console.print(state.table("Phases", phases.COLUMNS, rows))
+    sys.stdout.write(screen.get())
     return 0

@@ -74,7 +74,7 @@ def print_stream(
     stop: Callable[[], bool] = lambda: False,
     remarks: Iterable[tuple[int, str]] = (),
 ) -> int:
-    """Print captures as they are read; return the number of messages.
+    """Print captures as they are read; return the number of messages that pass.
 
     A request printed here does not name its reply, which may not have been sent yet; the reply names the request.
     ``remarks`` are lines to print before messages, in the order of these.
@@ -95,7 +95,6 @@ def print_stream(
     around = StreamSurroundings(chosen) if chosen else None
     for tracked in pieces:
         passed = around.passed(tracked) if around else None
-        count += len(tracked.batch) if passed is None else sum(passed)
         if args.json:
             others = [(answer.number, answer.time_ns) if answer else None for answer in tracked.answers]
             texts = _only(
@@ -108,6 +107,7 @@ def print_stream(
             texts = _only(session, worded, tracked.places)
         if passed is not None:
             texts = [text if passes else "" for text, passes in zip(texts, passed, strict=True)]
+        count += sum(map(bool, texts))
         if between:
             texts = _remarked(between, tracked.first, texts)
         out.write("".join(texts).encode("utf-8", "backslashreplace"))
@@ -159,7 +159,7 @@ def phase_remarks(paths: Sequence[str], args: argparse.Namespace) -> list[tuple[
 
 
 def print_timeline(paths: Sequence[str], args: argparse.Namespace) -> int:
-    """Print captures as JSON lines, requests with their replies; return the number of messages."""
+    """Print captures as JSON lines, requests with their replies; return the number of messages that pass."""
     chosen = filter_of(args)
     timeline = _timeline(paths, args)
     out = sys.stdout.buffer
@@ -168,8 +168,9 @@ def print_timeline(paths: Sequence[str], args: argparse.Namespace) -> int:
     for tracked in passing(timeline, chosen) if chosen else _everything(paths, timeline):
         others = _others(timeline, tracked.first - 1, len(tracked.batch))
         texts = lines.lines(tracked.first, tracked.batch, tracked.places, others)
-        out.write("".join(_only(args.session, texts, tracked.places)).encode())
-        count += len(tracked.batch)
+        texts = _only(args.session, texts, tracked.places)
+        out.write("".join(texts).encode())
+        count += sum(map(bool, texts))
     out.flush()
     return count
 

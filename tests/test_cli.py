@@ -1,0 +1,74 @@
+"""How commands end when the world around them is odd: no output, a full device, a reader that left, no terminal."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+CAPTURE = str(Path(__file__).parent.parent / "captures" / "qemu-blk.pcapng")
+COMMANDS = (
+    ("--version",),
+    ("read", CAPTURE),
+    ("read", "--json", CAPTURE),
+    ("state", CAPTURE),
+    ("summary", CAPTURE),
+    ("check", CAPTURE),
+    ("explain", "GET_FEATURES"),
+    ("decode", "010000000100000000000000"),
+    ("export", "--format", "jsonl", CAPTURE),
+)
+
+
+def shell(redirection: str, *words: str) -> subprocess.CompletedProcess[str]:
+    """``vusniff WORDS`` by a shell, with standard output redirected as a user would."""
+    command = [sys.executable, "-m", "vusniff", *words]
+    return subprocess.run(
+        ["bash", "-c", f'"$@" {redirection}', "bash", *command],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_output_that_cannot_be_written_is_one_sentence(words: tuple[str, ...]) -> None:
+    full = shell(">/dev/full", *words)
+    assert (full.returncode, full.stderr) == (2, "vusniff: input or output failed: No space left on device\n")
+    closed = shell(">&-", *words)
+    assert (closed.returncode, closed.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_a_reader_that_has_left_is_no_error(words: tuple[str, ...]) -> None:
+    script = "import os,subprocess,sys; r,w=os.pipe(); os.close(r); sys.exit(subprocess.call(sys.argv[1:], stdout=w))"
+    command = [sys.executable, "-c", script, sys.executable, "-m", "vusniff", *words]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("words", [("proxy", "--listen", "a", "--connect", "b"), ("capture",), ("demo",)])
+def test_a_terminal_view_without_a_terminal_is_refused_before_anything_starts(
+    words: tuple[str, ...], tmp_path: Path
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "vusniff", *words, "--tui"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("vusniff: --tui needs a terminal")
+    assert done.stderr.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("option", [(), ("--json",), ("-v",)], ids=str)
+def test_a_session_that_is_not_there_gives_nothing(option: tuple[str, ...]) -> None:
+    done = shell("", "read", "--session", "99", *option, CAPTURE)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "")
