@@ -72,3 +72,21 @@ def test_a_terminal_view_without_a_terminal_is_refused_before_anything_starts(
 def test_a_session_that_is_not_there_gives_nothing(option: tuple[str, ...]) -> None:
     done = shell("", "read", "--session", "99", *option, CAPTURE)
     assert (done.returncode, done.stdout, done.stderr) == (1, "", "")
+
+
+@pytest.mark.parametrize(
+    "words", [("proxy", "--listen", "a", "--connect", "b", "--", "touch", "started"), ("capture",)]
+)
+def test_a_wrong_device_type_is_refused_before_anything_starts(words: tuple[str, ...], tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "vusniff", words[0], "--device", "toaster", *words[1:]],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("vusniff: --device toaster: no such device type; there are net, blk,")
+    assert done.stderr.count("\n") == 1
+    assert not list(tmp_path.iterdir())

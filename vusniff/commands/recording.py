@@ -32,7 +32,7 @@ def add_recording_arguments(parser: argparse.ArgumentParser, file_help: str) -> 
 
 
 def check_recording_arguments(args: argparse.Namespace) -> None:
-    """Refuse before a source is started what it could not be shown with. Raises FilterError or SourceError."""
+    """Refuse before a source is started what it could not be shown with. Raises VusniffError."""
     check_view_arguments(args)
     if args.tui and not (sys.stdin.isatty() and sys.stderr.isatty()):  # the view paints on standard error
         raise SourceError("--tui needs a terminal: leave it out for text, or record with -q and view the file later")
