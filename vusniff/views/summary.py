@@ -110,13 +110,14 @@ def session_dict(timeline: Timeline, session: Session) -> dict[str, Any]:
         "began_ns": session.opened_ns if session.opened_ns is not None else first,
         "ended_ns": closed.time_ns if closed else None,
         "last_ns": timeline.time_ns(rows[-1]),
-        "ended": _ending(timeline, session, closed),
+        "ended": ending(timeline, closed),
         "joined_late": session.joined_late,
         "previous": session.previous,
     }
 
 
-def _ending(timeline: Timeline, session: Session, closed: Closed | None) -> str:
+def ending(timeline: Timeline, closed: Closed | None) -> str:
+    """How a connection ended, and who ended it."""
     if closed is None:
         return "open"
     sender = None if closed.by is None else timeline.tracker.sender(closed.connection, closed.by)
@@ -182,7 +183,7 @@ def _connection(timeline: Timeline, session: Session, number: int) -> dict[str, 
         "channel": session.connections[number].value,
         "opened_ns": connection.opened_ns,
         "joined_late": connection.joined_late,
-        "ended": _ending(timeline, session, closed),
+        "ended": ending(timeline, closed),
         "lost": closed.lost if closed else 0,
     }
 

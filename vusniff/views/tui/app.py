@@ -27,7 +27,7 @@ from vusniff.views.tui import exporting, overlays
 from vusniff.views.tui.analysis import States
 from vusniff.views.tui.bars import Foot, Top, top_words
 from vusniff.views.tui.bytes import BytesView
-from vusniff.views.tui.copying import copied
+from vusniff.views.tui.copying import copied, keep
 from vusniff.views.tui.dividing import Dividing
 from vusniff.views.tui.exporting import Exporting
 from vusniff.views.tui.filtering import Filtering, Prompt
@@ -454,7 +454,7 @@ class Room(App[int]):
         """Write the screen as SVG into the working directory."""
         name = f"vusniff-{time.strftime('%Y%m%d-%H%M%S')}.svg"
         try:
-            Path(name).write_text(self.export_screenshot(title="vusniff"), encoding="utf-8")
+            keep(name, self.export_screenshot(title="vusniff"))
         except OSError as error:
             self.tell(f"{name} cannot be written: {error.strerror}", severity="error")
         else:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from vusniff.message import Message
 from vusniff.timeline import Timeline
 from vusniff.views import jsonl, text
@@ -27,3 +29,14 @@ def filter_like(message: Message) -> str:
     if message.payload and "index" in message.payload and (message.layout or "").startswith("vring"):
         parts.append(f"vring.index == {message.payload['index']}")
     return " && ".join(parts)
+
+
+def keep(path: str, text: str) -> None:
+    """Write a file that only its owner can read: a capture may hold what is nobody else's business.
+
+    Raises OSError.
+    """
+    with open(
+        os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "w", encoding="utf-8"
+    ) as file:
+        file.write(text)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from vusniff.checks.finding import Finding, Severity
 from vusniff.errors import VusniffError
+from vusniff.message import Message
 from vusniff.views.tui.reading import POLL_SECONDS, SLICE_SECONDS
 
 if TYPE_CHECKING:
@@ -128,11 +129,11 @@ def worst(findings: tuple[Finding, ...]) -> tuple[str, str]:
     return MARKS[min((finding.severity for finding in findings), key=lambda severity: severity.rank)]
 
 
-def explained(rule: str) -> str:
-    """What a rule demands, as text; a sentence where nothing is known of it."""
+def explained(what: Message | str) -> str:
+    """What a message's request is for, or a rule demands, as text; a sentence where nothing is known of it."""
     from vusniff.views.explain import explain
 
     try:
-        return explain(rule)
+        return explain(what)
     except VusniffError as error:
         return str(error)

@@ -11,7 +11,7 @@ from vusniff.timeline import Timeline
 from vusniff.views.tui import compare, features, memory, sessions
 from vusniff.views.tui.judging import MARKS, explained
 from vusniff.views.tui.line import Line, Part, clean, cut, line, wrapped
-from vusniff.views.tui.screens import LinesScreen, explain_lines, help_lines
+from vusniff.views.tui.screens import LinesScreen, help_lines
 from vusniff.views.tui.state import said_by
 
 if TYPE_CHECKING:
@@ -37,22 +37,19 @@ def explain(room: Room) -> None:
     rules = list(dict.fromkeys(finding.rule for finding in room.timeline.findings_at(row)))
     if chosen is not None and chosen.key and chosen.key.startswith("rule "):
         rule = chosen.key.split()[1]
-        room.push_screen(LinesScreen(f"Rule {rule}", lambda width: rule_lines([rule], width)))
+        room.push_screen(LinesScreen(f"Rule {rule}", lambda width: page_lines([explained(rule)], width)))
         return
     message = room.timeline.message(row)
-    room.push_screen(
-        LinesScreen(
-            f"#{row + 1} {message.name}", lambda width: [*explain_lines(message, width), *rule_lines(rules, width)]
-        )
-    )
+    pages = [explained(message), *map(explained, rules)]
+    room.push_screen(LinesScreen(f"#{row + 1} {message.name}", lambda width: page_lines(pages, width)))
 
 
-def rule_lines(rules: Sequence[str], width: int) -> list[Line]:
-    """What rules demand, one below the other."""
+def page_lines(pages: Sequence[str], width: int) -> list[Line]:
+    """Explanations one below the other, wrapped to a width."""
     lines: list[Line] = []
-    for rule in rules:
+    for page in pages:
         lines += [line()] if lines else []
-        for number, said in enumerate(explained(rule).rstrip("\n").split("\n")):
+        for number, said in enumerate(page.rstrip("\n").split("\n")):
             indent = " " * (len(said) - len(said.lstrip()))
             head = not number or (said and not indent)
             if head or len(said) <= width:

@@ -19,7 +19,7 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 from textual.widget import Widget
 
-from vusniff.views.tui.line import STYLES, Line
+from vusniff.views.tui.line import ELLIPSIS, STYLES, Line
 
 COMPONENTS = frozenset(f"vs--{name}" for name in (*STYLES, "cursor", "cursor-blurred"))
 """Component classes of every widget that shows lines; their colours stand in the app's CSS."""
@@ -84,7 +84,7 @@ class Lined(ScrollView, can_focus=True):
         return self.style_of("cursor" if self.has_focus else "cursor-blurred")
 
     def strip(self, parts: Sequence[tuple[str, str]], at_cursor: bool) -> Strip:
-        """One line as it is painted; what is outside the view is cut."""
+        """One line as it is painted; what is outside the view is cut, and a mark says so."""
         base = self._styles_of.get("base") or self._styles_of.setdefault("base", self.rich_style)
         if at_cursor:
             over = self.cursor_style()
@@ -92,8 +92,11 @@ class Lined(ScrollView, can_focus=True):
             base += over
         else:
             segments = [Segment(text, base + self.style_of(style) if style else base) for text, style in parts]
-        x = self.scroll_offset.x
-        return Strip(segments).crop_extend(x, x + self.size.width, base)
+        x, width = self.scroll_offset.x, self.size.width
+        strip = Strip(segments)
+        if strip.cell_length > x + width > x:
+            return Strip([*strip.crop(x, x + width - 1), Segment(ELLIPSIS, base)])
+        return strip.crop_extend(x, x + width, base)
 
     def extend(self, size: Size) -> None:
         """The content is so wide and high now. Unlike setting ``virtual_size`` it arranges nothing anew: the vertical

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from pathlib import Path
 
 from vusniff.capture.index import Index
 from vusniff.errors import SourceError
 from vusniff.timeline import Timeline, read_all
 from vusniff.views.tui import names_of
 from vusniff.views.tui.app import Room
+from vusniff.views.tui.copying import keep
 
 
 def write_picture(
@@ -30,7 +30,7 @@ def write_picture(
         read_all(timeline)
         svg = asyncio.run(_painted(Room(timeline, names_of(paths)), size, at, [key for key in keys if key]))
     try:
-        Path(target).write_text(svg, encoding="utf-8")
+        keep(target, svg)
     except OSError as error:
         raise SourceError(f"{target} cannot be written: {error.strerror}") from error
     return 0

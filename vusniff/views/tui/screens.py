@@ -9,11 +9,9 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.screen import ModalScreen
 
-from vusniff.message import Message, MessageSpec
-from vusniff.protocol import Channel
 from vusniff.views.tui.bars import Foot
 from vusniff.views.tui.keys import GROUPS, KEYS, MOVING
-from vusniff.views.tui.line import Line, line, wrapped
+from vusniff.views.tui.line import Line, line
 from vusniff.views.tui.panes import LinesView
 
 
@@ -102,48 +100,3 @@ def help_lines(width: int) -> list[Line]:
     lines.append(line())
     lines.append(line(("The same in plain text: vusniff read -v, vusniff state --at N", "dim")))
     return lines
-
-
-def explain_lines(message: Message, width: int) -> list[Line]:
-    """The table row of a request, in words."""
-    spec = message.spec
-    if spec is None:
-        return [line(f"{message.name} is in no dissector; its bytes are shown as they are.")]
-    lines = [line((f"VHOST_USER_{spec.name}", "heading"), f"   request {spec.code}, {message.channel} channel")]
-    for label, text in (
-        ("", spec.about),
-        ("sent by", spec.sent_by),
-        ("handled by", spec.handled_by),
-        ("answer", _answer(spec, message)),
-        ("descriptors", _descriptors(spec)),
-        ("needs", f"VHOST_USER_PROTOCOL_F_{spec.requires.name}" if spec.requires else spec.requires_feature or ""),
-        ("also called", ", ".join(spec.aliases)),
-        ("specification", spec.section),
-    ):
-        if text:
-            lines.append(line())
-            first = f"{label:<14}" if label else ""
-            lines += [Line(parts) for parts in wrapped(text.split(), width, first, " " * len(first))]
-    return lines
-
-
-def _answer(spec: MessageSpec, message: Message) -> str:
-    if spec.answered:
-        return "has a reply of its own"
-    if spec.may_answer:
-        return "has a reply of its own in some sessions; else acknowledged only when need_reply is set"
-    if message.channel is Channel.GPU:
-        return "none"
-    return "acknowledged only when need_reply is set (REPLY_ACK): 0 is success"
-
-
-def _descriptors(spec: MessageSpec) -> str:
-    least, most = spec.fds
-    reply_most = spec.reply_fds[1]
-    said = []
-    if most:
-        count = str(most) if least == most else f"{least} to {most}"
-        said.append(f"{count} with the request{f': {spec.fds_meaning}' if spec.fds_meaning else ''}")
-    if reply_most:
-        said.append(f"{reply_most} with the reply{f': {spec.reply_fds_meaning}' if spec.reply_fds_meaning else ''}")
-    return "; ".join(said)

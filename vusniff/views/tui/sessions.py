@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from vusniff.session import Session
 from vusniff.timeline import Timeline
 from vusniff.views import words
 from vusniff.views.state import peers
+from vusniff.views.summary import ending
 from vusniff.views.tui.line import ELLIPSIS, Line, Part, clean, line
 from vusniff.views.tui.rows import since
 
 HEADS = ("#", "device", "messages", "no reply", "start s", "lasted", "ended", "socket", "between", "")
 WIDE = 110
 """Cells from which times are shown too."""
-
-
-def ending(session: Session) -> str:
-    """How it ended."""
-    return "open" if session.closed is None else session.closed.reason
 
 
 def tail(path: str, width: int) -> str:
@@ -47,7 +42,7 @@ def session_lines(timeline: Timeline, shown: int | None, width: int) -> list[Lin
                 str(asked) if asked else "",
                 since(opened),
                 words.duration(took),
-                ending(session),
+                ending(timeline, session.closed),
                 tail(clean(session.path), max(16, width // 4)),
                 " - ".join(peers(timeline, session)),
                 ", ".join(filter(None, (again, late))),

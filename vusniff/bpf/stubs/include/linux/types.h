@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
 /* The types that bcc's built-in header and the probe use: no header of any kernel is read. */
 #ifndef VUSNIFF_TYPES_H
 #define VUSNIFF_TYPES_H
