@@ -310,7 +310,10 @@ async def test_explain_and_help() -> None:
         room.view.go_to(59)
         await pilot.press("e")
         await pilot.pause()
-        assert "VHOST_USER_SET_VRING_KICK" in overlay_text(room)
+        shown = overlay_text(room)
+        assert "SET_VRING_KICK: request 12 of the main channel" in shown
+        assert "Payload: vring_fd, 8 bytes" in shown
+        assert "vring-kick-before-num" in shown
         await pilot.press("escape", "question_mark")
         await pilot.pause()
         assert "the selected request and its reply" in overlay_text(room)

@@ -47,7 +47,7 @@ async def test_the_rule_of_a_finding_is_explained() -> None:
         await judged(room, pilot)
         await pilot.press("w", "e")
         await pilot.pause()
-        assert "VHOST_USER_SET_VRING_ENABLE" in overlay_text(room)
+        assert "SET_VRING_ENABLE: request 18 of the main channel" in overlay_text(room)
         assert "What it demands" in overlay_text(room)
         await pilot.press("escape", "enter")
         await pilot.pause()
