@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -211,3 +212,14 @@ def test_options_of_the_picture_go_with_it() -> None:
     run = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     assert run.returncode == 2
     assert run.stderr == "vusniff: --at and --keys go with --screenshot; in the view : goes to a number\n"
+
+
+def test_a_signal_ends_view_and_proxy_and_gives_the_screen_back(small: Terminal, tmp_path: Path) -> None:
+    capture = tmp_path / "live.pcapng"
+    words = f"proxy --tui --listen {tmp_path / 'front'} --connect {tmp_path / 'back'} -w {capture}"
+    small.start(f"sh -c 'echo $$ > pid; exec {sys.executable} -m vusniff {words}'")
+    small.until("0 messages")
+    os.kill(int((tmp_path / "pid").read_text()), signal.SIGTERM)
+    screen = small.until("returned 0")
+    assert "0 messages on 0 connections" in screen
+    assert not (tmp_path / "front").exists()

@@ -6,7 +6,10 @@ comes from a `Timeline`; a live capture differs from a finished one by nothing b
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import re
+import signal
 import time
 from collections.abc import Iterable, Sequence
 from functools import partial
@@ -112,6 +115,9 @@ class Room(App[int]):
 
     def on_mount(self) -> None:
         """Show what is there; the rest is read from now on."""
+        with contextlib.suppress(ValueError, RuntimeError):  # signals are the main thread's
+            for number in (signal.SIGINT, signal.SIGTERM):
+                asyncio.get_running_loop().add_signal_handler(number, self.exit)
         self._arrange()
         self.view.focus()
         self.view.grown()
