@@ -103,8 +103,10 @@ def test_the_reader_of_a_pipe_leaves(tmp_path: Path) -> None:
         talk(socket, 10)
         said = process.stderr.read()
         process.wait()
+    # It ends by itself: when it cannot write, or before, when it notices that nobody reads.
     assert b"Traceback" not in said
-    assert b"cannot write the capture" in said
+    assert b"lost, in -" in said
+    assert process.returncode in (0, 1)
 
 
 def test_nothing_stays_in_the_kernel(tmp_path: Path) -> None:

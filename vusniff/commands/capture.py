@@ -56,9 +56,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Record until interrupted; 0, or 1 when nothing was recorded."""
-    check_recording_arguments(args)
     if (args.quiet or args.write == "-") and (args.tui or args.json):
         raise SourceError("there is nothing to show with --quiet or -w -: leave it out, or leave out --tui and --json")
+    check_recording_arguments(args)
     with capture_file(args.write) as file:
         if args.quiet or not can_be_followed(file):
             return _record(file, args)

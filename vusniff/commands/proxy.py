@@ -51,12 +51,12 @@ def run(args: argparse.Namespace) -> int:
     """Pass on and record until interrupted (0) or until COMMAND ends (its exit status)."""
     from vusniff.capture.endpoints import Side
 
-    check_recording_arguments(args)
     sides = [Side(True, path) for path in args.listen] + [Side(False, path) for path in args.connect]
     if len(sides) != 2:
         raise SourceError("a proxy stands between two sides: give --listen PATH and --connect PATH, two in all")
     if args.quiet and (args.tui or args.json):
         raise SourceError("--quiet shows nothing: leave it out, or leave out --tui and --json")
+    check_recording_arguments(args)
     with capture_file(args.write) as file:
         if args.quiet or not can_be_followed(file):
             return _pass_on(sides, file, args)
