@@ -256,6 +256,20 @@ def test_an_empty_capture_is_no_match(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "no messages" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("json_lines", [False, True])
+def test_a_cut_file_gives_what_is_whole_and_says_that_it_is_cut(
+    talk: Talk, capsys: pytest.CaptureFixture[str], json_lines: bool
+) -> None:
+    session(talk)
+    whole = talk.path.read_bytes()
+    talk.path.write_bytes(whole[:-40])
+    assert main(["read", *(["--json"] if json_lines else []), str(talk.path)]) == 0
+    said = capsys.readouterr()
+    assert len(said.out.splitlines()) == 9
+    assert said.err.count("\n") == 1
+    assert str(talk.path) in said.err
+
+
 def test_bytes_that_are_no_text_are_printed(talk: Talk, capsys: pytest.CaptureFixture[str]) -> None:
     peers = talk.connect("/run/\udcff.sock", comms=("a\udcffb", "c\x1bd"))
     peers.ask(F.GET_FEATURES)

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, TypeAlias
 
-from vusniff.errors import SourceError
+from vusniff.errors import SourceError, VusniffError
 
 CAPTURE = "vusniff-demo.pcapng"
 PAUSE_LIVE = 0.15
@@ -83,6 +83,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _show(args: argparse.Namespace) -> int:
     """Start the back-end, the proxy and the front-end, and show what the proxy records."""
+    if args.write == "-":
+        raise VusniffError("-w -: the demo leaves its capture in a file, because standard output shows what is said")
     capture = args.write or f"./{CAPTURE}"
     if args.tui and not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise SourceError("--tui needs a terminal: leave it out for text")

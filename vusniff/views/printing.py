@@ -65,6 +65,14 @@ def stream(paths: Sequence[str], device: str | None, follow: bool, stop: Callabl
                 tracker.closed(event)
         yield Tracked(first, batch, places, answers)
         first += len(batch)
+    _tell(reader.notes)
+
+
+def _tell(notes: Iterable[str]) -> None:
+    """Say beside the output what of the files was skipped, cut or damaged."""
+    sys.stdout.flush()
+    for note in notes:
+        print(f"vusniff: {note}", file=sys.stderr)
 
 
 def print_stream(
@@ -180,6 +188,7 @@ def _timeline(paths: Sequence[str], args: argparse.Namespace) -> Timeline:
     timeline = Timeline(Index(paths), args.device)
     with reading(os.fspath(paths[0])) as progress:
         read_all(timeline, progress)
+    _tell(timeline.index.notes)
     return timeline
 
 

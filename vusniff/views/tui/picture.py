@@ -28,6 +28,8 @@ def write_picture(
     with Index(list(paths)) as index:
         timeline = Timeline(index, device)
         read_all(timeline)
+        if at is not None and not 1 <= at <= len(timeline):
+            raise SourceError(f"--at {at}: there are messages 1 to {len(timeline)}")
         svg = asyncio.run(_painted(Room(timeline, names_of(paths)), size, at, [key for key in keys if key]))
     try:
         keep(target, svg)
