@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from typing import TYPE_CHECKING
 
@@ -59,6 +60,8 @@ class Reading:
         elif room.live:
             room.set_timer(POLL_SECONDS, self.go_on)
         else:
+            # What was read stays: looking through it for cycles would hold up a key now and then.
+            gc.freeze()
             room.view.settled()
             for note in room.timeline.index.notes[:NOTES]:
                 room.tell(note, "warning")
