@@ -543,3 +543,13 @@ async def test_every_request_there_is_can_be_looked_at(tmp_path: Path) -> None:
             room.selected.show()
             assert room.timeline.message(row).name in details_text(room)
         await pilot.press("F", "escape", "M", "escape", "S", "escape", "C", "escape", "e", "escape")
+
+
+async def test_a_line_that_is_cut_says_so() -> None:
+    """Half a number is a false number."""
+    async with opened(CAPTURES / "qemu-blk.pcapng", size=(80, 24)) as (room, pilot):
+        room.view.go_to(29)
+        await pilot.press("F")
+        await pilot.pause()
+        (picture,) = [line for line in room.export_screenshot().splitlines() if "0x1400" in line]
+        assert "…" in picture

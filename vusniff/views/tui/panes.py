@@ -92,9 +92,9 @@ class Lined(ScrollView, can_focus=True):
             base += over
         else:
             segments = [Segment(text, base + self.style_of(style) if style else base) for text, style in parts]
-        x, width = self.scroll_offset.x, self.size.width
+        x, width = self.scroll_offset.x, self.scrollable_content_region.width
         strip = Strip(segments)
-        if strip.cell_length > x + width > x:
+        if strip.cell_length > x + width > x and strip.crop(x + width, strip.cell_length).text.strip(" ─"):
             return Strip([*strip.crop(x, x + width - 1), Segment(ELLIPSIS, base)])
         return strip.crop_extend(x, x + width, base)
 
