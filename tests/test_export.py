@@ -12,11 +12,13 @@ import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
+from typing import IO
 
 import pytest
 from talk import Talk, eventfd, u32, u64
 
 from captures import golden, synthetic
+from vusniff.capture import pcapng
 from vusniff.capture.facts import Host
 from vusniff.capture.index import Index
 from vusniff.capture.writer import CaptureWriter
@@ -276,3 +278,68 @@ def test_a_redacted_capture_is_not_changed_by_redacting_it_again() -> None:
     once.update()
     twice.update()
     assert [frame.data for frame in once.frames()] == [frame.data for frame in twice.frames()]
+
+
+def next_packet(stream: IO[bytes]) -> list[str]:
+    """Waits for the next packet of a capture that comes through a pipe; returns its comments."""
+    while True:
+        start = stream.read(8)
+        kind, total = struct.unpack("<II", start)
+        block = start + stream.read(total - 8)
+        if kind == pcapng.ENHANCED_PACKET:
+            options = block[28 + (struct.unpack_from("<I", block, 20)[0] + 3 & ~3) : -4]
+            return [
+                line
+                for code, value in pcapng.parse_options("little", options)
+                if code == pcapng.OPT_COMMENT
+                for line in value.decode().split("\n")
+            ]
+
+
+def test_what_is_being_recorded_is_annotated_message_by_message() -> None:
+    """Each packet comes out before the next one goes in, with what can be said by then."""
+    command = [sys.executable, "-m", "vusniff", "export", "-", "--format", "pcapng"]
+    child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
+    assert child.stdin is not None
+    assert child.stdout is not None
+    writer = CaptureWriter(child.stdin, source="test", host=Host("host"))
+    connection = writer.open("/run/live.sock", opened_ns=1)
+    told = []
+    for seconds, request, body, fds in (
+        (0, FrontendRequest.SET_OWNER, b"", ()),
+        (0, FrontendRequest.GET_FEATURES, b"", ()),
+        (6, FrontendRequest.GET_QUEUE_NUM, b"", ()),
+        (6, FrontendRequest.SET_VRING_KICK, u64(0), (Descriptor(DescriptorKind.EVENTFD, "eventfd:7", 9),)),
+    ):
+        data = struct.pack("<III", request, 1, len(body)) + body
+        writer.frame(Frame(connection.id, 0, 2 + seconds * 10**9, data, fds))
+        writer.flush()
+        told.append([line.partition(": ")[::2] for line in next_packet(child.stdout)])
+    writer.close_connection(Closed(connection.id, 7 * 10**9, "eof", 1))
+    writer.close()
+    child.stdin.close()
+    assert child.wait(60) == 0
+    child.stdout.close()
+    assert [[rule for rule, _ in lines] for lines in told] == [
+        [],
+        [],
+        ["vusniff error request-not-negotiated (frontend)", "vusniff warning request-waits (backend)"],
+        [
+            "vusniff fd kind=eventfd identity=eventfd:7 number=9",
+            "vusniff warning vring-kick-before-num (frontend)",
+            "vusniff warning nothing-shared (frontend)",
+        ],
+    ]
+    assert told[2][1][1].startswith("#2: GET_FEATURES (#2) waits 6.00 s")
+
+
+def test_standard_input_is_exported_only_as_a_capture() -> None:
+    for words in (["--format", "html"], ["--format", "pcapng", "--redact"], ["--format", "pcapng", "--session", "1"]):
+        command = [sys.executable, "-m", "vusniff", "export", "-", *words]
+        done = subprocess.run(command, input="", capture_output=True, text=True)
+        assert done.returncode == 2
+        assert "standard input can only be exported as pcapng" in done.stderr
+    command = [sys.executable, "-m", "vusniff", "export", "-", "--format", "pcapng"]
+    done = subprocess.run(command, input="no capture", capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "does not start like a pcapng file" in done.stderr

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import select
 import shlex
+import shutil
+import signal
 import stat
 import subprocess
 import sys
@@ -13,12 +15,20 @@ from pathlib import Path
 
 import pytest
 from probing import MODE, connected, message, needs_probe
+from remote import HOST, another_host, needs_sshd
 from tshark import dissector, needs_tshark
 
+from captures import synthetic
+from vusniff.capture.pcapng import MAGIC
 from vusniff.capture.reader import CaptureReader
+from vusniff.protocol import FrontendRequest
 from vusniff.record import Frame
 from vusniff.wireshark import extcap, folders
 
+needs_sudo = pytest.mark.skipif(
+    shutil.which("sudo") is None or subprocess.run(["sudo", "-n", "true"], capture_output=True).returncode != 0,
+    reason="sudo is not installed, or asks for a password",
+)
 PROGRAM = (sys.executable, "-m", "vusniff.wireshark.extcap")
 
 
@@ -66,26 +76,121 @@ def test_settings_become_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
     assert shlex.split(words[-1]) == ["sudo", "-n", "vusniff", "capture", "-w", "-", "--path=/run/a b*"]
 
 
-def test_what_another_host_writes_goes_to_wireshark(tmp_path: Path) -> None:
-    """ssh runs its last argument in a shell; here that shell is ours, and vusniff there prints a capture."""
-    capture = Path(__file__).parent.parent / "captures" / "qemu-blk.pcapng"
-    ssh, there, fifo = tmp_path / "ssh", tmp_path / "there", tmp_path / "fifo"
-    ssh.write_text('#!/bin/sh\nfor last; do :; done\nexec sh -c "$last"\n')
-    there.write_text(f'#!/bin/sh\nprintf "%s|" "$@" > {tmp_path}/said\nexec cat {capture}\n')
-    for program in (ssh, there):
-        program.chmod(0o700)
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """In which ssh knows another host."""
+    with another_host(tmp_path_factory.mktemp("ssh")) as programs:
+        yield {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}"}
+
+
+def capturing(fifo: Path, environment: dict[str, str], *words: str) -> subprocess.Popen[str]:
+    """Our program as Wireshark runs it to capture from another host."""
     os.mkfifo(fifo)
-    child = subprocess.Popen(
-        [
-            *(*PROGRAM, "--extcap-interface", "vusniff-ssh", "--capture", f"--fifo={fifo}"),
-            *("--host=there", f"--command={there}", "--path", "/run/a b*"),
-        ],
-        env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"},
-    )
-    received = fifo.read_bytes()
-    assert child.wait(60) == 0
-    assert received == capture.read_bytes()
+    command = [*PROGRAM, "--extcap-interface", "vusniff-ssh", "--capture", f"--fifo={fifo}", f"--host={HOST}", *words]
+    return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+
+
+@needs_sshd
+@pytest.mark.parametrize("sudo", [False, pytest.param(True, marks=needs_sudo)], ids=["plain", "sudo"])
+def test_what_another_host_writes_goes_to_wireshark(environment: dict[str, str], tmp_path: Path, sudo: bool) -> None:
+    """Over a real sshd; vusniff there prints a capture, and findings come with its messages."""
+    original = tmp_path / "original.pcapng"
+    synthetic.every(original)
+    there, fifo = tmp_path / "there", tmp_path / "fifo"
+    there.write_text(f'#!/bin/sh\nprintf "%s|" "$@" > {tmp_path}/said\nexec cat {original}\n')
+    there.chmod(0o700)
+    command = f"{'sudo -n ' if sudo else ''}{there}"
+    child = capturing(fifo, environment, f"--command={command}", "--path", "/run/a b*")
+    received = tmp_path / "received.pcapng"
+    received.write_bytes(fifo.read_bytes())
+    assert child.communicate(timeout=60)[1] == ""
+    assert child.returncode == 0
     assert (tmp_path / "said").read_text() == "capture|-w|-|--path=/run/a b*|"
+    with CaptureReader(original) as before, CaptureReader(received) as after:
+        assert list(after.records()) == list(before.records())
+    assert b"vusniff error " in received.read_bytes()
+    assert b"vusniff error " not in original.read_bytes()
+
+
+@needs_sshd
+def test_what_goes_wrong_on_another_host_is_said(environment: dict[str, str], tmp_path: Path) -> None:
+    for number, (command, sentence) in enumerate(
+        (
+            ("echo nobody knows >&2; exit 2;", "nobody knows"),
+            ("echo hello; exit 0;", "what it wrote is no capture: it does not start like a pcapng file"),
+            ("kill -9 $$;", "ssh ended with 255"),
+        )
+    ):
+        fifo = tmp_path / str(number)
+        child = capturing(fifo, environment, f"--command={command}")
+        assert fifo.read_bytes() == b""
+        assert sentence in child.communicate(timeout=60)[1]
+        assert child.returncode == 2
+
+
+@needs_sshd
+@needs_probe
+@pytest.mark.parametrize("sudo", [False, pytest.param(True, marks=needs_sudo)], ids=["plain", "sudo"])
+@pytest.mark.parametrize("way", ["told", "closed"])
+def test_peers_of_another_host_are_watched(environment: dict[str, str], tmp_path: Path, sudo: bool, way: str) -> None:
+    """The whole way: probe, sshd, ssh, our program; until Wireshark tells it to end, or reads no more."""
+    path, fifo, pid = str(tmp_path / "s"), tmp_path / "fifo", tmp_path / "pid"
+    vusniff = shlex.join([sys.executable, "-m", "vusniff"])
+    command = f"echo $$ > {pid}; exec {'sudo -n ' if sudo else ''}{vusniff}"
+    child = capturing(fifo, environment, f"--command={command}", f"--path={path}", f"--attach={MODE or ''}")
+    received = b""
+    with open(fifo, "rb", buffering=0) as stream:
+        assert stream.read(4) == MAGIC
+        near, far = connected(path)
+        with near, far:
+            while b"GET_QUEUE_NUM" not in received:
+                # Until the probe is there: what is said before is not captured.
+                near.sendall(message(FrontendRequest.GET_QUEUE_NUM))
+                far.recv(12)
+                if select.select([stream], [], [], 0.1)[0]:
+                    received += stream.read(1 << 16)
+        there = os.pidfd_open(int(pid.read_text()))
+        if way == "told":
+            child.terminate()
+            received += stream.read(1 << 16)
+    assert child.communicate(timeout=60)[1] == ""
+    assert child.returncode == 0
+    assert b"vusniff error request-not-negotiated (frontend): GET_QUEUE_NUM needs" in received
+    # Nothing stays behind on the other host.
+    assert select.select([there], [], [], 60)[0]
+    os.close(there)
+
+
+@needs_sshd
+@needs_probe
+@pytest.mark.parametrize("sudo", [False, pytest.param(True, marks=needs_sudo)], ids=["plain", "sudo"])
+def test_another_host_is_watched_in_a_pipeline(environment: dict[str, str], tmp_path: Path, sudo: bool) -> None:
+    """``ssh HOST sudo vusniff capture -w - | vusniff read -``, until it is interrupted."""
+    path, pid = str(tmp_path / "s"), tmp_path / "pid"
+    vusniff = shlex.join([sys.executable, "-m", "vusniff"])
+    attach = f"--attach={MODE}" if MODE else ""
+    remote = f"echo $$ > {pid}; exec {'sudo -n ' if sudo else ''}{vusniff} capture -w - --path {path} {attach}"
+    child = subprocess.Popen(
+        ["sh", "-c", f"ssh {HOST} {shlex.quote(remote)} | {vusniff} read -"],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert child.stdout is not None
+    near, far = connected(path)
+    with near, far:
+        while not select.select([child.stdout], [], [], 0.1)[0]:
+            near.sendall(message(FrontendRequest.GET_FEATURES))
+            far.recv(12)
+        assert "GET_FEATURES" in child.stdout.readline()
+    there = os.pidfd_open(int(pid.read_text()))
+    os.killpg(child.pid, signal.SIGINT)  # as a terminal does
+    errors = child.communicate(timeout=60)[1]
+    assert "Traceback" not in errors
+    assert select.select([there], [], [], 60)[0]
+    os.close(there)
 
 
 @needs_probe

@@ -35,9 +35,11 @@ def tshark(capture: Path, *arguments: str, lua: Path | None = None) -> str:
     return done.stdout
 
 
-def fields(capture: Path, names: list[str], lua: Path) -> list[dict[str, list[str]]]:
-    """For each packet the values of fields, as text."""
+def fields(capture: Path, names: list[str], lua: Path, passes: int = 1) -> list[dict[str, list[str]]]:
+    """For each packet the values of fields, as text; in the second of two ``passes``, as Wireshark does it."""
     form = ["-T", "fields", "-E", f"separator={SEPARATOR}", "-E", f"aggregator={AGGREGATOR}", "-E", "occurrence=a"]
+    # The first pass has fields only if it filters, as that of Wireshark always has.
+    form += ["-2", "-R", "frame"] if passes == 2 else []
     printed = tshark(capture, *form, *(part for name in names for part in ("-e", name)), lua=lua)
     rows = [line.split(SEPARATOR) for line in printed.split("\n")[:-1]]
     return [

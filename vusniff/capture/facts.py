@@ -15,6 +15,9 @@ Keys by block:
 - custom block: ``vusniff``, ``lost`` (of no known connection)
 
 ``lost`` is [messages, time in ns].
+
+Wireshark shows no custom options, not even to a dissector, so descriptors stand in a comment of their packet as well
+(`descriptor_comment`). Nothing of ours reads that back but our dissector for Wireshark.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from vusniff.amounts import clean
 from vusniff.record import Closed, Connection, Descriptor, DescriptorKind, End, Frame, FrameKind, Lost, Process
 
 FORMAT_VERSION = 1
@@ -35,6 +39,9 @@ ENTERPRISE = 32473
 _TEXT_LIMIT = 4096
 _OPTION_ROOM = 60_000
 """Bytes of JSON in one option; descriptors beyond it go into further options of the same packet."""
+
+_COMMENT_ROOM = 32_000
+"""Bytes of a comment for people."""
 
 _DESCRIPTOR_LIMIT = 1024
 """Descriptors believed of one message: Linux passes 253 with one send."""
@@ -163,6 +170,31 @@ def frame_facts(
     if facts:
         texts.append(dump(facts))
     return texts
+
+
+def descriptor_comment(descriptors: Iterable[Descriptor]) -> bytes:
+    """A line of words for each descriptor, as many as fit: ``vusniff fd kind=memfd identity=memfd:7 size=4096``.
+
+    A name comes last, because it may hold anything.
+    """
+    lines: list[bytes] = []
+    room = _COMMENT_ROOM
+    for descriptor in descriptors:
+        words = ["vusniff fd", f"kind={descriptor.kind.value}"]
+        if descriptor.identity is not None:
+            words.append(f"identity={clean(descriptor.identity).replace(' ', '_')}")
+        if descriptor.number is not None:
+            words.append(f"number={descriptor.number}")
+        if descriptor.size is not None:
+            words.append(f"size={descriptor.size}")
+        if descriptor.name is not None:
+            words.append(f"name={clean(descriptor.name)}")
+        line = " ".join(words).encode("utf-8", "replace")
+        room -= len(line) + 1
+        if room < 0:
+            break
+        lines.append(line)
+    return b"\n".join(lines)
 
 
 def closed_facts(closed: Closed | None, lost: Lost | None) -> bytes:

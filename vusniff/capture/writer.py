@@ -353,16 +353,21 @@ class CaptureWriter:
             anywhere = self._lost_anywhere
             texts = facts.frame_facts(frame, process, lost_ns, (anywhere.count, anywhere.time_ns) if anywhere else None)
             interface.lost, self._lost_anywhere = 0, None
-            return built + b"".join(pcapng.option(self.order, *self._custom(one)) for one in texts)
+            return built + self._said(texts, frame)
         key = (frame.descriptors, process, frame.kind)
         extra = self._extras.get(key)
         if extra is None:
             if len(self._extras) >= _CACHE_LIMIT:
                 self._extras.clear()
-            texts = facts.frame_facts(frame, process, None, None)
-            extra = b"".join(pcapng.option(self.order, *self._custom(one)) for one in texts)
-            self._extras[key] = extra
+            extra = self._extras[key] = self._said(facts.frame_facts(frame, process, None, None), frame)
         return extra
+
+    def _said(self, texts: list[bytes], frame: Frame) -> bytes:
+        """Options for us, and the descriptors once more for Wireshark."""
+        items = [self._custom(one) for one in texts]
+        if frame.descriptors:
+            items.append((pcapng.OPT_COMMENT, facts.descriptor_comment(frame.descriptors)))
+        return b"".join(pcapng.option(self.order, *item) for item in items)
 
     def _statistics(self, interface: _Interface, closed: Closed | None, time_ns: int) -> None:
         """Why a connection ended; without that, only what was lost after its end was written."""

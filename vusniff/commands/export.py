@@ -25,14 +25,15 @@ FORMATS = {
 }
 """Format -> endings of file names that mean it."""
 _EPILOG = """jsonl: one object a message (docs/jsonl.md). markdown: a bug report. html: one page for any browser,
-without network. mermaid, svg: sequence diagrams. pcapng: the capture again, with findings and descriptors as packet
-comments for Wireshark. --redact works with every format; SECURITY.md says what it removes and what it leaves."""
+without network. mermaid, svg: sequence diagrams. pcapng: the capture again, with findings as packet comments, which
+Wireshark shows; also of one that is being recorded: vusniff capture -w - | vusniff export - --format pcapng | wireshark
+-k -i -. --redact works with every format; SECURITY.md says what it removes and what it leaves."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of ``vusniff export``."""
     parser.epilog = _EPILOG
-    parser.add_argument("files", metavar="FILE", nargs="+", help="capture files, merged by time")
+    parser.add_argument("files", metavar="FILE", nargs="+", help="capture files, merged by time; - is standard input")
     parser.add_argument("--format", choices=FORMATS, help="how (default: by the ending of -o)")
     parser.add_argument("-o", "--output", metavar="OUT", help="where to (default: standard output)")
     parser.add_argument("--session", type=int, metavar="N", help="only session N")
@@ -54,6 +55,8 @@ def run(args: argparse.Namespace) -> int:
     _protect(args.output, args.files, form)
     if form == "pcapng" and args.output is None and sys.stdout.isatty():
         raise VusniffError("a capture is not for a terminal: name a file with -o, or send standard output to one")
+    if "-" in args.files:
+        return _annotate_stream(args, form)
     with _source(args) as files:
         names = ["capture"] if args.redact else args.files
         chosen = _choose(files, names, args)
@@ -61,6 +64,20 @@ def run(args: argparse.Namespace) -> int:
     if not len(chosen.rows):
         print("no messages: nothing was exported", file=sys.stderr)
         return 1
+    return 0
+
+
+def _annotate_stream(args: argparse.Namespace, form: str) -> int:
+    """What comes through standard input, with what can be said of it so far; raises VusniffError for all else."""
+    from vusniff.errors import VusniffError
+    from vusniff.views.export.annotated import annotate_live
+
+    if form != "pcapng" or len(args.files) > 1 or args.redact or args.filter or args.session is not None:
+        raise VusniffError(
+            "standard input can only be exported as pcapng, whole and alone: save it first, or use read --json"
+        )
+    for note in annotate_live("-", args.output or "-", args.device):
+        print(f"vusniff: {note}", file=sys.stderr)
     return 0
 
 

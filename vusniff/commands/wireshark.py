@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import argparse
 
+_EPILOG = """Live capture shows findings as expert information; so does the copy of a file that vusniff export FILE -o
+OUT.pcapng writes. tshark says at a request what answers it, and when, with -2 -R vhost_user."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of ``vusniff wireshark``."""
+    parser.epilog = _EPILOG
     parser.add_argument(
         "action",
         choices=("install", "uninstall"),

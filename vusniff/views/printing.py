@@ -119,7 +119,7 @@ def print_stream(
         if between:
             texts = _remarked(between, tracked.first, texts)
         out.write("".join(texts).encode("utf-8", "backslashreplace"))
-        if follow:
+        if follow or "-" in paths:
             out.flush()
     out.write("".join(f"{remark}\n" for _, remark in between).encode("utf-8", "backslashreplace"))
     out.flush()

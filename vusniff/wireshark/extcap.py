@@ -1,8 +1,8 @@
 """Live capture for Wireshark: the program it calls to learn of our interfaces, and to capture from them.
 
 Wireshark calls every such program several times when it starts, so nothing is imported here that is not needed to
-answer. To capture, it runs ``vusniff capture`` (by sudo, where it is not root) or ssh to a host that has it, with the
-FIFO as standard output. Protocol: Wireshark's ``doc/extcap.adoc``.
+answer. To capture, it runs ``vusniff capture`` (by sudo, where it is not root) or ssh to a host that has it, and copies
+what that writes into the FIFO, with what the rules find on the way. Protocol: Wireshark's ``doc/extcap.adoc``.
 """
 
 from __future__ import annotations
@@ -10,7 +10,10 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+
+if TYPE_CHECKING:
+    import subprocess
 
 HERE, SSH = "vusniff", "vusniff-ssh"
 LINKTYPE = 252
@@ -143,25 +146,68 @@ def main(arguments: Sequence[str]) -> int:
 
 def _capture(interface: str, settings: dict[str, str]) -> int:
     """Run the program until it ends or Wireshark ends us. Wireshark takes what is on standard error for a failure."""
-    import signal
     import subprocess
+    import tempfile
 
     try:
         words = command(interface, settings)
-        fifo = os.open(settings["--fifo"], os.O_WRONLY)
-        child = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=fifo, stderr=subprocess.PIPE)
+        with open(settings["--fifo"], "wb", buffering=0) as fifo, tempfile.TemporaryFile() as log:
+            child = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log)
+            ended, failure = _copy(child, fifo)
+            status = child.wait()
+            if not ended and (failure or status not in (0, 1)):
+                log.seek(max(0, log.seek(0, os.SEEK_END) - 4096))
+                said = log.read().decode("utf-8", "replace")
+                failure = said or f"vusniff: {words[0]} ended with {status}{failure and f': {failure}'}\n"
     except (OSError, ValueError) as error:
         print(f"vusniff: cannot capture: {error}", file=sys.stderr)
         return 2
-    # The child is to be the only writer: it sees that nobody reads any more.
-    os.close(fifo)
+    sys.stderr.write(failure)
+    return 2 if failure else 0
+
+
+def _copy(child: subprocess.Popen[bytes], fifo: BinaryIO) -> tuple[bool, str]:
+    """Copy what the child writes until it ends, we are told to, or nobody reads the FIFO any more.
+
+    Returns whether it was ended by us, and what else went wrong. What the child writes when it is asked to end is still
+    copied, but not that of sudo, which is another user's: that ends when nobody reads what it writes.
+    """
+    import contextlib
+    import select
+    import signal
+
+    from vusniff.errors import VusniffError
+    from vusniff.views.export.annotated import annotate_live
+
+    assert child.stdout is not None
+    pipe = f"/proc/self/fd/{child.stdout.fileno()}"
+    readers = select.poll()
+    readers.register(fifo, 0)
+    told: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: child.terminate())
-    said = child.communicate()[1]
-    if child.returncode in (0, 1, -signal.SIGTERM, -signal.SIGPIPE):
-        return 0
-    sys.stderr.write(said.decode("utf-8", "replace")[-4096:])
-    return 2
+        signal.signal(number, lambda number, _: told.append(number))
+    asked = False
+
+    def stop() -> bool:
+        nonlocal asked
+        gone = bool(readers.poll(0))
+        if asked or not (told or gone):
+            return gone
+        asked = True
+        with contextlib.suppress(PermissionError):
+            child.terminate()
+            return gone
+        return True
+
+    try:
+        with child.stdout:
+            annotate_live(pipe, fifo, stop=stop)
+    except VusniffError as error:
+        if not stop():
+            with contextlib.suppress(PermissionError):
+                child.terminate()
+            return asked, str(error).replace(pipe, "what it wrote")
+    return asked, ""
 
 
 if __name__ == "__main__":

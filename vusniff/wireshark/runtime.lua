@@ -45,12 +45,14 @@ local e_unknown = ProtoExpert.new("vhost.unknown.expert", "Unknown request", exp
   expert.severity.WARN)
 local e_failed = ProtoExpert.new("vhost.failed.expert", "The request failed", expert.group.RESPONSE_CODE,
   expert.severity.WARN)
+local e_flags = ProtoExpert.new("vhost.flags.expert", "Flags that no such message has", expert.group.PROTOCOL,
+  expert.severity.WARN)
 local e_findings = {
   error = ProtoExpert.new("vhost.finding.error", "Finding", expert.group.PROTOCOL, expert.severity.ERROR),
   warning = ProtoExpert.new("vhost.finding.warning", "Finding", expert.group.PROTOCOL, expert.severity.WARN),
   note = ProtoExpert.new("vhost.finding.note", "Finding", expert.group.PROTOCOL, expert.severity.NOTE),
 }
-proto.experts = { e_malformed, e_trailing, e_unknown, e_failed, e_findings.error, e_findings.warning,
+proto.experts = { e_malformed, e_trailing, e_unknown, e_failed, e_flags, e_findings.error, e_findings.warning,
                   e_findings.note }
 
 
@@ -345,6 +347,7 @@ local function extractor(name)
   return there and made or function() return nil end
 end
 
+local x_number = extractor("frame.number")
 local x_section = extractor("frame.section_number")
 local x_interface = extractor("frame.interface_id")
 local x_path = extractor("frame.interface_name")
@@ -602,6 +605,22 @@ local function sender_of(from)
   return from == place.requester and role or OTHER[role]
 end
 
+-- What is wrong with the flags of a message's header, whatever the message is.
+local function blame_flags(item, flags, from)
+  local reply = flags % 8 >= 4
+  if place.channel ~= "gpu" and flags % 4 ~= 1 then
+    item:add_proto_expert_info(e_flags, string.format("Version %d instead of 1", flags % 4))
+  end
+  if flags >= 16 then
+    item:add_proto_expert_info(e_flags, string.format("Unassigned flag bits 0x%x", flags - flags % 16))
+  end
+  if reply and from == place.requester then
+    item:add_proto_expert_info(e_flags, "A reply, but its sender is who asks here")
+  elseif not reply and from ~= place.requester then
+    item:add_proto_expert_info(e_flags, "A request, but its sender is who answers here")
+  end
+end
+
 -- What vusniff has written into the comments of a packet: findings, and the descriptors that came with it.
 local function comments(root, ...)
   local fds = 0
@@ -665,7 +684,7 @@ local function payload(root, layout, whole)
   end
   if at < stop then
     local item = root:add(f_trailing, data(at, stop - at))
-    if whole then item:add_proto_expert_info(e_trailing) end
+    if whole and there then item:add_proto_expert_info(e_trailing) end
   end
 end
 
@@ -686,6 +705,12 @@ function proto.dissector(buffer, pinfo, root_tree)
   local reply, need_reply = flags % 8 >= 4, flags % 16 >= 8
   place = placed[pinfo.number]
   if not place then
+    if not x_number() then
+      -- Of the two passes of "tshark -2" the first has no fields unless it filters (-R): which connection this is can
+      -- only be known in the second.
+      pinfo.cols.protocol = "vhost-user"
+      return buffer:len()
+    end
     follow(pinfo, from, request, flags, data:reported_len() - HEADER_SIZE)
     place = placed[pinfo.number]
   end
@@ -718,6 +743,7 @@ function proto.dissector(buffer, pinfo, root_tree)
   item:add(f_version, data(4, 4), flags % 4)
   item:add(f_reply, data(4, 4), reply)
   item:add(f_need_reply, data(4, 4), need_reply)
+  blame_flags(item, flags, from)
   root:add(f_size, data(8, 4), size)
   local other = answers[pinfo.number]
   if other then

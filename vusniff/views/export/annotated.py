@@ -1,22 +1,35 @@
-"""The capture again, with what vusniff knows of each message as comments of its packet: what Wireshark can show.
+"""The capture again, with what the rules found as comments of its packets: what Wireshark can show.
 
-A comment has one line for each descriptor (``vusniff fd kind=eventfd identity=eventfd:7 number=33``) and one for each
-finding (``vusniff error vring-kick-before-num (frontend): ...``); our dissector reads both back into fields. Messages
-that were not chosen are left out, so that numbers are those of the new file.
+A comment has one line for each finding (``vusniff error vring-kick-before-num (frontend): ...``); our dissector reads
+it back into fields. Messages that were not chosen are left out, so that numbers are those of the new file.
+
+What is still being recorded is judged as it comes. A finding that is not known yet when its message is written comes
+with the next message, and says where it stands (``#12: ...``); what only the end of the capture shows is not written.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import BinaryIO
 
 from vusniff.capture.facts import Section
+from vusniff.capture.reader import CaptureReader
 from vusniff.capture.writer import CaptureWriter
+from vusniff.checks.checker import Checker
+from vusniff.checks.finding import Finding
+from vusniff.checks.table import RULES
 from vusniff.errors import VusniffError
-from vusniff.record import Closed, Connection, Descriptor, Frame, Lost
+from vusniff.record import Closed, Connection, Frame, Lost
+from vusniff.session import Tracker
 from vusniff.views.export.chosen import Chosen
+from vusniff.views.findings import Judged
 from vusniff.views.words import clean
 
 _COMMENT = 32_000
+_ROWS = 4096
+_Record = Connection | Closed | Lost | Frame
 
 
 def annotate(chosen: Chosen, target: str) -> None:
@@ -26,31 +39,92 @@ def annotate(chosen: Chosen, target: str) -> None:
     if len(orders) > 1:
         raise VusniffError("captures of hosts of different byte orders do not go into one file: export them one by one")
     sections = [section for section in index.reader.sections if section.ours]
-    first = sections[0] if sections else Section()
-    with CaptureWriter(
-        target,
-        source=first.source,
-        order=orders.pop() if orders else first.order,
-        host=first.host,
-    ) as writer:
+    with _writer(sections[0] if sections else Section(), target, *orders) as writer:
         for written, (record, comment) in enumerate(_records(chosen)):
-            match record:
-                case Connection():
-                    writer.open(record.path, record.ends, record.opened_ns, record.joined_late)
-                case Closed():
-                    writer.close_connection(record)
-                case Lost():
-                    writer.lost(record)
-                case Frame():
-                    writer.frame(record, comment)
+            _write(writer, record, comment)
             if written % 1024 == 0:
                 writer.flush()
         writer.flush()
-        if writer.failure:
-            raise VusniffError(f"cannot write {target}: {writer.failure}")
+        _check(writer)
 
 
-def _records(chosen: Chosen) -> Iterator[tuple[Connection | Closed | Lost | Frame, bytes]]:
+def annotate_live(
+    source: str, target: str | BinaryIO, device: str | None = None, stop: Callable[[], bool] = lambda: False
+) -> list[str]:
+    """Copy a capture that comes through a pipe, each message as soon as it is there; return what the reader notes.
+
+    It ends when the source does, or when ``stop`` says so. Raises VusniffError for a source that is no capture, and for
+    a target that takes no more.
+    """
+    tracker = Tracker(device)
+    judged = Judged(tracker, Checker(tracker), RULES, ())
+    writer: CaptureWriter | None = None
+    with CaptureReader(source) as reader:
+        try:
+            for comments, records in _pieces(reader, judged, stop):
+                if writer is None:
+                    writer = _writer(reader.sections[0], target)
+                for record in records:
+                    comment = b""
+                    if isinstance(record, Frame):
+                        comment = _comment(comments.pop(writer.number + 1, ()))
+                    _write(writer, record, comment)
+                writer.flush()
+                _check(writer)
+            reader.refuse()
+        finally:
+            if writer is not None:
+                writer.close()
+        return reader.notes
+
+
+def _pieces(
+    reader: CaptureReader, judged: Judged, stop: Callable[[], bool]
+) -> Iterator[tuple[dict[int, list[str]], Iterable[_Record]]]:
+    """What has come: what to say of which message, and the records. The section header is a piece of its own."""
+    comments: dict[int, list[str]] = defaultdict(list)
+    findings, told, begun = judged.checker.findings, 0, False
+    while not stop():
+        first = len(judged.times) + 1
+        batch = reader.read(_ROWS)
+        if not begun and reader.sections:
+            begun = True
+            yield comments, ()
+        if len(batch) or batch.events:
+            judged.take(batch, reader.order)
+            for finding in findings[told:]:
+                shown = max(first, finding.number)
+                comments[shown].append(_line(finding, shown))
+            told = len(findings)
+            yield comments, batch.records()
+        elif reader.at_end or reader.ended:
+            return
+
+
+def _writer(section: Section, target: str | Path | BinaryIO, order: str | None = None) -> CaptureWriter:
+    return CaptureWriter(
+        target, source=section.source, order=order or section.order, host=section.host, edited=section.edited
+    )
+
+
+def _write(writer: CaptureWriter, record: _Record, comment: bytes) -> None:
+    match record:
+        case Connection():
+            writer.open(record.path, record.ends, record.opened_ns, record.joined_late)
+        case Closed():
+            writer.close_connection(record)
+        case Lost():
+            writer.lost(record)
+        case Frame():
+            writer.frame(record, comment)
+
+
+def _check(writer: CaptureWriter) -> None:
+    if writer.failure:
+        raise VusniffError(writer.failure.partition(";")[0])
+
+
+def _records(chosen: Chosen) -> Iterator[tuple[_Record, bytes]]:
     """Events and chosen frames in their order."""
     index = chosen.timeline.index
     events, at = index.events, 0
@@ -58,30 +132,16 @@ def _records(chosen: Chosen) -> Iterator[tuple[Connection | Closed | Lost | Fram
         while at < len(events) and events[at][0] <= row:
             yield events[at][1], b""
             at += 1
-        frame = index.frame(row)
-        yield frame, comment_of(chosen, row, frame)
+        yield index.frame(row), _comment(_line(finding, row + 1) for finding in chosen.findings(row + 1))
     for _, event in events[at:]:
         yield event, b""
 
 
-def comment_of(chosen: Chosen, row: int, frame: Frame) -> bytes:
-    """What there is to say of a message, one line each; nothing for most."""
-    lines = [f"vusniff fd {_described(descriptor)}" for descriptor in frame.descriptors]
-    lines += [
-        f"vusniff {finding.severity} {finding.rule} ({finding.side}): {clean(finding.sentence)}"
-        for finding in chosen.findings(row + 1)
-    ]
+def _comment(lines: Iterable[str]) -> bytes:
     return "\n".join(lines).encode("utf-8", "replace")[:_COMMENT]
 
 
-def _described(descriptor: Descriptor) -> str:
-    parts = [f"kind={descriptor.kind}"]
-    if descriptor.identity is not None:
-        parts.append(f"identity={clean(descriptor.identity).replace(' ', '_')}")
-    if descriptor.number is not None:
-        parts.append(f"number={descriptor.number}")
-    if descriptor.size is not None:
-        parts.append(f"size={descriptor.size}")
-    if descriptor.name is not None:
-        parts.append(f"name={clean(descriptor.name)}")
-    return " ".join(parts)
+def _line(finding: Finding, number: int) -> str:
+    """A finding that is written at message ``number``."""
+    where = f"#{finding.number}: " if finding.number != number else ""
+    return f"vusniff {finding.severity} {finding.rule} ({finding.side}): {where}{clean(finding.sentence)}"
