@@ -12,7 +12,7 @@ import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
-from typing import IO
+from typing import IO, BinaryIO, cast
 
 import pytest
 from talk import Talk, eventfd, u32, u64
@@ -302,7 +302,7 @@ def test_what_is_being_recorded_is_annotated_message_by_message() -> None:
     child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
     assert child.stdin is not None
     assert child.stdout is not None
-    writer = CaptureWriter(child.stdin, source="test", host=Host("host"))
+    writer = CaptureWriter(cast(BinaryIO, child.stdin), source="test", host=Host("host"))
     connection = writer.open("/run/live.sock", opened_ns=1)
     told = []
     for seconds, request, body, fds in (
