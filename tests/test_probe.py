@@ -285,6 +285,49 @@ def test_a_send_to_a_peer_that_does_not_read_is_shown_in_its_place(tmp_path: Pat
     assert [(frame.end, len(frame.data)) for frame in probe.frames] == [(0, 60012), (1, 20)]
 
 
+def test_a_send_that_fails_after_it_was_shown_is_not_lost_as_well(tmp_path: Path) -> None:
+    path = str(tmp_path / "s")
+    body = message(5, bytes(60000))
+    with recording(tmp_path / "c.pcapng", "--path", path) as probe:
+        near, far = connected(path)
+        near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        child = os.fork()
+        if child == 0:
+            far.close()
+            os._exit(near.send(body) == len(body))
+        near.close()
+        while not probe.path.exists() or probe.path.stat().st_size < len(body):
+            assert probe.process.poll() is None
+        far.close()
+        assert os.waitpid(child, 0)[1] == 0
+        probe.finish()
+    assert probe.data() == [body]
+    assert [(closed.received, closed.lost) for closed in probe.closed] == [(1, 0)]
+    assert "1 messages on 1 connections, 0 lost" in probe.said
+    assert "1 sends are in the capture as sent, but failed or were cut short later" in probe.said
+
+
+@pytest.mark.parametrize("unread", [True, False])
+def test_who_closes_without_reading_all_resets_the_connection(tmp_path: Path, unread: bool) -> None:
+    path = str(tmp_path / "s")
+    with recording(tmp_path / "c.pcapng", "--path", path) as probe:
+        near, far = connected(path)
+        with near:
+            near.send(message(1))
+            drain(far, 6 if unread else 12)
+            far.close()
+            if unread:
+                with pytest.raises(ConnectionResetError):
+                    near.recv(12)
+            else:
+                assert near.recv(12) == b""
+            while not probe.path.exists() or b"closed" not in probe.path.read_bytes():
+                assert probe.process.poll() is None
+        probe.finish()
+    (closed,) = probe.closed
+    assert (closed.by, closed.reason) == (1, "reset" if unread else "eof")
+
+
 def test_fork_and_exec(tmp_path: Path) -> None:
     path = str(tmp_path / "s")
     program = "import os,sys; os.write(int(sys.argv[1]), bytes.fromhex(sys.argv[2]))"

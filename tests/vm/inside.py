@@ -121,13 +121,18 @@ def sends(
 
 
 def session(path: str, memory: int, event: int, out: int) -> None:
-    """Sends everything, tells what each call gave, and dies with the connection open."""
+    """Resets one connection; over another sends everything, tells what each call gave, and dies with it open."""
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(path)
         listener.listen()
-        near = socket.socket(socket.AF_UNIX)
-        near.connect(path)
-        far, _ = listener.accept()
+        for last in (False, True):
+            near = socket.socket(socket.AF_UNIX)
+            near.connect(path)
+            far, _ = listener.accept()
+            if not last:
+                near.send(message(1))
+                far.close()
+                near.close()
     told: list[tuple[str, str, str]] = []
     for name, call, data in sends(near, far, memory, event):
         try:
@@ -175,16 +180,16 @@ def watch(mode: str, folder: Path) -> dict[str, Any]:
         told = json.loads(pipe.read())
     os.waitpid(child, 0)
     deadline = 400
-    while probe.links.connections == 0 or (probe.links.all() and deadline):
+    while probe.links.connections < 2 or (probe.links.all() and deadline):
         probe.step()
         signal.sigtimedwait([], 0.02)
         deadline -= 1
     probe.close()
     with CaptureReader(file) as reader:
         records = list(reader.records())
-    frames = [record for record in records if isinstance(record, Frame)]
-    (connection,) = (record for record in records if isinstance(record, Connection))
-    (closed,) = (record for record in records if isinstance(record, Closed))
+    reset, connection = (record for record in records if isinstance(record, Connection))
+    frames = [record for record in records if isinstance(record, Frame) and record.connection == connection.id]
+    closed = {record.connection: record for record in records if isinstance(record, Closed)}
     seen = {item.identity for frame in frames for item in frame.descriptors}
     return {
         "mode": mode,
@@ -194,8 +199,8 @@ def watch(mode: str, folder: Path) -> dict[str, Any]:
         "identities": seen == {describe(memory).identity, describe(event).identity},
         "path": connection.path == path,
         "pid": {end.process.pid for end in connection.ends if end.process} == {child},
-        "closed": closed.reason,
-        "lost": closed.lost,
+        "closed": [closed[one.id].reason for one in (reset, connection)],
+        "lost": closed[connection.id].lost,
         "said": said,
     }
 

@@ -84,5 +84,5 @@ def test_every_way_to_attach(image: Path) -> None:
         assert result["path"]
         assert result["pid"]
         assert result["lost"] == 0
-        assert result["closed"] == ("process ended" if result["mode"] == "rawtp" else "killed")
+        assert result["closed"] == ["reset", "process ended" if result["mode"] == "rawtp" else "killed"]
         assert "1 sends failed and are not in the capture" in result["said"]

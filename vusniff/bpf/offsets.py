@@ -18,6 +18,7 @@ _NEEDED: dict[str, tuple[str, str]] = {
     "SK_FAMILY": ("sock", "__sk_common.skc_family"),
     "SK_NET": ("sock", "__sk_common.skc_net.net"),
     "SK_SOCKET": ("sock", "sk_socket"),
+    "SK_UNREAD": ("sock", "sk_receive_queue.qlen"),
     "SK_PEER_PID": ("sock", "sk_peer_pid"),
     "NET_INUM": ("net", "ns.inum"),
     "UNIX_ADDR": ("unix_sock", "addr"),
@@ -54,7 +55,8 @@ _NEEDED: dict[str, tuple[str, str]] = {
     "REG_RETURN": ("pt_regs", "ax|regs"),
 }
 _OPTIONAL: dict[str, tuple[str, str]] = {
-    "ITER_UBUF": ("iov_iter", "ubuf"),
+    # Up to 6.3: its type is known to the verifier. Later kernels make one segment an ITER_UBUF.
+    "ITER_TYPED_IOV": ("iov_iter", "iov"),
     "EVENTFD_ID": ("eventfd_ctx", "id"),
     "REG_2": ("pt_regs", "si"),
     "REG_3": ("pt_regs", "dx"),

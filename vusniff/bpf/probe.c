@@ -171,7 +171,7 @@ static __always_inline int emit_long(struct scratch *s)
 	fill_sent(&s->sent, s);
 	HIDE(size);
 	size &= 2 * DATA_LIMIT - 1;
-	return emit(s, __builtin_offsetof(struct scratch, data) + size);
+	return emit(&s->sent, sizeof(s->sent) + size);
 }
 
 /* Copies what the send hands over; sets captured and, where the caller could not know it, length. */
@@ -509,13 +509,17 @@ static __always_inline int on_return(s64 result)
 static __always_inline int on_close(u64 socket, int final)
 {
 	struct socket_key key = key_of_socket(socket);
-	if (!is_followed(find(key.inode)))
-		return 0;
+	if (!is_followed(find(key.inode))) {
+		/* One that has not said anything yet is the other end of one that has. */
+		struct socket_key peer = key_of(load8(key.sock + O_UNIX_PEER));
+		if (!is_unix(key.sock) || !is_followed(find(peer.inode)))
+			return 0;
+	}
 	struct closed c = {};
 	u64 task = bpf_get_current_task();
 	u64 id = bpf_get_current_pid_tgid();
 	fill_head(&c.head, CLOSED, &key, id, bpf_ktime_get_ns());
-	c.head.flags = final;
+	c.head.flags = final | (load4(key.sock + O_SK_UNREAD) ? UNREAD : 0);
 	c.tgid = id >> 32;
 	if (load4(task + O_TASK_FLAGS) & PROCESS_EXITING)
 		c.exit_code = load4(task + O_TASK_EXIT_CODE) | 1U << 31;
@@ -535,7 +539,6 @@ static __always_inline int following(void)
 #ifndef MODE_RAWTP
 static __always_inline int on_send(u64 socket, u64 message, u64 length)
 {
-	u64 iter = message + O_MSG_ITER;
 	u32 kind = 0;
 	struct scratch *s = begin(socket, 0);
 	if (!s)
@@ -544,7 +547,7 @@ static __always_inline int on_send(u64 socket, u64 message, u64 length)
 #if defined(MODE_FENTRY) && ITER_TYPE_SIZE == 1
 	kind = PEEK(u8, message, O_MSG_ITER + O_ITER_TYPE);
 #else
-	bpf_probe_read_kernel(&kind, ITER_TYPE_SIZE, (void *)(iter + O_ITER_TYPE));
+	bpf_probe_read_kernel(&kind, ITER_TYPE_SIZE, (void *)(message + O_MSG_ITER + O_ITER_TYPE));
 #endif
 	kind &= ITER_TYPE_MASK;
 	s->call = kind;
@@ -556,10 +559,14 @@ static __always_inline int on_send(u64 socket, u64 message, u64 length)
 	from->control_length = PEEK8(message, O_MSG_CONTROLLEN);
 	if (kind == T_ITER_KVEC) {
 		from->kernel_data = 1;
-#ifdef O_ITER_UBUF
 	} else if (kind == T_ITER_UBUF) {
 		from->single = 1;
-		from->base = load8(iter + O_ITER_UBUF) + from->skip;
+		/* From memory: to the verifier the register holds a pointer, and it adds nothing to one. */
+		from->base = *(volatile u64 *)&from->base + from->skip;
+#ifdef O_ITER_TYPED_IOV
+	} else if (kind == T_ITER_IOVEC && from->segments == 1) {
+		from->single = 1;
+		from->base = PEEK8(PEEK8(message, O_MSG_ITER + O_ITER_TYPED_IOV), 0) + from->skip;
 #endif
 	} else if (kind != T_ITER_IOVEC) {
 		from->opaque = 1;

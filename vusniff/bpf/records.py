@@ -36,7 +36,8 @@ length of peer's path, comm, path, peer's path."""
 DONE_ALL = struct.Struct("=BBHIQqQ")
 """kind, flags, call, tid, time of the send, result, for sendmmsg bytes taken of the last message."""
 CLOSED_ALL = struct.Struct("=BBHIQQQII16s")
-"""kind, flags (1: the last reference), call, tid, time, sock, inode, tgid, exit code with bit 31 when exiting, comm."""
+"""kind, flags (1: the last reference, 2: unread data is thrown away), call, tid, time, sock, inode, tgid, exit code
+with bit 31 when exiting, comm."""
 
 ENTRY = struct.Struct("=QQQQ")
 """Of a socket: inode number and verdict (low byte), sends, how many of them did not reach the ring, who spoke last."""

@@ -74,7 +74,7 @@ class Links:
         self._command = command
         self._by_inode: dict[int, tuple[Link, int]] = {}
         self._passed: set[int] = set()
-        self.connections = self.messages = self.lost = self.failed = 0
+        self.connections = self.messages = self.lost = self.failed = self.amended = 0
 
     def all(self) -> list[Link]:
         """The connections that have not ended."""
@@ -216,6 +216,13 @@ class Links:
         """Sends of this socket are missing that nobody has counted yet."""
         if (known := self._by_inode.get(inode)) is not None:
             self._lose(*known, count, self._epoch(time))
+
+    def amend(self, inode: int) -> None:
+        """A send of this socket is written as sent in full, and now it has failed or was cut short: what it says next
+        need not begin with a header."""
+        self.amended += 1
+        if (known := self._by_inode.get(inode)) is not None:
+            self._write(known[0], known[0].sides[known[1]].framer.gap())
 
     def settle(self, inode: int, lost: int, time: int) -> None:
         """The kernel's count of a socket's losses, when no further send will tell it."""

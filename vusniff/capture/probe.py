@@ -141,6 +141,8 @@ class Probe:
             self._say(f"the kernel skipped the probe {missed} times: sends may be missing that nothing else tells of")
         if links.failed:
             self._say(f"{links.failed} sends failed and are not in the capture")
+        if links.amended:
+            self._say(f"{links.amended} sends are in the capture as sent, but failed or were cut short later")
         if not links.connections and (words := self._what_exists()):
             self._say(words)
 
@@ -195,7 +197,7 @@ class Probe:
             elif type(event) is Shut:
                 self._shut(event)
         for event in self._sends.belated:
-            links.lose(event.inode, 1, event.time)
+            links.amend(event.inode)
         for event, count in self._sends.overflowed:
             links.lose(event.inode, count, event.time)
         self._sends.belated.clear()
@@ -243,11 +245,12 @@ class Probe:
         if known is None:
             return
         link, end = known
-        reason = "killed" if shut.exit_code is not None and shut.exit_code & 0x7F else "eof"
+        killed = shut.exit_code is not None and shut.exit_code & 0x7F
+        reason = "killed" if killed else "reset" if shut.unread else "eof"
         if shut.final:
             self._end(link, end, shut.time, reason)
-        elif not self._is_there(link, end):
-            link.going = link.going or (end, shut.time, reason)
+        elif (link.going is None or link.going[0] in (None, end)) and not self._is_there(link, end):
+            link.going = end, shut.time, reason  # it says more than `_check`, which may have been first
 
     # -- the end of a connection --------------------------------------------------------------------------------------
 

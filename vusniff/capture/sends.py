@@ -2,7 +2,7 @@
 
 The kernel program reports a send when it begins, and when it returns only if not all of it was sent: silence means
 success. So a send is given out when its thread sends again, or `HOLD_NS` after it began. What failed by then is not
-shown as sent, and what was sent in part is shown in part; what comes later than that is counted as lost.
+shown as sent, and what was sent in part is shown in part; what fails later than that is shown, and counted.
 
 Knows the records of the kernel program; must not know connections, files or time zones: times are the kernel's
 monotonic nanoseconds.
@@ -67,13 +67,15 @@ class Opened:
 
 @dataclass(frozen=True, slots=True)
 class Shut:
-    """A descriptor of a socket is closed; ``final`` when the socket is gone with it."""
+    """A descriptor of a socket is closed; ``final`` when the socket is gone with it, ``unread`` when it had
+    data that nobody read: then its peer is told a reset."""
 
     inode: int
     sock: int
     time: int
     tgid: int
     final: bool
+    unread: bool
     exit_code: int | None
     """As wait(2) gives it, when the process is ending."""
 
@@ -204,4 +206,4 @@ def _opened(fields: tuple[Any, ...]) -> Opened:
 
 def _shut(fields: tuple[Any, ...]) -> Shut:
     _, flags, _, _, time, sock, inode, tgid, code, _ = fields
-    return Shut(inode, sock, time, tgid, bool(flags & 1), code & 0x7FFFFFFF if code >> 31 else None)
+    return Shut(inode, sock, time, tgid, bool(flags & 1), bool(flags & 2), code & 0x7FFFFFFF if code >> 31 else None)
