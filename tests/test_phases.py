@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from pathlib import Path
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from captures import synthetic
 from vusniff.capture.index import Index
@@ -37,6 +39,41 @@ def divide(*said: Said | float, opened_ns: int | None = None, closed_ns: int | N
         values[number] = value
         phases.feed(number, time_ns, request, False, Channel.MAIN)
     return list(phases.phases(time_ns, closed_ns))
+
+
+SETUP = (F.GET_FEATURES, F.SET_OWNER, F.SET_FEATURES, F.SET_MEM_TABLE, F.SET_VRING_NUM, F.SET_VRING_KICK)
+COMMON = (F.SET_VRING_ENABLE, F.SET_VRING_ENABLE, F.SET_VRING_CALL, F.IOTLB_MSG, F.GET_VRING_BASE)
+INTERRUPTED = (F.IOTLB_MSG, F.SET_VRING_ENABLE, F.SET_VRING_CALL, F.SET_VRING_ENABLE, F.GET_VRING_BASE)
+MESSAGES = st.lists(
+    st.tuples(
+        st.one_of(*[st.sampled_from(COMMON)] * 6, st.sampled_from(sorted({0, 99, *F}))),
+        st.sampled_from((VERSION, VERSION, VERSION, FLAG_REPLY)),
+        st.sampled_from((Channel.MAIN, Channel.MAIN, Channel.MAIN, Channel.BACKEND)),
+        st.sampled_from((1, 1, 1, 1, SETTLE_NS, SETTLE_NS + 1)),
+        st.sampled_from((0, 0, 1, F_LOG_ALL)),
+    ),
+    min_size=8,
+    max_size=40,
+)
+
+
+@settings(max_examples=400)
+@example([(request, VERSION, Channel.MAIN, 1, 0) for request in INTERRUPTED], 0)
+@given(MESSAGES, st.integers(0, 40))
+def test_many_at_once_are_divided_as_one_by_one(said: list[tuple[int, int, Channel, int, int]], cut: int) -> None:
+    values = {number: value for number, (*_, value) in enumerate(said, 1)}
+    once, single = Phases(values.get), Phases(values.get)
+    setup = [(number, 1, request, VERSION, Channel.MAIN) for number, request in enumerate(SETUP, -len(SETUP))]
+    times = accumulate(pause for *_, pause, _ in said)
+    messages = setup + [
+        (number, time_ns, request, flags, channel)
+        for (number, (request, flags, channel, _, _)), time_ns in zip(enumerate(said, 1), times, strict=True)
+    ]
+    once.follow(messages[:cut])
+    once.follow(messages[cut:])
+    for number, time_ns, request, flags, channel in messages:
+        single.feed(number, time_ns, request, bool(flags & FLAG_REPLY), channel)
+    assert once.phases() == single.phases()
 
 
 def kinds(phases: list[Phase]) -> list[str]:

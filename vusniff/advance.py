@@ -44,7 +44,7 @@ def _payload(message: Message) -> dict[str, Any]:
     return message.payload or {}
 
 
-def _with_vring(state: DeviceState, index: int, **changes: Any) -> DeviceState:
+def _with_vring(state: DeviceState, index: int, changes: dict[str, Any]) -> DeviceState:
     rings = state.vrings
     ring = rings.get(index)
     if ring is None:
@@ -173,7 +173,7 @@ def _set_log_base(state: DeviceState, message: Message) -> DeviceState:
 def _vring_value(name: str) -> Handler:
     def handler(state: DeviceState, message: Message) -> DeviceState:
         values = _payload(message)
-        return _with_vring(state, values["index"], **{name: Seen(values["num"], message.number)})
+        return _with_vring(state, values["index"], {name: Seen(values["num"], message.number)})
 
     return handler
 
@@ -181,20 +181,20 @@ def _vring_value(name: str) -> Handler:
 def _set_vring_addr(state: DeviceState, message: Message) -> DeviceState:
     values = _payload(message)
     addresses = Addresses(values["flags"], values["descriptor"], values["used"], values["available"], values["log"])
-    return _with_vring(state, values["index"], addresses=Seen(addresses, message.number))
+    return _with_vring(state, values["index"], {"addresses": Seen(addresses, message.number)})
 
 
 def _get_vring_base(state: DeviceState, message: Message) -> DeviceState:
     none: Seen[Descriptor | None] = Seen(None, message.number)
     stopped = Seen(Life.STOPPED, message.number)
-    return _with_vring(state, _payload(message)["index"], life=stopped, kick=none, call=none)
+    return _with_vring(state, _payload(message)["index"], {"life": stopped, "kick": none, "call": none})
 
 
 def _vring_descriptor(name: str) -> Handler:
     def handler(state: DeviceState, message: Message) -> DeviceState:
         values = _payload(message)
         descriptor = None if values["no_fd"] else _first(message) or Descriptor()
-        return _with_vring(state, values["index"], **{name: Seen(descriptor, message.number)})
+        return _with_vring(state, values["index"], {name: Seen(descriptor, message.number)})
 
     return handler
 
@@ -205,16 +205,16 @@ _kick = _vring_descriptor("kick")
 def _set_vring_kick(state: DeviceState, message: Message) -> DeviceState:
     values = _payload(message)
     life = Life.STARTED if values["no_fd"] else Life.KICK_SET
-    return _with_vring(_kick(state, message), values["index"], life=Seen(life, message.number))
+    return _with_vring(_kick(state, message), values["index"], {"life": Seen(life, message.number)})
 
 
 def _vring_kick(state: DeviceState, message: Message) -> DeviceState:
-    return _with_vring(state, _payload(message)["index"], life=Seen(Life.STARTED, message.number))
+    return _with_vring(state, _payload(message)["index"], {"life": Seen(Life.STARTED, message.number)})
 
 
 def _set_vring_enable(state: DeviceState, message: Message) -> DeviceState:
     values = _payload(message)
-    return _with_vring(state, values["index"], enabled=Seen(bool(values["num"]), message.number))
+    return _with_vring(state, values["index"], {"enabled": Seen(bool(values["num"]), message.number)})
 
 
 def _config(state: DeviceState, message: Message) -> DeviceState:
@@ -253,7 +253,9 @@ def _iotlb(state: DeviceState, message: Message) -> DeviceState:
     values = _payload(message)
     start, size = values["iova"], values["size"]
     if values["type"] == IOTLB_UPDATE:
-        return evolve(state, iotlb=state.iotlb.updated(start, (size, values["user_address"], values["permissions"])))
+        return evolved(
+            state, {"iotlb": state.iotlb.updated(start, (size, values["user_address"], values["permissions"]))}
+        )
     if values["type"] == IOTLB_INVALIDATE:
         return evolve(state, iotlb=state.iotlb.invalidated(start, size))
     return state

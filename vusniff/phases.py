@@ -15,11 +15,11 @@ from __future__ import annotations
 
 import enum
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from vusniff.protocol import F_LOG_ALL, Channel, FrontendRequest
+from vusniff.protocol import F_LOG_ALL, FLAG_REPLY, Channel, FrontendRequest
 
 SETTLE_NS = 100_000_000
 """A pause that ends what was being done, nanoseconds."""
@@ -128,6 +128,9 @@ ANNOUNCES = frozenset({F.SET_VRING_ENABLE, F.SET_STATUS, F.GET_FEATURES})
 """What may belong to the phase after it."""
 MARKS = frozenset({F.GET_FEATURES, F.VRING_KICK})
 """Requests without a purpose that say something of what comes later."""
+FLOWING = frozenset({K.START, K.RUNNING})
+STEADY = frozenset(F) - PURPOSES.keys() - RUNS - MARKS - ANNOUNCES | {F.SET_VRING_CALL, F.SET_VRING_ERR}
+"""What changes nothing in these phases, when it comes without a pause."""
 
 
 def value_of(request: int, payload: bytes, order: str) -> int | None:
@@ -136,6 +139,9 @@ def value_of(request: int, payload: bytes, order: str) -> int | None:
     if len(piece) < (4 if request == F.SET_VRING_ENABLE else 8):
         return None
     return int.from_bytes(piece, "little" if order == "little" else "big")
+
+
+_tuple = tuple.__new__
 
 
 @dataclass(slots=True)
@@ -216,6 +222,28 @@ class Phases:
                 self._note(request)
         now.last, now.end_ns = number, time_ns
         now.count += 1
+
+    def follow(self, messages: Iterable[tuple[int, int, int, int, Channel]]) -> None:
+        """Many messages as `feed` takes one; of each number, time, request, flags and channel."""
+        announcers = self._announcers
+        now, settled_ns = _Open(K.IDLE, 0, 0, 0, 0, 0), -1
+        for number, time_ns, request, flags, channel in messages:
+            steady = time_ns <= settled_ns
+            if steady and not flags & FLAG_REPLY and channel is Channel.MAIN:
+                if request in STEADY:
+                    announcers.clear()
+                elif request == F.SET_VRING_ENABLE:
+                    announcers.append(_tuple(_Announcer, (number, time_ns, request, now.last, now.count, now.end_ns)))
+                else:
+                    steady = False
+            if steady:
+                now.last, now.end_ns, settled_ns = number, time_ns, time_ns + SETTLE_NS
+                now.count += 1
+                continue
+            self.feed(number, time_ns, request, bool(flags & FLAG_REPLY), channel)
+            settled_ns = -1
+            if self._now is not None and self._now.kind in FLOWING:
+                now, settled_ns = self._now, time_ns + SETTLE_NS
 
     def phases(self, now_ns: int = 0, closed_ns: int | None = None) -> tuple[Phase, ...]:
         """All so far. ``now_ns`` is how late the capture tells of, ``closed_ns`` when the session ended."""

@@ -9,15 +9,17 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from vusniff.advance import advance
+from vusniff.capture.batch import Batch
 from vusniff.capture.index import Index
 from vusniff.compose import compose
 from vusniff.message import Message
 from vusniff.phases import Phase, Phases, value_of
-from vusniff.protocol import FLAG_REPLY, HEADER_SIZE
+from vusniff.protocol import HEADER_SIZE
 from vusniff.record import Closed, Connection, Frame, FrameFields, Lost
 from vusniff.session import Pending, Place, Rows, Session, Tracker
 from vusniff.state import DeviceState, initial
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 
 CHECKPOINT = 512
 """Messages of a session between two kept states: the most that is replayed to show a state."""
+JUDGED_AT_ONCE = 8192
+"""Messages whose bytes are held while they are judged."""
 
 
 class Timeline:
@@ -41,6 +45,7 @@ class Timeline:
         """Per row: of a reply the number of its request, of a request the number of its reply; 0 is none."""
         self._place_of = array("I")
         self._places: list[Place] = []
+        self._place_numbers: dict[int, int] = {}
         self._rows: dict[int, array[int]] = {}
         self._checkpoints: dict[int, tuple[list[int], list[DeviceState]]] = {}
         self._phases: dict[int, tuple[Phases, int]] = {}
@@ -66,10 +71,11 @@ class Timeline:
         """Everything that is in the file now has been read."""
         return self.index.complete
 
-    def update(self, max_rows: int = 65536) -> int:
-        """Read and place up to ``max_rows`` more messages; return how many came."""
+    def update(self, max_rows: int = 65536, judge: bool = False) -> int:
+        """Read and place up to ``max_rows`` more messages, and judge them on the way; return how many came."""
         first = len(self)
-        self.index.update(max_rows)
+        batches: list[Batch] = []
+        self.index.update(max_rows, batches if judge else None)
         for connection in self.index.connections[self._opened :]:
             self.tracker.opened(connection, self.index.order(connection.id))
         self._opened = len(self.index.connections)
@@ -85,26 +91,28 @@ class Timeline:
             if closed.connection not in self._closed:
                 self._closed.add(closed.connection)
                 self.tracker.closed(closed)
+        if judge and self._analysed == first:
+            self._judge(last, chain.from_iterable(batch.rows() for batch in batches))
         return last - first
 
     def _keep(self, first: int, places: list[Place], answers: list[Pending | None]) -> None:
-        column, place_of, known, rows = self.answers, self._place_of, self._places, self._rows
-        seen = {id(place): number for number, place in enumerate(known[-64:], max(0, len(known) - 64))}
-        for row, (place, answer) in enumerate(zip(places, answers, strict=True), first):
-            number = seen.get(id(place))
-            if number is None:
-                number = seen[id(place)] = len(known)
-                known.append(place)
-            place_of.append(number)
-            if answer is None:
-                column.append(0)
-            else:
-                column.append(answer.number)
+        # Places repeat for thousands of rows, and live as long as this does: their ids stand for them.
+        ids = list(map(id, places))
+        numbers = self._place_numbers
+        appends = {}
+        for key, place in dict(zip(ids, places, strict=True)).items():
+            if key not in numbers:
+                numbers[key] = len(self._places)
+                self._places.append(place)
+            appends[key] = self._rows.setdefault(place.session, array("I")).append
+        self._place_of.extend([numbers[key] for key in ids])
+        for row, key in enumerate(ids, first):
+            appends[key](row)
+        column = self.answers
+        column.extend([answer.number if answer else 0 for answer in answers])
+        for row, answer in enumerate(answers, first):
+            if answer:
                 column[answer.number - 1] = row + 1
-            session = rows.get(place.session)
-            if session is None:
-                session = rows[place.session] = array("I")
-            session.append(row)
 
     def place(self, row: int) -> Place:
         """Session, connection, channel and reading context of a row."""
@@ -214,27 +222,37 @@ class Timeline:
 
     def analyse(self, max_rows: int = 65536) -> int:
         """Judge up to ``max_rows`` more rows and keep states on the way; return how many there were."""
-        feed, places, times, counts = self.checker.feed, self._places, self.index.time_ns, self._done
         first = self._analysed
         stop = min(len(self), first + max_rows)
+        self._judge(stop, self.index.rows(first, stop))
+        return stop - first
+
+    def _judge(self, stop: int, frames: Iterable[FrameFields]) -> None:
+        """Judge the next rows, of which these are the frames."""
+        feed, places, times, counts = self.checker.feed, self._places, self.index.time_ns, self._done
+        first = self._analysed
         due = self._tell_events(first)
-        columns = zip(self.index.rows(first, stop), self._place_of[first:stop], self.answers[first:stop], strict=True)
+        columns = zip(frames, self._place_of[first:stop], self.answers[first:stop], strict=True)
+        at, session, done = -1, 0, 0
         for row, (frame, which, other) in enumerate(columns, first):
             if row >= due:
                 due = self._tell_events(row)
             place = places[which]
+            if which != at:
+                counts[session] = done
+                at, session = which, place.session
+                done = counts.get(session, 0)
             state = feed(compose(row + 1, frame, place, other, times[other - 1] if other else 0), place)
-            session = place.session
-            done = counts[session] = counts.get(session, 0) + 1
+            done += 1
             if not done % CHECKPOINT and state is not None:
-                at, states = self._checkpoints.setdefault(session, ([], []))
-                if not at or done > at[-1]:
-                    at.append(done)
+                kept, states = self._checkpoints.setdefault(session, ([], []))
+                if not kept or done > kept[-1]:
+                    kept.append(done)
                     states.append(state)
+        counts[session] = done
         self._analysed = stop
         if stop == len(self):
             self._tell_events(stop)
-        return stop - first
 
     def conclude(self) -> None:
         """The capture ends here: judge what its open sessions are left with. Nothing may be analysed after it."""
@@ -267,15 +285,20 @@ class Timeline:
     def follow_phases(self, session: int, max_rows: int = 65536) -> int:
         """Divide up to ``max_rows`` more messages of a session; return how many there were. What `phases` does with
         all of them, for who cannot wait so long."""
-        rows, index = self.rows_of(session), self.index
+        times, metas, requests, place_of = self.index.time_ns, self.index.meta, self.index.request, self._place_of
         phases, done = self._phases.get(session) or (self._begin_phases(session), 0)
-        new = rows[done : done + max_rows]
-        metas, requests, times = index.meta, index.request, index.time_ns
-        places, place_of = self._places, self._place_of
-        for row in new:
-            meta = metas[row]
-            request = 0 if meta & 0xC0 else requests[row]
-            phases.feed(row + 1, times[row], request, bool(meta & FLAG_REPLY), places[place_of[row]].channel)
+        new = self.rows_of(session)[done : done + max_rows]
+        channels = [place.channel for place in self._places]
+        phases.follow(
+            zip(
+                [row + 1 for row in new],
+                [times[row] for row in new],
+                [0 if metas[row] & 0xC0 else requests[row] for row in new],
+                [metas[row] for row in new],
+                [channels[place_of[row]] for row in new],
+                strict=True,
+            )
+        )
         self._phases[session] = phases, done + len(new)
         return len(new)
 
@@ -290,8 +313,8 @@ class Timeline:
         return Phases(value, known.opened_ns, previous_end_ns=ended_ns, joined_late=known.joined_late)
 
 
-def read_all(timeline: Timeline, progress: Callable[[int, int], None] | None = None) -> None:
-    """Read what is in the file now; ``progress(bytes read, bytes there)`` is called in between."""
-    while timeline.update():
+def read_all(timeline: Timeline, progress: Callable[[int, int], None] | None = None, *, judge: bool = False) -> None:
+    """Read what is in the file now, and judge it; ``progress(bytes read, bytes there)`` is called in between."""
+    while timeline.update(JUDGED_AT_ONCE if judge else 65536, judge):
         if progress:
             progress(*timeline.index.progress)

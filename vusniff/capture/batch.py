@@ -125,24 +125,17 @@ class Batch:
             self.missing.get(row, 0),
         )
 
-    def row(self, row: int) -> FrameFields:
-        """One row, as `frame` has it; only of a batch with data."""
-        meta, options = self.meta[row], self.options[row]
-        descriptors, process = said(options) if options else NOTHING_SAID
-        missing = self.missing.get(row, 0) if self.missing else 0
-        return _row(
-            FrameFields,
-            (
-                meta >> 8,
-                meta >> 5 & 1,
-                self.time_ns[row],
-                self.data[row],
-                descriptors,
-                process,
-                KINDS[meta >> 6 & 3],
-                missing,
-            ),
-        )
+    def rows(self) -> Iterator[FrameFields]:
+        """All rows, as `frame` has them; only of a batch with data."""
+        kinds, missing = KINDS, self.missing
+        columns = zip(self.meta, self.time_ns, self.data, self.options, strict=True)
+        for row, (meta, time_ns, data, options) in enumerate(columns):
+            descriptors, process = said(options) if options else NOTHING_SAID
+            gone = missing.get(row, 0) if missing else 0
+            yield _row(
+                FrameFields,
+                (meta >> 8, meta >> 5 & 1, time_ns, data, descriptors, process, kinds[meta >> 6 & 3], gone),
+            )
 
     def records(self) -> Iterator[Event | Frame]:
         """Frames and events in order; only of a batch with data."""

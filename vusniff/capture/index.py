@@ -43,13 +43,13 @@ class Index:
             if not scan.input.seekable:
                 self._reader.close()
                 raise CaptureError(f"{scan.input.name} is no regular file, so one cannot go back in it: save it first")
-        self._rows = Batch()
-        self.offset: array[int] = self._rows.offset
-        self.time_ns: array[int] = self._rows.time_ns
-        self.request: array[int] = self._rows.request
-        self.size: array[int] = self._rows.size
-        self.meta: array[int] = self._rows.meta
-        self.events: list[tuple[int, Event]] = self._rows.events
+        none = Batch()
+        self.offset: array[int] = none.offset
+        self.time_ns: array[int] = none.time_ns
+        self.request: array[int] = none.request
+        self.size: array[int] = none.size
+        self.meta: array[int] = none.meta
+        self.events: list[tuple[int, Event]] = none.events
         """(row before which it stands, event) in order: connections, their ends, losses."""
         self.closed: dict[int, Closed] = {}
         """Connection id -> how it ended."""
@@ -97,17 +97,26 @@ class Index:
         """Byte order of a connection's messages: ``little`` or ``big``."""
         return self._reader.order(connection)
 
-    def update(self, max_rows: int = 1 << 62) -> int:
-        """Reads what is new, at most so many rows; returns how many. After it, `complete` says whether that was all."""
+    def update(self, max_rows: int = 1 << 62, batches: list[Batch] | None = None) -> int:
+        """Reads what is new, at most so many rows; returns how many. After it, `complete` says whether that was all.
+
+        With ``batches`` it reads as much as is read at once, and appends that with its bytes.
+        """
         before = len(self)
-        while (room := max_rows - (len(self) - before)) > 0:
-            batch = self._reader.read(min(room, 65536), data=False)
+        while (room := max_rows - (len(self) - before)) > 0 and not batches:
+            batch = self._reader.read(min(room, 65536), data=batches is not None)
             if not len(batch) and not batch.events:
                 if self._reader.at_end:
                     self._reader.refuse()
                 break
             first = len(self)
-            self._rows.append(batch, 0, len(batch))
+            if batches is not None and len(batch):
+                batches.append(batch)
+            self.offset.extend(batch.offset)
+            self.time_ns.extend(batch.time_ns)
+            self.request.extend(batch.request)
+            self.size.extend(batch.size)
+            self.meta.extend(batch.meta)
             for row, event in batch.events:
                 self.events.append((first + row, event))
                 if isinstance(event, Closed):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from vusniff.amounts import duration
 from vusniff.checks.finding import FINE, SIDES, Said, Sayings, Severity, Side
-from vusniff.checks.recall import listening
+from vusniff.checks.recall import listening, suspended
 from vusniff.checks.step import End, Pairing, Step, Waiting
 from vusniff.message import Message
 from vusniff.protocol import HEADER_SIZE, Channel, FrontendRequest, ProtocolFeature, Sender
@@ -199,7 +199,7 @@ def never_acknowledged(end: End) -> Sayings:
         [
             entry
             for entry in _unanswered(end)
-            if not entry.suspended
+            if not suspended(entry.state)
             and _ask_for_ack(entry)
             and entry.message.request not in SPECIAL[entry.message.channel]
         ],
@@ -214,7 +214,7 @@ def never_answered(end: End) -> Sayings:
         [
             entry
             for entry in _unanswered(end)
-            if not entry.suspended
+            if not suspended(entry.state)
             and not _ask_for_ack(entry)
             and entry.message.request not in SPECIAL[entry.message.channel]
         ],
@@ -225,7 +225,7 @@ def suspended_still_answers(end: End) -> Sayings:
     """A suspended device still answers the front-end"""
     return _never(
         end,
-        [entry for entry in _unanswered(end) if entry.suspended and entry.message.channel is Channel.MAIN],
+        [entry for entry in _unanswered(end) if suspended(entry.state) and entry.message.channel is Channel.MAIN],
         "; all rings were stopped, which is no reason to stay silent",
     )
 
@@ -253,7 +253,7 @@ def protocol_features_answered(end: End) -> Sayings:
 
 
 def _is(entry: Waiting, request: FrontendRequest) -> bool:
-    return not entry.suspended and entry.message.channel is Channel.MAIN and entry.message.request == request
+    return not suspended(entry.state) and entry.message.channel is Channel.MAIN and entry.message.request == request
 
 
 def refused_by_closing(end: End) -> Sayings:

@@ -143,7 +143,7 @@ def pair(step: Step) -> None:
     due = answer_due(message, step.before)
     if due is not False:
         # As Waiting(...) and Asked(...), without their Python code: every request comes by.
-        link.waiting.append(_tuple(Waiting, (message, due is True, due is True and suspended(step.before))))
+        link.waiting.append(_tuple(Waiting, (message, due is True, step.before)))
     asked = link.asked
     if request in asked or len(asked) < MAX_ASKED:
         asked[request] = _tuple(Asked, (message, 0))

@@ -27,8 +27,8 @@ class Waiting(NamedTuple):
     message: Message
     must: bool
     """An answer is due; else it may come."""
-    suspended: bool
-    """It was sent while all rings were stopped."""
+    state: DeviceState
+    """When it was sent."""
 
 
 class Asked(NamedTuple):

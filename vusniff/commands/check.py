@@ -131,10 +131,8 @@ def _keep(judged: Judged, chosen: Filter, args: argparse.Namespace) -> None:
     from vusniff.timeline import Timeline, read_all
 
     timeline = Timeline(Index(args.files), args.device)
-    read_all(timeline)
+    read_all(timeline, judge=chosen.needs_findings)
     if chosen.needs_findings:
-        while timeline.analyse():
-            pass
         timeline.conclude()
     sieve, checker = chosen.sieve(timeline), judged.checker
     checker.findings[:] = [one for one in checker.findings if sieve.rows(one.number - 1, one.number)]

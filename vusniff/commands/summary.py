@@ -24,7 +24,7 @@ def run(args: argparse.Namespace) -> int:
 
     timeline = Timeline(Index(args.files), args.device)
     with reading(args.files[0]) as progress:
-        read_all(timeline, progress)
+        read_all(timeline, progress, judge=True)
     if not len(timeline):
         print("no messages: there is nothing to sum up", file=sys.stderr)
         return 1
@@ -32,10 +32,6 @@ def run(args: argparse.Namespace) -> int:
     chosen = count if args.session is None else args.session
     if not 1 <= chosen <= count:
         raise VusniffError(f"--session {chosen}: there are sessions 1 to {count}")
-    with reading("what was said") as progress:
-        while timeline.analyse():
-            if progress:
-                progress(timeline.analysed, len(timeline))
     timeline.conclude()
     if args.format == "json":
         sys.stdout.buffer.write(jsonl.encode(summary.summary_dict(timeline, args.files, chosen)) + b"\n")

@@ -49,12 +49,12 @@ class Judged:
         tracker.track(first, Rows(batch.meta, batch.request, batch.time_ns), batch.frame, places, answers)
         events = [(row, event) for row, event in batch.events if not isinstance(event, Connection)]
         told = 0
-        for row, (place, answer) in enumerate(zip(places, answers, strict=True)):
+        for row, (frame, place, answer) in enumerate(zip(batch.rows(), places, answers, strict=True)):
             while told < len(events) and events[told][0] <= row:
                 self._tell(events[told][1])
                 told += 1
             other, time_ns = (answer.number, answer.time_ns) if answer else (0, 0)
-            checker.feed(compose(first + row, batch.row(row), place, other, time_ns), place)
+            checker.feed(compose(first + row, frame, place, other, time_ns), place)
         self.times.extend(batch.time_ns)
         for _, event in events[told:]:
             self._tell(event)
