@@ -27,13 +27,14 @@ Words = str | tuple[str, ...]
 """What a field says; a tuple is a set of names."""
 Values = dict[str, Words]
 
-VOLATILE = frozenset(
+OF_ONE_RUN = frozenset(
     {
-        *("user_address", "unused", "log", "iova"),
-        *("cipher_key_pointer", "auth_key_pointer", "key_pointer", "key", "auth_key", "session_id", "pointer"),
-        *("fence_id", "data", "cursor", "edid"),
+        *("user_address", "iova", "log", "unused", "pointer"),
+        *("cipher_key_pointer", "auth_key_pointer", "key_pointer", "session_id"),
     }
 )
+"""Fields of any layout that another run of the same programs says otherwise: `vusniff.replay` leaves them out too."""
+VOLATILE = OF_ONE_RUN | {"key", "auth_key", "fence_id", "data", "cursor", "edid"}
 """Fields that mean nothing beyond one run."""
 FROM_THE_START = (0, 0x8000, 0x80008000)
 """Bases of a ring that was not used yet: split, and packed in two forms."""

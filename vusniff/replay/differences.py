@@ -13,21 +13,20 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from vusniff.exchanges import OF_ONE_RUN
 from vusniff.message import Message
 from vusniff.protocol import Channel, FrontendRequest
 from vusniff.record import DescriptorKind
 
 VARYING: Mapping[str, frozenset[str]] = {
-    "memory_table": frozenset({"user_address", "mmap_offset"}),
-    "memory_region_single": frozenset({"user_address", "mmap_offset"}),
-    "vring_addr": frozenset({"descriptor", "used", "available", "log"}),
+    "memory_table": frozenset({"mmap_offset"}),
+    "memory_region_single": frozenset({"mmap_offset"}),
+    "vring_addr": frozenset({"descriptor", "used", "available"}),
     "vring_base": frozenset({"num", "available_index", "available_wrap", "used_index", "used_wrap"}),
     "inflight": frozenset({"mmap_size", "mmap_offset"}),
-    "iotlb": frozenset({"iova", "user_address"}),
     "log": frozenset({"log_offset"}),
-    "crypto_session": frozenset({"cipher_key_pointer", "auth_key_pointer", "key_pointer", "session_id"}),
 }
-"""Layout -> fields, at any depth, that another run says otherwise."""
+"""Layout -> fields, at any depth, that a play says otherwise beside those of `OF_ONE_RUN`."""
 DERIVED = frozenset({"success", "error", "data_size"})
 """Fields worked out from others that are compared."""
 _MEMORY = frozenset({DescriptorKind.MEMFD, DescriptorKind.FILE})
@@ -115,7 +114,7 @@ def comparable(message: Message) -> Iterator[tuple[str, Any]]:
         varying = varying | {"num"}  # virtio-user sends what was in its memory
     if message.channel is Channel.MAIN and message.request == FrontendRequest.SET_LOG_BASE and message.reply:
         return  # its body is not specified, and every back-end sends another
-    yield from _flat(message.payload, "", varying | DERIVED)
+    yield from _flat(message.payload, "", varying | DERIVED | OF_ONE_RUN)
     if message.trailing:
         yield "trailing", message.trailing.hex()
 
@@ -123,7 +122,7 @@ def comparable(message: Message) -> Iterator[tuple[str, Any]]:
 def _flat(values: Mapping[str, Any], prefix: str, leaves_out: frozenset[str]) -> Iterator[tuple[str, Any]]:
     for name, value in values.items():
         named = (name.endswith("_names") and name[:-6] in values) or (name.endswith("_name") and name[:-5] in values)
-        if named or name in leaves_out or "padding" in name or name == "unused":
+        if named or name in leaves_out or "padding" in name:
             continue
         if isinstance(value, Mapping):
             yield from _flat(value, f"{prefix}{name}.", leaves_out)
