@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import subprocess
 import sys
+import termios
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from xml.etree import ElementTree
 
 import pytest
+from peers.processes import wait_until
 from talk import Talk, eventfd, memfd, region, u32, u64
 
 from vusniff.checks.finding import Severity
@@ -235,6 +238,29 @@ def test_a_growing_capture_is_judged_while_it_grows(tmp_path: Path) -> None:
             talk.writer.flush()
             assert json.loads(program.stdout.readline())["message"] == talk.writer.number
         program.terminate()
+
+
+def unread(pipe: IO[bytes]) -> int:
+    """Bytes that wait in a pipe."""
+    return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder)
+
+
+def test_findings_appear_while_a_capture_is_read(broken: Path) -> None:
+    capture = broken.read_bytes()
+    words = [sys.executable, "-m", "vusniff", "check", "--format", "json", "-"]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as program:
+        assert program.stdin is not None
+        assert program.stdout is not None
+        pipe = program.stdin
+        half = len(capture) // 2
+        for piece in (capture[:half], capture[half:-100]):
+            pipe.write(piece)
+            pipe.flush()
+            wait_until(lambda: not unread(pipe), "the piece is read")
+        assert json.loads(program.stdout.readline())["rule"] in BY_SLUG
+        pipe.write(capture[-100:])
+        pipe.close()
+        assert program.wait() == 1
 
 
 def test_rules_of_a_pipe_are_those_of_a_file(broken: Path) -> None:

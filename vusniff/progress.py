@@ -5,39 +5,49 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 PATIENCE_S = 0.5
 """Nothing is shown for work that takes less."""
 
 
+class Bar:
+    """What shows how far some work is."""
+
+    def __init__(self, what: str) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self._progress = Progress(
+            TextColumn("reading {task.description}"),
+            BarColumn(),
+            DownloadColumn(binary_units=True),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            transient=True,
+        )
+        self._task = self._progress.add_task(what, total=None)
+        self._started = time.monotonic()
+
+    def __call__(self, done: int, there: int) -> None:
+        """So many bytes are done, of so many in all."""
+        if not self._progress.live.is_started and time.monotonic() - self._started > PATIENCE_S:
+            self._progress.start()
+        self._progress.update(self._task, completed=done, total=there)
+
+    def pause(self) -> None:
+        """Out of the way of what is written to the same terminal, until there is more progress."""
+        self._progress.stop()
+
+
 @contextlib.contextmanager
-def reading(what: str) -> Iterator[Callable[[int, int], None] | None]:
-    """Give a function to call with (bytes done, bytes in all), or None where nobody looks."""
+def reading(what: str) -> Iterator[Bar | None]:
+    """Give what to call with (bytes done, bytes in all), or None where nobody looks."""
     if not sys.stderr.isatty():
         yield None
         return
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    progress = Progress(
-        TextColumn("reading {task.description}"),
-        BarColumn(),
-        DownloadColumn(binary_units=True),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-    )
-    task = progress.add_task(what, total=None)
-    started = time.monotonic()
-
-    def advance(done: int, there: int) -> None:
-        if not progress.live.is_started and time.monotonic() - started > PATIENCE_S:
-            progress.start()
-        progress.update(task, completed=done, total=there)
-
+    bar = Bar(what)
     try:
-        yield advance
+        yield bar
     finally:
-        progress.stop()
+        bar.pause()

@@ -152,10 +152,15 @@ def _judge(args: argparse.Namespace, rules: Sequence[Rule], chosen: Filter | Non
     checker = Checker(tracker, rules, wait_ns=int(args.wait * 1e9), kept=sys.maxsize if chosen else KEPT)
     reader = CaptureReader(args.files)
     judged = Judged(tracker, checker, rules, reader.notes)
-    writer = Writer(judged, args.format, sys.stdout.isatty())
+    writer = Writer(judged, args.format)
     try:
         with reading(args.files[0]) as progress:
             for batch in reader.batches(data=True, follow=args.follow, max_rows=ROWS):
+                # Of the batches before: a short capture is told as a whole, in the order of its sessions.
+                news = "" if chosen else writer.news()
+                if news and progress:
+                    progress.pause()
+                _write(news)
                 judged.take(batch, reader.order)
                 if args.follow:
                     _write(writer.news())

@@ -150,28 +150,25 @@ def _many(count: int, what: str) -> str:
 class Writer:
     """Text or JSON lines of what was found since it was last asked; nothing for other formats."""
 
-    def __init__(self, judged: Judged, form: str, screen: bool) -> None:
+    def __init__(self, judged: Judged, form: str) -> None:
         self._judged = judged
         self._form = form
-        self._screen = screen
         self._told = 0
         self._session = 0
 
     def news(self) -> str:
-        """Findings in the order they were found."""
-        findings = self._judged.checker.findings
-        new, self._told = findings[self._told :], len(findings)
-        return self._written(new)
-
-    def rest(self) -> str:
-        """All that was not told yet, by session and message, and the closing lines."""
+        """What was not told yet, by session and message."""
         if self._form not in ("text", "json"):
             return ""
         findings = self._judged.checker.findings
         new, self._told = findings[self._told :], len(findings)
         new.sort(key=lambda finding: (finding.session, finding.number, finding.severity.rank))
-        text = self._written(new)
-        if self._form == "json":
+        return self._written(new)
+
+    def rest(self) -> str:
+        """The last of them, and the closing lines."""
+        text = self.news()
+        if self._form != "text":
             return text
         repeated = "".join(
             f"session {session}: {slug} {count} more times by the {SIDES[side]}\n"
