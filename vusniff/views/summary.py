@@ -428,9 +428,10 @@ def _findings_section(session: dict[str, Any]) -> Section:
     return Section(f"Findings: {_counted(session['findings'])}", [Items(lines)] if lines else [])
 
 
-def summary_page(timeline: Timeline, files: Sequence[str], number: int) -> Page:
-    """The page: the capture, its sessions where there are several, and one of them in full."""
-    values, session = overview(timeline, files), account(timeline, number)
+def summary_page(timeline: Timeline, files: Sequence[str], number: int, capture: dict[str, Any] | None = None) -> Page:
+    """The page: the capture, its sessions where there are several, and one of them in full; ``capture`` is what
+    `overview` said, where many pages are made."""
+    values, session = capture or overview(timeline, files), account(timeline, number)
     device_state = timeline.session_state(number, timeline.rows_of(number)[-1])
     several = [_sessions_section(values)] if len(values["sessions"]) > 1 else []
     return Page(

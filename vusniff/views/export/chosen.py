@@ -1,13 +1,34 @@
-"""What is exported: a capture that has been read and judged, and the rows of it that were asked for."""
+"""What is exported: a capture that has been read and judged, and the rows of it that were asked for.
+
+What makes a document yields its texts, and empty ones in between: the view answers keys there.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
 
 from vusniff.checks.finding import Finding
 from vusniff.message import Message
+from vusniff.phases import Phase
 from vusniff.timeline import Timeline
+
+Result = TypeVar("Result")
+Texts = Generator[str, None, Result]
+"""Yields texts of a document, or empty ones where it takes a while, and returns what was worked out."""
+ROWS = 32768
+"""Rows looked at between two texts; of their messages nothing is read."""
+PHASED = 2048
+"""Rows divided into phases between two texts."""
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far the messages of a document are."""
+
+    seen: int = 0
+    of: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,24 +41,38 @@ class Chosen:
     """What the files are called in documents."""
     limit: int | None = None
     """Most messages in a document; None is its own default."""
+    progress: Progress = field(default_factory=Progress)
 
     def messages(self, most: int | None = None) -> Iterator[Message]:
         """The messages of the rows, at most so many."""
         rows = self.rows if most is None else self.rows[:most]
-        if len(rows) == len(self.timeline):
-            yield from self.timeline.messages()
-            return
-        for row in rows:
-            yield self.timeline.message(row)
+        whole = len(rows) == len(self.timeline)
+        progress = self.progress
+        progress.seen, progress.of = 0, len(rows)
+        for message in self.timeline.messages() if whole else map(self.timeline.message, rows):
+            yield message
+            progress.seen += 1
 
     def findings(self, number: int) -> tuple[Finding, ...]:
         """The findings that stand at a message."""
         return self.timeline.findings_at(number - 1)
 
-    @property
-    def sessions(self) -> list[int]:
+    def sessions(self) -> Texts[list[int]]:
         """Numbers of the sessions that have a row among the chosen ones."""
-        return sorted({self.timeline.place(row).session for row in self.rows})
+        timeline, rows = self.timeline, self.rows
+        if len(rows) == len(timeline):
+            return [session.number for session in timeline.sessions if session.count]
+        used: set[int] = set()
+        for start in range(0, len(rows), ROWS):
+            used.update(map(timeline.place_of.__getitem__, rows[start : start + ROWS]))
+            yield ""
+        return sorted({timeline.places[which].session for which in used})
+
+    def phases(self, session: int) -> Texts[tuple[Phase, ...]]:
+        """The phases of a session."""
+        while self.timeline.follow_phases(session, PHASED):
+            yield ""
+        return self.timeline.phases(session)
 
     @property
     def first_ns(self) -> int:

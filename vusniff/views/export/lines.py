@@ -41,7 +41,7 @@ def comma_separated(chosen: Chosen) -> Iterator[str]:
     writer.writerow(COLUMNS)
     for message in chosen.messages():
         writer.writerow([_cell(value) for value in _row(chosen, message)])
-        if line.tell() > 1 << 16:
+        if line.tell() > 1 << 13:
             yield line.getvalue()
             line.seek(0)
             line.truncate()

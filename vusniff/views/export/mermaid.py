@@ -13,7 +13,7 @@ _DETAILS = 120
 
 def mermaid(chosen: Chosen) -> Iterator[str]:
     """The text of a diagram; Markdown shows it in a code block of the language ``mermaid``."""
-    ladder = sequence(chosen)
+    ladder = yield from sequence(chosen)
     yield "sequenceDiagram\n"
     for position in range(0, len(ladder.lanes), 2):
         yield f"    box {_text(ladder.lanes[position].title)}\n"

@@ -16,9 +16,11 @@ _DETAILS = 160
 
 def report(chosen: Chosen) -> Iterator[str]:
     """The report."""
-    sessions = chosen.sessions
+    sessions = yield from chosen.sessions()
+    capture = summary.overview(chosen.timeline, chosen.names)
     for number in sessions:
-        yield markdown(summary.summary_page(chosen.timeline, chosen.names, number)) + "\n"
+        yield from chosen.phases(number)
+        yield markdown(summary.summary_page(chosen.timeline, chosen.names, number, capture)) + "\n"
     most = chosen.limit or MESSAGES
     rows = []
     for message in chosen.messages(most):
@@ -32,6 +34,7 @@ def report(chosen: Chosen) -> Iterator[str]:
         seconds = f"{(message.time_ns - chosen.first_ns) / 1e9:.6f}"
         cells = (str(message.number), seconds, _ARROWS[message.sender], title, details, found)
         rows.append((str(message.session), *cells) if len(sessions) > 1 else cells)
+        yield ""
     columns = ("number", "time", "from", "message", "what it says", "findings")
     left_out = len(chosen.rows) - len(rows)
     title = "Messages" if left_out <= 0 else f"Messages (the first {len(rows)}; {left_out} more are not shown)"

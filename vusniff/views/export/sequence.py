@@ -6,18 +6,20 @@ the same request without anything remarkable become one that is counted.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from vusniff.message import Message
 from vusniff.protocol import Channel, Sender
 from vusniff.views import state, words
-from vusniff.views.export.chosen import Chosen
+from vusniff.views.export.chosen import Chosen, Texts
 
 STEPS = 400
 """Steps of a diagram; what is beyond them is counted."""
 MESSAGES = 20_000
 """Messages looked at for them."""
+BREATH = 32
+"""Messages between two empty texts."""
 _FOLDED = 3
 """Steps from which on they are folded."""
 _CHANNELS = {Channel.BACKEND: "back-end channel", Channel.GPU: "GPU socket"}
@@ -85,23 +87,33 @@ class Sequence:
         raise IndexError(step.key)
 
 
-def sequence(chosen: Chosen) -> Sequence:
+Counted = tuple[Step, int]
+"""A step, and how many messages it shows."""
+
+
+def sequence(chosen: Chosen) -> Texts[Sequence]:
     """The ladder of the chosen messages."""
     most = chosen.limit or STEPS
     steps: list[Step] = []
     shown = 0
-    for step, count in _folded(_with_phases(chosen, _steps(chosen))):
+    begins = yield from _begins(chosen)
+    for counted in _folded(_with_phases(begins, _steps(chosen))):
+        if counted is None:
+            yield ""
+            continue
         if len(steps) == most:
             break
-        steps.append(step)
-        shown += count
+        steps.append(counted[0])
+        shown += counted[1]
     return Sequence(tuple(_lanes(chosen, steps)), tuple(steps), len(chosen.rows) - shown, chosen.first_ns)
 
 
-def _steps(chosen: Chosen) -> Iterator[tuple[Step, int]]:
-    """Each request with its reply when that follows at once; and how many messages that are."""
+def _steps(chosen: Chosen) -> Iterator[Counted | None]:
+    """Each request with its reply when that follows at once; None now and then, since what follows may fold many."""
     asked: Message | None = None
     for message in chosen.messages(MESSAGES):
+        if not message.number % BREATH:
+            yield None
         if asked is not None:
             if message.answers == asked.number:
                 yield _step(chosen, asked, message), 2
@@ -144,26 +156,37 @@ def _step(chosen: Chosen, message: Message, answer: Message | None) -> Step:
     )
 
 
-def _with_phases(chosen: Chosen, steps: Iterator[tuple[Step, int]]) -> Iterator[tuple[Step, int]]:
-    sessions = chosen.sessions
-    begins = {
-        phase.first: f"session {session}: {phase.kind}" if len(sessions) > 1 else phase.kind.value
-        for session in sessions
-        for phase in chosen.timeline.phases(session)
-        if phase.count
-    }
-    for step, count in steps:
-        phase = begins.get(step.first) or (begins.get(step.last) if step.last != step.first else None)
-        yield (replace(step, phase=phase) if phase else step), count
+def _begins(chosen: Chosen) -> Texts[dict[int, str]]:
+    """First message of a phase -> what it is called."""
+    sessions = yield from chosen.sessions()
+    begins: dict[int, str] = {}
+    for session in sessions:
+        for phase in (yield from chosen.phases(session)):
+            if phase.count:
+                begins[phase.first] = f"session {session}: {phase.kind}" if len(sessions) > 1 else phase.kind.value
+        yield ""
+    return begins
 
 
-def _folded(steps: Iterator[tuple[Step, int]]) -> Iterator[tuple[Step, int]]:
-    run: list[tuple[Step, int]] = []
-    for step, count in steps:
-        if run and not _alike(run[-1][0], step):
+def _with_phases(begins: Mapping[int, str], steps: Iterator[Counted | None]) -> Iterator[Counted | None]:
+    for counted in steps:
+        if counted is not None:
+            step, count = counted
+            phase = begins.get(step.first) or (begins.get(step.last) if step.last != step.first else None)
+            counted = (replace(step, phase=phase) if phase else step), count
+        yield counted
+
+
+def _folded(steps: Iterator[Counted | None]) -> Iterator[Counted | None]:
+    run: list[Counted] = []
+    for counted in steps:
+        if counted is None:
+            yield None
+            continue
+        if run and not _alike(run[-1][0], counted[0]):
             yield from _fold(run)
             run = []
-        run.append((step, count))
+        run.append(counted)
     yield from _fold(run)
 
 
@@ -177,7 +200,7 @@ def _alike(one: Step, other: Step) -> bool:
     )
 
 
-def _fold(run: list[tuple[Step, int]]) -> Iterator[tuple[Step, int]]:
+def _fold(run: list[Counted]) -> Iterator[Counted]:
     if len(run) < _FOLDED:
         yield from run
         return

@@ -50,11 +50,12 @@ _MARKERS = "".join(
 
 def svg(chosen: Chosen) -> Iterator[str]:
     """The picture."""
-    ladder = sequence(chosen)
+    ladder = yield from sequence(chosen)
     body: list[str] = []
     y = _TOP
     for step in ladder.steps:
         y = _step(ladder, step, y, body)
+        yield ""
     if ladder.left_out:
         y += 26
         body.append(_text(_LEFT, y, f"{ladder.left_out} more messages are not shown", "small"))

@@ -8,6 +8,7 @@ thousand messages stays small.
 from __future__ import annotations
 
 import json
+from bisect import bisect_left
 from collections.abc import Iterator
 from html import escape
 from importlib import metadata, resources
@@ -15,6 +16,7 @@ from typing import Any
 
 from vusniff.advance import advance
 from vusniff.message import Context, Message
+from vusniff.phases import Phase
 from vusniff.state import DeviceState, initial
 from vusniff.views import phases, state, words
 from vusniff.views.export.chosen import Chosen
@@ -30,21 +32,22 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inl
 
 def webpage(chosen: Chosen) -> Iterator[str]:
     """The page."""
-    values = page_values(chosen, chosen.limit or MESSAGES)
-    title = escape(words.clean(values["title"]))
+    title = "vhost-user: " + ", ".join(name.rpartition("/")[2] for name in chosen.names)
+    named = escape(words.clean(title))
     folder = resources.files("vusniff.views.export")
     style, script, body = (folder.joinpath(name).read_text("utf-8") for name in ("page.css", "page.js", "page.html"))
     yield "<!doctype html>\n"
     yield '<html lang="en"><head><meta charset="utf-8">\n'
     yield f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
     yield '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-    yield f'<meta name="color-scheme" content="light dark"><title>{title}</title>\n<style>\n{style}</style></head>\n'
+    yield f'<meta name="color-scheme" content="light dark"><title>{named}</title>\n<style>\n{style}</style></head>\n'
     yield body
-    yield f'<script type="application/json" id="capture">{_script(values)}</script>\n'
-    yield f"<script>\n{script}</script></body></html>\n"
+    yield '<script type="application/json" id="capture">'
+    yield from _values(chosen, title, chosen.limit or MESSAGES)
+    yield f"</script>\n<script>\n{script}</script></body></html>\n"
 
 
-def _script(values: dict[str, Any]) -> str:
+def _script(values: Any) -> str:
     """JSON that can stand in a script element, whatever it says."""
     text = json.dumps(_safe(values), ensure_ascii=True, separators=(",", ":"), check_circular=False)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
@@ -59,43 +62,58 @@ def _safe(value: Any) -> Any:
     return f"{value:#x}" if isinstance(value, int) and abs(value) > _EXACT else value
 
 
-def page_values(chosen: Chosen, most: int) -> dict[str, Any]:
-    """What the page shows."""
+def _values(chosen: Chosen, title: str, most: int) -> Iterator[str]:
+    """What the page shows, as the JSON of one object in pieces."""
     timeline = chosen.timeline
-    shown = min(len(chosen.rows), most)
-    messages, about = _messages(chosen, most)
-    numbers = {message["number"] for message in messages}
     try:
         version = metadata.version("vusniff")
     except metadata.PackageNotFoundError:
         version = "unknown"
-    return {
-        "title": "vhost-user: " + ", ".join(name.rpartition("/")[2] for name in chosen.names),
+    values = {
+        "title": title,
         "made": f"vusniff {version}",
         "captured": moment(chosen.first_ns) if len(timeline) else "",
         "total": len(chosen.rows),
-        "shown": shown,
+        "shown": min(len(chosen.rows), most),
         "notes": list(timeline.index.notes) if len(chosen.names) == len(timeline.index.reader.scans) else [],
-        "sessions": [_session(chosen, number) for number in chosen.sessions],
-        "messages": messages,
-        "about": about,
-        "findings": [
-            {
-                "number": finding.number,
-                "severity": finding.severity.value,
-                "side": finding.side.value,
-                "rule": finding.rule,
-                "section": finding.section,
-                "sentence": finding.sentence,
-                "evidence": [number for number in finding.evidence if number in numbers],
-            }
-            for finding in timeline.findings
-            if finding.number in numbers
-        ],
     }
+    yield _script(values)[:-1]
+    about: dict[str, str] = {}
+    yield from _sessions(chosen)
+    yield from _messages(chosen, most, about)
+    yield f',"findings":{_script(_findings(chosen, most))},"about":{_script(about)}}}'
 
 
-def _session(chosen: Chosen, number: int) -> dict[str, Any]:
+def _sessions(chosen: Chosen) -> Iterator[str]:
+    sessions = yield from chosen.sessions()
+    made: list[str] = []
+    for number in sessions:
+        found = yield from chosen.phases(number)
+        made.append(_script(_session(chosen, number, found)))
+        yield ""
+    yield f',"sessions":[{",".join(made)}]'
+
+
+def _findings(chosen: Chosen, most: int) -> list[dict[str, Any]]:
+    """What was found at the messages that are shown, by message."""
+    numbers = [row + 1 for row in chosen.rows[:most]]
+    shown = set(numbers)
+    return [
+        {
+            "number": finding.number,
+            "severity": finding.severity.value,
+            "side": finding.side.value,
+            "rule": finding.rule,
+            "section": finding.section,
+            "sentence": finding.sentence,
+            "evidence": [number for number in finding.evidence if number in shown],
+        }
+        for number in numbers
+        for finding in chosen.findings(number)
+    ]
+
+
+def _session(chosen: Chosen, number: int, found: tuple[Phase, ...]) -> dict[str, Any]:
     timeline = chosen.timeline
     session = timeline.sessions[number - 1]
     frontend, backend = state.peers(timeline, session)
@@ -107,24 +125,24 @@ def _session(chosen: Chosen, number: int) -> dict[str, Any]:
         "device": session.guess.device if session.guess else None,
         "late": session.joined_late,
         "closed": session.closed.reason if session.closed else None,
-        "phases": [phases.phase_dict(phase) for phase in timeline.phases(number)],
+        "phases": [phases.phase_dict(phase) for phase in found],
     }
 
 
-def _messages(chosen: Chosen, most: int) -> tuple[list[dict[str, Any]], dict[str, str]]:
-    """The messages with what each changed, and one line about each request."""
-    made: list[dict[str, Any]] = []
-    about: dict[str, str] = {}
+def _messages(chosen: Chosen, most: int, about: dict[str, str]) -> Iterator[str]:
+    """The messages with what each changed; ``about`` gets one line about each request."""
     states = _States(chosen)
+    before = ',"messages":['
     for message in chosen.messages(most):
         one = _message(chosen, message)
         change = states.change(message)
         if change:
             one["change"] = change
-        made.append(one)
         if message.spec is not None and message.spec.about:
             about.setdefault(message.name, message.spec.about)
-    return made, about
+        yield before + _script(one)
+        before = ","
+    yield "]" if before == "," else before + "]"
 
 
 def _message(chosen: Chosen, message: Message) -> dict[str, Any]:
@@ -170,7 +188,7 @@ class _States:
             after, done = advance(before, message), done + 1
         else:  # messages between are not shown
             after = timeline.state(row)
-            done = rows.index(row) + 1
+            done = bisect_left(rows, row) + 1
         context = timeline.place(row).context
         self._now[number] = (done, after, context)
         if after is before and known == context:

@@ -39,6 +39,7 @@ def run_tui(
 
             room = Room(timeline, title or names_of(files), follow=follow)
             room.run()
+            room.exporting.drop()
             if room.broken is not None:
                 raise room.broken
             return room.return_code or 0

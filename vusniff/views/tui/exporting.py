@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, BinaryIO
-
-from vusniff.views.tui.reading import SLICE_SECONDS
 
 if TYPE_CHECKING:
     from vusniff.views.export.chosen import Chosen
@@ -17,11 +16,13 @@ ASKED = "export"
 """What the prompt is for while a file name is typed."""
 HINT = "file to write what is shown to: .txt .jsonl .csv .html .md .mmd or .svg"
 WAIT_SECONDS = 0.1
-"""Between two looks whether everything has been judged."""
+"""Between two looks whether everything has been judged, and between two repaints of how far it is."""
+STRETCH_SECONDS = 0.006
+"""Work at a stretch: less than elsewhere, since a text that is begun is finished, however long it is."""
 
 
 def makers() -> dict[str, Callable[[Chosen], Iterable[str]]]:
-    """Ending of a file name -> what makes its text."""
+    """Ending of a file name -> what makes its texts; an empty one is a moment to do something else."""
     from vusniff.views.export import lines, mermaid, report, svg, webpage
 
     return {
@@ -40,19 +41,28 @@ class Exporting:
 
     def __init__(self, room: Room) -> None:
         self.room = room
-        self.words = ""
-        """What is being written."""
+        self._path = ""
         self._texts: Iterator[str] = iter(())
         self._file: BinaryIO | None = None
-        self._count = 0
+        self._chosen: Chosen | None = None
+        self._painted = 0.0
+
+    @property
+    def words(self) -> str:
+        """What is being written, and how far it is; empty when nothing is."""
+        if self._file is None or self._chosen is None:
+            return ""
+        progress = self._chosen.progress
+        far = f" {100 * progress.seen // progress.of} %" if progress.of else ""
+        return f"writing {os.path.basename(self._path)}{far}, Esc stops"
 
     def begin(self, name: str) -> None:
         """Write what is shown now to a file that is not there yet."""
         room = self.room
         path = os.path.expanduser(name)
         make = makers().get(os.path.splitext(path)[1].lower())
-        if self.words:
-            room.tell(f"{self.words} first: Esc stops it", "warning")
+        if self._file is not None:
+            room.tell(f"Still {self.words}", "warning")
         elif make is None:
             room.tell(f"{name}: give a {HINT}", "warning")
         else:
@@ -70,43 +80,55 @@ class Exporting:
         except OSError as error:
             room.tell(f"{path} cannot be written: {error.strerror}", "error")
             return
-        rows = range(len(room.timeline)) if room.view.rows is None else list(room.view.rows)
-        self._count = len(rows)
-        self._texts = iter(make(Chosen(room.timeline, rows, [room.named])))
-        self.words = f"writing {os.path.basename(path)}"
-        self._go_on(path)
-
-    def _go_on(self, path: str) -> None:
-        """One more slice; what is wrong with the messages is part of some exports, so all is judged before."""
-        room = self.room
-        if self._file is None:
-            return
-        if room.timeline.analysed < len(room.timeline) and not room.live:
-            room.set_timer(WAIT_SECONDS, lambda: self._go_on(path))
-            return
-        deadline = time.monotonic() + SLICE_SECONDS
-        try:
-            for text in self._texts:
-                self._file.write(text.encode("utf-8", "backslashreplace"))
-                if time.monotonic() > deadline:
-                    room.set_timer(0.001, lambda: self._go_on(path))
-                    return
-            self._file.close()
-        except OSError as error:
-            room.tell(f"{path} is not whole: {error.strerror}", "error")
-        else:
-            room.tell(f"Wrote {self._count:,} message{'' if self._count == 1 else 's'} to {os.path.abspath(path)}")
-        self._file, self.words = None, ""
+        rows = range(len(room.timeline)) if room.view.rows is None else room.view.rows[:]
+        self._path, self._chosen = path, Chosen(room.timeline, rows, [room.named])
+        self._texts = iter(make(self._chosen))
+        self._go_on(self._file)
         room.say()
 
-    def stop(self) -> bool:
-        """Stop writing; False when nothing is being written."""
-        if self._file is None:
+    def _go_on(self, file: BinaryIO) -> None:
+        """One more slice; what is wrong with the messages is part of some exports, so all is judged before."""
+        room = self.room
+        if self._file is not file:
+            return
+        if room.timeline.analysed < len(room.timeline) and not room.live:
+            room.set_timer(WAIT_SECONDS, lambda: self._go_on(file))
+            return
+        began = time.monotonic()
+        try:
+            for text in self._texts:
+                file.write(text.encode("utf-8", "backslashreplace"))
+                if time.monotonic() - began > STRETCH_SECONDS:
+                    if began - self._painted > WAIT_SECONDS:
+                        self._painted = began
+                        room.say()
+                    room.set_timer(0.001, lambda: self._go_on(file))
+                    return
+            file.close()
+        except OSError as error:
+            self.drop()
+            room.tell(f"{self._path} could not be written: {error.strerror}", "error")
+        else:
+            count = len(self._chosen.rows) if self._chosen else 0
+            self._file, self._chosen = None, None
+            room.tell(f"Wrote {count:,} message{'' if count == 1 else 's'} to {os.path.abspath(self._path)}")
+        room.say()
+
+    def drop(self) -> bool:
+        """Give up, and remove what there is of the file; False when nothing is being written."""
+        file, self._file, self._chosen = self._file, None, None
+        if file is None:
             return False
-        name = self._file.name
-        self._file.close()
-        self._file, self.words = None, ""
-        self.room.tell(
-            f"Stopped: the file is not whole ({name})" if isinstance(name, str) else "Stopped: it is not whole"
-        )
+        self._texts = iter(())
+        with contextlib.suppress(OSError):  # a full disk: closing it writes what is left
+            file.close()
+        with contextlib.suppress(OSError):
+            os.unlink(self._path)
         return True
+
+    def stop(self) -> bool:
+        """Escape; False when nothing is being written."""
+        stopped = self.drop()
+        if stopped:
+            self.room.tell(f"Stopped: {self._path} was not finished, and is removed")
+        return stopped
