@@ -45,6 +45,58 @@ def talk(path: Path, count: int = 1) -> None:
             far.send(message(1, bytes(8), 5))
 
 
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--path="], "--path is empty and matches nothing"),
+        (["--comm", ""], "--comm is empty and matches nothing"),
+        (["--vm", "one", "--vm", ""], "--vm is empty and matches nothing"),
+        (["--inode=-3"], "--inode -3 is not the inode of a socket"),
+        (["--inode", "0"], "--inode 0 is not the inode of a socket"),
+        (["--inode", str(1 << 64)], "is not the inode of a socket"),
+        (["--pid=-1"], "--pid -1: there is no such process"),
+        (["--pid", "0"], "--pid 0: there is no such process"),
+        (["--pid", str(1 << 70)], "there is no such process"),
+    ],
+)
+def test_what_can_match_nothing_is_refused(tmp_path: Path, words: list[str], sentence: str) -> None:
+    file = tmp_path / "c.pcapng"
+    with start("-q", "-w", str(file), *words) as process:
+        out, said = process.communicate()
+    assert process.returncode == 2
+    assert out == b""
+    assert sentence in said.decode()
+    assert said.count(b"\n") == 1
+    assert not file.exists()
+
+
+def test_a_process_that_is_gone_is_refused(tmp_path: Path) -> None:
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    with start("-q", "-w", str(tmp_path / "c.pcapng"), "--pid", str(gone.pid)) as process:
+        _, said = process.communicate()
+    assert process.returncode == 2
+    assert f"--pid {gone.pid}: there is no such process" in said.decode()
+
+
+def test_a_command_name_of_more_than_15_characters(tmp_path: Path) -> None:
+    program = tmp_path / "a-back-end-with-a-long-name"
+    program.symlink_to(sys.executable)
+    body = (
+        "import sys; sys.path.insert(0, sys.argv[2]); from probing import connected, message\n"
+        "near, far = connected(sys.argv[1]); near.send(message(1)); sys.stdin.read()"
+    )
+    with recording(tmp_path / "c.pcapng", "--comm", program.name) as probe:
+        words = [str(program), "-c", body, str(tmp_path / "s"), str(Path(__file__).parent)]
+        paths = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+        with subprocess.Popen(words, stdin=subprocess.PIPE, env=paths) as process:
+            while not probe.path.exists() or message(1) not in probe.path.read_bytes():
+                assert process.poll() is None
+        talk(tmp_path / "other")
+        probe.finish()
+    assert probe.data() == [message(1)]
+
+
 def test_lines_appear_while_it_runs(tmp_path: Path) -> None:
     socket, file = tmp_path / "s", tmp_path / "c.pcapng"
     with start("--path", str(socket), "-w", str(file)) as process:

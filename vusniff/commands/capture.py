@@ -29,8 +29,9 @@ if TYPE_CHECKING:
 _MODES = ("fentry", "kprobe", "rawtp")
 _EPILOG = """Without a selection, what looks like vhost-user is recorded, with its back-end and GPU channels. --path and
 --inode name sockets: they are recorded whatever they say. --pid, --comm and --vm narrow down what looks like
-vhost-user. Of several kinds a connection must satisfy each; connections that are made later count as well.
-See vusniff sockets for what there is, and vusniff doctor when nothing can be attached."""
+vhost-user; --comm compares the 15 characters of a name that the kernel keeps. Of several kinds a connection must
+satisfy each; connections that are made later count as well. See vusniff sockets for what there is, and vusniff doctor
+when nothing can be attached."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -59,11 +60,26 @@ def run(args: argparse.Namespace) -> int:
     if (args.quiet or args.write == "-") and (args.tui or args.json):
         raise SourceError("there is nothing to show with --quiet or -w -: leave it out, or leave out --tui and --json")
     check_recording_arguments(args)
+    _check_selection(args)
     with capture_file(args.write) as file:
         if args.quiet or not can_be_followed(file):
             return _record(file, args)
         # The probe may belong to another user than the view by then: a pipe ends it, not a signal.
         return record_and_show(_words(file, args), file, args, True, lambda: _give_up_privileges(file))
+
+
+def _check_selection(args: argparse.Namespace) -> None:
+    """Refuses what can match nothing, now or later."""
+    for option in ("path", "comm", "vm"):
+        if "" in getattr(args, option):
+            raise SourceError(f"--{option} is empty and matches nothing: give a name, or leave it out")
+    for inode in args.inode:
+        if not 0 < inode < 1 << 32:
+            raise SourceError(f"--inode {inode} is not the inode of a socket: see vusniff sockets")
+    for pid in args.pid:
+        # A number is given to a process only when it starts: nobody knows it before.
+        if pid <= 0 or not os.path.exists(f"/proc/{pid}"):
+            raise SourceError(f"--pid {pid}: there is no such process; --path and --comm also take what starts later")
 
 
 def selection(args: argparse.Namespace) -> Selection:
