@@ -12,14 +12,19 @@ from payload_examples import Example
 from payload_examples.channels import BACKEND_EXAMPLES, GPU_EXAMPLES
 from payload_examples.main import MAIN_EXAMPLES
 
+from captures import synthetic
 from vusniff import dissect
+from vusniff.capture.index import Index
+from vusniff.filter import compile_filter
 from vusniff.filter.compiler import NOWHERE
+from vusniff.filter.completion import complete
 from vusniff.filter.field import Kind, Origin
 from vusniff.filter.fields import STATIC, fields, requests, words_of
 from vusniff.filter.payload import EVERY, forms, leaves, name_of
 from vusniff.filter.reference import page
 from vusniff.message import Alternatives, Layout, Message
 from vusniff.protocol import Channel
+from vusniff.timeline import Timeline, read_all
 
 EXAMPLES = [*MAIN_EXAMPLES, *BACKEND_EXAMPLES, *GPU_EXAMPLES]
 
@@ -96,6 +101,23 @@ def test_words_for_values_are_there() -> None:
     for field in known.values():
         if field.origin is not Origin.PAYLOAD:
             assert not field.keys
+
+
+@pytest.mark.parametrize("channel", [Channel.MAIN, Channel.BACKEND, Channel.GPU])
+def test_requests_of_every_channel_are_found_and_completed_by_name(channel: Channel, tmp_path: Path) -> None:
+    synthetic.every(tmp_path / "every.pcapng")
+    timeline = Timeline(Index(tmp_path / "every.pcapng"))
+    read_all(timeline)
+    messages = list(timeline.messages())
+    for spec in dissect.load()[channel].specs.values():
+        meant = [one.number for one in messages if (one.channel, one.request) == (channel, spec.code)]
+        assert meant or spec.code > 1000  # those were never in the specification
+        for name in (spec.name, f"VHOST_USER_{spec.name}", f'"{spec.name}"', *spec.aliases):
+            assert [row + 1 for row in compile_filter(f"vhost.request == {name}").rows(timeline)] == meant
+        for typed in (spec.name[:-1], f"VHOST_USER_{spec.name[:-1]}", spec.name[:-1].lower()):
+            text = f"vhost.request == {typed}"
+            offered = {one.text: one for one in complete(text, len(text))}
+            assert offered[spec.name].start == text.index(typed)
 
 
 def test_requests_have_their_older_names() -> None:

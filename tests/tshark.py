@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,23 +27,30 @@ def dissector(folder: Path) -> Path:
 
 def tshark(capture: Path, *arguments: str, lua: Path | None = None) -> str:
     """What tshark prints of a capture."""
+    return "".join(lines(capture, *arguments, lua=lua))
+
+
+def lines(capture: Path, *arguments: str, lua: Path | None = None) -> Iterator[str]:
+    """What tshark prints of a capture, while it prints."""
     script = [] if lua is None else ["-X", f"lua_script:{lua}"]
     home = {**os.environ, "HOME": str(capture.parent), "XDG_CONFIG_HOME": str(capture.parent / "config"), "TZ": "UTC"}
     command = ["tshark", *script, "-n", "-r", str(capture), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, env=home, timeout=120)
-    said = [line for line in done.stderr.splitlines() if not line.startswith("Running as user")]
-    assert done.returncode == 0, done.stderr
-    assert not said, done.stderr
-    return done.stdout
+    with tempfile.TemporaryFile("w+") as log:
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, encoding="utf-8", env=home) as done:
+            assert done.stdout is not None
+            yield from done.stdout
+        log.seek(0)
+        errors = log.read()
+    said = [line for line in errors.splitlines() if not line.startswith("Running as user")]
+    assert done.returncode == 0, errors
+    assert not said, errors
 
 
-def fields(capture: Path, names: list[str], lua: Path, passes: int = 1) -> list[dict[str, list[str]]]:
+def fields(capture: Path, names: list[str], lua: Path, passes: int = 1) -> Iterator[dict[str, list[str]]]:
     """For each packet the values of fields, as text; in the second of two ``passes``, as Wireshark does it."""
     form = ["-T", "fields", "-E", f"separator={SEPARATOR}", "-E", f"aggregator={AGGREGATOR}", "-E", "occurrence=a"]
     # The first pass has fields only if it filters, as that of Wireshark always has.
     form += ["-2", "-R", "frame"] if passes == 2 else []
-    printed = tshark(capture, *form, *(part for name in names for part in ("-e", name)), lua=lua)
-    rows = [line.split(SEPARATOR) for line in printed.split("\n")[:-1]]
-    return [
-        {name: value.split(AGGREGATOR) for name, value in zip(names, row, strict=True) if value != ""} for row in rows
-    ]
+    for line in lines(capture, *form, *(part for name in names for part in ("-e", name)), lua=lua):
+        row = line.rstrip("\n").split(SEPARATOR)
+        yield {name: value.split(AGGREGATOR) for name, value in zip(names, row, strict=True) if value != ""}

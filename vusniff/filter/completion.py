@@ -73,6 +73,7 @@ def _offers(expected: set[str], tokens: list[Token], word: str) -> Iterator[tupl
         if field is not None:
             bits = field.kind is Kind.BITS
             about = "" if bits or field.kind is Kind.REQUEST else field.about
+            word = word.upper().removeprefix("VHOST_USER_") if field.kind is Kind.REQUEST else word
             yield from ((name, about) for name in _beginning(word, words_of(field)))
     elif "LBRACE" in expected:
         yield "{", "a set: {1, 3..5}"

@@ -54,7 +54,12 @@ A regular expression is Python's, of at most {PATTERN_LIMIT} characters, and run
 characters of a value. One that could take for ever on a text that a peer chose is refused: repeats within repeats,
 back-references, and too many repeats and alternatives.
 
-Not there, unlike in Wireshark: functions, slices, arithmetic, and fields on the right-hand side.
+Names of requests are those of all channels, with or without `VHOST_USER_`, older ones too.
+
+Not there, unlike in Wireshark: functions, slices, arithmetic, and fields on the right-hand side. Not in Wireshark: our
+names for values. A request is there `vhost.name == "SET_MEM_TABLE"` (its `vhost.request` knows numbers, which mean
+something else on each channel), a bit `vhost.features_names == "VIRTIO_NET_F_MRG_RXBUF"`, a time counts seconds
+(`vhost.latency > 0.002`), and text is quoted.
 
 While a capture is followed, or read from a pipe, a request's `vhost.answered_by` and `vhost.latency` are not known
 yet (the reply's are), and fields of findings cannot be used.
