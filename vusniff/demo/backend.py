@@ -12,13 +12,12 @@ from __future__ import annotations
 import contextlib
 import mmap
 import os
-import select
 import socket
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 
 from vusniff.demo import wire
-from vusniff.demo.memory import Inflight, Memory, Region, Ring, inflight_size
+from vusniff.demo.memory import Inflight, Memory, Region, inflight_size
+from vusniff.demo.rings import Vring, loop_back
 from vusniff.demo.wire import Incoming, Link, PeerError
 from vusniff.protocol import (
     F_PROTOCOL_FEATURES,
@@ -52,37 +51,8 @@ CONFIG = bytes.fromhex("525400123456") + (0).to_bytes(2, "little") + (2).to_byte
 CONFIG_STATUS = 6
 """Offset of the link status in it."""
 DRIVER_OK = 4
-FRAME_LIMIT = 65536
-"""Longest frame that is taken from a ring."""
 INFLIGHT_LIMIT = 1 << 24
 """Largest inflight buffer that is handed out."""
-
-
-@dataclass(slots=True)
-class _Vring:
-    """What the front-end told about one ring."""
-
-    size: int = 0
-    base: int = 0
-    addresses: tuple[int, int, int] | None = None
-    """Descriptor table, available ring, used ring: user addresses."""
-    descriptors: dict[FrontendRequest, int] = field(default_factory=dict)
-    """The kick, call and err descriptor under the request that set it."""
-    ring: Ring | None = None
-    enabled: bool = False
-
-    def set_descriptor(self, request: FrontendRequest, fd: int | None) -> None:
-        with contextlib.suppress(KeyError):
-            os.close(self.descriptors.pop(request))
-        if fd is not None:
-            self.descriptors[request] = fd
-
-    def stop(self) -> None:
-        if self.ring is not None:
-            self.ring.close()
-            self.ring = None
-        for request in tuple(self.descriptors):
-            self.set_descriptor(request, None)
 
 
 class Session:
@@ -97,7 +67,7 @@ class Session:
         self._channel: Link | None = None
         self._protocol_features = ProtocolFeature(0)
         self._memory = Memory()
-        self._vrings = [_Vring() for _ in range(QUEUES)]
+        self._vrings = [Vring() for _ in range(QUEUES)]
         self._config = bytearray(CONFIG)
         self._status = 0
         self._inflight: Inflight | None = None
@@ -172,7 +142,7 @@ class Session:
     def _reply(self, request: int, payload: bytes, descriptors: tuple[int, ...] = ()) -> None:
         self.link.send(request, VERSION | FLAG_REPLY, payload, descriptors, split=True)
 
-    def _vring(self, index: int) -> _Vring:
+    def _vring(self, index: int) -> Vring:
         if index >= QUEUES:
             raise PeerError(f"ring {index} is not one of the {QUEUES} rings of this back-end")
         return self._vrings[index]
@@ -218,42 +188,7 @@ class Session:
             raise PeerError(f"the kick descriptor of ring {index} cannot be read: {error.strerror}") from None
         transmit = index | 1
         if index == transmit:
-            self._loop_back(transmit)
-
-    def _loop_back(self, transmit: int) -> None:
-        """Send every waiting frame of a transmit ring back on the receive ring of its pair; without room it is lost."""
-        source, target = self._vrings[transmit], self._vrings[transmit - 1]
-        if source.ring is None:
-            return
-        for _ in range(source.ring.pending(source.base)):
-            head = self._take(transmit, source, source.ring)
-            frame = b"".join(bytes(part[:FRAME_LIMIT]) for part, writable in source.ring.chain(head) if not writable)
-            if source.enabled and target.enabled and target.ring and target.ring.pending(target.base):
-                into = self._take(transmit - 1, target, target.ring)
-                written = 0
-                for part, writable in target.ring.chain(into):
-                    rest = frame[written : written + len(part)] if writable else b""
-                    part[: len(rest)] = rest
-                    written += len(rest)
-                self._give_back(transmit - 1, target, target.ring, into, written)
-                self.frames += 1
-            self._give_back(transmit, source, source.ring, head, 0)
-
-    def _take(self, index: int, vring: _Vring, ring: Ring) -> int:
-        head = ring.head(vring.base)
-        vring.base = (vring.base + 1) & 0xFFFF
-        if self._inflight is not None:
-            self._inflight.begin(index, head)
-        return head
-
-    def _give_back(self, index: int, vring: _Vring, ring: Ring, head: int, written: int) -> None:
-        used = ring.give_back(head, written)
-        if self._inflight is not None:
-            self._inflight.finish(index, head, used)
-        call = vring.descriptors.get(FrontendRequest.SET_VRING_CALL)
-        if call is not None and _writable(call):
-            with contextlib.suppress(OSError):
-                os.write(call, (1).to_bytes(8, "little"))
+            self.frames += loop_back(self._vrings, transmit, self._inflight)
 
     # One method for each request: its own reply (payload and descriptors, which are closed once sent), or None.
 
@@ -316,8 +251,7 @@ class Session:
             raise
         for vring in self._vrings:
             if vring.ring is not None:
-                vring.ring.close()
-                vring.ring = _ring(memory, vring)
+                vring.start(memory)
         self._memory.close()
         self._memory = memory
 
@@ -341,9 +275,7 @@ class Session:
         fd = None if word & VRING_NOFD else message.take()
         vring.set_descriptor(request, fd)
         if request is FrontendRequest.SET_VRING_KICK:
-            if vring.ring is not None:
-                vring.ring.close()
-            vring.ring = _ring(self._memory, vring)
+            vring.start(self._memory)
 
     def get_vring_base(self, message: Incoming) -> Reply:
         index, _ = message.unpack(wire.VRING_STATE)
@@ -444,19 +376,6 @@ _HANDLERS: Mapping[int, Callable[[Session, Incoming], Reply | None]] = {
     FrontendRequest.SET_STATUS: Session.set_status,
     FrontendRequest.GET_STATUS: Session.get_status,
 }
-
-
-def _ring(memory: Memory, vring: _Vring) -> Ring:
-    if vring.addresses is None or not vring.size:
-        raise PeerError("SET_VRING_KICK came before the size and the addresses of the ring")
-    return Ring(memory, vring.size, *vring.addresses)
-
-
-def _writable(fd: int) -> bool:
-    """Whether a write would not block: a call descriptor may be a full pipe."""
-    poll = select.poll()
-    poll.register(fd, select.POLLOUT)
-    return bool(poll.poll(0))
 
 
 def serve(
