@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from test_tui import opened
 
 from captures import synthetic
-from test_tui import opened
 from vusniff.capture.index import Index
 from vusniff.timeline import Timeline, read_all
 from vusniff.views.export.chosen import Chosen

@@ -28,6 +28,7 @@ from vusniff.errors import VusniffError
 from vusniff.timeline import Timeline
 from vusniff.views.tui import exporting, overlays
 from vusniff.views.tui.analysis import States
+from vusniff.views.tui.arrangement import Arrangement
 from vusniff.views.tui.bars import Foot, Top, top_words
 from vusniff.views.tui.bytes import BytesView
 from vusniff.views.tui.copying import copied, keep
@@ -38,14 +39,12 @@ from vusniff.views.tui.finder import Finder
 from vusniff.views.tui.judging import Judging
 from vusniff.views.tui.keys import FOOTER, KEYS, hints
 from vusniff.views.tui.panes import LinesView
-from vusniff.views.tui.reading import SLICE_SECONDS, Reading
+from vusniff.views.tui.reading import Reading
 from vusniff.views.tui.replay import Player
 from vusniff.views.tui.scrub import Scrub
 from vusniff.views.tui.selected import Selected
-from vusniff.views.tui.story import Story
 from vusniff.views.tui.timeline import TimelineView
 
-PANES = ("state", "details", "bytes")
 TOLD_SECONDS = 3
 ASKING = ("search", "jump", "filter", "export")
 """Actions that open the prompt: what is typed behind their keys, however fast, belongs into it."""
@@ -85,6 +84,7 @@ class Room(App[int]):
         self.judging = Judging(self)
         self.view.marked = self.judging.numbers
         self.dividing = Dividing(self)
+        self.arrangement = Arrangement(self)
         self.player = Player(self)
         self.scrub = Scrub(self)
         self.exporting = Exporting(self)
@@ -92,12 +92,8 @@ class Room(App[int]):
         self.filter_words = ""
         """What the rows shown have in common, when they are not all."""
         self.session: int | None = None
-        self.story: Story | None = None
-        """The messages about a vring that are being looked for."""
         self.broken: VusniffError | None = None
         """Why the view was left: a message could not be read again."""
-        self._pane = "state"
-        """The pane below the timeline where there is room for one only."""
 
     def compose(self) -> ComposeResult:
         yield Top()
@@ -118,7 +114,7 @@ class Room(App[int]):
         with contextlib.suppress(ValueError, RuntimeError):  # signals are the main thread's
             for number in (signal.SIGINT, signal.SIGTERM):
                 asyncio.get_running_loop().add_signal_handler(number, self.exit)
-        self._arrange()
+        self.arrangement.arrange()
         self.view.focus()
         self.view.grown()
         self.dividing.begin()
@@ -151,49 +147,16 @@ class Room(App[int]):
 
     def on_resize(self, event: events.Resize) -> None:
         """Another size, perhaps another arrangement."""
-        self._arrange()
+        self.arrangement.arrange()
         self.call_after_refresh(self.selected.show)
-
-    def _arrange(self) -> None:
-        width, height = self.size
-        kind = "three" if width >= 160 and height >= 30 else "two" if width >= 110 and height >= 34 else "one"
-        self.screen.set_classes(kind)
-        room = self.query_one("#room")
-        shown = set(PANES) if kind != "one" else {self._pane} - {""}
-        for name in PANES:
-            self.query_one(f"#{name}").set_class(name in shown, "shown")
-        room.set_class(kind == "one" and bool(shown), "split")
-        self.say()
 
     def action_pane(self, name: str) -> None:
         """Show a pane, or go to it; once more hides it where there is room for one only."""
-        pane = self.query_one(f"#{name}")
-        if self.screen.has_class("one"):
-            same = self._pane == name
-            self._pane = "" if same and not pane.has_focus else name
-            self._arrange()
-            if self._pane:
-                self.call_after_refresh(self.selected.show)
-            elif not self.view.has_focus:
-                self.view.focus()
-        elif pane.has_focus:
-            self.view.focus()
-        else:
-            pane.focus()
+        self.arrangement.turn(name)
 
     def action_zoom(self) -> None:
         """The focused pane alone, and back."""
-        room = self.query_one("#room")
-        focused = self.focused
-        big = self.query_one("#messages") if focused is None or focused is self.view else focused
-        if room.has_class("zoomed"):
-            room.remove_class("zoomed")
-            for one in self.query(".big"):
-                one.remove_class("big")
-        else:
-            big.add_class("big")
-            room.add_class("zoomed")
-        self.call_after_refresh(self.selected.show)
+        self.arrangement.zoom()
 
     def on_descendant_focus(self, event: events.DescendantFocus) -> None:
         """The footer says what counts in the pane with the keys."""
@@ -246,10 +209,8 @@ class Room(App[int]):
 
     def on_timeline_view_opened(self) -> None:
         """Enter on a message."""
-        if self.screen.has_class("one"):
-            self._pane = "details"
-            self._arrange()
-            self.call_after_refresh(self.selected.show)
+        if self.arrangement.narrow:
+            self.arrangement.show("details")
         self.selected.details.focus()
 
     def leap(self, row: int) -> None:
@@ -277,26 +238,7 @@ class Room(App[int]):
 
     def action_only_vring(self) -> None:
         """Only the messages about the chosen vring."""
-        row, vring = self.view.row, self.selected.vring
-        if row is None or vring is None:
-            self.tell("No vring is chosen: [ and ] choose one")
-            return
-        self.story = Story(self.timeline, self.timeline.place(row).session, vring)
-        self._tell_story()
-
-    def _tell_story(self) -> None:
-        """One more slice of the messages about a vring; they are shown when all are found."""
-        story = self.story
-        if story is None:
-            return
-        if not story.run(SLICE_SECONDS):
-            self.say()
-            self.set_timer(0.001, self._tell_story)
-            return
-        self.story = None
-        self.limit(story.rows, f"vring {story.vring}")
-        self.selected.kept = True
-        self.view.focus()
+        self.selected.tell_story()
 
     def limit(self, rows: Sequence[int] | None, words: str, session: int | None = None) -> None:
         """Show these rows only; None shows all."""
@@ -312,14 +254,12 @@ class Room(App[int]):
             self.screen.dismiss(None)
         elif self.finder.close():
             pass
-        elif self.story is not None:
-            self.story = None
-        elif self.filtering.stop() or self.exporting.stop():
+        elif self.selected.stop() or self.filtering.stop() or self.exporting.stop():
             pass
         elif self.player.playing:
             self.player.toggle()
-        elif self.query_one("#room").has_class("zoomed"):
-            self.action_zoom()
+        elif self.arrangement.zoomed:
+            self.arrangement.zoom()
         elif self.scrub.display and self.view.has_focus:
             self.scrub.display = False
         elif not self.view.has_focus:
@@ -376,29 +316,18 @@ class Room(App[int]):
 
     def action_fold(self) -> None:
         """Fold the phase under the cursor, or unfold it."""
-        if self._divided():
+        if self.dividing.ready():
             self.view.fold()
 
     def action_fold_all(self) -> None:
         """Fold all phases, or unfold them."""
-        if self._divided():
+        if self.dividing.ready():
             self.view.fold_all()
 
     def action_phase(self, step: int) -> None:
         """The next or the previous phase."""
-        if self._divided():
+        if self.dividing.ready():
             self.view.to_heading(step)
-
-    def _divided(self) -> bool:
-        if self.view.shown.places:
-            return True
-        if not self.dividing.wanted:
-            self.tell("Phases are shown with all messages or a whole session: Esc shows all")
-        elif self.dividing.side_by_side:
-            self.tell("Sessions run side by side here: S picks one, and then its phases are shown")
-        else:
-            self.tell("The phases are still being worked out")
-        return False
 
     def action_repeats(self) -> None:
         """Runs of the same request as one line, and back."""

@@ -40,7 +40,7 @@ def top_words(room: Room) -> tuple[str, str]:
         right.append(f"· {lost:,} LOST")
     if found := room.judging.counts(width < FULL_WORDS):
         right.append(f"· {found}")
-    search, story = room.finder.search, room.story
+    search, story = room.finder.search, room.selected.story
     if search is not None:
         right.append(f"· searching {100 * search.seen // max(1, search.count)} %, Esc stops")
     elif story is not None:

@@ -35,6 +35,19 @@ class Dividing:
         """There are no headings because sessions run side by side."""
         return self.room.view.rows is None and side_by_side(self.room.timeline)
 
+    def ready(self) -> bool:
+        """There are headings to go to; else why not is told."""
+        room = self.room
+        if room.view.shown.places:
+            return True
+        if not self.wanted:
+            room.tell("Phases are shown with all messages or a whole session: Esc shows all")
+        elif self.side_by_side:
+            room.tell("Sessions run side by side here: S picks one, and then its phases are shown")
+        else:
+            room.tell("The phases are still being worked out")
+        return False
+
     def begin(self) -> None:
         """Other rows are shown."""
         self._generation += 1

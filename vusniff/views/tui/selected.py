@@ -12,6 +12,7 @@ from vusniff.views.tui.line import line
 from vusniff.views.tui.panes import LinesView
 from vusniff.views.tui.passed import Passed
 from vusniff.views.tui.reading import SLICE_SECONDS
+from vusniff.views.tui.story import Story
 
 if TYPE_CHECKING:
     from vusniff.views.tui.app import Room
@@ -37,6 +38,8 @@ class Selected:
         """The vring whose card is shown."""
         self.kept = False
         """The user chose it: it stays while the timeline moves."""
+        self.story: Story | None = None
+        """The messages about a vring that are being looked for."""
         self._due = False
         self._working = False
         self._looking = False
@@ -173,3 +176,30 @@ class Selected:
         known = sorted(both[1].vrings)
         at = known.index(self.vring) if self.vring in known else -1
         self.keep(known[(at + by) % len(known)])
+
+    def tell_story(self) -> None:
+        """Only the messages about the chosen vring, when all of them are found."""
+        row = self.room.view.row
+        if row is None or self.vring is None:
+            self.room.tell("No vring is chosen: [ and ] choose one")
+        else:
+            self.story = Story(self.room.timeline, self.room.timeline.place(row).session, self.vring)
+            self._look_on(self.story)
+
+    def _look_on(self, story: Story) -> None:
+        """One more slice of the messages about a vring."""
+        if story is not self.story:
+            return
+        if not story.run(SLICE_SECONDS):
+            self.room.say()
+            self.room.set_timer(0.001, lambda: self._look_on(story))
+            return
+        self.story = None
+        self.room.limit(story.rows, f"vring {story.vring}")
+        self.kept = True
+        self.room.view.focus()
+
+    def stop(self) -> bool:
+        """Look no further for messages about a vring; False when none are being looked for."""
+        story, self.story = self.story, None
+        return story is not None
