@@ -68,10 +68,11 @@ def test_a_terminal_view_without_a_terminal_is_refused_before_anything_starts(
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("option", [(), ("--json",), ("-v",)], ids=str)
-def test_a_session_that_is_not_there_gives_nothing(option: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("option", [(), ("--json",), ("-v",), ("--phases",)], ids=str)
+def test_a_session_that_is_not_there_is_said_to_be_missing(option: tuple[str, ...]) -> None:
     done = shell("", "read", "--session", "99", *option, CAPTURE)
-    assert (done.returncode, done.stdout, done.stderr) == (1, "", "")
+    said = "vusniff: --session 99: there are sessions 1 to 1\n"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", said)
 
 
 @pytest.mark.parametrize(

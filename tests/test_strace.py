@@ -441,7 +441,7 @@ def test_other_sockets_and_files_are_left_out(tmp_path: Path) -> None:
 
 def test_nothing_but_other_sockets(tmp_path: Path) -> None:
     text = 'write(9<UNIX-STREAM:[80->81]>, "{\\"QMP\\": {\\"version\\": 1}}\\r\\n", 26) = 26\n'
-    with pytest.raises(SourceError, match="1 unix sockets carry something else"):
+    with pytest.raises(SourceError, match="1 unix socket carries something else"):
         import_text(tmp_path, text)
 
 

@@ -341,12 +341,17 @@ def _speaker(move: _Move, piece: Piece) -> Process | None:
 # -- what to say -------------------------------------------------------------------------------------------------------
 
 
+def _lines(count: int) -> str:
+    return "1 line is" if count == 1 else f"{count} lines are"
+
+
 def _nothing(names: Sequence[str], left_out: int, unreadable: int) -> str:
     where = names[0] if len(names) == 1 else f"any of {len(names)} logs"
     if left_out:
-        return f"no vhost-user in {where}: {left_out} unix sockets carry something else"
+        others = "1 unix socket carries" if left_out == 1 else f"{left_out} unix sockets carry"
+        return f"no vhost-user in {where}: {others} something else"
     if unreadable:
-        return f"no vhost-user in {where}: {unreadable} lines are not strace's, and no unix socket carries anything"
+        return f"no vhost-user in {where}: {_lines(unreadable)} not strace's, and no unix socket carries anything"
     return (
         f"no unix socket carries anything in {where}: trace with "
         "strace -f -yy -x -s 65536 -ttt -T -e trace=network,read,write,readv,writev"
@@ -356,10 +361,11 @@ def _nothing(names: Sequence[str], left_out: int, unreadable: int) -> str:
 def _notes(talks: Sequence[_Talk], logs: Sequence[Log], clocks: set[str], sockets: Sockets) -> tuple[str, ...]:
     unreadable = sum(log.unreadable for log in logs)
     nameless = any(socket.inode is None for talk in talks for socket in talk.sockets if socket)
+    strings = "1 string" if sockets.cut == 1 else f"{sockets.cut} strings"
     apart = len(logs) > 1 and not (len(clocks) == 1 and clocks <= {"epoch", "day"})
     sentences = (
-        (unreadable > 0, f"{unreadable} lines are not strace's and were passed over"),
-        (sockets.cut > 0, f"{sockets.cut} strings were cut by strace, so bytes are missing: trace with -s 65536"),
+        (unreadable > 0, f"{_lines(unreadable)} not strace's and passed over"),
+        (sockets.cut > 0, f"strace cut {strings}, so bytes are missing: trace with -s 65536"),
         ("" in clocks, "the log has no times: messages are put 1 us apart; trace with -ttt -T"),
         ("day" in clocks, "the log has times of day and no date: it is put on 1970-01-01"),
         ("relative" in clocks, "the log has relative times only: it is made to begin on 1970-01-01"),

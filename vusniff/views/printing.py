@@ -90,7 +90,7 @@ def print_stream(
     out = sys.stdout.buffer
     lines, json_lines = Lines(), jsonl.JsonLines(args.hex)
     session = getattr(args, "session", None)
-    count = 0
+    count = sessions = 0
     between = deque(remarks)
     chosen = filter_of(args)
     if chosen and not follow and "-" not in paths:
@@ -116,6 +116,8 @@ def print_stream(
         if passed is not None:
             texts = [text if passes else "" for text, passes in zip(texts, passed, strict=True)]
         count += sum(map(bool, texts))
+        if session is not None and not count:
+            sessions = max([sessions, *(place.session for place in tracked.places)])
         if between:
             texts = _remarked(between, tracked.first, texts)
         out.write("".join(texts).encode("utf-8", "backslashreplace"))
@@ -123,6 +125,8 @@ def print_stream(
             out.flush()
     out.write("".join(f"{remark}\n" for _, remark in between).encode("utf-8", "backslashreplace"))
     out.flush()
+    if not count:
+        _require(session, sessions)
     return count
 
 
@@ -189,7 +193,14 @@ def _timeline(paths: Sequence[str], args: argparse.Namespace) -> Timeline:
     with reading(os.fspath(paths[0])) as progress:
         read_all(timeline, progress)
     _tell(timeline.index.notes)
+    _require(getattr(args, "session", None), len(timeline.sessions))
     return timeline
+
+
+def _require(session: int | None, count: int) -> None:
+    """Raises VusniffError for a session that is asked for and not there."""
+    if session is not None and count and not 1 <= session <= count:
+        raise VusniffError(f"--session {session}: there are sessions 1 to {count}")
 
 
 def _others(timeline: Timeline, first: int, count: int) -> list[tuple[int, int] | None]:
