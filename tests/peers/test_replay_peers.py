@@ -208,13 +208,14 @@ def test_a_recorded_storage_daemon_starts_a_real_qemu() -> None:
         assert result["received"] >= 24
 
 
-def test_a_recorded_testpmd_starts_a_real_qemu() -> None:
-    needs("qemu-testpmd")
+@pytest.mark.parametrize(("pair", "until"), [("qemu-testpmd", "64"), ("qemu-ovs", "63")])
+def test_a_recorded_network_back_end_starts_a_real_qemu(pair: str, until: str) -> None:
+    needs(pair)
     with Stage() as stage:
         path = stage.path("vhost.sock")
         machine = qemu.network_machine(stage, path, queues=2)
         wait_for_socket(path, machine.process)
-        words = command(CAPTURES / "qemu-testpmd.pcapng", "frontend", "--connect", path, "--until", "64")
+        words = command(CAPTURES / f"{pair}.pcapng", "frontend", "--connect", path, "--until", until)
         player = stage.start("player", words)
         started(machine, "virtio-net-pci")
         machine.wait_info("info network", "vhost-user")

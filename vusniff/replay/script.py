@@ -88,7 +88,7 @@ def script_of(timeline: Timeline, role: Sender, session: int = 1, until: int | N
     lines: list[Line] = []
     for message, place in _whole_messages(timeline, sorted(numbers)):
         line = Line(message, place, message.sender is role, _reply(message, numbers))
-        _refuse(line)
+        _refuse(line, rows[0] + 1)
         lines.append(line)
     if not any(line.place.channel is Channel.MAIN and line.message.sender is Sender.FRONTEND for line in lines):
         raise ReplayError(f"session {session} holds no request of the front-end: there is nothing to play")
@@ -167,20 +167,20 @@ def _refuse_frame(number: int, frame: Frame) -> None:
         raise ReplayError(f"message #{number} is {len(frame.data)} bytes without a vhost-user header: not played")
 
 
-def _refuse(line: Line) -> None:
+def _refuse(line: Line, first: int) -> None:
     message = line.message
+    before = f"; play what is before it with --until {message.number - 1}" if message.number > first else ""
     if message.sender is None:
         raise ReplayError(f"message #{message.number} has no known sender: there is no side that could be played")
     if message.channel is Channel.MAIN and not message.reply:
         if message.request in POSTCOPY:
             raise ReplayError(
                 f"message #{message.number} {message.name} is about post-copy migration: its pages are not in the "
-                f"capture; play what is before it with --until {message.number - 1}"
+                f"capture{before}"
             )
         if message.request == FrontendRequest.SET_DEVICE_STATE_FD:
             raise ReplayError(
-                f"message #{message.number} {message.name} is about device state, which is not in the capture; "
-                f"play what is before it with --until {message.number - 1}"
+                f"message #{message.number} {message.name} is about device state, which is not in the capture{before}"
             )
     if not line.mine:
         return
