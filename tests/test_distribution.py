@@ -25,6 +25,14 @@ def test_the_source_distribution_leaves_nothing_out() -> None:
     assert {name for name in included if not (ROOT / name).exists()} == set()
 
 
+def test_every_capture_is_installed() -> None:
+    found = re.search(r"wheel\.shared-data\]\n(.*?)\n\n", (ROOT / "pyproject.toml").read_text("utf-8"), re.DOTALL)
+    assert found is not None
+    installed = dict(re.findall(r'^"(.*?)" = "(.*?)"$', found[1], re.MULTILINE))
+    for capture in (ROOT / "captures").glob("*.pcapng"):
+        assert installed[f"captures/{capture.name}"] == f"share/vusniff/captures/{capture.name}"
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_links_lead_somewhere(document: Path) -> None:
     links = re.findall(r"\]\(([^)#:]+)\)", document.read_text("utf-8"))
