@@ -12,11 +12,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 import pytest
 from probing import MODE, connected, message, needs_probe
 from remote import HOST, another_host, needs_sshd
-from tshark import dissector, needs_tshark
+from tshark import dissector, fields, needs_tshark
 
 from captures import synthetic
 from vusniff.capture.pcapng import MAGIC
@@ -112,6 +113,21 @@ def test_what_another_host_writes_goes_to_wireshark(environment: dict[str, str],
     assert b"vusniff error " not in original.read_bytes()
 
 
+def watched(stream: IO[bytes], path: str) -> bytes:
+    """Two peers talk until a message of theirs has come."""
+    assert stream.read(4) == MAGIC
+    received = b""
+    near, far = connected(path)
+    with near, far:
+        while b"GET_QUEUE_NUM" not in received:
+            # Until the probe is there: what is said before is not captured.
+            near.sendall(message(FrontendRequest.GET_QUEUE_NUM))
+            far.recv(12)
+            if select.select([stream], [], [], 0.1)[0]:
+                received += stream.read(1 << 16)
+    return received
+
+
 @needs_sshd
 def test_what_goes_wrong_on_another_host_is_said(environment: dict[str, str], tmp_path: Path) -> None:
     for number, (command, sentence) in enumerate(
@@ -138,17 +154,8 @@ def test_peers_of_another_host_are_watched(environment: dict[str, str], tmp_path
     vusniff = shlex.join([sys.executable, "-m", "vusniff"])
     command = f"echo $$ > {pid}; exec {'sudo -n ' if sudo else ''}{vusniff}"
     child = capturing(fifo, environment, f"--command={command}", f"--path={path}", f"--attach={MODE or ''}")
-    received = b""
     with open(fifo, "rb", buffering=0) as stream:
-        assert stream.read(4) == MAGIC
-        near, far = connected(path)
-        with near, far:
-            while b"GET_QUEUE_NUM" not in received:
-                # Until the probe is there: what is said before is not captured.
-                near.sendall(message(FrontendRequest.GET_QUEUE_NUM))
-                far.recv(12)
-                if select.select([stream], [], [], 0.1)[0]:
-                    received += stream.read(1 << 16)
+        received = watched(stream, path)
         there = os.pidfd_open(int(pid.read_text()))
         if way == "told":
             child.terminate()
@@ -159,6 +166,32 @@ def test_peers_of_another_host_are_watched(environment: dict[str, str], tmp_path
     # Nothing stays behind on the other host.
     assert select.select([there], [], [], 60)[0]
     os.close(there)
+
+
+@needs_sudo
+@needs_probe
+def test_who_is_not_root_watches_this_host_by_sudo(tmp_path: Path) -> None:
+    """With the real sudo, called by somebody who takes himself for another user."""
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    program = "import os, sys; os.geteuid = lambda: 1000; from vusniff.wireshark import extcap; "
+    words = [
+        "--extcap-interface=vusniff",
+        "--capture",
+        f"--fifo={fifo}",
+        f"--path={tmp_path}/s",
+        f"--attach={MODE or ''}",
+    ]
+    command = [sys.executable, "-c", f"{program} sys.exit(extcap.main(sys.argv[1:]))", *words]
+    child = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    with open(fifo, "rb", buffering=0) as stream:
+        received = watched(stream, f"{tmp_path}/s")
+        child.terminate()
+        received += stream.read()
+    assert child.communicate(timeout=60)[1] == ""
+    assert child.returncode == 0
+    assert b"vusniff error request-not-negotiated (frontend): GET_QUEUE_NUM needs" in received
+    assert b'"closed"' in received
 
 
 @needs_sshd
@@ -237,21 +270,25 @@ def test_tshark_shows_peers_that_talk(tmp_path: Path) -> None:
     words += ["-o", f"extcap.vusniff.attach:{MODE or ''}", "-o", f"extcap.vusniff.path:{path}", "-P"]
     child = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert child.stdout is not None
+    request = message(FrontendRequest.GET_QUEUE_NUM, b"more")
     near, far = connected(path)
     with near, far:
         while not select.select([child.stdout], [], [], 0.1)[0]:
             # Until somebody listens: what is said before is not captured.
-            near.sendall(message(1))
-            far.recv(12)
+            near.sendall(request)
+            far.recv(16)
         for _ in range(4):
-            near.sendall(message(1))
-            far.recv(12)
+            near.sendall(request)
+            far.recv(16)
         said, errors = child.communicate(timeout=60)
     assert child.returncode == 0, errors
-    assert said.count("GET_FEATURES") == 4
+    assert said.count("GET_QUEUE_NUM") == 4
     with CaptureReader(written) as reader:
         frames = [record for record in reader.records() if isinstance(record, Frame)]
-    assert [frame.data for frame in frames] == [message(1)] * 4
+    assert [frame.data for frame in frames] == [request] * 4
+    rows = list(fields(written, ["finding.rule", "_ws.expert.severity"], dissector(tmp_path)))
+    assert [row["finding.rule"] for row in rows] == [["payload-size"]] * 4
+    assert all("_ws.expert.severity" in row for row in rows)
 
 
 def test_files_are_installed_and_removed(tmp_path: Path) -> None:
