@@ -425,7 +425,6 @@ static __always_inline struct scratch *begin(u64 socket, u32 call)
 	s->key = key;
 	s->call = call;
 	s->tries = tries;
-	s->want = tries == FOLLOWED ? 1 : -1;
 	s->mmsg = 0;
 	s->sent.index = 0;
 	__builtin_memset(&s->from, 0, sizeof(s->from));
@@ -437,7 +436,7 @@ static __always_inline int report(struct scratch *s)
 {
 	struct socket_key *key = &s->key;
 	copy_data(s);
-	if (s->want < 0 && !judge(s))
+	if (s->tries != FOLLOWED && !judge(s))
 		return 0;
 	struct entry *state = find(key->inode);
 	if (!state)
@@ -631,11 +630,15 @@ static __always_inline void read_message(struct source *from, u64 at)
 
 RAW_TRACEPOINT_PROBE(sys_enter)
 {
-	u64 call = ctx->args[1], registers = ctx->args[0];
+	u64 call = ctx->args[1], arguments[3] = {};
 	if (call != NR_SENDMSG && call != NR_SENDTO && call != NR_WRITE && call != NR_WRITEV && call != NR_SENDMMSG &&
 	    (call != NR_CLOSE || !following()))
 		return 0;
-	u64 socket = socket_of(file_of(load8(registers + O_REG_1)));
+	/* The first three lie side by side: upwards on arm64, downwards on x86. */
+	load(arguments, 24, ctx->args[0] + (O_REG_1 < O_REG_3 ? O_REG_1 : O_REG_3), 0);
+	u64 first = arguments[O_REG_1 < O_REG_3 ? 0 : 2], second = arguments[1];
+	u64 third = arguments[O_REG_1 < O_REG_3 ? 2 : 0];
+	u64 socket = socket_of(file_of(first));
 	if (!socket)
 		return 0;
 #if defined(O_TASK_STATUS) && defined(__x86_64__)
@@ -648,10 +651,9 @@ RAW_TRACEPOINT_PROBE(sys_enter)
 	if (!s)
 		return 0;
 	struct source *from = &s->from;
-	u64 second = load8(registers + O_REG_2), third = load8(registers + O_REG_3);
 	if (call == NR_SENDMMSG) {
 		s->mmsg = second;
-		s->mmsg_count = third;
+		s->mmsg_count = (u32)third;
 	} else if (call == NR_SENDMSG) {
 		read_message(from, second);
 	} else if (call == NR_WRITEV) {
@@ -684,7 +686,7 @@ int report_send(struct bpf_raw_tracepoint_args *ctx)
 	if (!s->sent.index)
 		await_return(s);
 	if (s->mmsg) {
-		s->want = 1;
+		s->tries = FOLLOWED;
 		s->sent.index += 1;
 		steps.call(ctx, 0);
 	}

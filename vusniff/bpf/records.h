@@ -139,9 +139,8 @@ struct scratch {
 	struct source from;
 	u64 position, total, stopped, rights;
 	struct socket_key key;
-	u64 id, time, sequence, lost, named, mmsg;
-	u32 mmsg_count, call, tries;
-	s32 want;
+	u64 id, time, sequence, lost, named, mmsg, mmsg_count;
+	u32 call, tries; /* as a verdict: how often it was judged, or FOLLOWED */
 	/* Last: what is further off than 32 KiB takes three instructions to reach, not one. */
 	struct sent sent;
 	u8 data[2 * DATA_LIMIT]; /* twice: the verifier adds the largest position and the largest segment */
