@@ -60,12 +60,13 @@ class Topic:
     """Of a feature, the device type that has it; None for those that every device has."""
 
 
-def explain(what: Message | str, device: str | None = None) -> str:
+def explain(what: Message | str, device: str | None = None, width: int = page.WIDTH) -> str:
     """The explanation of a message's request, or of what people call a thing, as text.
 
-    ``device`` narrows features to a device type. Raises VusniffError for what nothing is called.
+    ``device`` narrows features to a device type; ``width`` is where lines are broken, in columns. Raises VusniffError
+    for what nothing is called.
     """
-    return "\n".join(page.text(topic.page) for topic in topics(what, device))
+    return "\n".join(page.text(topic.page, width) for topic in topics(what, device))
 
 
 def topics(what: Message | str, device: str | None = None) -> list[Topic]:

@@ -78,10 +78,10 @@ def shortened(rows: Sequence[Sequence[str]], most: int) -> list[Sequence[str]]:
     return [*rows[:head], gap, *rows[len(rows) - tail :]]
 
 
-def _wrapped(text: str, first: str, rest: str) -> Iterator[str]:
+def _wrapped(text: str, first: str, rest: str, width: int) -> Iterator[str]:
     yield from textwrap.wrap(
         clean(text),
-        max(WIDTH, len(first) + 40),
+        max(width, len(first) + 40),
         initial_indent=first,
         subsequent_indent=rest,
         break_long_words=False,
@@ -97,29 +97,29 @@ def table_lines(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterat
         yield GAP.join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
 
 
-def _text_of(part: Part) -> Iterator[str]:
+def _text_of(part: Part, width: int) -> Iterator[str]:
     match part:
         case Facts(rows):
-            width = max((len(name) for name, _ in rows), default=0)
+            label = max((len(name) for name, _ in rows), default=0)
             for name, value in rows:
-                yield from _wrapped(value, f"  {name:<{width}}{GAP}", " " * (width + 2 + len(GAP)))
+                yield from _wrapped(value, f"  {name:<{label}}{GAP}", " " * (label + 2 + len(GAP)), width)
         case Items(lines):
             for line in lines:
-                yield from _wrapped(line, "  ", "    ")
+                yield from _wrapped(line, "  ", "    ", width)
         case Prose(paragraphs):
             for paragraph in paragraphs:
-                yield from _wrapped(paragraph, "  ", "  ")
+                yield from _wrapped(paragraph, "  ", "  ", width)
         case Table(columns, rows):
             yield from (f"  {line}" for line in table_lines(columns, rows))
 
 
-def text(page: Page) -> str:
+def text(page: Page, width: int = WIDTH) -> str:
     """The page as plain text."""
     lines = [page.title]
     for section in page.sections:
         lines += ["", section.title]
         for part in section.parts:
-            lines += _text_of(part)
+            lines += _text_of(part, width)
     return "\n".join(lines) + "\n"
 
 

@@ -31,6 +31,7 @@ from vusniff.views.tui.analysis import States
 from vusniff.views.tui.arrangement import Arrangement
 from vusniff.views.tui.bars import Foot, Top, top_words
 from vusniff.views.tui.bytes import BytesView
+from vusniff.views.tui.contrast import readable
 from vusniff.views.tui.copying import copied, keep
 from vusniff.views.tui.dividing import Dividing
 from vusniff.views.tui.exporting import Exporting
@@ -94,6 +95,10 @@ class Room(App[int]):
         self.session: int | None = None
         self.broken: VusniffError | None = None
         """Why the view was left: a message could not be read again."""
+
+    def get_css_variables(self) -> dict[str, str]:
+        """The theme's colours, where they cannot be read better ones."""
+        return readable(super().get_css_variables())
 
     def compose(self) -> ComposeResult:
         yield Top()
@@ -252,9 +257,7 @@ class Room(App[int]):
         """One step back, from the innermost."""
         if len(self.screen_stack) > 1:
             self.screen.dismiss(None)
-        elif self.finder.close():
-            pass
-        elif self.selected.stop() or self.filtering.stop() or self.exporting.stop():
+        elif self.finder.close() or self.selected.stop() or self.filtering.stop() or self.exporting.stop():
             pass
         elif self.player.playing:
             self.player.toggle()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import groupby, zip_longest
 
 from vusniff.state import DeviceState, Seen
 from vusniff.timeline import Timeline
 from vusniff.views import words
 from vusniff.views.state import base_words
 from vusniff.views.tui.features import names_at
-from vusniff.views.tui.line import Line, clean, cut, line
+from vusniff.views.tui.line import Line, clean, cut, line, wrapped
 from vusniff.views.tui.state import value_words
 from vusniff.views.tui.vrings import enabled_word, regions_word
 
@@ -37,16 +38,30 @@ def compare_lines(
     heads = [f"session {number} after #{row + 1}" for number, (row, _) in zip(sessions, (first, second), strict=True)]
     lines = [line((f"    {'':<{name}}  {cut(heads[0], half):<{half}}  {heads[1]}", "heading"))]
     different = [row for row in rows if row[1] != row[2]]
-    same = [row for row in rows if row[1] == row[2]]
     for label, left, right in different:
-        lines.append(
-            line(("  ≠ ", "changed"), f"{label:<{name}}  ", f"{cut(clean(left), half):<{half}}  ", (right, "changed"))
-        )
+        texts = [_broken(clean(side), half) for side in (left, right)]
+        for number, (one, other) in enumerate(zip_longest(*texts, fillvalue="")):
+            sign, named = ("" if number else "≠", "" if number else label)
+            lines.append(
+                line((f"  {sign:<2}", "changed"), f"{named:<{name}}  ", f"{one:<{half}}  ", (other, "changed"))
+            )
     if not different:
         lines.append(line("  nothing differs"))
     lines.append(line())
-    lines += [line((f"  = {label:<{name}}  {cut(clean(left), width - name - 6)}", "dim")) for label, left, _ in same]
+    for label, left, _ in (row for row in rows if row[1] == row[2]):
+        said = wrapped(_pieces(clean(left), width - name - 6), width, f"  = {label:<{name}}  ", " " * (name + 6), "dim")
+        lines += [Line(parts) for parts in said]
     return lines
+
+
+def _broken(said: str, width: int) -> list[str]:
+    return [parts[1].text for parts in wrapped(_pieces(said, width), width, "", "")]
+
+
+def _pieces(said: str, width: int) -> Iterator[str]:
+    """What stands between commas, or its words where there is no room for that."""
+    for piece in said.replace(", ", ",\n").split("\n"):
+        yield from [piece] if len(piece) <= width else piece.split()
 
 
 def _rows(timeline: Timeline, first: tuple[int, DeviceState], second: tuple[int, DeviceState]) -> Iterator[Row]:
@@ -72,8 +87,7 @@ def _rows(timeline: Timeline, first: tuple[int, DeviceState], second: tuple[int,
     yield "memory", _memory(left), _memory(right)
     yield "inflight", _inflight(left), _inflight(right)
     yield "refused", _refused(left), _refused(right)
-    for index in sorted({*left.vrings, *right.vrings}):
-        yield f"vring {index}", _ring(left, index), _ring(right, index)
+    yield from _vrings(left, right)
 
 
 def _single(state: DeviceState, name: str) -> str:
@@ -94,13 +108,33 @@ def _refused(state: DeviceState) -> str:
     return ", ".join(refusal.name for refusal in state.refused) or "none"
 
 
-def _ring(state: DeviceState, index: int) -> str:
+def _vrings(left: DeviceState, right: DeviceState) -> Iterator[Row]:
+    """What each vring has otherwise; vrings in a row with the same to say are one row."""
+    said = ((index, *_different(_ring(left, index), _ring(right, index))) for index in {*left.vrings, *right.vrings})
+    for same, group in groupby(sorted(said), lambda one: one[1:]):
+        first, *others = [index for index, *_ in group]
+        yield f"vring {first}" + (f" to {others[-1]}" if others else ""), *same
+
+
+def _different(one: dict[str, str], other: dict[str, str]) -> tuple[str, str]:
+    """Where two vrings differ, only that."""
+    names = [name for name in {**one, **other} if one.get(name) != other.get(name)] or list(one)
+    left, right = (", ".join(values.get(name, f"no {name}") for name in names) for values in (one, other))
+    return left if one else "-", right if other else "-"
+
+
+def _ring(state: DeviceState, index: int) -> dict[str, str]:
     ring = state.vrings.get(index)
     if ring is None:
-        return "-"
-    said = [str(ring.life.value) if ring.life else "?", enabled_word(ring, state)]
-    said += [f"size {ring.num.value}"] if ring.num else []
-    said += [f"base {base_words(state, ring)}"] if ring.base else []
-    said += [regions_word(ring, state)] if ring.addresses else []
-    said += [f"{name} none" for name in ("kick", "call") if (seen := getattr(ring, name)) and seen.value is None]
-    return ", ".join(said)
+        return {}
+    said = {"life": str(ring.life.value) if ring.life else "?", "enabled": enabled_word(ring, state)}
+    if ring.num:
+        said["size"] = f"size {ring.num.value}"
+    if ring.base:
+        said["base"] = f"base {base_words(state, ring)}"
+    if ring.addresses is not None:
+        said["addresses"] = regions_word(ring, state)
+    for name in ("kick", "call"):
+        if (seen := getattr(ring, name)) is not None:
+            said[name] = f"{name} {'none' if seen.value is None else 'set'}"
+    return said

@@ -121,10 +121,10 @@ def _header(timeline: Timeline, message: Message) -> Iterator[Line]:
     sender = ARROWS[message.sender] if message.sender else "end not told apart yet"
     role = ROLES[message.sender] if message.sender else ""
     process = message.process
-    who = f"  {process.label or process.comm} ({process.pid})" if process else ""
-    if process and process.tid and process.tid != process.pid:
-        who += f" thread {process.tid}"
-    yield line(_label("from"), (sender, role), who, key="from")
+    yield line(_label("from"), (sender, role), key="from")
+    if process:
+        thread = f" thread {process.tid}" if process.tid and process.tid != process.pid else ""
+        yield line(_label("process"), f"{process.label or process.comm} ({process.pid}){thread}", key="process")
     start = since(message.time_ns - timeline.time_ns(0))
     yield line(_label("at"), f"{start} s", (f"  {day(message.time_ns)}", "dim"), key="at")
     channel = "" if message.channel is Channel.MAIN else f"{message.channel} channel, "

@@ -11,6 +11,8 @@ from vusniff.views.state import feature_names
 from vusniff.views.tui.line import Line, Part, line, wrapped
 
 Said = Callable[[int], str]
+WIDE = 86
+"""Cells that the longest name needs behind a column called ``acknowledged``."""
 
 
 def names_at(timeline: Timeline, row: int, value: int, protocol: bool) -> list[str]:
@@ -57,7 +59,7 @@ def summary(
             yield Line(parts, jump=seen.by, key=f"{key} {number}")
 
 
-def matrix(timeline: Timeline, row: int, state: DeviceState, said: Said) -> list[Line]:
+def matrix(timeline: Timeline, row: int, state: DeviceState, width: int, said: Said) -> list[Line]:
     """Every bit that was offered or asked for: offered, acknowledged, refused."""
     place = timeline.place(row)
     guess = timeline.sessions[place.session - 1].guess
@@ -70,40 +72,39 @@ def matrix(timeline: Timeline, row: int, state: DeviceState, said: Said) -> list
         ("Protocol features", state.protocol_features_offered, state.protocol_features, True),
     ):
         lines.append(line())
-        lines.append(line((title, "heading"), *_origin(offered, taken, said), jump=(taken or offered or Seen(0, 0)).by))
-        lines += _bits(timeline, row, offered, taken, protocol)
+        lines.append(line((title, "heading")))
+        lines += [_origin("offered", offered, said), _origin("acknowledged", taken, said)]
+        lines += _bits(timeline, row, offered, taken, protocol, "acknowledged" if width >= WIDE else "ack.")
     return lines
 
 
-def _origin(offered: Seen[int] | None, taken: Seen[int] | None, said: Said) -> list[tuple[str, str]]:
-    made = []
-    for name, seen in (("offered", offered), ("acknowledged", taken)):
-        made.append((f"   {name} ", "dim"))
-        made.append((f"{seen.value:#x} {said(seen.by)}" if seen else "not seen", "" if seen else "warn"))
-    return made
+def _origin(name: str, seen: Seen[int] | None, said: Said) -> Line:
+    if seen is None:
+        return line((f"  {name:<13} ", "dim"), ("not seen", "warn"))
+    return line((f"  {name:<13} ", "dim"), f"{seen.value:#x}", (f"  {said(seen.by)}", "link"), jump=seen.by)
 
 
 def _bits(
-    timeline: Timeline, row: int, offered: Seen[int] | None, taken: Seen[int] | None, protocol: bool
+    timeline: Timeline, row: int, offered: Seen[int] | None, taken: Seen[int] | None, protocol: bool, ack: str
 ) -> Iterator[Line]:
     both = (offered.value if offered else 0) | (taken.value if taken else 0)
     if not both:
         yield line("  no bits")
         return
-    yield line(("  bit  offered  acknowledged  refused  name", "heading"))
+    yield line((f"  bit  offered  {ack}  refused  name", "heading"))
     for bit in range(both.bit_length()):
         mask = 1 << bit
         if not both & mask:
             continue
-        given = "?" if offered is None else "yes" if offered.value & mask else "-"
+        given = "?" if offered is None else "yes" if offered.value & mask else "never"
         accepted = "?" if taken is None else "yes" if taken.value & mask else "-"
         refused = "yes" if given == "yes" and accepted == "-" else "-" if "?" not in (given, accepted) else "?"
-        wrong = given == "-" and accepted == "yes"
+        wrong = given == "never" and accepted == "yes"
         yield line(
-            f"  {bit:>3}  {given:<9}",
-            (f"{accepted:<14}", "bad" if wrong else "good" if accepted == "yes" else ""),
+            f"  {bit:>3}  ",
+            (f"{given:<9}", "bad" if wrong else ""),
+            (f"{accepted:<{len(ack) + 2}}", "bad" if wrong else "good" if accepted == "yes" else ""),
             (f"{refused:<9}", "warn" if refused == "yes" else ""),
             (names_at(timeline, row, mask, protocol)[0], "strong" if accepted == "yes" else ""),
-            ("   never offered" if wrong else "", "bad"),
             key=f"{protocol} {bit}",
         )

@@ -31,7 +31,7 @@ FEWEST, MOST = 1024, 16384
 """Messages in a slice."""
 ASKED = "&"
 """What the prompt is for while a filter is typed."""
-HINT = "vhost.request == SET_MEM_TABLE && vring.index == 3   Tab completes, empty shows all"
+HINT = "vhost.request == SET_MEM_TABLE && vring.index == 3"
 WORDS = 40
 """Columns that the filter has in the first line."""
 OFFERED = 12

@@ -129,11 +129,11 @@ def worst(findings: tuple[Finding, ...]) -> tuple[str, str]:
     return MARKS[min((finding.severity for finding in findings), key=lambda severity: severity.rank)]
 
 
-def explained(what: Message | str) -> str:
-    """What a message's request is for, or a rule demands, as text; a sentence where nothing is known of it."""
+def explained(what: Message | str, width: int) -> str:
+    """What a message's request is for, or a rule demands, as text of a width; a sentence where nothing is known."""
     from vusniff.views.explain import explain
 
     try:
-        return explain(what)
+        return explain(what, width=width)
     except VusniffError as error:
         return str(error)

@@ -135,7 +135,7 @@ MORE = (
 )
 
 FIRST = {
-    "timeline": (("↑↓", "move", ""), ("Enter", "details", "")),
+    "timeline": (("Enter", "details", ""), ("Tab", "pane", "app.focus_next")),
     "state": (("Enter", "who set it", ""), ("Esc", "timeline", "")),
     "details": (("Enter", "go there", ""), ("Esc", "timeline", "")),
     "bytes": (("←↑↓→", "move", ""), ("Esc", "timeline", "")),

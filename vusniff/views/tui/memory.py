@@ -29,6 +29,7 @@ def memory_lines(state: DeviceState, width: int) -> list[Line]:
     inside = _rings(state)
     for position, region in regions:
         held = words.descriptor(region.descriptor) if region.descriptor else "no descriptor"
+        held += f" at offset {region.mmap_offset:#x}" if region.mmap_offset else ""
         lines.append(
             line(
                 (f"  r{position}  ", "strong"),
@@ -40,7 +41,7 @@ def memory_lines(state: DeviceState, width: int) -> list[Line]:
         )
         lines.append(
             line(
-                f"      user {region.user_address:#x}, {held} at offset {region.mmap_offset:#x}",
+                f"      user {region.user_address:#x}, {held}",
                 (f"  #{region.by}", "link"),
                 jump=region.by,
             )

@@ -6,6 +6,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from vusniff.message import Message
 from vusniff.state import DeviceState
 from vusniff.timeline import Timeline
 from vusniff.views.tui import compare, features, memory, sessions
@@ -37,25 +38,21 @@ def explain(room: Room) -> None:
     rules = list(dict.fromkeys(finding.rule for finding in room.timeline.findings_at(row)))
     if chosen is not None and chosen.key and chosen.key.startswith("rule "):
         rule = chosen.key.split()[1]
-        room.push_screen(LinesScreen(f"Rule {rule}", lambda width: page_lines([explained(rule)], width)))
+        room.push_screen(LinesScreen(f"Rule {rule}", lambda width: page_lines([rule], width)))
         return
     message = room.timeline.message(row)
-    pages = [explained(message), *map(explained, rules)]
-    room.push_screen(LinesScreen(f"#{row + 1} {message.name}", lambda width: page_lines(pages, width)))
+    screen = LinesScreen(f"#{row + 1} {message.name}", lambda width: page_lines([*rules, message], width))
+    room.push_screen(screen)
 
 
-def page_lines(pages: Sequence[str], width: int) -> list[Line]:
+def page_lines(what: Sequence[Message | str], width: int) -> list[Line]:
     """Explanations one below the other, wrapped to a width."""
     lines: list[Line] = []
-    for page in pages:
+    for one in what:
         lines += [line()] if lines else []
-        for number, said in enumerate(page.rstrip("\n").split("\n")):
-            indent = " " * (len(said) - len(said.lstrip()))
-            head = not number or (said and not indent)
-            if head or len(said) <= width:
-                lines.append(line((said, "heading" if head else "")))
-            else:
-                lines += [Line(parts) for parts in wrapped(said.split(), width, indent, indent + "  ")]
+        for number, said in enumerate(explained(one, width).rstrip("\n").split("\n")):
+            head = not number or not said.startswith(" ")
+            lines.append(line((said, "heading" if head else "")))
     return lines
 
 
@@ -107,7 +104,7 @@ def feature_matrix(room: Room) -> None:
     said = said_by(room.timeline)
     screen = LinesScreen(
         f"Features after #{row + 1}",
-        lambda width: features.matrix(room.timeline, row, both[1], said),
+        lambda width: features.matrix(room.timeline, row, both[1], width, said),
         "go to the message",
     )
     room.push_screen(screen, lambda picked: _leap(room, picked))
@@ -173,7 +170,7 @@ def pick_session(room: Room) -> None:
     now = room.timeline.place(row).session if row is not None else 0
     shown = room.session
     screen = LinesScreen(
-        "Sessions",
+        sessions.counted(room.timeline),
         lambda width: sessions.session_lines(room.timeline, shown, width),
         "show it alone",
         f"session {now if shown is None else shown}",

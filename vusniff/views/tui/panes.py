@@ -222,13 +222,13 @@ class LinesView(Lined):
         return self.lines[self.cursor] if self.cursor < len(self.lines) else None
 
     def show(self, lines: Sequence[Line]) -> None:
-        """Show other lines; the cursor stays with what it was on, where that is still there."""
+        """Show other lines; the cursor stays at the top, or with what it was on where that is still there."""
         if lines == self.lines:
             return
         was = self.current
         self.lines = lines
         self.cursor = max(0, min(self.cursor, len(lines) - 1))
-        if was is not None and was.key is not None:
+        if self.cursor and was is not None and was.key is not None:
             keys = (number for number, one in enumerate(lines) if one.key == was.key)
             self.cursor = next(keys, self.cursor)
         self.extend(Size(max((cell_len(one.text) for one in lines), default=0), len(lines)))

@@ -5,12 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
+from textual.keys import Keys, key_to_character
+
 from vusniff.capture.index import Index
 from vusniff.errors import SourceError
 from vusniff.timeline import Timeline, read_all
 from vusniff.views.tui import names_of
 from vusniff.views.tui.app import Room
 from vusniff.views.tui.copying import keep
+
+NAMED = frozenset(key.value for key in Keys)
+"""Keys that write nothing, as Textual names them; those that write have the Unicode name of what they write."""
+NAMES = "enter, escape, tab, space, up, down, pageup, pagedown, home, end, ctrl+p, comma, full_stop"
 
 
 def write_picture(
@@ -23,14 +29,19 @@ def write_picture(
 ) -> int:
     """Write the screen with message ``at`` (default: the last) selected, after some keys. Returns the exit code.
 
-    Raises CaptureError for what is no capture, SourceError when the picture cannot be written.
+    Raises CaptureError for what is no capture, SourceError for a key that there is not, and when the picture cannot be
+    written.
     """
+    keys = [key for key in keys if key]
+    for key in keys:
+        if len(key) > 1 and key not in NAMED and key_to_character(key) is None:
+            raise SourceError(f"--keys: there is no key {key!r}; give characters or names: {NAMES}")
     with Index(list(paths)) as index:
         timeline = Timeline(index, device)
         read_all(timeline)
         if at is not None and not 1 <= at <= len(timeline):
             raise SourceError(f"--at {at}: there are messages 1 to {len(timeline)}")
-        svg = asyncio.run(_painted(Room(timeline, names_of(paths)), size, at, [key for key in keys if key]))
+        svg = asyncio.run(_painted(Room(timeline, names_of(paths)), size, at, keys))
     try:
         keep(target, svg)
     except OSError as error:

@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import ClassVar
 
+from rich.cells import cell_len
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.screen import ModalScreen
 
 from vusniff.views.tui.bars import Foot
 from vusniff.views.tui.keys import GROUPS, KEYS, MOVING
-from vusniff.views.tui.line import Line, line
+from vusniff.views.tui.line import Line, line, wrapped
 from vusniff.views.tui.panes import LinesView
+
+HANG = 17
+"""Column at which it says what a key does."""
+SIGNS = (
+    ("▸", "the selected row; the state pane shows the device after it"),
+    ("┌ │ └", "the selected request and its reply"),
+    ("↳", "a reply"),
+    ("★", "a bookmark"),
+    ("!", "messages were lost before this one"),
+    ("E W N", "the worst finding there: an error, a warning, a note"),
+    ("*", "changed by the selected message"),
+    ("- ?", "not set yet; set before the capture began, so unknown"),
+    ("F → B", "front-end (a VMM, or virtio-user) to back-end"),
+    ("no reply", "a reply was asked for and never came"),
+    ("…", "there is more to the right: the arrow keys lead there in a pane"),
+)
 
 
 class LinesScreen(ModalScreen[Line | None]):
@@ -40,7 +57,11 @@ class LinesScreen(ModalScreen[Line | None]):
 
     def on_mount(self) -> None:
         """Keys that count here."""
+        self._hint(False)
+
+    def _hint(self, wide: bool) -> None:
         hints = [("↑↓", "move" if self._enter else "scroll", "")]
+        hints += [("←→", "the rest of long lines", "")] if wide else []
         hints += [("Enter", self._enter, "screen.enter")] if self._enter else []
         self.query_one(Foot).show([*hints, ("Esc", "back", "screen.leave")])
 
@@ -50,7 +71,9 @@ class LinesScreen(ModalScreen[Line | None]):
 
     def _fill(self) -> None:
         view = self.query_one(LinesView)
-        view.show(self._make(view.scrollable_content_region.width))
+        width = view.scrollable_content_region.width
+        view.show(self._make(width))
+        self._hint(any(cell_len(one.text) > width for one in view.lines))
         if not self._began:
             self._began = True
             keys = [number for number, one in enumerate(view.lines) if one.key == self._key]
@@ -73,30 +96,18 @@ class LinesScreen(ModalScreen[Line | None]):
 
 def help_lines(width: int) -> list[Line]:
     """All keys."""
-    lines = [line((GROUPS[0], "heading"))]
-    lines += [line(f"  {keys:<15}", (what, "")) for keys, what in MOVING]
+    lines = [line((GROUPS[0], "heading")), *_told(((keys, what) for keys, what in MOVING), width)]
     for group in GROUPS:
         if group != GROUPS[0]:
-            lines.append(line())
-            lines.append(line((group, "heading")))
-        for key in KEYS:
-            if key.group == group:
-                lines.append(line("  ", (f"{key.shown:<15}", "strong"), key.help))
-    lines.append(line())
-    lines.append(line(("Signs", "heading")))
-    signs = (
-        ("▸", "the selected row; the state pane shows the device after it"),
-        ("┌ │ └", "the selected request and its reply"),
-        ("↳", "a reply"),
-        ("★", "a bookmark"),
-        ("!", "messages were lost before this one"),
-        ("E W N", "the worst finding there: an error, a warning, a note"),
-        ("*", "changed by the selected message"),
-        ("- ?", "not set yet; set before the capture began, so unknown"),
-        ("F → B", "front-end (a VMM, or virtio-user) to back-end"),
-        ("no reply", "a reply was asked for and never came"),
-    )
-    lines += [line("  ", (f"{sign:<15}", "strong"), what) for sign, what in signs]
-    lines.append(line())
-    lines.append(line(("The same in plain text: vusniff read -v, vusniff state --at N", "dim")))
+            lines += [line(), line((group, "heading"))]
+        lines += _told(((key.shown, key.help) for key in KEYS if key.group == group), width)
+    lines += [line(), line(("Signs", "heading")), *_told(SIGNS, width)]
+    lines += [line(), line(("The same in plain text: vusniff read -v, vusniff state --at N", "dim"))]
     return lines
+
+
+def _told(said: Iterable[tuple[str, str]], width: int) -> Iterator[Line]:
+    """Keys or signs, and what each means."""
+    for sign, what in said:
+        for number, parts in enumerate(wrapped(what.split(), width, " " * HANG, " " * HANG)):
+            yield line("  ", (f"{sign:<{HANG - 2}}", "strong"), parts[1].text) if not number else Line(parts)

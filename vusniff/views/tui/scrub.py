@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from vusniff.views.tui.app import Room
 
 HERE = "█"
+LEAST = 6
+"""Cells of a longer name that are worth showing."""
 
 
 class Scrub(Widget):
@@ -62,7 +64,7 @@ class Scrub(Widget):
                 starts.append((self.cell_of(self._position(phase.first - 1)), phase.kind.value))
         for (cell, name), (end, _) in zip(starts, [*starts[1:], (width, "")], strict=True):
             bar[min(cell, width - 1)] = ("┬", "dim")
-            if end - cell > 2:
+            if end - cell > min(LEAST, len(name)):
                 names = names[:cell] + fit(cut(name, end - cell - 1), end - cell) + names[end:]
         ranks: dict[int, Severity] = {}
         for finding in room.timeline.findings:

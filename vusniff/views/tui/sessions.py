@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from vusniff.session import Session
 from vusniff.timeline import Timeline
 from vusniff.views import words
 from vusniff.views.state import peers
@@ -10,13 +11,34 @@ from vusniff.views.tui.line import ELLIPSIS, Line, Part, clean, line
 from vusniff.views.tui.rows import since
 
 HEADS = ("#", "device", "messages", "no reply", "start s", "lasted", "ended", "socket", "between", "")
-WIDE = 110
+PATH = HEADS.index("socket")
+LEAST = 20
+"""Cells of a path that tell one from another."""
+MARK = 2
+"""Cells at the right that say that there is more."""
+MANY = 20
+"""More sessions than this do not fit on a screen: those that wait for an answer come first."""
+WIDE = 140
 """Cells from which times are shown too."""
+
+
+def counted(timeline: Timeline) -> str:
+    """How many sessions there are, and what of them is worth a look."""
+    count = len(timeline.sessions)
+    waiting = len({timeline.place(pending.number - 1).session for pending in timeline.tracker.pending()})
+    said = f"Sessions: {count:,}"
+    return said + (f", {waiting:,} with requests that were not answered" if waiting else "")
 
 
 def tail(path: str, width: int) -> str:
     """The end of a path, which tells sockets apart."""
     return path if len(path) <= width else ELLIPSIS + path[-width + 1 :]
+
+
+def ended(timeline: Timeline, session: Session, width: int) -> str:
+    """How a session ended, in few words where there is little room."""
+    said = ending(timeline, session.closed)
+    return said if width >= WIDE else said.replace(" by the ", " by ")
 
 
 def session_lines(timeline: Timeline, shown: int | None, width: int) -> list[Line]:
@@ -42,26 +64,35 @@ def session_lines(timeline: Timeline, shown: int | None, width: int) -> list[Lin
                 str(asked) if asked else "",
                 since(opened),
                 words.duration(took),
-                ending(timeline, session.closed),
-                tail(clean(session.path), max(16, width // 4)),
+                ended(timeline, session, width),
+                clean(session.path),
                 " - ".join(peers(timeline, session)),
                 ", ".join(filter(None, (again, late))),
             )
         )
     right = {0, 2, 3, 4, 5}
-    shown_columns = [n for n in range(len(HEADS)) if width >= WIDE or n not in (4, 5)]
+    hidden = set() if width >= WIDE else {4, 5}
+    hidden |= {n for n in (3, 9) if not any(row[n] for row in rows)}
     sizes = [max(len(head), *(len(row[n]) for row in rows)) if rows else len(head) for n, head in enumerate(HEADS)]
+    # Who talks comes last: where there is no room for it, the path has what is left.
+    left = width - 2 - MARK - sum(sizes[n] + 2 for n in range(PATH) if n not in hidden)
+    who = sizes[PATH + 1] + 2
+    sizes[PATH] = max(len(HEADS[PATH]), min(sizes[PATH], left - who if left - who >= LEAST else left))
 
     def cells(row: tuple[str, ...]) -> list[str]:
+        shown = tail(row[PATH], sizes[PATH])
         return [
             f"{cell:>{size}}" if n in right else f"{cell:<{size}}"
-            for n, (cell, size) in enumerate(zip(row, sizes, strict=True))
-            if n in shown_columns
+            for n, (cell, size) in enumerate(zip((*row[:PATH], shown, *row[PATH + 1 :]), sizes, strict=True))
+            if n not in hidden
         ]
 
     lines = [line(("  " + "  ".join(cells(HEADS)).rstrip(), "heading"), key="head")]
     lines.append(line(("  " if shown else "▸ "), "all sessions", key="session 0"))
-    for session, row in zip(timeline.sessions, rows, strict=True):
+    pairs = list(zip(timeline.sessions, rows, strict=True))
+    if len(pairs) > MANY:
+        pairs.sort(key=lambda pair: not pair[1][3])
+    for session, row in pairs:
         mark = "▸ " if session.number == shown else "  "
         tone = "bad" if row[3] or (session.closed and session.closed.reason in ("reset", "killed")) else ""
         lines.append(

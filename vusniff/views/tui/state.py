@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 from vusniff import dissect
 from vusniff.message import Context
-from vusniff.protocol import Channel, FrontendRequest, Sender, request_name
+from vusniff.protocol import Channel, FrontendRequest, request_name
 from vusniff.record import Descriptor
 from vusniff.session import Session
 from vusniff.state import Config, DeviceState, Inflight, Log, Seen
 from vusniff.timeline import Timeline
-from vusniff.views import words
+from vusniff.views import summary, words
 from vusniff.views.tui import features, vrings
 from vusniff.views.tui.line import Line, Part, clean, line, wrapped
 
@@ -84,12 +84,10 @@ def ending(timeline: Timeline, session: Session) -> str:
         return "Still open."
     if closed.reason == "capture ended":
         return "The capture ends here; the connection was still open."
-    sender = timeline.tracker.sender(closed.connection, closed.by) if closed.by is not None else None
-    who = {Sender.FRONTEND: " by the front-end", Sender.BACKEND: " by the back-end"}[sender] if sender else ""
     after = ""
     if session.last:
         after = f", {words.duration(closed.time_ns - timeline.time_ns(session.last - 1))} after its last message"
-    return f"The connection ends here: {clean(closed.reason)}{who}{after}."
+    return f"The connection ends here: {clean(summary.ending(timeline, closed))}{after}."
 
 
 def star(before: object, after: object) -> Part:

@@ -12,7 +12,7 @@ from vusniff.protocol import F_ACCESS_PLATFORM
 from vusniff.record import Descriptor
 from vusniff.state import DeviceState, Life, Seen, Vring, packed_base, translate
 from vusniff.views.state import base_words, unknown
-from vusniff.views.tui.line import Line, Part, clean, cut, fit, line
+from vusniff.views.tui.line import Line, Part, clean, cut, fit, line, wrapped
 
 DENSE = 40
 """More vrings than this are shown as a grid of marks."""
@@ -21,6 +21,7 @@ Said = Callable[[int], str]
 """Number of a message -> ``#35 SET_VRING_KICK``."""
 
 MARKS = {Life.STOPPED: "·", Life.KICK_SET: "k", Life.STARTED: "S"}
+SIGNS = ("· stopped ", "k kick fd set ", "S started ", "+ enabled ", "- disabled ", "* changed ", "[ its card is shown")
 FIELDS = ("num", "base", "addresses", "kick", "call", "err", "enabled", "life")
 
 
@@ -168,7 +169,8 @@ def dense(before: DeviceState, state: DeviceState, chosen: int | None, width: in
     """A mark for every vring: life and whether it is enabled."""
     size = len(str(max(state.vrings, default=0)))
     per = max(1, (width - 2) // (size + 4))
-    yield line(("  · stopped   k kick fd set   S started   + enabled   - disabled   * changed", "dim"))
+    for said in wrapped(SIGNS, width, "  ", "  ", "dim"):
+        yield Line(said)
     indices = sorted(state.vrings)
     for start in range(0, len(indices), per):
         parts = [Part("  ")]
@@ -199,7 +201,8 @@ def card(before: DeviceState, state: DeviceState, index: int, width: int, said: 
     ]
     yield line((f"Vring {index}", "heading"), ("  " + life, "strong"), ", ", (on, "strong"), key=f"card {index}")
     for number, why in enumerate(reasons(ring, state, said)):
-        yield line("  ", (cut(why, width - 2), "warn"), key=f"why {number}")
+        for parts in wrapped(why.split(), width, "  ", "    ", "warn"):
+            yield Line(parts, key=f"why {number}")
     rows: list[tuple[str, str, str, Seen[Any] | None]] = [
         ("size", "num", str(ring.num.value) if ring.num else unknown(state), ring.num),
         ("base", "base", base_long(ring, state), ring.base),
@@ -237,7 +240,7 @@ def card(before: DeviceState, state: DeviceState, index: int, width: int, said: 
             (star, "changed"),
             (f" {name:<11}", "dim"),
             (fit(value, size), tone),
-            (cut(by, max(8, width - 13 - size)), "link"),
+            (cut(by, max(8, width - 13 - size)), "link" if seen is not None and seen.by else "dim"),
             jump=seen.by if seen is not None else 0,
             key=f"card {index} {name}",
         )
