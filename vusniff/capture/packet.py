@@ -9,8 +9,8 @@ header and message header at once, and the bytes of the frame::
     36 info        the message in words, NUL-padded to 64
      0 end
 
-Its options are ``epb_flags`` (direction), ``epb_packetid`` (message number), after a loss ``epb_dropcount``, and a
-custom option where there is more to say (see `facts`), with a comment about descriptors: 24 bytes when there is not. The
+Its options are ``epb_flags`` (direction), ``epb_packetid`` (message number), after a loss ``epb_dropcount``, and where
+there is more to say a custom option (see `facts`) and a comment about descriptors: 24 bytes when there is not. The
 original length exceeds the captured one by `Frame.missing`.
 """
 
