@@ -15,6 +15,8 @@ from vusniff.record import Descriptor, DescriptorKind
 
 _ANONYMOUS, _TMPFS, _HUGETLBFS, _DMABUF = 0x09041934, 0x01021994, 0x958458F6, 0x444D4142
 """Magic numbers of file systems (include/uapi/linux/magic.h)."""
+_OVERLAYFS, _BTRFS = 0x794C7630, 0x9123683E
+"""Those whose stat(2) tells another device than that of the file system."""
 _MEMFD = b"memfd:"
 _NAME_LIMIT = 63
 """Bytes of a name that the kernel side copies."""
@@ -39,9 +41,17 @@ def describe(fields: Fields, pid: int, look: Callable[[int, int], Descriptor] = 
     cut_short = seen.kind is DescriptorKind.MEMFD and len(name) >= _NAME_LIMIT
     if cut_short or (seen.kind in _NAMED_BY_PATH and seen.name is not None):
         now = look(pid, fields[0])
-        if now.identity is not None and (now.kind, now.identity) == (seen.kind, seen.identity):
+        if now.kind is seen.kind and _is_same(now.identity, seen.identity, fields[4]):
             return now
     return seen
+
+
+def _is_same(now: str | None, seen: str | None, magic: int) -> bool:
+    if now is None or seen is None:
+        return False
+    if magic in (_OVERLAYFS, _BTRFS):
+        return now.rpartition(":")[2] == seen.rpartition(":")[2]
+    return now == seen
 
 
 def _from_kernel(fields: Fields) -> Descriptor:
