@@ -1,4 +1,5 @@
-"""Screens of the terminal view as pictures, from real captures, at two sizes. A changed picture is a reviewed diff.
+"""Screens of the terminal view as pictures, from real captures where they can show it. A changed picture is a reviewed
+diff.
 
 `pytest --snapshot-update tests/test_tui_snapshots.py` writes them again.
 """
@@ -15,12 +16,15 @@ import pytest
 from textual.app import App
 from textual.pilot import Pilot
 
+from captures import synthetic
 from vusniff.capture.index import Index
+from vusniff.protocol import FrontendRequest as Request
 from vusniff.timeline import Timeline, read_all
 from vusniff.views.tui.app import Room
 
 CAPTURES = Path(__file__).parent.parent / "captures"
-SIZES = [(80, 24), (120, 40)]
+SMALL, LARGE = (80, 24), (200, 60)
+SIZES = [SMALL, (120, 40)]
 
 
 class Compare(Protocol):
@@ -41,9 +45,16 @@ def _same_everywhere(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def pictured(
-    compare: Compare, capture: str, number: int, size: tuple[int, int], *keys: str, theme: str = "textual-dark"
+    compare: Compare,
+    capture: str | Path,
+    number: int,
+    size: tuple[int, int],
+    *keys: str,
+    theme: str = "textual-dark",
+    follow: bool = False,
 ) -> bool:
     """Compare the screen with message ``number`` selected, after some keys."""
+    path = capture if isinstance(capture, Path) else CAPTURES / f"{capture}.pcapng"
 
     async def before(pilot: Pilot[int]) -> None:
         room = pilot.app
@@ -55,11 +66,12 @@ def pictured(
         await pilot.pause()
         await pilot.press(*keys)
         await pilot.pause()
+        await pilot.pause()
 
-    with Index(CAPTURES / f"{capture}.pcapng") as index:
+    with Index(path) as index:
         timeline = Timeline(index)
         read_all(timeline)
-        return compare(Room(timeline, f"{capture}.pcapng"), terminal_size=size, run_before=before)
+        return compare(Room(timeline, path.name, follow=follow), terminal_size=size, run_before=before)
 
 
 @pytest.mark.parametrize("size", SIZES, ids=str)
@@ -125,3 +137,124 @@ def test_folded_phases(snap_compare: Compare, size: tuple[int, int]) -> None:
 @pytest.mark.parametrize("size", SIZES, ids=str)
 def test_list_of_findings(snap_compare: Compare, size: tuple[int, int]) -> None:
     assert pictured(snap_compare, "virtio-user-packed-reconnect", 66, size, "exclamation_mark")
+
+
+def queues(path: Path, count: int) -> Path:
+    """A device with many vrings that are set up one after the other; some get no kick, some are not enabled."""
+    synthetic.Talk.clock = synthetic.START_NS
+    with synthetic.writer_of(path) as writer:
+        talk = synthetic._open(writer, "/run/openvswitch/vhu0.sock", 1, "ovs-vswitchd")
+        synthetic._greet(talk)
+        table, fds = synthetic.memory_table(2)
+        talk.acknowledged(Request.SET_MEM_TABLE, table, *fds)
+        for index in range(count):
+            talk.ask(Request.SET_VRING_NUM, synthetic.II(index, 256))
+            talk.ask(Request.SET_VRING_ADDR, synthetic.vring_addresses(index))
+            talk.ask(Request.SET_VRING_CALL, synthetic.Q(index), synthetic.eventfd(400 + index))
+            if index % 13 != 5:
+                talk.ask(Request.SET_VRING_KICK, synthetic.Q(index), synthetic.eventfd(1400 + index))
+            if index % 7 != 3:
+                talk.ask(Request.SET_VRING_ENABLE, synthetic.II(index, 1))
+    return path
+
+
+def sessions(path: Path, count: int) -> Path:
+    """Many devices of one host; some requests are never answered."""
+    with synthetic.writer_of(path) as writer:
+        for number in range(count):
+            synthetic.Talk.clock = synthetic.START_NS + number * 100_000_000
+            socket = f"/run/openvswitch/vhost-user-guest-{number:03}/net0.sock"
+            talk = synthetic._open(writer, socket, number, "ovs-vswitchd")
+            synthetic._greet(talk)
+            talk.ask(Request.GET_QUEUE_NUM)
+            if number % 10:
+                talk.answer(Request.GET_QUEUE_NUM, synthetic.Q(2))
+            if number % 3:
+                talk.close()
+    return path
+
+
+def every(path: Path) -> Path:
+    """Every request, and nearly every feature."""
+    synthetic.every(path)
+    return path
+
+
+@pytest.mark.parametrize(("count", "size"), [(64, (120, 40)), (256, SMALL), (256, LARGE)], ids=str)
+def test_many_vrings(snap_compare: Compare, tmp_path: Path, count: int, size: tuple[int, int]) -> None:
+    path = queues(tmp_path / "queues.pcapng", count)
+    assert pictured(snap_compare, path, 4 * count, size, *(("tab", "z") if size == SMALL else ()))
+
+
+def test_many_vrings_without_colour(snap_compare: Compare, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert pictured(snap_compare, queues(tmp_path / "queues.pcapng", 64), 256, SMALL)
+
+
+def test_card_of_a_vring(snap_compare: Compare) -> None:
+    assert pictured(snap_compare, "virtio-user-packed-reconnect", 60, SMALL, "right_square_bracket", "tab", "z")
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_two_sessions_compared(snap_compare: Compare, size: tuple[int, int]) -> None:
+    assert pictured(snap_compare, "virtio-user-packed-reconnect", 170, size, "C")
+
+
+def test_explanation_of_what_is_wrong(snap_compare: Compare) -> None:
+    assert pictured(snap_compare, "virtio-user-packed-reconnect", 66, SMALL, "e")
+
+
+def test_completion_of_a_filter(snap_compare: Compare) -> None:
+    keys = list("vhost.request == SET_V")
+    assert pictured(snap_compare, "qemu-testpmd", 60, SMALL, "ampersand", *keys, "tab")
+
+
+@pytest.mark.parametrize("theme", ["textual-dark", "textual-light"])
+def test_error_in_a_filter(snap_compare: Compare, theme: str) -> None:
+    keys = list("vring.index = 3 && fd.kind")
+    assert pictured(snap_compare, "qemu-testpmd", 60, SMALL, "ampersand", *keys, "enter", theme=theme)
+
+
+def test_filtered(snap_compare: Compare) -> None:
+    assert pictured(snap_compare, "qemu-testpmd", 60, SMALL, "ampersand", *list("vring.index == 1"), "enter")
+
+
+@pytest.mark.parametrize("size", [SMALL, LARGE], ids=str)
+def test_many_sessions(snap_compare: Compare, tmp_path: Path, size: tuple[int, int]) -> None:
+    assert pictured(snap_compare, sessions(tmp_path / "sessions.pcapng", 120), 1, size, "S")
+
+
+def test_longest_names_of_features(snap_compare: Compare, tmp_path: Path) -> None:
+    assert pictured(snap_compare, every(tmp_path / "every.pcapng"), 60, SMALL, "F", "end")
+
+
+def test_memory_without_colour(snap_compare: Compare, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert pictured(snap_compare, every(tmp_path / "every.pcapng"), 60, SMALL, "M")
+
+
+@pytest.mark.parametrize(("key", "size"), [("colon", SMALL), ("ctrl+e", SMALL)], ids=str)
+def test_prompts(snap_compare: Compare, key: str, size: tuple[int, int]) -> None:
+    assert pictured(snap_compare, "qemu-testpmd", 60, size, key)
+
+
+def test_hits_of_a_search(snap_compare: Compare, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert pictured(snap_compare, "qemu-testpmd", 60, SMALL, "slash", *list("eventfd:1"), "enter")
+
+
+def test_bytes_under_the_cursor(snap_compare: Compare, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert pictured(snap_compare, "qemu-testpmd", 50, SMALL, "x", "tab", "right", "right", "down")
+
+
+def test_live(snap_compare: Compare) -> None:
+    assert pictured(snap_compare, "qemu-testpmd", 60, SMALL, "end", follow=True)
+
+
+def test_too_small(snap_compare: Compare) -> None:
+    assert pictured(snap_compare, "qemu-testpmd", 60, (60, 18))
+
+
+def test_everything_at_once(snap_compare: Compare) -> None:
+    assert pictured(snap_compare, "virtio-user-packed-reconnect", 66, LARGE, "P", theme="textual-light")

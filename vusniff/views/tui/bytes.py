@@ -21,6 +21,9 @@ WIDE = 72
 OFFSET = 5
 """Cells before the first byte."""
 
+UNDERLINED = Style(underline=True)
+"""The byte under the cursor is told without colour too."""
+
 
 class BytesView(Lined):
     """Offset, bytes, and what of them can be printed."""
@@ -117,7 +120,7 @@ class BytesView(Lined):
                 continue
             style: Style = lit_style if self._lit(at) else dim if at < HEADER_SIZE else base
             if at == self.at and self.has_focus:
-                style += self.cursor_style()
+                style += self.cursor_style() + UNDERLINED
             segments.append(Segment(f"{self.data[at]:02x}", style))
         closed = stop == start + self.per and self._lit(stop - 1)
         printed = "".join(chr(byte) if 32 <= byte < 127 else "·" for byte in self.data[start:stop])

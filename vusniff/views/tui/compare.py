@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import groupby, zip_longest
+from itertools import zip_longest
 
 from vusniff.state import DeviceState, Seen
 from vusniff.timeline import Timeline
@@ -15,6 +15,9 @@ from vusniff.views.tui.state import value_words
 from vusniff.views.tui.vrings import enabled_word, regions_word
 
 Row = tuple[str, str, str]
+
+LABEL = 26
+"""Cells for what is compared."""
 
 SINGLE = (
     ("owner", "owned"),
@@ -32,25 +35,26 @@ def compare_lines(
 ) -> list[Line]:
     """Each is a row and the state after it; what differs comes first."""
     rows = list(_rows(timeline, first, second))
-    name = max(len(row[0]) for row in rows)
+    name = min(LABEL, max(len(row[0]) for row in rows))
     half = max(12, (width - name - 8) // 2)
     sessions = [timeline.place(row).session for row, _ in (first, second)]
     heads = [f"session {number} after #{row + 1}" for number, (row, _) in zip(sessions, (first, second), strict=True)]
     lines = [line((f"    {'':<{name}}  {cut(heads[0], half):<{half}}  {heads[1]}", "heading"))]
     different = [row for row in rows if row[1] != row[2]]
     for label, left, right in different:
-        texts = [_broken(clean(side), half) for side in (left, right)]
-        for number, (one, other) in enumerate(zip_longest(*texts, fillvalue="")):
-            sign, named = ("" if number else "≠", "" if number else label)
-            lines.append(
-                line((f"  {sign:<2}", "changed"), f"{named:<{name}}  ", f"{one:<{half}}  ", (other, "changed"))
-            )
+        columns = (_broken(label, name), _broken(clean(left), half), _broken(clean(right), half))
+        for number, (named, one, other) in enumerate(zip_longest(*columns, fillvalue="")):
+            sign = " " if number else "≠"
+            said = f"{named:<{name}}  {one:<{half}}  "
+            lines.append(line((f"  {sign} ", "changed"), said, (other, "changed")))
     if not different:
         lines.append(line("  nothing differs"))
     lines.append(line())
     for label, left, _ in (row for row in rows if row[1] == row[2]):
-        said = wrapped(_pieces(clean(left), width - name - 6), width, f"  = {label:<{name}}  ", " " * (name + 6), "dim")
-        lines += [Line(parts) for parts in said]
+        for number, (named, one) in enumerate(
+            zip_longest(_broken(label, name), _broken(clean(left), width - name - 6), fillvalue="")
+        ):
+            lines.append(line((f"  {' ' if number else '='} {named:<{name}}  {one}", "dim")))
     return lines
 
 
@@ -109,11 +113,23 @@ def _refused(state: DeviceState) -> str:
 
 
 def _vrings(left: DeviceState, right: DeviceState) -> Iterator[Row]:
-    """What each vring has otherwise; vrings in a row with the same to say are one row."""
-    said = ((index, *_different(_ring(left, index), _ring(right, index))) for index in {*left.vrings, *right.vrings})
-    for same, group in groupby(sorted(said), lambda one: one[1:]):
-        first, *others = [index for index, *_ in group]
-        yield f"vring {first}" + (f" to {others[-1]}" if others else ""), *same
+    """What each vring has otherwise; those with the same to say are one row."""
+    alike: dict[tuple[str, str], list[int]] = {}
+    for index in sorted({*left.vrings, *right.vrings}):
+        alike.setdefault(_different(_ring(left, index), _ring(right, index)), []).append(index)
+    for said, indices in alike.items():
+        yield f"vring {_numbers(indices)}", *said
+
+
+def _numbers(indices: list[int]) -> str:
+    """Ascending numbers, runs of them as first and last: ``0 2 4-7``."""
+    runs: list[list[int]] = []
+    for index in indices:
+        if runs and index == runs[-1][-1] + 1:
+            runs[-1].append(index)
+        else:
+            runs.append([index])
+    return " ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
 
 
 def _different(one: dict[str, str], other: dict[str, str]) -> tuple[str, str]:

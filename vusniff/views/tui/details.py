@@ -126,7 +126,8 @@ def _header(timeline: Timeline, message: Message) -> Iterator[Line]:
         thread = f" thread {process.tid}" if process.tid and process.tid != process.pid else ""
         yield line(_label("process"), f"{process.label or process.comm} ({process.pid}){thread}", key="process")
     start = since(message.time_ns - timeline.time_ns(0))
-    yield line(_label("at"), f"{start} s", (f"  {day(message.time_ns)}", "dim"), key="at")
+    yield line(_label("at"), f"{start} s", key="at")
+    yield line(_label(""), (day(message.time_ns), "dim"), key="day")
     channel = "" if message.channel is Channel.MAIN else f"{message.channel} channel, "
     yield line(
         _label("session"), str(message.session), (f"  {channel}connection {message.connection}", "dim"), key="session"

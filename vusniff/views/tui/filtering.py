@@ -9,7 +9,6 @@ import time
 from array import array
 from typing import TYPE_CHECKING, ClassVar
 
-from rich.cells import cell_len
 from rich.highlighter import Highlighter
 from rich.segment import Segment
 from rich.text import Text
@@ -19,7 +18,7 @@ from textual.widget import Widget
 from textual.widgets import Input
 
 from vusniff.errors import FilterError, VusniffError
-from vusniff.views.tui.line import clean, cut
+from vusniff.views.tui.line import ELLIPSIS, clean, cut
 from vusniff.views.tui.reading import POLL_SECONDS, SLICE_SECONDS
 
 if TYPE_CHECKING:
@@ -86,14 +85,15 @@ class Hints(Widget):
             self.refresh()
 
     def render_line(self, y: int) -> Strip:
-        width, room = self.size.width, self.size.width - 1
-        segments = [Segment(" ", self.rich_style)]
+        width, base = self.size.width, self.rich_style
+        segments = [Segment(" ", base)]
         for text, style in self._parts:
-            shown = cut(clean(text), room)
-            room -= cell_len(shown)
             own = self.get_component_rich_style(f"vs--{style}", partial=True) if style else None
-            segments.append(Segment(shown, self.rich_style + own if own else self.rich_style))
-        return Strip(segments).crop_extend(0, width, self.rich_style)
+            segments.append(Segment(clean(text), base + own if own else base))
+        strip = Strip(segments)
+        if strip.crop(width).text.strip():
+            strip = Strip([*strip.crop(0, width - 1), Segment(ELLIPSIS, base)])
+        return strip.crop_extend(0, width, base)
 
 
 class Marker(Highlighter):

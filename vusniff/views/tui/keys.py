@@ -25,7 +25,7 @@ MOVING = (
     ("PgUp PgDn", "one page (ctrl+b ctrl+f), half a page (ctrl+u ctrl+d)"),
     ("Home End  g G", "first, last; in a live capture the last row also follows"),
     ("Tab", "next pane"),
-    ("Enter", "on a message: its details; on a value: the message that set it"),
+    ("Enter", "on a message: its details; on a value: what set it"),
     ("Esc", "back: close, unzoom, all messages again, to the timeline"),
 )
 

@@ -27,7 +27,9 @@ def counted(timeline: Timeline) -> str:
     count = len(timeline.sessions)
     waiting = len({timeline.place(pending.number - 1).session for pending in timeline.tracker.pending()})
     said = f"Sessions: {count:,}"
-    return said + (f", {waiting:,} with requests that were not answered" if waiting else "")
+    if not waiting:
+        return said
+    return f"{said}, {'first the ' if count > MANY else ''}{waiting:,} with requests that were not answered"
 
 
 def tail(path: str, width: int) -> str:

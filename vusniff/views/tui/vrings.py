@@ -21,7 +21,7 @@ Said = Callable[[int], str]
 """Number of a message -> ``#35 SET_VRING_KICK``."""
 
 MARKS = {Life.STOPPED: "·", Life.KICK_SET: "k", Life.STARTED: "S"}
-SIGNS = ("· stopped ", "k kick fd set ", "S started ", "+ enabled ", "- disabled ", "* changed ", "[ its card is shown")
+SIGNS = ("· stopped ", "k kick fd set ", "S started ", "+ enabled ", "- disabled ", "* changed")
 FIELDS = ("num", "base", "addresses", "kick", "call", "err", "enabled", "life")
 
 
