@@ -554,3 +554,16 @@ async def test_a_line_that_is_cut_says_so() -> None:
         assert len(cut) == 2
         assert all(line.rstrip("│ ").endswith("…") for line in cut)
         assert "the rest of long lines" in screen_text(room)
+
+
+async def test_another_size_arranges_everything_anew() -> None:
+    async with opened(RECONNECT, size=(80, 24)) as (room, pilot):
+        room.view.go_to(65)
+        for size, kind in (((20, 6), "one"), ((200, 60), "three"), ((120, 40), "two"), ((80, 24), "one")):
+            await pilot.resize_terminal(*size)
+            await pilot.pause()
+            await pilot.pause()
+            assert room.screen.has_class(kind)
+            if size[0] >= 80:
+                assert "  Disabled by #66 SET_VRING_ENABLE." in screen_text(room)
+        assert "is small" not in screen_text(room)

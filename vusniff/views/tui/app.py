@@ -119,7 +119,7 @@ class Room(App[int]):
         with contextlib.suppress(ValueError, RuntimeError):  # signals are the main thread's
             for number in (signal.SIGINT, signal.SIGTERM):
                 asyncio.get_running_loop().add_signal_handler(number, self.exit)
-        self.arrangement.arrange()
+        self.arrangement.resized(self.size)
         self.view.focus()
         self.view.grown()
         self.dividing.begin()
@@ -152,8 +152,11 @@ class Room(App[int]):
 
     def on_resize(self, event: events.Resize) -> None:
         """Another size, perhaps another arrangement."""
-        self.arrangement.arrange()
-        self.call_after_refresh(self.selected.show)
+        self.arrangement.resized(event.size)
+
+    def on_lines_view_resized(self) -> None:
+        """A pane is wider or narrower."""
+        self.selected.changed()
 
     def action_pane(self, name: str) -> None:
         """Show a pane, or go to it; once more hides it where there is room for one only."""

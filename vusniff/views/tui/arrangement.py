@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from textual.geometry import Size
 from textual.widget import Widget
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ class Arrangement:
 
     def __init__(self, room: Room) -> None:
         self.room = room
+        self.size = Size(0, 0)
+        """Of the screen."""
         self.pane = "state"
         """The pane below the timeline where there is room for one only; empty for none."""
 
@@ -29,8 +32,13 @@ class Arrangement:
         """There is room for one pane only."""
         return self.room.screen_stack[0].has_class("one")
 
+    def resized(self, size: Size) -> None:
+        """Arrange everything for another size of the screen: it is new to the app only after it has been told."""
+        self.size = size
+        self.arrange()
+
     def arrange(self) -> None:
-        """Arrange everything for the size of the screen."""
+        """Arrange everything."""
         room = self.room
         kind = "three" if self._holds(THREE) else "two" if self._holds(TWO) else "one"
         room.screen_stack[0].set_classes(kind)
@@ -41,7 +49,7 @@ class Arrangement:
         room.say()
 
     def _holds(self, least: tuple[int, int]) -> bool:
-        return self.room.size.width >= least[0] and self.room.size.height >= least[1]
+        return self.size.width >= least[0] and self.size.height >= least[1]
 
     def _widget(self, name: str) -> Widget:
         return self.room.screen_stack[0].query_one(f"#{name}")

@@ -195,6 +195,9 @@ class LinesView(Lined):
         def control(self) -> LinesView:
             return self.view
 
+    class Resized(Message):
+        """It has another size: lines may have to be broken elsewhere."""
+
     class Followed(Message):
         """Enter or a double click on a line."""
 
@@ -271,6 +274,10 @@ class LinesView(Lined):
             return Strip.blank(self.size.width, self.rich_style)
         at_cursor = position == self.cursor and self.has_focus and not self.reading
         return self.strip(self.lines[position].parts, at_cursor)
+
+    def on_resize(self) -> None:
+        """Whoever makes the lines is told."""
+        self.post_message(self.Resized())
 
     def on_focus(self) -> None:
         """The cursor becomes visible."""
