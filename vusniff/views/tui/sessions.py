@@ -7,7 +7,7 @@ from vusniff.timeline import Timeline
 from vusniff.views import words
 from vusniff.views.state import peers
 from vusniff.views.summary import ending
-from vusniff.views.tui.line import ELLIPSIS, Line, Part, clean, line
+from vusniff.views.tui.line import ELLIPSIS, Line, Part, clean, line, wrapped
 from vusniff.views.tui.rows import since
 
 HEADS = ("#", "device", "messages", "no reply", "start s", "lasted", "ended", "socket", "between", "")
@@ -102,5 +102,6 @@ def session_lines(timeline: Timeline, shown: int | None, width: int) -> list[Lin
         )
     if timeline.index.notes:
         lines += [line(), line(("Notes on the capture", "heading"))]
-        lines += [line(f"  {note}") for note in timeline.index.notes]
+        for note in timeline.index.notes:
+            lines += [Line(parts) for parts in wrapped(clean(note).split(), width, "  ", "    ")]
     return lines
