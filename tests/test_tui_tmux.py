@@ -216,6 +216,15 @@ def test_options_of_the_picture_go_with_it() -> None:
     assert run.stderr == "vusniff: --at and --keys go with --screenshot; in the view : goes to a number\n"
 
 
+def test_a_key_that_there_is_not_is_refused(tmp_path: Path) -> None:
+    target = tmp_path / "out.svg"
+    words = [sys.executable, "-m", "vusniff", "view", str(CAPTURES / "qemu-blk.pcapng"), "--screenshot", str(target)]
+    run = subprocess.run([*words, "--keys", "S,Enter"], capture_output=True, text=True, check=False)
+    assert run.returncode == 2
+    assert run.stderr.startswith("vusniff: --keys: there is no key 'Enter'; give characters or names: enter,")
+    assert not target.exists()
+
+
 def test_a_signal_ends_view_and_proxy_and_gives_the_screen_back(small: Terminal, tmp_path: Path) -> None:
     capture = tmp_path / "live.pcapng"
     words = f"proxy --tui --listen {tmp_path / 'front'} --connect {tmp_path / 'back'} -w {capture}"
