@@ -57,7 +57,7 @@ SIZES = {
 }
 
 _BUSY, _DISCARDED = 1 << 31, 1 << 30
-_POSITION = struct.Struct("Q")  # in one piece: the kernel reads it meanwhile
+_POSITION = struct.Struct("Q")  # in one piece: the kernel writes it meanwhile
 _LENGTH = struct.Struct("=I")
 
 
@@ -68,16 +68,18 @@ class Ring:
         self.size = size
         page = mmap.PAGESIZE
         self._page = page
-        self._reader = mmap.mmap(fd, page, offset=0)
+        self._reader_page = mmap.mmap(fd, page, offset=0)
+        # Written in one piece, because the kernel reads it meanwhile: `struct` would write zeros before.
+        self._reader = memoryview(self._reader_page).cast("Q")
         self._data = mmap.mmap(fd, page + 2 * size, prot=mmap.PROT_READ, offset=page)
 
     def waiting(self) -> int:
         """Bytes that the kernel has handed over and that are not taken."""
-        return int(_POSITION.unpack_from(self._data, 0)[0] - _POSITION.unpack_from(self._reader, 0)[0])
+        return int(_POSITION.unpack_from(self._data, 0)[0] - self._reader[0])
 
     def take(self, limit: int) -> bytes:
         """The whole records there are, up to about ``limit`` bytes, as one piece for `split`; makes their room free."""
-        head: int = _POSITION.unpack_from(self._reader, 0)[0]
+        head: int = self._reader[0]
         tail: int = _POSITION.unpack_from(self._data, 0)[0]
         end = min(tail, head + limit)
         data, first, mask, length = self._data, self._page, self.size - 1, _LENGTH.unpack_from
@@ -91,12 +93,13 @@ class Ring:
             return b""
         start = first + (head & mask)
         piece = data[start : start + at - head]
-        _POSITION.pack_into(self._reader, 0, at)
+        self._reader[0] = at
         return piece
 
     def close(self) -> None:
         """Unmaps it."""
-        self._reader.close()
+        self._reader.release()
+        self._reader_page.close()
         self._data.close()
 
 
@@ -105,6 +108,7 @@ class SocketTable:
 
     def __init__(self, fd: int) -> None:
         self._data = mmap.mmap(fd, ENTRY.size * _WAYS * _BUCKETS)
+        self._words = memoryview(self._data).cast("Q")  # as in `Ring`
 
     def sends(self, inode: int) -> tuple[int, int] | None:
         """Sends on a socket so far, and how many of them did not reach the ring; None for one that is not followed."""
@@ -117,16 +121,17 @@ class SocketTable:
     def decide(self, inode: int, verdict: int) -> None:
         """Changes the verdict on a socket that is known; 0 forgets it."""
         if (at := self._find(inode)) is not None:
-            _POSITION.pack_into(self._data, at, inode << 8 | verdict if verdict else 0)
+            self._words[at // 8] = inode << 8 | verdict if verdict else 0
 
     def close(self) -> None:
         """Unmaps it."""
+        self._words.release()
         self._data.close()
 
     def _find(self, inode: int) -> int | None:
         bucket = inode % _BUCKETS * _WAYS * ENTRY.size
         for at in range(bucket, bucket + _WAYS * ENTRY.size, ENTRY.size):
-            if _POSITION.unpack_from(self._data, at)[0] >> 8 == inode:
+            if self._words[at // 8] >> 8 == inode:
                 return at
         return None
 
