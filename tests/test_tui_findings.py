@@ -30,7 +30,7 @@ async def test_findings_are_counted_marked_and_gone_to() -> None:
         await pilot.pause()
         assert room.view.row == 65
         assert "▸W " in screen_text(room)
-        assert "w finding" in screen_text(room)
+        assert "w ! findings" in screen_text(room)
         assert "W warning, front-end: SET_VRING_ENABLE comes" in details_text(room)
         assert "rule owner-first (Front-end message types)" in details_text(room).replace("\n  ", " ")
         await pilot.press("w")
@@ -109,7 +109,7 @@ async def test_without_findings_the_keys_say_so() -> None:
         await pilot.press("w", "exclamation_mark")
         await pilot.pause()
         assert not isinstance(room.screen, LinesScreen)
-        assert "w finding" not in screen_text(room)
+        assert "w ! findings" not in screen_text(room)
 
 
 async def test_moving_is_possible_while_it_judges() -> None:

@@ -114,8 +114,8 @@ FOOTER = {
 }
 """What counts in a pane; more actions follow while there is room."""
 
-FINDING = ("finding(1)", "findings")
-"""What counts in the timeline once there are findings."""
+FINDINGS = ("w !", "findings", "finding(1)")
+"""What counts in the timeline once there are findings: the next one, and all of them."""
 
 MORE = (
     "fold",
@@ -145,6 +145,7 @@ FIRST = {
 def hints(pane: str, found: bool = False) -> list[tuple[str, str, str]]:
     """(key, word, action) in the order in which they are shown while there is room; ``found``: there are findings."""
     by_action = {key.action: key for key in KEYS}
-    wanted = (*FINDING, *FOOTER[pane]) if found and pane == "timeline" else FOOTER[pane]
+    wanted = FOOTER[pane]
     chosen = [by_action[action] for action in (*wanted, *(action for action in MORE if action not in wanted))]
-    return [*FIRST[pane], *((key.shown, key.word, key.action) for key in chosen)]
+    findings = [FINDINGS] if found and pane == "timeline" else []
+    return [*FIRST[pane], *findings, *((key.shown, key.word, key.action) for key in chosen)]
