@@ -182,7 +182,7 @@ def test_a_send_of_many_segments(tmp_path: Path) -> None:
     assert sum(frame.missing for frame in probe.frames) == 100
 
 
-@pytest.mark.parametrize("count", [10007])
+@pytest.mark.parametrize("count", [10007, 500009])
 def test_a_prime_number_of_messages(tmp_path: Path, count: int) -> None:
     path = str(tmp_path / "s")
     with recording(tmp_path / "c.pcapng", "--path", path) as probe:
