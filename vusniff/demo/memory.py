@@ -96,6 +96,14 @@ class Layout:
         return (self.available + 6 + 2 * self.size + 3) & ~3
 
 
+def _publish(area: memoryview, index: int) -> None:
+    """Set the index of an available or used ring, in one piece.
+
+    The other side polls it, and `struct.Struct.pack_into` writes zeros before the value.
+    """
+    area[2:4] = (index & 0xFFFF).to_bytes(2, "little")
+
+
 class Ring:
     """A split virtqueue; the driver's and the device's half of the work."""
 
@@ -122,7 +130,7 @@ class Ring:
         slot = index % self.size
         _DESCRIPTOR.pack_into(self._table, 16 * slot, address, length, DESC_WRITE if writable else 0, 0)
         _U16.pack_into(self._available, 4 + 2 * slot, slot)
-        _U16.pack_into(self._available, 2, (index + 1) & 0xFFFF)
+        _publish(self._available, index + 1)
 
     def used(self) -> tuple[int, int, int]:
         """Used index, and descriptor and length of the newest used element."""
@@ -162,9 +170,8 @@ class Ring:
         """Put a chain on the used ring with the bytes written to it; the new used index."""
         index: int = _U16.unpack_from(self._used, 2)[0]
         _USED.pack_into(self._used, 4 + 8 * (index % self.size), head, length)
-        index = (index + 1) & 0xFFFF
-        _U16.pack_into(self._used, 2, index)
-        return index
+        _publish(self._used, index + 1)
+        return index + 1 & 0xFFFF
 
 
 _INFLIGHT_HEAD = struct.Struct("<QHHHH")
