@@ -6,8 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
+from talk import Talk
 from test_tui import CAPTURES, QEMU, details_text, opened, screen_text
 from test_tui_findings import judged
+
+from vusniff.protocol import FrontendRequest as F
 
 pytestmark = pytest.mark.asyncio
 
@@ -28,6 +31,20 @@ async def test_the_bar_names_phases_and_marks_findings_and_the_place() -> None:
         await pilot.press("P")
         await pilot.pause()
         assert "█─" not in screen_text(room)
+
+
+async def test_sessions_side_by_side_are_played_without_phases(tmp_path: Path) -> None:
+    talk = Talk(tmp_path / "two.pcapng")
+    peers = [talk.connect(path=path) for path in ("/run/vm1.sock", "/run/vm2.sock")]
+    for request in (F.GET_FEATURES, F.SET_OWNER):
+        for one in peers:
+            one.ask(request)
+    talk.writer.close()
+    async with opened(talk.path) as (room, pilot):
+        await pilot.press("home", "P")
+        await pilot.pause()
+        assert "█───" in screen_text(room)
+        assert not room.view.shown.places
 
 
 async def test_a_click_on_the_bar_goes_there() -> None:

@@ -6,6 +6,7 @@ It counts messages, not time: what happens in milliseconds between minutes of si
 from __future__ import annotations
 
 from bisect import bisect_left
+from itertools import pairwise
 from typing import TYPE_CHECKING, ClassVar
 
 from rich.segment import Segment
@@ -62,7 +63,7 @@ class Scrub(Widget):
         for _, phase in shown.places:
             if phase.count:
                 starts.append((self.cell_of(self._position(phase.first - 1)), phase.kind.value))
-        for (cell, name), (end, _) in zip(starts, [*starts[1:], (width, "")], strict=True):
+        for (cell, name), (end, _) in pairwise([*starts, (width, "")]):
             bar[min(cell, width - 1)] = ("┬", "dim")
             if end - cell > min(LEAST, len(name)):
                 names = names[:cell] + fit(cut(name, end - cell - 1), end - cell) + names[end:]
