@@ -9,6 +9,7 @@ those of the terminal view, which reads first and judges meanwhile; their first 
 
 from __future__ import annotations
 
+import gc
 import sys
 import tempfile
 import time
@@ -22,6 +23,7 @@ from vusniff.capture.index import Index
 from vusniff.capture.reader import CaptureReader
 from vusniff.checks.checker import Checker
 from vusniff.checks.table import RULES
+from vusniff.cli import COLLECTIONS
 from vusniff.commands.check import ROWS
 from vusniff.session import Tracker
 from vusniff.timeline import Timeline, read_all
@@ -86,6 +88,7 @@ STEPS: tuple[tuple[str, Callable[[Timeline], None]], ...] = (
 
 def main(arguments: list[str]) -> int:
     """Prints the figures."""
+    gc.set_threshold(*COLLECTIONS)
     with tempfile.TemporaryDirectory() as folder:
         if arguments:
             path = Path(arguments[0])

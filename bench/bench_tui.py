@@ -246,6 +246,7 @@ def live() -> None:
             f"live, {rate:,.0f} messages/s followed    {100 * share:.0f} % of one core, "
             f"{painted / seconds / 1024:.0f} KiB/s to the terminal"
         )
+        program.drain(2.0)
         idle = program.cpu()
         program.drain(3.0)
         print(f"live, nothing comes                {100 * (program.cpu() - idle) / 3.0:.1f} % of one core")

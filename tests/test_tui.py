@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -152,6 +153,24 @@ async def test_a_chosen_vring_stays_while_the_timeline_moves() -> None:
         await pilot.press("left_square_bracket")
         await pilot.pause()
         assert "Vring 2 " in state_text(room)
+
+
+async def test_enter_on_a_heading_leads_nowhere() -> None:
+    async with opened(RECONNECT) as (room, pilot):
+        state = room.selected.state
+        room.view.go_to(120)
+        await pilot.pause()
+        state.focus()
+        for number, one in enumerate(state.lines):
+            state.cursor = number
+            if not one.jump and not re.fullmatch(r"vring \d+", one.key or ""):
+                row = room.view.row
+                await pilot.press("enter")
+                await pilot.pause()
+                assert room.view.row == row
+        await pilot.press("S", "home", "enter")
+        await pilot.pause()
+        assert room.session is None
 
 
 async def test_only_the_messages_about_a_vring() -> None:

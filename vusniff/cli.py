@@ -37,6 +37,8 @@ COMMANDS: tuple[tuple[str, str, str], ...] = (
 )
 """Name, module in `vusniff.commands`, help: in the order of the flow."""
 
+COLLECTIONS = (100_000, 20, 20)
+"""`gc.set_threshold`. Captures make millions of objects and next to no cycles: look for these less often."""
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
 
@@ -92,8 +94,7 @@ def _run(words: list[str]) -> int:
     if args.command is None:
         parser.print_help()
         return EXIT_USAGE
-    # Captures make millions of objects and next to no cycles: look for these less often (5 % of an analysis).
-    gc.set_threshold(100_000, 20, 20)
+    gc.set_threshold(*COLLECTIONS)
     status: int = args.run(args)
     if sys.stdout is not None:  # a source whose reader has left goes on without it
         sys.stdout.flush()

@@ -140,7 +140,7 @@ def table(before: DeviceState, state: DeviceState, chosen: int | None, width: in
         made = [(ring, [text.replace("eventfd:", "evfd:") for text in texts], new) for ring, texts, new in made]
         widths = _widths(heads, made)
     head = "  " + (" " * gap).join(fit(name, size) for name, size in zip(heads, widths, strict=True))
-    yield line((cut(head.rstrip(), width), "dim"), key="vring heads")
+    yield line((cut(head.rstrip(), width), "dim"), key="heads")
     for ring, texts, new in made:
         parts = [Part("▸ " if ring.index == chosen else "  ")]
         for text, column, size in zip(texts, COLUMNS, widths, strict=True):
