@@ -20,7 +20,7 @@ def run(args: argparse.Namespace) -> int:
     from vusniff.errors import VusniffError
     from vusniff.progress import reading
     from vusniff.timeline import Timeline, read_all
-    from vusniff.views import jsonl, page, summary
+    from vusniff.views import account, jsonl, page, summary
 
     timeline = Timeline(Index(args.files), args.device)
     with reading(args.files[0]) as progress:
@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
         raise VusniffError(f"--session {chosen}: there are sessions 1 to {count}")
     timeline.conclude()
     if args.format == "json":
-        sys.stdout.buffer.write(jsonl.encode(summary.summary_dict(timeline, args.files, chosen)) + b"\n")
+        sys.stdout.buffer.write(jsonl.encode(account.summary_dict(timeline, args.files, chosen)) + b"\n")
         return 0
     made = summary.summary_page(timeline, args.files, chosen)
     said = page.markdown(made) if args.format == "markdown" else page.text(made)

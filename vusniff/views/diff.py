@@ -12,7 +12,7 @@ from vusniff.message import Context
 from vusniff.phases import Phase
 from vusniff.state import DeviceState, Seen, initial
 from vusniff.timeline import Timeline
-from vusniff.views import page, phases, state, summary, words
+from vusniff.views import account, page, phases, state, summary, words
 from vusniff.views.page import Items, Page, Section, Table
 
 LINES = 80
@@ -37,7 +37,7 @@ class Side:
     label: str
     files: Sequence[str]
     known: dict[str, Any]
-    """As `summary.overview` tells of sessions."""
+    """As `account.overview` tells of sessions."""
     state: DeviceState
     context: Context
     stages: Sequence[Stage]
@@ -78,7 +78,7 @@ def side_of(timeline: Timeline, files: Sequence[str], number: int, label: str) -
     found = stages((timeline.message(row) for row in rows), divided, initial(not session.joined_late))
     last = rows[-1]
     context = timeline.place(last).context
-    known = summary.session_dict(timeline, session)
+    known = account.session_dict(timeline, session)
     return Side(label, files, known, timeline.session_state(number, last), context, found, divided)
 
 

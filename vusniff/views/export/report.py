@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from vusniff.protocol import Sender
-from vusniff.views import summary, words
+from vusniff.views import account, summary, words
 from vusniff.views.export.chosen import Chosen
 from vusniff.views.page import Page, Section, Table, markdown
 
@@ -17,7 +17,7 @@ _DETAILS = 160
 def report(chosen: Chosen) -> Iterator[str]:
     """The report."""
     sessions = yield from chosen.sessions()
-    capture = summary.overview(chosen.timeline, chosen.names)
+    capture = account.overview(chosen.timeline, chosen.names)
     for number in sessions:
         yield from chosen.phases(number)
         yield markdown(summary.summary_page(chosen.timeline, chosen.names, number, capture)) + "\n"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from vusniff.session import Session
 from vusniff.timeline import Timeline
 from vusniff.views import words
+from vusniff.views.account import ending
 from vusniff.views.state import peers
-from vusniff.views.summary import ending
 from vusniff.views.tui.line import ELLIPSIS, Line, Part, clean, line, wrapped
 from vusniff.views.tui.rows import since
 

@@ -11,7 +11,7 @@ from vusniff.record import Descriptor
 from vusniff.session import Session
 from vusniff.state import Config, DeviceState, Inflight, Log, Seen
 from vusniff.timeline import Timeline
-from vusniff.views import summary, words
+from vusniff.views import account, words
 from vusniff.views.tui import features, vrings
 from vusniff.views.tui.line import Line, Part, clean, line, wrapped
 
@@ -87,7 +87,7 @@ def ending(timeline: Timeline, session: Session) -> str:
     after = ""
     if session.last:
         after = f", {words.duration(closed.time_ns - timeline.time_ns(session.last - 1))} after its last message"
-    return f"The connection ends here: {clean(summary.ending(timeline, closed))}{after}."
+    return f"The connection ends here: {clean(account.ending(timeline, closed))}{after}."
 
 
 def star(before: object, after: object) -> Part:
