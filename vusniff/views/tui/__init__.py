@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable, Sequence
 
@@ -9,6 +10,9 @@ FRAMES = 120
 """Repaints a second at most: a key waits for half of one on average."""
 FIRST_ROWS = 2048
 """Messages read before the first paint."""
+COLLECTIONS = (10_000, 4, 500)
+"""`gc.set_threshold`: a paint leaves a few thousand objects in cycles, and a key should not wait for more than those of
+a few paints to be found (3 ms; 40 ms with what commands have)."""
 
 
 def run_tui(
@@ -30,6 +34,7 @@ def run_tui(
     from vusniff.timeline import Timeline
 
     files = [paths] if isinstance(paths, str) else list(paths)
+    gc.set_threshold(*COLLECTIONS)
     try:
         with Index(files) as index:
             timeline = Timeline(index, device)

@@ -11,13 +11,17 @@ from typing import TYPE_CHECKING
 from vusniff.checks.finding import Finding, Severity
 from vusniff.errors import VusniffError
 from vusniff.message import Message
-from vusniff.views.tui.reading import POLL_SECONDS, SLICE_SECONDS
+from vusniff.views.tui.reading import POLL_SECONDS
 
 if TYPE_CHECKING:
     from vusniff.views.tui.app import Room
 
 FEWEST, MOST = 16, 4096
 """Messages in a slice."""
+STRETCH_SECONDS = 0.006
+"""Judging at a stretch: less than reading takes, which is soon over."""
+PAINT_SECONDS = 0.25
+"""Between two repaints of what was found."""
 QUIET_SECONDS = 0.2
 """After a move: the next key comes before the next slice."""
 MARKS = {Severity.ERROR: ("E", "bad"), Severity.WARNING: ("W", "warn"), Severity.NOTE: ("N", "dim")}
@@ -55,12 +59,12 @@ class Judging:
         count = timeline.analyse(self._slice)
         if count == self._slice:
             took = max(time.monotonic() - now, 1e-6)
-            self._slice = max(FEWEST, min(MOST, int(self._slice * SLICE_SECONDS / took)))
+            self._slice = max(FEWEST, min(MOST, int(self._slice * STRETCH_SECONDS / took)))
         done = timeline.analysed >= len(timeline)
         if done and not room.live and not self._concluded:
             self._concluded = True
             timeline.conclude()
-        if done or now - self._painted >= POLL_SECONDS:
+        if done or now - self._painted >= PAINT_SECONDS:
             self._painted = now
             self._show()
         if not done:
