@@ -12,7 +12,7 @@ UNPRINTABLE = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))
 
 def clean(text: str) -> str:
     """A name from outside without control characters: what a peer calls itself must not steer a terminal."""
-    return text.translate(UNPRINTABLE)
+    return text if text.isprintable() else text.translate(UNPRINTABLE)
 
 
 def size(number: int) -> str:

@@ -154,11 +154,13 @@ def frame_facts(
         facts["lost_ns"] = lost_ns
     if lost_anywhere:
         facts["lost"] = lost_anywhere
+    passed = [_descriptor(descriptor) for descriptor in frame.descriptors]
+    if passed and len(whole := dump({**facts, "fds": passed})) <= _OPTION_ROOM:
+        return [whole]
     texts: list[bytes] = []
     fds: list[dict[str, Any]] = []
     room = _OPTION_ROOM
-    for descriptor in frame.descriptors:
-        fd = _descriptor(descriptor)
+    for fd in passed:
         size = len(_dump(fd)) + 1
         if size > room:
             texts.append(dump({"fds": fds}))
@@ -180,7 +182,7 @@ def descriptor_comment(descriptors: Iterable[Descriptor]) -> bytes:
     lines: list[bytes] = []
     room = _COMMENT_ROOM
     for descriptor in descriptors:
-        words = ["vusniff fd", f"kind={descriptor.kind.value}"]
+        words = ["vusniff fd", f"kind={descriptor.kind._value_}"]
         if descriptor.identity is not None:
             words.append(f"identity={clean(descriptor.identity).replace(' ', '_')}")
         if descriptor.number is not None:
