@@ -19,14 +19,14 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from captures import synthetic
+from vusniff.analysis.session import Tracker
+from vusniff.analysis.timeline import Timeline, read_all
 from vusniff.capture.index import Index
 from vusniff.capture.reader import CaptureReader
 from vusniff.checks.checker import Checker
 from vusniff.checks.table import RULES
 from vusniff.cli import COLLECTIONS
 from vusniff.commands.check import ROWS
-from vusniff.session import Tracker
-from vusniff.timeline import Timeline, read_all
 from vusniff.views.findings import Judged
 
 ROUNDS = 3

@@ -20,10 +20,10 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from captures import synthetic
+from vusniff.analysis.timeline import Timeline, read_all
 from vusniff.capture.index import Index
 from vusniff.filter import compile_filter
 from vusniff.filter.sieve import Around
-from vusniff.timeline import Timeline, read_all
 
 ROUNDS = 3
 EXPRESSION = 'vhost.request == SET_MEM_TABLE && (vhost.size > 20 || vhost.session == 3) && !(vhost.name contains "fs")'

@@ -27,10 +27,10 @@ from textual.app import App, ComposeResult
 from textual.widgets import DataTable
 
 from captures import synthetic
+from vusniff.analysis.timeline import Timeline, read_all
 from vusniff.capture.index import Index
 from vusniff.capture.writer import CaptureWriter
 from vusniff.record import Frame
-from vusniff.timeline import Timeline, read_all
 from vusniff.views.tui.app import Room
 
 SIZE = (120, 40)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import struct
 from pathlib import Path
 
+from vusniff.analysis.timeline import Timeline, read_all
 from vusniff.capture.index import Index
 from vusniff.capture.writer import CaptureWriter
 from vusniff.protocol import BackendRequest, FrontendRequest, GpuRequest
 from vusniff.record import Closed, Connection, Descriptor, DescriptorKind, End, Frame, FrameKind, Process
-from vusniff.timeline import Timeline, read_all
 
 START_NS = 1_700_000_000_000_000_000
 STEP_NS = 1_000_000

@@ -7,9 +7,20 @@ from pathlib import Path
 import pytest
 from talk import Talk, eventfd, memfd, region, socket, u32, u64
 
+from vusniff.families.vhost_user.state import (
+    MAX_ENTRIES,
+    MAX_VRINGS,
+    DeviceState,
+    Life,
+    Place,
+    Postcopy,
+    Seen,
+    initial,
+    translate,
+    vring,
+)
 from vusniff.protocol import BackendRequest as B
 from vusniff.protocol import FrontendRequest as F
-from vusniff.state import MAX_ENTRIES, MAX_VRINGS, DeviceState, Life, Place, Postcopy, Seen, initial, translate, vring
 
 PROTOCOL = 1 << 30
 USER = 0x7F0000000000

@@ -12,9 +12,9 @@ from payload_examples import Example
 from payload_examples.channels import BACKEND_EXAMPLES, GPU_EXAMPLES
 from payload_examples.main import MAIN_EXAMPLES
 
-from vusniff import dissect
-from vusniff.build import build, places, replaced
 from vusniff.errors import DissectorError
+from vusniff.layouts import dissect
+from vusniff.layouts.build import build, places, replaced
 from vusniff.message import Alternatives, Context, Layout
 from vusniff.protocol import Channel
 

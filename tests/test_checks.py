@@ -34,13 +34,13 @@ from checks_cases.script import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vusniff.analysis.compose import compose
+from vusniff.analysis.session import Place
 from vusniff.checks.finding import Level, Severity, Side
 from vusniff.checks.table import BY_SLUG, RULES
-from vusniff.compose import compose
 from vusniff.message import Context
 from vusniff.protocol import Channel
 from vusniff.record import End, Frame
-from vusniff.session import Place
 
 SUBJECTS = (exchange, negotiation, memory, vrings, migration, channels, traps)
 FIRES = [case for subject in SUBJECTS for case in subject.FIRES]

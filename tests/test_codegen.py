@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from vusniff_dissectors import DISSECTORS
 
-from vusniff import codegen, dissect
+from vusniff.layouts import codegen, dissect
 from vusniff.message import Alternatives, Context, Layout
 
 ORDERS = ("little", "big")

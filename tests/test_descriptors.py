@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from vusniff.capture.descriptors import describe, describe_of
 from vusniff.record import Descriptor, DescriptorKind
+from vusniff.sources.host.descriptors import describe, describe_of
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 

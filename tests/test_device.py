@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from vusniff.device import Guess, Sure, deduce
+from vusniff.families.vhost_user.device import Guess, Sure, deduce
 
 
 def test_one_program_at_both_ends_is_one_reason() -> None:

@@ -12,15 +12,15 @@ from typing import Any
 import pytest
 
 from captures import synthetic
+from vusniff.analysis.compare import Difference, compare
+from vusniff.analysis.exchanges import LIMIT, Exchange, Stage
+from vusniff.analysis.timeline import Timeline, read_all
 from vusniff.capture.index import Index
 from vusniff.capture.writer import CaptureWriter
 from vusniff.cli import main
-from vusniff.compare import Difference, compare
-from vusniff.exchanges import LIMIT, Exchange, Stage
-from vusniff.phases import Phase, PhaseKind
+from vusniff.families.vhost_user.phases import Phase, PhaseKind
 from vusniff.protocol import FLAG_NEED_REPLY, FLAG_REPLY, HEADERS, VERSION, Channel, FrontendRequest
 from vusniff.record import Closed, Descriptor, DescriptorKind, End, Frame, Process
-from vusniff.timeline import Timeline, read_all
 
 CAPTURES = Path(__file__).parent.parent / "captures"
 F = FrontendRequest

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from vusniff_dissectors import DISSECTORS
 
-from vusniff import dissect
 from vusniff.errors import DissectorError
+from vusniff.layouts import dissect
 from vusniff.message import Context
 from vusniff.protocol import Channel
 

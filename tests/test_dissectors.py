@@ -11,7 +11,7 @@ from payload_examples.facts import FACTS
 from payload_examples.main import MAIN_EXAMPLES
 from vusniff_dissectors import DISSECTORS, config_space, features
 
-from vusniff import dissect
+from vusniff.layouts import dissect
 from vusniff.message import Alternatives, Layout, MessageSpec
 from vusniff.protocol import REQUESTS, Channel, ProtocolFeature
 

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 from talk import STEP_NS, Talk, eventfd, memfd, region, u32, u64
 
+from vusniff.analysis.timeline import Timeline, read_all
 from vusniff.capture.index import Index
 from vusniff.capture.reader import CaptureReader
 from vusniff.cli import main
 from vusniff.message import Message
 from vusniff.protocol import FrontendRequest as F
 from vusniff.record import Closed, Connection, Frame
-from vusniff.timeline import Timeline, read_all
 
 GET_FEATURES, FEATURES_REPLY, SET_NUM, MEM_TABLE, ACK, GET_CONFIG, CONFIG_REPLY = range(1, 8)
 

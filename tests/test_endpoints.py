@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from vusniff.capture.endpoints import (
+from vusniff.errors import SourceError
+from vusniff.sources.host.endpoints import (
     Listener,
     Side,
     connect,
@@ -20,7 +21,6 @@ from vusniff.capture.endpoints import (
     peer_inode,
     peer_process,
 )
-from vusniff.errors import SourceError
 
 
 def reach(listener: Listener, path: str) -> None:

@@ -7,19 +7,19 @@ from pathlib import Path
 
 import pytest
 
-from vusniff import dissect
+from vusniff.analysis.timeline import Timeline, read_all
 from vusniff.capture.index import Index
 from vusniff.checks.table import RULES
 from vusniff.cli import main
-from vusniff.device import DEVICES
 from vusniff.errors import VusniffError
+from vusniff.families.vhost_user.device import DEVICES
+from vusniff.families.vhost_user.phases import PhaseKind
+from vusniff.layouts import dissect
+from vusniff.layouts.parts import Field, fields_of, layouts_of, size_of
 from vusniff.message import Context, Layout, MessageSpec
-from vusniff.phases import PhaseKind
 from vusniff.protocol import Channel, ProtocolFeature
-from vusniff.timeline import Timeline, read_all
 from vusniff.views import prose
 from vusniff.views.explain import Topic, explain, topics
-from vusniff.views.layout import Field, fields_of, layouts_of, size_of
 from vusniff.views.page import Table
 from vusniff.views.words import short_name
 

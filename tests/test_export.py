@@ -18,6 +18,7 @@ import pytest
 from talk import Talk, eventfd, u32, u64
 
 from captures import golden, synthetic
+from vusniff.analysis.timeline import Timeline, read_all
 from vusniff.capture import pcapng
 from vusniff.capture.facts import Host
 from vusniff.capture.index import Index
@@ -25,7 +26,6 @@ from vusniff.capture.writer import CaptureWriter
 from vusniff.cli import main
 from vusniff.protocol import FrontendRequest, GpuRequest, ProtocolFeature
 from vusniff.record import Closed, Descriptor, DescriptorKind, End, Frame, FrameKind, Process
-from vusniff.timeline import Timeline, read_all
 
 DOCS = Path(__file__).parent.parent / "docs"
 CAPTURES = [*golden.captures(), Path("every.pcapng")]

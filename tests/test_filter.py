@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from captures import synthetic
+from vusniff.analysis.timeline import Timeline, read_all
 from vusniff.capture.index import Index
 from vusniff.errors import FilterError
 from vusniff.filter import Filter, compile_filter, compiler
@@ -18,7 +19,6 @@ from vusniff.filter.sieve import Around
 from vusniff.filter.source import Source
 from vusniff.message import Message
 from vusniff.protocol import Channel, Sender
-from vusniff.timeline import Timeline, read_all
 from vusniff.views.jsonl import message_dict
 
 CAPTURES = sorted((Path(__file__).parent.parent / "captures").glob("*.pcapng"))

@@ -13,7 +13,7 @@ from payload_examples.channels import BACKEND_EXAMPLES, GPU_EXAMPLES
 from payload_examples.main import MAIN_EXAMPLES
 
 from captures import synthetic
-from vusniff import dissect
+from vusniff.analysis.timeline import Timeline, read_all
 from vusniff.capture.index import Index
 from vusniff.filter import compile_filter
 from vusniff.filter.compiler import NOWHERE
@@ -22,9 +22,9 @@ from vusniff.filter.field import Kind, Origin
 from vusniff.filter.fields import STATIC, fields, requests, words_of
 from vusniff.filter.payload import EVERY, forms, leaves, name_of
 from vusniff.filter.reference import page
+from vusniff.layouts import dissect
 from vusniff.message import Alternatives, Layout, Message
 from vusniff.protocol import Channel
-from vusniff.timeline import Timeline, read_all
 
 EXAMPLES = [*MAIN_EXAMPLES, *BACKEND_EXAMPLES, *GPU_EXAMPLES]
 

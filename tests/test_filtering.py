@@ -11,11 +11,11 @@ from test_tui import Opened, message, screen_text, u64, written
 from textual.pilot import Pilot
 
 from captures import synthetic
+from vusniff.analysis.timeline import Timeline, read_all
 from vusniff.capture.index import Index
 from vusniff.capture.writer import CaptureWriter
 from vusniff.filter import compile_filter
 from vusniff.record import Connection, End, Frame
-from vusniff.timeline import Timeline, read_all
 from vusniff.views.tui.app import Room
 from vusniff.views.tui.bars import Top
 from vusniff.views.tui.filtering import Prompt

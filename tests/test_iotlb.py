@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vusniff.iotlb import MAX_ENTRIES, STEPS, Entry, Iotlb
+from vusniff.families.vhost_user.iotlb import MAX_ENTRIES, STEPS, Entry, Iotlb
 
 PAGES = st.integers(0, 40)
 STEP = st.tuples(st.booleans(), PAGES, st.integers(0, 5))

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from vusniff.capture.descriptors import describe as describe_own
-from vusniff.capture.passed import Fields, describe
+from vusniff.sources.host.descriptors import describe as describe_own
+from vusniff.sources.probe.passed import Fields, describe
 
 OVERLAYFS, BTRFS, EXT4, TMPFS = 0x794C7630, 0x9123683E, 0xEF53, 0x01021994
 

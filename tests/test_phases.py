@@ -11,13 +11,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from captures import synthetic
+from vusniff.analysis.timeline import Timeline, read_all
 from vusniff.capture.index import Index
 from vusniff.capture.writer import CaptureWriter
 from vusniff.cli import main
-from vusniff.phases import PURPOSES, SETTLE_NS, Phase, PhaseKind, Phases, value_of
+from vusniff.families.vhost_user.phases import PURPOSES, SETTLE_NS, Phase, PhaseKind, Phases, value_of
 from vusniff.protocol import F_LOG_ALL, FLAG_REPLY, HEADERS, VERSION, Channel, FrontendRequest
 from vusniff.record import Closed, Connection, Frame
-from vusniff.timeline import Timeline, read_all
 
 CAPTURES = Path(__file__).parent.parent / "captures"
 F, K = FrontendRequest, PhaseKind

@@ -87,8 +87,8 @@ def names_of(value: int) -> str:
 def test_lines_are_the_same_whether_streamed_or_made_one_by_one(
     every: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    from vusniff.analysis.timeline import Timeline, read_all
     from vusniff.capture.index import Index
-    from vusniff.timeline import Timeline, read_all
 
     timeline = Timeline(Index(every))
     read_all(timeline)
@@ -101,8 +101,8 @@ def test_json_lines_are_the_documented_objects(
     every: Path, talk: Talk, capsys: pytest.CaptureFixture[str], hexadecimal: bool
 ) -> None:
     session(talk)
+    from vusniff.analysis.timeline import Timeline, read_all
     from vusniff.capture.index import Index
-    from vusniff.timeline import Timeline, read_all
 
     for path in (every, talk.path):
         timeline = Timeline(Index(path))

@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 from probing import MODE, connected, message, needs_probe, recording
 
-from vusniff.capture.descriptors import describe
 from vusniff.record import DescriptorKind, FrameKind
+from vusniff.sources.host.descriptors import describe
 
 pytestmark = needs_probe
 

@@ -20,15 +20,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from vusniff.capture import relay as relay_module
-from vusniff.capture.descriptors import describe
 from vusniff.capture.index import Index
-from vusniff.capture.loop import Loop
 from vusniff.capture.reader import CaptureReader
-from vusniff.capture.recorder import Recorder
-from vusniff.capture.relay import Relay
 from vusniff.capture.writer import CaptureWriter
 from vusniff.record import Closed, End, Frame, FrameKind, Process
+from vusniff.sources.host.descriptors import describe
+from vusniff.sources.proxy import relay as relay_module
+from vusniff.sources.proxy.loop import Loop
+from vusniff.sources.proxy.recorder import Recorder
+from vusniff.sources.proxy.relay import Relay
 
 PATIENCE = 20.0
 ROOM = socket.CMSG_SPACE(253 * 4)

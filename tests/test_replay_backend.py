@@ -13,11 +13,11 @@ import talk
 from playing import DEADLINE, NEED_REPLY, REPLY, VERSION, answer, listening, receive, replay
 from talk import Talk, memfd, u32, u64
 
-from vusniff.capture.descriptors import describe
 from vusniff.demo.wire import Incoming, Link
 from vusniff.protocol import BackendRequest as B
 from vusniff.protocol import FrontendRequest as F
 from vusniff.record import DescriptorKind
+from vusniff.sources.host.descriptors import describe
 
 
 @pytest.fixture

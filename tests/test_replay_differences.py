@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from talk import eventfd, memfd, region, socket, u32, u64
 
-from vusniff.compose import compose
+from vusniff.analysis.compose import compose
+from vusniff.analysis.session import Place
 from vusniff.message import Context, Message
 from vusniff.protocol import Channel
 from vusniff.protocol import FrontendRequest as F
 from vusniff.record import Descriptor, DescriptorKind, End, Frame
 from vusniff.replay.differences import compare, signature
-from vusniff.session import Place
 
 NET = Context(device="net", packed=False)
 

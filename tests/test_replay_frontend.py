@@ -16,12 +16,12 @@ import talk
 from playing import DEADLINE, NEED_REPLY, REPLY, VERSION, answer, listening, obey, receive, replay
 from talk import Talk, eventfd, memfd, region, u32, u64
 
-from vusniff.capture.descriptors import describe
 from vusniff.demo.wire import Link, PeerError
 from vusniff.protocol import BackendRequest as B
 from vusniff.protocol import FrontendRequest as F
 from vusniff.protocol import GpuRequest as G
 from vusniff.record import Descriptor, DescriptorKind
+from vusniff.sources.host.descriptors import describe
 
 RAM = 0x7F0000000000
 

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 from talk import STEP_NS, Talk, socket, u32, u64
 
-from vusniff.device import Sure
+from vusniff.analysis.session import MAX_PENDING, Tracker
 from vusniff.errors import VusniffError
+from vusniff.families.vhost_user.device import Sure
 from vusniff.protocol import BackendRequest as B
 from vusniff.protocol import Channel, Sender
 from vusniff.protocol import FrontendRequest as F
 from vusniff.protocol import GpuRequest as G
-from vusniff.session import MAX_PENDING, Tracker
 
 NET = 0x140618000
 

@@ -17,11 +17,11 @@ from peers.processes import Stage, wait_until
 from peers.requirements import require
 from probing import connected
 
-from vusniff.capture import labels
-from vusniff.capture.held import shareable
-from vusniff.capture.selection import Candidate, Selection
-from vusniff.capture.sockets import SocketRow, describe_candidates, list_connections
-from vusniff.capture.unixdiag import Diag, path_text, unix_sockets
+from vusniff.sources.host import labels
+from vusniff.sources.host.held import shareable
+from vusniff.sources.host.sockets import SocketRow, describe_candidates, list_connections
+from vusniff.sources.host.unixdiag import Diag, path_text, unix_sockets
+from vusniff.sources.probe.selection import Candidate, Selection
 
 QEMU = (
     "qemu-system-x86_64 -name guest=vm1,debug-threads=on -chardev socket,id=c0,path=/run/a.sock,server=on "

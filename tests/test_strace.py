@@ -15,10 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vusniff.capture.index import Index
-from vusniff.capture.strace import Imported, import_strace
-from vusniff.capture.strace_log import Fd, Log, Text, Value, parse_fd, unescape
 from vusniff.errors import SourceError
 from vusniff.record import Closed, Connection, Descriptor, DescriptorKind, Frame, FrameKind
+from vusniff.sources.strace.log import Fd, Log, Text, Value, parse_fd, unescape
+from vusniff.sources.strace.strace import Imported, import_strace
 
 TRACED = "sendmsg,recvmsg,sendto,recvfrom,read,write,readv,writev,connect,accept,accept4,socketpair,close"
 PYTHON = [sys.executable, "-m", "vusniff"]

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from captures import synthetic
+from vusniff.analysis.timeline import Timeline, read_all
 from vusniff.capture.index import Index
 from vusniff.capture.writer import CaptureWriter
 from vusniff.cli import main
 from vusniff.protocol import FLAG_REPLY, HEADERS, VERSION, FrontendRequest
 from vusniff.record import Closed, End, Frame, Lost, Process
-from vusniff.timeline import Timeline, read_all
 from vusniff.views import page, summary
 
 CAPTURES = Path(__file__).parent.parent / "captures"

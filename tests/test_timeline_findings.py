@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from talk import Talk, eventfd, u32, u64
 
+from vusniff.analysis.timeline import CHECKPOINT, Timeline
 from vusniff.protocol import FrontendRequest as F
 from vusniff.record import Lost
-from vusniff.timeline import CHECKPOINT, Timeline
 
 FEATURES = 1 << 32 | 1 << 30
 

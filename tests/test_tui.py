@@ -12,10 +12,10 @@ import pytest
 from textual.pilot import Pilot
 
 from captures import synthetic
+from vusniff.analysis.timeline import Timeline, read_all
 from vusniff.capture.index import Index
 from vusniff.capture.writer import CaptureWriter
 from vusniff.record import Closed, Connection, Descriptor, DescriptorKind, End, Frame, Lost, Process
-from vusniff.timeline import Timeline, read_all
 from vusniff.views.tui.app import Room
 from vusniff.views.tui.bars import Foot, Top
 from vusniff.views.tui.panes import LinesView

@@ -8,8 +8,8 @@ import pytest
 from test_tui import opened
 
 from captures import synthetic
+from vusniff.analysis.timeline import Timeline, read_all
 from vusniff.capture.index import Index
-from vusniff.timeline import Timeline, read_all
 from vusniff.views.export.chosen import Chosen
 from vusniff.views.tui.exporting import makers
 

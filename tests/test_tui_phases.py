@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_tui import CAPTURES, QEMU, RECONNECT, message, opened, screen_text, state_text, written
 
+from vusniff.analysis.timeline import Timeline, read_all
 from vusniff.capture.index import Index
-from vusniff.phases import Phase, PhaseKind
-from vusniff.timeline import Timeline, read_all
+from vusniff.families.vhost_user.phases import Phase, PhaseKind
 from vusniff.views.tui.repeats import Repeats
 from vusniff.views.tui.sections import Sections, fold_of
 

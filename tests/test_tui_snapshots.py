@@ -17,9 +17,9 @@ from textual.app import App
 from textual.pilot import Pilot
 
 from captures import synthetic
+from vusniff.analysis.timeline import Timeline, read_all
 from vusniff.capture.index import Index
 from vusniff.protocol import FrontendRequest as Request
-from vusniff.timeline import Timeline, read_all
 from vusniff.views.tui.app import Room
 
 CAPTURES = Path(__file__).parent.parent / "captures"

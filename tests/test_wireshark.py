@@ -16,6 +16,7 @@ from talk import START_NS, Talk, eventfd, memfd, region, socket, u32, u64
 from tshark import dissector, fields, needs_tshark, tshark
 
 from captures import golden, synthetic
+from vusniff.analysis.timeline import Timeline, read_all
 from vusniff.capture.index import Index
 from vusniff.capture.writer import CaptureWriter
 from vusniff.checks.finding import Finding
@@ -27,7 +28,6 @@ from vusniff.filter.fields import fields as filter_fields
 from vusniff.message import Message
 from vusniff.protocol import BackendRequest, FrontendRequest, GpuRequest, ProtocolFeature
 from vusniff.record import Frame
-from vusniff.timeline import Timeline, read_all
 
 pytestmark = needs_tshark
 

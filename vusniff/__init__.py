@@ -30,10 +30,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from vusniff.analysis.timeline import Timeline as Timeline
     from vusniff.errors import CaptureError as CaptureError
     from vusniff.errors import DissectorError as DissectorError
     from vusniff.errors import SourceError as SourceError
     from vusniff.errors import VusniffError as VusniffError
+    from vusniff.families.vhost_user.state import DeviceState as DeviceState
     from vusniff.library import Analyzed as Analyzed
     from vusniff.library import analyze as analyze
     from vusniff.library import decode as decode
@@ -47,8 +49,6 @@ if TYPE_CHECKING:
     from vusniff.protocol import ProtocolFeature as ProtocolFeature
     from vusniff.protocol import Sender as Sender
     from vusniff.record import Descriptor as Descriptor
-    from vusniff.state import DeviceState as DeviceState
-    from vusniff.timeline import Timeline as Timeline
 
 _WHERE = {
     "vusniff.errors": ("CaptureError", "DissectorError", "SourceError", "VusniffError"),
@@ -56,8 +56,8 @@ _WHERE = {
     "vusniff.message": ("Context", "Dissector", "Layout", "Message", "MessageSpec"),
     "vusniff.protocol": ("Channel", "ProtocolFeature", "Sender"),
     "vusniff.record": ("Descriptor",),
-    "vusniff.state": ("DeviceState",),
-    "vusniff.timeline": ("Timeline",),
+    "vusniff.families.vhost_user.state": ("DeviceState",),
+    "vusniff.analysis.timeline": ("Timeline",),
 }
 _MODULES = {name: module for module, names in _WHERE.items() for name in names}
 

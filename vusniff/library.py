@@ -6,17 +6,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from vusniff.advance import advance
+from vusniff.analysis.compose import compose
+from vusniff.analysis.session import Place
+from vusniff.analysis.timeline import Timeline, read_all
 from vusniff.capture.index import Index
 from vusniff.checks.finding import Finding
-from vusniff.compose import compose
 from vusniff.errors import DissectorError
+from vusniff.families.vhost_user.advance import advance
+from vusniff.families.vhost_user.state import DeviceState, initial
 from vusniff.message import Context, Message
 from vusniff.protocol import HEADER_SIZE, REQUESTER, Channel, Sender
 from vusniff.record import End, Frame
-from vusniff.session import Place
-from vusniff.state import DeviceState, initial
-from vusniff.timeline import Timeline, read_all
 
 
 def open_capture(*paths: str | Path, device: str | None = None) -> Timeline:

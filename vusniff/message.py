@@ -142,7 +142,8 @@ class Dissector:
 class Message:
     """One decoded message. Unknown is None; numbers are integers; nothing in it refers to the file it came from.
 
-    Without slots, so that `vusniff.compose` can make one of ready fields: a million at a time are made and let go.
+    Without slots, so that `vusniff.analysis.compose` can make one of ready fields: a million at a time are made
+    and let go.
     """
 
     number: int

@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from vusniff.analysis.compose import compose
+from vusniff.analysis.session import Pending, Place, Rows, Tracker
 from vusniff.checks.checker import KEPT, Checker
 from vusniff.checks.finding import Finding, Rule, Side
 from vusniff.checks.table import RULES
-from vusniff.compose import compose
 from vusniff.protocol import BackendRequest, FrontendRequest, GpuRequest, ProtocolFeature
 from vusniff.record import Closed, Connection, Descriptor, DescriptorKind, End, Frame, FrameKind, Lost, Process
-from vusniff.session import Pending, Place, Rows, Tracker
 
 F, B, G, P = FrontendRequest, BackendRequest, GpuRequest, ProtocolFeature
 

@@ -22,13 +22,13 @@ from pathlib import Path
 from typing import Any
 
 from vusniff.bpf.load import Attach, attach_program
-from vusniff.capture.descriptors import describe
-from vusniff.capture.probe import Probe
 from vusniff.capture.reader import CaptureReader
-from vusniff.capture.selection import Selection
 from vusniff.capture.writer import CaptureWriter
 from vusniff.errors import SourceError
 from vusniff.record import Closed, Connection, Frame
+from vusniff.sources.host.descriptors import describe
+from vusniff.sources.probe.probe import Probe
+from vusniff.sources.probe.selection import Selection
 
 IORING_OP_SENDMSG, IORING_OP_WRITE, IORING_OP_SEND = 9, 23, 26
 IOSQE_ASYNC = 16

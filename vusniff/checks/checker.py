@@ -11,13 +11,15 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from vusniff.advance import advance
+from vusniff.analysis.session import Place, Tracker
 from vusniff.checks.finding import SIDES, Finding, Rule, Said, Sayings, Side, Trigger
 from vusniff.checks.header import FLAGS_AS_EXPECTED
 from vusniff.checks.peers import NOBODY, Peer, recognise
 from vusniff.checks.recall import Handler, handler_of, legacy, never_answered, pair
 from vusniff.checks.step import Asked, End, Legacy, Link, Memory, Pairing, Step
 from vusniff.checks.table import RULES
+from vusniff.families.vhost_user.advance import advance
+from vusniff.families.vhost_user.state import DeviceState, Postcopy, initial
 from vusniff.message import Message
 from vusniff.protocol import (
     FLAG_NEED_REPLY,
@@ -29,8 +31,6 @@ from vusniff.protocol import (
     Sender,
 )
 from vusniff.record import Closed, Lost
-from vusniff.session import Place, Tracker
-from vusniff.state import DeviceState, Postcopy, initial
 
 KEPT = 100
 """Findings of one rule and side that are kept of a session."""

@@ -10,9 +10,9 @@ from vusniff.amounts import size as size_words
 from vusniff.checks.finding import FINE, Said, Sayings, Side
 from vusniff.checks.recall import listening, running
 from vusniff.checks.step import Step
+from vusniff.families.vhost_user.state import DeviceState, Region
 from vusniff.protocol import FrontendRequest, ProtocolFeature
 from vusniff.record import Descriptor, DescriptorKind
-from vusniff.state import DeviceState, Region
 
 F = FrontendRequest
 

@@ -8,8 +8,8 @@ from vusniff.amounts import size as size_words
 from vusniff.checks.finding import FINE, Said, Sayings
 from vusniff.checks.recall import listening, running
 from vusniff.checks.step import Step
+from vusniff.families.vhost_user.state import DeviceState, Postcopy, vring
 from vusniff.protocol import F_LOG_ALL, FLAG_NEED_REPLY, Channel, FrontendRequest, ProtocolFeature
-from vusniff.state import DeviceState, Postcopy, vring
 
 F = FrontendRequest
 

@@ -6,6 +6,7 @@ from vusniff.checks.finding import FINE, Said, Sayings, Side
 from vusniff.checks.peers import Program
 from vusniff.checks.recall import running
 from vusniff.checks.step import Step
+from vusniff.families.vhost_user.state import DeviceState, Seen
 from vusniff.protocol import (
     F_ACCESS_PLATFORM,
     F_LOG_ALL,
@@ -14,7 +15,6 @@ from vusniff.protocol import (
     FrontendRequest,
     ProtocolFeature,
 )
-from vusniff.state import DeviceState, Seen
 
 F, P = FrontendRequest, ProtocolFeature
 

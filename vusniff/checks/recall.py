@@ -1,7 +1,7 @@
 """How a session's memory goes on: pairing before the rules are asked, everything else after them.
 
 The only place that changes `Memory` and `Link`. Which reply answers which request is worked out again here, in the
-same way as `vusniff.session` does, because the rules need the requests themselves and why a reply fits none.
+same way as `vusniff.analysis.session` does, because the rules need the requests themselves and why a reply fits none.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from vusniff.checks.step import (
     Step,
     Waiting,
 )
+from vusniff.families.vhost_user.state import DeviceState, Life, Postcopy, Seen, Vring
 from vusniff.message import Context, Message
 from vusniff.protocol import (
     FLAG_NEED_REPLY,
@@ -32,7 +33,6 @@ from vusniff.protocol import (
     ProtocolFeature,
 )
 from vusniff.record import Descriptor
-from vusniff.state import DeviceState, Life, Postcopy, Seen, Vring
 
 _tuple = tuple.__new__
 F, B, G = FrontendRequest, BackendRequest, GpuRequest

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from vusniff.checks.peers import NOBODY, Peer
+from vusniff.families.vhost_user.state import DeviceState, Seen
 from vusniff.message import Message
 from vusniff.protocol import ProtocolFeature, Sender
 from vusniff.record import Closed
-from vusniff.state import DeviceState, Seen
 
 MAX_WAITING = 4096
 MAX_ASKED = 256

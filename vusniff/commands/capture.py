@@ -24,7 +24,7 @@ from vusniff.commands.recording import (
 from vusniff.errors import SourceError
 
 if TYPE_CHECKING:
-    from vusniff.capture.selection import Selection
+    from vusniff.sources.probe.selection import Selection
 
 _MODES = ("fentry", "kprobe", "rawtp")
 _EPILOG = """Without a selection, what looks like vhost-user is recorded, with its back-end and GPU channels. --path and
@@ -84,7 +84,7 @@ def _check_selection(args: argparse.Namespace) -> None:
 
 def selection(args: argparse.Namespace) -> Selection:
     """What the arguments ask for."""
-    from vusniff.capture.selection import Selection
+    from vusniff.sources.probe.selection import Selection
 
     named = tuple(args.path), tuple(args.pid), tuple(args.comm), tuple(args.inode), tuple(args.vm)
     return Selection(*named, any_content=args.all)
@@ -93,8 +93,8 @@ def selection(args: argparse.Namespace) -> Selection:
 def _record(file: str, args: argparse.Namespace) -> int:
     """Be the probe."""
     from vusniff.bpf.load import Attach, attach_program
-    from vusniff.capture.probe import Probe
     from vusniff.capture.writer import CaptureWriter
+    from vusniff.sources.probe.probe import Probe
 
     if file == "-" and sys.stdout.isatty():
         raise SourceError("a capture is not for a terminal: send standard output to a file or to vusniff view -")

@@ -127,8 +127,8 @@ def _keep(judged: Judged, chosen: Filter, args: argparse.Namespace) -> None:
     """Forget the findings at messages that do not pass."""
     from collections import Counter
 
+    from vusniff.analysis.timeline import Timeline, read_all
     from vusniff.capture.index import Index
-    from vusniff.timeline import Timeline, read_all
 
     timeline = Timeline(Index(args.files), args.device)
     read_all(timeline, judge=chosen.needs_findings)
@@ -141,10 +141,10 @@ def _keep(judged: Judged, chosen: Filter, args: argparse.Namespace) -> None:
 
 def _judge(args: argparse.Namespace, rules: Sequence[Rule], chosen: Filter | None) -> Judged:
     """Read captures and ask the rules; text and JSON are written while that goes on."""
+    from vusniff.analysis.session import Tracker
     from vusniff.capture.reader import CaptureReader
     from vusniff.checks.checker import KEPT, Checker
     from vusniff.progress import reading
-    from vusniff.session import Tracker
     from vusniff.views.findings import Judged, Writer
 
     tracker = Tracker(args.device)

@@ -66,7 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the message; 2 when its payload does not fit its layout."""
-    from vusniff.device import DEVICES
+    from vusniff.families.vhost_user.device import DEVICES
     from vusniff.views import jsonl, text, words
 
     if args.device is not None and args.device not in DEVICES:
@@ -147,7 +147,7 @@ def features_of(words: str | None, device: str | None) -> int | None:
     """Feature bits from a number or a list of names, None where nothing was said."""
     if words is None:
         return None
-    from vusniff import dissect
+    from vusniff.layouts import dissect
     from vusniff.message import Layout
 
     spec = dissect.spec_of(Channel.MAIN, FrontendRequest.SET_FEATURES)
@@ -187,7 +187,7 @@ def message_of(
 
     Raises DissectorError when it is shorter than a header or its size field does not agree with its length.
     """
-    from vusniff import dissect
+    from vusniff.layouts import dissect
 
     if len(data) < HEADER_SIZE:
         raise DissectorError(f"{len(data)} bytes are no message: a header alone has {HEADER_SIZE}")

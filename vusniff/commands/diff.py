@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from vusniff.timeline import Timeline
+    from vusniff.analysis.timeline import Timeline
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the differences; 0 when there is none, 1 when there are some."""
-    from vusniff.compare import SLOWER
+    from vusniff.analysis.compare import SLOWER
     from vusniff.errors import VusniffError
     from vusniff.views import diff, jsonl, page
 
@@ -62,10 +62,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _read(path: str, device: str | None) -> Timeline:
+    from vusniff.analysis.timeline import Timeline, read_all
     from vusniff.capture.index import Index
     from vusniff.errors import VusniffError
     from vusniff.progress import reading
-    from vusniff.timeline import Timeline, read_all
 
     timeline = Timeline(Index(path), device)
     with reading(path) as progress:

@@ -29,10 +29,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write the copy, and say on standard error what came of it."""
+    from vusniff.analysis.timeline import Timeline, read_all
     from vusniff.capture.index import Index
-    from vusniff.edit import Edits, edit
     from vusniff.progress import reading
-    from vusniff.timeline import Timeline, read_all
+    from vusniff.replay.edit import Edits, edit
 
     edits = Edits(args.session)
     for words, take in (

@@ -117,11 +117,11 @@ def _source(args: argparse.Namespace) -> Iterator[Sequence[str]]:
 
 def _choose(files: Sequence[str], names: Sequence[str], args: argparse.Namespace) -> Chosen:
     """Read, judge, select."""
+    from vusniff.analysis.timeline import Timeline, read_all
     from vusniff.capture.index import Index
     from vusniff.errors import VusniffError
     from vusniff.filter import compile_filter
     from vusniff.progress import reading
-    from vusniff.timeline import Timeline, read_all
     from vusniff.views.export.chosen import Chosen
 
     wanted = compile_filter(args.filter) if args.filter else None

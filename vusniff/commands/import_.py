@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Import, and say on standard error what came of it."""
-    from vusniff.capture.strace import import_strace
+    from vusniff.sources.strace.strace import import_strace
 
     done = import_strace(args.files, args.output)
     left_out = f"; {done.left_out} other unix sockets left out" if done.left_out else ""

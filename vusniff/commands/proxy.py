@@ -22,7 +22,7 @@ from vusniff.commands.recording import (
 from vusniff.errors import SourceError
 
 if TYPE_CHECKING:
-    from vusniff.capture.endpoints import Side
+    from vusniff.sources.host.endpoints import Side
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Pass on and record until interrupted (0) or until COMMAND ends (its exit status)."""
-    from vusniff.capture.endpoints import Side
+    from vusniff.sources.host.endpoints import Side
 
     sides = [Side(True, path) for path in args.listen] + [Side(False, path) for path in args.connect]
     if len(sides) != 2:
@@ -70,8 +70,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _pass_on(sides: list[Side], file: str, args: argparse.Namespace) -> int:
     """Be the proxy."""
-    from vusniff.capture.proxy import run_proxy
     from vusniff.capture.writer import CaptureWriter
+    from vusniff.sources.proxy.proxy import run_proxy
 
     writer = CaptureWriter(file, source="proxy")
     status = run_proxy(sides, writer, args.peer_command, say, file, lambda: begun(args))

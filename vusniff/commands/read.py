@@ -23,7 +23,7 @@ def add_view_arguments(parser: argparse.ArgumentParser) -> None:
 def check_view_arguments(args: argparse.Namespace) -> None:
     """Refuse a device type or a filter that is wrong before a source is started. Raises VusniffError."""
     if args.device is not None:
-        from vusniff.session import Tracker
+        from vusniff.analysis.session import Tracker
 
         Tracker(args.device)
     if args.filter is not None:

@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Play, and print what differed; 0 when nothing did."""
-    from vusniff.capture.endpoints import Side
+    from vusniff.analysis.timeline import Timeline, read_all
     from vusniff.capture.index import Index
     from vusniff.progress import reading
     from vusniff.protocol import Sender
@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     from vusniff.replay.link import meet
     from vusniff.replay.objects import Objects
     from vusniff.replay.script import script_of
-    from vusniff.timeline import Timeline, read_all
+    from vusniff.sources.host.endpoints import Side
     from vusniff.views import jsonl
     from vusniff.views.replay import lines, outcome_dict
 

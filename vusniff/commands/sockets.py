@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from vusniff.capture.sockets import SocketRow
+    from vusniff.sources.host.sockets import SocketRow
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the connections; 0, or 1 when there is none to print."""
-    from vusniff.capture.sockets import list_connections
+    from vusniff.sources.host.sockets import list_connections
 
     found = list_connections()
     shown = [row for row in found if row.likely or args.all]

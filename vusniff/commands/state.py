@@ -17,10 +17,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print one state; 1 when the capture holds no message."""
+    from vusniff.analysis.timeline import Timeline, read_all
     from vusniff.capture.index import Index
     from vusniff.errors import VusniffError
     from vusniff.progress import reading
-    from vusniff.timeline import Timeline, read_all
     from vusniff.views import jsonl, phases, state, words
 
     timeline = Timeline(Index(args.files), args.device)

@@ -16,10 +16,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the page; 1 when the capture holds no message."""
+    from vusniff.analysis.timeline import Timeline, read_all
     from vusniff.capture.index import Index
     from vusniff.errors import VusniffError
     from vusniff.progress import reading
-    from vusniff.timeline import Timeline, read_all
     from vusniff.views import account, jsonl, page, summary
 
     timeline = Timeline(Index(args.files), args.device)

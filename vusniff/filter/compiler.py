@@ -19,9 +19,9 @@ from vusniff.filter.tree import All, Node, Not, Odd, Test
 from vusniff.filter.tree import Any as Either
 
 if TYPE_CHECKING:
+    from vusniff.analysis.timeline import Timeline
     from vusniff.checks.finding import Finding
     from vusniff.filter.sieve import Sieve
-    from vusniff.timeline import Timeline
 
 Matches = Callable[[Said, Surroundings], bool]
 

@@ -11,10 +11,10 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-from vusniff import dissect
 from vusniff.checks.finding import Severity, Side
 from vusniff.filter import payload
 from vusniff.filter.field import Field, Kind, Origin, Said, Surroundings
+from vusniff.layouts import dissect
 from vusniff.protocol import FLAG_NEED_REPLY, FLAG_REPLY, FLAG_VERSION, HEADER_SIZE, Channel, Sender
 from vusniff.record import DescriptorKind
 

@@ -15,9 +15,9 @@ from typing import Any
 from construct import Adapter, Array, Bytes, Computed, FormatField, IfThenElse, Renamed, Struct
 from construct.expr import BinExpr, Path, UniExpr
 
-from vusniff import dissect
-from vusniff.device import DEVICES
+from vusniff.families.vhost_user.device import DEVICES
 from vusniff.filter.field import Field, Key, Kind, Origin, Read, Said, Surroundings
+from vusniff.layouts import dissect
 from vusniff.message import Alternatives, Choice, Context, Layout, Names
 from vusniff.protocol import Channel, FrontendRequest, GpuRequest
 

@@ -12,19 +12,19 @@ from functools import lru_cache
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from vusniff import dissect
 from vusniff.capture.batch import said
 from vusniff.filter.columns import CHANNELS, HEADLESS_SHIFT, KIND_SHIFT, Scan, compile_scan
 from vusniff.filter.compiler import NOWHERE, Filter, matcher, scan_text
 from vusniff.filter.field import Origin
 from vusniff.filter.tree import Test
+from vusniff.layouts import dissect
 from vusniff.message import Context
 from vusniff.protocol import FLAG_REPLY, HEADER_SIZE, HEADERS
 from vusniff.record import FrameKind, Process
 
 if TYPE_CHECKING:
+    from vusniff.analysis.timeline import Timeline
     from vusniff.checks.finding import Finding
-    from vusniff.timeline import Timeline
 
 STEP = 65536
 """Rows whose columns are looked at in one go."""

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from vusniff.exchanges import OF_ONE_RUN
+from vusniff.analysis.exchanges import OF_ONE_RUN
 from vusniff.message import Message
 from vusniff.protocol import Channel, FrontendRequest
 from vusniff.record import DescriptorKind

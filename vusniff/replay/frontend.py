@@ -18,7 +18,8 @@ import sys
 import time
 from dataclasses import dataclass
 
-from vusniff.advance import advance
+from vusniff.families.vhost_user.advance import advance
+from vusniff.families.vhost_user.state import DeviceState, initial, translate
 from vusniff.protocol import (
     FLAG_NEED_REPLY,
     FLAG_REPLY,
@@ -33,7 +34,6 @@ from vusniff.replay.link import Arrival
 from vusniff.replay.objects import Objects
 from vusniff.replay.script import Line, Script
 from vusniff.replay.stage import PASSED_BY, Outcome, OverError, Stage, acknowledgement, header, is_answered, parts
-from vusniff.state import DeviceState, initial, translate
 
 PATIENCE_S = 2.0
 """Seconds a request of the back-end's own is waited for: data that would cause it may not flow in a replay."""

@@ -15,10 +15,10 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from vusniff.capture.endpoints import Side, connect, listen
 from vusniff.errors import SourceError
-from vusniff.framing import message_size
+from vusniff.families.framing import message_size
 from vusniff.protocol import HEADER_SIZE, MAX_FDS, Channel
+from vusniff.sources.host.endpoints import Side, connect, listen
 
 MESSAGE_LIMIT = 64 << 20
 """Bytes of the largest message that is taken from a peer: a picture of 4096 by 4096 pixels."""

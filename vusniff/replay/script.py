@@ -12,12 +12,12 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from vusniff.amounts import clean, descriptor
+from vusniff.analysis.session import Place, Session
+from vusniff.analysis.timeline import Timeline
 from vusniff.errors import VusniffError
 from vusniff.message import Message
 from vusniff.protocol import Channel, FrontendRequest, Sender
 from vusniff.record import DescriptorKind, Frame, FrameKind, Lost
-from vusniff.session import Place, Session
-from vusniff.timeline import Timeline
 
 
 class ReplayError(VusniffError):

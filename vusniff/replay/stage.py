@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from vusniff.capture.descriptors import describe
-from vusniff.compose import compose
+from vusniff.analysis.compose import compose
+from vusniff.analysis.session import Place, answered_requests
 from vusniff.message import Message
 from vusniff.protocol import CHANNEL_PASSED_BY, FLAG_REPLY, HEADER_SIZE, HEADERS, REQUESTER, VERSION, Channel, Sender
 from vusniff.record import Frame
@@ -19,7 +19,7 @@ from vusniff.replay.differences import Change, Difference, What, compare
 from vusniff.replay.link import Arrival, Link, wait
 from vusniff.replay.objects import Objects
 from vusniff.replay.script import Line, Script
-from vusniff.session import Place, answered_requests
+from vusniff.sources.host.descriptors import describe
 
 DIFFERENCE_LIMIT = 1000
 """Differences that are kept; more are counted."""

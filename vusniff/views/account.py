@@ -7,15 +7,15 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from vusniff import dissect
+from vusniff.analysis.session import Session
+from vusniff.analysis.timeline import Timeline
 from vusniff.checks.finding import Finding, Severity, Side
 from vusniff.checks.peers import Program, recognise, told_apart
+from vusniff.families.vhost_user.state import DeviceState, Seen
+from vusniff.layouts import dissect
 from vusniff.message import Context
 from vusniff.protocol import FLAG_REPLY, Sender, request_name
 from vusniff.record import Closed, Lost
-from vusniff.session import Session
-from vusniff.state import DeviceState, Seen
-from vusniff.timeline import Timeline
 from vusniff.views import phases, state
 
 SLOWEST = 5

@@ -6,12 +6,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from vusniff.compare import Change, Difference, Pair, compare, pairs
-from vusniff.exchanges import LIMIT, STAGES, Stage, stages
+from vusniff.analysis.compare import Change, Difference, Pair, compare, pairs
+from vusniff.analysis.exchanges import LIMIT, STAGES, Stage, stages
+from vusniff.analysis.timeline import Timeline
+from vusniff.families.vhost_user.phases import Phase
+from vusniff.families.vhost_user.state import DeviceState, Seen, initial
 from vusniff.message import Context
-from vusniff.phases import Phase
-from vusniff.state import DeviceState, Seen, initial
-from vusniff.timeline import Timeline
 from vusniff.views import account, page, phases, state, summary, words
 from vusniff.views.page import Items, Page, Section, Table
 

@@ -12,13 +12,14 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from vusniff import dissect
 from vusniff.checks.finding import Key, Level, Rule, Side, Trigger
 from vusniff.checks.table import RULES
-from vusniff.device import DEVICES
 from vusniff.errors import VusniffError
+from vusniff.families.vhost_user.device import DEVICES
+from vusniff.families.vhost_user.phases import PURPOSES, PhaseKind
+from vusniff.layouts import dissect
+from vusniff.layouts.parts import fields_of, layouts_of, members_of, size_of
 from vusniff.message import Choice, Context, Message, MessageSpec
-from vusniff.phases import PURPOSES, PhaseKind
 from vusniff.protocol import (
     PROTOCOL_FEATURE_ALIASES,
     REQUESTER,
@@ -30,7 +31,6 @@ from vusniff.protocol import (
     Sender,
 )
 from vusniff.views import page, prose
-from vusniff.views.layout import fields_of, layouts_of, members_of, size_of
 from vusniff.views.page import Items, Page, Prose, Section, Table
 from vusniff.views.words import clean, short_name
 

@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from vusniff.analysis.compose import compose
+from vusniff.analysis.session import Pending, Place, Rows, Session, Tracker
 from vusniff.capture.batch import Batch
 from vusniff.checks.checker import Checker
 from vusniff.checks.finding import Finding, Rule, Severity, Side
-from vusniff.compose import compose
 from vusniff.record import Closed, Connection, Lost
-from vusniff.session import Pending, Place, Rows, Session, Tracker
 from vusniff.views.words import clean
 
 SIDES = {Side.FRONTEND: "front-end", Side.BACKEND: "back-end", Side.EITHER: "either side"}

@@ -12,12 +12,12 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from vusniff.analysis.compose import compose
+from vusniff.analysis.session import Place
 from vusniff.capture.batch import Batch, said
-from vusniff.compose import compose
 from vusniff.message import Context, Message
 from vusniff.protocol import FLAG_REPLY, HEADER_SIZE, Channel
 from vusniff.record import Descriptor, Process
-from vusniff.session import Place
 
 
 def descriptor_dict(descriptor: Descriptor) -> dict[str, Any]:

@@ -1,12 +1,12 @@
-"""The phases of a session as cells, lines and JSON. What they are is `vusniff.phases`'s."""
+"""The phases of a session as cells, lines and JSON. What they are is `vusniff.families.vhost_user.phases`'s."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
 
-from vusniff.phases import Phase
-from vusniff.timeline import Timeline
+from vusniff.analysis.timeline import Timeline
+from vusniff.families.vhost_user.phases import Phase
 from vusniff.views import words
 
 COLUMNS = ("phase", "messages", "at", "lasted")

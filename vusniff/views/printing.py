@@ -9,17 +9,17 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from vusniff.analysis.compose import compose
+from vusniff.analysis.session import Pending, Place, Tracker
+from vusniff.analysis.timeline import Timeline, read_all
 from vusniff.capture.batch import Batch, flags_of, has_options
 from vusniff.capture.index import Index
 from vusniff.capture.reader import CaptureReader
-from vusniff.compose import compose
 from vusniff.errors import VusniffError
 from vusniff.message import Message
 from vusniff.progress import reading
 from vusniff.protocol import FLAG_REPLY
 from vusniff.record import Closed, Connection
-from vusniff.session import Pending, Place, Tracker
-from vusniff.timeline import Timeline, read_all
 from vusniff.views import jsonl
 from vusniff.views.phases import phase_lines
 from vusniff.views.text import Lines, details, message_line

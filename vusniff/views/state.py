@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from vusniff import dissect
+from vusniff.analysis.session import Session
+from vusniff.analysis.timeline import Timeline
+from vusniff.families.vhost_user.state import Addresses, DeviceState, Region, Seen, Vring, packed_base, translate
+from vusniff.layouts import dissect
 from vusniff.message import Context
 from vusniff.protocol import Channel, FrontendRequest, Sender
 from vusniff.record import Connection, Descriptor
-from vusniff.session import Session
-from vusniff.state import Addresses, DeviceState, Region, Seen, Vring, packed_base, translate
-from vusniff.timeline import Timeline
 from vusniff.views import words
 from vusniff.views.jsonl import descriptor_dict
 

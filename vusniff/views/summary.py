@@ -10,9 +10,9 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from vusniff.analysis.timeline import Timeline
+from vusniff.families.vhost_user.state import DeviceState
 from vusniff.protocol import Channel
-from vusniff.state import DeviceState
-from vusniff.timeline import Timeline
 from vusniff.views import page, phases, state, words
 from vusniff.views.account import account, overview
 from vusniff.views.page import Facts, Items, Page, Section, Table

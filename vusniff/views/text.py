@@ -11,12 +11,12 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from vusniff import dissect
+from vusniff.analysis.session import Pending, Place
 from vusniff.capture.batch import Batch, said
+from vusniff.layouts import dissect
 from vusniff.message import Context, Message
 from vusniff.protocol import FLAG_NEED_REPLY, FLAG_REPLY, HEADER_SIZE, HEADERS, Channel, Sender
 from vusniff.record import Descriptor
-from vusniff.session import Pending, Place
 from vusniff.views import words
 
 TITLE_WIDTH = 30

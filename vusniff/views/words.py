@@ -72,7 +72,7 @@ Payload = dict[str, Any]
 
 
 class Decoded(Protocol):
-    """What a dissector said of a payload: `vusniff.message.Message` and `vusniff.dissect.Decoded` both have it."""
+    """What a dissector said of a payload: `Message` and `vusniff.layouts.dissect.Decoded` both have it."""
 
     @property
     def payload(self) -> Payload | None: ...

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from itertools import product
 from typing import Any
 
-from vusniff.device import DEVICES
+from vusniff.families.vhost_user.device import DEVICES
 from vusniff.message import Alternatives, Choice, Context, Layout
 
 _FACTS: tuple[tuple[str, tuple[Any, ...]], ...] = (

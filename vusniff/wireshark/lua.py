@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import resources
 
-from vusniff import device, dissect
+from vusniff.families.vhost_user import device
 from vusniff.filter.fields import RANKS
 from vusniff.filter.payload import MEANINGS
+from vusniff.layouts import dissect
 from vusniff.message import Choice, Context, Layout, MessageSpec, Names
 from vusniff.protocol import Channel, FrontendRequest
 from vusniff.wireshark.choices import choosing, deciding, layouts_of
@@ -142,7 +143,7 @@ class _Tables:
 
 
 def _deduction() -> list[str]:
-    """What a session's device is told by, as `vusniff.device` has it."""
+    """What a session's device is told by, as `vusniff.families.vhost_user.device` has it."""
     lines = ["DEDUCTION = {"]
     for key, table in (("known", device.KNOWN_BITS), ("telling", device.TELLING_BITS)):
         lines.append(f"  {key} = {{")

@@ -355,7 +355,7 @@ local x_description = extractor("frame.interface_description")
 local x_comment = extractor("frame.comment")
 local x_words = { extractor("exported_pdu.col_info_str"), extractor("exported_pdu.unknown_tag.val") }
 
--- Who is who, as vusniff.session has it: from headers, in the order of the packets, once for each packet.
+-- Who is who, as vusniff.analysis.session has it: from headers, in the order of the packets, once for each packet.
 
 local links, sessions, placed, answers, waits, passed
 

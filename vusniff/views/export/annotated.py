@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from vusniff.analysis.session import Tracker
 from vusniff.capture.facts import Section
 from vusniff.capture.reader import CaptureReader
 from vusniff.capture.writer import CaptureWriter
@@ -22,7 +23,6 @@ from vusniff.checks.finding import Finding
 from vusniff.checks.table import RULES
 from vusniff.errors import VusniffError
 from vusniff.record import Closed, Connection, Frame, Lost
-from vusniff.session import Tracker
 from vusniff.views.export.chosen import Chosen
 from vusniff.views.findings import Judged
 from vusniff.views.words import clean

@@ -9,10 +9,10 @@ from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from vusniff.analysis.timeline import Timeline
 from vusniff.checks.finding import Finding
+from vusniff.families.vhost_user.phases import Phase
 from vusniff.message import Message
-from vusniff.phases import Phase
-from vusniff.timeline import Timeline
 
 Result = TypeVar("Result")
 Texts = Generator[str, None, Result]

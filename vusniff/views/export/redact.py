@@ -16,16 +16,16 @@ from typing import Any
 
 from construct import Adapter, Array, Bytes, Computed, Container, IfThenElse, Renamed, Struct
 
-from vusniff import dissect
+from vusniff.analysis.session import Place
+from vusniff.analysis.timeline import Timeline, read_all
 from vusniff.capture.facts import Host, Section
 from vusniff.capture.index import Index
 from vusniff.capture.writer import CaptureWriter
 from vusniff.checks.peers import Program, recognise
 from vusniff.errors import VusniffError
+from vusniff.layouts import dissect
 from vusniff.protocol import FLAG_REPLY, HEADER_SIZE, HEADERS, Sender
 from vusniff.record import Closed, Connection, Descriptor, DescriptorKind, End, Frame, FrameKind, Lost, Process
-from vusniff.session import Place
-from vusniff.timeline import Timeline, read_all
 
 _REASONS = frozenset({"eof", "reset", "killed", "capture ended"})
 _UUID_SIZE = 16

@@ -14,10 +14,10 @@ from html import escape
 from importlib import metadata, resources
 from typing import Any
 
-from vusniff.advance import advance
+from vusniff.families.vhost_user.advance import advance
+from vusniff.families.vhost_user.phases import Phase
+from vusniff.families.vhost_user.state import DeviceState, initial
 from vusniff.message import Context, Message
-from vusniff.phases import Phase
-from vusniff.state import DeviceState, initial
 from vusniff.views import phases, state, words
 from vusniff.views.export.chosen import Chosen
 from vusniff.views.summary import moment

@@ -30,8 +30,8 @@ def run_tui(
     came. Raises CaptureError for a file that is no capture,
     and for one that can no longer be read.
     """
+    from vusniff.analysis.timeline import Timeline
     from vusniff.capture.index import Index
-    from vusniff.timeline import Timeline
 
     files = [paths] if isinstance(paths, str) else list(paths)
     gc.set_threshold(*COLLECTIONS)

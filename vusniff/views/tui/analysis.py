@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from bisect import bisect_right
 
-from vusniff.advance import advance
-from vusniff.state import DeviceState, initial
-from vusniff.timeline import CHECKPOINT, Timeline
+from vusniff.analysis.timeline import CHECKPOINT, Timeline
+from vusniff.families.vhost_user.advance import advance
+from vusniff.families.vhost_user.state import DeviceState, initial
 
 WINDOWS = 16
 """Sessions of which the states between two checkpoints are kept."""

@@ -24,8 +24,8 @@ from textual.notifications import SeverityLevel
 from textual.screen import Screen
 from textual.widgets import Input
 
+from vusniff.analysis.timeline import Timeline
 from vusniff.errors import VusniffError
-from vusniff.timeline import Timeline
 from vusniff.views.tui import exporting, overlays
 from vusniff.views.tui.analysis import States
 from vusniff.views.tui.arrangement import Arrangement

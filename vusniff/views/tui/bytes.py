@@ -12,9 +12,9 @@ from textual.geometry import Size
 from textual.message import Message
 from textual.strip import Strip
 
+from vusniff.layouts.spans import Span
 from vusniff.protocol import HEADER_SIZE
 from vusniff.views.tui.panes import Lined
-from vusniff.views.tui.spans import Span
 
 WIDE = 72
 """Cells from which a line has sixteen bytes instead of eight."""

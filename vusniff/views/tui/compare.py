@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import zip_longest
 
-from vusniff.state import DeviceState, Seen
-from vusniff.timeline import Timeline
+from vusniff.analysis.timeline import Timeline
+from vusniff.families.vhost_user.state import DeviceState, Seen
 from vusniff.views import words
 from vusniff.views.state import base_words
 from vusniff.views.tui.features import names_at

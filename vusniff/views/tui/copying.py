@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
+from vusniff.analysis.timeline import Timeline
 from vusniff.message import Message
-from vusniff.timeline import Timeline
 from vusniff.views import jsonl, text
 
 

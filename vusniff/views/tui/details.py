@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from vusniff.analysis.timeline import Timeline
 from vusniff.checks.finding import Finding, Side
+from vusniff.families.vhost_user.state import DeviceState, translate
+from vusniff.layouts.spans import Span, spans
 from vusniff.message import Message
 from vusniff.protocol import Channel, Sender
-from vusniff.state import DeviceState, translate
-from vusniff.timeline import Timeline
 from vusniff.views import text, words
 from vusniff.views.tui.judging import MARKS
 from vusniff.views.tui.line import Line, Part, clean, line, wrapped
 from vusniff.views.tui.passed import Passed
 from vusniff.views.tui.rows import ROLES, day, since
-from vusniff.views.tui.spans import Span, spans
 
 ARROWS = {Sender.FRONTEND: "front-end to back-end", Sender.BACKEND: "back-end to front-end"}
 BLAMED = {Side.FRONTEND: "front-end", Side.BACKEND: "back-end"}

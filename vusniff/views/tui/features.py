@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from vusniff.state import DeviceState, Seen
-from vusniff.timeline import Timeline
+from vusniff.analysis.timeline import Timeline
+from vusniff.families.vhost_user.state import DeviceState, Seen
 from vusniff.views import words
 from vusniff.views.state import feature_names
 from vusniff.views.tui.line import Line, Part, line, wrapped

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from vusniff.state import DeviceState, Region, translate
+from vusniff.families.vhost_user.state import DeviceState, Region, translate
 from vusniff.views import words
 from vusniff.views.tui.line import Line, Part, clean, line
 from vusniff.views.tui.vrings import translated

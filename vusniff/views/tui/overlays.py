@@ -6,9 +6,9 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from vusniff.analysis.timeline import Timeline
+from vusniff.families.vhost_user.state import DeviceState
 from vusniff.message import Message
-from vusniff.state import DeviceState
-from vusniff.timeline import Timeline
 from vusniff.views.tui import compare, features, memory, sessions
 from vusniff.views.tui.judging import MARKS, explained
 from vusniff.views.tui.line import Line, Part, clean, cut, line, wrapped

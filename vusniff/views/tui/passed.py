@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from array import array
 
+from vusniff.analysis.timeline import Timeline
 from vusniff.capture.batch import has_options
-from vusniff.timeline import Timeline
 
 KEPT = 64
 """Messages of one descriptor that are kept."""

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 from textual.keys import Keys, key_to_character
 
+from vusniff.analysis.timeline import Timeline, read_all
 from vusniff.capture.index import Index
 from vusniff.errors import SourceError
-from vusniff.timeline import Timeline, read_all
 from vusniff.views.tui import names_of
 from vusniff.views.tui.app import Room
 from vusniff.views.tui.copying import keep

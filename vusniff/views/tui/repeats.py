@@ -7,8 +7,8 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Sequence
 
+from vusniff.analysis.timeline import Timeline
 from vusniff.protocol import FLAG_REPLY
-from vusniff.timeline import Timeline
 
 SLICE = 4096
 """Rows between two looks at the clock."""

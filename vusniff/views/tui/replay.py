@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from textual.timer import Timer
 
-from vusniff.timeline import Timeline
+from vusniff.analysis.timeline import Timeline
 
 if TYPE_CHECKING:
     from vusniff.views.tui.app import Room

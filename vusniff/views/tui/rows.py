@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from vusniff.analysis.timeline import Timeline
 from vusniff.message import Message
 from vusniff.protocol import Sender
-from vusniff.timeline import Timeline
 from vusniff.views import text, words
 from vusniff.views.tui.line import Part, clean, cut, fit
 

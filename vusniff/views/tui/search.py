@@ -6,7 +6,7 @@ import re
 import time
 from collections.abc import Sequence
 
-from vusniff.timeline import Timeline
+from vusniff.analysis.timeline import Timeline
 from vusniff.views import words
 
 

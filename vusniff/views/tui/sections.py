@@ -10,8 +10,8 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Sequence, Set
 from typing import NamedTuple
 
-from vusniff.phases import Phase
-from vusniff.timeline import Timeline
+from vusniff.analysis.timeline import Timeline
+from vusniff.families.vhost_user.phases import Phase
 from vusniff.views.phases import lasted_words, numbers_words
 from vusniff.views.tui.line import Part
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from vusniff.session import Session
-from vusniff.timeline import Timeline
+from vusniff.analysis.session import Session
+from vusniff.analysis.timeline import Timeline
 from vusniff.views import words
 from vusniff.views.account import ending
 from vusniff.views.state import peers

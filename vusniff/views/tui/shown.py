@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from vusniff.timeline import Timeline
+from vusniff.analysis.timeline import Timeline
 from vusniff.views.tui.repeats import Repeats
 from vusniff.views.tui.rows import position_of
 from vusniff.views.tui.sections import Fold, Place, Section, Sections, fold_of

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from vusniff import dissect
+from vusniff.analysis.session import Session
+from vusniff.analysis.timeline import Timeline
+from vusniff.families.vhost_user.state import Config, DeviceState, Inflight, Log, Seen
+from vusniff.layouts import dissect
 from vusniff.message import Context
 from vusniff.protocol import Channel, FrontendRequest, request_name
 from vusniff.record import Descriptor
-from vusniff.session import Session
-from vusniff.state import Config, DeviceState, Inflight, Log, Seen
-from vusniff.timeline import Timeline
 from vusniff.views import account, words
 from vusniff.views.tui import features, vrings
 from vusniff.views.tui.line import Line, Part, clean, line, wrapped

@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from array import array
 
+from vusniff.analysis.timeline import Timeline
 from vusniff.capture.batch import kind_of
 from vusniff.protocol import FLAG_REPLY, VRING_INDEX_MASK, Channel, FrontendRequest
 from vusniff.record import FrameKind
-from vusniff.timeline import Timeline
 
 F = FrontendRequest
 BY_INDEX = frozenset(

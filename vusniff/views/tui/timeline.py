@@ -17,7 +17,7 @@ from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
 
-from vusniff.timeline import Timeline
+from vusniff.analysis.timeline import Timeline
 from vusniff.views.tui import rows as rowing
 from vusniff.views.tui.judging import worst
 from vusniff.views.tui.line import Part, highlighted

@@ -31,13 +31,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from types import FrameType
 
-from vusniff.capture.endpoints import Listener, Side, connect, differs, listen, peer_inode, peer_process
-from vusniff.capture.loop import Loop
-from vusniff.capture.recorder import Recorder
-from vusniff.capture.relay import Relay
 from vusniff.capture.writer import CaptureWriter
 from vusniff.errors import SourceError
 from vusniff.record import End
+from vusniff.sources.host.endpoints import Listener, Side, connect, differs, listen, peer_inode, peer_process
+from vusniff.sources.proxy.loop import Loop
+from vusniff.sources.proxy.recorder import Recorder
+from vusniff.sources.proxy.relay import Relay
 
 RETRY_CONNECT_SECONDS = 0.1
 COMMAND_SECONDS = 5.0

@@ -1,4 +1,4 @@
-"""Plain values to payload bytes: `vusniff.dissect` the other way round, for those who change messages.
+"""Plain values to payload bytes: `vusniff.layouts.dissect` the other way round, for those who change messages.
 
 The construct of a layout is the only definition here, too. A payload is built as a whole from its values, or one field
 is built and put in the place it has in given bytes; the latter keeps what does not fit together (a count of regions
@@ -22,7 +22,7 @@ ELEMENT_LIMIT = 1024
 
 
 def build(layout: Layout, values: Mapping[str, Any], context: Context) -> bytes:
-    """The payload that `vusniff.dissect.payload` reads as these values; other keys are of no account.
+    """The payload that `vusniff.layouts.dissect.payload` reads as these values; other keys are of no account.
 
     Raises DissectorError for a value that is missing or does not fit its field.
     """

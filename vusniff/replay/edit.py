@@ -12,16 +12,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from vusniff import dissect
-from vusniff.build import close, places, replaced
+from vusniff.analysis.session import Place
+from vusniff.analysis.timeline import Timeline
 from vusniff.capture.facts import Section
 from vusniff.capture.writer import CaptureWriter
 from vusniff.errors import CaptureError, DissectorError, VusniffError
+from vusniff.layouts import dissect
+from vusniff.layouts.build import close, places, replaced
 from vusniff.message import Layout
 from vusniff.protocol import FLAG_REPLY, HEADER_SIZE, HEADERS
 from vusniff.record import Closed, Connection, Frame, FrameKind, Lost
-from vusniff.session import Place
-from vusniff.timeline import Timeline
 
 HEADER_FIELDS = ("request", "flags", "size")
 REPEAT_LIMIT = 100_000

@@ -5,7 +5,7 @@ one before it on the same path. Either end may have listened: the front-end is t
 channel. Other channels are found by the identity of the descriptor that SET_BACKEND_REQ_FD or GPU_SET_SOCKET passed.
 
 Only what decides how bytes are read (`Shape`) is followed here, because that has to be known for every line printed;
-the device's state is `vusniff.state`'s.
+the device's state is `vusniff.families.vhost_user.state`'s.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Protocol
 
-from vusniff import dissect
-from vusniff.device import DEVICES, Guess, Sure, deduce
 from vusniff.errors import VusniffError
+from vusniff.families.vhost_user.device import DEVICES, Guess, Sure, deduce
+from vusniff.layouts import dissect
 from vusniff.message import Context
 from vusniff.protocol import (
     CHANNEL_PASSED_BY,

@@ -11,8 +11,8 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from vusniff.capture import labels
-from vusniff.capture.unixdiag import comm, parents
+from vusniff.sources.host import labels
+from vusniff.sources.host.unixdiag import comm, parents
 
 
 @dataclass(frozen=True, slots=True)

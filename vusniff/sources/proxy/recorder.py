@@ -8,9 +8,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from vusniff.capture.loop import Loop
 from vusniff.capture.writer import CaptureWriter
 from vusniff.record import Closed, Connection, End, Frame, FrameKind, Lost
+from vusniff.sources.proxy.loop import Loop
 
 RETRY_SECONDS = 1.0
 """How often a capture that cannot be written is tried while nobody speaks."""

@@ -40,13 +40,13 @@ import termios
 import time
 from collections.abc import Callable
 
-from vusniff.capture.descriptors import describe
-from vusniff.capture.endpoints import is_connected_stream, peer_inode
-from vusniff.capture.loop import Loop
-from vusniff.capture.recorder import Recorder
-from vusniff.framing import Framer
+from vusniff.families.framing import Framer
 from vusniff.protocol import HEADER_SIZE, MAX_FDS
 from vusniff.record import Chunk, Closed, Connection, Descriptor, DescriptorKind, End, Frame
+from vusniff.sources.host.descriptors import describe
+from vusniff.sources.host.endpoints import is_connected_stream, peer_inode
+from vusniff.sources.proxy.loop import Loop
+from vusniff.sources.proxy.recorder import Recorder
 
 CHUNK = 64 << 10
 """Most bytes of one receive."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from vusniff import dissect
+from vusniff.analysis.session import Place
+from vusniff.layouts import dissect
 from vusniff.message import Message
 from vusniff.protocol import FLAG_REPLY, HEADER_SIZE, HEADERS
 from vusniff.record import Frame, FrameFields, FrameKind
-from vusniff.session import Place
 
 REMEMBERED = 1024
 """Messages of which the decoded fields are remembered."""

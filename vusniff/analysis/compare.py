@@ -13,8 +13,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 
-from vusniff.exchanges import Exchange, Stage, Values, Words
-from vusniff.phases import PhaseKind
+from vusniff.analysis.exchanges import Exchange, Stage, Values, Words
+from vusniff.families.vhost_user.phases import PhaseKind
 
 SLOWER = 10.0
 """How many times slower an answer must be to count."""

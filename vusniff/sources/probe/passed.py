@@ -1,7 +1,7 @@
 """What a passed descriptor is, from what the kernel program read of its file while it was being sent.
 
-Gives the identities of `vusniff.capture.descriptors`. The kernel side cannot walk a path, so names of files and devices
-are asked of /proc, and believed only when what is found there is still the same file.
+Gives the identities of `vusniff.sources.host.descriptors`. The kernel side cannot walk a path, so names of files
+and devices are asked of /proc, and believed only when what is found there is still the same file.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import stat
 from collections.abc import Callable
 
 from vusniff.bpf.records import PASSED_FD
-from vusniff.capture.descriptors import describe_of
 from vusniff.record import Descriptor, DescriptorKind
+from vusniff.sources.host.descriptors import describe_of
 
 _ANONYMOUS, _TMPFS, _HUGETLBFS, _DMABUF = 0x09041934, 0x01021994, 0x958458F6, 0x444D4142
 """Magic numbers of file systems (include/uapi/linux/magic.h)."""

@@ -20,7 +20,7 @@ Span = tuple[int, int]
 
 def layout_of(message: Message, context: Context) -> Layout | None:
     """The layout a message was read by, found again through its table row."""
-    from vusniff import dissect
+    from vusniff.layouts import dissect
 
     spec = message.spec
     if spec is None or message.layout is None:

@@ -1,6 +1,7 @@
 """Which virtio device a session is about: not on the wire, so deduced from evidence, with how sure that is and why.
 
-Pure. The evidence is what `vusniff.session` has seen so far, so that a message is named the same live and offline.
+Pure. The evidence is what `vusniff.analysis.session` has seen so far, so that a message is
+named the same live and offline.
 """
 
 from __future__ import annotations

@@ -28,13 +28,13 @@ from pathlib import Path
 from typing import BinaryIO
 
 from vusniff.capture import facts
-from vusniff.capture.strace_log import Log
-from vusniff.capture.strace_sockets import CALLS, OTHER_FILES, Ending, Piece, Socket, Sockets
 from vusniff.capture.writer import CaptureWriter
 from vusniff.errors import SourceError
-from vusniff.framing import SIZE_LIMIT_ODD, Framer, message_size
+from vusniff.families.framing import SIZE_LIMIT_ODD, Framer, message_size
 from vusniff.protocol import FLAG_NEED_REPLY, FLAG_REPLY, FLAG_VERSION, HEADER_SIZE, HEADERS, VERSION
 from vusniff.record import Chunk, Closed, DescriptorKind, End, Frame, Process
+from vusniff.sources.strace.log import Log
+from vusniff.sources.strace.sockets import CALLS, OTHER_FILES, Ending, Piece, Socket, Sockets
 
 LOOK = 4
 """Transfers of a direction among whose beginnings a header is looked for: a log may begin in the middle of one."""

@@ -1,7 +1,7 @@
 """What a device looks like after a message: features, memory, vrings.
 
-`DeviceState` is immutable and shared between steps; `vusniff.advance` makes the next one. Neither knows sockets,
-files or screens. The rules of both:
+`DeviceState` is immutable and shared between steps; `vusniff.families.vhost_user.advance` makes the next one.
+Neither knows sockets, files or screens. The rules of both:
 
 * What was not witnessed is None. In a session that was followed from its first byte (``fresh``), None means "not set
   yet"; in one that was joined late it means "unknown".
@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-from vusniff.iotlb import Iotlb
+from vusniff.families.vhost_user.iotlb import Iotlb
 from vusniff.protocol import (
     F_ACCESS_PLATFORM,
     F_RING_PACKED,

@@ -10,13 +10,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from vusniff.bpf.records import PASSED_FD
-from vusniff.capture.held import held
-from vusniff.capture.passed import descriptors
-from vusniff.capture.sends import Opened, Send
-from vusniff.capture.unixdiag import path_text
 from vusniff.capture.writer import CaptureWriter
-from vusniff.framing import Framer
+from vusniff.families.framing import Framer
 from vusniff.record import Chunk, Closed, Connection, Descriptor, End, Frame, FrameKind, Lost, Process
+from vusniff.sources.host.held import held
+from vusniff.sources.host.unixdiag import path_text
+from vusniff.sources.probe.passed import descriptors
+from vusniff.sources.probe.sends import Opened, Send
 
 _PASSED = 65536
 """Passed sockets remembered, to tell which end of a pair was passed."""

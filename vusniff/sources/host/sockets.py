@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from vusniff.capture import labels
-from vusniff.capture.held import shareable
-from vusniff.capture.unixdiag import LISTEN, Holder, UnixSocket, holders, unix_sockets
+from vusniff.sources.host import labels
+from vusniff.sources.host.held import shareable
+from vusniff.sources.host.unixdiag import LISTEN, Holder, UnixSocket, holders, unix_sockets
 
 _PROGRAMS = (
     "ovs-vswitchd", "dpdk-", "testpmd", "spdk_tgt", "vhost", "virtiofsd", "qemu-storage-d", "vpp_main", "snabb",

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import os
 
-from vusniff.capture.descriptors import describe_of
 from vusniff.record import Descriptor, DescriptorKind
+from vusniff.sources.host.descriptors import describe_of
 
 _LOOKED_AT = 4096
 """Descriptors of one process that are looked at."""

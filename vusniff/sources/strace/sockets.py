@@ -19,9 +19,9 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from vusniff.capture.strace_log import Call, Fd, Text, Value, parse_fd
 from vusniff.protocol import MAX_FDS
 from vusniff.record import Descriptor, DescriptorKind
+from vusniff.sources.strace.log import Call, Fd, Text, Value, parse_fd
 
 SENDS = frozenset({"sendmsg", "sendmmsg", "sendto", "write", "writev"})
 RECEIVES = frozenset({"recvmsg", "recvmmsg", "recvfrom", "read", "readv"})

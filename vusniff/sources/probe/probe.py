@@ -21,13 +21,13 @@ from types import FrameType
 
 from vusniff.bpf.load import Program
 from vusniff.bpf.records import FOLLOWED, IGNORED
-from vusniff.capture import labels
-from vusniff.capture.links import Link, Links
-from vusniff.capture.selection import Candidate, Selection
-from vusniff.capture.sends import Event, Opened, Send, Sends, Shut
-from vusniff.capture.unixdiag import LISTEN, Diag, UnixSocket, comm, holders, path_text, unix_sockets
 from vusniff.capture.writer import CaptureWriter
 from vusniff.record import Lost
+from vusniff.sources.host import labels
+from vusniff.sources.host.unixdiag import LISTEN, Diag, UnixSocket, comm, holders, path_text, unix_sockets
+from vusniff.sources.probe.links import Link, Links
+from vusniff.sources.probe.selection import Candidate, Selection
+from vusniff.sources.probe.sends import Event, Opened, Send, Sends, Shut
 
 DRAIN_SECONDS = 0.005
 PIECE_BYTES = 256 << 10
@@ -330,7 +330,7 @@ class Probe:
             self._say(self._what_exists())
 
     def _what_exists(self) -> str:
-        from vusniff.capture.sockets import describe_candidates, list_connections
+        from vusniff.sources.host.sockets import describe_candidates, list_connections
 
         found = list_connections()
         likely = [one for one in found if one.likely and one.connected]

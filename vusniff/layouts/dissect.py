@@ -19,8 +19,8 @@ from typing import Any, NamedTuple
 
 from construct import Array, Construct, ConstructError, Container, GreedyRange, SizeofError, Struct
 
-from vusniff import codegen
 from vusniff.errors import DissectorError
+from vusniff.layouts import codegen
 from vusniff.message import Choice, Context, Dissector, Layout, MessageSpec
 from vusniff.names import BitNames
 from vusniff.protocol import Channel

@@ -13,16 +13,16 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from vusniff.advance import advance
+from vusniff.analysis.compose import compose
+from vusniff.analysis.session import Pending, Place, Rows, Session, Tracker
 from vusniff.capture.batch import Batch
 from vusniff.capture.index import Index
-from vusniff.compose import compose
+from vusniff.families.vhost_user.advance import advance
+from vusniff.families.vhost_user.phases import Phase, Phases, value_of
+from vusniff.families.vhost_user.state import DeviceState, initial
 from vusniff.message import Message
-from vusniff.phases import Phase, Phases, value_of
 from vusniff.protocol import HEADER_SIZE
 from vusniff.record import Closed, Connection, Frame, FrameFields, Lost
-from vusniff.session import Pending, Place, Rows, Session, Tracker
-from vusniff.state import DeviceState, initial
 
 if TYPE_CHECKING:
     from vusniff.checks.checker import Checker

@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from vusniff import amounts
-from vusniff.advance import advance
+from vusniff.families.vhost_user.advance import advance
+from vusniff.families.vhost_user.phases import LASTING, Phase, PhaseKind
+from vusniff.families.vhost_user.state import DeviceState, translate
 from vusniff.message import Message
-from vusniff.phases import LASTING, Phase, PhaseKind
 from vusniff.protocol import Channel, FrontendRequest
 from vusniff.record import Descriptor, DescriptorKind
-from vusniff.state import DeviceState, translate
 
 LIMIT = 4096
 """Exchanges of one phase that are kept."""

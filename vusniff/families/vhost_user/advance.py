@@ -1,7 +1,7 @@
 """The state machine: ``advance(state, message)`` over one table of handlers, pure and total.
 
-The rules it follows stand at the head of `vusniff.state`. A handler is only called with a payload that was decoded in
-full; adding a request that changes state is a row in one of the two tables at the end.
+The rules it follows stand at the head of `vusniff.families.vhost_user.state`. A handler is only called with a payload
+that was decoded in full; adding a request that changes state is a row in one of the two tables at the end.
 """
 
 from __future__ import annotations
@@ -10,10 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from vusniff.message import Message
-from vusniff.protocol import F_PROTOCOL_FEATURES, FLAG_REPLY, BackendRequest, Channel, FrontendRequest
-from vusniff.record import Descriptor
-from vusniff.state import (
+from vusniff.families.vhost_user.state import (
     MAX_CONFIG,
     MAX_ENTRIES,
     MAX_REFUSED,
@@ -32,6 +29,9 @@ from vusniff.state import (
     evolved,
     vring,
 )
+from vusniff.message import Message
+from vusniff.protocol import F_PROTOCOL_FEATURES, FLAG_REPLY, BackendRequest, Channel, FrontendRequest
+from vusniff.record import Descriptor
 
 Handler = Callable[[DeviceState, Message], DeviceState]
 

@@ -1,0 +1,1 @@
+"""What this machine knows about processes, sockets and descriptors, for all sources. It must not know captures."""

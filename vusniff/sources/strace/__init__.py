@@ -1,0 +1,1 @@
+"""Turns logs of strace into a capture. Start reading in `strace`."""
