@@ -16,7 +16,7 @@ from pathlib import Path
 
 from vusniff.capture.facts import Host
 from vusniff.capture.writer import CaptureWriter
-from vusniff.protocol import (
+from vusniff.families.vhost_user.protocol import (
     F_ACCESS_PLATFORM,
     F_LOG_ALL,
     F_PROTOCOL_FEATURES,

@@ -8,7 +8,7 @@ from pathlib import Path
 from vusniff.analysis.timeline import Timeline, read_all
 from vusniff.capture.index import Index
 from vusniff.capture.writer import CaptureWriter
-from vusniff.protocol import BackendRequest, FrontendRequest, GpuRequest
+from vusniff.families.vhost_user.protocol import BackendRequest, FrontendRequest, GpuRequest
 from vusniff.record import Closed, Connection, Descriptor, DescriptorKind, End, Frame, FrameKind, Process
 
 START_NS = 1_700_000_000_000_000_000

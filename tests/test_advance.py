@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from talk import Talk, eventfd, memfd, region, socket, u32, u64
 
+from vusniff.families.vhost_user.protocol import BackendRequest as B
+from vusniff.families.vhost_user.protocol import FrontendRequest as F
 from vusniff.families.vhost_user.state import (
     MAX_ENTRIES,
     MAX_VRINGS,
@@ -19,8 +21,6 @@ from vusniff.families.vhost_user.state import (
     translate,
     vring,
 )
-from vusniff.protocol import BackendRequest as B
-from vusniff.protocol import FrontendRequest as F
 
 PROTOCOL = 1 << 30
 USER = 0x7F0000000000

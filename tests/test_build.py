@@ -13,10 +13,10 @@ from payload_examples.channels import BACKEND_EXAMPLES, GPU_EXAMPLES
 from payload_examples.main import MAIN_EXAMPLES
 
 from vusniff.errors import DissectorError
+from vusniff.families.vhost_user.protocol import Channels
 from vusniff.layouts import dissect
 from vusniff.layouts.build import build, places, replaced
 from vusniff.message import Alternatives, Context, Layout
-from vusniff.protocol import Channel
 
 CONTEXTS = [Context(order=order) for order in ("little", "big")]
 EXAMPLES = [one for one in (*MAIN_EXAMPLES, *BACKEND_EXAMPLES, *GPU_EXAMPLES) if one.hex]
@@ -68,10 +68,10 @@ def test_there_are_layouts_and_each_of_them_has_an_example_that_it_builds() -> N
 
 
 def test_a_window_into_config_space_is_built_from_its_bytes() -> None:
-    layout = dissect.layout_of(Channel.MAIN, 24, True, 22, Context(device="net"))
+    layout = dissect.layout_of(Channels.MAIN, 24, True, 22, Context(device="net"))
     assert layout is not None
     data = bytes.fromhex("00000000 0a000000 00000000 525400123456 0100 0200")
-    values = dissect.payload(Channel.MAIN, 24, True, data, 0, Context(device="net")).payload
+    values = dissect.payload(Channels.MAIN, 24, True, data, 0, Context(device="net")).payload
     assert values is not None
     assert values["config"]["mac"] == "52:54:00:12:34:56"
     assert build(layout, values, Context(device="net")) == data
@@ -93,7 +93,7 @@ MEMORY = bytes.fromhex("02000000 00000000") + b"".join(
 
 
 def table() -> Layout:
-    layout = dissect.layout_of(Channel.MAIN, 5, False, len(MEMORY), Context())
+    layout = dissect.layout_of(Channels.MAIN, 5, False, len(MEMORY), Context())
     assert layout is not None
     return layout
 
@@ -126,7 +126,7 @@ def test_what_cannot_be_set_is_named(path: str, word: str, sentence: str) -> Non
 
 
 def test_text_fields_take_text() -> None:
-    mac = dissect.layout_of(Channel.MAIN, 19, False, 8, Context())
+    mac = dissect.layout_of(Channels.MAIN, 19, False, 8, Context())
     assert mac is not None
     assert replaced(mac, bytes(8), "mac", "52:54:00:12:34:56", Context()) == bytes.fromhex("525400123456 0000")
     assert replaced(mac, bytes(8), "unused", "beef", Context()) == bytes.fromhex("000000000000 beef")

@@ -18,7 +18,7 @@ from talk import Talk, eventfd, memfd, region, u32, u64
 from vusniff.checks.finding import Severity
 from vusniff.checks.table import BY_SLUG, RULES
 from vusniff.cli import main
-from vusniff.protocol import FrontendRequest as F
+from vusniff.families.vhost_user.protocol import FrontendRequest as F
 
 CAPTURES = Path(__file__).parent.parent / "captures"
 FEATURES = 1 << 32 | 1 << 30

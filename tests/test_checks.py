@@ -38,8 +38,8 @@ from vusniff.analysis.compose import compose
 from vusniff.analysis.session import Place
 from vusniff.checks.finding import Level, Severity, Side
 from vusniff.checks.table import BY_SLUG, RULES
+from vusniff.families.vhost_user.protocol import Channels
 from vusniff.message import Context
-from vusniff.protocol import Channel
 from vusniff.record import End, Frame
 
 SUBJECTS = (exchange, negotiation, memory, vrings, migration, channels, traps)
@@ -116,7 +116,7 @@ def test_rows_say_what_they_demand() -> None:
 
 def test_a_request_on_a_channel_that_was_not_passed_is_found() -> None:
     checker, now = tell(Case("", hello(protocol=PROTOCOL | P.CONFIG)))
-    place = Place(1, 2, Channel.BACKEND, 1, Context(), (End(), End()))
+    place = Place(1, 2, Channels.BACKEND, 1, Context(), (End(), End()))
     frame = Frame(2, 1, now, u32(B.BACKEND_CONFIG_CHANGE_MSG, 1, 0))
     checker.feed(compose(8, frame, place), place)
     assert [finding.rule for finding in checker.findings] == ["backend-request-too-early"]

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from vusniff.channel import Sender
 from vusniff.cli import main
 from vusniff.commands.decode import bytes_of, message_of
 from vusniff.errors import DissectorError
-from vusniff.protocol import Channel, ProtocolFeature, Sender
+from vusniff.families.vhost_user.protocol import Channels, ProtocolFeature
 
 SET_VRING_NUM = bytes.fromhex("08000000 01000000 08000000 0100000000010000")
 SET_FEATURES = bytes.fromhex("02000000 09000000 08000000 2080004001000000")
@@ -105,8 +106,8 @@ def test_channels_and_senders(capsys: pytest.CaptureFixture[str]) -> None:
     display = struct.pack("<III", 3, 0, 0).hex()
     assert main(["decode", "--channel", "gpu", "--sender", "backend", display]) == 0
     assert "GPU_GET_DISPLAY_INFO" in capsys.readouterr().out
-    assert message_of(struct.pack("<IIIQ", 2, 5, 8, 0), Channel.MAIN).sender is Sender.BACKEND
-    assert message_of(struct.pack("<IIIQ", 2, 5, 8, 0), Channel.BACKEND).sender is Sender.FRONTEND
+    assert message_of(struct.pack("<IIIQ", 2, 5, 8, 0), Channels.MAIN).sender is Sender.BACKEND
+    assert message_of(struct.pack("<IIIQ", 2, 5, 8, 0), Channels.BACKEND).sender is Sender.FRONTEND
 
 
 def test_protocol_features_choose_the_layout(capsys: pytest.CaptureFixture[str]) -> None:
@@ -135,7 +136,7 @@ def test_features_choose_the_meaning_of_ring_indices(capsys: pytest.CaptureFixtu
 
 
 def test_a_big_endian_message_is_recognised_by_its_size() -> None:
-    message = message_of(struct.pack(">IIIII", 8, 1, 8, 1, 256), Channel.MAIN)
+    message = message_of(struct.pack(">IIIII", 8, 1, 8, 1, 256), Channels.MAIN)
     assert (message.name, message.payload) == ("SET_VRING_NUM", {"index": 1, "num": 256})
 
 
@@ -182,7 +183,7 @@ def test_the_functions_raise_what_the_command_line_prints() -> None:
     with pytest.raises(DissectorError, match="no hexadecimal digit"):
         bytes_of("xyz")
     with pytest.raises(DissectorError, match="no message"):
-        message_of(b"", Channel.MAIN, protocol_features=ProtocolFeature.MQ)
+        message_of(b"", Channels.MAIN, protocol_features=ProtocolFeature.MQ)
 
 
 @pytest.mark.parametrize("option", ["--features", "--protocol-features"])

@@ -19,7 +19,14 @@ from vusniff.capture.index import Index
 from vusniff.capture.writer import CaptureWriter
 from vusniff.cli import main
 from vusniff.families.vhost_user.phases import Phase, PhaseKind
-from vusniff.protocol import FLAG_NEED_REPLY, FLAG_REPLY, HEADERS, VERSION, Channel, FrontendRequest
+from vusniff.families.vhost_user.protocol import (
+    FLAG_NEED_REPLY,
+    FLAG_REPLY,
+    HEADERS,
+    VERSION,
+    Channels,
+    FrontendRequest,
+)
 from vusniff.record import Closed, Descriptor, DescriptorKind, End, Frame, Process
 
 CAPTURES = Path(__file__).parent.parent / "captures"
@@ -327,7 +334,7 @@ def test_a_capture_without_messages(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 
 def exchange(number: int, name: str) -> Exchange:
-    return Exchange(number, Channel.MAIN, name, "", {}, (), False, False)
+    return Exchange(number, Channels.MAIN, name, "", {}, (), False, False)
 
 
 def stage(names: list[str], kind: PhaseKind = PhaseKind.START) -> Stage:

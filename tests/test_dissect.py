@@ -13,11 +13,11 @@ import pytest
 from vusniff_dissectors import DISSECTORS
 
 from vusniff.errors import DissectorError
+from vusniff.families.vhost_user.protocol import CHANNELS, Channels
 from vusniff.layouts import dissect
 from vusniff.message import Context
-from vusniff.protocol import Channel
 
-MAIN, BACKEND, GPU = Channel.MAIN, Channel.BACKEND, Channel.GPU
+MAIN, BACKEND, GPU = Channels.MAIN, Channels.BACKEND, Channels.GPU
 PLAIN = Context()
 REGION = struct.pack("<4Q", 0, 1 << 30, 0x7F0000000000, 0)
 REGION_VALUES = {"guest_address": 0, "size": 1 << 30, "user_address": 0x7F0000000000, "mmap_offset": 0}
@@ -99,7 +99,7 @@ def test_the_72_bytes_of_user_mode_linux_are_one_region_and_the_rest() -> None:
 
 
 def test_an_unknown_request_keeps_its_bytes() -> None:
-    for channel in Channel:
+    for channel in CHANNELS:
         decoded = dissect.payload(channel, 4711, False, b"abc", 0, PLAIN)
         assert decoded == ("REQUEST_4711", None, None, None, b"abc", None)
         assert dissect.spec_of(channel, 4711) is None
@@ -250,7 +250,8 @@ Install = Callable[[str, str], None]
 VENDOR = """
 from construct import Int32ul, Struct
 from vusniff.message import Dissector, Layout, MessageSpec
-from vusniff.protocol import Channel
+from vusniff.channel import Channel
+from vusniff.families.vhost_user.protocol import Channels
 
 def fail(context, size):
     raise KeyError("no layout")
@@ -260,7 +261,7 @@ SPECS = {
     1000: MessageSpec(1000, "VENDOR_HELLO", payload=HELLO),
     1001: MessageSpec(1001, "VENDOR_BROKEN", payload=fail),
 }
-DISSECTORS = (Dissector(Channel.MAIN, SPECS),)
+DISSECTORS = (Dissector(Channels.MAIN, SPECS),)
 """
 
 

@@ -11,9 +11,10 @@ from payload_examples.facts import FACTS
 from payload_examples.main import MAIN_EXAMPLES
 from vusniff_dissectors import DISSECTORS, config_space, features
 
+from vusniff.channel import Channel
+from vusniff.families.vhost_user.protocol import REQUESTS, ProtocolFeature
 from vusniff.layouts import dissect
 from vusniff.message import Alternatives, Layout, MessageSpec
-from vusniff.protocol import REQUESTS, Channel, ProtocolFeature
 
 EXAMPLES = [*MAIN_EXAMPLES, *BACKEND_EXAMPLES, *GPU_EXAMPLES]
 

@@ -13,8 +13,8 @@ from vusniff.analysis.timeline import Timeline, read_all
 from vusniff.capture.index import Index
 from vusniff.capture.reader import CaptureReader
 from vusniff.cli import main
+from vusniff.families.vhost_user.protocol import FrontendRequest as F
 from vusniff.message import Message
-from vusniff.protocol import FrontendRequest as F
 from vusniff.record import Closed, Connection, Frame
 
 GET_FEATURES, FEATURES_REPLY, SET_NUM, MEM_TABLE, ACK, GET_CONFIG, CONFIG_REPLY = range(1, 8)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from talk import Talk
 
-from vusniff.protocol import FrontendRequest as F
+from vusniff.families.vhost_user.protocol import FrontendRequest as F
 
 EXAMPLE = Path(__file__).parent / "example_dissector"
 

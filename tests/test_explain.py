@@ -9,15 +9,16 @@ import pytest
 
 from vusniff.analysis.timeline import Timeline, read_all
 from vusniff.capture.index import Index
+from vusniff.channel import Channel
 from vusniff.checks.table import RULES
 from vusniff.cli import main
 from vusniff.errors import VusniffError
 from vusniff.families.vhost_user.device import DEVICES
 from vusniff.families.vhost_user.phases import PhaseKind
+from vusniff.families.vhost_user.protocol import Channels, ProtocolFeature
 from vusniff.layouts import dissect
 from vusniff.layouts.parts import Field, fields_of, layouts_of, size_of
 from vusniff.message import Context, Layout, MessageSpec
-from vusniff.protocol import Channel, ProtocolFeature
 from vusniff.views import prose
 from vusniff.views.explain import Topic, explain, topics
 from vusniff.views.page import Table
@@ -79,7 +80,7 @@ def test_every_protocol_feature_is_explained(feature: ProtocolFeature) -> None:
 
 @pytest.mark.parametrize("device", DEVICES)
 def test_every_feature_of_a_device_is_explained(device: str) -> None:
-    spec = dissect.spec_of(Channel.MAIN, 2)
+    spec = dissect.spec_of(Channels.MAIN, 2)
     assert spec is not None
     assert isinstance(spec.payload, Layout)
     kind = spec.payload.names["u64"]
@@ -207,7 +208,7 @@ def test_layouts_are_those_of_the_specification() -> None:
 
 
 def test_a_union_lies_in_one_place() -> None:
-    spec = dissect.spec_of(Channel.MAIN, 26)
+    spec = dissect.spec_of(Channels.MAIN, 26)
     assert spec is not None
     fields = fields_of(layouts_of(spec.payload)[0])
     at = {field.name: field.offset for field in fields}

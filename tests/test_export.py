@@ -24,7 +24,7 @@ from vusniff.capture.facts import Host
 from vusniff.capture.index import Index
 from vusniff.capture.writer import CaptureWriter
 from vusniff.cli import main
-from vusniff.protocol import FrontendRequest, GpuRequest, ProtocolFeature
+from vusniff.families.vhost_user.protocol import FrontendRequest, GpuRequest, ProtocolFeature
 from vusniff.record import Closed, Descriptor, DescriptorKind, End, Frame, FrameKind, Process
 
 DOCS = Path(__file__).parent.parent / "docs"

@@ -22,7 +22,7 @@ from tshark import dissector, fields, needs_tshark
 from captures import synthetic
 from vusniff.capture.pcapng import MAGIC
 from vusniff.capture.reader import CaptureReader
-from vusniff.protocol import FrontendRequest
+from vusniff.families.vhost_user.protocol import FrontendRequest
 from vusniff.record import Frame
 from vusniff.wireshark import extcap, folders
 

@@ -13,12 +13,13 @@ from hypothesis import strategies as st
 from captures import synthetic
 from vusniff.analysis.timeline import Timeline, read_all
 from vusniff.capture.index import Index
+from vusniff.channel import Sender
 from vusniff.errors import FilterError
+from vusniff.families.vhost_user.protocol import Channels
 from vusniff.filter import Filter, compile_filter, compiler
 from vusniff.filter.sieve import Around
 from vusniff.filter.source import Source
 from vusniff.message import Message
-from vusniff.protocol import Channel, Sender
 from vusniff.views.jsonl import message_dict
 
 CAPTURES = sorted((Path(__file__).parent.parent / "captures").glob("*.pcapng"))
@@ -305,7 +306,7 @@ def compiled(text: str) -> tuple[FilterError | None, Filter | None]:
         return error, None
 
 
-MESSAGE = Message(1, 0, 1, 1, Channel.MAIN, Sender.FRONTEND, 3, "SET_OWNER", 1, 0, {}, bytes(12))
+MESSAGE = Message(1, 0, 1, 1, Channels.MAIN, Sender.FRONTEND, 3, "SET_OWNER", 1, 0, {}, bytes(12))
 
 
 @pytest.mark.parametrize("text", ["!" * 41 + "vhost.reply", "(" * 300 + "vhost.reply" + ")" * 300, "a" * 5000])

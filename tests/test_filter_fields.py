@@ -15,6 +15,8 @@ from payload_examples.main import MAIN_EXAMPLES
 from captures import synthetic
 from vusniff.analysis.timeline import Timeline, read_all
 from vusniff.capture.index import Index
+from vusniff.channel import Channel
+from vusniff.families.vhost_user.protocol import Channels
 from vusniff.filter import compile_filter
 from vusniff.filter.compiler import NOWHERE
 from vusniff.filter.completion import complete
@@ -24,7 +26,6 @@ from vusniff.filter.payload import EVERY, forms, leaves, name_of
 from vusniff.filter.reference import page
 from vusniff.layouts import dissect
 from vusniff.message import Alternatives, Layout, Message
-from vusniff.protocol import Channel
 
 EXAMPLES = [*MAIN_EXAMPLES, *BACKEND_EXAMPLES, *GPU_EXAMPLES]
 
@@ -103,7 +104,7 @@ def test_words_for_values_are_there() -> None:
             assert not field.keys
 
 
-@pytest.mark.parametrize("channel", [Channel.MAIN, Channel.BACKEND, Channel.GPU])
+@pytest.mark.parametrize("channel", [Channels.MAIN, Channels.BACKEND, Channels.GPU])
 def test_requests_of_every_channel_are_found_and_completed_by_name(channel: Channel, tmp_path: Path) -> None:
     synthetic.every(tmp_path / "every.pcapng")
     timeline = Timeline(Index(tmp_path / "every.pcapng"))
@@ -121,7 +122,7 @@ def test_requests_of_every_channel_are_found_and_completed_by_name(channel: Chan
 
 
 def test_requests_have_their_older_names() -> None:
-    assert requests()["SET_MEM_TABLE"] == ((Channel.MAIN, 5),)
+    assert requests()["SET_MEM_TABLE"] == ((Channels.MAIN, 5),)
     for channel, dissector in dissect.load().items():
         for spec in dissector.specs.values():
             for name in (spec.name, *spec.aliases):
@@ -143,13 +144,13 @@ def test_bits_have_short_names(name: str, expected: tuple[str, ...]) -> None:
 
 @pytest.mark.parametrize("payload", [{"index": "x"}, {"index": None}, {"index": [1]}, {}, None, {"index": {"a": 1}}])
 def test_payloads_of_other_shapes_have_no_value(payload: dict[str, Any] | None) -> None:
-    message = Message(1, 0, 1, 1, Channel.MAIN, None, 8, "SET_VRING_NUM", 1, 8, payload, b"", layout="vring_state")
+    message = Message(1, 0, 1, 1, Channels.MAIN, None, 8, "SET_VRING_NUM", 1, 8, payload, b"", layout="vring_state")
     assert fields()["vring.index"].read(message, NOWHERE) is None
 
 
 @pytest.mark.parametrize("payload", [{"regions": 5}, {"regions": [5, {"size": "x"}, {"size": 7}]}, None, {}])
 def test_lists_of_other_shapes_have_only_what_fits(payload: dict[str, Any] | None) -> None:
-    message = Message(1, 0, 1, 1, Channel.MAIN, None, 5, "SET_MEM_TABLE", 1, 8, payload, b"", layout="memory_table")
+    message = Message(1, 0, 1, 1, Channels.MAIN, None, 5, "SET_MEM_TABLE", 1, 8, payload, b"", layout="memory_table")
     found = fields()["vhost.mem.size"].read(message, NOWHERE)
     assert found == ([7] if payload and isinstance(payload.get("regions"), list) else [])
 

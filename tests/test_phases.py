@@ -14,9 +14,10 @@ from captures import synthetic
 from vusniff.analysis.timeline import Timeline, read_all
 from vusniff.capture.index import Index
 from vusniff.capture.writer import CaptureWriter
+from vusniff.channel import Channel
 from vusniff.cli import main
 from vusniff.families.vhost_user.phases import PURPOSES, SETTLE_NS, Phase, PhaseKind, Phases, value_of
-from vusniff.protocol import F_LOG_ALL, FLAG_REPLY, HEADERS, VERSION, Channel, FrontendRequest
+from vusniff.families.vhost_user.protocol import F_LOG_ALL, FLAG_REPLY, HEADERS, VERSION, Channels, FrontendRequest
 from vusniff.record import Closed, Connection, Frame
 
 CAPTURES = Path(__file__).parent.parent / "captures"
@@ -37,7 +38,7 @@ def divide(*said: Said | float, opened_ns: int | None = None, closed_ns: int | N
         request, value = one if isinstance(one, tuple) else (int(one), None)
         number, time_ns = number + 1, time_ns + 1000
         values[number] = value
-        phases.feed(number, time_ns, request, False, Channel.MAIN)
+        phases.feed(number, time_ns, request, False, Channels.MAIN)
     return list(phases.phases(time_ns, closed_ns))
 
 
@@ -48,7 +49,7 @@ MESSAGES = st.lists(
     st.tuples(
         st.one_of(*[st.sampled_from(COMMON)] * 6, st.sampled_from(sorted({0, 99, *F}))),
         st.sampled_from((VERSION, VERSION, VERSION, FLAG_REPLY)),
-        st.sampled_from((Channel.MAIN, Channel.MAIN, Channel.MAIN, Channel.BACKEND)),
+        st.sampled_from((Channels.MAIN, Channels.MAIN, Channels.MAIN, Channels.BACKEND)),
         st.sampled_from((1, 1, 1, 1, SETTLE_NS, SETTLE_NS + 1)),
         st.sampled_from((0, 0, 1, F_LOG_ALL)),
     ),
@@ -58,12 +59,12 @@ MESSAGES = st.lists(
 
 
 @settings(max_examples=400)
-@example([(request, VERSION, Channel.MAIN, 1, 0) for request in INTERRUPTED], 0)
+@example([(request, VERSION, Channels.MAIN, 1, 0) for request in INTERRUPTED], 0)
 @given(MESSAGES, st.integers(0, 40))
 def test_many_at_once_are_divided_as_one_by_one(said: list[tuple[int, int, Channel, int, int]], cut: int) -> None:
     values = {number: value for number, (*_, value) in enumerate(said, 1)}
     once, single = Phases(values.get), Phases(values.get)
-    setup = [(number, 1, request, VERSION, Channel.MAIN) for number, request in enumerate(SETUP, -len(SETUP))]
+    setup = [(number, 1, request, VERSION, Channels.MAIN) for number, request in enumerate(SETUP, -len(SETUP))]
     times = accumulate(pause for *_, pause, _ in said)
     messages = setup + [
         (number, time_ns, request, flags, channel)
@@ -204,13 +205,13 @@ def test_the_end_of_the_connection_ends_the_last_phase() -> None:
 
 def test_late_joiners_are_taken_to_run() -> None:
     phases = Phases(lambda number: 1, joined_late=True)
-    phases.feed(1, 1000, F.SET_VRING_ENABLE, False, Channel.MAIN)
+    phases.feed(1, 1000, F.SET_VRING_ENABLE, False, Channels.MAIN)
     assert [phase.kind for phase in phases.phases()] == [K.RUNNING]
 
 
 def test_nothing_said_is_no_phase() -> None:
     phases = Phases(lambda number: None)
-    phases.feed(1, 1000, 0, False, Channel.UNKNOWN)
+    phases.feed(1, 1000, 0, False, Channels.UNKNOWN)
     assert phases.phases() == ()
 
 

@@ -16,7 +16,7 @@ from talk import START_NS, STEP_NS, Talk, eventfd, memfd, region, u32, u64
 from captures import synthetic
 from vusniff.capture.writer import CaptureWriter
 from vusniff.cli import main
-from vusniff.protocol import FrontendRequest as F
+from vusniff.families.vhost_user.protocol import FrontendRequest as F
 from vusniff.record import Frame
 from vusniff.views import words
 from vusniff.views.jsonl import encode, message_dict

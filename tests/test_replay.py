@@ -17,8 +17,8 @@ from talk import Talk, u32, u64
 from vusniff.capture.writer import CaptureWriter
 from vusniff.cli import main
 from vusniff.demo import backend, frontend
-from vusniff.protocol import BackendRequest as B
-from vusniff.protocol import FrontendRequest as F
+from vusniff.families.vhost_user.protocol import BackendRequest as B
+from vusniff.families.vhost_user.protocol import FrontendRequest as F
 from vusniff.record import Descriptor, DescriptorKind, Frame, Lost
 
 

@@ -14,8 +14,8 @@ from playing import DEADLINE, NEED_REPLY, REPLY, VERSION, answer, listening, rec
 from talk import Talk, memfd, u32, u64
 
 from vusniff.demo.wire import Incoming, Link
-from vusniff.protocol import BackendRequest as B
-from vusniff.protocol import FrontendRequest as F
+from vusniff.families.vhost_user.protocol import BackendRequest as B
+from vusniff.families.vhost_user.protocol import FrontendRequest as F
 from vusniff.record import DescriptorKind
 from vusniff.sources.host.descriptors import describe
 

@@ -10,9 +10,9 @@ from talk import eventfd, memfd, region, socket, u32, u64
 
 from vusniff.analysis.compose import compose
 from vusniff.analysis.session import Place
+from vusniff.families.vhost_user.protocol import Channels
+from vusniff.families.vhost_user.protocol import FrontendRequest as F
 from vusniff.message import Context, Message
-from vusniff.protocol import Channel
-from vusniff.protocol import FrontendRequest as F
 from vusniff.record import Descriptor, DescriptorKind, End, Frame
 from vusniff.replay.differences import compare, signature
 
@@ -20,7 +20,7 @@ NET = Context(device="net", packed=False)
 
 
 def message(request: int, body: bytes = b"", *fds: Descriptor, flags: int = 5, context: Context = NET) -> Message:
-    place = Place(1, 1, Channel.MAIN, 0, context, (End(), End()))
+    place = Place(1, 1, Channels.MAIN, 0, context, (End(), End()))
     return compose(1, Frame(1, 1, 0, struct.pack("<III", request, flags, len(body)) + body, fds), place)
 
 

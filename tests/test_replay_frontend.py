@@ -17,9 +17,9 @@ from playing import DEADLINE, NEED_REPLY, REPLY, VERSION, answer, listening, obe
 from talk import Talk, eventfd, memfd, region, u32, u64
 
 from vusniff.demo.wire import Link, PeerError
-from vusniff.protocol import BackendRequest as B
-from vusniff.protocol import FrontendRequest as F
-from vusniff.protocol import GpuRequest as G
+from vusniff.families.vhost_user.protocol import BackendRequest as B
+from vusniff.families.vhost_user.protocol import FrontendRequest as F
+from vusniff.families.vhost_user.protocol import GpuRequest as G
 from vusniff.record import Descriptor, DescriptorKind
 from vusniff.sources.host.descriptors import describe
 

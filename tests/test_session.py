@@ -8,12 +8,13 @@ import pytest
 from talk import STEP_NS, Talk, socket, u32, u64
 
 from vusniff.analysis.session import MAX_PENDING, Tracker
+from vusniff.channel import Sender
 from vusniff.errors import VusniffError
 from vusniff.families.vhost_user.device import Sure
-from vusniff.protocol import BackendRequest as B
-from vusniff.protocol import Channel, Sender
-from vusniff.protocol import FrontendRequest as F
-from vusniff.protocol import GpuRequest as G
+from vusniff.families.vhost_user.protocol import BackendRequest as B
+from vusniff.families.vhost_user.protocol import Channels
+from vusniff.families.vhost_user.protocol import FrontendRequest as F
+from vusniff.families.vhost_user.protocol import GpuRequest as G
 
 NET = 0x140618000
 
@@ -94,7 +95,7 @@ def test_the_back_end_channel_is_found_by_the_descriptor_that_was_passed(talk: T
     ack = channel.say(0, B.BACKEND_CONFIG_CHANGE_MSG, u64(0), 5)
     timeline = talk.timeline()
     message = timeline.message(request - 1)
-    assert (message.channel, message.sender, message.session) == (Channel.BACKEND, Sender.BACKEND, 1)
+    assert (message.channel, message.sender, message.session) == (Channels.BACKEND, Sender.BACKEND, 1)
     assert message.name == "BACKEND_CONFIG_CHANGE_MSG"
     assert timeline.message(ack - 1).answers == request
     assert len(timeline.sessions) == 1
@@ -106,7 +107,7 @@ def test_the_gpu_socket_belongs_to_the_session_that_passed_it(talk: Talk) -> Non
     gpu = talk.connect("pair:8-9", inodes=(8, 9))
     asked = gpu.say(1, G.GPU_GET_DISPLAY_INFO, b"", 0)
     timeline = talk.timeline()
-    assert timeline.message(asked - 1).channel is Channel.GPU
+    assert timeline.message(asked - 1).channel is Channels.GPU
     assert timeline.message(asked - 1).session == 1
     assert timeline.sessions[0].guess is not None
     assert (timeline.sessions[0].guess.device, timeline.sessions[0].guess.sure) == ("gpu", Sure.CERTAIN)
@@ -116,7 +117,7 @@ def test_a_late_back_end_channel_is_told_from_a_main_one_by_its_messages(talk: T
     channel = talk.connect("pair:5-6", inodes=(5, 6), late=True)
     number = channel.say(1, B.BACKEND_CONFIG_CHANGE_MSG, b"", 9)
     message = talk.timeline().message(number - 1)
-    assert (message.channel, message.sender) == (Channel.BACKEND, Sender.BACKEND)
+    assert (message.channel, message.sender) == (Channels.BACKEND, Sender.BACKEND)
 
 
 def test_a_device_state_socket_stays_raw_in_its_session(talk: Talk) -> None:
@@ -125,7 +126,7 @@ def test_a_device_state_socket_stays_raw_in_its_session(talk: Talk) -> None:
     stream = talk.connect("pair:29-30", inodes=(29, 30))
     number = stream.raw(1, b"device state bytes")
     message = talk.timeline().message(number - 1)
-    assert (message.session, message.channel, message.request) == (1, Channel.UNKNOWN, None)
+    assert (message.session, message.channel, message.request) == (1, Channels.UNKNOWN, None)
     assert message.trailing == b"device state bytes"
 
 

@@ -13,7 +13,7 @@ from vusniff.analysis.timeline import Timeline, read_all
 from vusniff.capture.index import Index
 from vusniff.capture.writer import CaptureWriter
 from vusniff.cli import main
-from vusniff.protocol import FLAG_REPLY, HEADERS, VERSION, FrontendRequest
+from vusniff.families.vhost_user.protocol import FLAG_REPLY, HEADERS, VERSION, FrontendRequest
 from vusniff.record import Closed, End, Frame, Lost, Process
 from vusniff.views import page, summary
 

@@ -8,7 +8,7 @@ import pytest
 from talk import Talk, eventfd, u32, u64
 
 from vusniff.analysis.timeline import CHECKPOINT, Timeline
-from vusniff.protocol import FrontendRequest as F
+from vusniff.families.vhost_user.protocol import FrontendRequest as F
 from vusniff.record import Lost
 
 FEATURES = 1 << 32 | 1 << 30

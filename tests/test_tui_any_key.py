@@ -13,7 +13,7 @@ from textual.errors import NoWidget
 from textual.pilot import OutOfBounds
 
 from vusniff.capture.writer import CaptureWriter
-from vusniff.protocol import FrontendRequest as F
+from vusniff.families.vhost_user.protocol import FrontendRequest as F
 from vusniff.record import End, Frame, FrameKind
 from vusniff.views.tui.keys import KEYS
 

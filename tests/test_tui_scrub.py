@@ -10,7 +10,7 @@ from talk import Talk
 from test_tui import CAPTURES, QEMU, details_text, opened, screen_text
 from test_tui_findings import judged
 
-from vusniff.protocol import FrontendRequest as F
+from vusniff.families.vhost_user.protocol import FrontendRequest as F
 
 pytestmark = pytest.mark.asyncio
 

@@ -19,7 +19,7 @@ from textual.pilot import Pilot
 from captures import synthetic
 from vusniff.analysis.timeline import Timeline, read_all
 from vusniff.capture.index import Index
-from vusniff.protocol import FrontendRequest as Request
+from vusniff.families.vhost_user.protocol import FrontendRequest as Request
 from vusniff.views.tui.app import Room
 
 CAPTURES = Path(__file__).parent.parent / "captures"

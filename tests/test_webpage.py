@@ -14,7 +14,7 @@ from talk import Talk, u32, u64
 from vusniff.analysis.timeline import Timeline, read_all
 from vusniff.capture.index import Index
 from vusniff.cli import main
-from vusniff.protocol import FrontendRequest
+from vusniff.families.vhost_user.protocol import FrontendRequest
 from vusniff.views import state
 
 CAPTURE = Path(__file__).parent.parent / "captures" / "qemu-testpmd.pcapng"

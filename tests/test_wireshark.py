@@ -21,12 +21,12 @@ from vusniff.capture.index import Index
 from vusniff.capture.writer import CaptureWriter
 from vusniff.checks.finding import Finding
 from vusniff.cli import main
+from vusniff.families.vhost_user.protocol import BackendRequest, FrontendRequest, GpuRequest, ProtocolFeature
 from vusniff.filter import compile_filter
 from vusniff.filter.field import Field, Kind
 from vusniff.filter.fields import RANKS
 from vusniff.filter.fields import fields as filter_fields
 from vusniff.message import Message
-from vusniff.protocol import BackendRequest, FrontendRequest, GpuRequest, ProtocolFeature
 from vusniff.record import Frame
 
 pytestmark = needs_tshark

@@ -31,10 +31,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from vusniff.analysis.timeline import Timeline as Timeline
+    from vusniff.channel import Channel as Channel
+    from vusniff.channel import Sender as Sender
     from vusniff.errors import CaptureError as CaptureError
     from vusniff.errors import DissectorError as DissectorError
     from vusniff.errors import SourceError as SourceError
     from vusniff.errors import VusniffError as VusniffError
+    from vusniff.families.vhost_user.protocol import ProtocolFeature as ProtocolFeature
     from vusniff.families.vhost_user.state import DeviceState as DeviceState
     from vusniff.library import Analyzed as Analyzed
     from vusniff.library import analyze as analyze
@@ -45,16 +48,14 @@ if TYPE_CHECKING:
     from vusniff.message import Layout as Layout
     from vusniff.message import Message as Message
     from vusniff.message import MessageSpec as MessageSpec
-    from vusniff.protocol import Channel as Channel
-    from vusniff.protocol import ProtocolFeature as ProtocolFeature
-    from vusniff.protocol import Sender as Sender
     from vusniff.record import Descriptor as Descriptor
 
 _WHERE = {
     "vusniff.errors": ("CaptureError", "DissectorError", "SourceError", "VusniffError"),
     "vusniff.library": ("Analyzed", "analyze", "decode", "open_capture"),
     "vusniff.message": ("Context", "Dissector", "Layout", "Message", "MessageSpec"),
-    "vusniff.protocol": ("Channel", "ProtocolFeature", "Sender"),
+    "vusniff.channel": ("Channel", "Sender"),
+    "vusniff.families.vhost_user.protocol": ("ProtocolFeature",),
     "vusniff.record": ("Descriptor",),
     "vusniff.families.vhost_user.state": ("DeviceState",),
     "vusniff.analysis.timeline": ("Timeline",),

@@ -10,12 +10,13 @@ from vusniff.analysis.compose import compose
 from vusniff.analysis.session import Place
 from vusniff.analysis.timeline import Timeline, read_all
 from vusniff.capture.index import Index
+from vusniff.channel import Channel, Sender
 from vusniff.checks.finding import Finding
 from vusniff.errors import DissectorError
 from vusniff.families.vhost_user.advance import advance
+from vusniff.families.vhost_user.protocol import HEADER_SIZE, Channels, channel_named
 from vusniff.families.vhost_user.state import DeviceState, initial
 from vusniff.message import Context, Message
-from vusniff.protocol import HEADER_SIZE, REQUESTER, Channel, Sender
 from vusniff.record import End, Frame
 
 
@@ -52,15 +53,15 @@ def analyze(timeline: Timeline) -> Iterator[Analyzed]:
 
 def decode(
     data: bytes,
-    channel: Channel | str = Channel.MAIN,
+    channel: Channel | str = Channels.MAIN,
     sender: Sender | str | None = None,
     context: Context | None = None,
 ) -> Message:
     """Decode one message, header and payload. Raises `DissectorError` when it is shorter than a header."""
     if len(data) < HEADER_SIZE:
         raise DissectorError(f"a message has at least {HEADER_SIZE} bytes, this one {len(data)}")
-    channel = Channel(channel)
-    requester = REQUESTER.get(channel, Sender.FRONTEND)
+    channel = channel_named(channel)
+    requester = channel.requester or Sender.FRONTEND
     end = 0 if sender is None or Sender(sender) is requester else 1
     place = Place(1, 1, channel, 0, context or Context(), (End(), End()))
     return compose(1, Frame(1, end, 0, data), place)

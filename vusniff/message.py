@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from vusniff.protocol import FLAG_NEED_REPLY, FLAG_REPLY, FLAG_VERSION, Channel, ProtocolFeature, Sender
+from vusniff.channel import Channel, Sender
 from vusniff.record import Descriptor, Process
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ class MessageSpec:
     reply_fds: tuple[int, int] = (0, 0)
     fds_meaning: str = ""
     reply_fds_meaning: str = ""
-    requires: ProtocolFeature | None = None
+    requires: enum.IntFlag | None = None
     """Protocol feature that must be negotiated."""
     requires_feature: str | None = None
     """Feature bit and state that is needed, such as ``VHOST_USER_F_PROTOCOL_FEATURES offered``."""
@@ -132,7 +132,8 @@ class MessageSpec:
 class Dissector:
     """The requests of one channel. An entry point of the group ``vusniff.dissectors`` names a tuple of these."""
 
-    channel: Channel
+    channel: str
+    """Name of the channel, such as ``main``."""
     specs: Mapping[int, MessageSpec]
     ack: Layout | None = None
     """Layout of a reply to a request that has none of its own; None where the channel knows no acknowledgements."""
@@ -180,15 +181,15 @@ class Message:
 
     @property
     def reply(self) -> bool:
-        """Header flag bit 2."""
-        return bool(self.flags & FLAG_REPLY)
+        """It answers a request, by its header."""
+        return self.channel.header.is_reply(self.flags)
 
     @property
     def need_reply(self) -> bool:
-        """Header flag bit 3."""
-        return bool(self.flags & FLAG_NEED_REPLY)
+        """It is a request that wants a reply, by its header."""
+        return self.channel.header.is_need_reply(self.flags)
 
     @property
     def version(self) -> int:
-        """Header flag bits 0-1."""
-        return self.flags & FLAG_VERSION
+        """The header's version; 0 where it has none."""
+        return self.flags & self.channel.header.version

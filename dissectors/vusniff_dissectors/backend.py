@@ -7,20 +7,18 @@ Every request needs BACKEND_REQ and the channel that SET_BACKEND_REQ_FD gave; de
 from __future__ import annotations
 
 from vusniff.message import Dissector, MessageSpec
-from vusniff.protocol import BackendRequest as R
-from vusniff.protocol import Channel
-from vusniff.protocol import ProtocolFeature as P
 from vusniff_dissectors import layouts as k
+from vusniff_dissectors.features import ProtocolFeatures as P
 
 _SECTION = "Back-end message types"
 _CROSVM = "crosvm's third_party/vmm_vhost, not in the specification"
 
 SPECS = (
     MessageSpec(
-        R.BACKEND_IOTLB_MSG,
+        1,
         "BACKEND_IOTLB_MSG",
         payload=k.IOTLB_ANY,
-        requires=P.BACKEND_REQ,
+        requires=P.VHOST_USER_PROTOCOL_F_BACKEND_REQ,
         requires_feature="VIRTIO_F_ACCESS_PLATFORM negotiated",
         aliases=("SLAVE_IOTLB_MSG",),
         about="Asks for the translation of an I/O virtual address (miss), or reports an access that was refused.",
@@ -29,9 +27,9 @@ SPECS = (
         section="IOMMU support; " + _SECTION,
     ),
     MessageSpec(
-        R.BACKEND_CONFIG_CHANGE_MSG,
+        2,
         "BACKEND_CONFIG_CHANGE_MSG",
-        requires=P.CONFIG,
+        requires=P.VHOST_USER_PROTOCOL_F_CONFIG,
         aliases=("SLAVE_CONFIG_CHANGE_MSG",),
         about="Says that the device config space has changed: the front-end should read it again.",
         sent_by="libvhost-user vu_config_change_msg; SPDK and qemu-storage-daemon when a disk is resized",
@@ -39,12 +37,12 @@ SPECS = (
         section=_SECTION,
     ),
     MessageSpec(
-        R.BACKEND_VRING_HOST_NOTIFIER_MSG,
+        3,
         "BACKEND_VRING_HOST_NOTIFIER_MSG",
         payload=k.VRING_AREA,
         fds=(0, 1),
         fds_meaning="mappable notification area; none when bit 8 of the u64 is set",
-        requires=P.HOST_NOTIFIER,
+        requires=P.VHOST_USER_PROTOCOL_F_HOST_NOTIFIER,
         aliases=("SLAVE_VRING_HOST_NOTIFIER_MSG",),
         about="Maps a page of the device into the guest, so that its kicks need no eventfd, or takes it back.",
         sent_by="DPDK rte_vhost_host_notifier_ctrl (vDPA); libvhost-user vu_set_queue_host_notifier",
@@ -52,10 +50,10 @@ SPECS = (
         section=_SECTION,
     ),
     MessageSpec(
-        R.BACKEND_VRING_CALL,
+        4,
         "BACKEND_VRING_CALL",
         payload=k.VRING_STATE,
-        requires=P.INBAND_NOTIFICATIONS,
+        requires=P.VHOST_USER_PROTOCOL_F_INBAND_NOTIFICATIONS,
         aliases=("SLAVE_VRING_CALL",),
         about="Says in a message instead of on a descriptor that buffers are used.",
         sent_by="libvhost-user vu_queue_notify, when the ring has no call descriptor",
@@ -63,10 +61,10 @@ SPECS = (
         section=_SECTION,
     ),
     MessageSpec(
-        R.BACKEND_VRING_ERR,
+        5,
         "BACKEND_VRING_ERR",
         payload=k.VRING_STATE,
-        requires=P.INBAND_NOTIFICATIONS,
+        requires=P.VHOST_USER_PROTOCOL_F_INBAND_NOTIFICATIONS,
         aliases=("SLAVE_VRING_ERR",),
         about="Reports an error of a vring in a message instead of on a descriptor.",
         sent_by="nobody known",
@@ -74,56 +72,56 @@ SPECS = (
         section=_SECTION,
     ),
     MessageSpec(
-        R.BACKEND_SHARED_OBJECT_ADD,
+        6,
         "BACKEND_SHARED_OBJECT_ADD",
         payload=k.SHARED_OBJECT,
-        requires=P.SHARED_OBJECT,
+        requires=P.VHOST_USER_PROTOCOL_F_SHARED_OBJECT,
         about="Publishes an object under a UUID for other devices of the guest.",
         sent_by="libvhost-user vu_add_shared_object",
         handled_by="QEMU backend_read > vhost_user_backend_handle_shared_object_add",
         section=_SECTION,
     ),
     MessageSpec(
-        R.BACKEND_SHARED_OBJECT_REMOVE,
+        7,
         "BACKEND_SHARED_OBJECT_REMOVE",
         payload=k.SHARED_OBJECT,
-        requires=P.SHARED_OBJECT,
+        requires=P.VHOST_USER_PROTOCOL_F_SHARED_OBJECT,
         about="Takes a published object back.",
         sent_by="libvhost-user vu_rm_shared_object",
         handled_by="QEMU backend_read > vhost_user_backend_handle_shared_object_remove",
         section=_SECTION,
     ),
     MessageSpec(
-        R.BACKEND_SHARED_OBJECT_LOOKUP,
+        8,
         "BACKEND_SHARED_OBJECT_LOOKUP",
         payload=k.SHARED_OBJECT,
         reply=k.RESULT,
         answered=True,
         reply_fds=(0, 1),
         reply_fds_meaning="dma-buf of the object; none on failure",
-        requires=P.SHARED_OBJECT,
+        requires=P.VHOST_USER_PROTOCOL_F_SHARED_OBJECT,
         about="Asks for the dma-buf of an object that another device published.",
         sent_by="libvhost-user vu_lookup_shared_object; rust-vmm attaches a descriptor to the request instead",
         handled_by="QEMU backend_read > vhost_user_backend_handle_shared_object_lookup",
         section=_SECTION,
     ),
     MessageSpec(
-        R.BACKEND_SHMEM_MAP,
+        9,
         "BACKEND_SHMEM_MAP",
         payload=k.SHMEM_MMAP,
         fds=(1, 1),
         fds_meaning="what is mapped into the VIRTIO shared memory region",
-        requires=P.SHMEM_MAP,
+        requires=P.VHOST_USER_PROTOCOL_F_SHMEM_MAP,
         about="Asks the front-end to map a descriptor into a VIRTIO shared memory region of the device.",
         sent_by="rust-vmm based back-ends; libvhost-user vu_shmem_map",
         handled_by="QEMU 11 and crosvm",
         section=_SECTION,
     ),
     MessageSpec(
-        R.BACKEND_SHMEM_UNMAP,
+        10,
         "BACKEND_SHMEM_UNMAP",
         payload=k.SHMEM_MMAP,
-        requires=P.SHMEM_MAP,
+        requires=P.VHOST_USER_PROTOCOL_F_SHMEM_MAP,
         about="Asks the front-end to undo a mapping in a VIRTIO shared memory region.",
         sent_by="rust-vmm based back-ends; libvhost-user vu_shmem_unmap",
         handled_by="QEMU 11 and crosvm",
@@ -174,4 +172,4 @@ SPECS = (
     ),
 )
 
-DISSECTOR = Dissector(Channel.BACKEND, {spec.code: spec for spec in SPECS}, k.ACK)
+DISSECTOR = Dissector("backend", {spec.code: spec for spec in SPECS}, k.ACK)

@@ -8,15 +8,13 @@ libvhost-user.
 from __future__ import annotations
 
 from vusniff.message import Dissector, MessageSpec
-from vusniff.protocol import Channel
-from vusniff.protocol import FrontendRequest as R
-from vusniff.protocol import ProtocolFeature as P
 from vusniff_dissectors import frontend_memory, frontend_vrings
 from vusniff_dissectors import layouts as k
+from vusniff_dissectors.features import ProtocolFeatures as P
 
 SPECS = (
     MessageSpec(
-        R.GET_FEATURES,
+        1,
         "GET_FEATURES",
         reply=k.FEATURES,
         answered=True,
@@ -27,7 +25,7 @@ SPECS = (
         section="Communication; Front-end message types",
     ),
     MessageSpec(
-        R.SET_FEATURES,
+        2,
         "SET_FEATURES",
         payload=k.FEATURES,
         about="Sets the features in use; VHOST_F_LOG_ALL in it starts and stops dirty logging.",
@@ -36,7 +34,7 @@ SPECS = (
         section="Ring states; Migration",
     ),
     MessageSpec(
-        R.SET_OWNER,
+        3,
         "SET_OWNER",
         about="Makes the sender the owner of the session.",
         sent_by="QEMU vhost_dev_init > vhost_user_set_owner, first queue pair only; the first message of DPDK "
@@ -45,7 +43,7 @@ SPECS = (
         section="Front-end message types",
     ),
     MessageSpec(
-        R.RESET_OWNER,
+        4,
         "RESET_OWNER",
         about="Deprecated: once disabled all rings; back-ends differ in what they do.",
         sent_by="QEMU before 8.2, vhost_user_reset_device without RESET_DEVICE; hardly anybody since",
@@ -54,7 +52,7 @@ SPECS = (
         section="Front-end message types",
     ),
     MessageSpec(
-        R.GET_PROTOCOL_FEATURES,
+        15,
         "GET_PROTOCOL_FEATURES",
         reply=k.PROTOCOL_FEATURES,
         answered=True,
@@ -65,7 +63,7 @@ SPECS = (
         section="Protocol features",
     ),
     MessageSpec(
-        R.SET_PROTOCOL_FEATURES,
+        16,
         "SET_PROTOCOL_FEATURES",
         payload=k.PROTOCOL_FEATURES,
         requires_feature="VHOST_USER_F_PROTOCOL_FEATURES offered",
@@ -76,31 +74,31 @@ SPECS = (
         section="Protocol features",
     ),
     MessageSpec(
-        R.GET_QUEUE_NUM,
+        17,
         "GET_QUEUE_NUM",
         reply=k.U64,
         answered=True,
-        requires=P.MQ,
+        requires=P.VHOST_USER_PROTOCOL_F_MQ,
         about="Asks how many queues the back-end can serve (libvhost-user counts rings, DPDK queue pairs).",
         sent_by="QEMU vhost_user_backend_init, first queue pair only",
         handled_by="DPDK vhost_user_get_queue_num; libvhost-user vu_get_queue_num_exec",
         section="Multiple queue support",
     ),
     MessageSpec(
-        R.SEND_RARP,
+        19,
         "SEND_RARP",
         payload=k.RARP_MAC,
-        requires=P.RARP,
+        requires=P.VHOST_USER_PROTOCOL_F_RARP,
         about="Asks the back-end to announce the guest's MAC address in the network by a RARP broadcast.",
         sent_by="QEMU vhost_user_migration_done, after migration of a guest that does not announce itself",
         handled_by="DPDK vhost_user_send_rarp; libvhost-user does not",
         section="Front-end message types",
     ),
     MessageSpec(
-        R.NET_SET_MTU,
+        20,
         "NET_SET_MTU",
         payload=k.U64,
-        requires=P.MTU,
+        requires=P.VHOST_USER_PROTOCOL_F_MTU,
         requires_feature="VIRTIO_NET_F_MTU negotiated",
         about="Tells the back-end the MTU of the guest's network card.",
         sent_by="QEMU vhost_net_set_mtu > vhost_user_net_set_mtu, at start",
@@ -108,11 +106,11 @@ SPECS = (
         section="Front-end message types",
     ),
     MessageSpec(
-        R.SET_BACKEND_REQ_FD,
+        21,
         "SET_BACKEND_REQ_FD",
         fds=(1, 1),
         fds_meaning="stream socket for requests of the back-end",
-        requires=P.BACKEND_REQ,
+        requires=P.VHOST_USER_PROTOCOL_F_BACKEND_REQ,
         aliases=("SET_SLAVE_REQ_FD",),
         about="Gives the back-end the socket of the back-end channel.",
         sent_by="QEMU vhost_setup_backend_channel, first queue pair only",
@@ -120,12 +118,12 @@ SPECS = (
         section="Back-end communication",
     ),
     MessageSpec(
-        R.GET_CONFIG,
+        24,
         "GET_CONFIG",
         payload=k.CONFIG,
         reply=k.CONFIG_REPLY,
         answered=True,
-        requires=P.CONFIG,
+        requires=P.VHOST_USER_PROTOCOL_F_CONFIG,
         about="Reads a part of the device config space; an empty reply, or one of size 0, is an error.",
         sent_by="QEMU vhost_user_get_config, the whole space at initialisation and after CONFIG_CHANGE_MSG; user-mode "
         "Linux reads field by field",
@@ -133,22 +131,22 @@ SPECS = (
         section="Virtio device config space",
     ),
     MessageSpec(
-        R.SET_CONFIG,
+        25,
         "SET_CONFIG",
         payload=k.CONFIG_SET,
-        requires=P.CONFIG,
+        requires=P.VHOST_USER_PROTOCOL_F_CONFIG,
         about="Writes a part of the device config space, for the guest or for migration.",
         sent_by="QEMU vhost_user_set_config, when the guest writes a field such as the block device's write cache",
         handled_by="DPDK vhost_user_set_config (vDPA only); libvhost-user vu_set_config",
         section="Virtio device config space",
     ),
     MessageSpec(
-        R.CREATE_CRYPTO_SESSION,
+        26,
         "CREATE_CRYPTO_SESSION",
         payload=k.CRYPTO_SESSION,
         reply=k.CRYPTO_SESSION,
         answered=True,
-        requires=P.CRYPTO_SESSION,
+        requires=P.VHOST_USER_PROTOCOL_F_CRYPTO_SESSION,
         aliases=("CRYPTO_CREATE_SESS",),
         about="Makes a crypto session; the reply is the same structure, its session_id negative on failure.",
         sent_by="QEMU vhost_user_crypto_create_session; the payload holds keys",
@@ -156,10 +154,10 @@ SPECS = (
         section="Front-end message types",
     ),
     MessageSpec(
-        R.CLOSE_CRYPTO_SESSION,
+        27,
         "CLOSE_CRYPTO_SESSION",
         payload=k.U64,
-        requires=P.CRYPTO_SESSION,
+        requires=P.VHOST_USER_PROTOCOL_F_CRYPTO_SESSION,
         aliases=("CRYPTO_CLOSE_SESS",),
         about="Closes the crypto session of this id.",
         sent_by="QEMU vhost_user_crypto_close_session",
@@ -167,7 +165,7 @@ SPECS = (
         section="Front-end message types",
     ),
     MessageSpec(
-        R.GPU_SET_SOCKET,
+        33,
         "GPU_SET_SOCKET",
         fds=(1, 1),
         fds_meaning="stream socket that carries the vhost-user-gpu protocol",
@@ -177,37 +175,37 @@ SPECS = (
         section="Front-end message types; vhost-user-gpu",
     ),
     MessageSpec(
-        R.RESET_DEVICE,
+        34,
         "RESET_DEVICE",
-        requires=P.RESET_DEVICE,
+        requires=P.VHOST_USER_PROTOCOL_F_RESET_DEVICE,
         about="Resets the device: rings disabled, state as at the start; the owner stays.",
         sent_by="QEMU vhost_user_reset_device, when the guest resets the device",
         handled_by="rust-vmm based back-ends; neither DPDK nor libvhost-user",
         section="Front-end message types",
     ),
     MessageSpec(
-        R.SET_STATUS,
+        39,
         "SET_STATUS",
         payload=k.DEVICE_STATUS,
-        requires=P.STATUS,
+        requires=P.VHOST_USER_PROTOCOL_F_STATUS,
         about="Sets the virtio device status; 0 resets the device.",
         sent_by="QEMU vhost_user_add_status after SET_FEATURES and after start (last queue pair), 0 at stop",
         handled_by="DPDK vhost_user_set_status; libvhost-user does not",
         section="Front-end message types",
     ),
     MessageSpec(
-        R.GET_STATUS,
+        40,
         "GET_STATUS",
         reply=k.DEVICE_STATUS,
         answered=True,
-        requires=P.STATUS,
+        requires=P.VHOST_USER_PROTOCOL_F_STATUS,
         about="Asks for the virtio device status.",
         sent_by="QEMU vhost_user_add_status, before each SET_STATUS that adds bits",
         handled_by="DPDK vhost_user_get_status; libvhost-user does not",
         section="Front-end message types",
     ),
     MessageSpec(
-        R.SET_DEVICE_STATE_FD,
+        42,
         "SET_DEVICE_STATE_FD",
         payload=k.DEVICE_STATE_TRANSFER,
         reply=k.DEVICE_STATE_REPLY,
@@ -216,18 +214,18 @@ SPECS = (
         fds_meaning="the front-end's end of the channel for the state",
         reply_fds=(0, 1),
         reply_fds_meaning="the back-end's own channel; none when bit 8 of the reply is set",
-        requires=P.DEVICE_STATE,
+        requires=P.VHOST_USER_PROTOCOL_F_DEVICE_STATE,
         about="Starts the transfer of the back-end's internal state over a descriptor.",
         sent_by="QEMU vhost_save_backend_state and vhost_load_backend_state > vhost_user_set_device_state_fd",
         handled_by="rust-vmm based back-ends such as virtiofsd; neither DPDK nor libvhost-user",
         section="Migrating back-end state",
     ),
     MessageSpec(
-        R.CHECK_DEVICE_STATE,
+        43,
         "CHECK_DEVICE_STATE",
         reply=k.RESULT,
         answered=True,
-        requires=P.DEVICE_STATE,
+        requires=P.VHOST_USER_PROTOCOL_F_DEVICE_STATE,
         about="Asks whether the state was transferred whole; 0 is success.",
         sent_by="QEMU vhost_user_check_device_state, after the state channel was closed",
         handled_by="rust-vmm based back-ends such as virtiofsd; neither DPDK nor libvhost-user",
@@ -236,7 +234,7 @@ SPECS = (
 )
 
 DISSECTOR = Dissector(
-    Channel.MAIN,
+    "main",
     {
         spec.code: spec
         for spec in sorted((*SPECS, *frontend_memory.SPECS, *frontend_vrings.SPECS), key=lambda s: s.code)

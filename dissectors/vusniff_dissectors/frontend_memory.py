@@ -8,9 +8,8 @@ libvhost-user.
 from __future__ import annotations
 
 from vusniff.message import Context, MessageSpec
-from vusniff.protocol import FrontendRequest as R
-from vusniff.protocol import ProtocolFeature as P
 from vusniff_dissectors import layouts as k
+from vusniff_dissectors.features import ProtocolFeatures as P
 
 
 def _in_postcopy(context: Context) -> bool:
@@ -19,7 +18,7 @@ def _in_postcopy(context: Context) -> bool:
 
 SPECS = (
     MessageSpec(
-        R.SET_MEM_TABLE,
+        5,
         "SET_MEM_TABLE",
         payload=k.MEMORY_TABLE_REQUEST,
         reply=k.MEMORY_TABLE_REPLY,
@@ -34,7 +33,7 @@ SPECS = (
         section="Memory access; Multiple Memory Region Table",
     ),
     MessageSpec(
-        R.SET_LOG_BASE,
+        6,
         "SET_LOG_BASE",
         payload=k.LOG_BASE_REQUEST,
         reply=k.LOG_BASE_REPLY,
@@ -49,7 +48,7 @@ SPECS = (
         section="Migration",
     ),
     MessageSpec(
-        R.SET_LOG_FD,
+        7,
         "SET_LOG_FD",
         fds=(1, 1),
         fds_meaning="eventfd that the back-end signals when it has changed the log",
@@ -59,7 +58,7 @@ SPECS = (
         section="Migration",
     ),
     MessageSpec(
-        R.IOTLB_MSG,
+        22,
         "IOTLB_MSG",
         payload=k.IOTLB_ANY,
         reply=k.RESULT,
@@ -72,21 +71,21 @@ SPECS = (
         section="IOMMU support; An IOTLB message",
     ),
     MessageSpec(
-        R.POSTCOPY_ADVISE,
+        28,
         "POSTCOPY_ADVISE",
         answered=True,
         reply_fds=(1, 1),
         reply_fds_meaning="userfaultfd of the back-end",
-        requires=P.PAGEFAULT,
+        requires=P.VHOST_USER_PROTOCOL_F_PAGEFAULT,
         about="Announces a postcopy migration to this host; the back-end answers with its userfaultfd.",
         sent_by="QEMU vhost_user_postcopy_advise on the destination",
         handled_by="DPDK vhost_user_set_postcopy_advise; libvhost-user vu_set_postcopy_advise",
         section="Migration",
     ),
     MessageSpec(
-        R.POSTCOPY_LISTEN,
+        29,
         "POSTCOPY_LISTEN",
-        requires=P.PAGEFAULT,
+        requires=P.VHOST_USER_PROTOCOL_F_PAGEFAULT,
         about="Guest memory set from now on must be registered with the userfaultfd.",
         sent_by="QEMU vhost_user_postcopy_listen, always with need_reply",
         handled_by="DPDK vhost_user_set_postcopy_listen; libvhost-user vu_set_postcopy_listen (both refuse it when "
@@ -94,11 +93,11 @@ SPECS = (
         section="Migration",
     ),
     MessageSpec(
-        R.POSTCOPY_END,
+        30,
         "POSTCOPY_END",
         reply=k.RESULT,
         answered=True,
-        requires=P.PAGEFAULT,
+        requires=P.VHOST_USER_PROTOCOL_F_PAGEFAULT,
         about="All pages have come: the back-end closes its userfaultfd.",
         sent_by="QEMU vhost_user_postcopy_end, always with need_reply",
         handled_by="DPDK vhost_user_postcopy_end; libvhost-user vu_set_postcopy_end; rust-vmm answers only when "
@@ -106,51 +105,51 @@ SPECS = (
         section="Migration",
     ),
     MessageSpec(
-        R.GET_MAX_MEM_SLOTS,
+        36,
         "GET_MAX_MEM_SLOTS",
         reply=k.U64,
         answered=True,
-        requires=P.CONFIGURE_MEM_SLOTS,
+        requires=P.VHOST_USER_PROTOCOL_F_CONFIGURE_MEM_SLOTS,
         about="Asks how many memory regions the back-end can take.",
         sent_by="QEMU vhost_user_get_max_memslots from vhost_user_backend_init",
         handled_by="libvhost-user vu_handle_get_max_memslots (509); recent DPDK (8)",
         section="Front-end message types",
     ),
     MessageSpec(
-        R.ADD_MEM_REG,
+        37,
         "ADD_MEM_REG",
         payload=k.MEMORY_REGION_REQUEST,
         reply=k.MEMORY_REGION_REPLY,
         may_answer=_in_postcopy,
         fds=(1, 1),
         fds_meaning="shareable memory descriptor of the region",
-        requires=P.CONFIGURE_MEM_SLOTS,
+        requires=P.VHOST_USER_PROTOCOL_F_CONFIGURE_MEM_SLOTS,
         about="Adds one memory region to the table.",
         sent_by="QEMU vhost_user_add_remove_regions > send_add_regions, in place of SET_MEM_TABLE",
         handled_by="libvhost-user vu_add_mem_reg; recent DPDK",
         section="Memory access; Single memory region description",
     ),
     MessageSpec(
-        R.REM_MEM_REG,
+        38,
         "REM_MEM_REG",
         payload=k.MEMORY_REGION_REQUEST,
         fds=(0, 1),
         fds_meaning="none should be sent; one is tolerated and closed unused",
-        requires=P.CONFIGURE_MEM_SLOTS,
+        requires=P.VHOST_USER_PROTOCOL_F_CONFIGURE_MEM_SLOTS,
         about="Removes the memory region with this guest address, user address and size (mmap_offset does not count).",
         sent_by="QEMU vhost_user_add_remove_regions > send_remove_regions, in place of SET_MEM_TABLE",
         handled_by="libvhost-user vu_rem_mem_reg; recent DPDK (without a descriptor only)",
         section="Memory access; Single memory region description",
     ),
     MessageSpec(
-        R.GET_SHARED_OBJECT,
+        41,
         "GET_SHARED_OBJECT",
         payload=k.SHARED_OBJECT,
         reply=k.SHARED_OBJECT_REPLY,
         answered=True,
         reply_fds=(0, 1),
         reply_fds_meaning="dma-buf of the object; none when it is not found",
-        requires=P.SHARED_OBJECT,
+        requires=P.VHOST_USER_PROTOCOL_F_SHARED_OBJECT,
         about="Asks the back-end for the dma-buf of a shared object that it exported under a UUID.",
         sent_by="QEMU vhost_user_get_shared_object when another device looks the UUID up (10.2 sends no payload and so "
         "loses the UUID)",
@@ -158,11 +157,11 @@ SPECS = (
         section="Front-end message types",
     ),
     MessageSpec(
-        R.GET_SHMEM_CONFIG,
+        44,
         "GET_SHMEM_CONFIG",
         reply=k.SHMEM_CONFIG_ANY,
         answered=True,
-        requires=P.SHMEM_MAP,
+        requires=P.VHOST_USER_PROTOCOL_F_SHMEM_MAP,
         about="Asks which VIRTIO shared memory regions the device has and how large they are.",
         sent_by="QEMU 11 at initialisation; crosvm when it connects",
         handled_by="rust-vmm based back-ends",

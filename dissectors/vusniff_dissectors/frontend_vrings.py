@@ -8,13 +8,12 @@ libvhost-user.
 from __future__ import annotations
 
 from vusniff.message import MessageSpec
-from vusniff.protocol import FrontendRequest as R
-from vusniff.protocol import ProtocolFeature as P
 from vusniff_dissectors import layouts as k
+from vusniff_dissectors.features import ProtocolFeatures as P
 
 SPECS = (
     MessageSpec(
-        R.SET_VRING_NUM,
+        8,
         "SET_VRING_NUM",
         payload=k.VRING_STATE,
         about="Sets how many descriptors a vring has.",
@@ -24,7 +23,7 @@ SPECS = (
         section="A vring state description",
     ),
     MessageSpec(
-        R.SET_VRING_ADDR,
+        9,
         "SET_VRING_ADDR",
         payload=k.VRING_ADDR,
         about="Sets where the descriptor table, used ring and available ring of a vring are, and whether it is logged.",
@@ -33,7 +32,7 @@ SPECS = (
         section="A vring address description",
     ),
     MessageSpec(
-        R.SET_VRING_BASE,
+        10,
         "SET_VRING_BASE",
         payload=k.VRING_BASE_ANY,
         about="Sets the index at which the back-end goes on in a vring.",
@@ -42,7 +41,7 @@ SPECS = (
         section="A vring descriptor index for split virtqueues; Vring descriptor indices for packed virtqueues",
     ),
     MessageSpec(
-        R.GET_VRING_BASE,
+        11,
         "GET_VRING_BASE",
         payload=k.VRING_STATE,
         reply=k.VRING_BASE_ANY,
@@ -54,7 +53,7 @@ SPECS = (
         section="Ring states",
     ),
     MessageSpec(
-        R.SET_VRING_KICK,
+        12,
         "SET_VRING_KICK",
         payload=k.VRING_FD,
         fds=(0, 1),
@@ -65,7 +64,7 @@ SPECS = (
         section="Ring states",
     ),
     MessageSpec(
-        R.SET_VRING_CALL,
+        13,
         "SET_VRING_CALL",
         payload=k.VRING_FD,
         fds=(0, 1),
@@ -77,7 +76,7 @@ SPECS = (
         section="Front-end message types",
     ),
     MessageSpec(
-        R.SET_VRING_ERR,
+        14,
         "SET_VRING_ERR",
         payload=k.VRING_FD,
         fds=(0, 1),
@@ -88,7 +87,7 @@ SPECS = (
         section="Front-end message types",
     ),
     MessageSpec(
-        R.SET_VRING_ENABLE,
+        18,
         "SET_VRING_ENABLE",
         payload=k.VRING_STATE,
         requires_feature="VHOST_USER_F_PROTOCOL_FEATURES negotiated",
@@ -99,46 +98,46 @@ SPECS = (
         section="Ring states",
     ),
     MessageSpec(
-        R.SET_VRING_ENDIAN,
+        23,
         "SET_VRING_ENDIAN",
         payload=k.VRING_ENDIAN,
-        requires=P.CROSS_ENDIAN,
+        requires=P.VHOST_USER_PROTOCOL_F_CROSS_ENDIAN,
         about="Sets the byte order of a vring for legacy guests whose order is not the host's.",
         sent_by="QEMU vhost_virtqueue_set_vring_endian_legacy > vhost_user_set_vring_endian",
         handled_by="neither DPDK nor libvhost-user",
         section="Front-end message types",
     ),
     MessageSpec(
-        R.VRING_KICK,
+        35,
         "VRING_KICK",
         payload=k.VRING_STATE,
-        requires=P.INBAND_NOTIFICATIONS,
+        requires=P.VHOST_USER_PROTOCOL_F_INBAND_NOTIFICATIONS,
         about="Says in a message instead of on a descriptor that buffers are there, and starts the vring.",
         sent_by="user-mode Linux and simulators; QEMU does not",
         handled_by="libvhost-user vu_handle_vring_kick",
         section="Ring states; Front-end message types",
     ),
     MessageSpec(
-        R.GET_INFLIGHT_FD,
+        31,
         "GET_INFLIGHT_FD",
         payload=k.INFLIGHT_ANY,
         reply=k.INFLIGHT_ANY,
         answered=True,
         reply_fds=(0, 1),
         reply_fds_meaning="shared memory of the inflight buffer; none when mmap_size is 0",
-        requires=P.INFLIGHT_SHMFD,
+        requires=P.VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD,
         about="Asks the back-end to make the buffer in which it keeps track of requests in flight.",
         sent_by="QEMU vhost_dev_get_inflight > vhost_user_get_inflight_fd, at the first start of a block device",
         handled_by="DPDK vhost_user_get_inflight_fd; libvhost-user vu_get_inflight_fd",
         section="Inflight I/O tracking",
     ),
     MessageSpec(
-        R.SET_INFLIGHT_FD,
+        32,
         "SET_INFLIGHT_FD",
         payload=k.INFLIGHT_ANY,
         fds=(1, 1),
         fds_meaning="shared memory of the inflight buffer",
-        requires=P.INFLIGHT_SHMFD,
+        requires=P.VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD,
         about="Gives the inflight buffer to the back-end, which finishes what it finds there.",
         sent_by="QEMU vhost_dev_set_inflight > vhost_user_set_inflight_fd, at every start and after a reconnect",
         handled_by="DPDK vhost_user_set_inflight_fd; libvhost-user vu_set_inflight_fd",

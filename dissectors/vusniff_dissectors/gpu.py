@@ -13,8 +13,6 @@ from typing import Any
 from construct import Array, Bytes, Computed, Struct, this
 
 from vusniff.message import Dissector, MessageSpec, Names
-from vusniff.protocol import Channel
-from vusniff.protocol import GpuRequest as R
 from vusniff_dissectors import layouts as k
 from vusniff_dissectors.fields import Integers
 from vusniff_dissectors.layouts import layout
@@ -89,13 +87,14 @@ _SECTION = "vhost-user-gpu, Communication"
 _DMABUF = "dma-buf; none when the scanout is disabled"
 
 
-def _spec(code: R, about: str, sent_by: str, handled_by: str = _QEMU, **facts: Any) -> MessageSpec:
-    return MessageSpec(code, code.name, about=about, sent_by=sent_by, handled_by=handled_by, section=_SECTION, **facts)
+def _spec(code: int, name: str, about: str, sent_by: str, handled_by: str = _QEMU, **facts: Any) -> MessageSpec:
+    return MessageSpec(code, name, about=about, sent_by=sent_by, handled_by=handled_by, section=_SECTION, **facts)
 
 
 SPECS = (
     _spec(
-        R.GPU_GET_PROTOCOL_FEATURES,
+        1,
+        "GPU_GET_PROTOCOL_FEATURES",
         "Asks which features of the GPU protocol the front-end offers.",
         "contrib/vhost-user-gpu set_gpu_protocol_features, when it gets the socket",
         "QEMU vhost_user_gpu_handle_display",
@@ -103,53 +102,61 @@ SPECS = (
         answered=True,
     ),
     _spec(
-        R.GPU_SET_PROTOCOL_FEATURES,
+        2,
+        "GPU_SET_PROTOCOL_FEATURES",
         "Sets the features of the GPU protocol in use.",
         "contrib/vhost-user-gpu protocol_features_cb",
         payload=k.GPU_PROTOCOL_FEATURES,
     ),
     _spec(
-        R.GPU_GET_DISPLAY_INFO,
+        3,
+        "GPU_GET_DISPLAY_INFO",
         "Asks for the size and place of the displays; the reply is virtio-gpu's own response.",
         "contrib/vhost-user-gpu vg_get_display_info, when the guest asks",
         reply=DISPLAY_INFO,
         answered=True,
     ),
     _spec(
-        R.GPU_CURSOR_POS,
+        4,
+        "GPU_CURSOR_POS",
         "Moves the pointer and shows it.",
         "contrib/vhost-user-gpu vg_process_cursor_cmd",
         "QEMU vhost_user_gpu_handle_cursor",
         payload=CURSOR_POS,
     ),
     _spec(
-        R.GPU_CURSOR_POS_HIDE,
+        5,
+        "GPU_CURSOR_POS_HIDE",
         "Moves the pointer and hides it.",
         "contrib/vhost-user-gpu vg_process_cursor_cmd",
         "QEMU vhost_user_gpu_handle_cursor",
         payload=CURSOR_POS,
     ),
     _spec(
-        R.GPU_CURSOR_UPDATE,
+        6,
+        "GPU_CURSOR_UPDATE",
         "Sets place, hot spot and picture (64 x 64 pixels) of the pointer.",
         "contrib/vhost-user-gpu vg_process_cursor_cmd",
         "QEMU vhost_user_gpu_handle_cursor",
         payload=CURSOR_UPDATE,
     ),
     _spec(
-        R.GPU_SCANOUT,
+        7,
+        "GPU_SCANOUT",
         "Sets the size of a scanout; 0 x 0 turns it off.",
         "contrib/vhost-user-gpu vg_set_scanout",
         payload=SCANOUT,
     ),
     _spec(
-        R.GPU_UPDATE,
+        8,
+        "GPU_UPDATE",
         "Sends the pixels of a rectangle of a scanout.",
         "contrib/vhost-user-gpu vg_resource_flush",
         payload=UPDATE,
     ),
     _spec(
-        R.GPU_DMABUF_SCANOUT,
+        9,
+        "GPU_DMABUF_SCANOUT",
         "Shows a dma-buf as a scanout; without a descriptor turns it off.",
         "contrib/vhost-user-gpu virgl_cmd_set_scanout",
         payload=DMABUF_SCANOUT,
@@ -157,7 +164,8 @@ SPECS = (
         fds_meaning=_DMABUF,
     ),
     _spec(
-        R.GPU_DMABUF_UPDATE,
+        10,
+        "GPU_DMABUF_UPDATE",
         "Says that a rectangle of a dma-buf scanout has changed, and waits until it is shown (empty reply).",
         "contrib/vhost-user-gpu virgl_cmd_resource_flush",
         "QEMU vhost_user_gpu_handle_display, answered by vhost_user_gpu_unblock",
@@ -165,7 +173,8 @@ SPECS = (
         answered=True,
     ),
     _spec(
-        R.GPU_GET_EDID,
+        11,
+        "GPU_GET_EDID",
         "Asks for the EDID of a scanout; QEMU does not answer for one that it does not have.",
         "contrib/vhost-user-gpu vg_get_edid, when the guest asks",
         payload=EDID_REQUEST,
@@ -174,7 +183,8 @@ SPECS = (
         requires_feature="VHOST_USER_GPU_PROTOCOL_F_EDID negotiated",
     ),
     _spec(
-        R.GPU_DMABUF_SCANOUT2,
+        12,
+        "GPU_DMABUF_SCANOUT2",
         "As GPU_DMABUF_SCANOUT, with the modifier of the dma-buf.",
         "contrib/vhost-user-gpu virgl_cmd_set_scanout",
         payload=DMABUF_SCANOUT2,
@@ -184,4 +194,4 @@ SPECS = (
     ),
 )
 
-DISSECTOR = Dissector(Channel.GPU, {spec.code: spec for spec in SPECS})
+DISSECTOR = Dissector("gpu", {spec.code: spec for spec in SPECS})

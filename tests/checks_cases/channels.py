@@ -26,8 +26,8 @@ from checks_cases.script import (
     u32,
     u64,
 )
-from vusniff.protocol import BackendRequest as B
-from vusniff.protocol import GpuRequest as G
+from vusniff.families.vhost_user.protocol import BackendRequest as B
+from vusniff.families.vhost_user.protocol import GpuRequest as G
 
 NOTIFIER = PROTOCOL | P.HOST_NOTIFIER
 OBJECTS = PROTOCOL | P.SHARED_OBJECT

@@ -37,8 +37,8 @@ from checks_cases.script import (
     up,
 )
 from vusniff.checks.finding import Side
-from vusniff.protocol import BackendRequest as B
-from vusniff.protocol import GpuRequest as G
+from vusniff.families.vhost_user.protocol import BackendRequest as B
+from vusniff.families.vhost_user.protocol import GpuRequest as G
 from vusniff.record import FrameKind
 
 FE, BE = Side.FRONTEND, Side.BACKEND

@@ -31,7 +31,7 @@ from checks_cases.script import (
     u64,
     up,
 )
-from vusniff.protocol import BackendRequest as B
+from vusniff.families.vhost_user.protocol import BackendRequest as B
 from vusniff.record import Descriptor, DescriptorKind
 
 SLOTS = hello(protocol=PROTOCOL | P.CONFIGURE_MEM_SLOTS)

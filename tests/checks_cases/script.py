@@ -15,7 +15,7 @@ from vusniff.analysis.session import Pending, Place, Rows, Tracker
 from vusniff.checks.checker import KEPT, Checker
 from vusniff.checks.finding import Finding, Rule, Side
 from vusniff.checks.table import RULES
-from vusniff.protocol import BackendRequest, FrontendRequest, GpuRequest, ProtocolFeature
+from vusniff.families.vhost_user.protocol import BackendRequest, FrontendRequest, GpuRequest, ProtocolFeature
 from vusniff.record import Closed, Connection, Descriptor, DescriptorKind, End, Frame, FrameKind, Lost, Process
 
 F, B, G, P = FrontendRequest, BackendRequest, GpuRequest, ProtocolFeature

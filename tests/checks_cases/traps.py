@@ -31,7 +31,7 @@ from checks_cases.script import (
     up,
 )
 from vusniff.checks.finding import Side
-from vusniff.protocol import BackendRequest as B
+from vusniff.families.vhost_user.protocol import BackendRequest as B
 
 FE, BE = Side.FRONTEND, Side.BACKEND
 RUST = ("qemu-system-x86", "vhost-device-gp")

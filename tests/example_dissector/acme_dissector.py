@@ -7,7 +7,7 @@ from typing import Any
 
 from construct import Int16ub, Int16ul, Int32ub, Int32ul, Struct
 
-from vusniff import Channel, Dissector, Layout, MessageSpec
+from vusniff import Dissector, Layout, MessageSpec
 
 
 class Mode(enum.IntFlag):
@@ -37,4 +37,4 @@ SPECS = (
     MessageSpec(0x1001, "ACME_PAUSE", about="Stops all rings at once."),
 )
 
-DISSECTORS = (Dissector(Channel.MAIN, {spec.code: spec for spec in SPECS}),)
+DISSECTORS = (Dissector("main", {spec.code: spec for spec in SPECS}),)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from vusniff.channel import Channel
+from vusniff.families.vhost_user.protocol import Channels
 from vusniff.message import Context
-from vusniff.protocol import Channel
 
-MAIN, BACKEND, GPU = Channel.MAIN, Channel.BACKEND, Channel.GPU
+MAIN, BACKEND, GPU = Channels.MAIN, Channels.BACKEND, Channels.GPU
 REQUEST, REPLY = False, True
 
 PLAIN = Context()

@@ -87,4 +87,4 @@ GPU_FACTS: dict[int, tuple[Any, ...]] = {
     12: ({48}, None, (0, 1), (0, 0), None),
 }
 
-FACTS = {MAIN: MAIN_FACTS, BACKEND: BACKEND_FACTS, GPU: GPU_FACTS}
+FACTS: dict[str, dict[int, tuple[Any, ...]]] = {MAIN: MAIN_FACTS, BACKEND: BACKEND_FACTS, GPU: GPU_FACTS}

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from vusniff.analysis.session import Place
+from vusniff.families.vhost_user.protocol import FLAG_REPLY, HEADER_SIZE, HEADERS
 from vusniff.layouts import dissect
 from vusniff.message import Message
-from vusniff.protocol import FLAG_REPLY, HEADER_SIZE, HEADERS
 from vusniff.record import Frame, FrameFields, FrameKind
 
 REMEMBERED = 1024

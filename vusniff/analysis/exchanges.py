@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from vusniff import amounts
+from vusniff.channel import Channel
 from vusniff.families.vhost_user.advance import advance
 from vusniff.families.vhost_user.phases import LASTING, Phase, PhaseKind
+from vusniff.families.vhost_user.protocol import Channels, FrontendRequest
 from vusniff.families.vhost_user.state import DeviceState, translate
 from vusniff.message import Message
-from vusniff.protocol import Channel, FrontendRequest
 from vusniff.record import Descriptor, DescriptorKind
 
 LIMIT = 4096
@@ -63,7 +64,7 @@ class Exchange:
     @property
     def key(self) -> tuple[str, str, str]:
         """What is aligned."""
-        return self.channel.value, self.name, self.target
+        return self.channel, self.name, self.target
 
 
 @dataclass(slots=True)
@@ -165,7 +166,7 @@ class _Folding:
         if payload is None:
             return {"bytes": f"{message.size} bytes that could not be decoded"}
         found: Values = {"malformed": message.malformed} if message.malformed else {}
-        match message.request if message.channel is Channel.MAIN else None:
+        match message.request if message.channel is Channels.MAIN else None:
             case FrontendRequest.SET_VRING_ADDR:
                 found |= {name: _place(state, payload[name]) for name in RING_ADDRESSES if name in payload}
                 found |= _plain({name: value for name, value in payload.items() if name.startswith("flags")})

@@ -16,22 +16,22 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Protocol
 
+from vusniff.channel import Channel, Sender
 from vusniff.errors import VusniffError
 from vusniff.families.vhost_user.device import DEVICES, Guess, Sure, deduce
-from vusniff.layouts import dissect
-from vusniff.message import Context
-from vusniff.protocol import (
+from vusniff.families.vhost_user.protocol import (
     CHANNEL_PASSED_BY,
+    CHANNELS,
     F_RING_PACKED,
     FLAG_NEED_REPLY,
     FLAG_REPLY,
     HEADER_SIZE,
-    REQUESTER,
-    Channel,
+    Channels,
     FrontendRequest,
     ProtocolFeature,
-    Sender,
 )
+from vusniff.layouts import dissect
+from vusniff.message import Context
 from vusniff.record import Closed, Connection, End, Frame
 
 MAX_PENDING = 4096
@@ -93,7 +93,7 @@ SHAPING_REQUESTS = frozenset(
     }
 )
 PASSING_REQUESTS: dict[int, Channel] = {
-    _F.SET_DEVICE_STATE_FD: Channel.UNKNOWN,
+    _F.SET_DEVICE_STATE_FD: Channels.UNKNOWN,
     **{int(request): channel for request, channel in CHANNEL_PASSED_BY.items()},
 }
 """Requests whose descriptor may be a socket that belongs to the session."""
@@ -130,9 +130,9 @@ def answered_requests(channel: Channel, context: Context) -> frozenset[int]:
 
 
 _ROLES: dict[str, tuple[Sender | None, Sender | None]] = {
-    channel._value_: (asks, Sender.BACKEND if asks is Sender.FRONTEND else Sender.FRONTEND if asks else None)
-    for channel in Channel
-    for asks in (REQUESTER.get(channel),)
+    channel: (asks, Sender.BACKEND if asks is Sender.FRONTEND else Sender.FRONTEND if asks else None)
+    for channel in CHANNELS
+    for asks in (channel.requester,)
 }
 """Who asks on a channel, and who answers."""
 
@@ -151,7 +151,7 @@ class Place(NamedTuple):
 
     def sender(self, end: int) -> Sender | None:
         """Who sits at an end."""
-        asks, answers = _ROLES[self.channel._value_]  # by the value: hashing a member calls Python code
+        asks, answers = _ROLES[self.channel]
         if self.requester is None:
             return None
         return asks if end == self.requester else answers
@@ -197,7 +197,7 @@ class _Link:
     connection: Connection
     order: str = "little"
     session: Session | None = None
-    channel: Channel = Channel.UNKNOWN
+    channel: Channel = Channels.UNKNOWN
     requester: int | None = None
     place: Place | None = None
     pending: deque[Pending] = field(default_factory=lambda: deque(maxlen=MAX_PENDING))
@@ -212,13 +212,13 @@ GPU_FLAGS = (0, FLAG_REPLY)
 def _likely_channel(frame: Frame, request: int, flags: int) -> Channel:
     """The channel of a connection that nothing seen has opened, by the shape of one message."""
     if flags in GPU_FLAGS:
-        return Channel.GPU
+        return Channels.GPU
     size = len(frame.data) + frame.missing - HEADER_SIZE
     backend_sizes = {1: (26, 32), 2: (0,), 3: (24,), 4: (8,), 5: (8,), 6: (16,), 7: (16,), 8: (16,)}
     main_sizes = {1: (0,), 2: (8,), 3: (0,), 4: (0,), 6: (8, 16), 7: (0,), 8: (8,)}
     if flags & FLAG_REPLY or size not in backend_sizes.get(request, ()) or size in main_sizes.get(request, ()):
-        return Channel.MAIN
-    return Channel.BACKEND
+        return Channels.MAIN
+    return Channels.BACKEND
 
 
 class Columns(Protocol):
@@ -260,7 +260,7 @@ class Tracker:
     def closed(self, closed: Closed) -> None:
         """A connection ends."""
         link = self._links.get(closed.connection)
-        if link and link.session and link.channel is Channel.MAIN:
+        if link and link.session and link.channel is Channels.MAIN:
             link.session.closed = closed
 
     def pending(self, session: int | None = None) -> list[Pending]:
@@ -316,7 +316,7 @@ class Tracker:
         for position, end in enumerate(link.connection.ends):
             found = self._passed.pop(f"socket:{end.inode}", None)
             if found is not None:
-                if found[1] is not Channel.UNKNOWN:
+                if found[1] is not Channels.UNKNOWN:
                     # The end that was passed is the back-end's: it is who asks on these channels.
                     link.requester = position
                 self._join(link, *found)
@@ -327,7 +327,7 @@ class Tracker:
         """The first framed message of a connection: find its session, its channel and who asks on it."""
         if link.session is not None or not self._adopt(link):
             named = not link.connection.path.startswith("pair:")
-            channel = Channel.MAIN if named else _likely_channel(frame, request, flags)
+            channel = Channels.MAIN if named else _likely_channel(frame, request, flags)
             if link.session is None:
                 self._begin(link, channel)
             else:
@@ -362,14 +362,14 @@ class Tracker:
             flags = meta & 0xF
             if meta & 0xC0:  # not a whole message: nothing can be told from it
                 if link.session is None and not self._adopt(link):
-                    self._begin(link, Channel.UNKNOWN)
+                    self._begin(link, Channels.UNKNOWN)
                 answer = None
             else:
-                if link.session is None or link.channel is Channel.UNKNOWN:
+                if link.session is None or link.channel is Channels.UNKNOWN:
                     self._introduce(link, frame(i), request, flags)
                 if flags & FLAG_REPLY:
                     answer = self._answer(link, request) if meta >> 5 & 1 != link.requester else None
-                    if request in SHAPING_REPLIES and link.channel is Channel.MAIN:
+                    if request in SHAPING_REPLIES and link.channel is Channels.MAIN:
                         self._shape(link, request, True, frame(i))
                 else:
                     answer = None
@@ -379,7 +379,7 @@ class Tracker:
                         link.pending.append(pending)
                     else:
                         link.unexpected[request & 0xFFF] = pending
-                    if request in SHAPING_REQUESTS and link.channel is Channel.MAIN:
+                    if request in SHAPING_REQUESTS and link.channel is Channels.MAIN:
                         self._shape(link, request, False, frame(i))
             place = link.place
             session = link.session

@@ -19,9 +19,9 @@ from vusniff.capture.batch import Batch
 from vusniff.capture.index import Index
 from vusniff.families.vhost_user.advance import advance
 from vusniff.families.vhost_user.phases import Phase, Phases, value_of
+from vusniff.families.vhost_user.protocol import HEADER_SIZE
 from vusniff.families.vhost_user.state import DeviceState, initial
 from vusniff.message import Message
-from vusniff.protocol import HEADER_SIZE
 from vusniff.record import Closed, Connection, Frame, FrameFields, Lost
 
 if TYPE_CHECKING:

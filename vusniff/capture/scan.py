@@ -18,7 +18,7 @@ from vusniff.capture.batch import OFFSET_BITS, Batch, pack_meta
 from vusniff.capture.input import BLOCK_LIMIT, Input, block_length, check_start
 from vusniff.capture.packet import DISSECTOR, DISSECTOR_DATA, INFO_SIZE, LEAD_SIZE, lead
 from vusniff.errors import CaptureError
-from vusniff.protocol import HEADER_SIZE, HEADERS
+from vusniff.families.vhost_user.protocol import HEADER_SIZE, HEADERS
 from vusniff.record import Connection, FrameKind, Lost
 
 INTERFACE_LIMIT = 1 << 16

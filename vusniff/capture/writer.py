@@ -13,12 +13,13 @@ from typing import BinaryIO
 from vusniff.capture import facts, pcapng
 from vusniff.capture.output import open_output
 from vusniff.capture.packet import DISSECTOR, DISSECTOR_DATA, FRAME_LIMIT, LEAD_SIZE, lead
-from vusniff.protocol import (
+from vusniff.channel import Channel
+from vusniff.families.vhost_user.protocol import (
     CHANNEL_PASSED_BY,
     FLAG_NEED_REPLY,
     FLAG_REPLY,
     HEADERS,
-    Channel,
+    Channels,
     request_name,
 )
 from vusniff.record import Closed, Connection, End, Frame, FrameKind, Lost, Process
@@ -138,7 +139,7 @@ class CaptureWriter:
         """A connection begins: gives it its id."""
         connection = Connection(len(self._interfaces) + 1, path, ends, opened_ns, joined_late)
         channels = [self._passed[end.inode] for end in ends if end.inode in self._passed]
-        self._interfaces.append(_Interface(connection, channels[0] if channels else Channel.MAIN))
+        self._interfaces.append(_Interface(connection, channels[0] if channels else Channels.MAIN))
         self._blocks.append(
             pcapng.interface_description(
                 self.order,
@@ -306,7 +307,7 @@ class CaptureWriter:
         if count:
             info += f", {count} fd" if count == 1 else f", {count} fds"
         tags = lead(frame.end, info)
-        if count and interface.channel is Channel.MAIN and not flags & FLAG_REPLY and request in _CHANNELS:
+        if count and interface.channel is Channels.MAIN and not flags & FLAG_REPLY and request in _CHANNELS:
             # Not kept: each of them passes another channel.
             self._note_passed(request, frame)
             return tags

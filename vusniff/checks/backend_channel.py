@@ -6,7 +6,7 @@ from vusniff.amounts import size as size_words
 from vusniff.checks.finding import FINE, Said, Sayings
 from vusniff.checks.memory import span
 from vusniff.checks.step import Step
-from vusniff.protocol import Channel, ProtocolFeature
+from vusniff.families.vhost_user.protocol import Channels, ProtocolFeature
 
 MAX_DESCRIPTORS = 8
 PAGE = 4096
@@ -23,7 +23,7 @@ def channel_open(step: Step) -> Sayings:
 def descriptors_negotiated(step: Step) -> Sayings:
     """Descriptors come on the back-end channel only with BACKEND_SEND_FD, and at most 8 with a message"""
     message, there = step.message, len(step.message.descriptors)
-    if message.channel is not Channel.BACKEND or message.reply or not there:
+    if message.channel is not Channels.BACKEND or message.reply or not there:
         return FINE
     if there > MAX_DESCRIPTORS:
         return (Said(f"{message.name} carries {there} descriptors; 8 are the most"),)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from vusniff.analysis.session import Place, Tracker
+from vusniff.channel import Channel, Sender
 from vusniff.checks.finding import SIDES, Finding, Rule, Said, Sayings, Side, Trigger
 from vusniff.checks.header import FLAGS_AS_EXPECTED
 from vusniff.checks.peers import NOBODY, Peer, recognise
@@ -19,17 +20,16 @@ from vusniff.checks.recall import Handler, handler_of, legacy, never_answered, p
 from vusniff.checks.step import Asked, End, Legacy, Link, Memory, Pairing, Step
 from vusniff.checks.table import RULES
 from vusniff.families.vhost_user.advance import advance
-from vusniff.families.vhost_user.state import DeviceState, Postcopy, initial
-from vusniff.message import Message
-from vusniff.protocol import (
+from vusniff.families.vhost_user.protocol import (
+    CHANNELS,
     FLAG_NEED_REPLY,
     FLAG_REPLY,
-    REQUESTER,
-    Channel,
+    Channels,
     FrontendRequest,
     ProtocolFeature,
-    Sender,
 )
+from vusniff.families.vhost_user.state import DeviceState, Postcopy, initial
+from vusniff.message import Message
 from vusniff.record import Closed, Lost
 
 KEPT = 100
@@ -50,10 +50,13 @@ LOOK_NS = 50_000_000
 
 
 WRONG_WAY = frozenset(
-    (channel, sender, FLAG_REPLY if sender is asks else 0) for channel, asks in REQUESTER.items() for sender in Sender
+    (channel, sender, FLAG_REPLY if sender is channel.requester else 0)
+    for channel in CHANNELS
+    if channel.requester is not None
+    for sender in Sender
 )
 """Channel, sender and reply flag of messages that come from the side that does not send such."""
-FOLLOWED = (Channel.MAIN, Channel.BACKEND)
+FOLLOWED = (Channels.MAIN, Channels.BACKEND)
 """Channels whose messages decide a device's state."""
 
 Judge = Callable[[Step], Sayings]
@@ -244,7 +247,7 @@ class Checker:
             asked = self._keyed.get((channel, request, flags & FLAG_REPLY), ())
             looked_at = odd or message.spec is None
             handler = handler_of(channel, request, bool(flags & FLAG_REPLY))
-            main, spec = channel is Channel.MAIN, message.spec
+            main, spec = channel is Channels.MAIN, message.spec
             takes_one = main and not flags & FLAG_REPLY and spec is not None and spec.fds[1] > 0
             plan = _Plan(True, odd, looked_at, takes_one, never_answered(message), main, asked, handler)
         if len(plans) >= MAX_PLANS:
@@ -254,7 +257,7 @@ class Checker:
 
     def _pull_before(self, step: Step, readable: bool) -> None:
         """Ask what depends on where the session stands."""
-        if step.message.channel is not Channel.MAIN or step.message.flags & FLAG_REPLY:
+        if step.message.channel is not Channels.MAIN or step.message.flags & FLAG_REPLY:
             return
         if step.link.wrong_reply:
             self._pull(Trigger.WRONG_BEFORE, step, readable)
@@ -309,7 +312,7 @@ class Checker:
 
     def _begin(self, message: Message, place: Place) -> _Life:
         session = self._tracker.sessions[message.session - 1]
-        whole = not session.joined_late and place.channel is Channel.MAIN
+        whole = not session.joined_late and place.channel is Channels.MAIN
         if not whole:
             self.partial[session.number] = "it was joined late" if session.joined_late else "its beginning is not there"
         previous = self._legacies.pop(session.previous, None) if session.previous is not None else None
@@ -322,7 +325,7 @@ class Checker:
         """A connection's first message: learn who speaks, from its ends and from the sender."""
         link = memory.links[message.connection] = Link()
         self._session_of[message.connection] = message.session
-        if message.channel is Channel.MAIN and place.requester is not None:
+        if message.channel is Channels.MAIN and place.requester is not None:
             self._frontend_ends[message.connection] = place.requester
         for position, end in enumerate(place.ends):
             process = end.process or (message.process if message.sender is place.sender(position) else None)
@@ -350,7 +353,7 @@ class Checker:
             oldest, must, _ = link.waiting[0]
             if oldest.time_ns < now and must and oldest.number > link.late_said:
                 link.late_said = oldest.number
-                if oldest.channel is not Channel.GPU and oldest.request not in SLOW:
+                if oldest.channel is not Channels.GPU and oldest.request not in SLOW:
                     step.late = oldest
 
     def _ask(self, rule: Rule, step: Step, readable: bool) -> None:

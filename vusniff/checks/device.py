@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from vusniff.channel import Sender
 from vusniff.checks.finding import FINE, Said, Sayings, Severity
 from vusniff.checks.peers import CONFIG_BYTES, Program
 from vusniff.checks.step import Step
-from vusniff.protocol import FrontendRequest, Sender
+from vusniff.families.vhost_user.protocol import FrontendRequest
 
 F = FrontendRequest
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from vusniff.amounts import duration
+from vusniff.channel import Sender
 from vusniff.checks.finding import FINE, SIDES, Said, Sayings, Severity, Side
 from vusniff.checks.recall import listening, suspended
 from vusniff.checks.step import End, Pairing, Step, Waiting
+from vusniff.families.vhost_user.protocol import HEADER_SIZE, Channels, FrontendRequest, ProtocolFeature
 from vusniff.message import Message
-from vusniff.protocol import HEADER_SIZE, Channel, FrontendRequest, ProtocolFeature, Sender
 
 F, P = FrontendRequest, ProtocolFeature
 
@@ -89,7 +90,7 @@ def acknowledgement_form(step: Step) -> Sayings:
     request, message = step.request, step.message
     if request is None or request.spec is None or request.spec.answered or request.spec.reply is not None:
         return FINE
-    if message.channel is Channel.GPU or message.size == 8 or len(message.data) < HEADER_SIZE:
+    if message.channel is Channels.GPU or message.size == 8 or len(message.data) < HEADER_SIZE:
         return FINE
     return (Said(f"acknowledgement of {request.name} has {message.size} bytes instead of 8", (request.number,)),)
 
@@ -111,10 +112,10 @@ def need_reply_not_negotiated(step: Step) -> Sayings:
     negotiates REPLY_ACK may have it already: libblkio asks for replies to everything.
     """
     message = step.message
-    if message.channel is Channel.GPU or not step.lacks(P.REPLY_ACK) or step.after.has(P.REPLY_ACK):
+    if message.channel is Channels.GPU or not step.lacks(P.REPLY_ACK) or step.after.has(P.REPLY_ACK):
         return FINE
     known = ""
-    if message.channel is Channel.MAIN and message.request in (F.POSTCOPY_LISTEN, F.POSTCOPY_END, F.IOTLB_MSG):
+    if message.channel is Channels.MAIN and message.request in (F.POSTCOPY_LISTEN, F.POSTCOPY_END, F.IOTLB_MSG):
         known = "; QEMU does that on this request"
     return (Said(f"{message.name} has need_reply set, and REPLY_ACK is not negotiated{known}"),)
 
@@ -151,7 +152,7 @@ def _unanswered(end: End) -> list[Waiting]:
         entry
         for link in end.memory.links.values()
         for entry in link.waiting
-        if entry.must and entry.message.channel is not Channel.GPU and end.time_ns - entry.message.time_ns >= GRACE_NS
+        if entry.must and entry.message.channel is not Channels.GPU and end.time_ns - entry.message.time_ns >= GRACE_NS
     ]
 
 
@@ -185,9 +186,9 @@ def _ask_for_ack(entry: Waiting) -> bool:
 
 
 SPECIAL = {
-    Channel.MAIN: frozenset({F.IOTLB_MSG, F.SET_LOG_BASE, F.GET_PROTOCOL_FEATURES}),
-    Channel.BACKEND: frozenset({8}),
-    Channel.GPU: frozenset[int](),
+    Channels.MAIN: frozenset({F.IOTLB_MSG, F.SET_LOG_BASE, F.GET_PROTOCOL_FEATURES}),
+    Channels.BACKEND: frozenset({8}),
+    Channels.GPU: frozenset[int](),
 }
 """Requests whose missing answer has a rule of its own: SHARED_OBJECT_LOOKUP is 8."""
 
@@ -225,7 +226,7 @@ def suspended_still_answers(end: End) -> Sayings:
     """A suspended device still answers the front-end"""
     return _never(
         end,
-        [entry for entry in _unanswered(end) if suspended(entry.state) and entry.message.channel is Channel.MAIN],
+        [entry for entry in _unanswered(end) if suspended(entry.state) and entry.message.channel is Channels.MAIN],
         "; all rings were stopped, which is no reason to stay silent",
     )
 
@@ -242,7 +243,9 @@ def iotlb_answered(end: End) -> Sayings:
 
 def lookup_answered(end: End) -> Sayings:
     """SHARED_OBJECT_LOOKUP is always answered"""
-    return _never(end, [e for e in _unanswered(end) if e.message.channel is Channel.BACKEND and e.message.request == 8])
+    return _never(
+        end, [e for e in _unanswered(end) if e.message.channel is Channels.BACKEND and e.message.request == 8]
+    )
 
 
 def protocol_features_answered(end: End) -> Sayings:
@@ -253,7 +256,7 @@ def protocol_features_answered(end: End) -> Sayings:
 
 
 def _is(entry: Waiting, request: FrontendRequest) -> bool:
-    return not suspended(entry.state) and entry.message.channel is Channel.MAIN and entry.message.request == request
+    return not suspended(entry.state) and entry.message.channel is Channels.MAIN and entry.message.request == request
 
 
 def refused_by_closing(end: End) -> Sayings:
@@ -264,7 +267,7 @@ def refused_by_closing(end: End) -> Sayings:
         entry.message
         for link in end.memory.links.values()
         for entry in link.waiting
-        if entry.must and entry.message.channel is Channel.MAIN
+        if entry.must and entry.message.channel is Channels.MAIN
     ]
     if not waiting:
         return FINE
@@ -295,5 +298,5 @@ def pending_at_close(end: End) -> Sayings:
         )
         for link in end.memory.links.values()
         for entry in link.waiting
-        if entry.must and end.time_ns - entry.message.time_ns < GRACE_NS and entry.message.channel is Channel.MAIN
+        if entry.must and end.time_ns - entry.message.time_ns < GRACE_NS and entry.message.channel is Channels.MAIN
     )

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from vusniff.protocol import Channel, Sender
+from vusniff.channel import Channel, Sender
 
 if TYPE_CHECKING:
     from vusniff.checks.step import End, Step

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from vusniff.checks.finding import FINE, Said, Sayings
 from vusniff.checks.step import Step
-from vusniff.protocol import GpuRequest
+from vusniff.families.vhost_user.protocol import GpuRequest
 
 EDID, DMABUF2 = 1 << 0, 1 << 1
 NEEDS = {GpuRequest.GPU_GET_EDID: (EDID, "EDID"), GpuRequest.GPU_DMABUF_SCANOUT2: (DMABUF2, "DMABUF2")}

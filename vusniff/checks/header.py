@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+from vusniff.channel import Sender
 from vusniff.checks.finding import FINE, Said, Sayings, Severity
 from vusniff.checks.peers import Program
 from vusniff.checks.step import Step
-from vusniff.protocol import (
+from vusniff.families.vhost_user.protocol import (
     FLAG_REPLY,
     HEADER_SIZE,
-    REQUESTER,
     VERSION,
     BackendRequest,
-    Channel,
+    Channels,
     FrontendRequest,
-    Sender,
 )
 from vusniff.record import FrameKind
 
@@ -28,7 +27,7 @@ def version(step: Step) -> Sayings:
     Not on the GPU socket: its header has no version.
     """
     message = step.message
-    if message.request is None or message.channel is Channel.GPU or message.version == VERSION:
+    if message.request is None or message.channel is Channels.GPU or message.version == VERSION:
         return FINE
     return (Said(f"{message.name} has version {message.version} in its flags ({message.flags:#x}) instead of 1"),)
 
@@ -36,7 +35,7 @@ def version(step: Step) -> Sayings:
 def reply_flag(step: Step) -> Sayings:
     """A message has the reply flag if and only if it is a reply"""
     message = step.message
-    asks = REQUESTER.get(message.channel)
+    asks = message.channel.requester
     if message.request is None or message.sender is None or asks is None:
         return FINE
     if message.sender is asks and message.flags & FLAG_REPLY:
@@ -64,7 +63,7 @@ def need_reply_in_reply(step: Step) -> Sayings:
     message = step.message
     if message.request is None or not (message.reply and message.need_reply):
         return FINE
-    strict = step.memory.frontend.program in (Program.QEMU, Program.DPDK) and message.channel is Channel.MAIN
+    strict = step.memory.frontend.program in (Program.QEMU, Program.DPDK) and message.channel is Channels.MAIN
     return (
         Said(
             f"reply to {message.name} still has need_reply set (flags {message.flags:#x}); "
@@ -81,7 +80,7 @@ def payload_size(step: Step) -> Sayings:
     room for a second region), so they are a warning.
     """
     message = step.message
-    if message.request is None or message.spec is None or message.channel is Channel.UNKNOWN:
+    if message.request is None or message.spec is None or message.channel is Channels.UNKNOWN:
         return FINE
     if len(message.data) < HEADER_SIZE + message.size:
         return FINE  # not captured in full: nothing can be said
@@ -119,13 +118,13 @@ def descriptors_unexpected(step: Step) -> Sayings:
     spec, count = message.spec, len(message.descriptors)
     if message.request is None or spec is None or not count:
         return FINE
-    if message.channel is Channel.MAIN and not message.reply and message.request in OWN_RULE:
+    if message.channel is Channels.MAIN and not message.reply and message.request in OWN_RULE:
         return FINE
     most = spec.reply_fds[1] if message.reply else spec.fds[1]
     if count <= most:
         return FINE
     kind = "reply to " if message.reply else ""
-    lookup = (Channel.BACKEND, B.BACKEND_SHARED_OBJECT_LOOKUP, False)
+    lookup = (Channels.BACKEND, B.BACKEND_SHARED_OBJECT_LOOKUP, False)
     known = (
         "; rust-vmm does that, the specification has it in the reply"
         if (message.channel, message.request, message.reply) == lookup
@@ -135,11 +134,11 @@ def descriptors_unexpected(step: Step) -> Sayings:
 
 
 FLAGS_AS_EXPECTED = frozenset(
-    [(Channel.MAIN, Sender.FRONTEND, flags) for flags in (1, 9)]
-    + [(Channel.MAIN, Sender.BACKEND, 5)]
-    + [(Channel.BACKEND, Sender.BACKEND, flags) for flags in (1, 9)]
-    + [(Channel.BACKEND, Sender.FRONTEND, 5)]
-    + [(Channel.GPU, Sender.BACKEND, flags) for flags in (0, 1)]
-    + [(Channel.GPU, Sender.FRONTEND, flags) for flags in (4, 5)]
+    [(Channels.MAIN, Sender.FRONTEND, flags) for flags in (1, 9)]
+    + [(Channels.MAIN, Sender.BACKEND, 5)]
+    + [(Channels.BACKEND, Sender.BACKEND, flags) for flags in (1, 9)]
+    + [(Channels.BACKEND, Sender.FRONTEND, 5)]
+    + [(Channels.GPU, Sender.BACKEND, flags) for flags in (0, 1)]
+    + [(Channels.GPU, Sender.FRONTEND, flags) for flags in (4, 5)]
 )
 """Channel, sender and flags of headers that no rule here minds: all others are looked at."""

@@ -10,8 +10,8 @@ from vusniff.amounts import size as size_words
 from vusniff.checks.finding import FINE, Said, Sayings, Side
 from vusniff.checks.recall import listening, running
 from vusniff.checks.step import Step
+from vusniff.families.vhost_user.protocol import FrontendRequest, ProtocolFeature
 from vusniff.families.vhost_user.state import DeviceState, Region
-from vusniff.protocol import FrontendRequest, ProtocolFeature
 from vusniff.record import Descriptor, DescriptorKind
 
 F = FrontendRequest

@@ -8,8 +8,8 @@ from vusniff.amounts import size as size_words
 from vusniff.checks.finding import FINE, Said, Sayings
 from vusniff.checks.recall import listening, running
 from vusniff.checks.step import Step
+from vusniff.families.vhost_user.protocol import F_LOG_ALL, FLAG_NEED_REPLY, Channels, FrontendRequest, ProtocolFeature
 from vusniff.families.vhost_user.state import DeviceState, Postcopy, vring
-from vusniff.protocol import F_LOG_ALL, FLAG_NEED_REPLY, Channel, FrontendRequest, ProtocolFeature
 
 F = FrontendRequest
 
@@ -132,7 +132,7 @@ def bases_reply(step: Step) -> Sayings:
 def bases_acknowledged(step: Step) -> Sayings:
     """After POSTCOPY_LISTEN memory messages have need_reply clear, and the front-end acknowledges the addresses"""
     message, memory = step.message, step.memory
-    if message.channel is not Channel.MAIN or message.reply:
+    if message.channel is not Channels.MAIN or message.reply:
         return FINE
     if message.request in (F.SET_MEM_TABLE, F.ADD_MEM_REG):
         if listening(step.before) and message.flags & FLAG_NEED_REPLY:

@@ -6,15 +6,16 @@ from vusniff.checks.finding import FINE, Said, Sayings, Side
 from vusniff.checks.peers import Program
 from vusniff.checks.recall import running
 from vusniff.checks.step import Step
-from vusniff.families.vhost_user.state import DeviceState, Seen
-from vusniff.protocol import (
+from vusniff.families.vhost_user.protocol import (
     F_ACCESS_PLATFORM,
     F_LOG_ALL,
     F_PROTOCOL_FEATURES,
     BackendRequest,
     FrontendRequest,
     ProtocolFeature,
+    feature_name,
 )
+from vusniff.families.vhost_user.state import DeviceState, Seen
 
 F, P = FrontendRequest, ProtocolFeature
 
@@ -198,11 +199,13 @@ def _gated(step: Step) -> Sayings:
     spec = step.message.spec
     if spec is None or spec.requires is None or not step.lacks(spec.requires):
         return FINE
-    if spec.requires is P.SHMEM_MAP and shmem_by_draft(step.before):
+    if spec.requires == P.SHMEM_MAP and shmem_by_draft(step.before):
         return FINE  # the trap about its bit says it
     features = step.before.protocol_features
     negotiated = f"of which {features.value:#x} are negotiated" if features else "of which none are negotiated"
-    return (Said(f"{step.message.name} needs protocol feature {spec.requires.name}, {negotiated}", by(features)),)
+    return (
+        Said(f"{step.message.name} needs protocol feature {feature_name(spec.requires)}, {negotiated}", by(features)),
+    )
 
 
 def frontend_gated(step: Step) -> Sayings:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import enum
 from typing import NamedTuple
 
-from vusniff.protocol import ProtocolFeature, Sender
+from vusniff.channel import Sender
+from vusniff.families.vhost_user.protocol import ProtocolFeature
 
 
 class Program(str, enum.Enum):

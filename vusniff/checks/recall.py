@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from vusniff.channel import Channel
 from vusniff.checks.peers import told_apart
 from vusniff.checks.step import (
     MAX_ASKED,
@@ -21,17 +22,17 @@ from vusniff.checks.step import (
     Step,
     Waiting,
 )
-from vusniff.families.vhost_user.state import DeviceState, Life, Postcopy, Seen, Vring
-from vusniff.message import Context, Message
-from vusniff.protocol import (
+from vusniff.families.vhost_user.protocol import (
     FLAG_NEED_REPLY,
     FLAG_REPLY,
     BackendRequest,
-    Channel,
+    Channels,
     FrontendRequest,
     GpuRequest,
     ProtocolFeature,
 )
+from vusniff.families.vhost_user.state import DeviceState, Life, Postcopy, Seen, Vring
+from vusniff.message import Context, Message
 from vusniff.record import Descriptor
 
 _tuple = tuple.__new__
@@ -220,19 +221,19 @@ def _gpu_features(memory: Memory, message: Message, step: Step) -> None:
 
 
 _HANDLERS: dict[tuple[Channel, int, bool], Handler] = {
-    (Channel.MAIN, F.SET_STATUS, False): _status,
-    (Channel.MAIN, F.RESET_DEVICE, False): _reset,
-    (Channel.MAIN, F.SET_MEM_TABLE, False): _table,
-    (Channel.MAIN, F.SET_MEM_TABLE, True): _table_reply,
-    (Channel.MAIN, F.POSTCOPY_LISTEN, False): _listen,
-    (Channel.MAIN, F.SET_DEVICE_STATE_FD, False): _device_state,
-    (Channel.MAIN, F.GET_SHMEM_CONFIG, True): _shmem_config,
-    (Channel.MAIN, F.IOTLB_MSG, False): _iotlb,
-    (Channel.BACKEND, B.BACKEND_IOTLB_MSG, False): _miss,
-    (Channel.BACKEND, B.BACKEND_SHARED_OBJECT_ADD, False): _object_add,
-    (Channel.BACKEND, B.BACKEND_SHARED_OBJECT_REMOVE, False): _object_remove,
-    (Channel.MAIN, F.GET_PROTOCOL_FEATURES, True): _offered,
-    (Channel.GPU, G.GPU_SET_PROTOCOL_FEATURES, False): _gpu_features,
+    (Channels.MAIN, F.SET_STATUS, False): _status,
+    (Channels.MAIN, F.RESET_DEVICE, False): _reset,
+    (Channels.MAIN, F.SET_MEM_TABLE, False): _table,
+    (Channels.MAIN, F.SET_MEM_TABLE, True): _table_reply,
+    (Channels.MAIN, F.POSTCOPY_LISTEN, False): _listen,
+    (Channels.MAIN, F.SET_DEVICE_STATE_FD, False): _device_state,
+    (Channels.MAIN, F.GET_SHMEM_CONFIG, True): _shmem_config,
+    (Channels.MAIN, F.IOTLB_MSG, False): _iotlb,
+    (Channels.BACKEND, B.BACKEND_IOTLB_MSG, False): _miss,
+    (Channels.BACKEND, B.BACKEND_SHARED_OBJECT_ADD, False): _object_add,
+    (Channels.BACKEND, B.BACKEND_SHARED_OBJECT_REMOVE, False): _object_remove,
+    (Channels.MAIN, F.GET_PROTOCOL_FEATURES, True): _offered,
+    (Channels.GPU, G.GPU_SET_PROTOCOL_FEATURES, False): _gpu_features,
 }
 
 

@@ -10,10 +10,10 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from vusniff.channel import Sender
 from vusniff.checks.peers import NOBODY, Peer
 from vusniff.families.vhost_user.state import DeviceState, Seen
 from vusniff.message import Message
-from vusniff.protocol import ProtocolFeature, Sender
 from vusniff.record import Closed
 
 MAX_WAITING = 4096
@@ -132,7 +132,7 @@ class Step:
     late: Message | None = None
     """A request that waits for too long."""
 
-    def lacks(self, feature: ProtocolFeature) -> bool:
+    def lacks(self, feature: enum.IntFlag) -> bool:
         """A protocol feature is surely not negotiated before this message."""
         return self.before.has(feature) is False and (self.memory.whole or self.before.protocol_features is not None)
 

@@ -20,21 +20,21 @@ from vusniff.checks import (
     vrings,
 )
 from vusniff.checks.finding import Key, Level, Rule, Side, Trigger
-from vusniff.protocol import BackendRequest, Channel, FrontendRequest, GpuRequest
+from vusniff.families.vhost_user.protocol import BackendRequest, Channels, FrontendRequest, GpuRequest
 
 F, B, G = FrontendRequest, BackendRequest, GpuRequest
 
 
 def _asks(*codes: FrontendRequest) -> tuple[Key, ...]:
-    return tuple(Key(Channel.MAIN, code, False) for code in codes)
+    return tuple(Key(Channels.MAIN, code, False) for code in codes)
 
 
 def _replies(*codes: FrontendRequest) -> tuple[Key, ...]:
-    return tuple(Key(Channel.MAIN, code, True) for code in codes)
+    return tuple(Key(Channels.MAIN, code, True) for code in codes)
 
 
 def _calls(*codes: BackendRequest) -> tuple[Key, ...]:
-    return tuple(Key(Channel.BACKEND, code, False) for code in codes)
+    return tuple(Key(Channels.BACKEND, code, False) for code in codes)
 
 
 _M, _S, _D, _K, _T = Level.MUST, Level.SHOULD, Level.DERIVED, Level.KNOWN, Level.TRAP
@@ -52,12 +52,12 @@ _GATED_RINGS = _asks(F.GET_QUEUE_NUM, F.SET_VRING_ENDIAN, F.GET_INFLIGHT_FD, F.S
 _GATED_OTHER = _asks(F.SEND_RARP, F.NET_SET_MTU, F.SET_BACKEND_REQ_FD, F.RESET_DEVICE, F.SET_STATUS, F.GET_STATUS)
 _GATED = (*_GATED_MEMORY, *_GATED_CONFIG, *_GATED_MOVING, *_GATED_RINGS, *_GATED_OTHER)
 _GPU = (
-    Key(Channel.GPU, G.GPU_GET_EDID, False),
-    Key(Channel.GPU, G.GPU_DMABUF_SCANOUT2, False),
-    Key(Channel.GPU, G.GPU_DMABUF_UPDATE, False),
-    Key(Channel.GPU, G.GPU_DMABUF_UPDATE, True),
+    Key(Channels.GPU, G.GPU_GET_EDID, False),
+    Key(Channels.GPU, G.GPU_DMABUF_SCANOUT2, False),
+    Key(Channels.GPU, G.GPU_DMABUF_UPDATE, False),
+    Key(Channels.GPU, G.GPU_DMABUF_UPDATE, True),
 )
-_LOOKUP_REPLY = (Key(Channel.BACKEND, B.BACKEND_SHARED_OBJECT_LOOKUP, True),)
+_LOOKUP_REPLY = (Key(Channels.BACKEND, B.BACKEND_SHARED_OBJECT_LOOKUP, True),)
 _SHMEM = _calls(B.BACKEND_SHMEM_MAP, B.BACKEND_SHMEM_UNMAP)
 _LOGGED = _asks(F.SET_LOG_BASE, F.SET_VRING_ADDR, F.SET_MEM_TABLE, F.ADD_MEM_REG)
 

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from vusniff.amounts import descriptor as descriptor_words
 from vusniff.amounts import duration
+from vusniff.channel import Sender
 from vusniff.checks.finding import FINE, Said, Sayings, Severity, Side
 from vusniff.checks.negotiation import SHMEM_DRAFTS, bits, shmem_by_draft
 from vusniff.checks.peers import DESCRIPTORS, TABLE_REGIONS, Program
 from vusniff.checks.recall import running, same_object
 from vusniff.checks.step import End, Step
+from vusniff.families.vhost_user.protocol import Channels, FrontendRequest, ProtocolFeature
 from vusniff.message import Message
-from vusniff.protocol import Channel, FrontendRequest, ProtocolFeature, Sender
 
 F, P = FrontendRequest, ProtocolFeature
 
@@ -56,7 +57,7 @@ def shmem_bit(step: Step) -> Sayings:
     Drafts had bit 20, rust-vmm vhost 0.16 has bit 21; those are GET_VRING_BASE_INFLIGHT and GPA_ADDRESSES now.
     """
     message, state = step.message, step.before
-    if message.request == F.GET_PROTOCOL_FEATURES and message.channel is Channel.MAIN:
+    if message.request == F.GET_PROTOCOL_FEATURES and message.channel is Channels.MAIN:
         value = step.values["u64"]
         if step.memory.backend.program is not Program.RUST_VMM or value & P.SHMEM_MAP or not value & P.GPA_ADDRESSES:
             return FINE
@@ -103,7 +104,7 @@ def queue_size_closed(end: End) -> Sayings:
         return FINE
     request = asked.message
     values = asked.message.payload
-    if any(running(ring) for ring in end.state.vrings.values()) or request.channel is not Channel.MAIN:
+    if any(running(ring) for ring in end.state.vrings.values()) or request.channel is not Channels.MAIN:
         return FINE
     return (
         Said(
@@ -213,6 +214,6 @@ def descriptor_missing(step: Step) -> Sayings:
 def unknown_request(step: Step) -> Sayings:
     """A request is in the specification"""
     message = step.message
-    if message.request is None or message.channel is Channel.UNKNOWN:
+    if message.request is None or message.channel is Channels.UNKNOWN:
         return FINE
     return (Said(f"request {message.request} on the {message.channel} channel is not in the specification"),)

@@ -5,11 +5,8 @@ from __future__ import annotations
 from vusniff.checks.finding import FINE, Said, Sayings, Severity
 from vusniff.checks.recall import running, suspended
 from vusniff.checks.step import End, Step
+from vusniff.families.vhost_user.protocol import F_ACCESS_PLATFORM, F_PROTOCOL_FEATURES
 from vusniff.families.vhost_user.state import Life, Vring, translate, vring
-from vusniff.protocol import (
-    F_ACCESS_PLATFORM,
-    F_PROTOCOL_FEATURES,
-)
 
 QUEUE_SIZE = 32768
 RESERVED_WORD = ~0x1FF

@@ -7,22 +7,22 @@ import enum
 import re
 import sys
 
+from vusniff.channel import Channel, Sender
 from vusniff.errors import DissectorError
-from vusniff.message import Context, Message
-from vusniff.names import mask_of
-from vusniff.protocol import (
+from vusniff.families.vhost_user.protocol import (
+    CHANNELS,
     F_RING_PACKED,
     FLAG_REPLY,
     HEADER_SIZE,
     HEADERS,
     MAX_FDS,
     PROTOCOL_FEATURE_ALIASES,
-    REQUESTER,
-    Channel,
+    Channels,
     FrontendRequest,
     ProtocolFeature,
-    Sender,
 )
+from vusniff.message import Context, Message
+from vusniff.names import mask_of
 from vusniff.record import Descriptor
 
 PROTOCOL_PREFIX = "VHOST_USER_PROTOCOL_F_"
@@ -35,8 +35,13 @@ _SEPARATORS = re.compile(r"0[xX]|\\x|[\s:,;.\-_'\"{}()\[\]]")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of ``vusniff decode``."""
-    channels = [channel.value for channel in REQUESTER]
-    parser.add_argument("--channel", choices=channels, default="main", help="what the message was seen on (main)")
+    channels = [channel for channel in CHANNELS if channel.requester is not None]
+    parser.add_argument(
+        "--channel",
+        choices=[str(channel) for channel in channels],
+        default="main",
+        help="what the message was seen on (main)",
+    )
     parser.add_argument(
         "--sender",
         choices=[sender.value for sender in Sender],
@@ -76,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
     given = sys.stdin.read() if args.hex == ["-"] else " ".join(args.hex)
     message = message_of(
         bytes_of(given),
-        Channel(args.channel),
+        next(channel for channel in CHANNELS if channel == args.channel),
         Sender(args.sender) if args.sender else None,
         args.fds,
         protocol_features_of(args.protocol_features),
@@ -150,7 +155,7 @@ def features_of(words: str | None, device: str | None) -> int | None:
     from vusniff.layouts import dissect
     from vusniff.message import Layout
 
-    spec = dissect.spec_of(Channel.MAIN, FrontendRequest.SET_FEATURES)
+    spec = dissect.spec_of(Channels.MAIN, FrontendRequest.SET_FEATURES)
     layout = spec.payload if spec else None
     names = layout.names.get("u64", enum.IntFlag) if isinstance(layout, Layout) else enum.IntFlag
     kind = names if isinstance(names, type) else names(Context(device=device))
@@ -207,7 +212,7 @@ def message_of(
         device=device,
     )
     if sender is None:
-        requester = REQUESTER[channel]
+        requester = channel.requester
         other = Sender.BACKEND if requester is Sender.FRONTEND else Sender.FRONTEND
         sender = other if reply else requester
     decoded = dissect.payload(channel, request, reply, data[HEADER_SIZE:], 0, context)

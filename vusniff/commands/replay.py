@@ -49,8 +49,8 @@ def run(args: argparse.Namespace) -> int:
     """Play, and print what differed; 0 when nothing did."""
     from vusniff.analysis.timeline import Timeline, read_all
     from vusniff.capture.index import Index
+    from vusniff.channel import Sender
     from vusniff.progress import reading
-    from vusniff.protocol import Sender
     from vusniff.replay.backend import BackendPlayer
     from vusniff.replay.frontend import FrontendPlayer
     from vusniff.replay.link import meet

@@ -19,7 +19,7 @@ from vusniff.demo import wire
 from vusniff.demo.memory import Inflight, Memory, Region, inflight_size
 from vusniff.demo.rings import Vring, loop_back
 from vusniff.demo.wire import Incoming, Link, PeerError
-from vusniff.protocol import (
+from vusniff.families.vhost_user.protocol import (
     F_PROTOCOL_FEATURES,
     FLAG_NEED_REPLY,
     FLAG_REPLY,

@@ -22,7 +22,7 @@ from collections.abc import Callable, Sequence
 from vusniff.demo import wire
 from vusniff.demo.memory import Layout, Memory, Region, Ring
 from vusniff.demo.wire import Incoming, Link, PeerError
-from vusniff.protocol import (
+from vusniff.families.vhost_user.protocol import (
     F_PROTOCOL_FEATURES,
     FLAG_NEED_REPLY,
     FLAG_REPLY,

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from vusniff.demo.memory import Inflight, Memory, Ring
 from vusniff.demo.wire import PeerError
-from vusniff.protocol import FrontendRequest
+from vusniff.families.vhost_user.protocol import FrontendRequest
 
 FRAME_LIMIT = 65536
 """Longest frame that is taken from a ring."""

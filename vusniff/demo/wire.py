@@ -17,7 +17,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from vusniff.errors import VusniffError
-from vusniff.protocol import FLAG_REPLY, FLAG_VERSION, HEADER_SIZE, MAX_FDS, VERSION
+from vusniff.families.vhost_user.protocol import FLAG_REPLY, FLAG_VERSION, HEADER_SIZE, MAX_FDS, VERSION
 
 HEADER = struct.Struct("=III")
 U64 = struct.Struct("=Q")

@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import sys
 
-from vusniff.protocol import HEADER_SIZE, HEADERS
+from vusniff.families.vhost_user.protocol import HEADER_SIZE, HEADERS
 from vusniff.record import Chunk, Descriptor, Frame, FrameKind, Process
 
 FRAME_LIMIT = 1 << 20

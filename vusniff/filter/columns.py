@@ -11,11 +11,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from vusniff.families.vhost_user.protocol import CHANNELS
 from vusniff.filter.field import Key, Origin
 from vusniff.filter.source import Source
 from vusniff.filter.tree import All, Named, Node, Not, Odd, Operator, Range, Test
 from vusniff.filter.tree import Any as Either
-from vusniff.protocol import Channel
 
 LETTERS = "rzmpta"
 """request, size, meta (see `vusniff.capture.batch`), place, time_ns, answer."""
@@ -43,12 +43,12 @@ _OF_NAME = frozenset({"vhost.name"})
 KIND_SHIFT = 50
 HEADLESS_SHIFT = 55
 """Where kind and lack of a header stand in the number by which names are looked up."""
-CHANNELS = {channel: number for number, channel in enumerate(Channel)}
+CHANNEL_NUMBERS: dict[str, int] = {channel: number for number, channel in enumerate(CHANNELS)}
 
 
-def key_number(channel: Channel, request: int, reply: bool) -> int:
+def key_number(channel: str, request: int, reply: bool) -> int:
     """A `Key` as one number, as the columns give it."""
-    return CHANNELS[channel] << 40 | request << 1 | reply
+    return CHANNEL_NUMBERS[channel] << 40 | request << 1 | reply
 
 
 @dataclass
@@ -134,7 +134,7 @@ class Columns:
         every = frozenset(key.channel for key in keys if key.request is None)
         parts = [f"(channel[p] | r << 1 | m >> 2 & 1) in {self.source.bind(known)}"] if known else []
         if every:
-            parts.append(f"m & 4 and word[p] in {self.source.bind(frozenset(one.value for one in every))}")
+            parts.append(f"m & 4 and word[p] in {self.source.bind(frozenset(every))}")
         return f"({' or '.join(parts)})"
 
     def _table(self, tables: list[tuple[str, Test]], letter: str, test: Test) -> str:

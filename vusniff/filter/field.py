@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from vusniff.protocol import Channel, Sender
+from vusniff.channel import Channel, Sender
 from vusniff.record import Descriptor, Process
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Origin(enum.Enum):
 class Key(NamedTuple):
     """The messages that may have a field of the payload."""
 
-    channel: Channel
+    channel: str
     request: int | None
     """None: of any request."""
     reply: bool

@@ -11,11 +11,12 @@ from __future__ import annotations
 import functools
 from typing import Any
 
+from vusniff.channel import Sender
 from vusniff.checks.finding import Severity, Side
+from vusniff.families.vhost_user.protocol import CHANNELS, FLAG_NEED_REPLY, FLAG_REPLY, FLAG_VERSION, HEADER_SIZE
 from vusniff.filter import payload
 from vusniff.filter.field import Field, Kind, Origin, Said, Surroundings
 from vusniff.layouts import dissect
-from vusniff.protocol import FLAG_NEED_REPLY, FLAG_REPLY, FLAG_VERSION, HEADER_SIZE, Channel, Sender
 from vusniff.record import DescriptorKind
 
 RANKS = {severity.value: rank for rank, severity in enumerate(reversed(Severity))}
@@ -87,8 +88,8 @@ STATIC: tuple[Field, ...] = (
         _TEXT,
         _C,
         "what the connection carries",
-        lambda m, _: m.channel.value,
-        words=tuple(channel.value for channel in Channel),
+        lambda m, _: m.channel,
+        words=tuple(CHANNELS),
     ),
     Field("vhost.sender", _TEXT, _C, "who sent it", _sender, words=tuple(sender.value for sender in Sender)),
     Field("vhost.session", _NUMBER, _C, "number of the session", lambda m, _: m.session),
@@ -141,9 +142,9 @@ def fields() -> dict[str, Field]:
 
 
 @functools.cache
-def requests() -> dict[str, tuple[tuple[Channel, int], ...]]:
+def requests() -> dict[str, tuple[tuple[str, int], ...]]:
     """Name of a request, also an older one -> its channel and code; of several channels where they share the name."""
-    found: dict[str, list[tuple[Channel, int]]] = {}
+    found: dict[str, list[tuple[str, int]]] = {}
     for channel, dissector in dissect.load().items():
         for spec in dissector.specs.values():
             for name in (spec.name, *spec.aliases):

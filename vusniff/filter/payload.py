@@ -15,11 +15,12 @@ from typing import Any
 from construct import Adapter, Array, Bytes, Computed, FormatField, IfThenElse, Renamed, Struct
 from construct.expr import BinExpr, Path, UniExpr
 
+from vusniff.channel import Channel
 from vusniff.families.vhost_user.device import DEVICES
+from vusniff.families.vhost_user.protocol import Channels, FrontendRequest, GpuRequest
 from vusniff.filter.field import Field, Key, Kind, Origin, Read, Said, Surroundings
 from vusniff.layouts import dissect
 from vusniff.message import Alternatives, Choice, Context, Layout, Names
-from vusniff.protocol import Channel, FrontendRequest, GpuRequest
 
 PREFIXES = {
     "u64": "vhost",
@@ -71,23 +72,23 @@ INNER = {"regions": "", "config": "space."}
 """Field that holds others -> what stands for it in their names; else its own name."""
 
 MEANINGS: tuple[tuple[str, Channel, tuple[int, ...], str], ...] = (
-    ("vhost.features", Channel.MAIN, (FrontendRequest.GET_FEATURES, FrontendRequest.SET_FEATURES), "u64"),
+    ("vhost.features", Channels.MAIN, (FrontendRequest.GET_FEATURES, FrontendRequest.SET_FEATURES), "u64"),
     (
         "vhost.protocol_features",
-        Channel.MAIN,
+        Channels.MAIN,
         (FrontendRequest.GET_PROTOCOL_FEATURES, FrontendRequest.SET_PROTOCOL_FEATURES),
         "u64",
     ),
-    ("vhost.status", Channel.MAIN, (FrontendRequest.GET_STATUS, FrontendRequest.SET_STATUS), "u64"),
-    ("vhost.queue_num", Channel.MAIN, (FrontendRequest.GET_QUEUE_NUM,), "u64"),
-    ("vhost.max_mem_slots", Channel.MAIN, (FrontendRequest.GET_MAX_MEM_SLOTS,), "u64"),
-    ("vhost.mtu", Channel.MAIN, (FrontendRequest.NET_SET_MTU,), "u64"),
-    ("vring.size", Channel.MAIN, (FrontendRequest.SET_VRING_NUM,), "num"),
-    ("vring.enabled", Channel.MAIN, (FrontendRequest.SET_VRING_ENABLE,), "num"),
-    ("vring.endian", Channel.MAIN, (FrontendRequest.SET_VRING_ENDIAN,), "num"),
+    ("vhost.status", Channels.MAIN, (FrontendRequest.GET_STATUS, FrontendRequest.SET_STATUS), "u64"),
+    ("vhost.queue_num", Channels.MAIN, (FrontendRequest.GET_QUEUE_NUM,), "u64"),
+    ("vhost.max_mem_slots", Channels.MAIN, (FrontendRequest.GET_MAX_MEM_SLOTS,), "u64"),
+    ("vhost.mtu", Channels.MAIN, (FrontendRequest.NET_SET_MTU,), "u64"),
+    ("vring.size", Channels.MAIN, (FrontendRequest.SET_VRING_NUM,), "num"),
+    ("vring.enabled", Channels.MAIN, (FrontendRequest.SET_VRING_ENABLE,), "num"),
+    ("vring.endian", Channels.MAIN, (FrontendRequest.SET_VRING_ENDIAN,), "num"),
     (
         "vhost.gpu.protocol_features",
-        Channel.GPU,
+        Channels.GPU,
         (GpuRequest.GPU_GET_PROTOCOL_FEATURES, GpuRequest.GPU_SET_PROTOCOL_FEATURES),
         "u64",
     ),
@@ -137,7 +138,7 @@ def fields() -> dict[str, Field]:
         one.keys |= unlisted
     made = {name: _field(name, one, None) for name, one in found.items()}
     for alias, one in meant.items():
-        made[alias] = _field(alias, one, frozenset((key.channel.value, key.request) for key in one.keys))
+        made[alias] = _field(alias, one, frozenset((key.channel, key.request) for key in one.keys))
     return made
 
 
@@ -146,7 +147,7 @@ def _note(
     name: str,
     kind: Kind,
     path: PathOf,
-    channel: Channel,
+    channel: str,
     request: int | None,
     request_name: str,
     is_reply: bool,
@@ -165,7 +166,7 @@ def _note(
             one.tables.append(names)
 
 
-def _layouts() -> Iterator[tuple[Channel, int | None, str, bool, Layout]]:
+def _layouts() -> Iterator[tuple[str, int | None, str, bool, Layout]]:
     """Channel, request, its name, whether of the reply, layout."""
     for channel, dissector in dissect.load().items():
         for spec in dissector.specs.values():
@@ -387,7 +388,7 @@ def reader(
         return read
 
     def meant(message: Said, surroundings: Surroundings) -> Any:
-        if (message.channel._value_, message.request) not in requests:
+        if (message.channel, message.request) not in requests:
             return None
         return read(message, surroundings)
 

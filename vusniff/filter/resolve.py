@@ -227,7 +227,7 @@ class Resolver:
         known = requests().get(word)
         if known is None:
             raise self.error(f"there is no request {literal}{_close(word, requests(), '')}", literal)
-        return Named(frozenset((channel.value, code) for channel, code in known))
+        return Named(frozenset((channel, code) for channel, code in known))
 
     def choice(self, field: Field, operator: Operator, literal: Token) -> str:
         """A text; of a closed set it has to be one of them."""

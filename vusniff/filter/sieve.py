@@ -13,13 +13,13 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from vusniff.capture.batch import said
-from vusniff.filter.columns import CHANNELS, HEADLESS_SHIFT, KIND_SHIFT, Scan, compile_scan
+from vusniff.families.vhost_user.protocol import FLAG_REPLY, HEADER_SIZE, HEADERS
+from vusniff.filter.columns import CHANNEL_NUMBERS, HEADLESS_SHIFT, KIND_SHIFT, Scan, compile_scan
 from vusniff.filter.compiler import NOWHERE, Filter, matcher, scan_text
 from vusniff.filter.field import Origin
 from vusniff.filter.tree import Test
 from vusniff.layouts import dissect
 from vusniff.message import Context
-from vusniff.protocol import FLAG_REPLY, HEADER_SIZE, HEADERS
 from vusniff.record import FrameKind, Process
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ REMEMBERED_BYTES = 256
 """Longest message whose verdict is kept."""
 
 _said = lru_cache(maxsize=4096)(said)
-_CHANNELS = tuple(CHANNELS)
+_CHANNELS = tuple(CHANNEL_NUMBERS)
 _BY_BYTES = frozenset({Origin.HEADER, Origin.CONNECTION, Origin.PAYLOAD, Origin.BYTES})
 _NAMED = frozenset({"vhost.name", "vhost.request"})
 """Fields of the header for which the request's name may be wanted."""
@@ -136,8 +136,8 @@ class Sieve:
         around = self._around
         for number in range(len(self._channel), len(places)):
             place = places[number]
-            self._channel.append(CHANNELS[place.channel] << 40)
-            self._word.append(place.channel.value)
+            self._channel.append(CHANNEL_NUMBERS[place.channel] << 40)
+            self._word.append(place.channel)
             view = View(session=place.session, connection=place.connection, channel=place.channel)
             for table, matches in self._place_tests:
                 table.append(matches(view, around))
@@ -247,7 +247,7 @@ class _Names(dict[int, bool]):
         self._matches: Callable[..., bool] = matcher(test)
 
     def __missing__(self, key: int) -> bool:
-        channel, request = _CHANNELS[key >> 40 & 3], key >> 1 & 0xFFFFFFFF
+        channel, request = _CHANNELS[key >> 40 & 0x3FF], key >> 1 & 0xFFFFFFFF
         kind = key >> KIND_SHIFT & 3
         if kind or key >> HEADLESS_SHIFT & 1:
             view = View(request=None, name=FrameKind(kind).name)

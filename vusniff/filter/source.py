@@ -21,7 +21,7 @@ INLINE = {
     "vhost.size": "m.size",
     "vhost.number": "m.number",
     "vhost.time": "(m.time_ns - w.first_ns)",
-    "vhost.channel": "m.channel._value_",
+    "vhost.channel": "m.channel",
     "vhost.sender": "(m.sender and m.sender._value_)",
     "vhost.session": "m.session",
     "vhost.answers": "m.answers",
@@ -80,7 +80,7 @@ class Source:
 
     def test(self, test: Test) -> str:
         """A test of ``m``, a message, in its surroundings ``w``."""
-        field, variable, channel = test.field, self.variable(), "m.channel._value_"
+        field, variable, channel = test.field, self.variable(), "m.channel"
         access = self.access(test)
         if field.several:
             fits = self.fits(test, variable, channel)

@@ -23,7 +23,6 @@ from vusniff.errors import DissectorError
 from vusniff.layouts import codegen
 from vusniff.message import Choice, Context, Dissector, Layout, MessageSpec
 from vusniff.names import BitNames
-from vusniff.protocol import Channel
 
 ENTRY_POINTS = "vusniff.dissectors"
 
@@ -54,7 +53,7 @@ class Decoded(NamedTuple):
     spec: MessageSpec | None
 
 
-def load() -> Mapping[Channel, Dissector]:
+def load() -> Mapping[str, Dissector]:
     """All installed dissectors merged by channel, loaded once.
 
     Raises DissectorError when a distribution's entry point cannot be imported or is not a tuple of Dissector.
@@ -62,15 +61,15 @@ def load() -> Mapping[Channel, Dissector]:
     return _load()
 
 
-def spec_of(channel: Channel, request: int) -> MessageSpec | None:
+def spec_of(channel: str, request: int) -> MessageSpec | None:
     """The table row of a request, None for an unknown one."""
     dissector = _load().get(channel)
     return dissector.specs.get(request) if dissector else None
 
 
 @functools.cache
-def _load() -> dict[Channel, Dissector]:
-    merged: dict[Channel, Dissector] = {}
+def _load() -> dict[str, Dissector]:
+    merged: dict[str, Dissector] = {}
     # Sorted, so that the result does not depend on the order of installation; ours comes first and may be extended.
     points = sorted(entry_points(group=ENTRY_POINTS), key=lambda point: (point.name != "vhost-user", point.name))
     for point in points:
@@ -173,7 +172,7 @@ def _plan_of(context: Context) -> _Plan:
     return plan
 
 
-def payload(channel: Channel, request: int, is_reply: bool, data: bytes, missing: int, context: Context) -> Decoded:
+def payload(channel: str, request: int, is_reply: bool, data: bytes, missing: int, context: Context) -> Decoded:
     """Decode one payload.
 
     ``data`` is what was captured of it, ``missing`` how many bytes of it were not; ``is_reply`` is the reply flag of
@@ -181,7 +180,7 @@ def payload(channel: Channel, request: int, is_reply: bool, data: bytes, missing
     """
     plan = _plans_by_id.get(id(context)) or _plan_of(context)
     # The value, not the member: hashing an enum member calls Python code.
-    name = channel._value_
+    name = channel
     key = (name, request, is_reply, data)
     known = plan.seen.get(key)
     if known is not None and not missing:
@@ -198,7 +197,7 @@ def payload(channel: Channel, request: int, is_reply: bool, data: bytes, missing
     return _interpret(reader, data, missing, context)
 
 
-def _reader(plan: _Plan, channel: Channel, request: int, is_reply: bool, size: int) -> _Reader:
+def _reader(plan: _Plan, channel: str, request: int, is_reply: bool, size: int) -> _Reader:
     context = plan.context
     reader = _Reader(f"REQUEST_{request}", None, None, None, None, True)
     dissector = _load().get(channel)
@@ -212,14 +211,14 @@ def _reader(plan: _Plan, channel: Channel, request: int, is_reply: bool, size: i
             reader = _Reader(spec.name, spec, None, None, None, True)
     if len(plan.readers) >= READERS:
         plan.readers.clear()
-    plan.readers[(channel._value_, request, is_reply, size)] = reader
+    plan.readers[(channel, request, is_reply, size)] = reader
     return reader
 
 
-def layout_of(channel: Channel, request: int, is_reply: bool, size: int, context: Context) -> Layout | None:
+def layout_of(channel: str, request: int, is_reply: bool, size: int, context: Context) -> Layout | None:
     """The layout by which `payload` reads so many bytes; None where they are raw or ought to be none."""
     plan = _plans_by_id.get(id(context)) or _plan_of(context)
-    reader = plan.readers.get((channel._value_, request, is_reply, size))
+    reader = plan.readers.get((channel, request, is_reply, size))
     return (reader or _reader(plan, channel, request, is_reply, size)).layout
 
 

@@ -9,8 +9,8 @@ import contextlib
 import io
 from typing import Any
 
+from vusniff.families.vhost_user.protocol import HEADER_SIZE
 from vusniff.message import Context, Layout, Message
-from vusniff.protocol import HEADER_SIZE
 
 FIELD_LIMIT = 64
 ELEMENT_LIMIT = 256

@@ -17,15 +17,16 @@ import time
 from collections import deque
 from collections.abc import Hashable, Mapping
 
-from vusniff.message import Message
-from vusniff.protocol import (
+from vusniff.channel import Channel
+from vusniff.families.vhost_user.protocol import (
     FLAG_NEED_REPLY,
     FLAG_REPLY,
     HEADER_SIZE,
     VERSION,
-    Channel,
+    Channels,
     FrontendRequest,
 )
+from vusniff.message import Message
 from vusniff.replay.differences import Difference, What, signature
 from vusniff.replay.link import Arrival
 from vusniff.replay.objects import Objects
@@ -56,7 +57,7 @@ class BackendPlayer:
         """Takes over ``sock`` and ``objects``."""
         self._stage = Stage(script, sock, objects, speed, timeout)
         self._script = script
-        self._asked = [line for line in script.lines if line.place.channel is Channel.MAIN and not line.mine]
+        self._asked = [line for line in script.lines if line.place.channel is Channels.MAIN and not line.mine]
         self._position = {line.message.number: position for position, line in enumerate(script.lines)}
         self._by_signature: dict[Hashable, deque[Line]] = {}
         self._by_key: dict[Key, deque[Line]] = {}
@@ -73,7 +74,7 @@ class BackendPlayer:
         self._own = deque(
             line
             for line in script.lines
-            if line.mine and not (line.message.reply or line.place.channel is Channel.MAIN)
+            if line.mine and not (line.message.reply or line.place.channel is Channels.MAIN)
         )
         """Own requests that were not sent yet."""
         self._open: list[Line] = []
@@ -108,7 +109,7 @@ class BackendPlayer:
         return f"{ended}; recorded next is {later[0].title}{more}"
 
     def _take(self, arrival: Arrival) -> None:
-        if arrival.channel is Channel.MAIN:
+        if arrival.channel is Channels.MAIN:
             self._take_request(arrival)
         else:
             self._take_reply(arrival)
@@ -162,7 +163,7 @@ class BackendPlayer:
     def _reply(self, request: int, flags: int, live: Message, line: Line | None) -> None:
         """Answers as the recorded back-end did, if the front-end waits for an answer."""
         stage = self._stage
-        own = is_answered(line or self._asked[0], Channel.MAIN, request)
+        own = is_answered(line or self._asked[0], Channels.MAIN, request)
         if not own and not flags & FLAG_NEED_REPLY:
             return
         recorded = self._recorded_reply(live, line)
@@ -170,9 +171,9 @@ class BackendPlayer:
             request_ns = self._script.by_number[recorded.message.answers or 0].message.time_ns
             time.sleep(stage.pause(request_ns, recorded.message.time_ns))
             data = self._fitted(recorded.message.data, live, line)
-            stage.send(Channel.MAIN, data, stage.objects.of(recorded.message), recorded.title)
+            stage.send(Channels.MAIN, data, stage.objects.of(recorded.message), recorded.title)
         elif line is None or not own:
-            stage.send(Channel.MAIN, self._made_up(request, live), [], f"an answer to {live.name}")
+            stage.send(Channels.MAIN, self._made_up(request, live), [], f"an answer to {live.name}")
 
     def _recorded_reply(self, live: Message, line: Line | None) -> Line | None:
         """The reply to the recorded request, else to the nearest that was answered."""
@@ -218,7 +219,7 @@ class BackendPlayer:
             line = self._own[0]
             position = self._position[line.message.number]
             between = lines[self._reached + 1 : position]
-            if any(one.place.channel is Channel.MAIN and not one.mine for one in between):
+            if any(one.place.channel is Channels.MAIN and not one.mine for one in between):
                 return
             self._own.popleft()
             channel = line.place.channel

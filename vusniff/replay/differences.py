@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from vusniff.analysis.exchanges import OF_ONE_RUN
+from vusniff.families.vhost_user.protocol import Channels, FrontendRequest
 from vusniff.message import Message
-from vusniff.protocol import Channel, FrontendRequest
 from vusniff.record import DescriptorKind
 
 VARYING: Mapping[str, frozenset[str]] = {
@@ -110,9 +110,9 @@ def comparable(message: Message) -> Iterator[tuple[str, Any]]:
         yield "bytes", message.data.hex()
         return
     varying = VARYING.get(message.layout or "", frozenset())
-    if message.channel is Channel.MAIN and message.request == FrontendRequest.GET_VRING_BASE:
+    if message.channel is Channels.MAIN and message.request == FrontendRequest.GET_VRING_BASE:
         varying = varying | {"num"}  # virtio-user sends what was in its memory
-    if message.channel is Channel.MAIN and message.request == FrontendRequest.SET_LOG_BASE and message.reply:
+    if message.channel is Channels.MAIN and message.request == FrontendRequest.SET_LOG_BASE and message.reply:
         return  # its body is not specified, and every back-end sends another
     yield from _flat(message.payload, "", varying | DERIVED | OF_ONE_RUN)
     if message.trailing:

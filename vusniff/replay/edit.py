@@ -17,10 +17,10 @@ from vusniff.analysis.timeline import Timeline
 from vusniff.capture.facts import Section
 from vusniff.capture.writer import CaptureWriter
 from vusniff.errors import CaptureError, DissectorError, VusniffError
+from vusniff.families.vhost_user.protocol import FLAG_REPLY, HEADER_SIZE, HEADERS
 from vusniff.layouts import dissect
 from vusniff.layouts.build import close, places, replaced
 from vusniff.message import Layout
-from vusniff.protocol import FLAG_REPLY, HEADER_SIZE, HEADERS
 from vusniff.record import Closed, Connection, Frame, FrameKind, Lost
 
 HEADER_FIELDS = ("request", "flags", "size")

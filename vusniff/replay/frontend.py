@@ -18,17 +18,18 @@ import sys
 import time
 from dataclasses import dataclass
 
+from vusniff.channel import Channel
 from vusniff.families.vhost_user.advance import advance
-from vusniff.families.vhost_user.state import DeviceState, initial, translate
-from vusniff.protocol import (
+from vusniff.families.vhost_user.protocol import (
     FLAG_NEED_REPLY,
     FLAG_REPLY,
     HEADER_SIZE,
     VERSION,
-    Channel,
+    Channels,
     FrontendRequest,
     ProtocolFeature,
 )
+from vusniff.families.vhost_user.state import DeviceState, initial, translate
 from vusniff.replay.differences import Difference, What, signature
 from vusniff.replay.link import Arrival
 from vusniff.replay.objects import Objects
@@ -67,7 +68,7 @@ class FrontendPlayer:
         self._to_come = {
             line.message.number: line
             for line in script.lines
-            if not (line.mine or line.message.reply or line.place.channel is Channel.MAIN)
+            if not (line.mine or line.message.reply or line.place.channel is Channels.MAIN)
         }
         """What the back-end asked on its channels and has not asked yet, by number."""
         self._given_up: set[tuple[Channel, int | None]] = set()
@@ -100,7 +101,7 @@ class FrontendPlayer:
     def _turn(self, line: Line) -> None:
         message = line.message
         self._state = advance(self._state, message)
-        if message.channel is not Channel.MAIN:
+        if message.channel is not Channels.MAIN:
             self._await_request(line)
         elif line.mine:
             self._ask(line)
@@ -120,7 +121,7 @@ class FrontendPlayer:
         request = message.request or 0
         if request in RING_REQUESTS:
             self._empty_ring((message.payload or {}).get("index"))
-        stage.send(Channel.MAIN, self._data(line), stage.objects.of(message), line.title)
+        stage.send(Channels.MAIN, self._data(line), stage.objects.of(message), line.title)
         channel = PASSED_BY.get(request)
         if channel is not None and (ours := stage.objects.take_kept(message)) is not None:
             stage.open(channel, ours)
@@ -131,7 +132,7 @@ class FrontendPlayer:
     def _owes_reply(self, line: Line, request: int) -> bool:
         """By the specification, whatever was recorded: the recording may end before the reply."""
         acknowledged = line.message.need_reply and self._state.has(ProtocolFeature.REPLY_ACK)
-        return bool(acknowledged) or is_answered(line, Channel.MAIN, request)
+        return bool(acknowledged) or is_answered(line, Channels.MAIN, request)
 
     def _data(self, line: Line) -> bytes:
         data = line.message.data
@@ -177,7 +178,7 @@ class FrontendPlayer:
                 self._given_up.add(kind)
 
     def _take(self, arrival: Arrival) -> None:
-        if arrival.channel is Channel.MAIN:
+        if arrival.channel is Channels.MAIN:
             self._take_reply(arrival)
         else:
             self._answer(arrival)
@@ -227,15 +228,17 @@ class FrontendPlayer:
         known = self._replies.get((channel, request))
         if known is not None:
             stage.send(channel, known.message.data, stage.objects.of(known.message), known.title)
-        elif channel is Channel.BACKEND:
+        elif channel is Channels.BACKEND:
             stage.send(channel, acknowledgement(ORDER, request), [], f"the acknowledgement of {live.name}")
 
     def _finish(self) -> None:
         """Everything was said: what is owed is waited for, and the back-end has to be there still."""
         stage = self._stage
-        last = next(line for line in reversed(self._script.lines) if line.mine and line.place.channel is Channel.MAIN)
+        last = next(line for line in reversed(self._script.lines) if line.mine and line.place.channel is Channels.MAIN)
         if last.message.number not in self._answered and not any(one.line is last for one in self._asked):
-            stage.send(Channel.MAIN, header(ORDER, _F.GET_FEATURES, VERSION, 0), [], f"GET_FEATURES after {last.title}")
+            stage.send(
+                Channels.MAIN, header(ORDER, _F.GET_FEATURES, VERSION, 0), [], f"GET_FEATURES after {last.title}"
+            )
             self._asked.append(_Asked(_F.GET_FEATURES, None))
         deadline = time.monotonic() + stage.timeout
         while self._asked:

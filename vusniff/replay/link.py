@@ -15,9 +15,10 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from vusniff.channel import Channel
 from vusniff.errors import SourceError
 from vusniff.families.framing import message_size
-from vusniff.protocol import HEADER_SIZE, MAX_FDS, Channel
+from vusniff.families.vhost_user.protocol import HEADER_SIZE, MAX_FDS
 from vusniff.sources.host.endpoints import Side, connect, listen
 
 MESSAGE_LIMIT = 64 << 20

@@ -14,8 +14,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from vusniff.families.vhost_user.protocol import FrontendRequest
 from vusniff.message import Message
-from vusniff.protocol import FrontendRequest
 from vusniff.record import Descriptor, DescriptorKind
 from vusniff.replay.script import Line, ReplayError, Script
 

@@ -14,9 +14,10 @@ from types import MappingProxyType
 from vusniff.amounts import clean, descriptor
 from vusniff.analysis.session import Place, Session
 from vusniff.analysis.timeline import Timeline
+from vusniff.channel import Sender
 from vusniff.errors import VusniffError
+from vusniff.families.vhost_user.protocol import Channels, FrontendRequest
 from vusniff.message import Message
-from vusniff.protocol import Channel, FrontendRequest, Sender
 from vusniff.record import DescriptorKind, Frame, FrameKind, Lost
 
 
@@ -90,7 +91,7 @@ def script_of(timeline: Timeline, role: Sender, session: int = 1, until: int | N
         line = Line(message, place, message.sender is role, _reply(message, numbers))
         _refuse(line, rows[0] + 1)
         lines.append(line)
-    if not any(line.place.channel is Channel.MAIN and line.message.sender is Sender.FRONTEND for line in lines):
+    if not any(line.place.channel is Channels.MAIN and line.message.sender is Sender.FRONTEND for line in lines):
         raise ReplayError(f"session {session} holds no request of the front-end: there is nothing to play")
     if not any(line.mine for line in lines):
         raise ReplayError(f"session {session} holds no message of the {_words(role)}: there is nothing to play")
@@ -172,7 +173,7 @@ def _refuse(line: Line, first: int) -> None:
     before = f"; play what is before it with --until {message.number - 1}" if message.number > first else ""
     if message.sender is None:
         raise ReplayError(f"message #{message.number} has no known sender: there is no side that could be played")
-    if message.channel is Channel.MAIN and not message.reply:
+    if message.channel is Channels.MAIN and not message.reply:
         if message.request in POSTCOPY:
             raise ReplayError(
                 f"message #{message.number} {message.name} is about post-copy migration: its pages are not in the "

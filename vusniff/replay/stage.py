@@ -12,8 +12,16 @@ from dataclasses import dataclass
 
 from vusniff.analysis.compose import compose
 from vusniff.analysis.session import Place, answered_requests
+from vusniff.channel import Channel, Sender
+from vusniff.families.vhost_user.protocol import (
+    CHANNEL_PASSED_BY,
+    FLAG_REPLY,
+    HEADER_SIZE,
+    HEADERS,
+    VERSION,
+    Channels,
+)
 from vusniff.message import Message
-from vusniff.protocol import CHANNEL_PASSED_BY, FLAG_REPLY, HEADER_SIZE, HEADERS, REQUESTER, VERSION, Channel, Sender
 from vusniff.record import Frame
 from vusniff.replay.differences import Change, Difference, What, compare
 from vusniff.replay.link import Arrival, Link, wait
@@ -71,7 +79,7 @@ class Stage:
         self._kept = 0
         self.last = ""
         """What was said or heard last, for sentences."""
-        self._links = {Channel.MAIN: Link(sock, Channel.MAIN)}
+        self._links = {Channels.MAIN: Link(sock, Channels.MAIN)}
         self._speed = speed
         self._places: dict[Channel, Place] = {}
         for line in script.lines:
@@ -101,7 +109,7 @@ class Stage:
             self.last = title
         elif link.ended is None:
             raise OverError(f"{self.who} did not read {title} for {self.timeout:g} s")
-        elif channel is Channel.MAIN:
+        elif channel is Channels.MAIN:
             raise OverError(f"{self.who} {link.ended} before {title} could be sent{self.after}")
         else:
             self._links.pop(channel).close()
@@ -117,7 +125,7 @@ class Stage:
         Raises OverError when the peer has ended and all it said was handed over before: an end after the last word that
         is waited for is none before its time.
         """
-        if ended := self._links[Channel.MAIN].ended:
+        if ended := self._links[Channels.MAIN].ended:
             while self._hear(take):
                 continue
             raise OverError(f"{self.who} {ended}{self.after}")
@@ -141,7 +149,7 @@ class Stage:
                     take(arrival)
                 finally:
                     arrival.close()
-            elif link.ended and link.channel is not Channel.MAIN:
+            elif link.ended and link.channel is not Channels.MAIN:
                 self._links.pop(link.channel).close()
         return count
 
@@ -149,8 +157,8 @@ class Stage:
         """A live message, read in the context of its recorded counterpart, or of its channel's beginning."""
         place = like.place if like else self._places.get(arrival.channel)
         if place is None:
-            place = self._places[Channel.MAIN]._replace(channel=arrival.channel, requester=0)
-        asks = REQUESTER[arrival.channel] is self.peer
+            place = self._places[Channels.MAIN]._replace(channel=arrival.channel, requester=0)
+        asks = arrival.channel.requester is self.peer
         end = (place.requester or 0) if asks else 1 - (place.requester or 0)
         descriptors = tuple(describe(fd) for fd in arrival.fds)
         return compose(0, Frame(place.connection, end, arrival.time_ns, arrival.data, descriptors), place)

@@ -9,12 +9,13 @@ from typing import Any
 
 from vusniff.analysis.session import Session
 from vusniff.analysis.timeline import Timeline
+from vusniff.channel import Sender
 from vusniff.checks.finding import Finding, Severity, Side
 from vusniff.checks.peers import Program, recognise, told_apart
+from vusniff.families.vhost_user.protocol import FLAG_REPLY, request_name
 from vusniff.families.vhost_user.state import DeviceState, Seen
 from vusniff.layouts import dissect
 from vusniff.message import Context
-from vusniff.protocol import FLAG_REPLY, Sender, request_name
 from vusniff.record import Closed, Lost
 from vusniff.views import phases, state
 
@@ -158,7 +159,7 @@ def _connection(timeline: Timeline, session: Session, number: int) -> dict[str, 
     return {
         "connection": number,
         "path": connection.path,
-        "channel": session.connections[number].value,
+        "channel": str(session.connections[number]),
         "opened_ns": connection.opened_ns,
         "joined_late": connection.joined_late,
         "ended": ending(timeline, closed),

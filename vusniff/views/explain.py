@@ -12,29 +12,30 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from vusniff.channel import Channel, Sender
 from vusniff.checks.finding import Key, Level, Rule, Side, Trigger
 from vusniff.checks.table import RULES
 from vusniff.errors import VusniffError
 from vusniff.families.vhost_user.device import DEVICES
 from vusniff.families.vhost_user.phases import PURPOSES, PhaseKind
-from vusniff.layouts import dissect
-from vusniff.layouts.parts import fields_of, layouts_of, members_of, size_of
-from vusniff.message import Choice, Context, Message, MessageSpec
-from vusniff.protocol import (
+from vusniff.families.vhost_user.protocol import (
     PROTOCOL_FEATURE_ALIASES,
-    REQUESTER,
     BackendRequest,
-    Channel,
+    Channels,
     FrontendRequest,
     GpuRequest,
     ProtocolFeature,
-    Sender,
+    channel_named,
+    feature_name,
 )
+from vusniff.layouts import dissect
+from vusniff.layouts.parts import fields_of, layouts_of, members_of, size_of
+from vusniff.message import Choice, Context, Message, MessageSpec
 from vusniff.views import page, prose
 from vusniff.views.page import Items, Page, Prose, Section, Table
 from vusniff.views.words import clean, short_name
 
-CHANNELS = {Channel.MAIN: "main channel", Channel.BACKEND: "back-end channel", Channel.GPU: "GPU socket"}
+CHANNELS = {Channels.MAIN: "main channel", Channels.BACKEND: "back-end channel", Channels.GPU: "GPU socket"}
 SIDES = {Sender.FRONTEND: "front-end", Sender.BACKEND: "back-end"}
 LEVELS = {
     Level.MUST: "the specification says must",
@@ -133,19 +134,19 @@ def _catalogue() -> Mapping[str, tuple[Topic, ...]]:
 def _all() -> Iterator[tuple[Topic, list[str]]]:
     for channel, dissector in dissect.load().items():
         for spec in dissector.specs.values():
-            own = spec.name.removeprefix(f"{channel.value.upper()}_") if channel is not Channel.MAIN else spec.name
-            yield _request(channel, spec), [spec.name, own, *spec.aliases]
-    for name, bit in _members(FrontendRequest.SET_PROTOCOL_FEATURES, Channel.MAIN).items():
+            own = spec.name.removeprefix(f"{channel.upper()}_") if channel != Channels.MAIN else spec.name
+            yield _request(channel_named(channel), spec), [spec.name, own, *spec.aliases]
+    for name, bit in _members(FrontendRequest.SET_PROTOCOL_FEATURES, Channels.MAIN).items():
         short = short_name(name)
         others = [alias for alias, known in PROTOCOL_FEATURE_ALIASES.items() if known == short]
         names = [f"PROTOCOL_F_{one}" for one in (short, *others)]
         yield _protocol_feature(name, bit, others), [name, short, *others, *names]
-    for name, bit in _members(GpuRequest.GPU_SET_PROTOCOL_FEATURES, Channel.GPU).items():
+    for name, bit in _members(GpuRequest.GPU_SET_PROTOCOL_FEATURES, Channels.GPU).items():
         yield _gpu_feature(name, bit), [name, short_name(name)]
     for device, name, bit in _features():
         short = short_name(name)
         yield _feature(device, name, bit), [name, short, name.removeprefix("VIRTIO_"), f"F_{short}"]
-    for name, mask in _members(FrontendRequest.SET_STATUS, Channel.MAIN).items():
+    for name, mask in _members(FrontendRequest.SET_STATUS, Channels.MAIN).items():
         yield _status(name, mask), [name, f"VIRTIO_CONFIG_S_{name}"]
     for rule in RULES:
         yield _rule(rule), [rule.id, rule.slug]
@@ -165,7 +166,7 @@ def _numbered(number: int, device: str | None) -> list[Topic]:
             {topic.name: topic for topic in bits if topic.name in wanted and topic.device in (None, device)}.values()
         )
     specs = ((channel, dissector.specs.get(number)) for channel, dissector in dissect.load().items())
-    return [_request(channel, spec) for channel, spec in specs if spec is not None]
+    return [_request(channel_named(channel), spec) for channel, spec in specs if spec is not None]
 
 
 def _descriptors(limits: tuple[int, int], meaning: str) -> str:
@@ -205,20 +206,20 @@ def _layout_sections(title: str, choice: Choice) -> Iterator[Section]:
 
 def _needs(spec: MessageSpec, channel: Channel) -> str:
     needs = []
-    if channel is Channel.BACKEND:
+    if channel is Channels.BACKEND:
         needs.append("the back-end channel (SET_BACKEND_REQ_FD)")
-    if channel is Channel.GPU:
+    if channel is Channels.GPU:
         needs.append("the GPU socket (GPU_SET_SOCKET)")
     if spec.requires is not None:
-        needs.append(f"protocol feature {spec.requires.name} (bit {int(spec.requires).bit_length() - 1})")
+        needs.append(f"protocol feature {feature_name(spec.requires)} (bit {int(spec.requires).bit_length() - 1})")
     if spec.requires_feature:
         needs.append(spec.requires_feature)
     return ", ".join(needs) or "nothing"
 
 
 def _request(channel: Channel, spec: MessageSpec) -> Topic:
-    acknowledged = channel is not Channel.GPU
-    requester = REQUESTER[channel]
+    acknowledged = channel is not Channels.GPU
+    requester = channel.requester or Sender.FRONTEND
     other = Sender.BACKEND if requester is Sender.FRONTEND else Sender.FRONTEND
     facts = page.facts(
         ("from", f"{SIDES[requester]} to {SIDES[other]}, {CHANNELS[channel]}"),
@@ -244,7 +245,7 @@ def _request(channel: Channel, spec: MessageSpec) -> Topic:
 
 
 def _phase_of(channel: Channel, code: int) -> str | None:
-    if channel is not Channel.MAIN:
+    if channel is not Channels.MAIN:
         return None
     purpose = PURPOSES.get(code)
     return purpose.value if purpose else "at any time"
@@ -270,10 +271,10 @@ def _members(request: int, channel: Channel, device: str | None = None) -> dict[
 @functools.cache
 def _features() -> Sequence[tuple[str | None, str, int]]:
     """(device type, name, bit) of every feature; None for those that every device has."""
-    common = _members(FrontendRequest.SET_FEATURES, Channel.MAIN)
+    common = _members(FrontendRequest.SET_FEATURES, Channels.MAIN)
     found: list[tuple[str | None, str, int]] = [(None, name, bit) for name, bit in common.items()]
     for device in DEVICES:
-        own = _members(FrontendRequest.SET_FEATURES, Channel.MAIN, device)
+        own = _members(FrontendRequest.SET_FEATURES, Channels.MAIN, device)
         found += [(device, name, bit) for name, bit in own.items() if name not in common]
     return found
 
@@ -358,7 +359,7 @@ def _status(name: str, bit: int) -> Topic:
 # --- rules and phases -------------------------------------------------------------------------------------------------
 
 
-REQUEST_NAMES = {Channel.MAIN: FrontendRequest, Channel.BACKEND: BackendRequest, Channel.GPU: GpuRequest}
+REQUEST_NAMES = {Channels.MAIN: FrontendRequest, Channels.BACKEND: BackendRequest, Channels.GPU: GpuRequest}
 
 
 def _asked_at(rule: Rule) -> str:

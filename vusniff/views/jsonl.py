@@ -15,8 +15,9 @@ from typing import Any, NamedTuple
 from vusniff.analysis.compose import compose
 from vusniff.analysis.session import Place
 from vusniff.capture.batch import Batch, said
+from vusniff.channel import Channel
+from vusniff.families.vhost_user.protocol import FLAG_REPLY, HEADER_SIZE
 from vusniff.message import Context, Message
-from vusniff.protocol import FLAG_REPLY, HEADER_SIZE, Channel
 from vusniff.record import Descriptor, Process
 
 
@@ -45,7 +46,7 @@ def message_dict(message: Message, hexadecimal: bool = False) -> dict[str, Any]:
         "time_ns": message.time_ns,
         "session": message.session,
         "connection": message.connection,
-        "channel": message.channel.value,
+        "channel": str(message.channel),
         "sender": message.sender.value if message.sender else None,
         "request": message.request,
         "name": message.name,
@@ -157,8 +158,7 @@ class JsonLines:
             sender = place.sender(end)
             who = f'"{sender.value}"' if sender else "null"
             left.append(
-                f'"session":{place.session},"connection":{place.connection},'
-                f'"channel":"{place.channel.value}","sender":{who},'
+                f'"session":{place.session},"connection":{place.connection},"channel":"{place.channel}","sender":{who},'
             )
         said = self._said.setdefault((place.context, place.channel), {})
         processes = [encode(process_dict(end.process)).decode() for end in place.ends]

@@ -16,9 +16,9 @@ from vusniff.capture.batch import Batch, flags_of, has_options
 from vusniff.capture.index import Index
 from vusniff.capture.reader import CaptureReader
 from vusniff.errors import VusniffError
+from vusniff.families.vhost_user.protocol import FLAG_REPLY
 from vusniff.message import Message
 from vusniff.progress import reading
-from vusniff.protocol import FLAG_REPLY
 from vusniff.record import Closed, Connection
 from vusniff.views import jsonl
 from vusniff.views.phases import phase_lines

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from vusniff.analysis.session import Session
 from vusniff.analysis.timeline import Timeline
+from vusniff.channel import Sender
+from vusniff.families.vhost_user.protocol import Channels, FrontendRequest
 from vusniff.families.vhost_user.state import Addresses, DeviceState, Region, Seen, Vring, packed_base, translate
 from vusniff.layouts import dissect
 from vusniff.message import Context
-from vusniff.protocol import Channel, FrontendRequest, Sender
 from vusniff.record import Connection, Descriptor
 from vusniff.views import words
 from vusniff.views.jsonl import descriptor_dict
@@ -25,7 +26,7 @@ def feature_names(context: Context, value: int, protocol: bool = False) -> list[
     request = FrontendRequest.SET_PROTOCOL_FEATURES if protocol else FrontendRequest.SET_FEATURES
     order = "little" if context.order == "little" else "big"
     decoded = dissect.payload(
-        Channel.MAIN,
+        Channels.MAIN,
         request,
         False,
         value.to_bytes(8, order),  # type: ignore[arg-type]

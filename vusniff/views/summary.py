@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from vusniff.analysis.timeline import Timeline
+from vusniff.families.vhost_user.protocol import Channels
 from vusniff.families.vhost_user.state import DeviceState
-from vusniff.protocol import Channel
 from vusniff.views import page, phases, state, words
 from vusniff.views.account import account, overview
 from vusniff.views.page import Facts, Items, Page, Section, Table
@@ -23,7 +23,7 @@ RINGS = 32
 REGIONS = 16
 PHASES = 24
 SESSIONS = 40
-CHANNELS = {Channel.MAIN: "main channel", Channel.BACKEND: "back-end channel", Channel.GPU: "GPU socket"}
+CHANNELS = {Channels.MAIN: "main channel", Channels.BACKEND: "back-end channel", Channels.GPU: "GPU socket"}
 
 
 def moment(time_ns: int) -> str:

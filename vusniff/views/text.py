@@ -13,9 +13,10 @@ from typing import Any, NamedTuple
 
 from vusniff.analysis.session import Pending, Place
 from vusniff.capture.batch import Batch, said
+from vusniff.channel import Channel, Sender
+from vusniff.families.vhost_user.protocol import FLAG_NEED_REPLY, FLAG_REPLY, HEADER_SIZE, HEADERS, Channels
 from vusniff.layouts import dissect
 from vusniff.message import Context, Message
-from vusniff.protocol import FLAG_NEED_REPLY, FLAG_REPLY, HEADER_SIZE, HEADERS, Channel, Sender
 from vusniff.record import Descriptor
 from vusniff.views import words
 
@@ -175,7 +176,7 @@ def details(message: Message, hexadecimal: bool = False) -> Iterator[str]:
         meaning += ["reply"] if message.reply else []
         meaning += ["need_reply"] if message.need_reply else []
         meaning += [f"reserved bits {message.flags & ~0xF:#x}"] if message.flags & ~0xF else []
-        channel = "" if message.channel is Channel.MAIN else f", {message.channel} channel"
+        channel = "" if message.channel is Channels.MAIN else f", {message.channel} channel"
         flags = f"{message.flags:#x} ({', '.join(meaning)})"
         yield f"    request {message.request}, flags {flags}, size {message.size}{channel}"
     if message.process:

@@ -13,8 +13,8 @@ from vusniff.amounts import clean as clean
 from vusniff.amounts import descriptor as descriptor
 from vusniff.amounts import duration as duration
 from vusniff.amounts import size as size
+from vusniff.families.vhost_user.protocol import FrontendRequest
 from vusniff.message import Message
-from vusniff.protocol import FrontendRequest
 from vusniff.record import Descriptor
 
 PREFIXES = (

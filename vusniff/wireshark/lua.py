@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from importlib import resources
 
 from vusniff.families.vhost_user import device
+from vusniff.families.vhost_user.protocol import FrontendRequest
 from vusniff.filter.fields import RANKS
 from vusniff.filter.payload import MEANINGS
 from vusniff.layouts import dissect
 from vusniff.message import Choice, Context, Layout, MessageSpec, Names
-from vusniff.protocol import Channel, FrontendRequest
 from vusniff.wireshark.choices import choosing, deciding, layouts_of
 from vusniff.wireshark.declarations import Fields, UnknownShapeError, quoted, reader
 
@@ -48,21 +48,21 @@ class _Tables:
         """Rows of every channel: name, layouts of request and reply, whether it is answered."""
         lines = []
         for channel, dissector in dissect.load().items():
-            lines.append(f"CHANNELS[{quoted(channel.value)}] = {{")
+            lines.append(f"CHANNELS[{quoted(channel)}] = {{")
             for code, spec in dissector.specs.items():
                 reply = spec.reply if spec.answered or spec.reply is not None else dissector.ack
                 lines += self._row(channel, code, spec, reply)
             lines.append("}")
         return lines
 
-    def _row(self, channel: Channel, code: int, spec: MessageSpec, reply: Choice) -> list[str]:
+    def _row(self, channel: str, code: int, spec: MessageSpec, reply: Choice) -> list[str]:
         lines = [f"  [{int(code)}] = {{ name = {quoted(spec.name)},"]
         for key, choice in (("request", spec.payload), ("reply", reply)):
             lines += [f"    {key} = function(c, size)", *self._chosen(choice), "    end,"]
         meant = [
             f"{path} = {{ {self.fields.key(name, 'u64')}, {self.fields.key(f'{name}_names', 'text')} }}"
             for name, of, requests, path in MEANINGS
-            if of is channel and code in requests
+            if of == channel and code in requests
         ]
         if meant:
             lines.append(f"    meant = {{ {', '.join(meant)} }},")

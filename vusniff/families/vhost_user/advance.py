@@ -10,6 +10,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from vusniff.channel import Channel
+from vusniff.families.vhost_user.protocol import (
+    CHANNELS,
+    F_PROTOCOL_FEATURES,
+    FLAG_REPLY,
+    BackendRequest,
+    Channels,
+    FrontendRequest,
+)
 from vusniff.families.vhost_user.state import (
     MAX_CONFIG,
     MAX_ENTRIES,
@@ -30,7 +39,6 @@ from vusniff.families.vhost_user.state import (
     vring,
 )
 from vusniff.message import Message
-from vusniff.protocol import F_PROTOCOL_FEATURES, FLAG_REPLY, BackendRequest, Channel, FrontendRequest
 from vusniff.record import Descriptor
 
 Handler = Callable[[DeviceState, Message], DeviceState]
@@ -297,7 +305,7 @@ def _set_device_state(state: DeviceState, message: Message) -> DeviceState:
 F, B = FrontendRequest, BackendRequest
 
 REQUEST_HANDLERS: dict[Channel, dict[int, Handler]] = {
-    Channel.MAIN: {
+    Channels.MAIN: {
         F.SET_FEATURES: _set_features,
         F.SET_OWNER: _set_owner,
         F.RESET_OWNER: _reset_owner,
@@ -331,16 +339,16 @@ REQUEST_HANDLERS: dict[Channel, dict[int, Handler]] = {
         F.SET_STATUS: _u64("status"),
         F.SET_DEVICE_STATE_FD: _set_device_state,
     },
-    Channel.BACKEND: {
+    Channels.BACKEND: {
         B.BACKEND_VRING_HOST_NOTIFIER_MSG: _host_notifier,
         B.BACKEND_SHMEM_MAP: _shmem_map,
         B.BACKEND_SHMEM_UNMAP: _shmem_unmap,
     },
-    Channel.GPU: {},
+    Channels.GPU: {},
 }
 
 REPLY_HANDLERS: dict[Channel, dict[int, Handler]] = {
-    Channel.MAIN: {
+    Channels.MAIN: {
         F.GET_FEATURES: _u64("features_offered"),
         F.SET_MEM_TABLE: _mem_table_reply,
         F.GET_VRING_BASE: _vring_value("base"),
@@ -353,13 +361,12 @@ REPLY_HANDLERS: dict[Channel, dict[int, Handler]] = {
         F.ADD_MEM_REG: _add_mem_reg_reply,
         F.GET_STATUS: _u64("status"),
     },
-    Channel.BACKEND: {},
-    Channel.GPU: {},
+    Channels.BACKEND: {},
+    Channels.GPU: {},
 }
 
-# By the channel's value: hashing a member calls Python code.
-_REQUESTS = {channel._value_: REQUEST_HANDLERS.get(channel, {}) for channel in Channel}
-_REPLIES = {channel._value_: REPLY_HANDLERS.get(channel, {}) for channel in Channel}
+_REQUESTS = {channel: REQUEST_HANDLERS.get(channel, {}) for channel in CHANNELS}
+_REPLIES = {channel: REPLY_HANDLERS.get(channel, {}) for channel in CHANNELS}
 
 
 def _acknowledged(state: DeviceState, message: Message) -> DeviceState:
@@ -378,7 +385,7 @@ def advance(state: DeviceState, message: Message) -> DeviceState:
     if message.flags & FLAG_REPLY:
         if "success" in payload:
             return _acknowledged(state, message)
-        handler = _REPLIES[message.channel._value_].get(request)
+        handler = _REPLIES[message.channel].get(request)
     else:
-        handler = _REQUESTS[message.channel._value_].get(request)
+        handler = _REQUESTS[message.channel].get(request)
     return handler(state, message) if handler else state

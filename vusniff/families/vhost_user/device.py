@@ -10,7 +10,7 @@ import enum
 import functools
 from dataclasses import dataclass
 
-from vusniff.protocol import FrontendRequest
+from vusniff.families.vhost_user.protocol import FrontendRequest
 
 
 class Sure(str, enum.Enum):

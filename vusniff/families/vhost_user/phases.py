@@ -19,7 +19,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from vusniff.protocol import F_LOG_ALL, FLAG_REPLY, Channel, FrontendRequest
+from vusniff.channel import Channel
+from vusniff.families.vhost_user.protocol import F_LOG_ALL, FLAG_REPLY, Channels, FrontendRequest
 
 SETTLE_NS = 100_000_000
 """A pause that ends what was being done, nanoseconds."""
@@ -202,9 +203,9 @@ class Phases:
     def feed(self, number: int, time_ns: int, request: int, reply: bool, channel: Channel) -> None:
         """The next message of the session; ``request`` 0 for bytes without a header."""
         now = self._now
-        if reply or channel is not Channel.MAIN or not request:
+        if reply or channel is not Channels.MAIN or not request:
             if now is None:
-                if channel is Channel.UNKNOWN:
+                if channel is Channels.UNKNOWN:
                     return
                 now = self._begin(K.RUNNING, number, time_ns)
             elif now.kind is K.START and self._kicked and not reply and time_ns - now.end_ns > SETTLE_NS:
@@ -229,7 +230,7 @@ class Phases:
         now, settled_ns = _Open(K.IDLE, 0, 0, 0, 0, 0), -1
         for number, time_ns, request, flags, channel in messages:
             steady = time_ns <= settled_ns
-            if steady and not flags & FLAG_REPLY and channel is Channel.MAIN:
+            if steady and not flags & FLAG_REPLY and channel is Channels.MAIN:
                 if request in STEADY:
                     announcers.clear()
                 elif request == F.SET_VRING_ENABLE:

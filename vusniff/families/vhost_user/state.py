@@ -19,11 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from vusniff.families.vhost_user.iotlb import Iotlb
-from vusniff.protocol import (
-    F_ACCESS_PLATFORM,
-    F_RING_PACKED,
-    ProtocolFeature,
-)
+from vusniff.families.vhost_user.protocol import F_ACCESS_PLATFORM, F_RING_PACKED, ProtocolFeature
 from vusniff.record import Descriptor
 
 T = TypeVar("T")
@@ -206,7 +202,7 @@ class DeviceState:
         """VIRTIO_F_RING_PACKED is negotiated; None when SET_FEATURES was not seen."""
         return None if self.features is None else bool(self.features.value & F_RING_PACKED)
 
-    def has(self, feature: ProtocolFeature) -> bool | None:
+    def has(self, feature: enum.IntFlag) -> bool | None:
         """Whether a protocol feature is negotiated; None when that is unknown."""
         if self.protocol_features is not None:
             return bool(self.protocol_features.value & feature._value_)  # no new IntFlag for each question

@@ -41,7 +41,7 @@ import time
 from collections.abc import Callable
 
 from vusniff.families.framing import Framer
-from vusniff.protocol import HEADER_SIZE, MAX_FDS
+from vusniff.families.vhost_user.protocol import HEADER_SIZE, MAX_FDS
 from vusniff.record import Chunk, Closed, Connection, Descriptor, DescriptorKind, End, Frame
 from vusniff.sources.host.descriptors import describe
 from vusniff.sources.host.endpoints import is_connected_stream, peer_inode

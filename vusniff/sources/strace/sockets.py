@@ -19,7 +19,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from vusniff.protocol import MAX_FDS
+from vusniff.families.vhost_user.protocol import MAX_FDS
 from vusniff.record import Descriptor, DescriptorKind
 from vusniff.sources.strace.log import Call, Fd, Text, Value, parse_fd
 

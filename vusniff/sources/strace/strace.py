@@ -31,7 +31,14 @@ from vusniff.capture import facts
 from vusniff.capture.writer import CaptureWriter
 from vusniff.errors import SourceError
 from vusniff.families.framing import SIZE_LIMIT_ODD, Framer, message_size
-from vusniff.protocol import FLAG_NEED_REPLY, FLAG_REPLY, FLAG_VERSION, HEADER_SIZE, HEADERS, VERSION
+from vusniff.families.vhost_user.protocol import (
+    FLAG_NEED_REPLY,
+    FLAG_REPLY,
+    FLAG_VERSION,
+    HEADER_SIZE,
+    HEADERS,
+    VERSION,
+)
 from vusniff.record import Chunk, Closed, DescriptorKind, End, Frame, Process
 from vusniff.sources.strace.log import Log
 from vusniff.sources.strace.sockets import CALLS, OTHER_FILES, Ending, Piece, Socket, Sockets

@@ -62,7 +62,7 @@ def _row(chosen: Chosen, message: Message) -> tuple[Any, ...]:
         message.session,
         message.connection,
         chosen.timeline.connection(message.connection).path,
-        message.channel.value,
+        message.channel,
         message.sender.value if message.sender else None,
         message.request,
         message.name,

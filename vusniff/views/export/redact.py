@@ -21,10 +21,11 @@ from vusniff.analysis.timeline import Timeline, read_all
 from vusniff.capture.facts import Host, Section
 from vusniff.capture.index import Index
 from vusniff.capture.writer import CaptureWriter
+from vusniff.channel import Sender
 from vusniff.checks.peers import Program, recognise
 from vusniff.errors import VusniffError
+from vusniff.families.vhost_user.protocol import FLAG_REPLY, HEADER_SIZE, HEADERS
 from vusniff.layouts import dissect
-from vusniff.protocol import FLAG_REPLY, HEADER_SIZE, HEADERS, Sender
 from vusniff.record import Closed, Connection, Descriptor, DescriptorKind, End, Frame, FrameKind, Lost, Process
 
 _REASONS = frozenset({"eof", "reset", "killed", "capture ended"})

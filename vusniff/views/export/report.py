@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from vusniff.protocol import Sender
+from vusniff.channel import Sender
 from vusniff.views import account, summary, words
 from vusniff.views.export.chosen import Chosen
 from vusniff.views.page import Page, Section, Table, markdown

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
+from vusniff.channel import Sender
+from vusniff.families.vhost_user.protocol import Channels
 from vusniff.message import Message
-from vusniff.protocol import Channel, Sender
 from vusniff.views import state, words
 from vusniff.views.export.chosen import Chosen, Texts
 
@@ -22,7 +23,7 @@ BREATH = 32
 """Messages between two empty texts."""
 _FOLDED = 3
 """Steps from which on they are folded."""
-_CHANNELS = {Channel.BACKEND: "back-end channel", Channel.GPU: "GPU socket"}
+_CHANNELS: dict[str, str] = {Channels.BACKEND: "back-end channel", Channels.GPU: "GPU socket"}
 
 
 Key = tuple[str, str]
@@ -145,7 +146,7 @@ def _step(chosen: Chosen, message: Message, answer: Message | None) -> Step:
         message.time_ns,
         message.session,
         message.connection,
-        (chosen.timeline.sessions[message.session - 1].path, message.channel.value),
+        (chosen.timeline.sessions[message.session - 1].path, message.channel),
         (sender is Sender.FRONTEND) != message.reply,
         message.name,
         details.strip(),
@@ -221,7 +222,7 @@ def _lanes(chosen: Chosen, steps: list[Step]) -> Iterator[Lane]:
         record = timeline.sessions[session - 1]
         frontend, backend = state.peers(timeline, record)
         path = words.clean(record.path)
-        main = key[1] == Channel.MAIN.value
-        title = path if main else f"{_CHANNELS.get(Channel(key[1]), 'other channel')} of {path}"
+        main = key[1] == Channels.MAIN
+        title = path if main else f"{_CHANNELS.get(key[1], 'other channel')} of {path}"
         yield Lane(key, True, title, f"front-end {frontend}")
         yield Lane(key, False, title, f"back-end {backend}")

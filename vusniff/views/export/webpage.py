@@ -158,7 +158,7 @@ def _message(chosen: Chosen, message: Message) -> dict[str, Any]:
         "size": len(message.data),
     }
     optional = {
-        "channel": None if message.channel.value == "main" else message.channel.value,
+        "channel": None if message.channel == "main" else str(message.channel),
         "payload": message.payload or None,
         "fds": [words.descriptor(descriptor) for descriptor in message.descriptors] or None,
         "answers": message.answers,

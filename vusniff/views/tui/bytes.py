@@ -12,8 +12,8 @@ from textual.geometry import Size
 from textual.message import Message
 from textual.strip import Strip
 
+from vusniff.families.vhost_user.protocol import HEADER_SIZE
 from vusniff.layouts.spans import Span
-from vusniff.protocol import HEADER_SIZE
 from vusniff.views.tui.panes import Lined
 
 WIDE = 72

@@ -6,11 +6,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from vusniff.analysis.timeline import Timeline
+from vusniff.channel import Sender
 from vusniff.checks.finding import Finding, Side
+from vusniff.families.vhost_user.protocol import Channels
 from vusniff.families.vhost_user.state import DeviceState, translate
 from vusniff.layouts.spans import Span, spans
 from vusniff.message import Message
-from vusniff.protocol import Channel, Sender
 from vusniff.views import text, words
 from vusniff.views.tui.judging import MARKS
 from vusniff.views.tui.line import Line, Part, clean, line, wrapped
@@ -128,7 +129,7 @@ def _header(timeline: Timeline, message: Message) -> Iterator[Line]:
     start = since(message.time_ns - timeline.time_ns(0))
     yield line(_label("at"), f"{start} s", key="at")
     yield line(_label(""), (day(message.time_ns), "dim"), key="day")
-    channel = "" if message.channel is Channel.MAIN else f"{message.channel} channel, "
+    channel = "" if message.channel is Channels.MAIN else f"{message.channel} channel, "
     yield line(
         _label("session"), str(message.session), (f"  {channel}connection {message.connection}", "dim"), key="session"
     )

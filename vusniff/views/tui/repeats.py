@@ -8,7 +8,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 
 from vusniff.analysis.timeline import Timeline
-from vusniff.protocol import FLAG_REPLY
+from vusniff.families.vhost_user.protocol import FLAG_REPLY
 
 SLICE = 4096
 """Rows between two looks at the clock."""

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from vusniff.analysis.timeline import Timeline
+from vusniff.channel import Sender
 from vusniff.message import Message
-from vusniff.protocol import Sender
 from vusniff.views import text, words
 from vusniff.views.tui.line import Part, clean, cut, fit
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vusniff.protocol import HEADER_SIZE
+from vusniff.families.vhost_user.protocol import HEADER_SIZE
 from vusniff.views.tui import details
 from vusniff.views.tui import state as state_pane
 from vusniff.views.tui.bytes import BytesView

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 from vusniff.analysis.session import Session
 from vusniff.analysis.timeline import Timeline
+from vusniff.families.vhost_user.protocol import Channels, FrontendRequest, request_name
 from vusniff.families.vhost_user.state import Config, DeviceState, Inflight, Log, Seen
 from vusniff.layouts import dissect
 from vusniff.message import Context
-from vusniff.protocol import Channel, FrontendRequest, request_name
 from vusniff.record import Descriptor
 from vusniff.views import account, words
 from vusniff.views.tui import features, vrings
@@ -206,7 +206,7 @@ def _seen(seen: object) -> Seen[object] | None:
 def status_names(value: int) -> list[str]:
     """Names of the bits of a device status."""
     data = value.to_bytes(8, "little")
-    decoded = dissect.payload(Channel.MAIN, FrontendRequest.SET_STATUS, False, data, 0, Context())
+    decoded = dissect.payload(Channels.MAIN, FrontendRequest.SET_STATUS, False, data, 0, Context())
     return list((decoded.payload or {}).get("u64_names", ()))
 
 

@@ -7,7 +7,7 @@ from array import array
 
 from vusniff.analysis.timeline import Timeline
 from vusniff.capture.batch import kind_of
-from vusniff.protocol import FLAG_REPLY, VRING_INDEX_MASK, Channel, FrontendRequest
+from vusniff.families.vhost_user.protocol import FLAG_REPLY, VRING_INDEX_MASK, Channels, FrontendRequest
 from vusniff.record import FrameKind
 
 F = FrontendRequest
@@ -62,7 +62,7 @@ class Story:
         request = timeline.index.request[row]
         if request not in BY_INDEX and request not in BY_BITS:
             return False
-        if kind_of(meta) is not FrameKind.MESSAGE or timeline.place(row).channel is not Channel.MAIN:
+        if kind_of(meta) is not FrameKind.MESSAGE or timeline.place(row).channel is not Channels.MAIN:
             return False
         other = timeline.answers[row]
         return named(timeline, other - 1 if other and meta & FLAG_REPLY else row) == self.vring

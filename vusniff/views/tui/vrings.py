@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+from vusniff.families.vhost_user.protocol import F_ACCESS_PLATFORM
 from vusniff.families.vhost_user.state import DeviceState, Life, Seen, Vring, packed_base, translate
-from vusniff.protocol import F_ACCESS_PLATFORM
 from vusniff.record import Descriptor
 from vusniff.views.state import base_words, unknown
 from vusniff.views.tui.line import Line, Part, clean, cut, fit, line, wrapped

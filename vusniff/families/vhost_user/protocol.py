@@ -10,6 +10,8 @@ from __future__ import annotations
 import enum
 import struct
 
+from vusniff.channel import Channel, Header, Sender
+
 HEADER_SIZE = 12
 """Bytes of a message header: request u32, flags u32, size u32 (payload bytes that follow), in the host's byte order."""
 
@@ -26,31 +28,36 @@ MAX_FDS = 253
 """SCM_MAX_FD of Linux (include/net/scm.h): descriptors one send may carry."""
 
 
-class Channel(str, enum.Enum):
+NAME = "vhost-user"
+"""The family's name in a capture file."""
+
+HEADER = Header(
+    HEADER_SIZE,
+    {order: header.unpack_from for order, header in HEADERS.items()},
+    (FLAG_REPLY, FLAG_REPLY),
+    (FLAG_NEED_REPLY, FLAG_NEED_REPLY),
+    FLAG_VERSION,
+)
+
+
+class Channels:
     """What a connection carries; the specification's three message directions."""
 
-    MAIN = "main"
-    BACKEND = "backend"
+    MAIN = Channel("main", NAME, HEADER, Sender.FRONTEND)
+    BACKEND = Channel("backend", NAME, HEADER, Sender.BACKEND)
     """The back-end channel, passed by SET_BACKEND_REQ_FD: the back-end asks, the front-end answers."""
-    GPU = "gpu"
+    GPU = Channel("gpu", NAME, HEADER, Sender.BACKEND)
     """The vhost-user-gpu socket, passed by GPU_SET_SOCKET: the back-end asks, the front-end answers."""
-    UNKNOWN = "unknown"
+    UNKNOWN = Channel("unknown", NAME, HEADER)
     """A stream that is none of the above, such as a device state channel: kept raw."""
 
-    __str__ = str.__str__
+
+CHANNELS = (Channels.MAIN, Channels.BACKEND, Channels.GPU, Channels.UNKNOWN)
 
 
-class Sender(str, enum.Enum):
-    """Who sent a message."""
-
-    FRONTEND = "frontend"
-    BACKEND = "backend"
-
-    __str__ = str.__str__
-
-
-REQUESTER = {Channel.MAIN: Sender.FRONTEND, Channel.BACKEND: Sender.BACKEND, Channel.GPU: Sender.BACKEND}
-"""Who sends requests on a channel; the other side sends only replies."""
+def channel_named(name: str) -> Channel:
+    """The channel of a name; ValueError for one that the family does not have."""
+    return CHANNELS[CHANNELS.index(name)]
 
 
 class FrontendRequest(enum.IntEnum):
@@ -135,14 +142,14 @@ class GpuRequest(enum.IntEnum):
 
 
 REQUESTS: dict[Channel, type[enum.IntEnum]] = {
-    Channel.MAIN: FrontendRequest,
-    Channel.BACKEND: BackendRequest,
-    Channel.GPU: GpuRequest,
+    Channels.MAIN: FrontendRequest,
+    Channels.BACKEND: BackendRequest,
+    Channels.GPU: GpuRequest,
 }
 
 CHANNEL_PASSED_BY = {
-    FrontendRequest.SET_BACKEND_REQ_FD: Channel.BACKEND,
-    FrontendRequest.GPU_SET_SOCKET: Channel.GPU,
+    FrontendRequest.SET_BACKEND_REQ_FD: Channels.BACKEND,
+    FrontendRequest.GPU_SET_SOCKET: Channels.GPU,
 }
 """Main-channel requests whose descriptor is a socket, and the channel it opens."""
 
@@ -182,6 +189,12 @@ PROTOCOL_FEATURE_ALIASES = {
     "SHMEM": "SHMEM_MAP",
 }
 """Names that protocol features have or had elsewhere -> the name here."""
+
+
+def feature_name(feature: enum.IntFlag) -> str:
+    """A protocol feature without the specification's prefix: ``CONFIG``."""
+    return (feature.name or hex(feature)).removeprefix("VHOST_USER_PROTOCOL_F_")
+
 
 F_LOG_ALL = 1 << 26
 """VHOST_F_LOG_ALL."""

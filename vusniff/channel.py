@@ -1,0 +1,62 @@
+"""What a connection carries, who asks on it, and what the header of its messages looks like. Knows no family by name.
+
+A family brings its channels; a vendor's distribution may bring more. Nothing a peer or a file contains makes one.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+
+class Sender(str, enum.Enum):
+    """Who sent a message."""
+
+    FRONTEND = "frontend"
+    BACKEND = "backend"
+
+    __str__ = str.__str__
+
+
+ReadHeader = Callable[[bytes | bytearray | memoryview, int], tuple[int, int, int]]
+"""Bytes and the offset of a header in them -> request code, flags, bytes of the payload that follows."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Header:
+    """The header of a family's messages. Byte orders are ``little`` and ``big``."""
+
+    size: int
+    """Bytes."""
+    read: Mapping[str, ReadHeader]
+    """By byte order; ``struct.error`` for fewer bytes than `size`."""
+    reply: tuple[int, int]
+    """Mask and value of the flags of a reply."""
+    need_reply: tuple[int, int]
+    """Mask and value of the flags of a request that wants a reply."""
+    version: int = 0
+    """Mask of the flags that hold a version; 0 where there is none."""
+
+    def is_reply(self, flags: int) -> bool:
+        """Whether these are the flags of a reply."""
+        return flags & self.reply[0] == self.reply[1]
+
+    def is_need_reply(self, flags: int) -> bool:
+        """Whether a request with these flags wants a reply."""
+        return flags & self.need_reply[0] == self.need_reply[1]
+
+
+class Channel(str):
+    """The name of a channel, such as ``main``, with what its family says of it. One object for each name."""
+
+    family: str
+    """The family it belongs to, as in the file: ``vhost-user``."""
+    header: Header
+    requester: Sender | None
+    """Who sends requests on it; the other side sends only replies. None: nobody knows, or both."""
+
+    def __new__(cls, name: str, family: str, header: Header, requester: Sender | None = None) -> Channel:
+        channel = super().__new__(cls, name)
+        channel.family, channel.header, channel.requester = family, header, requester
+        return channel
