@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
+from vusniff.printable import escape
 from vusniff.record import Descriptor, DescriptorKind
 
 UNITS = ("", "K", "M", "G", "T", "P", "E")
-
-
-UNPRINTABLE = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))}
-
-
-def clean(text: str) -> str:
-    """A name from outside without control characters: what a peer calls itself must not steer a terminal."""
-    return text if text.isprintable() else text.translate(UNPRINTABLE)
 
 
 def size(number: int) -> str:
@@ -40,9 +33,9 @@ def duration(nanoseconds: int) -> str:
 
 def descriptor(value: Descriptor) -> str:
     """A descriptor by identity, name and size: ``memfd:51 "guest-ram" 1G``."""
-    words = clean(value.identity) if value.identity else str(value.kind)
+    words = escape(value.identity) if value.identity else str(value.kind)
     if value.name and value.kind not in (DescriptorKind.EVENTFD, DescriptorKind.SOCKET):
-        words += f' "{clean(value.name)}"'
+        words += f' "{escape(value.name)}"'
     if value.size and value.kind in (DescriptorKind.MEMFD, DescriptorKind.FILE, DescriptorKind.DMABUF):
         words += f" {size(value.size)}"
     return words

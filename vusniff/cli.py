@@ -12,8 +12,11 @@ import importlib
 import os
 import sys
 from collections.abc import Collection, Sequence
+from typing import NoReturn
 
+from vusniff import terminal
 from vusniff.errors import VusniffError
+from vusniff.printable import escape
 
 COMMANDS: tuple[tuple[str, str, str], ...] = (
     ("capture", "capture", "sniff running peers with an eBPF probe, without touching them"),
@@ -43,9 +46,20 @@ EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
 
 
+class Parser(argparse.ArgumentParser):
+    """argparse, whose errors repeat what was typed, and with it names of files that others have chosen."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(escape(message))
+
+    def _print_message(self, message: str, file: object = None) -> None:
+        if message:
+            (terminal.put if file in (None, sys.stdout) else terminal.tell_lines)(message)
+
+
 def parser_of(wanted: Collection[str | None]) -> argparse.ArgumentParser:
     """The command line with the arguments of the wanted commands; of the others only their names."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="vusniff",
         description="See what a vhost-user front-end and back-end say to each other.",
         epilog="Each command explains itself: vusniff COMMAND --help",
@@ -67,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _run(list(sys.argv[1:] if argv is None else argv))
     except VusniffError as error:
-        print(f"vusniff: {error}", file=sys.stderr)
+        terminal.complain(error)
         return EXIT_USAGE
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
@@ -78,7 +92,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         _discard_output()
         what = error.filename if error.filename is not None else "input or output failed"
-        print(f"vusniff: {what}: {error.strerror or error}", file=sys.stderr)
+        terminal.say(f"{what}: {error.strerror or error}")
         return EXIT_USAGE
 
 
@@ -89,15 +103,15 @@ def _run(words: list[str]) -> int:
     if args.version:
         from importlib.metadata import version
 
-        print(f"vusniff {version('vusniff')}", flush=True)
+        terminal.put_line(f"vusniff {version('vusniff')}")
+        terminal.flush()
         return 0
     if args.command is None:
         parser.print_help()
         return EXIT_USAGE
     gc.set_threshold(*COLLECTIONS)
     status: int = args.run(args)
-    if sys.stdout is not None:  # a source whose reader has left goes on without it
-        sys.stdout.flush()
+    terminal.flush()
     return status
 
 

@@ -5,6 +5,8 @@ what the user asked for and cannot be had: a file that is no capture, a socket t
 that does not parse.
 """
 
+from vusniff.printable import escape
+
 
 class VusniffError(Exception):
     """Base of the errors a user may see: one sentence that says what, where, and what to do."""
@@ -28,9 +30,9 @@ class FilterError(VusniffError):
     def __init__(self, sentence: str, text: str, start: int, length: int = 1) -> None:
         """``start`` and ``length`` count characters of the filter's ``text``; length 0 marks a place between two."""
         line = " ".join(text.split("\n"))
-        shown = line if len(line) <= 200 else line[:200] + " ..."
-        marks = " " * start + "^" * max(1, length)
-        super().__init__(f"filter: {sentence}\n    {shown}\n    {marks[:204]}")
+        shown = escape(line if len(line) <= 200 else line[:200] + " ...")
+        marks = " " * len(escape(line[:start])) + "^" * max(1, len(escape(line[start : start + length])))
+        super().__init__(f"filter: {escape(sentence)}\n    {shown}\n    {marks[: len(shown)]}")
         self.sentence = sentence
         self.text = text
         self.start = start

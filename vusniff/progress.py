@@ -18,15 +18,17 @@ class Bar:
         from rich.console import Console
         from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
+        from vusniff.printable import cell
+
         self._progress = Progress(
-            TextColumn("reading {task.description}"),
+            TextColumn("reading {task.description}", markup=False),
             BarColumn(),
             DownloadColumn(binary_units=True),
             TimeRemainingColumn(),
             console=Console(stderr=True),
             transient=True,
         )
-        self._task = self._progress.add_task(what, total=None)
+        self._task = self._progress.add_task(cell(what), total=None)
         self._started = time.monotonic()
 
     def __call__(self, done: int, there: int) -> None:

@@ -29,7 +29,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from vusniff.amounts import clean
+from vusniff.printable import escape
 from vusniff.record import Closed, Connection, Descriptor, DescriptorKind, End, Frame, FrameKind, Lost, Process
 
 FORMAT_VERSION = 1
@@ -184,13 +184,13 @@ def descriptor_comment(descriptors: Iterable[Descriptor]) -> bytes:
     for descriptor in descriptors:
         words = ["vusniff fd", f"kind={descriptor.kind._value_}"]
         if descriptor.identity is not None:
-            words.append(f"identity={clean(descriptor.identity).replace(' ', '_')}")
+            words.append(f"identity={escape(descriptor.identity).replace(' ', '_')}")
         if descriptor.number is not None:
             words.append(f"number={descriptor.number}")
         if descriptor.size is not None:
             words.append(f"size={descriptor.size}")
         if descriptor.name is not None:
-            words.append(f"name={clean(descriptor.name)}")
+            words.append(f"name={escape(descriptor.name)}")
         line = " ".join(words).encode("utf-8", "replace")
         room -= len(line) + 1
         if room < 0:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
+from vusniff import terminal
 from vusniff.errors import VusniffError
 
 if TYPE_CHECKING:
@@ -178,5 +179,5 @@ def _judge(args: argparse.Namespace, rules: Sequence[Rule], chosen: Filter | Non
 
 def _write(text: str) -> None:
     if text:
-        sys.stdout.buffer.write(text.encode("utf-8", "backslashreplace"))
-        sys.stdout.buffer.flush()
+        terminal.put(text)
+        terminal.flush()

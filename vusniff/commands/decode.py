@@ -7,6 +7,7 @@ import enum
 import re
 import sys
 
+from vusniff import terminal
 from vusniff.channel import Channel, Sender
 from vusniff.errors import DissectorError
 from vusniff.families.vhost_user.protocol import (
@@ -91,15 +92,15 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         # One message has no capture: what only a capture can tell is unknown.
         unknown = {"time_ns": None, "session": None, "connection": None}
-        sys.stdout.write(jsonl.encode({**jsonl.message_dict(message), **unknown}).decode() + "\n")
+        terminal.put_json(jsonl.encode({**jsonl.message_dict(message), **unknown}) + b"\n")
     else:
         title = words.title(message.name, message.layout, message.reply, message.need_reply)
-        print(f"{text.arrow(message.sender)} {title} {words.summary(message)}".rstrip())
+        terminal.put_line(f"{text.arrow(message.sender)} {title} {words.summary(message)}".rstrip())
         for line in text.details(message):
-            print(line)
+            terminal.put_line(line)
     if message.malformed:
-        sys.stdout.flush()
-        print(f"vusniff: {message.name} does not fit: {message.malformed}", file=sys.stderr)
+        terminal.flush()
+        terminal.say(f"{message.name} does not fit: {message.malformed}")
         return 2
     return 0
 

@@ -18,6 +18,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, TypeAlias
 
+from vusniff import terminal
 from vusniff.errors import SourceError, VusniffError
 
 CAPTURE = "vusniff-demo.pcapng"
@@ -70,14 +71,16 @@ def run(args: argparse.Namespace) -> int:
                 count=args.count,
                 pause=args.pause or 0.0,
                 timeout=args.timeout,
-                say=_say,
+                say=terminal.tell,
             )
     if args.backend:
         from vusniff.demo import backend, wire
 
         wire.name_process("demo-backend")
         with _ended_by_signals():
-            return backend.serve(args.backend, connect=args.connect, count=args.count, timeout=args.timeout, say=_say)
+            return backend.serve(
+                args.backend, connect=args.connect, count=args.count, timeout=args.timeout, say=terminal.tell
+            )
     return _show(args)
 
 
@@ -110,7 +113,8 @@ def _show(args: argparse.Namespace) -> int:
             left_early = False
         run.end()
         sentences = programs.sentences()
-    print(*sentences, f"vusniff: the capture is {capture}", sep="\n", file=sys.stderr)
+    terminal.tell(*sentences)
+    terminal.say(f"the capture is {capture}")
     return 0 if left_early or (backend.returncode == 0 and frontend.returncode == 0) else 1
 
 
@@ -238,10 +242,6 @@ def _ended_by_signals() -> Iterator[None]:
     finally:
         for number, action in before.items():
             signal.signal(number, action)
-
-
-def _say(sentence: str) -> None:
-    print(sentence, file=sys.stderr, flush=True)
 
 
 def _positive(word: str) -> int:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from typing import TYPE_CHECKING
+
+from vusniff import terminal
 
 if TYPE_CHECKING:
     from vusniff.analysis.timeline import Timeline
@@ -52,12 +53,10 @@ def run(args: argparse.Namespace) -> int:
         sides.append(diff.side_of(timelines[place], [args.files[place]], number, label))
     found = diff.comparison(sides[0], sides[1], factor)
     if args.format == "json":
-        said = jsonl.encode(diff.diff_dict(found)) + b"\n"
+        terminal.put_json(jsonl.encode(diff.diff_dict(found)) + b"\n")
     else:
         made = diff.diff_page(found)
-        text = page.markdown(made) if args.format == "markdown" else page.text(made)
-        said = text.encode("utf-8", "backslashreplace")
-    sys.stdout.buffer.write(said)
+        terminal.put(page.markdown(made) if args.format == "markdown" else page.text(made))
     return 0 if found.same else 1
 
 

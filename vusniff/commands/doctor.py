@@ -15,6 +15,8 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from vusniff import terminal
+
 _TRY_SECONDS = 120.0
 _MODES = {
     "fentry": (
@@ -55,20 +57,19 @@ def run(args: argparse.Namespace) -> int:
     for check in _checks():
         works = works or (check.name in _MODES and check.ok)
         if args.json:
-            print(
-                json.dumps({"check": check.name, "ok": check.ok, "found": check.found, "advice": check.advice or None})
-            )
+            said = {"check": check.name, "ok": check.ok, "found": check.found, "advice": check.advice or None}
+            terminal.put_json(json.dumps(said) + "\n")
         else:
-            print(f"{'ok' if check.ok else 'NO':3} {check.name:13} {check.found}")
+            terminal.put_line(f"{'ok' if check.ok else 'NO':3} {check.name:13} {check.found}")
             if check.advice:
-                print(f"{'':17} -> {check.advice}")
-        sys.stdout.flush()
+                terminal.put_line(f"{'':17} -> {check.advice}")
+        terminal.flush()
     if not args.json:
-        print()
+        terminal.put_line()
         if works:
-            print("vusniff capture works here.")
+            terminal.put_line("vusniff capture works here.")
         else:
-            print("vusniff capture does not work here; vusniff proxy needs none of this.")
+            terminal.put_line("vusniff capture does not work here; vusniff proxy needs none of this.")
     return 0 if works else 1
 
 
@@ -155,7 +156,7 @@ def _mode(mode: str, words: str, options: tuple[str, ...]) -> Check:
 def _in_child(attempt: Callable[[], str]) -> str:
     """What a function says in a process of its own, whose end it does not survive."""
     readable, writable = os.pipe()
-    sys.stdout.flush()
+    terminal.flush()
     child = os.fork()
     if child == 0:
         try:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import sys
+
+from vusniff import terminal
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,5 +49,5 @@ def run(args: argparse.Namespace) -> int:
         with reading(args.file) as progress:
             read_all(timeline, progress)
         done = edit(timeline, args.file, args.output, edits)
-    print(f"vusniff: {done.read} messages read, {done.written} written to {args.output}", file=sys.stderr)
+    terminal.say(f"{done.read} messages read, {done.written} written to {args.output}")
     return 0

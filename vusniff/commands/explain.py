@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import sys
+
+from vusniff import terminal
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,7 +28,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         for topic in topics:
             told = {"kind": topic.kind, "name": topic.name, "device": topic.device, **page.as_dict(topic.page)}
-            sys.stdout.buffer.write(jsonl.encode(told) + b"\n")
+            terminal.put_json(jsonl.encode(told) + b"\n")
         return 0
-    print("\n".join(page.text(topic.page) for topic in topics), end="")
+    terminal.put("\n".join(page.text(topic.page) for topic in topics))
     return 0

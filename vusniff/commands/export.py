@@ -10,6 +10,8 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from vusniff import terminal
+
 if TYPE_CHECKING:
     from vusniff.views.export.chosen import Chosen
 
@@ -62,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
         chosen = _choose(files, names, args)
         _write(args.output, form, chosen)
     if not len(chosen.rows):
-        print("no messages: nothing was exported", file=sys.stderr)
+        terminal.tell("no messages: nothing was exported")
         return 1
     return 0
 
@@ -77,7 +79,7 @@ def _annotate_stream(args: argparse.Namespace, form: str) -> int:
             "standard input can only be exported as pcapng, whole and alone: save it first, or use read --json"
         )
     for note in annotate_live("-", args.output or "-", args.device):
-        print(f"vusniff: {note}", file=sys.stderr)
+        terminal.say(note)
     return 0
 
 
@@ -152,7 +154,8 @@ def _write(output: str | None, form: str, chosen: Chosen) -> None:
         return
     texts = _makers()[form](chosen)
     if output is None:
-        _put(texts, sys.stdout.buffer.write)
+        for text in texts:
+            (terminal.put_json if form == "jsonl" else terminal.put)(text)
         return
     from vusniff.errors import VusniffError
 

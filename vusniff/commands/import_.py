@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import sys
+
+from vusniff import terminal
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,5 +34,5 @@ def run(args: argparse.Namespace) -> int:
     done = import_strace(args.files, args.output)
     left_out = f"; {done.left_out} other unix sockets left out" if done.left_out else ""
     found = f"{done.messages} messages on {done.connections} connections{left_out}"
-    print(f"vusniff: {found}", *(f"vusniff: {note}" for note in done.notes), sep="\n", file=sys.stderr)
+    terminal.say(found, *done.notes)
     return 0

@@ -17,9 +17,9 @@ from vusniff.commands.recording import (
     capture_file,
     check_recording_arguments,
     record_and_show,
-    say,
 )
 from vusniff.errors import SourceError
+from vusniff.terminal import say
 
 if TYPE_CHECKING:
     from vusniff.sources.host.endpoints import Side

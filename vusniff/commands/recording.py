@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 from typing import IO
 
+from vusniff import terminal
 from vusniff.commands.read import add_view_arguments, check_view_arguments
 from vusniff.errors import SourceError
 
@@ -38,11 +39,6 @@ def check_recording_arguments(args: argparse.Namespace) -> None:
         raise SourceError("--tui needs a terminal: leave it out for text, or record with -q and view the file later")
 
 
-def say(sentence: str) -> None:
-    """One sentence on standard error."""
-    print(f"vusniff: {sentence}", file=sys.stderr, flush=True)
-
-
 @contextlib.contextmanager
 def capture_file(wanted: str | None) -> Iterator[str]:
     """The capture's path; one that nobody named is made, told, and removed again when nothing came of it."""
@@ -51,7 +47,7 @@ def capture_file(wanted: str | None) -> Iterator[str]:
         return
     fd, path = tempfile.mkstemp(prefix="vusniff-", suffix=".pcapng")
     os.close(fd)
-    say(f"recording to {path}")
+    terminal.say(f"recording to {path}")
     try:
         yield path
     finally:
@@ -143,7 +139,7 @@ def record_and_show(
             status = source.process.wait()
         if log is not None:
             log.seek(0)
-            sys.stderr.write(log.read().decode(errors="replace"))
+            terminal.tell_lines(log.read().decode(errors="replace"))
     return status if status >= 0 else 128 - status
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import math
-import sys
+
+from vusniff import terminal
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -78,10 +79,10 @@ def run(args: argparse.Namespace) -> int:
     )
     outcome = player.play()
     if args.json:
-        sys.stdout.buffer.write(jsonl.encode(outcome_dict(script, outcome)) + b"\n")
+        terminal.put_json(jsonl.encode(outcome_dict(script, outcome)) + b"\n")
     else:
         for line in lines(script, outcome):
-            print(line)
+            terminal.put_line(line)
     return 0 if outcome.same else 1
 
 

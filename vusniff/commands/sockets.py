@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from typing import TYPE_CHECKING
+
+from vusniff import terminal
+from vusniff.printable import cell
 
 if TYPE_CHECKING:
     from vusniff.sources.host.sockets import SocketRow
@@ -25,14 +27,14 @@ def run(args: argparse.Namespace) -> int:
     shown = [row for row in found if row.likely or args.all]
     if args.json:
         for row in shown:
-            print(json.dumps(as_json(row), ensure_ascii=False))
+            terminal.put_json(json.dumps(as_json(row), ensure_ascii=False) + "\n")
     elif shown:
         _print_table(shown)
     if not args.json:
         connected = sum(row.connected for row in found)
         likely = sum(row.likely and row.connected for row in found)
         hint = "" if args.all or len(shown) == len(found) else " (--all shows them)"
-        print(f"{likely} of {connected} unix stream connections look like vhost-user{hint}", file=sys.stderr)
+        terminal.tell(f"{likely} of {connected} unix stream connections look like vhost-user{hint}")
     return 0 if shown else 1
 
 
@@ -57,10 +59,10 @@ _COLUMNS = ("STATE", "PATH", "CONNECTED BY", "ACCEPTED BY", "LISTENER", "INODES"
 
 
 def _print_table(rows: list[SocketRow]) -> None:
-    table = [_COLUMNS, *(_cells(row) for row in rows)]
+    table = [_COLUMNS, *(tuple(map(cell, _cells(row))) for row in rows)]
     widths = [max(len(line[i]) for line in table) for i in range(len(_COLUMNS))]
     for line in table:
-        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+        terminal.put_line("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
 
 
 def _cells(row: SocketRow) -> tuple[str, ...]:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 
+from vusniff import terminal
+from vusniff.printable import escape
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of ``vusniff state``."""
@@ -21,13 +24,13 @@ def run(args: argparse.Namespace) -> int:
     from vusniff.capture.index import Index
     from vusniff.errors import VusniffError
     from vusniff.progress import reading
-    from vusniff.views import jsonl, phases, state, words
+    from vusniff.views import jsonl, phases, state
 
     timeline = Timeline(Index(args.files), args.device)
     with reading(args.files[0]) as progress:
         read_all(timeline, progress)
     if not len(timeline):
-        print("no messages: there is no state to show", file=sys.stderr)
+        terminal.tell("no messages: there is no state to show")
         return 1
     number = len(timeline) if args.at is None else args.at
     if not 1 <= number <= len(timeline):
@@ -56,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
             **state.state_dict(device_state, place.context),
             "phases": [phases.phase_dict(phase) for phase in gone_through],
         }
-        sys.stdout.buffer.write(jsonl.encode(result) + b"\n")
+        terminal.put_json(jsonl.encode(result) + b"\n")
         return 0
     from rich.console import Console
 
@@ -65,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
     # Written here and not by rich, which ends the program its own way when nobody reads.
     with console.capture() as screen:
         console.print(f"Session {chosen} of {count}, after message {row + 1}{late}", markup=False)
-        console.print(f"{words.clean(session.path)}: front-end {frontend}, back-end {backend}", markup=False)
+        console.print(f"{escape(session.path)}: front-end {frontend}, back-end {backend}", markup=False)
         if guess:
             console.print(f"Device: {guess.device} ({guess.sure}: {'; '.join(guess.reasons)})", markup=False)
         console.print()
@@ -74,5 +77,5 @@ def run(args: argparse.Namespace) -> int:
         first_ns = timeline.time_ns(0)
         rows = (phases.phase_row(phase, first_ns) for phase in gone_through)
         console.print(state.table("Phases", phases.COLUMNS, rows))
-    sys.stdout.write(screen.get())
+    terminal.put_styled(screen.get())
     return 0

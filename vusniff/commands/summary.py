@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import sys
+
+from vusniff import terminal
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,7 +27,7 @@ def run(args: argparse.Namespace) -> int:
     with reading(args.files[0]) as progress:
         read_all(timeline, progress, judge=True)
     if not len(timeline):
-        print("no messages: there is nothing to sum up", file=sys.stderr)
+        terminal.tell("no messages: there is nothing to sum up")
         return 1
     count = len(timeline.sessions)
     chosen = count if args.session is None else args.session
@@ -34,9 +35,8 @@ def run(args: argparse.Namespace) -> int:
         raise VusniffError(f"--session {chosen}: there are sessions 1 to {count}")
     timeline.conclude()
     if args.format == "json":
-        sys.stdout.buffer.write(jsonl.encode(account.summary_dict(timeline, args.files, chosen)) + b"\n")
+        terminal.put_json(jsonl.encode(account.summary_dict(timeline, args.files, chosen)) + b"\n")
         return 0
     made = summary.summary_page(timeline, args.files, chosen)
-    said = page.markdown(made) if args.format == "markdown" else page.text(made)
-    sys.stdout.buffer.write(said.encode("utf-8", "backslashreplace"))
+    terminal.put(page.markdown(made) if args.format == "markdown" else page.text(made))
     return 0

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from vusniff import terminal
+
 _EPILOG = """Live capture shows findings as expert information; so does the copy of a file that vusniff export FILE -o
 OUT.pcapng writes. tshark says at a request what answers it, and when, with -2 -R vhost_user."""
 
@@ -30,14 +32,18 @@ def run(args: argparse.Namespace) -> int:
     where = folders.folders(args.directory)
     if args.action == "uninstall":
         if args.print:
-            print(f"would remove {where.lua}\nwould remove {where.program}")
+            terminal.put_line(f"would remove {where.lua}")
+            terminal.put_line(f"would remove {where.program}")
             return 0
         said = folders.uninstall(where)
     elif args.print:
-        print(f"-- {where.lua}\n{generate()}\n# {where.program}\n{folders.wrapper()}", end="")
+        terminal.put_line(f"-- {where.lua}")
+        terminal.put(f"{generate()}\n")
+        terminal.put_line(f"# {where.program}")
+        terminal.put(folders.wrapper())
         return 0
     else:
         said = folders.install(where, generate())
     for sentence in said:
-        print(sentence)
+        terminal.put_line(sentence)
     return 0

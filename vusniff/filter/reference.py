@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 
+from vusniff import terminal
 from vusniff.filter.field import Field, Kind, Origin
 from vusniff.filter.fields import fields, words_of
 from vusniff.filter.regex import PATTERN_LIMIT, TEXT_LIMIT
@@ -107,4 +107,4 @@ def _about(field: Field) -> str:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(page())
+    terminal.put(page())

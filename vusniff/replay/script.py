@@ -11,13 +11,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
-from vusniff.amounts import clean, descriptor
+from vusniff.amounts import descriptor
 from vusniff.analysis.session import Place, Session
 from vusniff.analysis.timeline import Timeline
 from vusniff.channel import Sender
 from vusniff.errors import VusniffError
 from vusniff.families.vhost_user.protocol import Channels, FrontendRequest
 from vusniff.message import Message
+from vusniff.printable import escape
 from vusniff.record import DescriptorKind, Frame, FrameKind, Lost
 
 
@@ -187,7 +188,7 @@ def _refuse(line: Line, first: int) -> None:
         return
     for one in message.descriptors:
         if one.kind not in MADE:
-            what = "of an unknown kind" if one.kind is DescriptorKind.UNKNOWN else f"({clean(descriptor(one))})"
+            what = "of an unknown kind" if one.kind is DescriptorKind.UNKNOWN else f"({escape(descriptor(one))})"
             raise ReplayError(
                 f"message #{message.number} {message.name} passes a descriptor {what} of which no equal can be made"
             )

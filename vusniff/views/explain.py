@@ -31,9 +31,10 @@ from vusniff.families.vhost_user.protocol import (
 from vusniff.layouts import dissect
 from vusniff.layouts.parts import fields_of, layouts_of, members_of, size_of
 from vusniff.message import Choice, Context, Message, MessageSpec
+from vusniff.printable import escape
 from vusniff.views import page, prose
 from vusniff.views.page import Items, Page, Prose, Section, Table
-from vusniff.views.words import clean, short_name
+from vusniff.views.words import short_name
 
 CHANNELS = {Channels.MAIN: "main channel", Channels.BACKEND: "back-end channel", Channels.GPU: "GPU socket"}
 SIDES = {Sender.FRONTEND: "front-end", Sender.BACKEND: "back-end"}
@@ -101,7 +102,7 @@ def _unknown(what: str, words: str) -> str:
     like = difflib.get_close_matches(words, _catalogue(), n=LIKE, cutoff=0.6)
     like += [known for known in _catalogue() if len(words) > 2 and words in known and known not in like][:LIKE]
     names = list(dict.fromkeys(topic.name for word in like for topic in _catalogue()[word]))[:LIKE]
-    shown = clean(what)[:60]
+    shown = escape(what)[:60]
     if names:
         return f"nothing is called '{shown}'; did you mean {' or '.join(names)}?"
     return (

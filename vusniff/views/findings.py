@@ -17,8 +17,8 @@ from vusniff.analysis.session import Pending, Place, Rows, Session, Tracker
 from vusniff.capture.batch import Batch
 from vusniff.checks.checker import Checker
 from vusniff.checks.finding import Finding, Rule, Severity, Side
+from vusniff.printable import escape, escape_json
 from vusniff.record import Closed, Connection, Lost
-from vusniff.views.words import clean
 
 SIDES = {Side.FRONTEND: "front-end", Side.BACKEND: "back-end", Side.EITHER: "either side"}
 EVIDENCE_SHOWN = 8
@@ -95,15 +95,15 @@ def title(judged: Judged, session: Session) -> str:
     """Who talked: ``session 1  /run/vm1.sock  net  qemu-system-x86 -> dpdk-testpmd``."""
     guess = session.guess
     frontend, backend = judged.checker.peers.get(session.number, (None, None))
-    who = f"{clean(str(frontend or 'unknown'))} -> {clean(str(backend or 'unknown'))}"
-    return f"session {session.number}  {clean(session.path)}  {guess.device if guess else 'unknown device'}  {who}"
+    who = f"{escape(str(frontend or 'unknown'))} -> {escape(str(backend or 'unknown'))}"
+    return f"session {session.number}  {escape(session.path)}  {guess.device if guess else 'unknown device'}  {who}"
 
 
 def finding_lines(judged: Judged, finding: Finding) -> Iterator[str]:
     """One finding in two lines: what happened, and by which rule and messages."""
     seconds = (judged.time_ns(finding) - judged.times[0]) / 1e9
     place = f"#{finding.number}"
-    yield (f"  {finding.severity:<8}{place:<8}{seconds:>12.6f}  {SIDES[finding.side]:<11} {clean(finding.sentence)}")
+    yield (f"  {finding.severity:<8}{place:<8}{seconds:>12.6f}  {SIDES[finding.side]:<11} {escape(finding.sentence)}")
     others = [f"#{number}" for number in finding.evidence if number != finding.number]
     shown = ", ".join(others[:EVIDENCE_SHOWN]) + (", ..." if len(others) > EVIDENCE_SHOWN else "")
     yield f"{'':<10}{finding.rule} ({finding.section}){f'; see also {shown}' if shown else ''}"
@@ -131,7 +131,7 @@ def closing_lines(judged: Judged) -> Iterator[str]:
         if number <= len(judged.tracker.sessions):
             yield f"session {number}: {why}, so rules that rest on all of it were not asked from there on"
     for note in judged.notes:
-        yield f"note on the file: {clean(note)}"
+        yield f"note on the file: {escape(note)}"
     if not judged.times:
         yield "no messages: there was nothing to judge"
         return
@@ -180,7 +180,7 @@ class Writer:
         lines: list[str] = []
         for finding in findings:
             if self._form == "json":
-                lines.append(json.dumps(finding_dict(self._judged, finding)))
+                lines.append(escape_json(json.dumps(finding_dict(self._judged, finding))))
                 continue
             if finding.session != self._session:
                 self._session = finding.session

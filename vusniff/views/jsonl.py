@@ -18,6 +18,7 @@ from vusniff.capture.batch import Batch, said
 from vusniff.channel import Channel
 from vusniff.families.vhost_user.protocol import FLAG_REPLY, HEADER_SIZE
 from vusniff.message import Context, Message
+from vusniff.printable import escape_json
 from vusniff.record import Descriptor, Process
 
 
@@ -71,18 +72,28 @@ def message_dict(message: Message, hexadecimal: bool = False) -> dict[str, Any]:
     return result
 
 
+_dump = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
+
+
 def _encoder() -> Callable[[Any], bytes]:
     """The fastest JSON encoder there is: msgspec of the extra ``fast``, else the standard library's."""
     try:
         import msgspec
     except ImportError:
-        dump = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
-        return lambda value: dump(value).encode("utf-8", "surrogatepass")
+        return lambda value: _dump(value).encode()
     return msgspec.json.Encoder().encode
 
 
-encode = _encoder()
-"""Any of the dictionaries above -> one line of JSON, UTF-8, without a newline."""
+_encode = _encoder()
+
+
+def encode(value: Any) -> bytes:
+    """Any of the dictionaries above -> one line of JSON, UTF-8, without a newline and without what cannot be seen."""
+    try:
+        made = _encode(value)
+    except UnicodeEncodeError:  # a lone surrogate: a name of a file that is no UTF-8
+        return escape_json(_dump(value)).encode()
+    return made if made.isascii() and b"\x7f" not in made else escape_json(made.decode()).encode()
 
 
 class _Wording(NamedTuple):

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from vusniff.amounts import clean
+from vusniff.printable import cell, escape
 
 WIDTH = 110
 """Columns at which lines of text are broken; tables are as wide as they are."""
@@ -80,7 +80,7 @@ def shortened(rows: Sequence[Sequence[str]], most: int) -> list[Sequence[str]]:
 
 def _wrapped(text: str, first: str, rest: str, width: int) -> Iterator[str]:
     yield from textwrap.wrap(
-        clean(text),
+        escape(text),
         max(width, len(first) + 40),
         initial_indent=first,
         subsequent_indent=rest,
@@ -91,10 +91,10 @@ def _wrapped(text: str, first: str, rest: str, width: int) -> Iterator[str]:
 
 def table_lines(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
     """A table in text: cells under their names, without lines."""
-    cells = [[clean(cell) for cell in row] for row in (columns, *rows)]
+    cells = [[cell(text) for text in row] for row in (columns, *rows)]
     widths = [max(len(row[place]) for row in cells) for place in range(len(columns))]
     for row in cells:
-        yield GAP.join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
+        yield GAP.join(f"{text:<{width}}" for text, width in zip(row, widths, strict=True)).rstrip()
 
 
 def _text_of(part: Part, width: int) -> Iterator[str]:
@@ -115,9 +115,9 @@ def _text_of(part: Part, width: int) -> Iterator[str]:
 
 def text(page: Page, width: int = WIDTH) -> str:
     """The page as plain text."""
-    lines = [page.title]
+    lines = [escape(page.title)]
     for section in page.sections:
-        lines += ["", section.title]
+        lines += ["", escape(section.title)]
         for part in section.parts:
             lines += _text_of(part, width)
     return "\n".join(lines) + "\n"
@@ -125,7 +125,7 @@ def text(page: Page, width: int = WIDTH) -> str:
 
 def _escaped(value: str) -> str:
     """Text that Markdown leaves as it is."""
-    return clean(value).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("*", "\\*")
+    return escape(value).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("*", "\\*")
 
 
 def _row(cells: Iterable[str]) -> str:

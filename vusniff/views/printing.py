@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from vusniff import terminal
 from vusniff.analysis.compose import compose
 from vusniff.analysis.session import Pending, Place, Tracker
 from vusniff.analysis.timeline import Timeline, read_all
@@ -70,9 +70,8 @@ def stream(paths: Sequence[str], device: str | None, follow: bool, stop: Callabl
 
 def _tell(notes: Iterable[str]) -> None:
     """Say beside the output what of the files was skipped, cut or damaged."""
-    sys.stdout.flush()
-    for note in notes:
-        print(f"vusniff: {note}", file=sys.stderr)
+    terminal.flush()
+    terminal.say(*notes)
 
 
 def print_stream(
@@ -87,7 +86,7 @@ def print_stream(
     A request printed here does not name its reply, which may not have been sent yet; the reply names the request.
     ``remarks`` are lines to print before messages, in the order of these.
     """
-    out = sys.stdout.buffer
+    put = terminal.put_json if args.json else terminal.put
     lines, json_lines = Lines(), jsonl.JsonLines(args.hex)
     session = getattr(args, "session", None)
     count = sessions = 0
@@ -120,11 +119,11 @@ def print_stream(
             sessions = max([sessions, *(place.session for place in tracked.places)])
         if between:
             texts = _remarked(between, tracked.first, texts)
-        out.write("".join(texts).encode("utf-8", "backslashreplace"))
+        put("".join(texts))
         if follow or "-" in paths:
-            out.flush()
-    out.write("".join(f"{remark}\n" for _, remark in between).encode("utf-8", "backslashreplace"))
-    out.flush()
+            terminal.flush()
+    put("".join(f"{remark}\n" for _, remark in between))
+    terminal.flush()
     if not count:
         _require(session, sessions)
     return count
@@ -174,16 +173,15 @@ def print_timeline(paths: Sequence[str], args: argparse.Namespace) -> int:
     """Print captures as JSON lines, requests with their replies; return the number of messages that pass."""
     chosen = filter_of(args)
     timeline = _timeline(paths, args)
-    out = sys.stdout.buffer
     lines = jsonl.JsonLines(args.hex)
     count = 0
     for tracked in passing(timeline, chosen) if chosen else _everything(paths, timeline):
         others = _others(timeline, tracked.first - 1, len(tracked.batch))
         texts = lines.lines(tracked.first, tracked.batch, tracked.places, others)
         texts = _only(args.session, texts, tracked.places)
-        out.write("".join(texts).encode())
+        terminal.put_json("".join(texts))
         count += sum(map(bool, texts))
-    out.flush()
+    terminal.flush()
     return count
 
 

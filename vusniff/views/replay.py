@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from vusniff.message import Message
+from vusniff.printable import escape
 from vusniff.replay.differences import Change, Difference, What
 from vusniff.replay.script import Script
 from vusniff.replay.stage import Outcome
@@ -28,7 +29,7 @@ def lines(script: Script, outcome: Outcome) -> Iterator[str]:
     if outcome.more:
         yield f"... and {outcome.more} more differences"
     if outcome.ended:
-        yield words.clean(outcome.ended)
+        yield escape(outcome.ended)
     count = len(outcome.differences) + outcome.more
     verdict = "all as recorded" if outcome.same else f"{count} difference{'' if count == 1 else 's'}"
     end = "" if outcome.ended is None else ", not played to the end"
@@ -71,7 +72,7 @@ def _title(message: Message) -> str:
 def _change(change: Change) -> Iterator[str]:
     for sign, value in (("-", change.recorded), ("+", change.live)):
         shown = "absent" if value is None else field_value(change.path, value)
-        yield f"    {sign} {change.path} {words.clean(shown)}"
+        yield f"    {sign} {change.path} {escape(shown)}"
     if change.removed:
         yield f"      without {words.names(change.removed)}"
     if change.added:

@@ -7,7 +7,6 @@ when a finding is as bad as asked for, and is skipped when the session was not s
 from __future__ import annotations
 
 import json
-import re
 from collections import defaultdict
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -17,13 +16,12 @@ from urllib.parse import quote
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from vusniff.checks.finding import Finding, Rule, Severity
+from vusniff.printable import escape_json, escape_lines
 from vusniff.views.findings import Judged, closing_lines, finding_lines, title
 
 SARIF_SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 SPECIFICATION = "https://www.qemu.org/docs/master/interop/vhost-user.html"
 GPU_SPECIFICATION = "https://www.qemu.org/docs/master/interop/vhost-user-gpu.html"
-ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-"""Characters that XML 1.0 cannot hold."""
 
 
 def sarif(judged: Judged, files: Sequence[str]) -> str:
@@ -49,7 +47,7 @@ def sarif(judged: Judged, files: Sequence[str]) -> str:
         "results": [_sarif_result(judged, finding, positions, files) for finding in judged.checker.findings],
         "columnKind": "unicodeCodePoints",
     }
-    return json.dumps({"$schema": SARIF_SCHEMA, "version": "2.1.0", "runs": [run]}, indent=1) + "\n"
+    return escape_json(json.dumps({"$schema": SARIF_SCHEMA, "version": "2.1.0", "runs": [run]}, indent=1)) + "\n"
 
 
 def _uri(name: str) -> str:
@@ -148,4 +146,5 @@ def _text(judged: Judged, findings: Sequence[Finding]) -> str:
 
 
 def _legal(text: str) -> str:
-    return ILLEGAL.sub("\ufffd", text)
+    """Text that XML 1.0 can hold, and that shows all of itself."""
+    return escape_lines(text)

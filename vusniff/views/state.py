@@ -12,6 +12,7 @@ from vusniff.families.vhost_user.protocol import Channels, FrontendRequest
 from vusniff.families.vhost_user.state import Addresses, DeviceState, Region, Seen, Vring, packed_base, translate
 from vusniff.layouts import dissect
 from vusniff.message import Context
+from vusniff.printable import cell, escape
 from vusniff.record import Connection, Descriptor
 from vusniff.views import words
 from vusniff.views.jsonl import descriptor_dict
@@ -41,7 +42,7 @@ def end_words(connection: Connection, end: int) -> str:
     process = connection.ends[end].process
     if process is None:
         return "unknown"
-    return f"{words.clean(process.label or process.comm)} ({process.pid})"
+    return f"{escape(process.label or process.comm)} ({process.pid})"
 
 
 def peers(timeline: Timeline, session: Session) -> tuple[str, str]:
@@ -297,12 +298,13 @@ def table(title: str, columns: Iterable[str], rows: Iterable[Iterable[str]]) -> 
     """One table with its title above it."""
     from rich import box
     from rich.table import Table
+    from rich.text import Text
 
     made = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
         made.add_column(column, no_wrap=True)
     for row in rows:
-        made.add_row(*row)
+        made.add_row(*(Text(cell(text)) for text in row))  # a plain str may hold markup
     return made
 
 

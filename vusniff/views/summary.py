@@ -13,6 +13,7 @@ from typing import Any
 from vusniff.analysis.timeline import Timeline
 from vusniff.families.vhost_user.protocol import Channels
 from vusniff.families.vhost_user.state import DeviceState
+from vusniff.printable import escape
 from vusniff.views import page, phases, state, words
 from vusniff.views.account import account, overview
 from vusniff.views.page import Facts, Items, Page, Section, Table
@@ -59,7 +60,7 @@ def _capture_section(values: dict[str, Any]) -> Section:
         ("messages", f"{values['messages']} {where}"),
         ("first", moment(values["first_ns"])),
         ("lost", lost),
-        *(("edited", words.clean("; ".join(one["edited"]))) for one in values["sources"] if one["edited"]),
+        *(("edited", escape("; ".join(one["edited"]))) for one in values["sources"] if one["edited"]),
         *(("note", note) for note in values["notes"]),
     )
     return Section("Capture", [known])

@@ -17,6 +17,7 @@ from vusniff.channel import Channel, Sender
 from vusniff.families.vhost_user.protocol import FLAG_NEED_REPLY, FLAG_REPLY, HEADER_SIZE, HEADERS, Channels
 from vusniff.layouts import dissect
 from vusniff.message import Context, Message
+from vusniff.printable import escape
 from vusniff.record import Descriptor
 from vusniff.views import words
 
@@ -153,7 +154,7 @@ def field_lines(values: Mapping[str, Any], indent: str = "    ") -> Iterator[str
 def field_value(name: str, value: Any, value_name: str | None = None) -> str:
     """One value: numbers in decimal, and in hex where that is how people read them; sizes in units too."""
     if isinstance(value, bool) or not isinstance(value, int):
-        return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+        return escape(", ".join(map(str, value)) if isinstance(value, list) else str(value))
     if value_name:
         return f"{value} ({value_name})"
     if value > 9 and ("size" in name or name in ("len", "length")):
@@ -181,7 +182,7 @@ def details(message: Message, hexadecimal: bool = False) -> Iterator[str]:
         yield f"    request {message.request}, flags {flags}, size {message.size}{channel}"
     if message.process:
         thread = f" thread {message.process.tid}" if message.process.tid else ""
-        yield f"    sent by {words.clean(message.process.comm)} ({message.process.pid}){thread}"
+        yield f"    sent by {escape(message.process.comm)} ({message.process.pid}){thread}"
     if message.answers:
         yield f"    answers #{message.answers}" + (
             f" after {words.duration(message.latency_ns)}" if message.latency_ns is not None else ""

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-from vusniff.amounts import clean as clean
 from vusniff.amounts import descriptor as descriptor
 from vusniff.amounts import duration as duration
 from vusniff.amounts import size as size
 from vusniff.families.vhost_user.protocol import FrontendRequest
 from vusniff.message import Message
+from vusniff.printable import escape
 from vusniff.record import Descriptor
 
 PREFIXES = (
@@ -54,7 +54,7 @@ def _value(name: str, value: Any) -> str:
     if isinstance(value, dict):
         return f"{name} ({_fields(value)})"
     if isinstance(value, str):
-        return f"{name} {value if len(value) <= 32 else value[:32] + '...'}"
+        return f"{name} {escape(value if len(value) <= 32 else value[:32] + '...')}"
     if isinstance(value, int) and not isinstance(value, bool) and value > 0xFFFF:
         return f"{name} {value:#x}"
     return f"{name} {value}"

@@ -12,6 +12,8 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
+from vusniff import terminal
+
 if TYPE_CHECKING:
     import subprocess
 
@@ -127,19 +129,19 @@ def main(arguments: Sequence[str]) -> int:
     settings = parse(arguments)
     interface = settings.get("--extcap-interface", HERE)
     if "--extcap-interfaces" in settings:
-        print(interfaces())
+        terminal.put(f"{interfaces()}\n")
         return 0
     if interface not in OPTIONS:
-        print(f"vusniff: there is no interface {interface}", file=sys.stderr)
+        terminal.say(f"there is no interface {interface}")
         return 2
     if "--extcap-dlts" in settings:
-        print(f"dlt {{number={LINKTYPE}}}{{name=WIRESHARK_UPPER_PDU}}{{display=vhost-user messages}}")
+        terminal.put_line(f"dlt {{number={LINKTYPE}}}{{name=WIRESHARK_UPPER_PDU}}{{display=vhost-user messages}}")
     elif "--extcap-config" in settings:
-        print(configuration(interface))
+        terminal.put(f"{configuration(interface)}\n")
     elif "--capture" in settings and settings.get("--fifo"):
         return _capture(interface, settings)
     else:
-        print("vusniff: this program is for Wireshark; people use vusniff capture", file=sys.stderr)
+        terminal.say("this program is for Wireshark; people use vusniff capture")
         return 2
     return 0
 
@@ -160,9 +162,9 @@ def _capture(interface: str, settings: dict[str, str]) -> int:
                 said = log.read().decode("utf-8", "replace")
                 failure = said or f"vusniff: {words[0]} ended with {status}{failure and f': {failure}'}\n"
     except (OSError, ValueError) as error:
-        print(f"vusniff: cannot capture: {error}", file=sys.stderr)
+        terminal.say(f"cannot capture: {error}")
         return 2
-    sys.stderr.write(failure)
+    terminal.tell_lines(failure)
     return 2 if failure else 0
 
 

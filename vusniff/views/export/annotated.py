@@ -22,10 +22,10 @@ from vusniff.checks.checker import Checker
 from vusniff.checks.finding import Finding
 from vusniff.checks.table import RULES
 from vusniff.errors import VusniffError
+from vusniff.printable import escape
 from vusniff.record import Closed, Connection, Frame, Lost
 from vusniff.views.export.chosen import Chosen
 from vusniff.views.findings import Judged
-from vusniff.views.words import clean
 
 _COMMENT = 32_000
 _ROWS = 4096
@@ -144,4 +144,4 @@ def _comment(lines: Iterable[str]) -> bytes:
 def _line(finding: Finding, number: int) -> str:
     """A finding that is written at message ``number``."""
     where = f"#{finding.number}: " if finding.number != number else ""
-    return f"vusniff {finding.severity} {finding.rule} ({finding.side}): {where}{clean(finding.sentence)}"
+    return f"vusniff {finding.severity} {finding.rule} ({finding.side}): {where}{escape(finding.sentence)}"

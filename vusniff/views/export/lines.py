@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from vusniff.message import Message
+from vusniff.printable import escape
 from vusniff.views import jsonl, words
 from vusniff.views.export.chosen import Chosen
 from vusniff.views.text import message_line
@@ -85,5 +86,5 @@ def _row(chosen: Chosen, message: Message) -> tuple[Any, ...]:
 def _cell(value: Any) -> Any:
     if not isinstance(value, str):
         return value
-    value = words.clean(value)
+    value = escape(value)
     return f"'{value}" if value.startswith(_FORMULA) else value

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from vusniff.printable import escape
 from vusniff.views.export.chosen import Chosen
 from vusniff.views.export.sequence import Sequence, Step, sequence
-from vusniff.views.words import clean
 
 _DETAILS = 120
 
@@ -44,7 +44,7 @@ def _step(ladder: Sequence, step: Step) -> Iterator[str]:
 
 def _text(words: str) -> str:
     """Text that Mermaid leaves as it is; never empty."""
-    short = clean(words).strip()
+    short = escape(words).strip()
     if len(short) > _DETAILS:
         short = short[:_DETAILS] + "..."
     # Its own way to write characters that would end or structure a line.

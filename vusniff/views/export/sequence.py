@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from vusniff.channel import Sender
 from vusniff.families.vhost_user.protocol import Channels
 from vusniff.message import Message
+from vusniff.printable import escape
 from vusniff.views import state, words
 from vusniff.views.export.chosen import Chosen, Texts
 
@@ -221,7 +222,7 @@ def _lanes(chosen: Chosen, steps: list[Step]) -> Iterator[Lane]:
     for key, session in known.items():
         record = timeline.sessions[session - 1]
         frontend, backend = state.peers(timeline, record)
-        path = words.clean(record.path)
+        path = escape(record.path)
         main = key[1] == Channels.MAIN
         title = path if main else f"{_CHANNELS.get(key[1], 'other channel')} of {path}"
         yield Lane(key, True, title, f"front-end {frontend}")

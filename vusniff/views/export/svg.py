@@ -6,12 +6,12 @@ scheme and needs no script and no network.
 
 from __future__ import annotations
 
+import html
 from collections.abc import Iterator
-from html import escape
 
+from vusniff.printable import escape
 from vusniff.views.export.chosen import Chosen
 from vusniff.views.export.sequence import Sequence, Step, sequence
-from vusniff.views.words import clean
 
 _LEFT = 150
 """Where the first lane stands: room for number and time."""
@@ -136,5 +136,4 @@ def _cut(words: str, room: float) -> str:
 
 def _escape(words: str) -> str:
     """Text that XML can hold."""
-    legal = "".join(c if ord(c) < 0xD800 or 0xE000 <= ord(c) < 0xFFFE or ord(c) > 0xFFFF else "\ufffd" for c in words)
-    return escape(clean(legal))
+    return html.escape(escape(words))

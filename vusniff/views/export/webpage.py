@@ -7,10 +7,10 @@ thousand messages stays small.
 
 from __future__ import annotations
 
+import html
 import json
 from bisect import bisect_left
 from collections.abc import Iterator
-from html import escape
 from importlib import metadata, resources
 from typing import Any
 
@@ -18,6 +18,7 @@ from vusniff.families.vhost_user.advance import advance
 from vusniff.families.vhost_user.phases import Phase
 from vusniff.families.vhost_user.state import DeviceState, initial
 from vusniff.message import Context, Message
+from vusniff.printable import escape
 from vusniff.views import phases, state, words
 from vusniff.views.export.chosen import Chosen
 from vusniff.views.summary import moment
@@ -33,7 +34,7 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inl
 def webpage(chosen: Chosen) -> Iterator[str]:
     """The page."""
     title = "vhost-user: " + ", ".join(name.rpartition("/")[2] for name in chosen.names)
-    named = escape(words.clean(title))
+    named = html.escape(escape(title))
     folder = resources.files("vusniff.views.export")
     style, script, body = (folder.joinpath(name).read_text("utf-8") for name in ("page.css", "page.js", "page.html"))
     yield "<!doctype html>\n"
@@ -54,11 +55,13 @@ def _script(values: Any) -> str:
 
 
 def _safe(value: Any) -> Any:
-    """Numbers that a browser would round become text."""
+    """Numbers that a browser would round become text, and text shows all of itself."""
     if isinstance(value, dict):
-        return {name: _safe(inner) for name, inner in value.items()}
+        return {escape(name): _safe(inner) for name, inner in value.items()}
     if isinstance(value, list | tuple):
         return [_safe(inner) for inner in value]
+    if isinstance(value, str):
+        return escape(value)
     return f"{value:#x}" if isinstance(value, int) and abs(value) > _EXACT else value
 
 
@@ -119,7 +122,7 @@ def _session(chosen: Chosen, number: int, found: tuple[Phase, ...]) -> dict[str,
     frontend, backend = state.peers(timeline, session)
     return {
         "number": number,
-        "path": words.clean(session.path),
+        "path": escape(session.path),
         "frontend": frontend,
         "backend": backend,
         "device": session.guess.device if session.guess else None,
@@ -165,7 +168,7 @@ def _message(chosen: Chosen, message: Message) -> dict[str, Any]:
         "answered_by": message.answered_by,
         "latency": words.duration(message.latency_ns) if message.latency_ns is not None else None,
         "malformed": message.malformed,
-        "process": f"{words.clean(message.process.comm)} ({message.process.pid})" if message.process else None,
+        "process": f"{escape(message.process.comm)} ({message.process.pid})" if message.process else None,
     }
     one.update({name: value for name, value in optional.items() if value is not None})
     return one

@@ -11,7 +11,8 @@ from textual import events
 from textual.strip import Strip
 from textual.widget import Widget
 
-from vusniff.views.tui.line import clean, cut
+from vusniff.printable import escape
+from vusniff.views.tui.line import cut
 
 if TYPE_CHECKING:
     from vusniff.views.tui.app import Room
@@ -61,7 +62,7 @@ class Top(Widget):
 
     def say(self, left: str, right: str) -> None:
         """Show these words; the right ones are kept whole."""
-        said = (clean(left), clean(right))
+        said = (escape(left), escape(right))
         if said != self._said:
             self._said = said
             self.refresh()

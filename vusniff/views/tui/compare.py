@@ -7,10 +7,11 @@ from itertools import zip_longest
 
 from vusniff.analysis.timeline import Timeline
 from vusniff.families.vhost_user.state import DeviceState, Seen
+from vusniff.printable import escape
 from vusniff.views import words
 from vusniff.views.state import base_words
 from vusniff.views.tui.features import names_at
-from vusniff.views.tui.line import Line, clean, cut, line, wrapped
+from vusniff.views.tui.line import Line, cut, line, wrapped
 from vusniff.views.tui.state import value_words
 from vusniff.views.tui.vrings import enabled_word, regions_word
 
@@ -42,7 +43,7 @@ def compare_lines(
     lines = [line((f"    {'':<{name}}  {cut(heads[0], half):<{half}}  {heads[1]}", "heading"))]
     different = [row for row in rows if row[1] != row[2]]
     for label, left, right in different:
-        columns = (_broken(label, name), _broken(clean(left), half), _broken(clean(right), half))
+        columns = (_broken(label, name), _broken(escape(left), half), _broken(escape(right), half))
         for number, (named, one, other) in enumerate(zip_longest(*columns, fillvalue="")):
             sign = " " if number else "≠"
             said = f"{named:<{name}}  {one:<{half}}  "
@@ -52,7 +53,7 @@ def compare_lines(
     lines.append(line())
     for label, left, _ in (row for row in rows if row[1] == row[2]):
         for number, (named, one) in enumerate(
-            zip_longest(_broken(label, name), _broken(clean(left), width - name - 6), fillvalue="")
+            zip_longest(_broken(label, name), _broken(escape(left), width - name - 6), fillvalue="")
         ):
             lines.append(line((f"  {' ' if number else '='} {named:<{name}}  {one}", "dim")))
     return lines

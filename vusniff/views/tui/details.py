@@ -12,9 +12,10 @@ from vusniff.families.vhost_user.protocol import Channels
 from vusniff.families.vhost_user.state import DeviceState, translate
 from vusniff.layouts.spans import Span, spans
 from vusniff.message import Message
+from vusniff.printable import escape
 from vusniff.views import text, words
 from vusniff.views.tui.judging import MARKS
-from vusniff.views.tui.line import Line, Part, clean, line, wrapped
+from vusniff.views.tui.line import Line, Part, line, wrapped
 from vusniff.views.tui.passed import Passed
 from vusniff.views.tui.rows import ROLES, day, since
 
@@ -91,7 +92,7 @@ def _finding(timeline: Timeline, finding: Finding, width: int) -> Iterator[Line]
     letter, style = MARKS[finding.severity]
     key = f"rule {finding.rule}"
     blamed = "" if finding.side is Side.EITHER else f", {BLAMED[finding.side]}"
-    sentence = clean(finding.sentence).split()
+    sentence = escape(finding.sentence).split()
     for number, parts in enumerate(wrapped(sentence, width, f"{letter} {finding.severity}{blamed}: ", "  ")):
         first = (Part(parts[0].text, style), *parts[1:]) if not number else parts
         yield Line(first, key=key if not number else f"{key} {number}")

@@ -18,7 +18,8 @@ from textual.widget import Widget
 from textual.widgets import Input
 
 from vusniff.errors import FilterError, VusniffError
-from vusniff.views.tui.line import ELLIPSIS, clean, cut
+from vusniff.printable import escape
+from vusniff.views.tui.line import ELLIPSIS, cut
 from vusniff.views.tui.reading import POLL_SECONDS, SLICE_SECONDS
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ class Hints(Widget):
         segments = [Segment(" ", base)]
         for text, style in self._parts:
             own = self.get_component_rich_style(f"vs--{style}", partial=True) if style else None
-            segments.append(Segment(clean(text), base + own if own else base))
+            segments.append(Segment(escape(text), base + own if own else base))
         strip = Strip(segments)
         if strip.crop(width).text.strip():
             strip = Strip([*strip.crop(0, width - 1), Segment(ELLIPSIS, base)])

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import pairwise
 from typing import NamedTuple
 
 from rich.cells import cell_len, set_cell_size
+
+from vusniff.printable import escape
 
 STYLES = ("dim", "heading", "strong", "front", "back", "good", "bad", "warn", "changed", "link", "hit", "lit")
 """Names of styles; ``""`` is plain text."""
@@ -47,18 +48,8 @@ class Line:
 
 def line(*parts: str | tuple[str, str], jump: int = 0, span: tuple[int, int] | None = None, key: str = "") -> Line:
     """Build a line from texts and (text, style) pairs."""
-    made = tuple(Part(clean(part)) if isinstance(part, str) else Part(clean(part[0]), part[1]) for part in parts)
+    made = tuple(Part(escape(part)) if isinstance(part, str) else Part(escape(part[0]), part[1]) for part in parts)
     return Line(made, jump, span, key or None)
-
-
-def clean(text: str) -> str:
-    """Text that is safe on a terminal: what a peer chose may hold escape sequences. They stay visible as ``\\x1b``."""
-    return text if text.isprintable() else _escaped(text)
-
-
-@lru_cache(maxsize=1024)
-def _escaped(text: str) -> str:
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 def fit(text: str, width: int) -> str:

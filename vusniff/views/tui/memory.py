@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from vusniff.families.vhost_user.state import DeviceState, Region, translate
+from vusniff.printable import escape
 from vusniff.views import words
-from vusniff.views.tui.line import Line, Part, clean, line
+from vusniff.views.tui.line import Line, Part, line
 from vusniff.views.tui.vrings import translated
 
 LEAST = 2
@@ -127,5 +128,5 @@ def _rings(state: DeviceState) -> dict[int, list[str]]:
             text = f"{name} +{place.offset:#x}" if place else f"{name} {address:#x}"
             places.setdefault(place.region if place else -1, []).append(text)
         for region, texts in places.items():
-            found.setdefault(region, []).append(clean(f"vring {index}: {', '.join(texts)}"))
+            found.setdefault(region, []).append(escape(f"vring {index}: {', '.join(texts)}"))
     return found

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 from vusniff.analysis.timeline import Timeline
 from vusniff.families.vhost_user.state import DeviceState
 from vusniff.message import Message
+from vusniff.printable import escape
 from vusniff.views.tui import compare, features, memory, sessions
 from vusniff.views.tui.judging import MARKS, explained
-from vusniff.views.tui.line import Line, Part, clean, cut, line, wrapped
+from vusniff.views.tui.line import Line, Part, cut, line, wrapped
 from vusniff.views.tui.screens import LinesScreen, help_lines
 from vusniff.views.tui.state import said_by
 
@@ -79,7 +80,7 @@ def finding_lines(timeline: Timeline, width: int) -> list[Line]:
     lines: list[Line] = []
     for finding in found[:FINDINGS]:
         letter, style = MARKS[finding.severity]
-        sentence = clean(finding.sentence).split()
+        sentence = escape(finding.sentence).split()
         for number, parts in enumerate(wrapped(sentence, width, f"{letter} #{finding.number:<7} ", " " * 11)):
             first = (Part(parts[0].text, style), *parts[1:]) if not number else parts
             lines.append(Line(first, jump=finding.number, key=f"finding {finding.number}" if not number else None))

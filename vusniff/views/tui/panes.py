@@ -19,6 +19,7 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 from textual.widget import Widget
 
+from vusniff.printable import escape
 from vusniff.views.tui.line import ELLIPSIS, STYLES, Line
 
 COMPONENTS = frozenset(f"vs--{name}" for name in (*STYLES, "cursor", "cursor-blurred"))
@@ -88,10 +89,10 @@ class Lined(ScrollView, can_focus=True):
         base = self._styles_of.get("base") or self._styles_of.setdefault("base", self.rich_style)
         if at_cursor:
             over = self.cursor_style()
-            segments = [Segment(text, base + self.style_of(style) + over) for text, style in parts]
+            segments = [Segment(escape(text), base + self.style_of(style) + over) for text, style in parts]
             base += over
         else:
-            segments = [Segment(text, base + self.style_of(style) if style else base) for text, style in parts]
+            segments = [Segment(escape(text), base + self.style_of(style) if style else base) for text, style in parts]
         x, width = self.scroll_offset.x, self.scrollable_content_region.width
         strip = Strip(segments)
         if strip.cell_length > x + width > x and strip.crop(x + width, strip.cell_length).text.strip(" ─"):

@@ -16,8 +16,9 @@ from typing import NamedTuple
 from vusniff.analysis.timeline import Timeline
 from vusniff.channel import Sender
 from vusniff.message import Message
+from vusniff.printable import escape
 from vusniff.views import text, words
-from vusniff.views.tui.line import Part, clean, cut, fit
+from vusniff.views.tui.line import Part, cut, fit
 
 
 class Clock(enum.Enum):
@@ -72,8 +73,8 @@ def cells(timeline: Timeline, row: int, answer: Answer) -> Cells:
         timeline.index.meta[row] >> 5 & 1,
         message.reply,
         message.name if message.request is not None else "(no header)",
-        clean(words.summary(message)),
-        clean(words.descriptors(message.descriptors)) if message.descriptors else "",
+        escape(words.summary(message)),
+        escape(words.descriptors(message.descriptors)) if message.descriptors else "",
         said,
         style,
         failed or message.malformed is not None or message.spec is None,

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from vusniff.analysis.session import Session
 from vusniff.analysis.timeline import Timeline
+from vusniff.printable import escape
 from vusniff.views import words
 from vusniff.views.account import ending
 from vusniff.views.state import peers
-from vusniff.views.tui.line import ELLIPSIS, Line, Part, clean, line, wrapped
+from vusniff.views.tui.line import ELLIPSIS, Line, Part, line, wrapped
 from vusniff.views.tui.rows import since
 
 HEADS = ("#", "device", "messages", "no reply", "start s", "lasted", "ended", "socket", "between", "")
@@ -67,7 +68,7 @@ def session_lines(timeline: Timeline, shown: int | None, width: int) -> list[Lin
                 since(opened),
                 words.duration(took),
                 ended(timeline, session, width),
-                clean(session.path),
+                escape(session.path),
                 " - ".join(peers(timeline, session)),
                 ", ".join(filter(None, (again, late))),
             )
@@ -98,10 +99,10 @@ def session_lines(timeline: Timeline, shown: int | None, width: int) -> list[Lin
         mark = "▸ " if session.number == shown else "  "
         tone = "bad" if row[3] or (session.closed and session.closed.reason in ("reset", "killed")) else ""
         lines.append(
-            Line((Part(mark), Part(clean("  ".join(cells(row)).rstrip()), tone)), key=f"session {session.number}")
+            Line((Part(mark), Part(escape("  ".join(cells(row)).rstrip()), tone)), key=f"session {session.number}")
         )
     if timeline.index.notes:
         lines += [line(), line(("Notes on the capture", "heading"))]
         for note in timeline.index.notes:
-            lines += [Line(parts) for parts in wrapped(clean(note).split(), width, "  ", "    ")]
+            lines += [Line(parts) for parts in wrapped(escape(note).split(), width, "  ", "    ")]
     return lines

@@ -10,10 +10,11 @@ from vusniff.families.vhost_user.protocol import Channels, FrontendRequest, requ
 from vusniff.families.vhost_user.state import Config, DeviceState, Inflight, Log, Seen
 from vusniff.layouts import dissect
 from vusniff.message import Context
+from vusniff.printable import escape
 from vusniff.record import Descriptor
 from vusniff.views import account, words
 from vusniff.views.tui import features, vrings
-from vusniff.views.tui.line import Line, Part, clean, line, wrapped
+from vusniff.views.tui.line import Line, Part, line, wrapped
 
 
 def said_by(timeline: Timeline) -> vrings.Said:
@@ -87,7 +88,7 @@ def ending(timeline: Timeline, session: Session) -> str:
     after = ""
     if session.last:
         after = f", {words.duration(closed.time_ns - timeline.time_ns(session.last - 1))} after its last message"
-    return f"The connection ends here: {clean(account.ending(timeline, closed))}{after}."
+    return f"The connection ends here: {escape(account.ending(timeline, closed))}{after}."
 
 
 def star(before: object, after: object) -> Part:
@@ -131,7 +132,7 @@ def memory(before: DeviceState, state: DeviceState, width: int, said: vrings.Sai
                 f"{region.guest_address:#x}",
                 f"+{words.size(region.size)}",
                 f"{region.user_address:#x}",
-                clean(descriptor + offset),
+                escape(descriptor + offset),
             )
         )
     heads = ("", "guest", "size", "user", "descriptor")
@@ -172,7 +173,7 @@ def others(before: DeviceState, state: DeviceState, said: vrings.Said) -> Iterat
         yield line((" Also", "heading"), key="also")
     for label, name, seen in shown:
         assert seen is not None
-        value = clean(value_words(name, seen.value))
+        value = escape(value_words(name, seen.value))
         yield line(
             star(getattr(before, name), getattr(state, name)),
             (f" {label:<13}", "dim"),

@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 
 from vusniff.families.vhost_user.protocol import F_ACCESS_PLATFORM
 from vusniff.families.vhost_user.state import DeviceState, Life, Seen, Vring, packed_base, translate
+from vusniff.printable import escape
 from vusniff.record import Descriptor
 from vusniff.views.state import base_words, unknown
-from vusniff.views.tui.line import Line, Part, clean, cut, fit, line, wrapped
+from vusniff.views.tui.line import Line, Part, cut, fit, line, wrapped
 
 DENSE = 40
 """More vrings than this are shown as a grid of marks."""
@@ -31,7 +32,7 @@ def descriptor_word(seen: Seen[Descriptor | None] | None, state: DeviceState) ->
         return unknown(state)
     if seen.value is None:
         return "none"
-    return clean(seen.value.identity or "passed")
+    return escape(seen.value.identity or "passed")
 
 
 def base_long(ring: Vring, state: DeviceState) -> str:

@@ -1,0 +1,87 @@
+"""The door: everything that is written to standard output or standard error goes through here.
+
+It is the last place that looks: whatever comes by, no control character but a line end goes out, and colours only of
+what says that it is coloured. It cannot tell a line end of ours from that of a name, so that who builds a line escapes
+the names in it (`vusniff.printable`). A capture on standard output is no text and does not come by
+(`vusniff.capture.output`).
+"""
+
+from __future__ import annotations
+
+import sys
+
+from vusniff.errors import FilterError
+from vusniff.printable import escape, escape_json, escape_lines, escape_styled
+
+
+def put(text: str) -> None:
+    """Lines on standard output."""
+    _write(escape_lines(text))
+
+
+def put_line(text: str = "") -> None:
+    """One line on standard output."""
+    _write(f"{escape(text)}\n")
+
+
+def put_styled(text: str) -> None:
+    """Lines on standard output that hold colours of ours."""
+    _write(escape_styled(text))
+
+
+def put_json(text: str | bytes) -> None:
+    """JSON on standard output, always UTF-8."""
+    if isinstance(text, bytes):
+        if text.isascii() and b"\x7f" not in text:
+            _write_bytes(text)
+            return
+        text = text.decode("utf-8", "backslashreplace")
+    _write_bytes(escape_json(text).encode("utf-8", "backslashreplace"))
+
+
+def say(*sentences: str) -> None:
+    """Sentences on standard error, each in a line that says who speaks."""
+    tell(*(f"vusniff: {sentence}" for sentence in sentences))
+
+
+def tell(*lines: str) -> None:
+    """Lines on standard error."""
+    _error("".join(f"{escape(line)}\n" for line in lines))
+
+
+def tell_lines(text: str) -> None:
+    """Text of several lines on standard error, such as what another program said."""
+    _error(escape_lines(text))
+
+
+def complain(error: Exception) -> None:
+    """Why a command ends: one sentence, and below it the place in a filter that is wrong."""
+    if isinstance(error, FilterError):
+        tell_lines(f"vusniff: {error}\n")
+    else:
+        say(str(error))
+
+
+def flush() -> None:
+    """Let what was written be seen now, before something else is."""
+    if sys.stdout is not None:
+        sys.stdout.flush()
+
+
+def _write(text: str) -> None:
+    if sys.stdout is not None:
+        _write_bytes(text.encode(sys.stdout.encoding or "utf-8", "backslashreplace"))
+
+
+def _write_bytes(data: bytes) -> None:
+    if sys.stdout is not None:
+        out = sys.stdout.buffer
+        out.write(data)
+        if sys.stdout.line_buffering:
+            out.flush()
+
+
+def _error(text: str) -> None:
+    if sys.stderr is not None:
+        sys.stderr.write(text)
+        sys.stderr.flush()
