@@ -64,7 +64,8 @@ def test_unknown_questions_are_refused() -> None:
 def test_nothing_heavy_is_loaded_to_answer() -> None:
     code = "import sys, vusniff.wireshark.extcap; print(*sorted(m for m in sys.modules if m.startswith('vusniff')))"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-    assert loaded == ["vusniff", "vusniff.wireshark", "vusniff.wireshark.extcap"]
+    door = ["vusniff.errors", "vusniff.printable", "vusniff.terminal"]
+    assert loaded == ["vusniff", *door, "vusniff.wireshark", "vusniff.wireshark.extcap"]
 
 
 def test_settings_become_arguments(monkeypatch: pytest.MonkeyPatch) -> None:

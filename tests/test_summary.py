@@ -142,7 +142,7 @@ def test_names_from_outside_break_no_page(tmp_path: Path, capsys: pytest.Capture
     plain = printed(capsys, str(path))
     assert "\x1b" not in plain
     marked = printed(capsys, "--format", "markdown", str(path))
-    assert "&lt;b>\\|x" in marked
+    assert "&#124;`x" in marked
     assert "\x1b" not in marked
 
 

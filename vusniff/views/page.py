@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from vusniff.printable import cell, escape
+from vusniff.printable import cell, escape, shorten
+from vusniff.views.markdown import literal
 
 WIDTH = 110
 """Columns at which lines of text are broken; tables are as wide as they are."""
@@ -80,7 +81,7 @@ def shortened(rows: Sequence[Sequence[str]], most: int) -> list[Sequence[str]]:
 
 def _wrapped(text: str, first: str, rest: str, width: int) -> Iterator[str]:
     yield from textwrap.wrap(
-        escape(text),
+        " ".join(map(shorten, escape(text).split(" "))),
         max(width, len(first) + 40),
         initial_indent=first,
         subsequent_indent=rest,
@@ -123,11 +124,6 @@ def text(page: Page, width: int = WIDTH) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _escaped(value: str) -> str:
-    """Text that Markdown leaves as it is."""
-    return escape(value).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("*", "\\*")
-
-
 def _row(cells: Iterable[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
@@ -135,22 +131,22 @@ def _row(cells: Iterable[str]) -> str:
 def _markdown_of(part: Part) -> Iterator[str]:
     match part:
         case Facts(rows):
-            yield from (f"- **{_escaped(name.strip())}**: {_escaped(value)}" for name, value in rows)
+            yield from (f"- **{literal(name)}**: {literal(value)}" for name, value in rows)
         case Items(lines):
-            yield from (f"- {_escaped(line)}" for line in lines)
+            yield from (f"- {literal(line)}" for line in lines)
         case Prose(paragraphs):
-            yield "\n\n".join(map(_escaped, paragraphs))
+            yield "\n\n".join(map(literal, paragraphs))
         case Table(columns, rows):
-            yield _row(map(_escaped, columns))
+            yield _row(map(literal, columns))
             yield _row("---" for _ in columns)
-            yield from (_row(map(_escaped, row)) for row in rows)
+            yield from (_row(map(literal, row)) for row in rows)
 
 
 def markdown(page: Page) -> str:
     """The page as Markdown."""
-    lines = [f"# {_escaped(page.title)}"]
+    lines = [f"# {literal(page.title)}"]
     for section in page.sections:
-        lines += ["", f"## {_escaped(section.title)}"]
+        lines += ["", f"## {literal(section.title)}"]
         for part in section.parts:
             lines += ["", *_markdown_of(part)]
     return "\n".join(lines) + "\n"
