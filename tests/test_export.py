@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import random
 import re
 import stat
 import struct
@@ -12,10 +13,17 @@ import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
-from typing import IO, BinaryIO, cast
+from typing import IO, Any, BinaryIO, cast
 
 import pytest
+from construct import Adapter, Bytes
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from payload_examples import Example
+from payload_examples.channels import BACKEND_EXAMPLES, GPU_EXAMPLES
+from payload_examples.main import MAIN_EXAMPLES
 from talk import Talk, eventfd, u32, u64
+from vusniff.channel import Sender
 
 from captures import golden, synthetic
 from vusniff.analysis.timeline import Timeline, read_all
@@ -23,9 +31,13 @@ from vusniff.capture import pcapng
 from vusniff.capture.facts import Host
 from vusniff.capture.index import Index
 from vusniff.capture.writer import CaptureWriter
+from vusniff.checks.peers import recognise
 from vusniff.cli import main
-from vusniff.families.vhost_user.protocol import FrontendRequest, GpuRequest, ProtocolFeature
-from vusniff.record import Closed, Descriptor, DescriptorKind, End, Frame, FrameKind, Process
+from vusniff.families.framing import Framer
+from vusniff.families.vhost_user.protocol import Channels, FrontendRequest, GpuRequest, ProtocolFeature
+from vusniff.layouts import build, dissect
+from vusniff.record import Chunk, Closed, Descriptor, DescriptorKind, End, Frame, FrameKind, Process
+from vusniff.views.export.redact import redact
 
 DOCS = Path(__file__).parent.parent / "docs"
 CAPTURES = [*golden.captures(), Path("every.pcapng")]
@@ -278,6 +290,201 @@ def test_a_redacted_capture_is_not_changed_by_redacting_it_again() -> None:
     once.update()
     twice.update()
     assert [frame.data for frame in once.frames()] == [frame.data for frame in twice.frames()]
+
+
+# -- redacted: what may stay ------------------------------------------------------------------------------------------
+
+MARK = "Q7xZ"
+"""In every text and in every byte that is no number; four bytes, as a pixel has."""
+EXAMPLES = [*MAIN_EXAMPLES, *BACKEND_EXAMPLES, *GPU_EXAMPLES]
+PIXELS = MARK.encode() * (1 << 17)
+"""Two packets of pixels."""
+
+
+def marked(example: Example, more: bytes) -> bytes:
+    """Its payload with marks for whatever is no number, and more behind it where that is left over."""
+    payload = bytes.fromhex(example.hex)
+    layout = dissect.layout_of(example.channel, example.request, example.reply, len(payload), example.context)
+    made = bytearray(payload)
+    for name, place in build.places(layout, payload, example.context).items() if layout else ():
+        if isinstance(place.declaration, Bytes | Adapter) and "uuid" not in name:
+            size = place.stop - place.start
+            made[place.start : place.stop] = (MARK.encode() * size)[:size]
+    place = (example.channel, example.request, example.reply)
+    whole = dissect.payload(*place, payload + more, 0, example.context)
+    return bytes(made) + (more if whole.trailing == more else b"")
+
+
+def everywhere(path: Path, more: bytes = b"") -> int:
+    """A capture with marks wherever one fits; returns how many messages it has."""
+    process = Process(1, f"qemu-system-{MARK}", 2, MARK)
+    held = tuple(Descriptor(kind, f"{kind.value}:{MARK}", 5, MARK, 6) for kind in DescriptorKind)
+    ends = (End(10, process, held), End(11, Process(3, f"vpp {MARK}", 4, MARK), held))
+    host = Host(MARK, MARK, MARK, MARK)
+    with CaptureWriter(
+        path, source=f"probe {MARK}", host=host, application=f"vusniff {MARK}", edited=(MARK,)
+    ) as writer:
+        connection = writer.open(f"/run/{MARK}", ends, 1)
+        abstract = writer.open(f"@{MARK}", ends)
+        backend = writer.open(f"pair:{MARK}", (End(20), End(21)), 1)
+        gpu = writer.open("pair:30-31", (End(30), End(31)), 1)
+        numbers = {Channels.MAIN: connection.id, Channels.BACKEND: backend.id, Channels.GPU: gpu.id}
+        now = 1_700_000_000_000_000_000
+
+        def say(number: int, request: int, flags: int, body: bytes, fds: tuple[Descriptor, ...] = ()) -> None:
+            nonlocal now
+            now += 1000
+            comment = f"vusniff {MARK}".encode()
+            frame = Frame(number, 0, now, struct.pack("=III", request, flags, len(body)) + body, fds, process)
+            writer.frame(frame, comment)
+
+        say(
+            connection.id, FrontendRequest.SET_BACKEND_REQ_FD, 1, b"", (Descriptor(DescriptorKind.SOCKET, "socket:21"),)
+        )
+        say(connection.id, FrontendRequest.GPU_SET_SOCKET, 1, b"", (Descriptor(DescriptorKind.SOCKET, "socket:31"),))
+        for example in EXAMPLES:
+            version = 0 if example.channel is Channels.GPU else 1
+            say(numbers[example.channel], example.request, version | 4 * example.reply, marked(example, more), held)
+        for number in (*numbers.values(), abstract.id):
+            for request in (99, 200, int.from_bytes(MARK.encode(), "little")):
+                for flags in (1, 5, int.from_bytes(MARK.encode(), "little")):
+                    say(number, request, flags, MARK.encode() * 5, held)
+        for request in GpuRequest:  # pixels that look like messages: nothing fits, or the numbers are those of pixels
+            for size in (2, 3, 5, 8, 10, 12):
+                say(gpu.id, request, 0, MARK.encode() * size)
+        say(gpu.id, GpuRequest.GPU_UPDATE, 0, u32(0, 0, 0, 1 << 9, 1 << 8) + PIXELS)
+        say(gpu.id, GpuRequest.GPU_UPDATE, 0, u32(0, 0, 0, 4, 4) + PIXELS[: 64 + len(more)])
+        for kind in (FrameKind.RAW, FrameKind.CONTINUATION):
+            writer.frame(Frame(gpu.id, 1, now + 1, PIXELS[:100], held, process, kind, 7))
+        cut = struct.pack("=III", FrontendRequest.SET_CONFIG, 1, 2000) + u32(0, 1988, 0) + PIXELS[:100]
+        writer.frame(Frame(connection.id, 0, now + 2, cut, missing=1888))
+        writer.close_connection(Closed(connection.id, now + 3, f"eof {MARK}", 0))
+        count = writer.number
+    add_unknown(path)
+    return count
+
+
+def add_unknown(path: Path) -> None:
+    """Options, comments and blocks that vusniff does not know, in each of its blocks and between them."""
+    data = path.read_bytes()
+    made = b""
+    at = 0
+    mark = (MARK * 3).encode()
+    more = b"".join(pcapng.option("little", code, mark) for code in (1, 1, 9, 2988, 0x7FFF))
+    while at < len(data):
+        kind, total = struct.unpack_from("<II", data, at)
+        body = data[at + 8 : at + total - 4]
+        if body.endswith(bytes(4)):
+            body = body[:-4] + more + bytes(4)
+        elif kind in (pcapng.ENHANCED_PACKET, pcapng.INTERFACE_DESCRIPTION):
+            body += more + bytes(4)
+        made += struct.pack("<II", kind, len(body) + 12) + body + struct.pack("<I", len(body) + 12)
+        made += struct.pack("<III", 0x7777, 24, 1) + mark[:8] + struct.pack("<I", 24)
+        at += total
+    path.write_bytes(made)
+
+
+def survivors(content: bytes) -> set[bytes]:
+    """Forms of the mark that are in an output: as text, as bytes in hex, as a number."""
+    number = int.from_bytes(MARK.encode(), "little")
+    forms = {MARK.lower(), MARK.encode().hex(), f"{number:#x}", str(number), MARK.encode().hex(" "), f"{number:x}"}
+    content = content.lower()
+    return {form.encode() for form in forms if form.encode() in content}
+
+
+@pytest.mark.parametrize("more", [b"", MARK.encode() * 3], ids=["whole", "trailing"])
+def test_no_mark_survives_in_any_format(more: bytes) -> None:
+    count = everywhere(Path("Q7xZ.pcapng"), more)
+    assert len(timeline_of("Q7xZ.pcapng")) == count
+    assert survivors(Path("Q7xZ.pcapng").read_bytes())
+    for form in ("pcapng", "jsonl", "csv", "text", "markdown", "html", "mermaid", "svg"):
+        assert main(["export", "Q7xZ.pcapng", "--redact", "--format", form, "-o", "out", "--limit", "100000"]) == 0
+        assert survivors(Path("out").read_bytes()) == set(), form
+        Path("out").unlink()
+
+
+def test_messages_sizes_and_numbers_stay() -> None:
+    everywhere(Path("Q7xZ.pcapng"))
+    assert main(["export", "Q7xZ.pcapng", "--redact", "-o", "out.pcapng"]) == 0
+    before, after = timeline_of("Q7xZ.pcapng"), timeline_of("out.pcapng")
+    assert len(before) == len(after)
+    examples = 0
+    for old, new in zip(before.messages(), after.messages(), strict=True):
+        assert (new.time_ns, new.size, len(new.data), new.connection, new.session, new.channel) == (
+            *(old.time_ns, old.size, len(old.data), old.connection, old.session, old.channel),
+        )
+        assert [(fd.kind, fd.number, fd.size) for fd in new.descriptors] == (
+            [(fd.kind, fd.number, fd.size) for fd in old.descriptors]
+        )
+        if 2 < old.number <= 2 + len(EXAMPLES) and old.channel is not Channels.GPU:
+            examples += 1
+            assert numbers_of(new.payload) == numbers_of(old.payload)
+    assert examples > 100
+    kinds = [frame.kind for frame in before.index.frames()]
+    assert kinds == [frame.kind for frame in after.index.frames()]
+    assert [section.edited for section in after.index.reader.sections] == [("not told here",)]
+
+
+def numbers_of(payload: Any) -> Any:
+    """A payload without its texts."""
+    if isinstance(payload, dict):
+        return {name: numbers_of(value) for name, value in payload.items() if name not in ("config", "mac")}
+    if isinstance(payload, list):
+        return [numbers_of(value) for value in payload]
+    return payload if isinstance(payload, int) else None
+
+
+@given(cut=st.integers(0, 600), pieces=st.integers(1, 64), seed=st.integers(0, 1 << 30))
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_no_pixel_survives_where_a_stream_is_joined_late(cut: int, pieces: int, seed: int) -> None:
+    """Pixels are then taken for headers and numbers."""
+    noise = random.Random(seed)
+    mark = MARK.encode()
+    picture = b"".join(mark if noise.random() < 0.3 else u32(noise.randrange(16)) for _ in range(128))
+    stream = b"".join(
+        struct.pack("=III", GpuRequest.GPU_UPDATE, 0, 20 + len(picture)) + u32(0, 0, 0, 16, 8) + picture for _ in (1, 2)
+    )[cut:]
+    framer = Framer(late=True)
+    with CaptureWriter("late.pcapng", source="test") as writer:
+        connection = writer.open("pair:30-31", (End(30), End(31)), None, True)
+        for start in range(0, len(stream), pieces * 4):
+            for frame in framer.feed(Chunk(connection.id, 0, 1 + start, stream[start : start + pieces * 4])):
+                writer.frame(frame)
+        for frame in framer.end(1 << 20):
+            writer.frame(frame)
+    redact(["late.pcapng"], "late-redacted.pcapng")
+    assert mark not in Path("late-redacted.pcapng").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("comm", "kept"),
+    [
+        ("qemu-system-x86", "qemu-system-x86"),
+        ("CPU 0/KVM", "CPU 0/KVM"),
+        ("virtiofsd", "virtiofsd"),
+        ("reactor_3", "reactor_3"),
+        ("qemu-of-alice", "qemu-1"),
+        ("CPU of alice", "CPU 1"),
+        ("vpp-alice", "vpp1"),
+        ("virtiofsd-alice", "virtiofsd1"),
+        ("alice", "process1"),
+        ("", ""),
+    ],
+)
+def test_which_names_of_processes_stay(comm: str, kept: str) -> None:
+    with CaptureWriter("named.pcapng", source="probe fentry", host=Host("h", "b", "o", "x86_64")) as writer:
+        writer.open("/run/x", (End(1, Process(1, comm)), End()), 1)
+        writer.frame(Frame(1, 0, 1, struct.pack("=III", 1, 1, 0)))
+    redact(["named.pcapng"], "redacted.pcapng")
+    index = Index("redacted.pcapng")
+    index.update()
+    process = index.connections[0].ends[0].process
+    assert process is not None
+    assert process.comm == kept
+    before = {recognise(side, comm).program for side in Sender}
+    assert {recognise(side, process.comm).program for side in Sender} == before
+    assert index.reader.sections[0].source == "probe fentry"
+    assert index.reader.sections[0].host.hardware == "x86_64"
 
 
 def next_packet(stream: IO[bytes]) -> list[str]:

@@ -1,9 +1,10 @@
 """A capture that may be shown to strangers: the same messages, of the same sizes, without what belongs to the guest.
 
-What is removed and what stays, and why, is in SECURITY.md. In short: bytes become zeros wherever a payload holds bytes
-and not numbers (config space, pixels, keys, padding, MAC addresses, whatever no layout knows); paths, names of files,
-processes and hosts become names that only tell them apart; numbers, times, sizes and identities stay, because they are
-what a fault is found by.
+What is removed and what stays, and why, is in SECURITY.md. Everything works by what may stay, never by what is known to
+be secret. Of bytes only the numbers of layouts that fit stay (not config space, pixels, keys, padding, MAC addresses,
+nor what no layout knows). Of texts only those stay that are in the tables here; any other becomes a name that only
+tells it apart. The copy is written from records, so that options, comments and blocks that no record holds are not in
+it. Numbers, times, sizes and identities stay, because they are what a fault is found by.
 """
 
 from __future__ import annotations
@@ -14,24 +15,66 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from construct import Adapter, Array, Bytes, Computed, Container, IfThenElse, Renamed, Struct
+from construct import Adapter, Array, Bytes, Computed, Container, FormatField, IfThenElse, Renamed, Struct
 
 from vusniff.analysis.session import Place
 from vusniff.analysis.timeline import Timeline, read_all
 from vusniff.capture.facts import Host, Section
 from vusniff.capture.index import Index
 from vusniff.capture.writer import CaptureWriter
-from vusniff.channel import Sender
-from vusniff.checks.peers import Program, recognise
+from vusniff.checks.peers import BACKENDS, FRONTENDS
 from vusniff.errors import VusniffError
-from vusniff.families.vhost_user.protocol import FLAG_REPLY, HEADER_SIZE, HEADERS
+from vusniff.families.framing import SIZE_LIMIT
+from vusniff.families.vhost_user.protocol import (
+    FLAG_NEED_REPLY,
+    FLAG_REPLY,
+    FLAG_VERSION,
+    HEADER_SIZE,
+    HEADERS,
+    Channels,
+)
 from vusniff.layouts import dissect
 from vusniff.record import Closed, Connection, Descriptor, DescriptorKind, End, Frame, FrameKind, Lost, Process
 
 _REASONS = frozenset({"eof", "reset", "killed", "capture ended"})
+_SOURCES = frozenset({"proxy", "probe fentry", "probe kprobe", "probe rawtp", "strace"})
+_HARDWARE = frozenset(
+    {"x86_64", "i686", "aarch64", "armv7l", "ppc64", "ppc64le", "s390x", "riscv64", "loongarch64", "mips64"}
+)
+_KNOWN = """
+qemu-kvm qemu-system-x86 qemu-system-i38 qemu-system-aar qemu-system-arm qemu-system-ppc qemu-system-s39
+qemu-system-ris qemu-system-loo qemu-system-mip qemu-storage-da cloud-hyperviso crosvm virtiofsd ovs-vswitchd
+ovs-vswitchd-dp testpmd dpdk-testpmd dpdk-vhost dpdk-vhost_blk dpdk-vhost_cryp dpdk-l2fwd dpdk-l3fwd vhost-events
+spdk_tgt vhost vpp vpp_main vhost-user-blk vhost-user-scsi vhost-user-gpu vhost-user-inpu vhost-user-brid
+vhost_user_net vhost_user_bloc vhost-device-can vhost-device-con vhost-device-gpi vhost-device-gpu vhost-device-i2c
+vhost-device-inp vhost-device-rng vhost-device-scm vhost-device-scs vhost-device-sou vhost-device-spi
+vhost-device-tem vhost-device-vid vhost-device-vso
+"""
+_PROCESSES = frozenset(_KNOWN.split())
+"""Names of processes that stay, as far as the kernel keeps them: those of implementations, on which findings rest."""
+_THREAD = re.compile(r"CPU \d{1,4}/(KVM|TCG)|reactor_\d{1,4}|vpp_wk_\d{1,4}")
+_BEGINNINGS = sorted((beginning for beginning, _ in (*FRONTENDS, *BACKENDS)), key=len, reverse=True)
+"""Of another name that begins like one of theirs, only that stays."""
+_IDENTITY = re.compile(r"(eventfd|memfd|socket|pipe|dmabuf|userfaultfd|(file|device):\d{1,10}(:\d{1,10})?):\d{1,20}")
+_REQUEST = 0xFF
+"""Greatest number of a request that no table knows and that stays: in a stream joined late it may be anything."""
+_REPLACED = 0xFF00
+"""Numbers from here on stand for other such requests."""
+_FLAGS = FLAG_VERSION | FLAG_REPLY | FLAG_NEED_REPLY
+_SOME_FLAG = 0x10
+"""Says that bits are set that have no meaning, and not which."""
+_SMALL = 1 << 18
+"""Up to here numbers stay where pixels may be taken for them. Places and sizes are smaller, pixels greater."""
+_FORMATS = frozenset(
+    int.from_bytes(code, "little")
+    for code in (b"XR24", b"AR24", b"XB24", b"AB24", b"RX24", b"RA24", b"BX24", b"BA24", b"RG16", b"XR30", b"AR30")
+)
+_MODIFIERS = frozenset({0, (1 << 56) - 1})
+"""Linear, and none (DRM_FORMAT_MOD_INVALID)."""
+_PADDING = re.compile(r"(\w+_)?(padding|reserved)\d*")
 _UUID_SIZE = 16
 _SAMPLE = bytes(range(_UUID_SIZE))
-_PAIR = re.compile(r"pair:\d+(-\d+)?")
+_PAIR = re.compile(r"pair:\d{1,20}(-\d{1,20})?")
 
 
 class _DoneError(Exception):
@@ -48,9 +91,12 @@ def redact(files: Sequence[str], target: str, device: str | None = None) -> None
         raise VusniffError("captures of hosts of different byte orders do not go into one file: redact them one by one")
     sections = [section for section in index.reader.sections if section.ours] or [Section()]
     names = _Names()
-    host = Host("redacted", "", "Linux", sections[0].host.hardware)
+    hardware = sections[0].host.hardware
+    host = Host("redacted", "", "Linux", hardware if hardware in _HARDWARE else "")
+    source = sections[0].source if sections[0].source in _SOURCES else ""
+    edited = ("not told here",) if any(section.edited for section in sections) else ()
     order = orders.pop() if orders else sections[0].order
-    with CaptureWriter(target, source=sections[0].source, order=order, host=host) as writer:
+    with CaptureWriter(target, source=source, order=order, host=host, edited=edited) as writer:
         for written, record in enumerate(_records(timeline, names)):
             match record:
                 case Connection():
@@ -77,7 +123,8 @@ def _records(timeline: Timeline, names: _Names) -> Iterator[Connection | Closed 
         while at < len(events) and events[at][0] <= row:
             yield events[at][1]
             at += 1
-        data = redacted(frame, timeline.place(row))
+        place = timeline.place(row)
+        data = redacted(frame, place, names, _is_sure(timeline, place))
         fds = tuple(map(names.descriptor, frame.descriptors))
         yield replace(frame, data=data, descriptors=fds, process=names.process(frame.process))
     for _, event in events[at:]:
@@ -87,32 +134,56 @@ def _records(timeline: Timeline, names: _Names) -> Iterator[Connection | Closed 
 # -- bytes ------------------------------------------------------------------------------------------------------------
 
 
-def redacted(frame: Frame, place: Place) -> bytes:
+def _is_sure(timeline: Timeline, place: Place) -> bool:
+    """Whether the bytes are what they are taken for. The middle of a picture may look like messages of any channel:
+    nobody said what a connection without a name carries that was joined late and that no message seen has passed."""
+    connection = timeline.connection(place.connection)
+    if not connection.joined_late or not connection.path.startswith("pair:"):
+        return place.channel is not Channels.GPU
+    first = next(iter(timeline.sessions[place.session - 1].connections))
+    return place.channel is not Channels.GPU and first != place.connection
+
+
+def redacted(frame: Frame, place: Place, names: _Names, sure: bool = True) -> bytes:
     """The bytes of a frame with zeros for whatever is not a number that is known to be harmless."""
     data = frame.data
     if frame.kind is not FrameKind.MESSAGE or len(data) < HEADER_SIZE:
         return bytes(len(data))
     order = place.context.order
-    request, flags, _ = HEADERS[order].unpack_from(data)
+    request, flags, size = HEADERS[order].unpack_from(data)
     payload = data[HEADER_SIZE:]
+    there = len(payload) + frame.missing
+    if not there <= size <= SIZE_LIMIT:  # it is greater where the rest comes in frames of its own
+        size = there
     reply = bool(flags & FLAG_REPLY)
-    layout = dissect.layout_of(place.channel, request, reply, len(payload) + frame.missing, place.context)
+    layout = dissect.layout_of(place.channel, request, reply, there, place.context)
     kept = bytearray(len(payload))
     if layout is not None:
-        walk = _Walk(payload, kept)
+        walk = _Walk(payload, kept, sure)
         # The payload ends, or a vendor's declaration fails: what follows stays zero.
         with contextlib.suppress(Exception):
             walk.struct(layout.construct(order), Container())
-    return data[:HEADER_SIZE] + bytes(kept)
+        if not sure and walk.at != size:
+            kept = bytearray(len(payload))
+    if request > _REQUEST and dissect.spec_of(place.channel, request) is None:
+        request = names.request(request)
+    return HEADERS[order].pack(request, flags & _FLAGS | (_SOME_FLAG if flags & ~_FLAGS else 0), size) + bytes(kept)
+
+
+def _is_no_pixel(name: str | None, value: int) -> bool:
+    if name == "fourcc":
+        return value in _FORMATS
+    return 0 <= value <= _SMALL or (name == "modifier" and value in _MODIFIERS)
 
 
 class _Walk:
-    """Follows a declaration through a payload and copies the numbers."""
+    """Follows a declaration through a payload and copies the numbers; where they are not ``sure``, some of them."""
 
-    def __init__(self, data: bytes, kept: bytearray) -> None:
+    def __init__(self, data: bytes, kept: bytearray, sure: bool) -> None:
         self._data = data
         self._kept = kept
-        self._at = 0
+        self._sure = sure
+        self.at = 0
 
     def struct(self, declaration: Any, values: Container) -> None:
         for part in declaration.subcons:
@@ -137,26 +208,23 @@ class _Walk:
             self._skip(part.length(values) if callable(part.length) else part.length)
         elif isinstance(part, Adapter):
             size = part.sizeof()
-            if _is_uuid(part, size):
-                self._keep(size)
-            else:
-                self._skip(size)
-        elif name is not None and "padding" in name:
+            self._next(size, self._sure and _is_uuid(part, size))
+        elif not isinstance(part, FormatField) or (name is not None and _PADDING.fullmatch(name)):
             self._skip(part.sizeof())
         else:
-            values[name] = part.parse(self._keep(part.sizeof()))
+            size = part.sizeof()
+            value = values[name] = part.parse(self._data[self.at : self.at + size])
+            self._next(size, self._sure or _is_no_pixel(name, value))
 
-    def _keep(self, size: int) -> bytes:
-        part = self._data[self._at : self._at + size]
-        if len(part) < size:
-            raise _DoneError
-        self._kept[self._at : self._at + size] = part
-        self._at += size
-        return part
+    def _next(self, size: int, stays: bool) -> None:
+        at = self.at
+        self._skip(size)
+        if stays:
+            self._kept[at : at + size] = self._data[at : at + size]
 
     def _skip(self, size: int) -> None:
-        self._at += size
-        if self._at > len(self._data):
+        self.at += size
+        if self.at > len(self._data):
             raise _DoneError
 
 
@@ -184,8 +252,8 @@ class _Names:
 
     def path(self, path: str) -> str:
         """A socket's path; names made of inodes stay."""
-        if _PAIR.fullmatch(path):
-            return path
+        if path.startswith("pair:"):
+            return path if _PAIR.fullmatch(path) else self._of("pair:", path)
         return ("@" if path.startswith("@") else "/redacted/") + self._of("socket", path)
 
     def end(self, end: End) -> End:
@@ -193,15 +261,24 @@ class _Names:
         return End(end.inode, self.process(end.process), tuple(map(self.descriptor, end.held)))
 
     def process(self, process: Process | None) -> Process | None:
-        """A process: the programs everybody knows keep their names, because findings depend on them."""
+        """A process: the programs that everybody knows keep their names."""
         if process is None:
             return None
-        known = any(recognise(side, process.comm).program is not Program.UNKNOWN for side in Sender)
-        return Process(process.pid, process.comm if known else self._of("process", process.comm), process.tid)
+        comm = process.comm
+        if comm and comm not in _PROCESSES and not _THREAD.fullmatch(comm):
+            kind = next((beginning for beginning in _BEGINNINGS if comm.startswith(beginning)), "process")
+            comm = self._of(kind, comm)
+        return Process(process.pid, comm, process.tid)
 
     def descriptor(self, descriptor: Descriptor) -> Descriptor:
         """A descriptor."""
-        if descriptor.name is None:
-            return descriptor
-        kind = "memory" if descriptor.kind is DescriptorKind.MEMFD else "file"
-        return replace(descriptor, name=self._of(kind, descriptor.name))
+        name, identity = descriptor.name, descriptor.identity
+        if name is not None:
+            name = self._of("memory" if descriptor.kind is DescriptorKind.MEMFD else "file", name)
+        if identity is not None and not _IDENTITY.fullmatch(identity):
+            identity = self._of("object", identity)
+        return Descriptor(descriptor.kind, identity, descriptor.number, name, descriptor.size)
+
+    def request(self, number: int) -> int:
+        """A request that no table knows: another number that no table knows, the same for the same."""
+        return _REPLACED + int(self._of("", str(number))) % 0x100
