@@ -129,6 +129,20 @@ def test_csv_is_read_by_others(capture: Path) -> None:
         assert row["answers"] == str(message.answers or "")
 
 
+def test_the_page_loads_nothing() -> None:
+    """Whatever a name says: the page forbids it by a policy, and holds names as text in JSON."""
+    name = '</script><img src="https://evil.example/x.png"><!--'
+    talk = Talk(Path("page.pcapng"))
+    talk.connect(f"/run/{name}", comms=(name, name)).ask(FrontendRequest.GET_FEATURES)
+    talk.writer.close()
+    page = export("page.pcapng", "--format", "html")
+    assert "default-src 'none'" in page
+    assert "<img" not in page
+    assert page.count("</script>") == 2
+    assert "\\u003cimg" in page
+    assert not re.search(r"""(src|href)\s*=\s*["']?(https?:)?//""", page.replace("\\u003c", ""))
+
+
 def test_no_cell_is_a_formula() -> None:
     talk = Talk(Path("formula.pcapng"))
     talk.connect("=cmd|'/c calc'!A1", comms=("@SUM(1)", "+1")).ask(FrontendRequest.GET_FEATURES)
@@ -310,8 +324,7 @@ def marked(example: Example, more: bytes) -> bytes:
         if isinstance(place.declaration, Bytes | Adapter) and "uuid" not in name:
             size = place.stop - place.start
             made[place.start : place.stop] = (MARK.encode() * size)[:size]
-    place = (example.channel, example.request, example.reply)
-    whole = dissect.payload(*place, payload + more, 0, example.context)
+    whole = dissect.payload(example.channel, example.request, example.reply, payload + more, 0, example.context)
     return bytes(made) + (more if whole.trailing == more else b"")
 
 

@@ -12,9 +12,10 @@ from markdown_it.token import Token
 
 from vusniff.printable import escape, shorten
 from vusniff.views.markdown import literal
-from vusniff.views.page import Facts, Items, Page, Prose, Section, Table, markdown
+from vusniff.views.page import Facts, Items, Page, Part, Prose, Section, Table, markdown
 
 GITHUB = MarkdownIt("gfm-like")
+assert GITHUB.linkify is not None
 GITHUB.linkify.set({"fuzzy_link": False})
 TRACKER = re.compile(
     r"@[a-z0-9]|#\d|!\d|\$\d|&\d|~\d|%\d|\bGH-\d|\bGHSA-|://|www\.|mailto:|xmpp:|:[a-z]+:"
@@ -107,7 +108,12 @@ def cells(text: str) -> list[str]:
 
 
 def page_of(text: str) -> str:
-    parts = [Facts([(text, text)]), Items([text, text]), Prose([text, text]), Table((text, text), [(text, text)] * 2)]
+    parts: list[Part] = [
+        Facts([(text, text)]),
+        Items([text, text]),
+        Prose([text, text]),
+        Table((text, text), [(text, text)] * 2),
+    ]
     return markdown(Page(text, [Section(text, parts)]))
 
 

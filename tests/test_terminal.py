@@ -33,6 +33,7 @@ from vusniff.capture.index import Index
 from vusniff.capture.writer import CaptureWriter
 from vusniff.cli import COMMANDS, main
 from vusniff.families.vhost_user.protocol import FrontendRequest
+from vusniff.progress import Bar
 from vusniff.record import Closed, Descriptor, DescriptorKind, End, Frame, FrameKind, Process
 from vusniff.sources.host import sockets
 from vusniff.views.tui.app import Room
@@ -48,7 +49,9 @@ def nasty_capture(path: str, name: str = NASTY) -> None:
     """A capture that says such things wherever it can say something."""
     ends = (
         End(10, Process(1, name, 2, f"front {name}"), (Descriptor(DescriptorKind.OTHER, name, 3, name, 1),)),
-        End(11, Process(3, name, 4, f"back {name}")),
+        End(
+            11, Process(3, f"virtiofsd {name} :smile:", 4, f"virtiofsd {name} :smile:")
+        ),  # a name that is taken for a program's
     )
     host = Host(name, name, name, name)
     with CaptureWriter(path, source=name, host=host, application=name, edited=(name,)) as writer:
@@ -107,12 +110,14 @@ WALK: tuple[tuple[str, ...], ...] = (
     ("read", "--filter", f'proc.comm == "{SHORT}', FILE),
     ("read", LOG),
     ("state", FILE),
-    ("state", "--device", "fs", FILE),
-    ("state", "--json", "--device", "fs", FILE),
+    ("state", "--session", "1", FILE),
+    ("state", "--session", "1", "--device", "fs", FILE),
+    ("state", "--json", "--session", "1", FILE),
     ("summary", FILE),
-    ("summary", FILE, "--device", "fs"),
-    ("summary", "--format", "markdown", FILE),
-    ("summary", "--format", "json", FILE),
+    ("summary", "--session", "1", FILE),
+    ("summary", "--session", "1", "--device", "fs", FILE),
+    ("summary", "--session", "1", "--format", "markdown", FILE),
+    ("summary", "--session", "1", "--format", "json", FILE),
     ("check", FILE),
     ("check", "--format", "json", FILE),
     ("check", "--format", "sarif", FILE),
@@ -238,8 +243,8 @@ def test_json_says_it_all(there: None, capfdbinary: pytest.CaptureFixture[bytes]
 @pytest.mark.parametrize(
     "words",
     [
-        ("state",),
-        ("summary",),
+        ("state", "--session", "1"),
+        ("summary", "--session", "1"),
         ("summary", "--format", "markdown"),
     ],
     ids=" ".join,
@@ -273,11 +278,15 @@ SGR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def on_terminal(words: tuple[str, ...]) -> str:
-    """What a command writes to a terminal."""
+    """What a command writes to a terminal; without the bar that standard error has where one waits."""
     ours, theirs = pty.openpty()
     environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "200"}
     with subprocess.Popen(
-        [sys.executable, "-m", "vusniff", *words], stdin=theirs, stdout=theirs, stderr=theirs, env=environment
+        [sys.executable, "-m", "vusniff", *words],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=subprocess.DEVNULL,
+        env=environment,
     ) as child:
         os.close(theirs)
         data = b""
@@ -286,15 +295,23 @@ def on_terminal(words: tuple[str, ...]) -> str:
                 data += piece
         os.close(ours)
         assert child.wait(60) in (0, 1)
-    return data.decode().replace("\r\n", "\n")
+    return data.decode().replace("\r\n", "\n")  # the terminal's own
 
 
 def test_a_terminal_gets_our_colours_and_no_others(there: None) -> None:
-    for words in (("state", FILE), ("summary", FILE), ("check", FILE), ("sockets", "--all")):
+    for words in (("state", "--session", "1", FILE), ("summary", FILE), ("check", FILE), ("sockets", "--all")):
         text = on_terminal(words)
         assert not hazards(SGR.sub("", text))
         assert bool(SGR.search(text)) == (words[0] == "state")
         assert "2J" in text
+
+
+def test_the_bar_shows_a_name_as_text() -> None:
+    bar = Bar("[red]x[/nope]" + NASTY)
+    with bar._progress.console.capture() as drawn:
+        bar._progress.console.print(bar._progress.get_renderable())
+    assert "[red]x[/nope]" in drawn.get()
+    assert not hazards(SGR.sub("", drawn.get()))
 
 
 @pytest.mark.asyncio

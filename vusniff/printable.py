@@ -99,6 +99,6 @@ def shorten(text: str, most: int = NAME) -> str:
     return text[: room - room // 2] + MARK + text[len(text) - room // 2 :]
 
 
-def cell(text: str) -> str:
+def cell(text: str, most: int = NAME) -> str:
     """What a table shows of a text."""
-    return shorten(escape(text))
+    return shorten(escape(text), most)

@@ -63,7 +63,9 @@ def run(args: argparse.Namespace) -> int:
         return 0
     from rich.console import Console
 
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 240, soft_wrap=not sys.stdout.isatty())
+    console = Console(
+        highlight=False, emoji=False, width=None if sys.stdout.isatty() else 240, soft_wrap=not sys.stdout.isatty()
+    )
     late = "" if device_state.fresh else ", joined late: what came before is unknown"
     # Written here and not by rich, which ends the program its own way when nobody reads.
     with console.capture() as screen:

@@ -294,6 +294,10 @@ def rest_rows(state: DeviceState) -> Iterator[tuple[str, str]]:
         yield "refused", f"{refusal.name} (#{refusal.request}) with {refusal.value:#x} (#{refusal.by})"
 
 
+WIDTH = 64
+"""Characters of a cell: many columns stand side by side."""
+
+
 def table(title: str, columns: Iterable[str], rows: Iterable[Iterable[str]]) -> Table:
     """One table with its title above it."""
     from rich import box
@@ -304,7 +308,7 @@ def table(title: str, columns: Iterable[str], rows: Iterable[Iterable[str]]) -> 
     for column in columns:
         made.add_column(column, no_wrap=True)
     for row in rows:
-        made.add_row(*(Text(cell(text)) for text in row))  # a plain str may hold markup
+        made.add_row(*(Text(cell(text, WIDTH)) for text in row))  # a plain str may hold markup
     return made
 
 

@@ -11,6 +11,7 @@ import functools
 from dataclasses import dataclass
 
 from vusniff.families.vhost_user.protocol import FrontendRequest
+from vusniff.printable import escape
 
 
 class Sure(str, enum.Enum):
@@ -136,7 +137,7 @@ def deduce(
     for program in dict.fromkeys(programs):  # both ends may be one program: one vote
         for beginning, device in PROGRAMS:
             if beginning in program:
-                votes.setdefault(device, []).append((LIKELY, f"{program} serves {device}"))
+                votes.setdefault(device, []).append((LIKELY, f"{escape(program)} serves {device}"))
                 break
     if offered is not None and offered & DEVICE_BITS:
         bits = offered & DEVICE_BITS

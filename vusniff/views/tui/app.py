@@ -26,6 +26,7 @@ from textual.widgets import Input
 
 from vusniff.analysis.timeline import Timeline
 from vusniff.errors import VusniffError
+from vusniff.printable import escape
 from vusniff.views.tui import exporting, overlays
 from vusniff.views.tui.analysis import States
 from vusniff.views.tui.arrangement import Arrangement
@@ -281,7 +282,7 @@ class Room(App[int]):
 
     def tell(self, words: str, severity: SeverityLevel = "information") -> None:
         """A sentence in the corner, for a moment."""
-        self.notify(words, severity=severity, markup=False, timeout=TOLD_SECONDS)
+        self.notify(escape(words), severity=severity, markup=False, timeout=TOLD_SECONDS)
 
     # -- the other keys -----------------------------------------------------------------------------------------------
 
