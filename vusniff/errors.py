@@ -16,6 +16,14 @@ class CaptureError(VusniffError):
     """A capture file cannot be read or written as one."""
 
 
+class OutputError(VusniffError):
+    """A file cannot be written, or must not be."""
+
+
+class ExistsError(OutputError):
+    """A file is there already, and is not of the kind that may be replaced."""
+
+
 class SourceError(VusniffError):
     """A source (proxy, probe, import) cannot do what it was asked to."""
 

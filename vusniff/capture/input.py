@@ -14,6 +14,7 @@ import struct
 
 from vusniff.capture import pcapng
 from vusniff.errors import CaptureError
+from vusniff.files import descriptor_of
 
 CHUNK = 1 << 19
 """Bytes read at once: enough to spread the cost of a call, little enough to stay in a cache."""
@@ -64,7 +65,9 @@ class Input:
         """What happened to the file meanwhile, as the end of a sentence; nothing more is read then."""
         self._path = path
         try:
-            self._fd = os.dup(0) if path == "-" else os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            number = 0 if path == "-" else descriptor_of(path)
+            # By its number: to open it again takes the right to, which its user may not have.
+            self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC) if number is None else os.dup(number)
             self._stat = os.fstat(self._fd)
         except (OSError, ValueError) as error:
             why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)

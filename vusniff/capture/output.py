@@ -1,20 +1,20 @@
 """Where the bytes of a capture go: a file, a FIFO, standard output, or a stream of Python.
 
-Owns opening for writing and what a failed write leaves behind. It must not know what the bytes mean, except that a file
-which is no pcapng is not overwritten.
+Owns what a failed write leaves behind. It must not know what the bytes mean, except that a file which is no pcapng is
+not overwritten.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import stat
 import sys
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+from vusniff import files
 from vusniff.capture.pcapng import MAGIC
-from vusniff.errors import CaptureError
+from vusniff.errors import CaptureError, ExistsError, OutputError
 
 
 class Output(Protocol):
@@ -35,9 +35,11 @@ class Output(Protocol):
 class Descriptor:
     """A descriptor of ours: each write is a system call."""
 
-    def __init__(self, fd: int, name: str) -> None:
+    def __init__(self, fd: int, name: str, made: bool = False) -> None:
         self._fd = fd
         self.name = name
+        self.made = made
+        """It is a regular file that was made for this."""
 
     def write(self, data: bytes) -> tuple[int, OSError | None]:
         done = 0
@@ -57,6 +59,10 @@ class Descriptor:
         except OSError:
             return False
         return True
+
+    def fileno(self) -> int:
+        """The descriptor, which stays ours."""
+        return self._fd
 
     def close(self) -> None:
         fd, self._fd = self._fd, -1
@@ -95,55 +101,38 @@ class Stream:
         return
 
 
-def open_output(target: str | Path | BinaryIO) -> Output:
-    """Opens what a capture is to be written to; raises `CaptureError`.
+def open_output(target: str | Path | BinaryIO | Descriptor, replaces: bytes | None = MAGIC) -> Output:
+    """Opens what a capture is to be written to; raises `CaptureError`. What is open already is taken as it is."""
+    if isinstance(target, Descriptor):
+        return target
+    if isinstance(target, str | Path):
+        return open_path(target, replaces)
+    try:
+        target.flush()
+        return Descriptor(os.dup(target.fileno()), getattr(target, "name", "the stream"))
+    except (OSError, AttributeError):
+        return Stream(target)
 
-    A new file gets mode 0600, because a capture holds guest addresses and names. An existing one is emptied (and gets
-    that mode) when it is a capture or empty. ``-`` is standard output, unless that is a terminal.
+
+def open_path(path: str | Path, replaces: bytes | None = MAGIC) -> Descriptor:
+    """Opens a file as `vusniff.files` does; ``-`` is standard output, a terminal is refused. Raises `CaptureError`.
+
+    By default a file that is there already is replaced if it is a capture.
     """
-    if not isinstance(target, str | Path):
-        try:
-            target.flush()
-            return Descriptor(os.dup(target.fileno()), getattr(target, "name", "the stream"))
-        except (OSError, AttributeError):
-            return Stream(target)
-    if str(target) == "-":
-        return _open_stdout()
-    path = str(target)
-    try:
-        return Descriptor(_open_path(path), path)
-    except (OSError, ValueError) as error:
-        why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise CaptureError(f"cannot write the capture to {path}: {why}") from None
-
-
-def _open_stdout() -> Output:
-    try:
-        if os.isatty(1):
-            raise CaptureError("a capture is not for a terminal: redirect standard output or name a file")
+    name = str(path)
+    if name == "-":
+        path, name = "/dev/stdout", "standard output"
+    if files.descriptor_of(path) == 1 and sys.stdout is not None:
         sys.stdout.flush()
-        return Descriptor(os.dup(1), "standard output")
-    except OSError as error:
-        raise CaptureError(f"cannot write the capture to standard output: {error.strerror}") from None
-
-
-def _open_path(path: str) -> int:
     try:
-        mode = os.stat(path).st_mode
-    except FileNotFoundError:
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    if stat.S_ISFIFO(mode):
-        return os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-    if not stat.S_ISREG(mode):
-        raise CaptureError(f"{path} is neither a regular file nor a FIFO: name another file for the capture")
-    fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    try:
-        found = os.pread(fd, len(MAGIC), 0)
-        if found and found != MAGIC:
-            raise CaptureError(f"{path} exists and is no capture: name another file, or remove it first")
-        os.ftruncate(fd, 0)
-        os.fchmod(fd, 0o600)
-    except BaseException:
-        os.close(fd)
-        raise
-    return fd
+        opened = files.open_output(path, replaces)
+    except ExistsError as error:
+        if replaces == MAGIC:
+            raise CaptureError(f"{name} exists and is no capture: name another file, or remove it first") from error
+        raise CaptureError(str(error)) from error
+    except OutputError as error:
+        raise CaptureError(str(error)) from error.__cause__  # the error of the system, for those who try otherwise
+    if os.isatty(opened.fd):
+        os.close(opened.fd)
+        raise CaptureError("a capture is not for a terminal: redirect standard output or name a file")
+    return Descriptor(opened.fd, name, opened.made)

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from vusniff.capture import facts, pcapng
-from vusniff.capture.output import open_output
+from vusniff.capture.bound import Bound
+from vusniff.capture.output import Descriptor, open_output
 from vusniff.capture.packet import DISSECTOR, DISSECTOR_DATA, FRAME_LIMIT, LEAD_SIZE, lead
 from vusniff.channel import Channel
 from vusniff.families.vhost_user.protocol import (
@@ -25,6 +26,8 @@ from vusniff.families.vhost_user.protocol import (
 from vusniff.record import Closed, Connection, End, Frame, FrameKind, Lost, Process
 
 _CACHE_LIMIT = 4096
+_STATISTICS = 512
+"""Bytes that the statistics of a connection take at most, for its end to fit into a bound."""
 _DIRECTIONS = (pcapng.FLAG_OUTBOUND, pcapng.FLAG_INBOUND)
 _CHANNELS = {int(request): channel for request, channel in CHANNEL_PASSED_BY.items()}
 _PADS = (b"", bytes(3), bytes(2), bytes(1))
@@ -78,21 +81,23 @@ class _Interface:
 class CaptureWriter:
     """Writes one capture. Only construction raises (`CaptureError`); afterwards a failing file is said in `failure`.
 
-    ``target`` is a path (a regular file is made with mode 0600 or, if it is a capture or empty, overwritten; a FIFO is
-    written to), ``-`` for standard output, or a binary file. ``order`` is the byte order of the messages, and of the
-    file. ``edited`` says what was done to the messages since they were captured.
+    ``target`` is a path, ``-`` for standard output, a binary file, or an output that is open; `open_output` says what
+    becomes of a file that is there already (``replaces``). ``order`` is the byte order of the messages, and of the
+    file. ``edited`` says what was done to the messages since they were captured. At its ``bound`` the file is finished.
     """
 
     def __init__(
         self,
-        target: str | Path | BinaryIO,
+        target: str | Path | BinaryIO | Descriptor,
         *,
         source: str,
+        replaces: bytes | None = pcapng.MAGIC,
         snaplen: int = 0,
         order: str = sys.byteorder,
         host: facts.Host | None = None,
         application: str | None = None,
         edited: tuple[str, ...] = (),
+        bound: Bound | None = None,
     ) -> None:
         self.order = order
         self.snaplen = snaplen
@@ -100,7 +105,13 @@ class CaptureWriter:
         """Why nothing can be written now, as a sentence; None while all is well."""
         self.lost_frames = 0
         """Frames that could not be written so far."""
-        self._out = open_output(target)
+        self.stopped: str | None = None
+        """Why the file was finished at its bound, as a sentence; what comes since then is only counted."""
+        self._bound = bound
+        self._written = 0
+        self._look_at = sys.maxsize if bound is None else 0
+        """Bytes at which the bound is to be asked."""
+        self._out = open_output(target, replaces)
         self._interfaces: list[_Interface] = []
         self._passed: dict[int, Channel] = {}
         self._lost_anywhere: Lost | None = None
@@ -229,13 +240,44 @@ class CaptureWriter:
             data = self._rest + data
         if not data:
             return
+        if self.stopped is not None:
+            self._discard()
+            return
+        size = self._written + len(data) + _STATISTICS * len(self._interfaces)
+        if size > self._look_at and self._is_full(size):
+            return
         written, why = self._out.write(data)
+        self._written += written
         if why is not None:
             self._fail(why, written)
             return
         self._rest = b""
         self._blocks = []
         self.failure = None
+
+    def _is_full(self, size: int) -> bool:
+        """Asks the bound; at it, finishes the file with what of the blocks in hand fits."""
+        assert self._bound is not None
+        why = self._bound.reached(size)
+        self._look_at = self._bound.look_at if why is None else sys.maxsize
+        if why is None:
+            return False
+        room = (self._bound.max_size or sys.maxsize) - (size - sum(map(len, self._blocks)))
+        kept = []
+        for block in self._blocks:
+            room -= len(block)
+            if room >= 0 or not self._take_back(block):
+                kept.append(block)
+        self._blocks = kept
+        self.close()
+        self._discard()
+        self.stopped = f"recording has stopped: {why}"
+        return True
+
+    def _discard(self) -> None:
+        for block in self._blocks:
+            self._take_back(block)
+        self._blocks, self._rest, self.failure = [], b"", None
 
     def close(self) -> None:
         """Writes the statistics of connections that are still open and what else is left, and closes the file."""

@@ -15,15 +15,19 @@ from typing import TYPE_CHECKING
 from vusniff.commands.recording import (
     add_recording_arguments,
     begun,
+    bound_of,
     can_be_followed,
     capture_file,
     check_recording_arguments,
+    max_size_words,
     record_and_show,
 )
-from vusniff.errors import SourceError
+from vusniff.errors import CaptureError, SourceError
+from vusniff.files import sudo_user
 from vusniff.terminal import say
 
 if TYPE_CHECKING:
+    from vusniff.capture.output import Descriptor
     from vusniff.sources.probe.selection import Selection
 
 _MODES = ("fentry", "kprobe", "rawtp")
@@ -56,16 +60,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Record until interrupted; 0, or 1 when nothing was recorded."""
+    """Record until interrupted; 0, or 1 when nothing was recorded, or not all because of the disk."""
     if (args.quiet or args.write == "-") and (args.tui or args.json):
         raise SourceError("there is nothing to show with --quiet or -w -: leave it out, or leave out --tui and --json")
     check_recording_arguments(args)
     _check_selection(args)
-    with capture_file(args.write) as file:
-        if args.quiet or not can_be_followed(file):
-            return _record(file, args)
-        # The probe may belong to another user than the view by then: a pipe ends it, not a signal.
-        return record_and_show(_words(file, args), file, args, True, lambda: _give_up_privileges(file))
+    file = capture_file(args.write)
+    if args.quiet or not can_be_followed(file):
+        return _record(file, args)
+    # The probe may belong to another user than the view by then: a pipe ends it, not a signal.
+    return record_and_show(_words(file, args), file, args, True, _give_up_privileges)
 
 
 def _check_selection(args: argparse.Namespace) -> None:
@@ -102,15 +106,45 @@ def _record(file: str, args: argparse.Namespace) -> int:
     modes = (Attach(args.attach),) if args.attach else tuple(Attach)
     wanted = selection(args)
     program = attach_program(modes, wanted.names_sockets)
+    output = _open(file, args)
+    writer = CaptureWriter(output, source=f"probe {program.attach}", bound=bound_of(output, args))
 
     def ready() -> None:
-        begun(args)
+        begun(args, output)
         if args.ready_fd is None:
             say(f"attached by {program.attach}; interrupt to end")
 
-    probe = Probe(program, CaptureWriter(file, source=f"probe {program.attach}"), wanted, say, file)
+    probe = Probe(program, writer, wanted, say, file)
     probe.run(ready, _reader_of_output() if args.until_fd is None and file == "-" else args.until_fd)
-    return 0 if probe.links.messages else 1
+    return 0 if probe.links.messages and writer.stopped is None else 1
+
+
+def _open(file: str, args: argparse.Namespace) -> Descriptor:
+    """Opens the capture. Where a view will show it to the user who called sudo, that user makes it, and so owns it.
+
+    What this user may not make stays root's. Nothing is given away afterwards: a rule of sudoers that leaves the file
+    name open would turn that into the ownership of any file in any place.
+    """
+    from vusniff.capture.output import open_path
+
+    user = sudo_user()
+    if args.ready_fd is None or user is None:
+        return open_path(file)
+    groups = os.getgroups()
+    os.setgroups([])
+    os.setegid(user[1])
+    os.seteuid(user[0])
+    try:
+        return open_path(file)
+    except CaptureError as error:
+        denied = isinstance(error.__cause__, PermissionError)
+        if not denied:
+            raise
+    finally:
+        os.seteuid(0)
+        os.setegid(0)
+        os.setgroups(groups)
+    return open_path(file)
 
 
 def _reader_of_output() -> int | None:
@@ -130,7 +164,7 @@ def _check_descriptors(args: argparse.Namespace) -> None:
 
 def _words(file: str, args: argparse.Namespace) -> list[str]:
     """The command line of the probe's process."""
-    words = ["capture", "-w", file]
+    words = ["capture", "-w", file, *max_size_words(args)]
     for option in ("path", "inode", "pid", "comm", "vm"):
         words += [f"--{option}={value}" for value in getattr(args, option)]
     if args.all:
@@ -138,15 +172,14 @@ def _words(file: str, args: argparse.Namespace) -> list[str]:
     return [*words, f"--attach={args.attach}"] if args.attach else words
 
 
-def _give_up_privileges(file: str) -> None:
-    """Become the user who called sudo, who then owns the capture; or stay who we are, without capabilities."""
+def _give_up_privileges() -> None:
+    """Become the user who called sudo; or stay who we are, without capabilities. The capture is open already."""
     import ctypes
 
     if os.geteuid() != 0:
         return
     uid, gid = os.environ.get("SUDO_UID", ""), os.environ.get("SUDO_GID", "")
     if uid.isdecimal() and gid.isdecimal() and int(uid) and _can_run_python(int(uid), int(gid)):
-        os.chown(file, int(uid), int(gid))
         _become(int(uid), int(gid))
     libc = ctypes.CDLL(None, use_errno=True)
     # capset(2): version 3, ourselves; effective, permitted and inheritable, twice 32 bits, all empty.

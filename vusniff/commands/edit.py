@@ -17,6 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("file", metavar="FILE", help="the capture")
     parser.add_argument("-o", "--output", required=True, metavar="OUT", help="the changed copy; - is standard output")
+    parser.add_argument("--force", action="store_true", help="replace OUT if it is there already")
     parser.add_argument("--session", type=int, metavar="N", help="keep only session N")
     changes = parser.add_argument_group("changes", "Each may be given more than once.")
     for option, metavar, words in (
@@ -48,6 +49,6 @@ def run(args: argparse.Namespace) -> int:
         timeline = Timeline(index)
         with reading(args.file) as progress:
             read_all(timeline, progress)
-        done = edit(timeline, args.file, args.output, edits)
+        done = edit(timeline, args.file, args.output, edits, b"" if args.force else None)
     terminal.say(f"{done.read} messages read, {done.written} written to {args.output}")
     return 0

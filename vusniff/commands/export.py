@@ -38,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("files", metavar="FILE", nargs="+", help="capture files, merged by time; - is standard input")
     parser.add_argument("--format", choices=FORMATS, help="how (default: by the ending of -o)")
     parser.add_argument("-o", "--output", metavar="OUT", help="where to (default: standard output)")
+    parser.add_argument("--force", action="store_true", help="replace OUT if it is there already")
     parser.add_argument("--session", type=int, metavar="N", help="only session N")
     parser.add_argument("--filter", metavar="EXPR", help="only messages that pass this filter")
     parser.add_argument("--limit", type=int, metavar="N", help="most messages in a document, steps in a diagram")
@@ -54,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
         raise VusniffError(f"say how to export: --format {'|'.join(FORMATS)}, or an output file with such an ending")
     if args.limit is not None and args.limit < 1:
         raise VusniffError(f"--limit {args.limit}: at least 1")
-    _protect(args.output, args.files, form)
+    _protect(args)
     if form == "pcapng" and args.output is None and sys.stdout.isatty():
         raise VusniffError("a capture is not for a terminal: name a file with -o, or send standard output to one")
     if "-" in args.files:
@@ -62,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
     with _source(args) as files:
         names = ["capture"] if args.redact else args.files
         chosen = _choose(files, names, args)
-        _write(args.output, form, chosen)
+        _write(args.output, form, chosen, _replaces(args))
     if not len(chosen.rows):
         terminal.tell("no messages: nothing was exported")
         return 1
@@ -78,7 +79,7 @@ def _annotate_stream(args: argparse.Namespace, form: str) -> int:
         raise VusniffError(
             "standard input can only be exported as pcapng, whole and alone: save it first, or use read --json"
         )
-    for note in annotate_live("-", args.output or "-", args.device):
+    for note in annotate_live("-", args.output or "-", args.device, replaces=_replaces(args)):
         terminal.say(note)
     return 0
 
@@ -88,19 +89,21 @@ def _by_ending(output: str | None) -> str | None:
     return next((form for form, endings in FORMATS.items() if ending in endings), None)
 
 
-def _protect(output: str | None, files: Sequence[str], form: str) -> None:
-    """Refuse to write over a capture by mistake."""
-    from vusniff.capture.pcapng import MAGIC
+def _protect(args: argparse.Namespace) -> None:
+    """Refuse to write over something by mistake, before the work."""
     from vusniff.errors import VusniffError
+    from vusniff.files import check_output
 
-    if output is None or not os.path.exists(output):
+    output = args.output
+    if output is None or output == "-":
         return
-    if any(os.path.exists(file) and os.path.samefile(file, output) for file in files):
+    if os.path.exists(output) and any(os.path.exists(file) and os.path.samefile(file, output) for file in args.files):
         raise VusniffError(f"{output} is the capture itself: name another output file")
-    if form != "pcapng" and os.path.isfile(output):
-        with contextlib.suppress(OSError), open(output, "rb") as file:
-            if file.read(4) == MAGIC:
-                raise VusniffError(f"{output} is a capture: name another output file, or remove it first")
+    check_output(output, _replaces(args))
+
+
+def _replaces(args: argparse.Namespace) -> bytes | None:
+    return b"" if args.force else None
 
 
 @contextlib.contextmanager
@@ -146,22 +149,22 @@ def _choose(files: Sequence[str], names: Sequence[str], args: argparse.Namespace
     return Chosen(timeline, rows, names, args.limit)
 
 
-def _write(output: str | None, form: str, chosen: Chosen) -> None:
+def _write(output: str | None, form: str, chosen: Chosen, replaces: bytes | None) -> None:
     if form == "pcapng":
         from vusniff.views.export.annotated import annotate
 
-        annotate(chosen, output or "-")
+        annotate(chosen, output or "-", replaces)
         return
     texts = _makers()[form](chosen)
-    if output is None:
+    if output is None or output == "-":
         for text in texts:
             (terminal.put_json if form == "jsonl" else terminal.put)(text)
         return
     from vusniff.errors import VusniffError
+    from vusniff.files import open_output
 
     try:
-        fd = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with open(fd, "wb") as file:
+        with open(open_output(output, replaces).fd, "wb") as file:
             _put(texts, file.write)
     except OSError as error:
         raise VusniffError(f"cannot write {output}: {error.strerror}") from error

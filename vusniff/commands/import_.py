@@ -25,13 +25,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     strace.add_argument(
         "-o", "--output", required=True, metavar="OUT", help="the capture to write; - is standard output"
     )
+    strace.add_argument("--force", action="store_true", help="replace OUT if it is there already")
 
 
 def run(args: argparse.Namespace) -> int:
     """Import, and say on standard error what came of it."""
+    from vusniff.files import check_output
     from vusniff.sources.strace.strace import import_strace
 
-    done = import_strace(args.files, args.output)
+    replaces = b"" if args.force else None
+    if args.output != "-":
+        check_output(args.output, replaces)
+    done = import_strace(args.files, args.output, replaces)
     left_out = f"; {done.left_out} other unix sockets left out" if done.left_out else ""
     found = f"{done.messages} messages on {done.connections} connections{left_out}"
     terminal.say(found, *done.notes)

@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING
 from vusniff.commands.recording import (
     add_recording_arguments,
     begun,
+    bound_of,
     can_be_followed,
     capture_file,
     check_recording_arguments,
+    max_size_words,
     record_and_show,
 )
 from vusniff.errors import SourceError
@@ -29,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of ``vusniff proxy``."""
     parser.usage = (
         "%(prog)s (--listen PATH | --connect PATH) (--listen PATH | --connect PATH) "
-        "[-w FILE] [--tui | --json | -v | -x | -q] [-- COMMAND ...]"
+        "[-w FILE] [--max-size SIZE] [--tui | --json | -v | -x | -q] [-- COMMAND ...]"
     )
     sides = parser.add_argument_group("sides", "Exactly two; @NAME is an abstract socket.")
     sides.add_argument(
@@ -57,25 +59,27 @@ def run(args: argparse.Namespace) -> int:
     if args.quiet and (args.tui or args.json):
         raise SourceError("--quiet shows nothing: leave it out, or leave out --tui and --json")
     check_recording_arguments(args)
-    with capture_file(args.write) as file:
-        if args.quiet or not can_be_followed(file):
-            return _pass_on(sides, file, args)
-        words = ["proxy", "-w", file]
-        for path in args.listen:
-            words += ["--listen", path]
-        for path in args.connect:
-            words += ["--connect", path]
-        return record_and_show([*words, *(["--", *args.peer_command] if args.peer_command else [])], file, args)
+    file = capture_file(args.write)
+    if args.quiet or not can_be_followed(file):
+        return _pass_on(sides, file, args)
+    words = ["proxy", "-w", file, *max_size_words(args)]
+    for path in args.listen:
+        words += ["--listen", path]
+    for path in args.connect:
+        words += ["--connect", path]
+    return record_and_show([*words, *(["--", *args.peer_command] if args.peer_command else [])], file, args)
 
 
 def _pass_on(sides: list[Side], file: str, args: argparse.Namespace) -> int:
     """Be the proxy."""
+    from vusniff.capture.output import open_path
     from vusniff.capture.writer import CaptureWriter
     from vusniff.sources.proxy.proxy import run_proxy
 
-    writer = CaptureWriter(file, source="proxy")
-    status = run_proxy(sides, writer, args.peer_command, say, file, lambda: begun(args))
+    output = open_path(file)
+    writer = CaptureWriter(output, source="proxy", bound=bound_of(output, args))
+    status = run_proxy(sides, writer, args.peer_command, say, file, lambda: begun(args, output))
     if args.ready_fd is not None:
         # A view passes on the interrupt that this process may have had already from the terminal.
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    return status
+    return status or int(writer.stopped is not None)

@@ -9,7 +9,9 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import secrets
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -19,13 +21,23 @@ from types import FrameType
 from typing import IO
 
 from vusniff import terminal
+from vusniff.capture.bound import Bound, size_of
+from vusniff.capture.output import Descriptor
 from vusniff.commands.read import add_view_arguments, check_view_arguments
-from vusniff.errors import SourceError
+from vusniff.errors import CaptureError, SourceError
+from vusniff.files import descriptor_of
 
 
 def add_recording_arguments(parser: argparse.ArgumentParser, file_help: str) -> None:
     """Where a source records to, and how that is shown."""
     parser.add_argument("-w", "--write", metavar="FILE", help=file_help)
+    parser.add_argument(
+        "--max-size",
+        type=_size,
+        metavar="SIZE",
+        help="stop recording at this size, such as 500M; without it, or where that much is not free, recording stops "
+        "when the file system has less than 1 GiB or 5 %% free, whichever is smaller. Exit status is 1 then",
+    )
     parser.add_argument("--tui", action="store_true", help="show the terminal view")
     add_view_arguments(parser)
     parser.add_argument("-q", "--quiet", action="store_true", help="show nothing, only record")
@@ -39,25 +51,35 @@ def check_recording_arguments(args: argparse.Namespace) -> None:
         raise SourceError("--tui needs a terminal: leave it out for text, or record with -q and view the file later")
 
 
-@contextlib.contextmanager
-def capture_file(wanted: str | None) -> Iterator[str]:
-    """The capture's path; one that nobody named is made, told, and removed again when nothing came of it."""
-    if wanted is not None:
-        yield wanted
-        return
-    fd, path = tempfile.mkstemp(prefix="vusniff-", suffix=".pcapng")
-    os.close(fd)
-    terminal.say(f"recording to {path}")
+def _size(words: str) -> int:
     try:
-        yield path
-    finally:
-        if not os.path.getsize(path):
-            os.unlink(path)
+        return size_of(words)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def max_size_words(args: argparse.Namespace) -> list[str]:
+    """For the source's command line."""
+    return [] if args.max_size is None else [f"--max-size={args.max_size}"]
+
+
+def bound_of(output: Descriptor, args: argparse.Namespace) -> Bound:
+    """How large the capture may become."""
+    return Bound(output.fileno(), output.name, args.max_size)
+
+
+def capture_file(wanted: str | None) -> str:
+    """The capture's path; where nobody named one, that of a new file for temporary files, which is told."""
+    if wanted is not None:
+        return wanted
+    path = os.path.join(tempfile.gettempdir(), f"vusniff-{secrets.token_hex(4)}.pcapng")
+    terminal.say(f"recording to {path}")
+    return path
 
 
 def can_be_followed(file: str) -> bool:
     """Whether a view can read the file while it is written: not standard output, a FIFO or a device."""
-    if file == "-":
+    if file == "-" or descriptor_of(file) is not None:
         return False
     try:
         return stat.S_ISREG(os.stat(file).st_mode)
@@ -65,11 +87,23 @@ def can_be_followed(file: str) -> bool:
         return True
 
 
-def begun(args: argparse.Namespace) -> None:
-    """Tell the process that waits for it, if one does, that the source has begun."""
-    if args.ready_fd is not None:
+def begun(args: argparse.Namespace, output: Descriptor) -> None:
+    """Tell the process that waits for it, if one does, that the source has begun, and hand it the capture to read.
+
+    So the view never looks for the file by its name, which may lead elsewhere by then.
+    """
+    if args.ready_fd is None:
+        return
+    if not stat.S_ISSOCK(os.fstat(args.ready_fd).st_mode):
         os.write(args.ready_fd, b"\n")
         os.close(args.ready_fd)
+        return
+    with socket.socket(fileno=args.ready_fd) as waiting:
+        readable = f"/proc/self/fd/{output.fileno()}"
+        fds = [os.open(readable, os.O_RDONLY | os.O_CLOEXEC)] if output.made else []
+        socket.send_fds(waiting, [b"\n"], fds)
+        for fd in fds:
+            os.close(fd)
 
 
 class Source:
@@ -81,9 +115,9 @@ class Source:
         ``log`` takes what it says. ``by_pipe``: it ends when a pipe does (``--until-fd``), because we may not be
         allowed to signal it any more; else by SIGTERM.
         """
-        readable, writable = os.pipe()
-        passed, self._until = [writable], None
-        command = [sys.executable, "-m", "vusniff", *words[:1], "--quiet", "--ready-fd", str(writable)]
+        ours, theirs = socket.socketpair()
+        passed, self._until = [theirs.detach()], None
+        command = [sys.executable, "-m", "vusniff", *words[:1], "--quiet", "--ready-fd", str(passed[0])]
         if by_pipe:
             held, until = os.pipe()
             passed.append(held)
@@ -101,8 +135,11 @@ class Source:
         finally:
             for fd in passed:
                 os.close(fd)
-        with open(readable, "rb") as pipe:
-            self.has_begun = bool(pipe.read(1))
+        with ours:
+            said, fds, _, _ = socket.recv_fds(ours, 1, 1, socket.MSG_CMSG_CLOEXEC)
+        self.has_begun = bool(said)
+        self.capture = fds[0] if fds else None
+        """A descriptor to read the capture by; None where it turned out to be no file that can be read."""
 
     @property
     def has_ended(self) -> bool:
@@ -131,7 +168,7 @@ def record_and_show(
     with tempfile.TemporaryFile() if args.tui else contextlib.nullcontext() as log:
         source = Source(words, log, by_pipe)
         with _interrupts_end(source):
-            if source.has_begun:
+            if source.has_begun and source.capture is not None:
                 before_view()
                 _show(source, file, args)
             if by_pipe:
@@ -144,17 +181,21 @@ def record_and_show(
 
 
 def _show(source: Source, file: str, args: argparse.Namespace) -> None:
-    if args.tui:
-        from vusniff.views.tui import run_tui
+    path = f"/proc/self/fd/{source.capture}"
+    try:
+        if args.tui:
+            from vusniff.views.tui import run_tui
 
-        try:
-            run_tui(file, follow=True, device=args.device)
-        finally:
-            source.end()
-        return
-    from vusniff.commands.read import follow_file
+            try:
+                run_tui(path, follow=True, device=args.device, title=os.path.basename(file))
+            finally:
+                source.end()
+            return
+        from vusniff.commands.read import follow_file
 
-    follow_file(file, args, lambda: source.has_ended)
+        follow_file(path, args, lambda: source.has_ended)
+    except CaptureError as error:
+        raise CaptureError(str(error).replace(path, file)) from error
 
 
 @contextlib.contextmanager

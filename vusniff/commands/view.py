@@ -19,6 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", metavar="TYPE", help="the device type (net, blk, ...) instead of the deduced one")
     picture = parser.add_argument_group("a picture instead of the view")
     picture.add_argument("--screenshot", metavar="OUT.svg", help="write the screen as SVG and leave")
+    picture.add_argument("--force", action="store_true", help="replace OUT.svg if it is there already")
     picture.add_argument("--size", type=_size, default=(120, 40), metavar="COLUMNSxROWS", help="its size (120x40)")
     picture.add_argument("--at", type=int, metavar="N", help="with message N selected (default: the last)")
     picture.add_argument("--keys", default="", metavar="KEYS", help="after these keys, separated by commas")
@@ -30,9 +31,10 @@ def run(args: argparse.Namespace) -> int:
     if args.screenshot:
         from vusniff.views.tui.picture import write_picture
 
-        return write_picture(files, args.screenshot, args.size, args.at, args.keys.split(","), args.device)
-    if args.at is not None or args.keys:
-        raise SourceError("--at and --keys go with --screenshot; in the view : goes to a number")
+        replaces = b"" if args.force else None
+        return write_picture(files, args.screenshot, args.size, args.at, args.keys.split(","), args.device, replaces)
+    if args.at is not None or args.keys or args.force:
+        raise SourceError("--at, --keys and --force go with --screenshot; in the view : goes to a number")
     from vusniff.views.tui import run_tui
 
     if "-" not in files:

@@ -104,9 +104,12 @@ class Edited:
     written: int
 
 
-def edit(timeline: Timeline, source: str | Path, target: str | Path, edits: Edits) -> Edited:
+def edit(
+    timeline: Timeline, source: str | Path, target: str | Path, edits: Edits, replaces: bytes | None = None
+) -> Edited:
     """Writes the changed copy of a capture that was read whole from ``source``.
 
+    ``replaces``: what becomes of a file that is there already, as in `vusniff.files.open_output`.
     Raises EditError or CaptureError; nothing is written then.
     """
     _refuse_target(source, target)
@@ -125,6 +128,7 @@ def edit(timeline: Timeline, source: str | Path, target: str | Path, edits: Edit
     writer = CaptureWriter(
         target,
         source=section.source,
+        replaces=replaces,
         order=orders.pop() if orders else section.order,
         host=section.host,
         edited=history,

@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from vusniff.errors import VusniffError
+from vusniff import files
+from vusniff.errors import OutputError, VusniffError
 
 LUA_NAME = "vusniff.lua"
 EXTCAP_NAME = "vusniff"
@@ -92,13 +93,9 @@ def install(where: Folders, lua: str) -> Iterator[str]:
     for path, text, mode in ((where.lua, lua, 0o644), (where.program, wrapper(), 0o755)):
         _refuse_foreign(path)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            new = path.with_name(f".{path.name}.new")
-            new.write_text(text, encoding="utf-8")
-            new.chmod(mode)
-            new.replace(path)
-        except OSError as error:
-            raise VusniffError(f"cannot write {path}: {error.strerror}; name a folder with --directory") from error
+            files.install(path, text, mode)
+        except OutputError as error:
+            raise OutputError(f"{error}; or name a folder with --directory") from error
         yield f"wrote {path}"
     if where.advice:
         yield where.advice

@@ -227,9 +227,17 @@ def _take_over(original: str, path: str) -> None:
         status = os.stat(original)
         if not stat.S_ISSOCK(status.st_mode):
             return
-        if (os.geteuid(), os.getegid()) != (status.st_uid, status.st_gid):
-            os.chown(path, status.st_uid, status.st_gid)
-        os.chmod(path, stat.S_IMODE(status.st_mode))
+        # Not by its path: who may write in the directory could have put something else there by now.
+        fd = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            ours = os.fstat(fd)
+            if not stat.S_ISSOCK(ours.st_mode) or ours.st_uid != os.geteuid() or ours.st_nlink != 1:
+                return
+            if (os.geteuid(), os.getegid()) != (status.st_uid, status.st_gid):
+                os.chown(f"/proc/self/fd/{fd}", status.st_uid, status.st_gid)
+            os.chmod(f"/proc/self/fd/{fd}", stat.S_IMODE(status.st_mode))
+        finally:
+            os.close(fd)
     except OSError:
         return
 

@@ -57,7 +57,7 @@ class Probe:
         self._backlog: deque[bytes] = deque()
         self._backlog_size = 0
         self._stopping = False
-        self._failing = False
+        self._failing = self._stopped = False
         self._next_check = 0.0
         self._unwanted_lost = 0
         """Losses on connections that turned out not to be asked for."""
@@ -173,6 +173,11 @@ class Probe:
 
     def _flush(self) -> None:
         self._writer.flush()
+        if self._writer.stopped is not None:
+            if not self._stopped:
+                self._stopped = self._stopping = True
+                self._say(self._writer.stopped)
+            return
         if (self._writer.failure is not None) is not self._failing:
             self._failing = not self._failing
             self._say(self._writer.failure or f"the capture is written again; {self._writer.lost_frames} are missing")

@@ -27,11 +27,13 @@ class Recorder:
         self.connections = 0
         self.messages = 0
         self.lost = 0
-        """Losses other than what could not be written."""
+        """Losses other than what could not be written, and messages since the capture has reached its bound."""
 
     def open(self, path: str, ends: tuple[End, End]) -> Connection:
         """A connection begins."""
         self.connections += 1
+        if self._writer.stopped is not None:
+            return Connection(0, path, ends, None)
         connection = self._writer.open(path, ends, time.time_ns())
         self._flush()
         return connection
@@ -39,23 +41,30 @@ class Recorder:
     def frames(self, frames: list[Frame]) -> None:
         """Frames, in the kernel's hands when this returns, unless the capture fails."""
         writer = self._writer
+        if writer.stopped is not None:
+            count = sum(frame.kind is not FrameKind.CONTINUATION for frame in frames)
+            self.messages += count
+            self.lost += count
+            return
         for frame in frames:
             writer.frame(frame)
             if frame.kind is not FrameKind.CONTINUATION:
                 self.messages += 1
         writer.flush()
-        if writer.failure is not None or self._failing:
+        if writer.failure is not None or writer.stopped is not None or self._failing:
             self._tell()
 
     def lose(self, connection: int) -> None:
         """Something was sent and could not be captured as it was."""
         self.lost += 1
-        self._writer.lost(Lost(connection, time.time_ns(), 1))
+        if self._writer.stopped is None:
+            self._writer.lost(Lost(connection, time.time_ns(), 1))
 
     def close(self, closed: Closed) -> None:
         """A connection ends."""
-        self._writer.close_connection(closed)
-        self._flush()
+        if self._writer.stopped is None:
+            self._writer.close_connection(closed)
+            self._flush()
 
     def end(self, file: str | None) -> None:
         """Closes the capture and sums up, unless there is no ``file`` to speak of."""
@@ -65,13 +74,17 @@ class Recorder:
             self._say(f"{self.messages} messages on {self.connections} connections, {lost} lost, in {file}")
 
     def _flush(self) -> None:
-        self._writer.flush()
-        if self._writer.failure is not None or self._failing:
+        writer = self._writer
+        writer.flush()
+        if writer.failure is not None or writer.stopped is not None or self._failing:
             self._tell()
 
     def _tell(self) -> None:
         failure = self._writer.failure
-        if failure is not None and not self._failing:
+        if self._writer.stopped is not None:
+            self._failing = False
+            self._say(f"{self._writer.stopped}; traffic goes on, messages are only counted")
+        elif failure is not None and not self._failing:
             self._failing = True
             self._say(failure)
             self._loop.after(RETRY_SECONDS, self._retry)

@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from vusniff.capture import facts
+from vusniff.capture.pcapng import MAGIC
 from vusniff.capture.writer import CaptureWriter
 from vusniff.errors import SourceError
 from vusniff.families.framing import SIZE_LIMIT_ODD, Framer, message_size
@@ -93,8 +94,10 @@ class _Move:
     time_ns: int = 0
 
 
-def import_strace(paths: Sequence[str], target: str | Path | BinaryIO) -> Imported:
+def import_strace(paths: Sequence[str], target: str | Path | BinaryIO, replaces: bytes | None = MAGIC) -> Imported:
     """Read logs of strace (``-`` is standard input) and write a capture; logs of one run may be given together.
+
+    ``replaces``: what becomes of a file that is there already, as in `vusniff.files.open_output`.
 
     Raises:
         SourceError: a log cannot be read, or none of them shows vhost-user.
@@ -117,7 +120,7 @@ def import_strace(paths: Sequence[str], target: str | Path | BinaryIO) -> Import
         _describe(talk, passed, logs)
     clocks = {log.clock for log in logs}
     moves = _arrange(chosen, merge=len(clocks) == 1 and clocks <= {"epoch", "day"})
-    with CaptureWriter(target, source="strace", order=order, host=facts.Host()) as writer:
+    with CaptureWriter(target, source="strace", replaces=replaces, order=order, host=facts.Host()) as writer:
         _write(chosen, moves, writer, order)
         writer.flush()
         if writer.failure is not None:

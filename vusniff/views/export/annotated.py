@@ -32,14 +32,17 @@ _ROWS = 4096
 _Record = Connection | Closed | Lost | Frame
 
 
-def annotate(chosen: Chosen, target: str) -> None:
-    """Write the copy. Raises VusniffError for captures of hosts of both byte orders, which one file cannot hold."""
+def annotate(chosen: Chosen, target: str, replaces: bytes | None = None) -> None:
+    """Write the copy; ``replaces`` as in `vusniff.files.open_output`.
+
+    Raises VusniffError for captures of hosts of both byte orders, which one file cannot hold.
+    """
     index = chosen.timeline.index
     orders = {index.order(connection.id) for connection in index.connections}
     if len(orders) > 1:
         raise VusniffError("captures of hosts of different byte orders do not go into one file: export them one by one")
     sections = [section for section in index.reader.sections if section.ours]
-    with _writer(sections[0] if sections else Section(), target, *orders) as writer:
+    with _writer(sections[0] if sections else Section(), target, replaces, *orders) as writer:
         for written, (record, comment) in enumerate(_records(chosen)):
             _write(writer, record, comment)
             if written % 1024 == 0:
@@ -49,7 +52,11 @@ def annotate(chosen: Chosen, target: str) -> None:
 
 
 def annotate_live(
-    source: str, target: str | BinaryIO, device: str | None = None, stop: Callable[[], bool] = lambda: False
+    source: str,
+    target: str | BinaryIO,
+    device: str | None = None,
+    stop: Callable[[], bool] = lambda: False,
+    replaces: bytes | None = None,
 ) -> list[str]:
     """Copy a capture that comes through a pipe, each message as soon as it is there; return what the reader notes.
 
@@ -63,7 +70,7 @@ def annotate_live(
         try:
             for comments, records in _pieces(reader, judged, stop):
                 if writer is None:
-                    writer = _writer(reader.sections[0], target)
+                    writer = _writer(reader.sections[0], target, replaces)
                 for record in records:
                     comment = b""
                     if isinstance(record, Frame):
@@ -101,9 +108,16 @@ def _pieces(
             return
 
 
-def _writer(section: Section, target: str | Path | BinaryIO, order: str | None = None) -> CaptureWriter:
+def _writer(
+    section: Section, target: str | Path | BinaryIO, replaces: bytes | None, order: str | None = None
+) -> CaptureWriter:
     return CaptureWriter(
-        target, source=section.source, order=order or section.order, host=section.host, edited=section.edited
+        target,
+        source=section.source,
+        replaces=replaces,
+        order=order or section.order,
+        host=section.host,
+        edited=section.edited,
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import re
 import signal
 import time
@@ -25,7 +26,7 @@ from textual.screen import Screen
 from textual.widgets import Input
 
 from vusniff.analysis.timeline import Timeline
-from vusniff.errors import VusniffError
+from vusniff.errors import ExistsError, OutputError, VusniffError
 from vusniff.printable import escape
 from vusniff.views.tui import exporting, overlays
 from vusniff.views.tui.analysis import States
@@ -294,6 +295,9 @@ class Room(App[int]):
             self.finder.close()
             if event.value.strip():
                 self.exporting.begin(event.value.strip())
+        elif self.finder.asked == exporting.REPLACE:
+            self.finder.close()
+            self.exporting.answered(event.value.strip())
         else:
             self.finder.answered(event.value)
 
@@ -394,13 +398,27 @@ class Room(App[int]):
 
     def action_picture(self) -> None:
         """Write the screen as SVG into the working directory."""
-        name = f"vusniff-{time.strftime('%Y%m%d-%H%M%S')}.svg"
-        try:
-            keep(name, self.export_screenshot(title="vusniff"))
-        except OSError as error:
-            self.tell(f"{name} cannot be written: {error.strerror}", severity="error")
-        else:
-            self.tell(f"Wrote {Path(name).absolute()}")
+        began = time.strftime("vusniff-%Y%m%d-%H%M%S")
+        for number in itertools.count(1):
+            name = f"{began}.svg" if number == 1 else f"{began}-{number}.svg"
+            try:
+                keep(name, self.export_screenshot(title="vusniff"))
+            except ExistsError:
+                continue
+            except OutputError as error:
+                self.tell(str(error), severity="error")
+            except OSError as error:
+                self.tell(f"{name} cannot be written: {error.strerror}", severity="error")
+            else:
+                self.tell(f"Wrote {Path(name).absolute()}")
+            return
+
+    def deliver_screenshot(
+        self, filename: str | None = None, path: str | None = None, time_format: str | None = None
+    ) -> str | None:
+        """What the command palette does for a screenshot: ours, and not a file of Textual's in some other folder."""
+        self.action_picture()
+        return None
 
     def export_screenshot(self, *, title: str | None = None, simplify: bool = False) -> str:
         """The screen as SVG; unlike Textual's, it asks no network for its fonts."""

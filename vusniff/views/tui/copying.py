@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
-
 from vusniff.analysis.timeline import Timeline
+from vusniff.files import open_output
 from vusniff.message import Message
 from vusniff.views import jsonl, text
 
@@ -31,12 +30,7 @@ def filter_like(message: Message) -> str:
     return " && ".join(parts)
 
 
-def keep(path: str, text: str) -> None:
-    """Write a file that only its owner can read: a capture may hold what is nobody else's business.
-
-    Raises OSError.
-    """
-    with open(
-        os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "w", encoding="utf-8"
-    ) as file:
+def keep(path: str, text: str, replaces: bytes | None = None) -> None:
+    """Write a file; ``replaces`` as in `vusniff.files.open_output`. Raises OSError and OutputError."""
+    with open(open_output(path, replaces).fd, "w", encoding="utf-8") as file:
         file.write(text)

@@ -8,12 +8,16 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, BinaryIO
 
+from vusniff.errors import ExistsError, OutputError
+from vusniff.files import open_output
+
 if TYPE_CHECKING:
     from vusniff.views.export.chosen import Chosen
     from vusniff.views.tui.app import Room
 
-ASKED = "export"
-"""What the prompt is for while a file name is typed."""
+ASKED, REPLACE = "export", "replace"
+"""What the prompt is for: while a file name is typed, and while somebody is asked whether to replace that file."""
+REPLACE_HINT = "there is such a file already: y and Enter replace it, anything else leaves it"
 HINT = "file to write what is shown to: .txt .jsonl .csv .html .md .mmd or .svg"
 WAIT_SECONDS = 0.1
 """Between two looks whether everything has been judged, and between two repaints of how far it is."""
@@ -42,8 +46,11 @@ class Exporting:
     def __init__(self, room: Room) -> None:
         self.room = room
         self._path = ""
+        self._wanted = ""
+        """The name of a file that is there already, while somebody is asked whether to replace it."""
         self._texts: Iterator[str] = iter(())
         self._file: BinaryIO | None = None
+        self._made = False
         self._chosen: Chosen | None = None
         self._painted = 0.0
 
@@ -56,8 +63,15 @@ class Exporting:
         far = f" {100 * progress.seen // progress.of} %" if progress.of else ""
         return f"writing {os.path.basename(self._path)}{far}, Esc stops"
 
-    def begin(self, name: str) -> None:
-        """Write what is shown now to a file that is not there yet."""
+    def answered(self, words: str) -> None:
+        """Whether to replace the file that is there."""
+        if words.lower() in ("y", "yes"):
+            self.begin(self._wanted, b"")
+        else:
+            self.room.tell(f"{self._wanted} stays as it is")
+
+    def begin(self, name: str, replaces: bytes | None = None) -> None:
+        """Write what is shown now to a file; ``replaces`` as in `vusniff.files.open_output`."""
         room = self.room
         path = os.path.expanduser(name)
         make = makers().get(os.path.splitext(path)[1].lower())
@@ -66,20 +80,22 @@ class Exporting:
         elif make is None:
             room.tell(f"{name}: give a {HINT}", "warning")
         else:
-            self._open(path, make)
+            self._open(path, make, replaces)
 
-    def _open(self, path: str, make: Callable[[Chosen], Iterable[str]]) -> None:
+    def _open(self, path: str, make: Callable[[Chosen], Iterable[str]], replaces: bytes | None) -> None:
         from vusniff.views.export.chosen import Chosen
 
         room = self.room
         try:
-            self._file = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb")
-        except FileExistsError:
-            room.tell(f"{path} is there already: name another file", "error")
+            opened = open_output(path, replaces)
+        except ExistsError:
+            self._wanted = path
+            room.finder.ask(REPLACE)
             return
-        except OSError as error:
-            room.tell(f"{path} cannot be written: {error.strerror}", "error")
+        except OutputError as error:
+            room.tell(str(error), "error")
             return
+        self._file, self._made = os.fdopen(opened.fd, "wb"), opened.made
         rows = range(len(room.timeline)) if room.view.rows is None else room.view.rows[:]
         self._path, self._chosen = path, Chosen(room.timeline, rows, [room.named])
         self._texts = iter(make(self._chosen))
@@ -122,8 +138,9 @@ class Exporting:
         self._texts = iter(())
         with contextlib.suppress(OSError):  # a full disk: closing it writes what is left
             file.close()
-        with contextlib.suppress(OSError):
-            os.unlink(self._path)
+        if self._made:
+            with contextlib.suppress(OSError):
+                os.unlink(self._path)
         return True
 
     def stop(self) -> bool:

@@ -18,6 +18,7 @@ HINTS = {
     "/": "text in requests, values, descriptors",
     ASKED: HINT,
     exporting.ASKED: exporting.HINT,
+    exporting.REPLACE: exporting.REPLACE_HINT,
     ":": "1234 number, 2.5s since start, 12:30:01 time of day, v3 vring",
 }
 

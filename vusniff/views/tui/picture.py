@@ -10,6 +10,7 @@ from textual.keys import Keys, key_to_character
 from vusniff.analysis.timeline import Timeline, read_all
 from vusniff.capture.index import Index
 from vusniff.errors import SourceError
+from vusniff.files import check_output
 from vusniff.views.tui import names_of
 from vusniff.views.tui.app import Room
 from vusniff.views.tui.copying import keep
@@ -26,16 +27,18 @@ def write_picture(
     at: int | None,
     keys: Sequence[str],
     device: str | None = None,
+    replaces: bytes | None = None,
 ) -> int:
     """Write the screen with message ``at`` (default: the last) selected, after some keys. Returns the exit code.
 
-    Raises CaptureError for what is no capture, SourceError for a key that there is not, and when the picture cannot be
-    written.
+    ``replaces`` as in `vusniff.files.open_output`. Raises CaptureError for what is no capture, SourceError for a key
+    that there is not, OutputError and SourceError when the picture cannot be written.
     """
     keys = [key for key in keys if key]
     for key in keys:
         if len(key) > 1 and key not in NAMED and key_to_character(key) is None:
             raise SourceError(f"--keys: there is no key {key!r}; give characters or names: {NAMES}")
+    check_output(target, replaces)
     with Index(list(paths)) as index:
         timeline = Timeline(index, device)
         read_all(timeline)
@@ -43,7 +46,7 @@ def write_picture(
             raise SourceError(f"--at {at}: there are messages 1 to {len(timeline)}")
         svg = asyncio.run(_painted(Room(timeline, names_of(paths)), size, at, keys))
     try:
-        keep(target, svg)
+        keep(target, svg, replaces)
     except OSError as error:
         raise SourceError(f"{target} cannot be written: {error.strerror}") from error
     return 0
