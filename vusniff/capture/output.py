@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -119,20 +120,32 @@ def open_path(path: str | Path, replaces: bytes | None = MAGIC) -> Descriptor:
 
     By default a file that is there already is replaced if it is a capture.
     """
-    name = str(path)
-    if name == "-":
-        path, name = "/dev/stdout", "standard output"
+    name = "standard output" if str(path) == "-" else str(path)
+    path = "/dev/stdout" if str(path) == "-" else path
     if files.descriptor_of(path) == 1 and sys.stdout is not None:
         sys.stdout.flush()
-    try:
+    with _as_capture_error(name, replaces):
         opened = files.open_output(path, replaces)
+    if os.isatty(opened.fd):
+        os.close(opened.fd)
+        raise CaptureError("a capture is not for a terminal: redirect standard output or name a file")
+    return Descriptor(opened.fd, name, opened.made)
+
+
+def check_path(path: str | Path, replaces: bytes | None = MAGIC) -> None:
+    """Raises what `open_path` would raise now, as far as that can be told without opening."""
+    if str(path) != "-":
+        with _as_capture_error(str(path), replaces):
+            files.check_output(path, replaces)
+
+
+@contextlib.contextmanager
+def _as_capture_error(name: str, replaces: bytes | None) -> Iterator[None]:
+    try:
+        yield
     except ExistsError as error:
         if replaces == MAGIC:
             raise CaptureError(f"{name} exists and is no capture: name another file, or remove it first") from error
         raise CaptureError(str(error)) from error
     except OutputError as error:
         raise CaptureError(str(error)) from error.__cause__  # the error of the system, for those who try otherwise
-    if os.isatty(opened.fd):
-        os.close(opened.fd)
-        raise CaptureError("a capture is not for a terminal: redirect standard output or name a file")
-    return Descriptor(opened.fd, name, opened.made)

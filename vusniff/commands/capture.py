@@ -7,10 +7,12 @@ given up its own by then. With ``--quiet`` or ``-w -`` there is no view, and thi
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import stat
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, TypeVar
 
 from vusniff.commands.recording import (
     add_recording_arguments,
@@ -27,9 +29,9 @@ from vusniff.files import sudo_user
 from vusniff.terminal import say
 
 if TYPE_CHECKING:
-    from vusniff.capture.output import Descriptor
     from vusniff.sources.probe.selection import Selection
 
+_T = TypeVar("_T")
 _MODES = ("fentry", "kprobe", "rawtp")
 _EPILOG = """Without a selection, what looks like vhost-user is recorded, with its back-end and GPU channels. --path and
 --inode name sockets: they are recorded whatever they say. --pid, --comm and --vm narrow down what looks like
@@ -97,6 +99,7 @@ def selection(args: argparse.Namespace) -> Selection:
 def _record(file: str, args: argparse.Namespace) -> int:
     """Be the probe."""
     from vusniff.bpf.load import Attach, attach_program
+    from vusniff.capture.output import check_path, open_path
     from vusniff.capture.writer import CaptureWriter
     from vusniff.sources.probe.probe import Probe
 
@@ -105,8 +108,9 @@ def _record(file: str, args: argparse.Namespace) -> int:
     _check_descriptors(args)
     modes = (Attach(args.attach),) if args.attach else tuple(Attach)
     wanted = selection(args)
+    _as_caller(check_path, file, args)  # before the kernel is asked, which takes seconds
     program = attach_program(modes, wanted.names_sockets)
-    output = _open(file, args)
+    output = _as_caller(open_path, file, args)
     writer = CaptureWriter(output, source=f"probe {program.attach}", bound=bound_of(output, args))
 
     def ready() -> None:
@@ -119,32 +123,39 @@ def _record(file: str, args: argparse.Namespace) -> int:
     return 0 if probe.links.messages and writer.stopped is None else 1
 
 
-def _open(file: str, args: argparse.Namespace) -> Descriptor:
-    """Opens the capture. Where a view will show it to the user who called sudo, that user makes it, and so owns it.
+def _as_caller(act: Callable[[str], _T], file: str, args: argparse.Namespace) -> _T:
+    """Does something with the capture's file. In the probe of a view it does so as the user who called sudo, who will
+    look at it: that user makes the file, and so owns it.
 
     What this user may not make stays root's. Nothing is given away afterwards: a rule of sudoers that leaves the file
     name open would turn that into the ownership of any file in any place.
     """
-    from vusniff.capture.output import open_path
+    try:
+        with _as_who_called_sudo(args):
+            return act(file)
+    except CaptureError as error:
+        if not isinstance(error.__cause__, PermissionError):
+            raise
+    return act(file)
 
-    user = sudo_user()
-    if args.ready_fd is None or user is None:
-        return open_path(file)
+
+@contextlib.contextmanager
+def _as_who_called_sudo(args: argparse.Namespace) -> Iterator[None]:
+    """With the rights of that user for a while, in the probe of a view; else as who we are."""
+    user = sudo_user() if args.ready_fd is not None else None
+    if user is None:
+        yield
+        return
     groups = os.getgroups()
     os.setgroups([])
     os.setegid(user[1])
     os.seteuid(user[0])
     try:
-        return open_path(file)
-    except CaptureError as error:
-        denied = isinstance(error.__cause__, PermissionError)
-        if not denied:
-            raise
+        yield
     finally:
         os.seteuid(0)
         os.setegid(0)
         os.setgroups(groups)
-    return open_path(file)
 
 
 def _reader_of_output() -> int | None:
