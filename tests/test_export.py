@@ -215,7 +215,7 @@ def test_files_are_private_and_captures_are_safe(tmp_path: Path, capsys: pytest.
         assert "is the capture itself" in capsys.readouterr().err
     Path("other.pcapng").write_bytes(before)
     assert main(["export", "every.pcapng", "--format", "html", "-o", "other.pcapng"]) == 2
-    assert "is a capture" in capsys.readouterr().err
+    assert "replace it with --force" in capsys.readouterr().err
     assert Path("every.pcapng").read_bytes() == before
     assert main(["export", "every.pcapng"]) == 2
     assert "--format jsonl|csv" in capsys.readouterr().err

@@ -49,30 +49,28 @@ class Bound:
             self._reserve = min(RESERVE, there.f_blocks * there.f_frsize // SHARE)
             if max_size is not None and max_size <= there.f_bavail * there.f_frsize:
                 self._reserve = 0
-        self._step = max(1, min(LOOK, self._reserve // 4))
-        self.look_at = 0
-        """Bytes written at which to ask again: until then nothing has to be asked."""
+        self.step = max(1, min(LOOK, self._reserve // 4)) if self._reserve else sys.maxsize
+        """Bytes that may be written without asking again, where as much may be written."""
 
-    def reached(self, size: int) -> str | None:
-        """Why a file of this size is as large as it may be, and what to do; None while it may grow."""
-        if self.max_size is not None and size > self.max_size:
-            return (
+    def room(self, written: int) -> tuple[int, str]:
+        """How much more may be written, and what to say when that is too little."""
+        room, why = sys.maxsize, ""
+        if self.max_size is not None:
+            room = self.max_size - written
+            why = (
                 f"{self._name} has reached --max-size ({_words(self.max_size)}): to record more, start again with "
                 "another file or a larger size"
             )
         if self._reserve:
             there = os.fstatvfs(self._fd)
-            if there.f_bavail * there.f_frsize < self._reserve:
-                return (
+            spare = there.f_bavail * there.f_frsize - self._reserve
+            if spare < room:
+                room = spare
+                why = (
                     f"less than {_words(self._reserve)} would stay free on the file system of {self._name}: to record "
                     "more, free some of it or write elsewhere, and start again"
                 )
-            self.look_at = size + self._step
-        else:
-            self.look_at = sys.maxsize
-        if self.max_size is not None:
-            self.look_at = min(self.look_at, self.max_size)
-        return None
+        return room, why
 
 
 def _words(size: int) -> str:

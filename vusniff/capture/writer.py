@@ -243,8 +243,7 @@ class CaptureWriter:
         if self.stopped is not None:
             self._discard()
             return
-        size = self._written + len(data) + _STATISTICS * len(self._interfaces)
-        if size > self._look_at and self._is_full(size):
+        if self._written + len(data) + _STATISTICS * len(self._interfaces) > self._look_at and self._is_full(len(data)):
             return
         written, why = self._out.write(data)
         self._written += written
@@ -255,14 +254,16 @@ class CaptureWriter:
         self._blocks = []
         self.failure = None
 
-    def _is_full(self, size: int) -> bool:
+    def _is_full(self, pending: int) -> bool:
         """Asks the bound; at it, finishes the file with what of the blocks in hand fits."""
         assert self._bound is not None
-        why = self._bound.reached(size)
-        self._look_at = self._bound.look_at if why is None else sys.maxsize
-        if why is None:
+        room, why = self._bound.room(self._written)
+        wanted = pending + _STATISTICS * len(self._interfaces)
+        if wanted <= room:
+            self._look_at = self._written + wanted + min(self._bound.step, room - wanted)
             return False
-        room = (self._bound.max_size or sys.maxsize) - (size - sum(map(len, self._blocks)))
+        self._look_at = sys.maxsize
+        room -= wanted - sum(map(len, self._blocks))
         kept = []
         for block in self._blocks:
             room -= len(block)

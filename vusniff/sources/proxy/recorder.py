@@ -28,6 +28,8 @@ class Recorder:
         self.messages = 0
         self.lost = 0
         """Losses other than what could not be written, and messages since the capture has reached its bound."""
+        if writer.stopped is not None:
+            self._tell()
 
     def open(self, path: str, ends: tuple[End, End]) -> Connection:
         """A connection begins."""
