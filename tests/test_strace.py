@@ -270,7 +270,7 @@ def test_the_command(tmp_path: Path, traced_demo: tuple[Path, Path, Path]) -> No
     assert refused.returncode == 2
     assert refused.stderr.startswith("vusniff: no unix socket carries anything in ")
     assert not (tmp_path / "no").exists()
-    missing = subprocess.run([*words[:5], "/no/such/log", "-o", str(out)], capture_output=True, text=True)
+    missing = subprocess.run([*words[:5], "/no/such/log", "-o", str(tmp_path / "no")], capture_output=True, text=True)
     assert (missing.returncode, missing.stderr) == (2, "vusniff: cannot read /no/such/log: No such file or directory\n")
 
 

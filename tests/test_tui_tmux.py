@@ -213,7 +213,7 @@ def test_options_of_the_picture_go_with_it() -> None:
     words = [sys.executable, "-m", "vusniff", "view", "--at", "5", str(CAPTURES / "qemu-blk.pcapng")]
     run = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     assert run.returncode == 2
-    assert run.stderr == "vusniff: --at and --keys go with --screenshot; in the view : goes to a number\n"
+    assert run.stderr == "vusniff: --at, --keys and --force go with --screenshot; in the view : goes to a number\n"
 
 
 def test_a_key_that_there_is_not_is_refused(tmp_path: Path) -> None:
