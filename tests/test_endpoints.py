@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from vusniff.errors import SourceError
+from vusniff.sources.host import endpoints
 from vusniff.sources.host.endpoints import (
     Listener,
     Side,
@@ -65,6 +66,25 @@ def test_owner_and_mode_are_those_of_the_socket_it_stands_for(tmp_path: Path) ->
             listener = listen(Side(True, str(path)), str(original))
             assert (path.stat().st_uid, path.stat().st_gid) == (1234, 4321)
             listener.close()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give something away")
+@pytest.mark.parametrize("kind", ["link", "another name", "socket"])
+def test_what_stands_in_the_place_of_the_socket_is_not_given_away(tmp_path: Path, kind: str) -> None:
+    original, path, victim = tmp_path / "original", tmp_path / "socket", tmp_path / "victim"
+    bound(original).close()
+    os.chown(original, 65534, 65534)
+    original.chmod(0o666)
+    victim.touch(0o600)
+    if kind == "link":
+        path.symlink_to(victim)
+    elif kind == "another name":
+        os.link(victim, path)
+    else:
+        bound(path).close()
+    endpoints._take_over(str(original), str(path))
+    assert (victim.stat().st_uid, stat.S_IMODE(victim.stat().st_mode)) == (0, 0o600)
+    assert (path.stat().st_uid == 65534) is path.is_socket()
 
 
 def test_an_owner_that_cannot_be_taken_over_leaves_it_closed_to_others(tmp_path: Path) -> None:

@@ -74,6 +74,13 @@ def check_output(path: str | Path, replaces: bytes | None = None) -> None:
                 _checked(path, folder, name, found, replaces)
 
 
+def remove(path: str | Path, fd: int) -> None:
+    """Takes away a file that `open_output` made, if it is still there. Never raises."""
+    with contextlib.suppress(OSError, OutputError), _place(path) as (folder, name, found):
+        if found is not None and os.path.samestat(os.fstat(found), os.fstat(fd)):
+            os.unlink(name, dir_fd=folder)
+
+
 def install(path: Path, text: str, mode: int) -> None:
     """Puts a file that other programs read into its place at once, with the directories that are missing.
 

@@ -146,7 +146,7 @@ def _as_who_called_sudo(args: argparse.Namespace) -> Iterator[None]:
     if user is None:
         yield
         return
-    groups = os.getgroups()
+    groups, group = os.getgroups(), os.getegid()
     os.setgroups([])
     os.setegid(user[1])
     os.seteuid(user[0])
@@ -154,7 +154,7 @@ def _as_who_called_sudo(args: argparse.Namespace) -> Iterator[None]:
         yield
     finally:
         os.seteuid(0)
-        os.setegid(0)
+        os.setegid(group)
         os.setgroups(groups)
 
 

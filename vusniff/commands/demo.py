@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO, TypeAlias
 
 from vusniff import terminal
+from vusniff.commands.recording import can_be_followed
 from vusniff.errors import SourceError, VusniffError
 
 CAPTURE = "vusniff-demo.pcapng"
@@ -86,8 +87,10 @@ def run(args: argparse.Namespace) -> int:
 
 def _show(args: argparse.Namespace) -> int:
     """Start the back-end, the proxy and the front-end, and show what the proxy records."""
-    if args.write == "-":
-        raise VusniffError("-w -: the demo leaves its capture in a file, because standard output shows what is said")
+    if args.write is not None and not can_be_followed(args.write):
+        raise VusniffError(
+            f"-w {args.write}: the demo leaves its capture in a file, because standard output shows what is said"
+        )
     capture = args.write or f"./{CAPTURE}"
     if args.tui and not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise SourceError("--tui needs a terminal: leave it out for text")

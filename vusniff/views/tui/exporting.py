@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, BinaryIO
 
 from vusniff.errors import ExistsError, OutputError
-from vusniff.files import open_output
+from vusniff.files import open_output, remove
 
 if TYPE_CHECKING:
     from vusniff.views.export.chosen import Chosen
@@ -136,11 +136,10 @@ class Exporting:
         if file is None:
             return False
         self._texts = iter(())
+        if self._made:
+            remove(self._path, file.fileno())
         with contextlib.suppress(OSError):  # a full disk: closing it writes what is left
             file.close()
-        if self._made:
-            with contextlib.suppress(OSError):
-                os.unlink(self._path)
         return True
 
     def stop(self) -> bool:
