@@ -23,7 +23,6 @@ from payload_examples import Example
 from payload_examples.channels import BACKEND_EXAMPLES, GPU_EXAMPLES
 from payload_examples.main import MAIN_EXAMPLES
 from talk import Talk, eventfd, u32, u64
-from vusniff.channel import Sender
 
 from captures import golden, synthetic
 from vusniff.analysis.timeline import Timeline, read_all
@@ -31,6 +30,7 @@ from vusniff.capture import pcapng
 from vusniff.capture.facts import Host
 from vusniff.capture.index import Index
 from vusniff.capture.writer import CaptureWriter
+from vusniff.channel import Sender
 from vusniff.checks.peers import recognise
 from vusniff.cli import main
 from vusniff.families.framing import Framer
