@@ -1,10 +1,19 @@
-"""Where everything is to be there (CI=true), a test that is skipped fails the run and is named."""
+"""Where everything is to be there (CI=true), a test that is skipped fails the run and is named.
+
+A rule that raises fails the test that asked it, in whatever process.
+"""
 
 from __future__ import annotations
 
 import os
 
 import pytest
+
+from vusniff import cli
+from vusniff.checks import checker
+
+checker.rules_may_raise = True
+os.environ[cli.RULES_MAY_RAISE] = "1"  # for the commands that tests start
 
 
 def _skipped(config: pytest.Config) -> list[pytest.TestReport]:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import ast
+from pathlib import Path
+from typing import NoReturn
+
 import pytest
 from checks_cases import channels, exchange, memory, migration, negotiation, traps, vrings
 from checks_cases.script import (
@@ -18,6 +22,7 @@ from checks_cases.script import (
     Wait,
     acked,
     back,
+    be,
     channel,
     checker_of,
     enable,
@@ -25,18 +30,22 @@ from checks_cases.script import (
     gpu_socket,
     hello,
     judge,
+    kick,
     ring,
     stop,
     tell,
     u32,
+    u64,
     up,
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import vusniff.checks
 from vusniff.analysis.compose import compose
 from vusniff.analysis.session import Place
-from vusniff.checks.finding import Level, Severity, Side
+from vusniff.checks import checker as checker_module
+from vusniff.checks.finding import Level, Rule, Severity, Side, Trigger
 from vusniff.checks.table import BY_SLUG, RULES
 from vusniff.families.vhost_user.protocol import Channels
 from vusniff.message import Context
@@ -143,6 +152,65 @@ def test_only_the_rules_that_are_given_are_asked() -> None:
 @pytest.mark.parametrize("session", NORMAL, ids=range(len(NORMAL)))
 def test_normal_sessions_have_no_findings(session: list[Part]) -> None:
     assert judge(Case("", session)) == []
+
+
+def test_a_queue_size_that_was_not_sent_whole_is_refused() -> None:
+    asked = fe(F.SET_VRING_NUM, u32(0), flags=9)
+    assert {finding.rule for finding in judge(Case("", [*hello(), asked, be(F.SET_VRING_NUM, u64(1))]))} == {
+        "payload-size",
+        "request-refused",
+    }
+    assert {finding.rule for finding in judge(Case("", [*hello(), asked, Close(1)]))} == {"payload-size"}
+
+
+@pytest.mark.parametrize("code", range(47))
+def test_a_request_of_any_size_refused_or_left_raises_nothing(code: int) -> None:
+    """What a peer leaves out of a request is not asked for again when that is answered, refused, or the end."""
+    asked: list[Part]
+    for size in (0, 4, 8, 12, 16, 24, 28, 32, 40, 63, 268):
+        asked = [fe(code, bytes(size), flags=9)]
+        answers = [be(code, u64(1)), be(code), be(code, bytes(size)), be(code, bytes(12))]
+        for rest in [[answer] for answer in answers] + [[Close(1)], [Wait(9), kick()]]:
+            judge(Case("", [*hello(), *asked, *rest, Close(1)]))
+        judge(Case("", [*up(), channel(), *asked, answers[0], Close(0)], comms=("qemu", "virtiofsd")))
+
+
+def test_rules_read_no_payload_but_a_decoded_one() -> None:
+    """`Step.values`, `Step.asked` and `decoded` are the ways to a field; only they look at `Message.payload`."""
+    for module in Path(vusniff.checks.__file__).parent.glob("*.py"):
+        read = [node for node in ast.walk(ast.parse(module.read_text())) if isinstance(node, ast.Attribute)]
+        assert module.name in ("checker.py", "step.py") or "payload" not in {node.attr for node in read}, module.name
+
+
+def _broken(step: object) -> NoReturn:
+    """It holds"""
+    raise KeyError("num")
+
+
+def test_a_rule_that_raises_becomes_one_note(monkeypatch: pytest.MonkeyPatch) -> None:
+    key = BY_SLUG["vring-size"].on
+    rules = (
+        Rule("X1", "broken", Level.MUST, Side.FRONTEND, "none", _broken, key),
+        Rule("X2", "broken-trigger", Level.MUST, Side.FRONTEND, "none", _broken, (Trigger.UNOWNED,)),
+        Rule("X3", "broken-end", Level.MUST, Side.FRONTEND, "none", at_end=_broken),
+        BY_SLUG["vring-size"],
+    )
+    case = Case("", [*hello(), *[fe(F.SET_VRING_NUM, u32(0, 0))] * 3, Close(0), Again(), *hello()])
+    with pytest.raises(KeyError):
+        checker_of(case, rules=rules)
+    monkeypatch.setattr(checker_module, "rules_may_raise", False)
+    findings = checker_of(case, rules=rules).findings
+    assert sorted(finding.rule for finding in findings) == [
+        "broken",
+        "broken-end",
+        "broken-trigger",
+        *["vring-size"] * 3,
+    ]
+    for finding in findings:
+        if finding.rule != "vring-size":
+            assert finding.severity is Severity.NOTE
+            assert f"rule {finding.rule} could not be judged here (KeyError: 'num')" in finding.sentence
+            assert finding.number
 
 
 @settings(max_examples=200, deadline=None)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from vusniff.analysis.session import Place, Tracker
 from vusniff.channel import Channel, Sender
-from vusniff.checks.finding import SIDES, Finding, Rule, Said, Sayings, Side, Trigger
+from vusniff.checks.finding import SIDES, Finding, Rule, Said, Sayings, Severity, Side, Trigger
 from vusniff.checks.header import FLAGS_AS_EXPECTED
 from vusniff.checks.peers import NOBODY, Peer, recognise
 from vusniff.checks.recall import Handler, handler_of, legacy, never_answered, pair
@@ -47,6 +47,9 @@ MAX_ENDED = 64
 """Sessions between one that has ended and the newest that ends, beyond which its state is let go."""
 LOOK_NS = 50_000_000
 """Time of the capture between two looks at what waits."""
+
+rules_may_raise = False
+"""A rule that raises is a fault of vusniff, and one note for its user. True lets it raise: our own tests do."""
 
 
 WRONG_WAY = frozenset(
@@ -130,6 +133,7 @@ class Checker:
         self._lives: dict[int, _Life] = {}
         self._legacies: dict[int, Legacy] = {}
         self._ended: dict[int, DeviceState | None] = {}
+        self._raised: set[str] = set()
         self._session_of: dict[int, int] = {}
         self._frontend_ends: dict[int, int] = {}
         self._keyed: dict[tuple[Channel, int, int], tuple[_Asked, ...]] = {}
@@ -182,7 +186,10 @@ class Checker:
             whole = memory.whole
             for judge, needs_whole, needs_reading, once, rule in plan.asked:
                 if (whole or not needs_whole) and (readable or not needs_reading) and once not in memory.said:
-                    said = judge(step)
+                    try:
+                        said = judge(step)
+                    except Exception as error:
+                        said = self._broken(rule, error)
                     if said:
                         self._take(rule, said, memory, message.number, SIDES[message.sender])
             passed = message.descriptors
@@ -359,7 +366,10 @@ class Checker:
     def _ask(self, rule: Rule, step: Step, readable: bool) -> None:
         if (rule.whole and not step.memory.whole) or not (readable or rule.unread):
             return
-        said = rule.judge(step)  # type: ignore[misc]
+        try:
+            said = rule.judge(step)  # type: ignore[misc]
+        except Exception as error:
+            said = self._broken(rule, error)
         if said:
             self._take(rule, said, step.memory, step.message.number, SIDES[step.message.sender])
 
@@ -370,16 +380,31 @@ class Checker:
     def _finish(self, life: _Life, closed: Closed | None, closer: Sender | None, time_ns: int) -> None:
         memory = life.memory
         end = End(life.state, memory, closed, closer, time_ns)
+        number = memory.last_main.number if memory.last_main else self._tracker.sessions[memory.session - 1].first
         for rule in self._ending:
             if rule.at_end is None or (rule.whole and not memory.whole):
                 continue
-            self._take(rule, rule.at_end(end), memory, memory.last_main.number if memory.last_main else 0, rule.side)
+            try:
+                said = rule.at_end(end)
+            except Exception as error:
+                said = self._broken(rule, error)
+            self._take(rule, said, memory, number, rule.side)
         if len(self._legacies) >= MAX_LEGACIES:
             del self._legacies[next(iter(self._legacies))]
         self._legacies[memory.session] = legacy(memory, life.state)
         self._ended[memory.session] = life.state
         if (gone := memory.session - MAX_ENDED) in self._ended:
             self._ended[gone] = None
+
+    def _broken(self, rule: Rule, error: Exception) -> Sayings:
+        """A rule has raised: say so once in a capture, and go on."""
+        if rules_may_raise:
+            raise error
+        if rule.slug in self._raised:
+            return ()
+        self._raised.add(rule.slug)
+        words = f"rule {rule.slug} could not be judged here ({type(error).__name__}: {error})"
+        return (Said(f"{words}: that is a fault of vusniff, please report it", severity=Severity.NOTE),)
 
     def _take(self, rule: Rule, said: Iterable[Said], memory: Memory, number: int, speaker: Side) -> None:
         for saying in said:

@@ -78,7 +78,7 @@ def config_refused(step: Step) -> Sayings:
     """GET_CONFIG is answered with the configuration"""
     if step.request is None or (step.message.size and step.values.get("size") != 0):
         return FINE
-    if step.request.payload and step.request.payload.get("size") == 0:
+    if step.asked and step.asked.get("size") == 0:
         return FINE
     return (
         Said(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from vusniff.checks.finding import FINE, Said, Sayings
-from vusniff.checks.step import Step
+from vusniff.checks.step import Step, decoded
 from vusniff.families.vhost_user.protocol import GpuRequest
+from vusniff.message import Message
 
 EDID, DMABUF2 = 1 << 0, 1 << 1
 NEEDS = {GpuRequest.GPU_GET_EDID: (EDID, "EDID"), GpuRequest.GPU_DMABUF_SCANOUT2: (DMABUF2, "DMABUF2")}
@@ -37,7 +38,5 @@ def requests(step: Step) -> Sayings:
     return (Said(words, (earlier[0].number,)),)
 
 
-def _scanout(message: object) -> int | None:
-    payload = getattr(message, "payload", None) or {}
-    value: int | None = payload.get("scanout_id")
-    return value
+def _scanout(message: Message) -> int | None:
+    return (decoded(message) or {}).get("scanout_id")

@@ -118,13 +118,13 @@ def _regions(values: dict[str, Any]) -> list[tuple[int, int]]:
 
 def bases_reply(step: Step) -> Sayings:
     """After POSTCOPY_LISTEN memory messages are answered by the same regions with the back-end's addresses"""
-    request = step.request
-    if request is None or not listening(step.before) or not request.payload or not request.descriptors:
+    request, asked = step.request, step.asked
+    if request is None or not listening(step.before) or not asked or not request.descriptors:
         return FINE
     if step.message.size != request.size:
         words = f"{request.name} (#{request.number}) of {request.size} bytes is answered by {step.message.size} bytes"
         return (Said(words, (request.number,)),)
-    if _regions(step.values) != _regions(request.payload):
+    if _regions(step.values) != _regions(asked):
         return (Said(f"{request.name} (#{request.number}) is answered by other regions", (request.number,)),)
     return FINE
 

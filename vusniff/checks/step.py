@@ -21,6 +21,15 @@ MAX_ASKED = 256
 MAX_REMEMBERED = 1024
 
 
+def decoded(message: Message | None) -> dict[str, Any] | None:
+    """The fields of a message that was decoded in full, else None.
+
+    A peer chooses how short a payload is. Rules read the fields of other messages than their own by this function
+    only, so that a field they name is there.
+    """
+    return message.payload if message is not None and message.malformed is None else None
+
+
 class Waiting(NamedTuple):
     """A request that is not answered yet."""
 
@@ -123,7 +132,7 @@ class Step:
     link: Link
     """Of its connection."""
     values: dict[str, Any]
-    """The payload's fields."""
+    """The payload's fields; those before the gap where it could not be decoded in full."""
     request: Message | None = None
     """Of a reply: the request it answers."""
     pairing: Pairing = Pairing.FINE
@@ -131,6 +140,11 @@ class Step:
     """Older requests that wait, of a reply that is out of order."""
     late: Message | None = None
     """A request that waits for too long."""
+
+    @property
+    def asked(self) -> dict[str, Any] | None:
+        """Of a reply: the fields of the request it answers; None where that was not seen or not decoded in full."""
+        return decoded(self.request)
 
     def lacks(self, feature: enum.IntFlag) -> bool:
         """A protocol feature is surely not negotiated before this message."""

@@ -12,7 +12,7 @@ from vusniff.checks.finding import FINE, Said, Sayings, Severity, Side
 from vusniff.checks.negotiation import SHMEM_DRAFTS, bits, shmem_by_draft
 from vusniff.checks.peers import DESCRIPTORS, TABLE_REGIONS, Program
 from vusniff.checks.recall import running, same_object
-from vusniff.checks.step import End, Step
+from vusniff.checks.step import End, Step, decoded
 from vusniff.families.vhost_user.protocol import Channels, FrontendRequest, ProtocolFeature
 from vusniff.message import Message
 
@@ -82,10 +82,10 @@ def shmem_bit(step: Step) -> Sayings:
 
 def queue_size_refused(step: Step) -> Sayings:
     """A queue size is one that the back-end takes"""
-    request = step.request
-    if step.message.layout != "ack" or step.values["u64"] == 0 or request is None or not request.payload:
+    request, asked = step.request, step.asked
+    if step.message.layout != "ack" or step.values["u64"] == 0 or request is None or not asked:
         return FINE
-    index, num = request.payload["index"], request.payload["num"]
+    index, num = asked["index"], asked["num"]
     words = f"{step.memory.backend} refuses size {num} of vring {index} (#{request.number}); is it above its maximum?"
     return (Said(words, (request.number,), Side.FRONTEND),)
 
@@ -100,10 +100,10 @@ def queue_size_closed(end: End) -> Sayings:
         return FINE
     link = max(end.memory.links.values(), key=lambda link: len(link.asked), default=None)
     asked = link.asked.get(F.SET_VRING_NUM) if link else None
-    if asked is None or not asked.message.payload or end.time_ns - asked.message.time_ns > SOON_NS:
+    request = asked.message if asked else None
+    values = decoded(request)
+    if request is None or not values or end.time_ns - request.time_ns > SOON_NS:
         return FINE
-    request = asked.message
-    values = asked.message.payload
     if any(running(ring) for ring in end.state.vrings.values()) or request.channel is not Channels.MAIN:
         return FINE
     return (

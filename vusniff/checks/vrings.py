@@ -129,9 +129,9 @@ def get_base_num(step: Step) -> Sayings:
 def get_base_index(step: Step) -> Sayings:
     """The reply to GET_VRING_BASE names the same ring"""
     request = step.request
-    if request is None or not request.payload or request.malformed is not None:
+    if request is None or not step.asked:
         return FINE
-    asked, told = request.payload["index"], step.values["index"]
+    asked, told = step.asked["index"], step.values["index"]
     if asked == told:
         return FINE
     return (Said(f"GET_VRING_BASE asked for vring {asked}, the reply is for vring {told}", (request.number,)),)
