@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import struct
 import subprocess
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from vusniff.capture.index import Index
@@ -584,6 +585,75 @@ def test_garbage_never_raises(tmp_path_factory: pytest.TempPathFactory, lines: l
     log.write_bytes("\n".join([*lines, mutated, LINE]).encode("utf-8", "surrogatepass"))
     done = import_strace([str(log)], directory / "garbage.pcapng")
     assert done.messages >= 1
+
+
+REAL = (
+    LINE,
+    f"100 1700000000.5 socket(AF_UNIX, SOCK_STREAM|SOCK_CLOEXEC, 0) = {FRONT}",
+    f'100 10:11:12.5 connect({FRONT}, {{sa_family=AF_UNIX, sun_path="/run/vm.sock"}}, 110) = 0 <0.000021>',
+    f'101 accept4(3<UNIX-STREAM:[68,"/run/vm.sock"]>, NULL, NULL, SOCK_CLOEXEC) = {FRONT}',
+    "100 socketpair(AF_UNIX, SOCK_STREAM, 0, [7<UNIX-STREAM:[90->91]>, 8<UNIX-STREAM:[91->90]>]) = 0",
+    sendmsg(GET, 12, control="[{cmsg_len=20, cmsg_type=SCM_RIGHTS, cmsg_data=[8<UNIX-STREAM:[91->90]>, 9</x>, ...]}]"),
+    f"[pid 101<qemu>] sendmmsg({FRONT}, [{{msg_hdr={{msg_iov=[{{iov_base={GET}, iov_len=12}}]}}, msg_len=12}}], 1) = 1",
+    f"101 1700000001.1 readv({FRONT}, [{{iov_base={ANSWER}, iov_len=20}}], 1) = 20 <0.1>",
+    f"101 recvmsg({FRONT}, {{msg_namelen=0}}, 0) = -1 ECONNRESET (Connection reset by peer)",
+    f"101 recvfrom({FRONT}, {ANSWER}..., 4096, 0, NULL, NULL) = 4096",
+    f"102 read({FRONT},  <unfinished ...>",
+    f"102 1.25 <... read resumed>{ANSWER}, 20) = 20",
+    f"102 close({FRONT}) = 0",
+    "close(3) = 04149",
+    "100 +++ exited with 0 +++",
+)
+"""Lines as strace prints them, of every kind that is understood (and one that is none of its)."""
+NUMBERS = (
+    "04149",
+    "0",
+    "00",
+    "-1",
+    "0x",
+    "0xffffffffffffffff",
+    "4294967296",
+    "9223372036854775808",
+    "9" * 19,
+    "9" * 40,
+)
+
+
+@st.composite
+def mutated(draw: st.DrawFn) -> bytes:
+    """A real line of which some things are others."""
+    line = draw(st.sampled_from(REAL))
+    for _ in range(draw(st.integers(0, 3))):
+        match draw(st.integers(0, 3)):
+            case 0:
+                numbers = list(re.finditer(r"\d+", line))
+                one = draw(st.sampled_from(numbers)) if numbers else None
+                line = line[: one.start()] + draw(st.sampled_from(NUMBERS)) + line[one.end() :] if one else line
+            case 1:
+                start = draw(st.integers(0, len(line)))
+                line = line[:start] + line[start + draw(st.integers(0, 12)) :]
+            case 2:
+                start = draw(st.integers(0, len(line)))
+                line = line[:start] + draw(st.one_of(_PIECES, st.text(max_size=4))) + line[start:]
+            case _:
+                other = draw(st.sampled_from(REAL))
+                line = line[: draw(st.integers(0, len(line)))] + other[draw(st.integers(0, len(other))) :]
+    return line.encode("utf-8", "surrogatepass")
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.lists(st.one_of(mutated(), mutated(), mutated(), st.binary(max_size=60)), max_size=12))
+@example([b"close(3) = 04149"])
+def test_no_line_raises(tmp_path_factory: pytest.TempPathFactory, lines: list[bytes]) -> None:
+    directory = tmp_path_factory.getbasetemp()
+    log, out = directory / "lines.log", directory / "lines.pcapng"
+    log.write_bytes(b"\n".join([*lines, LINE.encode()]))
+    try:
+        done = import_strace([str(log)], out)
+    except SourceError as error:
+        assert str(error).startswith("no ")  # what is no vhost-user any more
+        return
+    assert len(load(out, done).frames) >= done.messages
 
 
 @pytest.mark.parametrize("piece", ["(", "[", "{", '"', "5<A:[", "a ", " ", "<", "/*", "=>", "\\"])

@@ -152,7 +152,8 @@ class Log:
         if result is None or not isinstance(args, list):
             self.unreadable += 1
             return None
-        value = None if result["value"] == "?" else int(result["value"], 0)
+        digits = result["value"]
+        value = None if digits == "?" else int(digits, 16 if digits.startswith("0x") else 10)
         ended_ns = now_ns
         took = _SECONDS.search(text, result.end())
         if head.began_ns is not None and took:
