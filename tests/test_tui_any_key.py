@@ -10,11 +10,13 @@ import pytest
 from talk import Talk, u32
 from test_tui import CAPTURES, opened
 from textual.errors import NoWidget
-from textual.pilot import OutOfBounds
+from textual.events import Key
+from textual.pilot import OutOfBounds, Pilot
 
 from vusniff.capture.writer import CaptureWriter
 from vusniff.families.vhost_user.protocol import FrontendRequest as F
 from vusniff.record import End, Frame, FrameKind
+from vusniff.views.tui.app import Room
 from vusniff.views.tui.keys import KEYS
 
 pytestmark = pytest.mark.asyncio
@@ -72,6 +74,38 @@ def empty(folder: Path) -> list[Path]:
     return [folder / "empty.pcapng"]
 
 
+async def burst(room: Room, pilot: Pilot[int], *keys: str) -> None:
+    """Keys that arrive at once, as a terminal sends them that was slow, or a hand that is fast."""
+    assert room._driver is not None
+    for key in keys:
+        event = Key(key, {"space": " "}.get(key, key if len(key) == 1 else None))
+        event.set_sender(room)
+        room._driver.send_message(event)
+    await pilot.pause()
+    await pilot.pause()
+
+
+OVERLAYS = ("exclamation_mark", "S", "question_mark", "e", "F", "C", "M", "ctrl+p")
+LEAVING = ("enter", "escape", "q")
+
+
+@pytest.mark.parametrize("over", OVERLAYS)
+async def test_keys_for_a_screen_that_is_gone_are_ignored(over: str) -> None:
+    """Each way to leave a screen, twice and more in one burst, and together with its opening."""
+    async with opened(CAPTURES / "virtio-user-packed-reconnect.pcapng") as (room, pilot):
+        for one in LEAVING:
+            for other in LEAVING[:2]:
+                await pilot.press(over)
+                await burst(room, pilot, one, other, other)
+                assert room._exception is None, (over, one, other)
+                await pilot.press("escape", "escape", "escape")
+                await burst(room, pilot, over, "down", one, one, other)
+                assert room._exception is None, (over, one, other)
+                if not room.is_running or room._exit:  # q in the timeline
+                    return
+                await pilot.press("escape", "escape", "escape")
+
+
 @pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("made", [real, merged, side_by_side, headless, empty], ids=lambda made: made.__name__)
 async def test_no_key_makes_it_fail(
@@ -94,7 +128,11 @@ async def test_no_key_makes_it_fail(
                     await pilot.click(offset=at)
                 except (OutOfBounds, NoWidget):
                     continue
-            elif what < 0.24:
+            elif what < 0.3:
+                keys = [choice.choice(PRESSED + MOVED) for _ in range(choice.randrange(2, 6))]
+                done.append(tuple(keys))
+                await burst(room, pilot, *keys, *(["enter"] * choice.randrange(3)))
+            elif what < 0.38:
                 done.append(text := choice.choice(TYPED))
                 await pilot.press(*("space" if letter == " " else letter for letter in text))
             else:

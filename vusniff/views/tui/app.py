@@ -19,6 +19,7 @@ from typing import ClassVar
 
 from textual import events
 from textual.app import App, ComposeResult, SystemCommand
+from textual.await_complete import AwaitComplete
 from textual.binding import Binding, BindingType
 from textual.containers import Container, Vertical
 from textual.notifications import SeverityLevel
@@ -149,6 +150,10 @@ class Room(App[int]):
             self.exit(return_code=2)
         else:
             super()._handle_exception(error)
+
+    def pop_screen(self) -> AwaitComplete:
+        """Take the topmost screen away. Textual's own screens ask for it once for every key: the room itself stays."""
+        return super().pop_screen() if len(self.screen_stack) > 1 else AwaitComplete()
 
     # -- layout -------------------------------------------------------------------------------------------------------
 

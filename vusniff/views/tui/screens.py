@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from rich.cells import cell_len
 from textual.app import ComposeResult
+from textual.await_complete import AwaitComplete
 from textual.binding import Binding, BindingType
 from textual.screen import ModalScreen
 
@@ -84,6 +85,10 @@ class LinesScreen(ModalScreen[Line | None]):
         """A line was picked."""
         if event.line.jump or (event.line.key or "").startswith("session "):
             self.dismiss(event.line)
+
+    def dismiss(self, result: Line | None = None) -> AwaitComplete:
+        """Leave. A key that arrives when this screen is gone already is ignored: keys may come several at once."""
+        return super().dismiss(result) if self.is_active else AwaitComplete()
 
     def action_enter(self) -> None:
         """Pick the line under the cursor."""
