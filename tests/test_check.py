@@ -226,6 +226,76 @@ def test_junit_fails_by_what_is_asked_for(capsys: pytest.CaptureFixture[str], br
     assert len(never.findall("testsuite/testcase/system-out")) == 3
 
 
+@pytest.fixture
+def cut(tmp_path: Path) -> Path:
+    path = tmp_path / "cut.pcapng"
+    data = (CAPTURES / "qemu-testpmd.pcapng").read_bytes()
+    path.write_bytes(data[: len(data) * 7 // 10])
+    return path
+
+
+def test_a_capture_that_is_cut_is_not_called_good(capsys: pytest.CaptureFixture[str], cut: Path) -> None:
+    assert main(["check", str(cut)]) == 1
+    text = capsys.readouterr().out
+    assert f"{cut}: cut at byte " in text
+    assert "what follows is not judged" in text
+    assert main(["check", str(cut), "--format", "json"]) == 1
+    last = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (last["rule"], last["severity"], last["message"]) == ("capture-cut", "error", None)
+    assert "what follows is not judged" in last["sentence"]
+    assert main(["check", str(cut), "--format", "sarif"]) == 1
+    (invocation,) = json.loads(capsys.readouterr().out)["runs"][0]["invocations"]
+    assert not invocation["executionSuccessful"]
+    first = invocation["toolExecutionNotifications"][0]
+    assert (first["level"], first["descriptor"]["id"]) == ("error", "capture-cut")
+    assert main(["check", str(cut), "--format", "junit"]) == 1
+    root = ElementTree.fromstring(capsys.readouterr().out)
+    (case,) = [case for case in root.iter("testcase") if case.get("name") == "capture-cut"]
+    assert case.find("failure") is not None
+    assert root.get("failures") == str(len(root.findall(".//failure")))
+    assert root.get("tests") == str(len(root.findall(".//testcase")))
+    assert main(["check", str(cut), "--fail-on", "never"]) == 0
+
+
+def test_damage_is_told_as_a_cut_is(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    data = bytearray((CAPTURES / "qemu-blk.pcapng").read_bytes())
+    data[len(data) // 2 :] = bytes(len(data) // 2)
+    path = tmp_path / "damaged.pcapng"
+    path.write_bytes(data)
+    assert main(["check", str(path)]) == 1
+    assert "damaged at byte" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("read",),
+        ("read", "--json"),
+        ("read", "--phases"),
+        ("read", "--filter", "vhost.request == 1"),
+        ("state",),
+        ("state", "--json"),
+        ("summary",),
+        ("summary", "--format", "json"),
+        ("check",),
+        ("diff", "{cut}"),
+        ("export", "--format", "csv"),
+        ("export", "--format", "jsonl", "--redact"),
+        ("export", "--format", "pcapng", "-o", "{out}"),
+        ("edit", "-o", "{out}"),
+        ("replay", "--to", "backend", "--connect", "/no/such/socket", "--timeout", "0.1"),
+    ],
+    ids=" ".join,
+)
+def test_every_command_that_reads_says_that_a_capture_is_cut(
+    capsys: pytest.CaptureFixture[str], cut: Path, words: tuple[str, ...]
+) -> None:
+    command, *rest = (word.format(cut=cut, out=cut.with_name("out.pcapng")) for word in words)
+    main([command, str(cut), *rest])
+    said = capsys.readouterr()
+    assert "cut at byte" in " ".join((said.out + said.err).split())
+
+
 def test_a_growing_capture_is_judged_while_it_grows(tmp_path: Path) -> None:
     talk = Talk(tmp_path / "growing.pcapng")
     peers = talk.connect()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import doctest
+import json
 import pydoc
 from pathlib import Path
 
 import pytest
 
 import vusniff
+from vusniff import cli
 
 ROOT = Path(__file__).parent.parent
 
@@ -38,6 +40,18 @@ def test_analyze_gives_every_message_with_the_state_after_it() -> None:
     assert [step.message.number for step in steps] == list(range(1, len(timeline) + 1))
     assert steps[40].state == timeline.state(40)
     assert steps[-1].state == timeline.state(len(timeline) - 1)
+
+
+def test_analyze_finds_what_check_finds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = (ROOT / "captures" / "qemu-testpmd.pcapng").read_bytes()
+    cut = tmp_path / "cut.pcapng"
+    cut.write_bytes(data[: len(data) * 7 // 10])
+    steps = vusniff.analyze(vusniff.open_capture(cut))
+    found = [(finding.number, finding.rule) for step in steps for finding in step.findings]
+    assert cli.main(["check", str(cut), "--format", "json"]) == 1
+    said = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert len(found) == 3
+    assert sorted(found) == sorted((one["message"], one["rule"]) for one in said if one["message"])
 
 
 def test_a_message_of_the_other_side_is_decoded_as_its_reply() -> None:

@@ -368,7 +368,11 @@ def test_a_file_cut_at_every_byte_gives_every_whole_packet_before_the_cut(tmp_pa
         records, notes = read(cut)
         assert [r for r in records if isinstance(r, Frame)] == every[: sum(end <= size for end in packets)]
         over = size - max(end for end in ends if end <= size)
-        assert notes == ([f"{cut}: ends in the middle of a block: its last {over} bytes are not read"] if over else [])
+        assert notes == (
+            [f"{cut}: cut at byte {size - over}: it ends in the middle of a block, whose {over} bytes are not read"]
+            if over
+            else []
+        )
 
 
 def block_starts(data: bytes) -> list[int]:
@@ -666,7 +670,8 @@ def test_a_pipe_reads_like_the_file(tmp_path: Path, piece: int) -> None:
     records, notes = read(fifo, max_rows=10)
     thread.join()
     assert records == read(path)[0]
-    assert notes == [f"{fifo}: ends in the middle of a block: its last 7 bytes are not read"]
+    start = path.stat().st_size
+    assert notes == [f"{fifo}: cut at byte {start}: it ends in the middle of a block, whose 7 bytes are not read"]
 
 
 def test_standard_input_may_be_a_pipe_or_a_file(tmp_path: Path) -> None:

@@ -41,9 +41,13 @@ class Analyzed(NamedTuple):
 
 
 def analyze(timeline: Timeline) -> Iterator[Analyzed]:
-    """Go through a capture message by message, with the state after each and what the rules found."""
+    """Go through a capture message by message, with the state after each and what the rules found.
+
+    The capture is taken to end with its last message: what its open sessions are left with is judged too.
+    """
     while timeline.analyse():
         pass
+    timeline.conclude()
     states: dict[int, DeviceState] = {}
     for message in timeline.messages():
         before = states.get(message.session) or initial(not timeline.sessions[message.session - 1].joined_late)

@@ -1,11 +1,13 @@
-"""Progress of long work, on standard error and only on a terminal."""
+"""What is said beside the output, on standard error: notes on files, and progress of long work on a terminal."""
 
 from __future__ import annotations
 
 import contextlib
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+
+from vusniff import terminal
 
 PATIENCE_S = 0.5
 """Nothing is shown for work that takes less."""
@@ -53,3 +55,9 @@ def reading(what: str) -> Iterator[Bar | None]:
         yield bar
     finally:
         bar.pause()
+
+
+def tell(notes: Iterable[str]) -> None:
+    """Say what of the files that were read was skipped, cut or damaged."""
+    terminal.flush()
+    terminal.say(*notes)

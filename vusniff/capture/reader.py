@@ -119,6 +119,11 @@ class CaptureReader:
         return [note for scan in self.scans for note in scan.notes]
 
     @property
+    def cuts(self) -> list[str]:
+        """Those of the notes that say that messages at the end are not there."""
+        return [cut for scan in self.scans for cut in scan.cuts]
+
+    @property
     def at_end(self) -> bool:
         """Everything that is there now has been read."""
         return all(scan.at_end for scan in self.scans)

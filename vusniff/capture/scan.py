@@ -102,11 +102,20 @@ class Scan:
     @property
     def notes(self) -> list[str]:
         """What was skipped, cut or damaged, as sentences."""
-        notes = [note for note in (self._remark, self.input.remark) if note]
-        if self.input.partial > 0 and self.at_end and not self._remark:
-            notes.append(f"ends in the middle of a block: its last {self.input.partial} bytes are not read")
+        notes = [self.input.remark] if self.input.remark and self.input.partial >= 0 else []
         notes += [f"skipped {count} {what.format(s='s' if count > 1 else '')}" for what, count in self._skipped.items()]
-        return [f"{self.input.name}: {note}" for note in notes]
+        return [*self.cuts, *(f"{self.input.name}: {note}" for note in notes)]
+
+    @property
+    def cuts(self) -> list[str]:
+        """Why there is less of it than was written, as sentences: it was cut, damaged, or made shorter meanwhile."""
+        partial, why = self.input.partial, self._remark
+        if partial < 0:
+            why = why or self.input.remark
+        elif partial and self.at_end and not why:
+            start = self.input.position
+            why = f"cut at byte {start}: it ends in the middle of a block, whose {partial} bytes are not read"
+        return [f"{self.input.name}: {why}"] if why else []
 
     def refuse(self) -> None:
         """Raises `CaptureError` when all that is there has been read and none of it is ours."""

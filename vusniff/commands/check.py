@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--fail-on",
         choices=FAIL_ON,
         default="error",
-        help="exit with 1 for findings this bad (default: error)",
+        help="exit with 1 for findings this bad, and for a capture that is cut (default: error)",
     )
     for option, words in (("--rule", "ask only this rule"), ("--ignore", "do not ask this rule")):
         parser.add_argument(
@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Judge captures; 1 when a finding is as bad as ``--fail-on``, else 0."""
+    """Judge captures; 1 when a finding is as bad as ``--fail-on`` or a capture is cut, else 0."""
     from vusniff.views import findings, reports
 
     rules = _rules(args.rule, args.ignore)
@@ -61,6 +61,8 @@ def run(args: argparse.Namespace) -> int:
         _write(reports.sarif(judged, args.files))
     elif args.format == "junit":
         _write(reports.junit(judged, args.fail_on))
+    if judged.cuts and args.fail_on != "never":
+        return 1
     return 1 if any(finding.severity.rank <= _worst(args.fail_on) for finding in judged.checker.findings) else 0
 
 
@@ -152,7 +154,7 @@ def _judge(args: argparse.Namespace, rules: Sequence[Rule], chosen: Filter | Non
     # With a filter all findings are kept until it has been asked: those beyond the usual number may be the ones wanted.
     checker = Checker(tracker, rules, wait_ns=int(args.wait * 1e9), kept=sys.maxsize if chosen else KEPT)
     reader = CaptureReader(args.files)
-    judged = Judged(tracker, checker, rules, reader.notes)
+    judged = Judged(tracker, checker, rules)
     writer = Writer(judged, args.format)
     try:
         with reading(args.files[0]) as progress:
@@ -168,8 +170,10 @@ def _judge(args: argparse.Namespace, rules: Sequence[Rule], chosen: Filter | Non
                 elif progress:
                     progress(*reader.progress)
     except KeyboardInterrupt:
+        judged.notes = reader.notes
         _write(writer.rest())
         raise
+    judged.notes, judged.cuts = reader.notes, reader.cuts
     judged.conclude()
     if chosen:
         _keep(judged, chosen, args)

@@ -64,11 +64,12 @@ def _read(path: str, device: str | None) -> Timeline:
     from vusniff.analysis.timeline import Timeline, read_all
     from vusniff.capture.index import Index
     from vusniff.errors import VusniffError
-    from vusniff.progress import reading
+    from vusniff.progress import reading, tell
 
     timeline = Timeline(Index(path), device)
     with reading(path) as progress:
         read_all(timeline, progress)
+    tell(timeline.index.notes)
     if not len(timeline):
         raise VusniffError(f"{path} holds no message: there is nothing to compare")
     return timeline

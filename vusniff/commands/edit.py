@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
     """Write the copy, and say on standard error what came of it."""
     from vusniff.analysis.timeline import Timeline, read_all
     from vusniff.capture.index import Index
-    from vusniff.progress import reading
+    from vusniff.progress import reading, tell
     from vusniff.replay.edit import Edits, edit
 
     edits = Edits(args.session)
@@ -49,6 +49,7 @@ def run(args: argparse.Namespace) -> int:
         timeline = Timeline(index)
         with reading(args.file) as progress:
             read_all(timeline, progress)
+        tell(index.notes)
         done = edit(timeline, args.file, args.output, edits, b"" if args.force else None)
     terminal.say(f"{done.read} messages read, {done.written} written to {args.output}")
     return 0

@@ -112,11 +112,12 @@ def _source(args: argparse.Namespace) -> Iterator[Sequence[str]]:
     if not args.redact:
         yield args.files
         return
+    from vusniff.progress import tell
     from vusniff.views.export.redact import redact
 
     with tempfile.TemporaryDirectory(prefix="vusniff-") as folder:
         path = os.path.join(folder, "redacted.pcapng")
-        redact(args.files, path, args.device)
+        tell(redact(args.files, path, args.device))
         yield [path]
 
 
@@ -126,13 +127,14 @@ def _choose(files: Sequence[str], names: Sequence[str], args: argparse.Namespace
     from vusniff.capture.index import Index
     from vusniff.errors import VusniffError
     from vusniff.filter import compile_filter
-    from vusniff.progress import reading
+    from vusniff.progress import reading, tell
     from vusniff.views.export.chosen import Chosen
 
     wanted = compile_filter(args.filter) if args.filter else None
     timeline = Timeline(Index(files), args.device)
     with reading(args.files[0]) as progress:
         read_all(timeline, progress)
+    tell(timeline.index.notes)
     count = len(timeline.sessions)
     if args.session is not None and not 1 <= args.session <= count:
         raise VusniffError(f"--session {args.session}: there are sessions 1 to {count}")

@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     from vusniff.analysis.timeline import Timeline, read_all
     from vusniff.capture.index import Index
     from vusniff.channel import Sender
-    from vusniff.progress import reading
+    from vusniff.progress import reading, tell
     from vusniff.replay.backend import BackendPlayer
     from vusniff.replay.frontend import FrontendPlayer
     from vusniff.replay.link import meet
@@ -66,6 +66,7 @@ def run(args: argparse.Namespace) -> int:
         timeline = Timeline(index)
         with reading(args.file) as progress:
             read_all(timeline, progress)
+        tell(index.notes)
         script = script_of(timeline, role, args.session, args.until)
     side = Side(args.listen is not None, args.listen or args.connect)
     objects = Objects.make(script)

@@ -23,12 +23,13 @@ def run(args: argparse.Namespace) -> int:
     from vusniff.analysis.timeline import Timeline, read_all
     from vusniff.capture.index import Index
     from vusniff.errors import VusniffError
-    from vusniff.progress import reading
+    from vusniff.progress import reading, tell
     from vusniff.views import jsonl, phases, state
 
     timeline = Timeline(Index(args.files), args.device)
     with reading(args.files[0]) as progress:
         read_all(timeline, progress)
+    tell(timeline.index.notes)
     if not len(timeline):
         terminal.tell("no messages: there is no state to show")
         return 1

@@ -22,6 +22,9 @@ from vusniff.record import Closed, Connection, Lost
 
 SIDES = {Side.FRONTEND: "front-end", Side.BACKEND: "back-end", Side.EITHER: "either side"}
 EVIDENCE_SHOWN = 8
+CAPTURE_CUT = "capture-cut"
+"""In place of a rule, where a capture was not judged to its end."""
+NOT_JUDGED = "; what follows is not judged"
 
 
 @dataclass(slots=True)
@@ -32,8 +35,10 @@ class Judged:
     checker: Checker
     rules: Sequence[Rule]
     """Those that are asked."""
-    notes: Sequence[str]
-    """What the reader skipped or found damaged."""
+    notes: Sequence[str] = ()
+    """What the reader skipped or found damaged, once everything is read."""
+    cuts: Sequence[str] = ()
+    """Those that say that messages at the end are not there."""
     times: array[int] = field(default_factory=lambda: array("Q"))
     """Of every message, nanoseconds since the epoch."""
 
@@ -125,13 +130,27 @@ def finding_dict(judged: Judged, finding: Finding) -> dict[str, Any]:
     }
 
 
+def cut_dict(note: str) -> dict[str, Any]:
+    """That a capture was not judged to its end, in the form of a finding that stands at no message."""
+    return {
+        "rule": CAPTURE_CUT,
+        "severity": Severity.ERROR.value,
+        "side": Side.EITHER.value,
+        "section": "",
+        "sentence": note + NOT_JUDGED,
+        **dict.fromkeys(("message", "time_ns")),
+        "evidence": [],
+        **dict.fromkeys(("session", "path")),
+    }
+
+
 def closing_lines(judged: Judged) -> Iterator[str]:
     """What could not be judged, and the counts."""
     for number, why in sorted(judged.checker.partial.items()):
         if number <= len(judged.tracker.sessions):
             yield f"session {number}: {why}, so rules that rest on all of it were not asked from there on"
     for note in judged.notes:
-        yield f"note on the file: {escape(note)}"
+        yield f"note on the file: {escape(note)}{NOT_JUDGED if note in judged.cuts else ''}"
     if not judged.times:
         yield "no messages: there was nothing to judge"
         return
@@ -168,6 +187,8 @@ class Writer:
     def rest(self) -> str:
         """The last of them, and the closing lines."""
         text = self.news()
+        if self._form == "json":
+            return text + "".join(f"{json.dumps(cut_dict(note))}\n" for note in self._judged.cuts)
         if self._form != "text":
             return text
         repeated = "".join(

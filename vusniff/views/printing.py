@@ -18,7 +18,7 @@ from vusniff.capture.reader import CaptureReader
 from vusniff.errors import VusniffError
 from vusniff.families.vhost_user.protocol import FLAG_REPLY
 from vusniff.message import Message
-from vusniff.progress import reading
+from vusniff.progress import reading, tell
 from vusniff.record import Closed, Connection
 from vusniff.views import jsonl
 from vusniff.views.phases import phase_lines
@@ -65,13 +65,7 @@ def stream(paths: Sequence[str], device: str | None, follow: bool, stop: Callabl
                 tracker.closed(event)
         yield Tracked(first, batch, places, answers)
         first += len(batch)
-    _tell(reader.notes)
-
-
-def _tell(notes: Iterable[str]) -> None:
-    """Say beside the output what of the files was skipped, cut or damaged."""
-    terminal.flush()
-    terminal.say(*notes)
+    tell(reader.notes)
 
 
 def print_stream(
@@ -190,7 +184,7 @@ def _timeline(paths: Sequence[str], args: argparse.Namespace) -> Timeline:
     timeline = Timeline(Index(paths), args.device)
     with reading(os.fspath(paths[0])) as progress:
         read_all(timeline, progress)
-    _tell(timeline.index.notes)
+    tell(timeline.index.notes)
     _require(getattr(args, "session", None), len(timeline.sessions))
     return timeline
 

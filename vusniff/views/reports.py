@@ -17,7 +17,7 @@ from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from vusniff.checks.finding import Finding, Rule, Severity
 from vusniff.printable import escape_json, escape_lines
-from vusniff.views.findings import Judged, closing_lines, finding_lines, title
+from vusniff.views.findings import CAPTURE_CUT, NOT_JUDGED, Judged, closing_lines, finding_lines, title
 
 SARIF_SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 SPECIFICATION = "https://www.qemu.org/docs/master/interop/vhost-user.html"
@@ -38,9 +38,13 @@ def sarif(judged: Judged, files: Sequence[str]) -> str:
         "artifacts": [{"location": {"uri": _uri(name)}, "roles": ["analysisTarget"]} for name in files],
         "invocations": [
             {
-                "executionSuccessful": True,
+                "executionSuccessful": not judged.cuts,
                 "toolExecutionNotifications": [
-                    {"level": "note", "message": {"text": line}} for line in closing_lines(judged)
+                    *(
+                        {"level": "error", "message": {"text": note + NOT_JUDGED}, "descriptor": {"id": CAPTURE_CUT}}
+                        for note in judged.cuts
+                    ),
+                    *({"level": "note", "message": {"text": line}} for line in closing_lines(judged)),
                 ],
             }
         ],
@@ -116,6 +120,13 @@ def junit(judged: Judged, fail_on: str) -> str:
             suite.set(name, str(count))
         suite.set("errors", "0")
         totals = [total + count for total, count in zip(totals, counts, strict=True)]
+    if judged.cuts:
+        # Only where it fails: a capture that is whole has the suites of its sessions and no more.
+        suite = SubElement(root, "testsuite", name="capture", tests="1", failures="1", skipped="0", errors="0")
+        case = SubElement(suite, "testcase", classname="vusniff.capture", name=CAPTURE_CUT)
+        words = _legal("; ".join(judged.cuts) + NOT_JUDGED)
+        SubElement(case, "failure", type=Severity.ERROR.value, message=words).text = words
+        totals = [totals[0] + 1, totals[1] + 1, totals[2]]
     for name, count in zip(("tests", "failures", "skipped"), totals, strict=True):
         root.set(name, str(count))
     root.set("errors", "0")

@@ -64,7 +64,7 @@ def annotate_live(
     a target that takes no more.
     """
     tracker = Tracker(device)
-    judged = Judged(tracker, Checker(tracker), RULES, ())
+    judged = Judged(tracker, Checker(tracker), RULES)
     writer: CaptureWriter | None = None
     with CaptureReader(source) as reader:
         try:

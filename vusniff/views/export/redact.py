@@ -81,8 +81,11 @@ class _DoneError(Exception):
     """The payload ends."""
 
 
-def redact(files: Sequence[str], target: str, device: str | None = None) -> None:
-    """Write a redacted copy of captures. Raises VusniffError for captures of both byte orders."""
+def redact(files: Sequence[str], target: str, device: str | None = None) -> list[str]:
+    """Write a redacted copy of captures; return what the reader notes.
+
+    Raises VusniffError for captures of both byte orders.
+    """
     timeline = Timeline(Index(files), device)
     read_all(timeline)
     index = timeline.index
@@ -114,6 +117,7 @@ def redact(files: Sequence[str], target: str, device: str | None = None) -> None
         writer.flush()
         if writer.failure:
             raise VusniffError(writer.failure)
+    return index.notes
 
 
 def _records(timeline: Timeline, names: _Names) -> Iterator[Connection | Closed | Lost | Frame]:
