@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -147,6 +148,33 @@ def test_a_message_is_repeated(capture: Path) -> None:
     assert names.count("SET_VRING_NUM") == 3
     assert names.count("SET_OWNER") == 2
     assert len(names) == 9 + 3
+
+
+def test_repeats_are_written_as_they_are_made(tmp_path: Path) -> None:
+    """What is kept in memory does not grow with the number of repeats, whatever a message brings along."""
+    talk = Talk(tmp_path / "many.pcapng")
+    talk.connect().ask(F.SET_MEM_TABLE, u32(1, 0) + region(0, 1, 2), *map(memfd, range(250)))
+    talk.writer.close()
+    edit(talk.path)  # what is loaded the first time does not count
+    tracemalloc.start()
+    target = edit(talk.path, "--repeat", "1=2000")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert target.stat().st_size > 40 << 20
+    assert peak < 8 << 20
+
+
+def test_descriptors_of_a_thousand_messages_are_not_kept(tmp_path: Path) -> None:
+    talk = Talk(tmp_path / "many.pcapng")
+    peers = talk.connect()
+    tracemalloc.start()
+    for number in range(1000):
+        peers.ask(F.SET_MEM_TABLE, u32(1, 0) + region(0, 1, 2), *(memfd(1000 * number + one) for one in range(250)))
+        talk.writer.flush()
+    now = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    talk.writer.close()
+    assert now < 4 << 20
 
 
 def test_one_session_is_kept_and_numbers_are_those_of_the_original(capture: Path) -> None:

@@ -1,6 +1,7 @@
 """The capture reader: everything written comes back, from any order, any cut, any merge, and nothing else raises."""
 
 import contextlib
+import cProfile
 import gzip
 import itertools
 import json
@@ -10,6 +11,7 @@ import struct
 import subprocess
 import sys
 import threading
+import tracemalloc
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -485,6 +487,73 @@ def test_lengths_that_disagree_are_damage_whichever_way_it_was_read(tmp_path: Pa
     _, notes = read(path)
     assert len(notes) == 1
     assert "damaged at byte" in notes[0]
+
+
+@pytest.mark.parametrize("version", [2, 1 << 40])
+@pytest.mark.parametrize("where", ["section", "interface"])
+def test_a_newer_format_is_refused_with_a_sentence(tmp_path: Path, version: int, where: str) -> None:
+    path = tmp_path / "newer.pcapng"
+    said = json.dumps({"vusniff": version}).encode()
+    section = pcapng.section_header("little", [(pcapng.OPT_COMMENT, said)] if where == "section" else [])
+    path.write_bytes(section + interface("little", said if where == "interface" else b'{"vusniff":1}'))
+    with pytest.raises(
+        CaptureError, match=rf"is a capture of format {version} by a newer vusniff.*up to format 1: read"
+    ):
+        read(path)
+
+
+@pytest.mark.parametrize("version", [1, 0, -3, None, "2", 2.5, True, [9]])
+def test_an_older_format_or_none_is_read(tmp_path: Path, version: object) -> None:
+    said = json.dumps({"vusniff": version}).encode()
+    path = tmp_path / "older.pcapng"
+    section = pcapng.section_header("little", [(pcapng.OPT_COMMENT, said)])
+    path.write_bytes(section + interface("little", said) + packet("little", lead(0, "") + message(1)))
+    assert len(frames(path)) == 1
+
+
+def peak_of(path: Path) -> int:
+    """Most bytes that were allocated while a capture was read."""
+    tracemalloc.start()
+    try:
+        read(path)
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [b"", b'{"lost":[1,1]}', json.dumps({"fds": [{}] * 3000}).encode(), b'{"a":[' + b"[]," * 15000 + b"0]}"],
+    ids=["empty", "lost", "descriptors", "lists"],
+)
+def test_a_packet_that_is_full_of_options_costs_what_it_is_large(tmp_path: Path, text: bytes) -> None:
+    count = min(4_000_000 // (len(text) + 8), 60_000)
+    option = pcapng.option("little", *pcapng.custom_option("little", facts.ENTERPRISE, text))
+    fixed = struct.pack("<5I", 0, 0, 7, len(lead(0, "")) + 12, len(lead(0, "")) + 12)
+    body = fixed + pcapng.padded(lead(0, "") + message(1)) + option * count
+    path = build(tmp_path, "little", interface("little"), pcapng.block("little", pcapng.ENHANCED_PACKET, body))
+    records, notes = read(path)
+    assert sum(isinstance(record, Frame) for record in records) == 1
+    assert bool(notes) == (count > pcapng.OPTIONS_LIMIT)
+    assert all("the first 1024 are read" in note for note in notes)
+    assert len(records) < 10 + pcapng.OPTIONS_LIMIT
+    assert peak_of(path) < 8 * path.stat().st_size + 4_000_000
+
+
+def test_blocks_of_no_use_cost_little_each(tmp_path: Path) -> None:
+    """Counted in calls, as times depend on the machine."""
+    empty = pcapng.block("little", 77, b"") + pcapng.block("little", pcapng.JOURNAL, bytes(8))
+    calls = []
+    for count in (0, 20_000):
+        path = build(tmp_path, "little", interface("little"), empty * count, packet("little", lead(0, "") + message(1)))
+        profile = cProfile.Profile()
+        profile.enable()
+        records, notes = read(path)
+        profile.disable()
+        assert sum(isinstance(record, Frame) for record in records) == 1
+        assert len(notes) == (2 if count else 0)
+        calls.append(sum(entry.callcount for entry in profile.getstats()))
+    assert calls[1] - calls[0] < 2 * 2 * 20_000
 
 
 def test_more_interfaces_than_anybody_has_are_not_kept(tmp_path: Path) -> None:

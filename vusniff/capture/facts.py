@@ -5,8 +5,8 @@ file may contain anything: what is not of the expected type is left out, and not
 
 Keys by block:
 
-- section header comment: ``vusniff`` (format version), ``source``, ``order``, ``snaplen``, ``boot_id``, ``host``,
-  ``edited`` (what was done to it since it was captured)
+- section header comment: ``vusniff`` (format version: a reader refuses one that is newer than its own), ``source``,
+  ``order``, ``snaplen``, ``boot_id``, ``host``, ``edited`` (what was done to it since it was captured)
 - interface: ``vusniff``, ``order``, ``opened_ns``, ``joined_late``, ``ends`` (two of ``inode``, ``pid``, ``tid``,
   ``comm``, ``label``, ``held``: what a late source found in /proc, like ``fds``)
 - packet: ``process``, ``fds`` (of ``kind``, ``id``, ``n``, ``name``, ``size``), ``kind``, ``lost_ns`` (when what
@@ -272,6 +272,15 @@ def integer(value: object, least: int = 0, most: int = (1 << 64) - 1) -> int | N
 def text(value: object) -> str | None:
     """Text that can be printed and encoded, or None."""
     return value[:_TEXT_LIMIT].encode("utf-8", "replace").decode() if isinstance(value, str) else None
+
+
+def newer(facts: Mapping[str, Any]) -> int | None:
+    """The format version that a section or an interface states, where it is none that is known here.
+
+    Older versions are read: what they do not say is left out, as anything may be.
+    """
+    version = facts.get("vusniff")
+    return version if type(version) is int and version > FORMAT_VERSION else None
 
 
 def parse_section(comment: Mapping[str, Any], application: str, system: str, hardware: str, order: str) -> Section:

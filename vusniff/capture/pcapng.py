@@ -10,6 +10,7 @@ Every block is ``type u32 | total length u32 | body, padded to 4 | total length 
 
 from __future__ import annotations
 
+import functools
 import struct
 from collections.abc import Iterable, Iterator
 
@@ -75,6 +76,8 @@ OPTION_LIMIT = 0xFFFF
 """Bytes one option's value can have."""
 PACKET_LIMIT = 262144
 """Captured bytes of one packet beyond which Wireshark refuses the file (WTAP_MAX_PACKET_SIZE_STANDARD)."""
+OPTIONS_LIMIT = 1024
+"""Options of one block that are read; a writer has about ten."""
 NANOSECONDS = 9
 """``if_tsresol`` of a clock that counts 10**-9 s."""
 
@@ -84,6 +87,7 @@ _SIGNS = {"little": "<", "big": ">"}
 _TAG = struct.Struct(">HH")
 
 
+@functools.cache
 def structs(order: str, fields: str) -> struct.Struct:
     """The struct of some fields in a byte order."""
     return struct.Struct(_SIGNS[order] + fields)
@@ -173,9 +177,11 @@ def order_of(header: bytes) -> str | None:
 
 
 def parse_options(order: str, data: bytes) -> Iterator[tuple[int, bytes]]:
-    """The options of a block, up to their end or to the first that does not fit."""
+    """The options of a block, up to their end, to the first that does not fit, or to one too many."""
     unpack, at = structs(order, "HH").unpack_from, 0
-    while at + 4 <= len(data):
+    for _ in range(OPTIONS_LIMIT + 1):
+        if at + 4 > len(data):
+            return
         code, length = unpack(data, at)
         if code == OPT_END or at + 4 + length > len(data):
             return

@@ -9,7 +9,8 @@ one unpack; that it is one is seen by its tags, and everything else goes the lon
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +25,16 @@ from vusniff.record import Connection, FrameKind, Lost
 INTERFACE_LIMIT = 1 << 16
 """Interfaces of one section, and connections of a capture; packets of further ones are skipped and counted."""
 _SECTION_LIMIT = 1000
+_KINDS = frozenset(
+    {
+        pcapng.SECTION_HEADER,
+        pcapng.INTERFACE_DESCRIPTION,
+        pcapng.ENHANCED_PACKET,
+        pcapng.INTERFACE_STATISTICS,
+        pcapng.CUSTOM,
+    }
+)
+"""Blocks that may be ours."""
 
 KNOWN_TAGS = LEAD_SIZE - INFO_SIZE - 4
 ENDS = {lead(end, "")[:KNOWN_TAGS]: end << 5 for end in (0, 1)}
@@ -231,10 +242,39 @@ class Scan:
         elif kind == pcapng.INTERFACE_STATISTICS and len(body) >= 12:
             self._statistics(body, batch)
         elif kind != pcapng.CUSTOM or not self._own_block(body, batch):
-            name = pcapng.BLOCK_NAMES.get(kind)
-            self._skipped[f"{name}{{s}}" if name else "block{s} of an unknown kind"] += 1
+            self._skip(kind, 1)
+            if kind not in _KINDS:
+                self._pass_over()
+                return True
         self._at += total
         return True
+
+    def _skip(self, kind: int, count: int) -> None:
+        name = pcapng.BLOCK_NAMES.get(kind)
+        self._skipped[f"{name}{{s}}" if name else "block{s} of an unknown kind"] += count
+
+    def _pass_over(self) -> None:
+        """Goes past a block that is none of `_KINDS`, which is counted already, and past those behind it that are none
+        either: a file may be full of them."""
+        buffer, at, length = self._buffer, self._at, len(self._buffer)
+        unpack, names, counts = (
+            pcapng.structs(self._order, "II").unpack_from,
+            pcapng.BLOCK_NAMES,
+            defaultdict[int, int](int),
+        )
+        at += unpack(buffer, at)[1]
+        while at + 12 <= length:
+            kind, total = unpack(buffer, at)
+            stop = at + total
+            if kind in _KINDS or total < 12 or total & 3 or stop > length:
+                break
+            if buffer[stop - 4 : stop] != buffer[at + 4 : at + 8]:
+                break
+            counts[kind if kind in names else 0] += 1
+            at = stop
+        for kind, count in counts.items():
+            self._skip(kind, count)
+        self._at = at
 
     def _length_bytes(self, buffer: bytes, at: int) -> bytes:
         return buffer[at + 4 : at + 8]
@@ -252,34 +292,42 @@ class Scan:
         if len(body) < 16 or self._unpack("H", body, 4)[0] != 1:
             self._stop("unknown pcapng version", "only version 1 is known")
             return
-        found = dict(pcapng.parse_options(self._order, body[16:]))
+        options = self._options(body[16:])
+        found = dict(options)
         application, system, hardware = (
             found.get(code, b"").decode("utf-8", "replace")
             for code in (pcapng.SHB_USERAPPL, pcapng.SHB_OS, pcapng.SHB_HARDWARE)
         )
-        comments = (
-            facts.load(value)
-            for code, value in pcapng.parse_options(self._order, body[16:])
-            if code == pcapng.OPT_COMMENT
-        )
+        comments = (facts.load(value) for code, value in options if code == pcapng.OPT_COMMENT)
         comment = next((one for one in comments if "vusniff" in one), {})
+        self._refuse_newer(comment)
         section = facts.parse_section(comment, application, system, hardware, self._order)
         self._found = self._found or section.ours
         if len(self.sections) < _SECTION_LIMIT:
             self.sections.append(section)
 
+    def _refuse_newer(self, stated: dict[str, Any]) -> None:
+        version = facts.newer(stated)
+        if version is not None:
+            raise CaptureError(
+                f"{self.input.name} is a capture of format {version} by a newer vusniff, and this one reads up to "
+                f"format {facts.FORMAT_VERSION}: read it with a newer vusniff"
+            )
+
     def _interface(self, body: bytes, batch: Batch) -> None:
         if len(self._interfaces) >= INTERFACE_LIMIT:
             self._skipped["interface{s} beyond the 65536th"] += 1
             return
-        found = dict(pcapng.parse_options(self._order, body[8:]))
+        options = self._options(body[8:])
+        found = dict(options)
         interface = _Interface(
             self._unpack("H", body)[0],
             found.get(pcapng.IF_NAME, b"").decode("utf-8", "replace"),
             found.get(pcapng.IF_TSRESOL, b"\x06")[:1].ljust(1, b"\x06")[0],
             int.from_bytes(found.get(pcapng.IF_TSOFFSET, b""), "little" if self._order == "little" else "big"),
-            next((said for said in self._own(body[8:]) if "vusniff" in said), {}),
+            next((said for said in self._own(options) if "vusniff" in said), {}),
         )
+        self._refuse_newer(interface.facts)
         self._interfaces.append(interface)
         if interface.facts and interface.linktype == pcapng.LINKTYPE_UPPER_PDU:
             self._adopt(len(self._interfaces) - 1, batch)
@@ -299,14 +347,18 @@ class Scan:
                 self._bases[number] = connection.id << 8
         return interface.connection
 
-    def _own(self, options: bytes) -> list[dict[str, Any]]:
-        """What our options of a block say."""
+    def _options(self, options: bytes) -> list[tuple[int, bytes]]:
+        """The options of a block, as many as are read."""
+        found = list(pcapng.parse_options(self._order, options))
+        if len(found) > pcapng.OPTIONS_LIMIT:
+            self._skipped[f"option{{s}} and more: of a block the first {pcapng.OPTIONS_LIMIT} are read"] += 1
+            del found[pcapng.OPTIONS_LIMIT :]
+        return found
+
+    def _own(self, options: list[tuple[int, bytes]]) -> Iterator[dict[str, Any]]:
+        """What our options of a block say, one after the other: what is read of JSON may be many times as large."""
         prefix = pcapng.structs(self._order, "I").pack(facts.ENTERPRISE)
-        return [
-            facts.load(value[4:])
-            for code, value in pcapng.parse_options(self._order, options)
-            if code == pcapng.OPT_CUSTOM and value[:4] == prefix
-        ]
+        return (facts.load(value[4:]) for code, value in options if code == pcapng.OPT_CUSTOM and value[:4] == prefix)
 
     def _packet(self, body: bytes, batch: Batch, data: bool) -> None:
         """An enhanced packet of any make."""
@@ -322,10 +374,10 @@ class Scan:
             self._skipped["packet{s} of another link type"] += 1
             return
         payload = body[20 : 20 + captured]
-        options = body[20 + (captured + 3 & ~3) :]
+        extra = body[20 + (captured + 3 & ~3) :]
+        options = self._options(extra)
         tags, size = pcapng.parse_tags(payload) or ({}, 0)
-        said = self._own(options)
-        kind = self._kind(tags, interface, said)
+        kind = self._kind(tags, interface, options)
         connection = None if kind is None else self._adopt(number, batch)
         if kind is None or connection is None:
             what = "packet{s} for another dissector" if kind is None else "packet{s} of connections beyond the 65536th"
@@ -341,8 +393,8 @@ class Scan:
             request, flags, size = HEADERS[self._ids.orders[connection]].unpack_from(frame)
         elif kind is FrameKind.MESSAGE and not missing:
             kind = FrameKind.RAW
-        found = dict(pcapng.parse_options(self._order, options))
-        self._losses(found, said, connection, time_ns, batch)
+        found = dict(options)
+        self._losses(found, options, connection, time_ns, batch)
         row = len(batch)
         more = not _PLAIN_CODES.issuperset(found)
         batch.offset.append(self._base + self._origin + self._at)
@@ -352,16 +404,18 @@ class Scan:
         batch.meta.append(pack_meta(connection, kind, self._end(tags, found), more, flags))
         if data:
             batch.data.append(frame)
-            batch.options.append(little_options(self._order, options) if more else b"")
+            batch.options.append(little_options(self._order, extra) if more else b"")
             if missing:
                 batch.missing[row] = missing
 
-    def _kind(self, tags: dict[int, bytes], interface: _Interface, said: list[dict[str, Any]]) -> FrameKind | None:
+    def _kind(
+        self, tags: dict[int, bytes], interface: _Interface, options: list[tuple[int, bytes]]
+    ) -> FrameKind | None:
         dissector = tags.get(pcapng.TAG_DISSECTOR, b"").rstrip(b"\0")
         if dissector == DISSECTOR:
             return FrameKind.MESSAGE
         if dissector == DISSECTOR_DATA and interface.facts:
-            return next((kind for kind in map(facts.frame_kind, said) if kind), None)
+            return next((kind for kind in map(facts.frame_kind, self._own(options)) if kind), None)
         return None
 
     def _end(self, tags: dict[int, bytes], options: dict[int, bytes]) -> int:
@@ -372,15 +426,22 @@ class Scan:
         return int(len(flags) == 4 and self._unpack("I", flags)[0] & 3 == pcapng.FLAG_INBOUND)
 
     def _losses(
-        self, options: dict[int, bytes], said: list[dict[str, Any]], connection: int, time_ns: int, batch: Batch
+        self,
+        found: dict[int, bytes],
+        options: list[tuple[int, bytes]],
+        connection: int,
+        time_ns: int,
+        batch: Batch,
     ) -> None:
         """The losses a packet tells of stand before it."""
-        for one in said:
+        when: int | None = None
+        for one in self._own(options):
             if lost := facts.parse_lost(one.get("lost"), None):
                 batch.events.append((len(batch), lost))
-        count = options.get(pcapng.EPB_DROPCOUNT, b"")
+            when = facts.integer(one.get("lost_ns")) if when is None else when
+        count = found.get(pcapng.EPB_DROPCOUNT, b"")
         if len(count) == 8 and any(count):
-            when = next((at for at in (facts.integer(one.get("lost_ns")) for one in said) if at is not None), time_ns)
+            when = time_ns if when is None else when
             batch.events.append((len(batch), Lost(connection, when, self._unpack("Q", count)[0])))
 
     def _statistics(self, body: bytes, batch: Batch) -> None:
@@ -390,7 +451,8 @@ class Scan:
             self._skipped[pcapng.BLOCK_NAMES[pcapng.INTERFACE_STATISTICS] + "{s}"] += 1
             return
         interface = self._interfaces[number]
-        found = dict(pcapng.parse_options(self._order, body[12:]))
+        options = self._options(body[12:])
+        found = dict(options)
         end = found.get(pcapng.ISB_ENDTIME, b"")
         if len(end) == 8:
             high, low = self._unpack("2I", end)
@@ -399,7 +461,7 @@ class Scan:
             self._unpack("Q", value)[0] if len(value := found.get(code, b"")) == 8 else 0
             for code in (pcapng.ISB_IFRECV, pcapng.ISB_IFDROP)
         )
-        for said in self._own(body[12:]):
+        for said in self._own(options):
             for event in (
                 facts.parse_lost(said.get("lost"), connection),
                 facts.parse_closed(said, connection, time_ns, received, dropped),

@@ -28,6 +28,8 @@ from vusniff.record import Closed, Connection, End, Frame, FrameKind, Lost, Proc
 _CACHE_LIMIT = 4096
 _STATISTICS = 512
 """Bytes that the statistics of a connection take at most, for its end to fit into a bound."""
+_CACHED_BYTES = 2048
+"""Largest of the options that are kept: 250 descriptors take 250 times as much as one."""
 _DIRECTIONS = (pcapng.FLAG_OUTBOUND, pcapng.FLAG_INBOUND)
 _CHANNELS = {int(request): channel for request, channel in CHANNEL_PASSED_BY.items()}
 _PADS = (b"", bytes(3), bytes(2), bytes(1))
@@ -401,9 +403,11 @@ class CaptureWriter:
         key = (frame.descriptors, process, frame.kind)
         extra = self._extras.get(key)
         if extra is None:
-            if len(self._extras) >= _CACHE_LIMIT:
-                self._extras.clear()
-            extra = self._extras[key] = self._said(facts.frame_facts(frame, process, None, None), frame)
+            extra = self._said(facts.frame_facts(frame, process, None, None), frame)
+            if len(extra) <= _CACHED_BYTES:
+                if len(self._extras) >= _CACHE_LIMIT:
+                    self._extras.clear()
+                self._extras[key] = extra
         return extra
 
     def _said(self, texts: list[bytes], frame: Frame) -> bytes:

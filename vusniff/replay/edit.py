@@ -26,6 +26,10 @@ from vusniff.record import Closed, Connection, Frame, FrameKind, Lost
 HEADER_FIELDS = ("request", "flags", "size")
 REPEAT_LIMIT = 100_000
 DELAY_LIMIT_S = 1_000_000.0
+WRITTEN_AT_ONCE = 1 << 20
+"""Bytes, more or less, that are collected before they are written."""
+FRAME_BYTES, DESCRIPTOR_BYTES = 200, 500
+"""What a message takes in the file beyond its bytes, and each of its descriptors."""
 _UNITS = {"ns": 1, "us": 1_000, "ms": 1_000_000, "s": 1_000_000_000, "": 1_000_000_000}
 
 
@@ -283,7 +287,7 @@ def _write(
 ) -> int:
     ids: dict[int, int] = {}
     events = [(row, event) for row, event in timeline.index.events if _connection(event) in (None, *kept)]
-    told = written = later_ns = 0
+    told = written = later_ns = waiting = 0
 
     def tell(row: int) -> None:
         nonlocal told
@@ -308,11 +312,14 @@ def _write(
         later_ns += edits.delays.get(number, 0)
         frame = changed.get(number, original)
         frame = replace(frame, connection=ids[frame.connection], time_ns=frame.time_ns + later_ns)
+        size = FRAME_BYTES + len(frame.data) + DESCRIPTOR_BYTES * len(frame.descriptors)
         for _ in range(1 + edits.repeats.get(number, 0)):
             writer.frame(frame)
             written += 1
-        if written % 4096 == 0:
-            writer.flush()
+            waiting += size
+            if waiting > WRITTEN_AT_ONCE:
+                writer.flush()
+                waiting = 0
     tell(len(timeline))
     writer.flush()
     return written

@@ -45,7 +45,7 @@ def annotate(chosen: Chosen, target: str, replaces: bytes | None = None) -> None
     with _writer(sections[0] if sections else Section(), target, replaces, *orders) as writer:
         for written, (record, comment) in enumerate(_records(chosen)):
             _write(writer, record, comment)
-            if written % 1024 == 0:
+            if written % 64 == 0:
                 writer.flush()
         writer.flush()
         _check(writer)

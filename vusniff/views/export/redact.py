@@ -112,7 +112,7 @@ def redact(files: Sequence[str], target: str, device: str | None = None) -> list
                     writer.lost(record)
                 case Frame():
                     writer.frame(record)
-            if written % 1024 == 0:
+            if written % 64 == 0:
                 writer.flush()
         writer.flush()
         if writer.failure:
