@@ -54,7 +54,7 @@ class Shape:
     programs: tuple[str, ...] = ()
 
 
-@functools.lru_cache(maxsize=65536)
+@functools.lru_cache(maxsize=4096)
 def guess_device(shape: Shape) -> Guess | None:
     """The device type as far as a session has shown it."""
     if shape.device is not None:
@@ -62,7 +62,7 @@ def guess_device(shape: Shape) -> Guess | None:
     return deduce(shape.offered, shape.config_size, shape.requests, shape.programs)
 
 
-@functools.lru_cache(maxsize=65536)
+@functools.lru_cache(maxsize=4096)
 def context_of(shape: Shape) -> Context:
     """What a dissector needs to know of a session."""
     protocol = shape.protocol_features or 0
@@ -100,9 +100,8 @@ PASSING_REQUESTS: dict[int, Channel] = {
 SHAPING_REPLIES = frozenset({_F.GET_FEATURES, _F.GET_CONFIG})
 
 
-@functools.lru_cache(maxsize=65536)
 def reshape(shape: Shape, request: int, reply: bool, payload: bytes) -> Shape:
-    """The shape after a main-channel message of SHAPING_REQUESTS or SHAPING_REPLIES."""
+    """The shape after a main-channel message of SHAPING_REQUESTS or SHAPING_REPLIES; may be an equal one."""
     u64 = int.from_bytes(payload[:8], "little" if shape.order == "little" else "big") if len(payload) == 8 else None
     if reply:
         if request == _F.GET_FEATURES and u64 is not None:
@@ -200,6 +199,8 @@ class _Link:
     channel: Channel = Channels.UNKNOWN
     requester: int | None = None
     place: Place | None = None
+    shape: Shape | None = None
+    """That of the session when the place was made."""
     pending: deque[Pending] = field(default_factory=lambda: deque(maxlen=MAX_PENDING))
     unexpected: dict[int, Pending] = field(default_factory=dict)
     """Last request of each code that needs no reply: an answer may come all the same."""
@@ -306,6 +307,7 @@ class Tracker:
         """Make the link's place anew after something was learnt."""
         session = link.session
         assert session is not None
+        link.shape = session.shape
         context = context_of(session.shape)
         connection = link.connection
         link.place = Place(session.number, connection.id, link.channel, link.requester, context, connection.ends)
@@ -360,6 +362,8 @@ class Tracker:
             if link is None:
                 link = links[connection] = _Link(Connection(connection, f"pair:{connection}"))
             flags = meta & 0xF
+            if link.session is not None and link.shape is not link.session.shape:
+                self._renew(link)
             if meta & 0xC0:  # not a whole message: nothing can be told from it
                 if link.session is None and not self._adopt(link):
                     self._begin(link, Channels.UNKNOWN)
@@ -409,7 +413,6 @@ class Tracker:
             if identity is not None and len(self._passed) < MAX_PENDING:
                 self._passed[identity] = (session, PASSING_REQUESTS[request])
         shape = reshape(session.shape, request, reply, frame.data[HEADER_SIZE:])
-        if shape is not session.shape:
+        if shape != session.shape:
             session.shape = shape
-            for connection in session.connections:
-                self._renew(self._links[connection])
+            self._renew(link)  # the others when they speak: a session may have very many

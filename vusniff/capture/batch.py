@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import functools
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from vusniff.capture import facts, pcapng
 from vusniff.record import Closed, Connection, Descriptor, Frame, FrameFields, FrameKind, Lost, Process
@@ -63,7 +64,7 @@ def said(options: bytes) -> tuple[tuple[Descriptor, ...], Process | None]:
     # Direction and number come first and do not matter; the rest repeats, as the same descriptors are passed again.
     if options[:4] == _USUAL_FLAGS and options[8:12] == _USUAL_NUMBER:
         options = options[20:]
-    return _said_often(options) if len(options) <= _REMEMBERED_BYTES else _said(options)
+    return _said_often(options)
 
 
 def _said(options: bytes) -> tuple[tuple[Descriptor, ...], Process | None]:
@@ -76,7 +77,17 @@ def _said(options: bytes) -> tuple[tuple[Descriptor, ...], Process | None]:
     return facts.parse_frame(texts)
 
 
-_said_often = functools.lru_cache(maxsize=4096)(_said)
+Made = TypeVar("Made")
+
+
+def remembered(make: Callable[[bytes], Made]) -> Callable[[bytes], Made]:
+    """A function of a packet's options that remembers what it made of the last short ones: the same descriptors are
+    passed again and again. Long ones are worked out each time, so that what is kept is bounded in bytes."""
+    known = functools.lru_cache(maxsize=4096)(make)
+    return lambda options: known(options) if len(options) <= _REMEMBERED_BYTES else make(options)
+
+
+_said_often = remembered(_said)
 
 
 NOTHING_SAID: tuple[tuple[Descriptor, ...], Process | None] = ((), None)

@@ -16,7 +16,7 @@ from vusniff.channel import Channel, Sender
 from vusniff.checks.finding import SIDES, Finding, Rule, Said, Sayings, Severity, Side, Trigger
 from vusniff.checks.header import FLAGS_AS_EXPECTED
 from vusniff.checks.peers import NOBODY, Peer, recognise
-from vusniff.checks.recall import Handler, handler_of, legacy, never_answered, pair
+from vusniff.checks.recall import Handler, handler_of, lasting, legacy, never_answered, pair
 from vusniff.checks.step import Asked, End, Legacy, Link, Memory, Pairing, Step
 from vusniff.checks.table import RULES
 from vusniff.families.vhost_user.advance import advance
@@ -180,7 +180,7 @@ class Checker:
             if link.wrong_reply or before.owned is None or before.postcopy is not None:
                 self._pull_before(step, readable)
             if plan.unanswered:
-                link.asked[message.request or 0] = _tuple(Asked, (message, 0))
+                link.asked[message.request or 0] = _tuple(Asked, (lasting(message), 0))
             else:
                 pair(step)
             whole = memory.whole
@@ -213,7 +213,7 @@ class Checker:
         elif plan.framed:
             link.wrong_reply = 0
             if plan.main:
-                memory.last_main = message
+                memory.last_main = lasting(message)
         if plan.handler is not None and readable:
             plan.handler(memory, message, step)
         if not readable and message.channel in FOLLOWED and (message.malformed is not None or message.request is None):

@@ -7,12 +7,14 @@ same way as `vusniff.analysis.session` does, because the rules need the requests
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from vusniff.channel import Channel
 from vusniff.checks.peers import told_apart
 from vusniff.checks.step import (
     MAX_ASKED,
+    MAX_BYTES,
     MAX_REMEMBERED,
     Asked,
     Legacy,
@@ -25,6 +27,7 @@ from vusniff.checks.step import (
 from vusniff.families.vhost_user.protocol import (
     FLAG_NEED_REPLY,
     FLAG_REPLY,
+    HEADER_SIZE,
     BackendRequest,
     Channels,
     FrontendRequest,
@@ -98,6 +101,16 @@ def never_answered(message: Message) -> bool:
     return not spec.answered and spec.may_answer is None
 
 
+def lasting(message: Message) -> Message:
+    """A message as it is remembered: a large one without what makes it large, so that no payload is kept."""
+    if len(message.data) <= MAX_BYTES and len(message.descriptors) <= 1:
+        return message
+    if len(message.data) <= MAX_BYTES:
+        return replace(message, descriptors=message.descriptors[:1])
+    data, descriptors = message.data[:HEADER_SIZE], message.descriptors[:1]
+    return replace(message, data=data, payload=None, trailing=b"", descriptors=descriptors)
+
+
 def _answer(link: Link, reply: Message, step: Step) -> None:
     """Find the request that a reply answers."""
     waiting, code = link.waiting, reply.request
@@ -142,6 +155,7 @@ def pair(step: Step) -> None:
         _answer(link, message, step)
         return
     due = answer_due(message, step.before)
+    message = lasting(message)
     if due is not False:
         # As Waiting(...) and Asked(...), without their Python code: every request comes by.
         link.waiting.append(_tuple(Waiting, (message, due is True, step.before)))

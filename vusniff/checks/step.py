@@ -19,6 +19,8 @@ from vusniff.record import Closed
 MAX_WAITING = 4096
 MAX_ASKED = 256
 MAX_REMEMBERED = 1024
+MAX_BYTES = 512
+"""Of a message that is remembered with its payload."""
 
 
 def decoded(message: Message | None) -> dict[str, Any] | None:

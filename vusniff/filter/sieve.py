@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable
-from functools import lru_cache
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +32,6 @@ REMEMBERED = 65536
 REMEMBERED_BYTES = 256
 """Longest message whose verdict is kept."""
 
-_said = lru_cache(maxsize=4096)(said)
 _CHANNELS = tuple(CHANNEL_NUMBERS)
 _BY_BYTES = frozenset({Origin.HEADER, Origin.CONNECTION, Origin.PAYLOAD, Origin.BYTES})
 _NAMED = frozenset({"vhost.name", "vhost.request"})
@@ -205,7 +203,7 @@ class Sieve:
         view.data = data
         if not self._by_bytes:
             view.number, view.time_ns = row + 1, index.time_ns[row]
-            descriptors, process = _said(options) if options else ((), None)
+            descriptors, process = said(options) if options else ((), None)
             view.descriptors, view.process = descriptors, process or self._process
             self._answer(row, bool(meta & FLAG_REPLY))
         if meta & 0xC0 or len(data) < HEADER_SIZE:

@@ -30,6 +30,9 @@ REMEMBERED_BYTES = 512
 """Largest payload whose result is remembered."""
 REMEMBERED = 4096
 """Results remembered for each context."""
+COST, MOST_COST = 200, 8 << 20
+"""What a result is taken to cost beyond its bytes, and most that all results may: decoded, they take some times as
+much. A peer chooses how many contexts there are."""
 PLANS = 64
 """Different contexts whose parsers and results are kept."""
 CONTEXTS = 4096
@@ -127,7 +130,13 @@ class _Plan:
         self.refused = 0
 
     def remember(self, key: tuple[str, int, bool, bytes], decoded: Decoded) -> None:
+        global _cost
         if len(self.seen) < REMEMBERED:
+            _cost += COST + len(key[3])
+            if _cost > MOST_COST:
+                for plan in _plans.values():
+                    plan.seen.clear()
+                _cost = COST + len(key[3])
             self.seen[key] = decoded
             return
         # Traffic that hardly repeats should not pay for being remembered; traffic that has changed should be again.
@@ -137,6 +146,7 @@ class _Plan:
             self.seen.clear()
 
 
+_cost = 0
 _plans: dict[Context, _Plan] = {}
 _plans_by_id: dict[int, _Plan] = {}
 """The same by the id of a context: the same object arrives far too often to hash it every time."""

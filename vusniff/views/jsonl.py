@@ -7,14 +7,13 @@ latency_ns, malformed, trailing_hex (only where bytes are left over).
 
 from __future__ import annotations
 
-import functools
 import json
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from vusniff.analysis.compose import compose
 from vusniff.analysis.session import Place
-from vusniff.capture.batch import Batch, said
+from vusniff.capture.batch import Batch, remembered, said
 from vusniff.channel import Channel
 from vusniff.families.vhost_user.protocol import FLAG_REPLY, HEADER_SIZE
 from vusniff.message import Context, Message
@@ -109,8 +108,8 @@ class _Wording(NamedTuple):
     """The process at each end."""
 
 
-SAID = 8192
-"""Messages of one context whose JSON is remembered."""
+SAID = 32768
+"""Messages whose JSON is remembered."""
 SAID_SIZE = 256
 PLACES = 65536
 
@@ -125,6 +124,7 @@ class JsonLines:
     def __init__(self, hexadecimal: bool = False) -> None:
         self._hexadecimal = hexadecimal
         self._wordings: dict[int, _Wording] = {}
+        self._remembered = 0
         self._said: dict[tuple[Context, Channel], dict[bytes, tuple[str, str]]] = {}
 
     def lines(
@@ -185,8 +185,11 @@ class JsonLines:
         tail = {name: values[name] for name in names[malformed:]}
         said = (encode(body)[1:-1].decode(), "," + encode(tail)[1:-1].decode())
         if len(frame.data) <= SAID_SIZE:
-            if len(wording.said) >= SAID:
-                wording.said.clear()
+            self._remembered += 1
+            if self._remembered > SAID:
+                self._remembered = 1
+                for said_of_one in self._said.values():
+                    said_of_one.clear()
             wording.said[frame.data] = said
         return said
 
@@ -194,7 +197,7 @@ class JsonLines:
 NO_ANSWER = '"answers":null,"answered_by":null,"latency_ns":null'
 
 
-@functools.lru_cache(maxsize=4096)
+@remembered
 def spoken_of(options: bytes) -> tuple[str, str | None]:
     """Descriptors and, where it is said, the process that a packet's options name, as JSON."""
     descriptors, process = said(options)

@@ -6,13 +6,12 @@ words are those of `views.words`.
 
 from __future__ import annotations
 
-import functools
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from vusniff.analysis.session import Pending, Place
-from vusniff.capture.batch import Batch, said
+from vusniff.capture.batch import Batch, remembered, said
 from vusniff.channel import Channel, Sender
 from vusniff.families.vhost_user.protocol import FLAG_NEED_REPLY, FLAG_REPLY, HEADER_SIZE, HEADERS, Channels
 from vusniff.layouts import dissect
@@ -22,8 +21,8 @@ from vusniff.record import Descriptor
 from vusniff.views import words
 
 TITLE_WIDTH = 30
-SAID = 8192
-"""Messages of one context whose wording is remembered: equal messages are worded once."""
+SAID = 32768
+"""Messages whose wording is remembered: equal messages are worded once."""
 SAID_SIZE = 256
 """Bytes of the largest message whose wording is remembered."""
 PLACES = 65536
@@ -65,6 +64,7 @@ class Lines:
         self.first_ns: int | None = None
         """When the first message was sent: times count from it."""
         self._wordings: dict[int, _Wording] = {}
+        self._remembered = 0
         self._said: dict[tuple[Context, Channel], dict[bytes, str]] = {}
 
     def lines(self, first: int, batch: Batch, places: Sequence[Place], answers: Sequence[Pending | None]) -> list[str]:
@@ -106,13 +106,16 @@ class Lines:
         title = words.title(decoded.name, decoded.layout, reply, bool(flags & FLAG_NEED_REPLY))
         said = f"{title:<{TITLE_WIDTH}} {words.values(decoded, request, reply)}"
         if not missing and len(data) <= SAID_SIZE:
-            if len(wording.said) >= SAID:
-                wording.said.clear()
+            self._remembered += 1
+            if self._remembered > SAID:
+                self._remembered = 1
+                for said_of_one in self._said.values():
+                    said_of_one.clear()
             wording.said[data] = said
         return said
 
 
-@functools.lru_cache(maxsize=4096)
+@remembered
 def descriptors_of(options: bytes) -> tuple[Descriptor, ...]:
     """The descriptors that a packet's options name."""
     return said(options)[0]

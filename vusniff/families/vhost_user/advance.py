@@ -119,7 +119,7 @@ def _region(values: Mapping[str, Any], descriptor: Descriptor | None, number: in
 
 
 def _set_mem_table(state: DeviceState, message: Message) -> DeviceState:
-    table = _payload(message).get("regions") or []
+    table = (_payload(message).get("regions") or [])[:MAX_ENTRIES]
     listening = state.postcopy is not None and state.postcopy.value is Postcopy.LISTENING
     if not table and listening:
         return state  # the front-end's acknowledgement of the back-end's table
@@ -133,11 +133,11 @@ def _set_mem_table(state: DeviceState, message: Message) -> DeviceState:
 
 def _mem_table_reply(state: DeviceState, message: Message) -> DeviceState:
     table = _payload(message).get("regions")
-    if table is None or state.regions is None or len(table) != len(state.regions):
+    if table is None or state.regions is None or len(table[:MAX_ENTRIES]) != len(state.regions):
         return state
     regions = tuple(
         replace(region, backend_address=values["user_address"])
-        for region, values in zip(state.regions, table, strict=True)
+        for region, values in zip(state.regions, table, strict=False)
     )
     return evolve(state, regions=regions)
 
