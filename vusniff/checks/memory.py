@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from itertools import pairwise
 
 from vusniff.amounts import descriptor as descriptor_words
 from vusniff.amounts import size as size_words
 from vusniff.checks.finding import FINE, Said, Sayings, Side
-from vusniff.checks.recall import listening, running
+from vusniff.checks.recall import listening
 from vusniff.checks.step import Step
 from vusniff.families.vhost_user.protocol import FrontendRequest, ProtocolFeature
 from vusniff.families.vhost_user.state import DeviceState, Region
@@ -232,7 +233,7 @@ def nothing_shared(step: Step) -> Sayings:
 
     A guest whose memory is private (no ``share=on``, no memory-backend-memfd) has no region to send.
     """
-    if step.before.regions or any(running(ring) for ring in step.before.vrings.values()):
+    if step.before.regions or step.before.vrings.running is not None:
         return FINE
     hint = "is the guest's memory shared (share=on)?"
     return (Said(f"vring {step.values['index']} is kicked and no memory region was sent; {hint}", side=Side.FRONTEND),)
@@ -284,9 +285,8 @@ def iotlb_unasked(step: Step) -> Sayings:
     start, end = values["iova"], values["iova"] + values["size"]
     if any(start <= iova < end for iova in step.memory.misses):
         return FINE
-    for ring in step.before.vrings.values():
-        if ring.addresses is not None:
-            places = ring.addresses.value
-            if any(start <= a < end for a in (places.descriptor, places.used, places.available)):
-                return FINE
+    areas = step.memory.areas
+    at = bisect_left(areas, start)
+    if at < len(areas) and areas[at] < end:
+        return FINE
     return (Said(f"IOTLB update {span(start, values['size'])} answers no miss and holds no ring"),)

@@ -6,7 +6,7 @@ from typing import Any
 
 from vusniff.amounts import size as size_words
 from vusniff.checks.finding import FINE, Said, Sayings
-from vusniff.checks.recall import listening, running
+from vusniff.checks.recall import VRING_F_LOG, listening, logged_end, running
 from vusniff.checks.step import Step
 from vusniff.families.vhost_user.protocol import F_LOG_ALL, FLAG_NEED_REPLY, Channels, FrontendRequest, ProtocolFeature
 from vusniff.families.vhost_user.state import DeviceState, Postcopy, vring
@@ -14,7 +14,6 @@ from vusniff.families.vhost_user.state import DeviceState, Postcopy, vring
 F = FrontendRequest
 
 LOG_PAGE = 4096
-VRING_F_LOG = 1
 NO_FD = 0x100
 
 
@@ -49,12 +48,13 @@ def log_covers(step: Step) -> Sayings:
     if highest > covered:
         words = f"the log of {size} ends at guest address {covered:#x}, and memory at {highest:#x}"
         return (Said(words, tuple({state.log.by, state.regions_by} - {0})),)
-    for ring in state.vrings.values():
-        if ring.addresses is None or not ring.addresses.value.flags & VRING_F_LOG or ring.num is None:
-            continue
-        end = ring.addresses.value.log + 4 + 8 * ring.num.value
-        if end > covered:
-            used = f"the used ring of vring {ring.index} at {end:#x}"
+    own = step.values["index"] if step.message.request == F.SET_VRING_ADDR else None
+    rings = [index for _, index in step.memory.logged[-2:] if index != own]
+    for index in [*rings[-1:], *([] if own is None else [own])]:
+        ring = state.vrings.get(index)
+        end = logged_end(ring)
+        if end is not None and end > covered:
+            used = f"the used ring of vring {index} at {end:#x}"
             words = f"the log of {size} ends at guest address {covered:#x}, and {used}"
             return (Said(words, (state.log.by, ring.addresses.by)),)
     return FINE
@@ -70,10 +70,10 @@ def log_before_features(step: Step) -> Sayings:
         return FINE
     values = step.values
     if step.message.request == F.SET_FEATURES:
-        rings = [ring for ring in step.before.vrings.values() if running(ring)]
-        if not values["u64"] & F_LOG_ALL or not rings:
+        ring = step.before.vrings.running
+        if not values["u64"] & F_LOG_ALL or ring is None:
             return FINE
-        return (Said(f"SET_FEATURES starts logging while vring {rings[0].index} runs, and SET_LOG_BASE never came"),)
+        return (Said(f"SET_FEATURES starts logging while vring {ring.index} runs, and SET_LOG_BASE never came"),)
     if not values["flags"] & VRING_F_LOG or not running(vring(step.before, values["index"])):
         return FINE
     return (Said(f"SET_VRING_ADDR has vring {values['index']} logged, and SET_LOG_BASE never came"),)
@@ -168,10 +168,10 @@ def device_state_stopped(step: Step) -> Sayings:
         return (Said(f"SET_DEVICE_STATE_FD has {there or 'no'} descriptors instead of one"),)
     if not step.memory.whole:
         return FINE
-    for ring in step.before.vrings.values():
-        if running(ring) and ring.life:
-            return (Said(f"SET_DEVICE_STATE_FD comes while vring {ring.index} runs", (ring.life.by,)),)
-    return FINE
+    ring = step.before.vrings.running
+    if ring is None or ring.life is None:
+        return FINE
+    return (Said(f"SET_DEVICE_STATE_FD comes while vring {ring.index} runs", (ring.life.by,)),)
 
 
 def device_state_values(step: Step) -> Sayings:

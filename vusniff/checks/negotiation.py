@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from vusniff.checks.finding import FINE, Said, Sayings, Side
 from vusniff.checks.peers import Program
-from vusniff.checks.recall import running
 from vusniff.checks.step import Step
 from vusniff.families.vhost_user.protocol import (
     F_ACCESS_PLATFORM,
@@ -148,11 +147,11 @@ def features_change(step: Step) -> Sayings:
     changed = (features.value ^ step.values["u64"]) & ~F_LOG_ALL
     if not changed:
         return FINE
-    rings = [ring for ring in step.before.vrings.values() if running(ring)]
-    if not rings:
+    ring = step.before.vrings.running
+    if ring is None:
         return FINE
-    evidence = (features.by, *(ring.life.by for ring in rings[:1] if ring.life))
-    return (Said(f"SET_FEATURES changes {bits(changed)} while vring {rings[0].index} runs", evidence),)
+    evidence = (features.by, *([ring.life.by] if ring.life else []))
+    return (Said(f"SET_FEATURES changes {bits(changed)} while vring {ring.index} runs", evidence),)
 
 
 def inband_needs(step: Step) -> Sayings:

@@ -6,6 +6,7 @@ same way as `vusniff.analysis.session` does, because the rules need the requests
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -38,6 +39,8 @@ from vusniff.families.vhost_user.state import DeviceState, Life, Postcopy, Seen,
 from vusniff.message import Context, Message
 from vusniff.record import Descriptor
 
+VRING_F_LOG = 1
+
 _tuple = tuple.__new__
 F, B, G = FrontendRequest, BackendRequest, GpuRequest
 
@@ -64,15 +67,7 @@ def suspended(state: DeviceState) -> bool:
     Before the first ring is started the device is suspended too by the letter; that is not what back-ends go by
     (they announce configuration changes, objects and mappings then), so it does not count here.
     """
-    stopped = False
-    for ring in state.vrings.values():
-        if running(ring) or ring.life is None:
-            return False
-        if ring.life.by:
-            if ring.base is None or ring.base.by <= ring.life.by:
-                return False
-            stopped = True
-    return stopped
+    return state.vrings.suspended
 
 
 def answer_due(message: Message, state: DeviceState) -> bool | None:
@@ -234,8 +229,64 @@ def _gpu_features(memory: Memory, message: Message, step: Step) -> None:
     memory.gpu_features = Seen(step.values["u64"], message.number)
 
 
+def _stop(memory: Memory, message: Message, step: Step) -> None:
+    memory.last_stop = message.number
+    _ring(memory, message, step)
+
+
+def _ring(memory: Memory, message: Message, step: Step) -> None:
+    """A ring has changed: what rules ask of all rings is kept so that nobody has to look at each of them."""
+    index = step.values["index"]
+    old, new = memory.rings.get(index), step.after.vrings.get(index)
+    if new is None:
+        return
+    memory.rings[index] = new
+    for is_kick in (True, False):
+        was, now = ((ring.kick if is_kick else ring.call) if ring else None for ring in (old, new))
+        if was is not now:
+            _notify(memory, (index, is_kick), was, now)
+    if old is None or old.addresses is not new.addresses or old.num is not new.num:
+        for address in _addresses(old):
+            del memory.areas[bisect_left(memory.areas, address)]
+        for address in _addresses(new):
+            insort(memory.areas, address)
+        if (end := logged_end(old)) is not None:
+            del memory.logged[bisect_left(memory.logged, (end, index))]
+        if (end := logged_end(new)) is not None:
+            insort(memory.logged, (end, index))
+
+
+def _notify(
+    memory: Memory, place: tuple[int, bool], was: Seen[Descriptor | None] | None, now: Seen[Descriptor | None] | None
+) -> None:
+    known = memory.notified
+    if was is not None and was.value is not None and was.value.identity in known:
+        known[was.value.identity].pop(place, None)
+        if not known[was.value.identity]:
+            del known[was.value.identity]
+    if now is not None and now.value is not None and now.value.identity is not None:
+        known.setdefault(now.value.identity, {})[place] = now.by
+
+
+def _addresses(ring: Vring | None) -> tuple[int, ...]:
+    places = ring.addresses.value if ring is not None and ring.addresses is not None else None
+    return () if places is None else (places.descriptor, places.used, places.available)
+
+
+def logged_end(ring: Vring | None) -> int | None:
+    """Where the used ring ends of which writes are to be logged; None of a ring that is not logged."""
+    if ring is None or ring.addresses is None or ring.num is None or not ring.addresses.value.flags & VRING_F_LOG:
+        return None
+    return ring.addresses.value.log + 4 + 8 * ring.num.value
+
+
 _HANDLERS: dict[tuple[Channel, int, bool], Handler] = {
     (Channels.MAIN, F.SET_STATUS, False): _status,
+    (Channels.MAIN, F.SET_VRING_NUM, False): _ring,
+    (Channels.MAIN, F.SET_VRING_ADDR, False): _ring,
+    (Channels.MAIN, F.SET_VRING_KICK, False): _ring,
+    (Channels.MAIN, F.SET_VRING_CALL, False): _ring,
+    (Channels.MAIN, F.GET_VRING_BASE, False): _stop,
     (Channels.MAIN, F.RESET_DEVICE, False): _reset,
     (Channels.MAIN, F.SET_MEM_TABLE, False): _table,
     (Channels.MAIN, F.SET_MEM_TABLE, True): _table_reply,

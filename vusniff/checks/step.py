@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from vusniff.channel import Sender
 from vusniff.checks.peers import NOBODY, Peer
-from vusniff.families.vhost_user.state import DeviceState, Seen
+from vusniff.families.vhost_user.state import DeviceState, Seen, Vring
 from vusniff.message import Message
 from vusniff.record import Closed
 
@@ -104,6 +104,16 @@ class Memory:
     """The last request on the main connection."""
     looked_ns: int = 0
     """When it was last looked at what waits."""
+    last_stop: int = 0
+    """Number of the last GET_VRING_BASE."""
+    rings: dict[int, Vring] = field(default_factory=dict)
+    """The rings as of when they were put into the next three."""
+    notified: dict[str, dict[tuple[int, bool], int]] = field(default_factory=dict)
+    """Identity of a kick or call descriptor -> (ring, it is the kick) -> the message that set it."""
+    areas: list[int] = field(default_factory=list)
+    """Addresses of the rings' parts, ascending."""
+    logged: list[tuple[int, int]] = field(default_factory=list)
+    """End of the logged used ring, and the ring, ascending."""
     said: set[str] = field(default_factory=set)
     """Slugs of what is said once."""
 

@@ -11,7 +11,7 @@ from vusniff.channel import Sender
 from vusniff.checks.finding import FINE, Said, Sayings, Severity, Side
 from vusniff.checks.negotiation import SHMEM_DRAFTS, bits, shmem_by_draft
 from vusniff.checks.peers import DESCRIPTORS, TABLE_REGIONS, Program
-from vusniff.checks.recall import running, same_object
+from vusniff.checks.recall import running
 from vusniff.checks.step import End, Step, decoded
 from vusniff.families.vhost_user.protocol import Channels, FrontendRequest, ProtocolFeature
 from vusniff.message import Message
@@ -182,21 +182,15 @@ def descriptor_of_two_rings(step: Step) -> Sayings:
     if not step.message.descriptors:
         return FINE
     mine = step.message.descriptors[0]
-    for ring in step.before.vrings.values():
-        seen = ring.kick if kick else ring.call
-        if ring.index != index and seen is not None and same_object(seen.value, mine):
-            what = "kick" if kick else "call"
-            shared = f"{descriptor_words(mine)} as its {what} descriptor, as vring {ring.index} (#{seen.by})"
-            words = f"vring {index} has {shared}"
-            return (Said(words, (seen.by,), severity=None if kick else Severity.NOTE),)
-        other = ring.call if kick else ring.kick
-        if other is not None and same_object(other.value, mine):
-            what, whose = ("kick", "call") if kick else ("call", "kick")
-            words = (
-                f"vring {index} has {descriptor_words(mine)} as its {what} descriptor, which is the {whose} of vring"
-            )
-            return (Said(f"{words} {ring.index} (#{other.by})", (other.by,)),)
-    return FINE
+    others = step.memory.notified.get(mine.identity, {}) if mine.identity is not None else {}
+    ring, is_kick, by = next(((*place, by) for place, by in others.items() if place != (index, kick)), (0, False, 0))
+    if not by:
+        return FINE
+    what = "kick" if kick else "call"
+    words = f"vring {index} has {descriptor_words(mine)} as its {what} descriptor"
+    if is_kick == kick:
+        return (Said(f"{words}, as vring {ring} (#{by})", (by,), severity=None if kick else Severity.NOTE),)
+    return (Said(f"{words}, which is the {'call' if kick else 'kick'} of vring {ring} (#{by})", (by,)),)
 
 
 def descriptor_missing(step: Step) -> Sayings:

@@ -300,8 +300,7 @@ def suspended_silent(step: Step) -> Sayings:
     """A suspended device sends no back-end requests"""
     if not suspended(step.before):
         return FINE
-    stops = tuple(ring.life.by for ring in step.before.vrings.values() if ring.life and ring.life.by)
-    return (Said(f"{step.message.name} comes while all rings are stopped", stops[-1:]),)
+    return (Said(f"{step.message.name} comes while all rings are stopped", (step.memory.last_stop,)),)
 
 
 def inflight_geometry(step: Step) -> Sayings:

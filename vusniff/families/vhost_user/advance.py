@@ -59,7 +59,7 @@ def _with_vring(state: DeviceState, index: int, changes: dict[str, Any]) -> Devi
         if len(rings) >= MAX_VRINGS:
             return state
         ring = vring(state, index)
-    return evolved(state, {"vrings": {**rings, index: evolved(ring, changes)}})
+    return evolved(state, {"vrings": rings.with_ring(evolved(ring, changes))})
 
 
 def _u64(name: str) -> Handler:
@@ -84,8 +84,7 @@ def _set_features(state: DeviceState, message: Message) -> DeviceState:
     if value & F_PROTOCOL_FEATURES:
         return evolve(state, features=seen)
     enabled = Seen(True, message.number)
-    rings = {index: evolve(ring, enabled=enabled) for index, ring in state.vrings.items()}
-    return evolve(state, features=seen, all_enabled=enabled, vrings=rings)
+    return evolve(state, features=seen, all_enabled=enabled, vrings=state.vrings.all_enabled(enabled))
 
 
 def _set_owner(state: DeviceState, message: Message) -> DeviceState:
@@ -94,9 +93,7 @@ def _set_owner(state: DeviceState, message: Message) -> DeviceState:
 
 def _disabled(state: DeviceState, number: int) -> DeviceState:
     off = Seen(False, number)
-    return evolve(
-        state, all_enabled=off, vrings={index: evolve(ring, enabled=off) for index, ring in state.vrings.items()}
-    )
+    return evolve(state, all_enabled=off, vrings=state.vrings.all_enabled(off))
 
 
 def _reset_owner(state: DeviceState, message: Message) -> DeviceState:

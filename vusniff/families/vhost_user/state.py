@@ -14,9 +14,9 @@ Neither knows sockets, files or screens. The rules of both:
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from vusniff.families.vhost_user.iotlb import Iotlb
 from vusniff.families.vhost_user.protocol import F_ACCESS_PLATFORM, F_RING_PACKED, ProtocolFeature
@@ -91,6 +91,127 @@ class Vring:
     """0 little, 1 big (SET_VRING_ENDIAN)."""
     notifier: Seen[Descriptor | None] | None = None
     """Host notifier area set by the back-end."""
+
+
+class Vrings(Mapping[int, Vring]):
+    """Rings by index: immutable, and as cheap to change with a thousand rings as with two.
+
+    Rings stand in buckets, of which one is copied when a ring changes; by index as far as indexes are usual. What holds
+    for all rings at once (`enabled`) is kept once and put into a ring when it is looked at. What rules ask of all rings
+    is counted on the way.
+    """
+
+    __slots__ = ("_buckets", "_counts", "_enabled", "_length")
+
+    def __init__(
+        self,
+        buckets: Mapping[int, _Bucket] | None = None,
+        length: int = 0,
+        counts: tuple[int, ...] = (0, 0, 0, 0),
+        enabled: Seen[bool] | None = None,
+    ) -> None:
+        """For `with_ring` and `all_enabled`; others begin with no ring."""
+        self._buckets = {} if buckets is None else buckets
+        self._length = length
+        self._counts = counts
+        """Rings by `_Mark`."""
+        self._enabled = enabled
+
+    def with_ring(self, ring: Vring) -> Vrings:
+        """The same with one ring set to another value, or added."""
+        index = ring.index
+        key = _bucket(index)
+        bucket = self._buckets.get(key) or _NO_BUCKET
+        old = bucket.rings.get(index)
+        length, counts, running = self._length, self._counts, bucket.running
+        if old is None or old.life is not ring.life or old.base is not ring.base:
+            mark = _mark(ring)
+            changed = list(counts)
+            changed[mark] += 1
+            running += mark == RUNNING
+            if old is None:
+                length += 1
+            else:
+                was = _mark(old)
+                changed[was] -= 1
+                running -= was == RUNNING
+            counts = tuple(changed)
+        bucket = _Bucket({**bucket.rings, index: ring}, running)
+        return Vrings({**self._buckets, key: bucket}, length, counts, self._enabled)
+
+    def all_enabled(self, enabled: Seen[bool]) -> Vrings:
+        """The same with every ring enabled or disabled by one message."""
+        return Vrings(self._buckets, self._length, self._counts, enabled)
+
+    @property
+    def running(self) -> Vring | None:
+        """A ring that runs, the first where their indexes are usual; None where none does."""
+        if not self._counts[RUNNING]:
+            return None
+        bucket = self._buckets[min(key for key, bucket in self._buckets.items() if bucket.running)]
+        return self[min(index for index, ring in bucket.rings.items() if _mark(ring) == RUNNING)]
+
+    @property
+    def suspended(self) -> bool:
+        """Rings ran, and all are stopped now, with the back-end's answers to prove it."""
+        _, running, unproved, stopped = self._counts
+        return bool(stopped) and not running and not unproved
+
+    def get(self, index: int, default: Any = None) -> Any:
+        bucket = self._buckets.get(_bucket(index))
+        ring = bucket.rings.get(index) if bucket else None
+        if ring is None:
+            return default
+        enabled, own = self._enabled, ring.enabled
+        if enabled is None or (own is not None and own.by >= enabled.by):
+            return ring
+        return evolved(ring, {"enabled": enabled})
+
+    def __getitem__(self, index: int) -> Vring:
+        ring: Vring | None = self.get(index)
+        if ring is None:
+            raise KeyError(index)
+        return ring
+
+    def __contains__(self, index: object) -> bool:
+        return self.get(index) is not None if isinstance(index, int) else False
+
+    def __iter__(self) -> Iterator[int]:
+        """Ascending."""
+        return iter(sorted(index for bucket in self._buckets.values() for index in bucket.rings))
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __repr__(self) -> str:
+        return f"Vrings({dict(self)})"
+
+
+class _Bucket(NamedTuple):
+    rings: dict[int, Vring]
+    running: int
+    """How many of them run."""
+
+
+_NO_BUCKET = _Bucket({}, 0)
+NEVER, RUNNING, UNPROVED, STOPPED = range(4)
+"""A ring that was never started; one that runs; one that is not known, or not proved, to be stopped; one that is."""
+
+
+def _bucket(index: int) -> int:
+    """Where a ring stands: 32 buckets for usual indexes, as many for any other. Neighbours share one."""
+    return index >> 5 if index < MAX_VRINGS else 32 + ((index * 0x9E3779B1 & 0xFFFFFFFF) >> 27)
+
+
+def _mark(ring: Vring) -> int:
+    life = ring.life
+    if life is None:
+        return UNPROVED
+    if life.value is not Life.STOPPED:
+        return RUNNING
+    if not life.by:
+        return NEVER
+    return STOPPED if ring.base is not None and ring.base.by > life.by else UNPROVED
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,8 +296,7 @@ class DeviceState:
     regions: tuple[Region, ...] | None = None
     """None: no memory message seen."""
     regions_by: int = 0
-    vrings: Mapping[int, Vring] = field(default_factory=dict)
-    """By index; never changed in place."""
+    vrings: Vrings = field(default_factory=Vrings)
     all_enabled: Seen[bool] | None = None
     """What a ring is before SET_VRING_ENABLE: disabled at the start, enabled by SET_FEATURES without bit 30."""
     config: Seen[Config] | None = None
