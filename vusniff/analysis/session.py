@@ -266,8 +266,8 @@ class Tracker:
 
     def pending(self, session: int | None = None) -> list[Pending]:
         """Requests that wait for a reply, oldest first."""
-        links = [link for link in self._links.values() if link.session and session in (None, link.session.number)]
-        return sorted(pending for link in links for pending in link.pending)
+        of = self._links if session is None else self.sessions[session - 1].connections
+        return sorted(pending for connection in of for pending in self._links[connection].pending)
 
     def connections(self, session: Session) -> list[Connection]:
         """The connections of a session, main first."""

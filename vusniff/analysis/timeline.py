@@ -53,9 +53,11 @@ class Timeline:
         self._closed: set[int] = set()
         self._checker: Checker | None = None
         self._analysed = 0
+        self._events_seen = 0
         self._events_told = 0
         self._done: dict[int, int] = {}
         self._found: dict[int, list[Finding]] = {}
+        self._found_in: dict[int, list[Finding]] = {}
         self._sorted = 0
 
     def __len__(self) -> int:
@@ -87,10 +89,11 @@ class Timeline:
             answers: list[Pending | None] = []
             self.tracker.track(first + 1, batch, lambda i: index.frame(first + i), places, answers)
             self._keep(first, places, answers)
-        for closed in index.closed.values():
-            if closed.connection not in self._closed:
-                self._closed.add(closed.connection)
-                self.tracker.closed(closed)
+        for _, event in index.events[self._events_seen :]:
+            if isinstance(event, Closed) and event.connection not in self._closed:
+                self._closed.add(event.connection)
+                self.tracker.closed(event)
+        self._events_seen = len(index.events)
         if judge and self._analysed == first:
             self._judge(last, chain.from_iterable(batch.rows() for batch in batches))
         return last - first
@@ -214,11 +217,20 @@ class Timeline:
 
     def findings_at(self, row: int) -> tuple[Finding, ...]:
         """The findings that stand at a row."""
+        self._sort()
+        return tuple(self._found.get(row + 1, ()))
+
+    def findings_of(self, session: int) -> tuple[Finding, ...]:
+        """The findings of a session, in the order they were found."""
+        self._sort()
+        return tuple(self._found_in.get(session, ()))
+
+    def _sort(self) -> None:
         findings = self.findings
         for finding in findings[self._sorted :]:
             self._found.setdefault(finding.number, []).append(finding)
+            self._found_in.setdefault(finding.session, []).append(finding)
         self._sorted = len(findings)
-        return tuple(self._found.get(row + 1, ()))
 
     def analyse(self, max_rows: int = 65536) -> int:
         """Judge up to ``max_rows`` more rows and keep states on the way; return how many there were."""
@@ -288,14 +300,14 @@ class Timeline:
         times, metas, requests, place_of = self.index.time_ns, self.index.meta, self.index.request, self._place_of
         phases, done = self._phases.get(session) or (self._begin_phases(session), 0)
         new = self.rows_of(session)[done : done + max_rows]
-        channels = [place.channel for place in self._places]
+        places = self._places
         phases.follow(
             zip(
                 [row + 1 for row in new],
                 [times[row] for row in new],
                 [0 if metas[row] & 0xC0 else requests[row] for row in new],
                 [metas[row] for row in new],
-                [channels[place_of[row]] for row in new],
+                [places[place_of[row]].channel for row in new],
                 strict=True,
             )
         )

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import heapq
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 from vusniff.analysis.session import Session
 from vusniff.analysis.timeline import Timeline
 from vusniff.channel import Sender
-from vusniff.checks.finding import Finding, Severity, Side
+from vusniff.checks.finding import Finding, Severity
 from vusniff.checks.peers import Program, recognise, told_apart
 from vusniff.families.vhost_user.protocol import FLAG_REPLY, request_name
 from vusniff.families.vhost_user.state import DeviceState, Seen
@@ -29,7 +29,6 @@ def overview(timeline: Timeline, files: Sequence[str]) -> dict[str, Any]:
     index = timeline.index
     sections = {section: None for section in index.reader.sections if section.ours}
     lost = [event for _, event in index.events if isinstance(event, Lost)]
-    verdicts = _verdicts(timeline)
     closed_lost = sum(closed.lost for closed in index.closed.values())
     return {
         "files": list(files),
@@ -50,23 +49,14 @@ def overview(timeline: Timeline, files: Sequence[str]) -> dict[str, Any]:
         "connections": len(index.connections),
         "lost": max(sum(event.count for event in lost), closed_lost),
         "notes": list(index.notes),
-        "sessions": [_judged(timeline, session, verdicts[session.number]) for session in timeline.sessions],
+        "sessions": [_judged(timeline, session) for session in timeline.sessions],
     }
 
 
-def _verdicts(timeline: Timeline) -> dict[int, Counter[Severity]]:
-    """Session -> how many different findings of each severity it has: one that repeats counts once."""
-    found: dict[int, Counter[Severity]] = defaultdict(Counter)
-    known: set[tuple[int, str, Side]] = set()
-    for finding in timeline.findings:
-        key = (finding.session, finding.rule, finding.side)
-        if key not in known:
-            known.add(key)
-            found[finding.session][finding.severity] += 1
-    return found
-
-
-def _judged(timeline: Timeline, session: Session, found: Counter[Severity]) -> dict[str, Any]:
+def _judged(timeline: Timeline, session: Session) -> dict[str, Any]:
+    """A session, and how many different findings of each severity it has: one that repeats counts once."""
+    different = {(one.rule, one.side): one.severity for one in reversed(timeline.findings_of(session.number))}
+    found = Counter(different.values())
     findings = {severity.value: found[severity] for severity in Severity}
     return {**session_dict(timeline, session), "findings": findings}
 
@@ -129,7 +119,7 @@ def account(timeline: Timeline, number: int) -> dict[str, Any]:
     device_state, context = timeline.session_state(number, row), timeline.place(row).context
     guess = session.guess
     return {
-        **_judged(timeline, session, _verdicts(timeline)[number]),
+        **_judged(timeline, session),
         "programs": _programs(timeline, session, device_state),
         "guess": {"type": guess.device, "sure": guess.sure.value, "reasons": list(guess.reasons)} if guess else None,
         "connections": [_connection(timeline, session, connection) for connection in session.connections],
@@ -219,8 +209,7 @@ def unanswered(timeline: Timeline, session: Session) -> list[dict[str, Any]]:
 
 
 def _worst(timeline: Timeline, number: int) -> list[Finding]:
-    found = (finding for finding in timeline.findings if finding.session == number)
-    return sorted(found, key=lambda finding: (finding.severity.rank, finding.number))
+    return sorted(timeline.findings_of(number), key=lambda finding: (finding.severity.rank, finding.number))
 
 
 def _finding(timeline: Timeline, finding: Finding) -> dict[str, Any]:

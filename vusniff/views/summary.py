@@ -67,8 +67,8 @@ def _capture_section(values: dict[str, Any]) -> Section:
 
 
 def _sessions_section(values: dict[str, Any]) -> Section:
-    rows = [
-        (
+    def row(session: dict[str, Any]) -> Sequence[str]:
+        return (
             str(session["session"]),
             session["path"],
             session["frontend"] or "?",
@@ -79,10 +79,18 @@ def _sessions_section(values: dict[str, Any]) -> Section:
             session["ended"],
             _counted(session["findings"]),
         )
-        for session in values["sessions"]
-    ]
+
+    every = values["sessions"]
+    # Only of those that are shown: a report has this table once for each of its sessions.
+    if len(every) > SESSIONS:
+        first, last = list(map(row, every[:SESSIONS])), list(map(row, every[-SESSIONS:]))
+        head, tail = SESSIONS // 2, SESSIONS - SESSIONS // 2 - 1
+        left_out = (f"... {len(every) - head - tail} more", *[""] * (len(first[0]) - 1))
+        rows = [*first[:head], left_out, *last[-tail:]]
+    else:
+        rows = list(map(row, every))
     columns = ("#", "path", "front-end", "back-end", "device", "messages", "lasted", "ended", "findings")
-    return Section("Sessions", [Table(columns, page.shortened(rows, SESSIONS))])
+    return Section("Sessions", [Table(columns, rows)])
 
 
 def _who_section(session: dict[str, Any]) -> Section:

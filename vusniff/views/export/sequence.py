@@ -81,12 +81,12 @@ class Sequence:
     """Messages that are not shown."""
     first_ns: int
 
+    positions: Mapping[tuple[Key, bool], int]
+    """Of each lane, by its channel and whether it is the front-end's."""
+
     def lane(self, step: Step, frontend: bool) -> int:
         """Position of the lane at an end of a step."""
-        for position, lane in enumerate(self.lanes):
-            if lane.key == step.key and lane.frontend == frontend:
-                return position
-        raise IndexError(step.key)
+        return self.positions[step.key, frontend]
 
 
 Counted = tuple[Step, int]
@@ -107,7 +107,9 @@ def sequence(chosen: Chosen) -> Texts[Sequence]:
             break
         steps.append(counted[0])
         shown += counted[1]
-    return Sequence(tuple(_lanes(chosen, steps)), tuple(steps), len(chosen.rows) - shown, chosen.first_ns)
+    lanes = tuple(_lanes(chosen, steps))
+    positions = {(lane.key, lane.frontend): position for position, lane in enumerate(lanes)}
+    return Sequence(lanes, tuple(steps), len(chosen.rows) - shown, chosen.first_ns, positions)
 
 
 def _steps(chosen: Chosen) -> Iterator[Counted | None]:

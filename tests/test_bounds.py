@@ -1,0 +1,165 @@
+"""What a capture costs: no payload is kept, and work grows with messages and connections alone."""
+
+from __future__ import annotations
+
+import sys
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytest
+from talk import Talk, eventfd, memfd, region, u32, u64
+
+from vusniff.analysis.session import Tracker
+from vusniff.analysis.timeline import Timeline, read_all
+from vusniff.capture.index import Index
+from vusniff.capture.reader import CaptureReader
+from vusniff.checks.checker import Checker
+from vusniff.checks.table import RULES
+from vusniff.families.vhost_user.protocol import FrontendRequest as F
+from vusniff.views import jsonl
+from vusniff.views.export import lines, mermaid, report, svg, webpage
+from vusniff.views.export.chosen import Chosen
+from vusniff.views.findings import Judged
+from vusniff.views.text import Lines
+
+PAYLOAD = 60_000
+COUNT = 250
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Large payloads, each another, in replies, in requests that wait for an answer for ever, and in unknown ones."""
+    talk = Talk(tmp_path_factory.mktemp("large") / "large.pcapng")
+    peers = talk.connect()
+    for number in range(COUNT):
+        peers.ask(F.GET_CONFIG, u32(0, 256, 0) + bytes(256))
+        peers.answer(F.GET_CONFIG, u32(0, PAYLOAD, 0) + number.to_bytes(4, "little") * (PAYLOAD // 4))
+        peers.ask(F.SET_CONFIG, u32(0, PAYLOAD, 0) + number.to_bytes(4, "little") * (PAYLOAD // 4), need_reply=True)
+        peers.ask(900 + number, number.to_bytes(4, "little") * (PAYLOAD // 4), need_reply=True)
+        peers.ask(F.SET_MEM_TABLE, u32(8, 0) + region(number, 1, 2) * 8, *map(memfd, range(number, number + 100)))
+        talk.writer.flush()
+    talk.writer.close()
+    return talk.path
+
+
+def kept_of(work: Callable[[], object]) -> int:
+    """Bytes that are still there when some work is done, and what it returns is held."""
+    tracemalloc.start()
+    try:
+        held = work()
+        return tracemalloc.get_traced_memory()[0] if held else 0
+    finally:
+        tracemalloc.stop()
+
+
+def judged(path: Path) -> object:
+    tracker = Tracker()
+    one = Judged(tracker, Checker(tracker), RULES)
+    with CaptureReader(path) as reader:
+        for batch in reader.batches(max_rows=50):
+            one.take(batch, reader.order)
+    return one
+
+
+def printed(path: Path) -> object:
+    tracker, made, text = Tracker(), jsonl.JsonLines(), Lines()
+    with CaptureReader(path) as reader:
+        first = 1
+        for batch in reader.batches(max_rows=50):
+            for _, event in batch.events:
+                if hasattr(event, "ends"):
+                    tracker.opened(event)
+            places: list[Any] = []
+            answers: list[Any] = []
+            tracker.track(first, batch, batch.frame, places, answers)
+            made.lines(first, batch, places, [None] * len(batch))
+            text.lines(first, batch, places, answers)
+            first += len(batch)
+    return made, text, tracker
+
+
+def looked_at(path: Path) -> object:
+    timeline = Timeline(Index(path))
+    read_all(timeline)
+    while timeline.analyse(50):
+        pass
+    states = [timeline.state(row) for row in range(0, len(timeline), 100)]
+    timeline.conclude()
+    return timeline, states
+
+
+@pytest.mark.parametrize("work", [judged, printed, looked_at])
+def test_nothing_of_the_size_of_a_payload_is_kept(large: Path, work: Callable[[Path], object]) -> None:
+    work(large)  # what is made once does not count
+    assert large.stat().st_size > COUNT * PAYLOAD * 2
+    assert kept_of(lambda: work(large)) < 6 << 20
+
+
+def many(path: Path, sessions: int) -> Timeline:
+    """As many connections, each with a session of its own and a few findings."""
+    talk = Talk(path)
+    for number in range(sessions):
+        peers = talk.connect(path=f"/run/vm{number}.sock")
+        peers.ask(F.GET_FEATURES)
+        peers.answer(F.GET_FEATURES, u64(1 << 32))
+        peers.ask(F.SET_FEATURES, u64(1 << 32))
+        peers.ask(F.SET_VRING_KICK, u64(0), eventfd(number))
+        peers.close()
+    talk.writer.close()
+    timeline = Timeline(Index(path))
+    while timeline.update(400, judge=True):
+        pass
+    timeline.conclude()
+    return timeline
+
+
+def steps_of(work: Callable[[], object]) -> int:
+    """Instructions of Python that some work takes, in our own code."""
+    count = 0
+
+    def step(frame: FrameType, event: str, arg: object) -> Callable[..., Any]:
+        nonlocal count
+        count += event == "opcode"
+        return step
+
+    def call(frame: FrameType, event: str, arg: object) -> Callable[..., Any] | None:
+        if "vusniff" not in frame.f_code.co_filename:
+            return None
+        frame.f_trace_opcodes = True
+        frame.f_trace_lines = False
+        return step
+
+    before = sys.gettrace()
+    sys.settrace(call)
+    try:
+        work()
+    finally:
+        sys.settrace(before)
+    return count
+
+
+EXPORTS: dict[str, Callable[[Chosen], object]] = {
+    "html": lambda chosen: list(webpage.webpage(chosen)),
+    "mermaid": lambda chosen: list(mermaid.mermaid(chosen)),
+    "svg": lambda chosen: list(svg.svg(chosen)),
+    "markdown": lambda chosen: list(report.report(chosen)),
+    "csv": lambda chosen: list(lines.comma_separated(chosen)),
+    "read": lambda chosen: many(Path(chosen.names[0]).with_name("again.pcapng"), len(chosen.timeline.sessions)),
+}
+
+
+@pytest.mark.parametrize("export", EXPORTS.values(), ids=EXPORTS)
+def test_work_grows_with_connections_and_not_with_their_square(
+    tmp_path: Path, export: Callable[[Chosen], object]
+) -> None:
+    costs = []
+    many(tmp_path / "first.pcapng", 2)
+    for sessions in (60, 120, 240):
+        path = tmp_path / f"{sessions}.pcapng"
+        timeline = many(path, sessions)
+        chosen = Chosen(timeline, range(len(timeline)), [str(path)], 100_000)
+        costs.append(steps_of(lambda chosen=chosen: export(chosen)))
+    assert costs[2] - costs[1] < 2.5 * (costs[1] - costs[0]), costs
