@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import tracemalloc
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -19,6 +20,7 @@ from vusniff.capture.reader import CaptureReader
 from vusniff.checks.checker import Checker
 from vusniff.checks.table import RULES
 from vusniff.families.vhost_user.protocol import FrontendRequest as F
+from vusniff.record import Connection
 from vusniff.views import jsonl
 from vusniff.views.export import lines, mermaid, report, svg, webpage
 from vusniff.views.export.chosen import Chosen
@@ -70,7 +72,7 @@ def printed(path: Path) -> object:
         first = 1
         for batch in reader.batches(max_rows=50):
             for _, event in batch.events:
-                if hasattr(event, "ends"):
+                if isinstance(event, Connection):
                     tracker.opened(event)
             places: list[Any] = []
             answers: list[Any] = []
@@ -161,5 +163,5 @@ def test_work_grows_with_connections_and_not_with_their_square(
         path = tmp_path / f"{sessions}.pcapng"
         timeline = many(path, sessions)
         chosen = Chosen(timeline, range(len(timeline)), [str(path)], 100_000)
-        costs.append(steps_of(lambda chosen=chosen: export(chosen)))
+        costs.append(steps_of(partial(export, chosen)))
     assert costs[2] - costs[1] < 2.5 * (costs[1] - costs[0]), costs

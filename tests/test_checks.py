@@ -170,7 +170,8 @@ def test_a_request_of_any_size_refused_or_left_raises_nothing(code: int) -> None
     for size in (0, 4, 8, 12, 16, 24, 28, 32, 40, 63, 268):
         asked = [fe(code, bytes(size), flags=9)]
         answers = [be(code, u64(1)), be(code), be(code, bytes(size)), be(code, bytes(12))]
-        for rest in [[answer] for answer in answers] + [[Close(1)], [Wait(9), kick()]]:
+        rests: list[list[Part]] = [[answer] for answer in answers]
+        for rest in [*rests, [Close(1)], [Wait(9), kick()]]:
             judge(Case("", [*hello(), *asked, *rest, Close(1)]))
         judge(Case("", [*up(), channel(), *asked, answers[0], Close(0)], comms=("qemu", "virtiofsd")))
 
