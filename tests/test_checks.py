@@ -171,7 +171,8 @@ def test_a_request_of_any_size_refused_or_left_raises_nothing(code: int) -> None
         asked = [fe(code, bytes(size), flags=9)]
         answers = [be(code, u64(1)), be(code), be(code, bytes(size)), be(code, bytes(12))]
         rests: list[list[Part]] = [[answer] for answer in answers]
-        for rest in [*rests, [Close(1)], [Wait(9), kick()]]:
+        rests += [[Close(1)], [Wait(9), kick()]]
+        for rest in rests:
             judge(Case("", [*hello(), *asked, *rest, Close(1)]))
         judge(Case("", [*up(), channel(), *asked, answers[0], Close(0)], comms=("qemu", "virtiofsd")))
 
