@@ -192,6 +192,19 @@ def test_losses_stand_before_the_next_message_or_at_the_end(tmp_path: Path) -> N
     ]
 
 
+def test_losses_beyond_what_a_file_can_count_are_the_most_it_can(tmp_path: Path) -> None:
+    path, most = tmp_path / "lost.pcapng", (1 << 64) - 1
+    with CaptureWriter(path, source="test") as writer:
+        writer.open("/run/x")
+        for connection in (1, None):
+            writer.lost(Lost(connection, 3, most))
+            writer.lost(Lost(connection, 4, 2))
+        writer.frame(Frame(1, 0, 6, message(1)))
+        writer.lost(Lost(1, 7, 1))
+    lost = [record for record in records(path) if isinstance(record, Lost)]
+    assert lost == [Lost(None, 3, most), Lost(1, 3, most), Lost(1, 7, 1)]
+
+
 def test_two_hundred_descriptors_with_long_names_fit(tmp_path: Path) -> None:
     path = tmp_path / "fds.pcapng"
     fds = tuple(Descriptor(DescriptorKind.FILE, f"file:8:1:{i}", i, "/" + "n" * 4000, i) for i in range(253))

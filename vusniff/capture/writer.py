@@ -30,6 +30,8 @@ _STATISTICS = 512
 """Bytes that the statistics of a connection take at most, for its end to fit into a bound."""
 _CACHED_BYTES = 2048
 """Largest of the options that are kept: 250 descriptors take 250 times as much as one."""
+_COUNT_LIMIT = (1 << 64) - 1
+"""Most that a count in the file can say."""
 _DIRECTIONS = (pcapng.FLAG_OUTBOUND, pcapng.FLAG_INBOUND)
 _CHANNELS = {int(request): channel for request, channel in CHANNEL_PASSED_BY.items()}
 _PADS = (b"", bytes(3), bytes(2), bytes(1))
@@ -224,7 +226,8 @@ class CaptureWriter:
         """A gap: counted at the next packet of its connection (of any, where it is not known) or at its end."""
         if lost.connection is None:
             before = self._lost_anywhere
-            self._lost_anywhere = Lost(None, before.time_ns, before.count + lost.count) if before else lost
+            count = min(before.count + lost.count, _COUNT_LIMIT) if before else lost.count
+            self._lost_anywhere = Lost(None, before.time_ns if before else lost.time_ns, count)
         else:
             self._lose(self._interfaces[lost.connection - 1], lost.count, lost.time_ns)
 
@@ -442,8 +445,8 @@ class CaptureWriter:
     def _lose(self, interface: _Interface, count: int, time_ns: int) -> None:
         if not interface.lost:
             interface.lost_ns = time_ns
-        interface.lost += count
-        interface.dropped += count
+        interface.lost = min(interface.lost + count, _COUNT_LIMIT)
+        interface.dropped = min(interface.dropped + count, _COUNT_LIMIT)
 
     def _fail(self, why: OSError, written: int) -> None:
         """Leaves whole blocks in the file, counts unwritten packets as lost, keeps what later packets refer to."""
