@@ -443,7 +443,7 @@ def log_text(data: bytes) -> None:
 
 
 def edits(data: bytes) -> None:
-    """Any words as changes of a capture, one a line: ``drop``, ``set``, ``delay`` or ``repeat``, then what is changed."""
+    """Any words as changes of a capture, one a line: a word such as ``drop`` or ``set``, then what."""
     timeline, changes = _example(), Edits()
     take: Mapping[str, Callable[[str], None]] = {
         "drop": changes.drop,
