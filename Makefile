@@ -1,16 +1,18 @@
 # make demo    set up .venv and watch a small front-end and back-end talk
 # make test    set up everything and run all checks and tests
 # make check   the same without installing packages of the distribution
-# make bench   measure speed and memory
+# make fuzz    look for inputs that nothing was ready for, each harness for SECONDS=60
+# make bench   measure speed and memory (the soak alone takes ten minutes)
 # make golden  write the expected outputs of the captures again, after a change of output that is meant
 # make generated  write reference, man page and completions again
 # make captures  record the captures again from real programs (as root)
 PYTHON ?= python3
 WORKERS ?= 2
+SECONDS ?= 60
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check lint tests bench generated golden captures packages kernels clean
+.PHONY: demo test check lint tests fuzz bench generated golden captures packages kernels clean
 
 demo: $(VENV)/vusniff.stamp
 	@$(BIN)/vusniff demo
@@ -29,6 +31,9 @@ lint: $(VENV)/dev.stamp
 
 tests: $(VENV)/dev.stamp
 	$(BIN)/pytest -n $(WORKERS) --dist loadgroup
+
+fuzz: $(VENV)/dev.stamp
+	PYTHONPATH=tests:. $(BIN)/python -m fuzz.run --seconds $(SECONDS) --jobs $(WORKERS)
 
 bench: $(VENV)/dev.stamp
 	@for script in bench/bench_*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done

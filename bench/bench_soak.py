@@ -2,8 +2,8 @@
 
 usage: python bench/bench_soak.py [SECONDS [RATE]]     default: 600 seconds at 2,000 messages/s
 
-A capture grows at a steady rate with the sessions of `captures.synthetic`, which come and go; `vusniff view --follow` on
-a pseudo-terminal, `vusniff read --follow` and `vusniff check --follow` watch it. Memory is resident memory at the end
+A capture grows at a steady rate with the sessions of `captures.synthetic`, which come and go. It is watched by
+`vusniff view --follow` on a pseudo-terminal, `vusniff read --follow` and `vusniff check --follow`. Memory is resident memory at the end
 less that after a tenth of the time, over the messages between. Each must have counted every message in the end.
 """
 

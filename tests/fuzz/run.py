@@ -10,6 +10,7 @@ What is found is in ``.fuzz/found``, inputs that reached new code in ``.fuzz/cor
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
 import re
 import subprocess
@@ -155,6 +156,9 @@ def main(words: Sequence[str]) -> int:
                 replay(harness_of(name), data)
                 print(f"{name}: {path} is as it should be")
         return 0
+    if importlib.util.find_spec("atheris") is None:
+        print("fuzz.run: there is no atheris here, which is built for Linux on x86-64; --input works without it")
+        return 2
     limits = [f"-runs={args.runs}"] if args.runs else [f"-max_total_time={args.seconds}"]
     if args.seed is not None:
         limits.append(f"-seed={args.seed}")
