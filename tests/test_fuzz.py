@@ -10,11 +10,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from fuzz import commands
 from fuzz.commands import FORMS, Form, complaint
 from fuzz.harnesses import BYTES, CORPUS, HARNESSES, Harness, TooMuchError, corpus_of, harness_of, replay
 from fuzz.hostile import hostile
 from fuzz.run import ROOT
 
+from captures import synthetic
 from vusniff.capture.reader import CaptureReader
 from vusniff.errors import CaptureError, FilterError
 
@@ -113,6 +115,28 @@ def test_a_seed_gives_the_same_capture_and_most_can_be_read(tmp_path: Path) -> N
 def test_how_a_command_may_end(status: int | None, out: bytes, err: str, wrong: str | None) -> None:
     found = complaint(Form(lambda dice: ["read"]), status, out, err)
     assert found is None if wrong is None else wrong in str(found)
+
+
+def test_a_command_that_does_not_end_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    synthetic.million("a.pcapng", 20_000)
+    form = Form(lambda dice: ["check", "a.pcapng"])
+    monkeypatch.setattr(commands, "CPU_SECONDS", 0.05)
+    assert "TooLongError: more than 0.05 s of CPU" in str(commands.called(form, form.say(random.Random())))
+    monkeypatch.setattr(commands, "CPU_SECONDS", 60.0)
+    assert commands.called(form, form.say(random.Random())) is None
+
+
+def test_what_is_found_is_kept_with_a_line_that_repeats_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    commands.prepare(random.Random(1))
+    found = tmp_path / "found" / "commands-1-0"
+    commands.keep(found, "vusniff read a.pcapng", "KeyError: 'num'")
+    assert f"repeat it: cd {found} && vusniff read a.pcapng\n" in capsys.readouterr().out
+    assert (found / "a.pcapng").read_bytes() == Path("a.pcapng").read_bytes()
+    assert "KeyError: 'num'" in (found / "report.txt").read_text()
 
 
 def test_the_forms_call_every_command_that_reads() -> None:

@@ -29,7 +29,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fuzz.harnesses import corpus_of, harness_of
+from fuzz.harnesses import RULE_RAISED, corpus_of, harness_of
 from fuzz.hostile import EXAMPLES, TEXTS, hostile, message
 from vusniff import cli
 from vusniff.errors import VusniffError
@@ -220,6 +220,8 @@ def complaint(form: Form, status: object, out: bytes, err: str) -> str | None:
         return f"standard error has a line that is no sentence of ours: {wrong!r}"
     if status == 2 and not err.strip():
         return "it ended with 2 and did not say why"
+    if RULE_RAISED.encode() in out:
+        return f"a rule raised: {out[: out.find(RULE_RAISED.encode()) + 200][-400:]!r}"
     if form.printed:
         try:
             text = out.decode()

@@ -324,6 +324,27 @@ def length(dice: random.Random, parts: list[Part]) -> None:
         one.frame = HEADERS[order].pack(request, flags, len(one.frame) - HEADER_SIZE) + one.frame[HEADER_SIZE:]
 
 
+def refuse(dice: random.Random, parts: list[Part]) -> None:
+    """A request that may be short is refused, or the peer leaves upon it."""
+    one, order = packet(dice, parts), order_of(parts)
+    if len(one.frame) < HEADER_SIZE:
+        return
+    request, flags, _ = HEADERS[order].unpack_from(one.frame)
+    payload = one.frame[HEADER_SIZE : dice.choice((None, HEADER_SIZE + 4, HEADER_SIZE + 8, HEADER_SIZE))]
+    one.frame = HEADERS[order].pack(request, flags & 3 | 8, len(payload)) + payload
+    at = parts.index(one) + 1 if one in parts else len(parts)
+    if dice.random() < 0.5:
+        frame = HEADERS[order].pack(request, flags & 3 | 4, 8) + (1).to_bytes(
+            8, "little" if order == "little" else "big"
+        )
+        parts.insert(
+            at, Part(pcapng.ENHANCED_PACKET, one.number, one.ticks + 1000, lead(dice.choice((0, 1, 1)), ""), frame)
+        )
+    else:
+        end = {"closed": "eof", "by": dice.choice((0, 1, 1))}
+        parts.insert(at, Part(pcapng.INTERFACE_STATISTICS, one.number, one.ticks + 1000, said=[end]))
+
+
 def missing(dice: random.Random, parts: list[Part]) -> None:
     """Bytes of a message were not captured."""
     packet(dice, parts).missing = dice.choice((1, 8, 4096, 1 << 20, (1 << 32) - 200, -1))
@@ -515,7 +536,22 @@ def closing(dice: random.Random, parts: list[Part]) -> None:
 
 
 MUTATIONS: tuple[Mutation, ...] = (
-    *(payload_field, payload_field, payload_field, header, header, length, missing, say, say, say, repeat, drop, swap),
+    *(
+        payload_field,
+        payload_field,
+        payload_field,
+        header,
+        header,
+        length,
+        refuse,
+        missing,
+        say,
+        say,
+        say,
+        repeat,
+        drop,
+        swap,
+    ),
     *(times, clock, interface_number, option, name, loss, said, said, said, passed, passed, people, section, foreign),
     *(tags, unframed, closing, closing),
 )
