@@ -3,8 +3,9 @@
 usage: python bench/bench_soak.py [SECONDS [RATE]]     default: 600 seconds at 2,000 messages/s
 
 A capture grows at a steady rate with the sessions of `captures.synthetic`, which come and go. It is watched by
-`vusniff view --follow` on a pseudo-terminal, `vusniff read --follow` and `vusniff check --follow`. Memory is resident memory at the end
-less that after a tenth of the time, over the messages between. Each must have counted every message in the end.
+`vusniff view --follow` on a pseudo-terminal, `vusniff read --follow` and `vusniff check --follow`. Memory is what is
+resident at the end less what was after a tenth of the time, over the messages between. Each must have counted every
+message in the end.
 """
 
 from __future__ import annotations
@@ -48,7 +49,8 @@ class Watcher:
         self.lines = 0
         self.tail = b""
         self.memory: list[int] = []
-        command = [sys.executable, "-m", "vusniff", *words]
+        # A shell without job control lets what runs in its background ignore interrupts.
+        command = ["env", "--default-signal=INT", sys.executable, "-m", "vusniff", *words]
         environment = {**os.environ, "TERM": "xterm-256color", "COLORTERM": "truecolor", "PYTHONUNBUFFERED": "1"}
         if terminal:
             self._from, end = pty.openpty()
@@ -85,7 +87,11 @@ class Watcher:
     def end(self, how: Callable[[], None]) -> None:
         """Let it leave, and read what it says at last."""
         how()
-        self.process.wait(PATIENCE)
+        try:
+            self.process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            print(f"{self.name} did not leave within {PATIENCE:.0f} s")
         self._reading.join(PATIENCE)
 
     def interrupt(self) -> None:
