@@ -490,7 +490,7 @@ HARNESSES: Sequence[Harness] = (
     ),
     Harness("framer", framer, (), (struct.pack("<III", 1, 1, 0), struct.pack("<III", 5, 1, 8))),
     Harness("layouts", layouts),
-    Harness("build", building, (DissectorError,), (b"0x", b"none", b"0b1", b"-1", b"52:54:00:00:00:01")),
+    Harness("building", building, (DissectorError,), (b"0x", b"none", b"0b1", b"-1", b"52:54:00:00:00:01")),
     Harness("session", session, (CaptureError,), longest=1024),
     Harness(
         "filter",
