@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import os
 import struct
 import tempfile
 import time
@@ -125,7 +124,7 @@ class Taken:
 
 @functools.cache
 def _folder() -> tempfile.TemporaryDirectory[str]:
-    return tempfile.TemporaryDirectory(prefix="vusniff-fuzz-", dir="/dev/shm" if os.path.isdir("/dev/shm") else None)
+    return tempfile.TemporaryDirectory(prefix="vusniff-fuzz-")
 
 
 def file_of(data: bytes, name: str = "input") -> str:

@@ -56,7 +56,8 @@ def fuzz(name: str, limits: Sequence[str], fresh: bool) -> Outcome:
     found, kept, log = KEPT / "found", KEPT / "corpus" / name, KEPT / f"{name}.log"
     found.mkdir(parents=True, exist_ok=True)
     before = set(found.glob(f"{name}-*"))
-    with tempfile.TemporaryDirectory(prefix="vusniff-fuzz-") as folder:
+    memory = "/dev/shm" if os.path.isdir("/dev/shm") else None  # every input becomes a file
+    with tempfile.TemporaryDirectory(prefix="vusniff-fuzz-", dir=memory) as folder:
         if fresh:
             kept = Path(folder) / "corpus"
         kept.mkdir(parents=True, exist_ok=True)
