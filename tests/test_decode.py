@@ -41,6 +41,10 @@ def test_hexadecimal_as_people_paste_it(text: str) -> None:
     assert bytes_of(text) == SET_VRING_NUM
 
 
+def test_a_control_character_behind_an_offset_is_as_good_as_a_blank() -> None:
+    assert bytes_of("00000000  01 00 00 00  |....|\n00000004\x1f\n") == b"\1\0\0\0"
+
+
 def test_the_dumps_of_real_tools(tmp_path: Path) -> None:
     path = tmp_path / "message"
     path.write_bytes(bytes(range(256)))

@@ -125,7 +125,7 @@ def _undump(text: str) -> list[str]:
         match = _DUMP_LINE.fullmatch(line)
         if match is None:
             # hexdump -C ends with a line that is only the offset.
-            if found and re.fullmatch(r"[0-9a-fA-F]{7,8}", line.strip()) and int(line, 16) == count:
+            if found and re.fullmatch(r"[0-9a-fA-F]{7,8}", line.strip()) and int(line.strip(), 16) == count:
                 continue
             return text.splitlines()
         offset, mark, rest = match.groups()
