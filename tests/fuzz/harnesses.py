@@ -18,7 +18,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vusniff.channel import Sender
 from vusniff_dissectors import DISSECTORS
 
 from captures import synthetic
@@ -27,6 +26,7 @@ from vusniff.capture import facts, pcapng
 from vusniff.capture.index import Index
 from vusniff.capture.packet import lead
 from vusniff.capture.reader import CaptureReader
+from vusniff.channel import Sender
 from vusniff.commands import decode
 from vusniff.errors import CaptureError, DissectorError, FilterError, SourceError, VusniffError
 from vusniff.families.framing import Framer

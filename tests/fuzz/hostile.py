@@ -21,11 +21,11 @@ from typing import Any
 from payload_examples import Example
 from payload_examples.channels import BACKEND_EXAMPLES, GPU_EXAMPLES
 from payload_examples.main import MAIN_EXAMPLES
-from vusniff.channel import Channel
 
 from captures import synthetic
 from vusniff.capture import facts, pcapng
 from vusniff.capture.packet import DISSECTOR, DISSECTOR_DATA, lead
+from vusniff.channel import Channel
 from vusniff.families.vhost_user.protocol import HEADER_SIZE, HEADERS, Channels
 from vusniff.layouts import dissect
 from vusniff.layouts.build import places
