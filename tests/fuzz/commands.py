@@ -202,7 +202,7 @@ STEERS = re.compile("[\x00-\x08\x0b-\x1f\x7f\x80-\x9f]")
 """Characters that must not reach a terminal; standard error is one, whatever a form prints."""
 HIDES = re.compile("[\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\U000e0000-\U000e007f]")
 """Characters that show a text otherwise than it is."""
-STRICT = False
+STRICT = True
 """Whether such characters count. True once everything that is printed goes through one door."""
 SENTENCES = re.compile(r"(vusniff: |usage: |vusniff [a-z ]+: error: |    |no messages: )")
 """How lines of standard error begin."""
