@@ -32,6 +32,7 @@ from vusniff.families.vhost_user.protocol import (
 )
 from vusniff.layouts import dissect
 from vusniff.message import Context
+from vusniff.passed_sockets import PassedSockets
 from vusniff.record import Closed, Connection, End, Frame
 
 MAX_PENDING = 4096
@@ -251,7 +252,7 @@ class Tracker:
         self.device = device
         self.sessions: list[Session] = []
         self._links: dict[int, _Link] = {}
-        self._passed: dict[str, tuple[Session, Channel]] = {}
+        self._passed: PassedSockets[tuple[Session, Channel]] = PassedSockets()
         self._by_path: dict[str, int] = {}
 
     def opened(self, connection: Connection, order: str = "little") -> None:
@@ -316,8 +317,9 @@ class Tracker:
     def _adopt(self, link: _Link) -> bool:
         """Join a connection to the session that passed one of its ends as a descriptor."""
         for position, end in enumerate(link.connection.ends):
-            found = self._passed.pop(f"socket:{end.inode}", None)
+            found = self._passed.get(end.inode)
             if found is not None:
+                self._passed.forget(end.inode)
                 if found[1] is not Channels.UNKNOWN:
                     # The end that was passed is the back-end's: it is who asks on these channels.
                     link.requester = position
@@ -409,9 +411,7 @@ class Tracker:
         session = link.session
         assert session is not None
         if request in PASSING_REQUESTS and not reply and frame.descriptors:
-            identity = frame.descriptors[0].identity
-            if identity is not None and len(self._passed) < MAX_PENDING:
-                self._passed[identity] = (session, PASSING_REQUESTS[request])
+            self._passed.note(frame.descriptors[0], (session, PASSING_REQUESTS[request]))
         shape = reshape(session.shape, request, reply, frame.data[HEADER_SIZE:])
         if shape != session.shape:
             session.shape = shape

@@ -8,7 +8,9 @@ Keys by block:
 - section header comment: ``vusniff`` (format version: a reader refuses one that is newer than its own), ``source``,
   ``order``, ``snaplen``, ``boot_id``, ``host``, ``edited`` (what was done to it since it was captured)
 - interface: ``vusniff``, ``order``, ``opened_ns``, ``joined_late``, ``ends`` (two of ``inode``, ``pid``, ``tid``,
-  ``comm``, ``label``, ``held``: what a late source found in /proc, like ``fds``)
+  ``comm``, ``label``, ``held``: what a late source found in /proc, like ``fds``), ``continues`` (n: it is no new
+  connection, but the n-th of this file, counted by interfaces of ours that continue none; the section before ran out of
+  interfaces)
 - packet: ``process``, ``fds`` (of ``kind``, ``id``, ``n``, ``name``, ``size``), ``kind``, ``lost_ns`` (when what
   ``epb_dropcount`` counts was lost), ``lost`` (of no known connection)
 - statistics: ``closed`` (reason), ``by``, ``lost`` (since the last packet)
@@ -125,20 +127,26 @@ def _within(words: Iterable[str], room: int) -> list[str]:
     return kept
 
 
-def connection_facts(connection: Connection, order: str) -> bytes:
-    """The option of an interface."""
+def connection_facts(connection: Connection, order: str, continues: int = 0) -> bytes:
+    """The option of an interface; ``continues`` is which connection of the file goes on, 0 for a new one."""
     facts: dict[str, Any] = {"vusniff": FORMAT_VERSION, "order": order}
     if connection.opened_ns is not None:
         facts["opened_ns"] = connection.opened_ns
     if connection.joined_late:
         facts["joined_late"] = True
     facts["ends"] = [_end(end) for end in connection.ends]
+    if continues:
+        facts["continues"] = continues
     return dump(facts)
 
 
-def describe_ends(ends: tuple[End, End]) -> str:
-    """``qemu-system-x86 (12) -> dpdk-testpmd (34)``, for people."""
-    return " -> ".join(f"{end.process.comm} ({end.process.pid})" if end.process else "?" for end in ends)
+def describe_ends(ends: tuple[End, End], continues: int = 0) -> str:
+    """``qemu-system-x86 (12) -> dpdk-testpmd (34)``, for people and for our dissector in Wireshark.
+
+    The latter takes from it, too, which connection an interface continues.
+    """
+    words = " -> ".join(f"{end.process.comm} ({end.process.pid})" if end.process else "?" for end in ends)
+    return f"{words}, continues {continues}" if continues else words
 
 
 def frame_facts(

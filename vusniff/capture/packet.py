@@ -23,6 +23,8 @@ DISSECTOR_DATA = b"data"
 PROTOCOL = b"vhost-user"
 INFO_SIZE = 64
 LEAD_SIZE = 112
+INTERFACE_LIMIT = 1 << 16
+"""Interfaces of one section: what a reader keeps of them at once. After so many a writer begins another section."""
 FRAME_LIMIT = pcapng.PACKET_LIMIT - LEAD_SIZE
 """Bytes of a frame that fit into one packet; the rest of a longer one follows in packets of its own."""
 

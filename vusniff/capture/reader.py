@@ -106,7 +106,7 @@ class CaptureReader:
 
     def order(self, connection: int) -> str:
         """Byte order of a connection's messages: ``little`` or ``big``."""
-        return self._ids.orders[connection]
+        return self._ids.order(connection)
 
     @property
     def sections(self) -> list[Section]:

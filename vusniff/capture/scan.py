@@ -9,6 +9,7 @@ one unpack; that it is one is seen by its tags, and everything else goes the lon
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,13 +18,13 @@ from typing import Any
 from vusniff.capture import facts, pcapng
 from vusniff.capture.batch import OFFSET_BITS, Batch, pack_meta
 from vusniff.capture.input import BLOCK_LIMIT, Input, block_length, check_start
-from vusniff.capture.packet import DISSECTOR, DISSECTOR_DATA, INFO_SIZE, LEAD_SIZE, lead
+from vusniff.capture.packet import DISSECTOR, DISSECTOR_DATA, INFO_SIZE, INTERFACE_LIMIT, LEAD_SIZE, lead
 from vusniff.errors import CaptureError
 from vusniff.families.vhost_user.protocol import HEADER_SIZE, HEADERS
 from vusniff.record import Connection, FrameKind, Lost
 
-INTERFACE_LIMIT = 1 << 16
-"""Interfaces of one section, and connections of a capture; packets of further ones are skipped and counted."""
+CONNECTION_LIMIT = 1 << 20
+"""Connections of a capture: about 1 KiB is kept of each. Packets of further ones are skipped and counted."""
 _SECTION_LIMIT = 1000
 _KINDS = frozenset(
     {
@@ -61,17 +62,21 @@ class Ids:
 
     def __init__(self) -> None:
         self.connections: list[Connection] = []
-        self.orders: dict[int, str] = {}
+        self.orders: list[str] = []
         """Byte order of the messages of each."""
+
+    def order(self, connection: int) -> str:
+        """Byte order of a connection's messages."""
+        return self.orders[connection - 1]
 
     def add(self, stated: dict[str, Any], path: str, order: str) -> Connection | None:
         """The connection an interface stands for; None when there are too many."""
-        if len(self.connections) >= INTERFACE_LIMIT:
+        if len(self.connections) >= CONNECTION_LIMIT:
             return None
         connection = facts.parse_connection(stated, len(self.connections) + 1, path)
         self.connections.append(connection)
         own = stated.get("order")
-        self.orders[connection.id] = own if own in ("little", "big") else order
+        self.orders.append(str(own) if own in ("little", "big") else order)
         return connection
 
 
@@ -93,6 +98,8 @@ class Scan:
         """Offset in the file of the buffer's first byte."""
         self._set_order("little")
         self._interfaces: list[_Interface] = []
+        self._begun = array("I")
+        """The connections of this file, by their order in it: what interfaces of later sections continue."""
         self._bases: dict[int, int] = {}
         """Interfaces whose packets can be the common ones -> connection << 8."""
         self._skipped: Counter[str] = Counter()
@@ -336,16 +343,31 @@ class Scan:
         """An interface turns out to be one of ours: it becomes a connection, unless there are too many."""
         interface = self._interfaces[number]
         if interface.connection is None:
-            connection = self._ids.add(interface.facts, interface.path, self._order)
-            if connection is None:
-                return None
-            interface.connection = connection.id
+            identity = self._continued(interface)
+            if identity is None:
+                late = {"joined_late": True} if "continues" in interface.facts else {}
+                connection = self._ids.add(interface.facts | late, interface.path, self._order)
+                if connection is None:
+                    return None
+                identity = connection.id
+                if interface.facts:
+                    self._begun.append(identity)
+                batch.events.append((len(batch), connection))
+            interface.connection = identity
             self._found = True
-            batch.events.append((len(batch), connection))
-            same_order = self._ids.orders[connection.id] == self._order
+            same_order = self._ids.order(identity) == self._order
             if same_order and (interface.resolution, interface.offset) == (pcapng.NANOSECONDS, 0):
-                self._bases[number] = connection.id << 8
+                self._bases[number] = identity << 8
         return interface.connection
+
+    def _continued(self, interface: _Interface) -> int | None:
+        """The connection that goes on in this interface of a later section; None when it is a new one."""
+        which = facts.integer(interface.facts.get("continues"), 1, len(self._begun))
+        if which is None:
+            return None
+        identity = self._begun[which - 1]
+        known = self._ids.connections[identity - 1]
+        return identity if known.path == interface.path else None
 
     def _options(self, options: bytes) -> list[tuple[int, bytes]]:
         """The options of a block, as many as are read."""
@@ -380,8 +402,8 @@ class Scan:
         kind = self._kind(tags, interface, options)
         connection = None if kind is None else self._adopt(number, batch)
         if kind is None or connection is None:
-            what = "packet{s} for another dissector" if kind is None else "packet{s} of connections beyond the 65536th"
-            self._skipped[what] += 1
+            beyond = f"packet{{s}} of connections beyond the {CONNECTION_LIMIT}th"
+            self._skipped["packet{s} for another dissector" if kind is None else beyond] += 1
             return
         frame = payload[size:]
         missing = max(original - captured, 0)
@@ -390,7 +412,7 @@ class Scan:
         request = flags = 0
         size = len(frame)
         if kind is FrameKind.MESSAGE and size >= HEADER_SIZE:
-            request, flags, size = HEADERS[self._ids.orders[connection]].unpack_from(frame)
+            request, flags, size = HEADERS[self._ids.order(connection)].unpack_from(frame)
         elif kind is FrameKind.MESSAGE and not missing:
             kind = FrameKind.RAW
         found = dict(options)

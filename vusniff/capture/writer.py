@@ -2,6 +2,11 @@
 
 Owns how records become blocks and what happens when they cannot be written. It must not know sources, sessions or
 decoded messages; of vhost-user it knows the header and the names, for the text that Wireshark shows without a plugin.
+
+Any number of connections. One becomes an interface with its first frame or loss, so that those who connect and say
+nothing leave nothing behind. What is known of it here is freed when it ends. When the interfaces of a section are used
+up a new section begins with the same header; a connection that goes on there gets another interface, whose facts say
+that it continues one (see `facts`), and readers know only one connection.
 """
 
 from __future__ import annotations
@@ -13,7 +18,7 @@ from typing import BinaryIO
 from vusniff.capture import facts, pcapng
 from vusniff.capture.bound import Bound
 from vusniff.capture.output import Descriptor, open_output
-from vusniff.capture.packet import DISSECTOR, DISSECTOR_DATA, FRAME_LIMIT, LEAD_SIZE, lead
+from vusniff.capture.packet import DISSECTOR, DISSECTOR_DATA, FRAME_LIMIT, INTERFACE_LIMIT, LEAD_SIZE, lead
 from vusniff.channel import Channel
 from vusniff.families.vhost_user.protocol import (
     CHANNEL_PASSED_BY,
@@ -23,6 +28,7 @@ from vusniff.families.vhost_user.protocol import (
     Channels,
     request_name,
 )
+from vusniff.passed_sockets import PassedSockets
 from vusniff.record import Closed, Connection, End, Frame, FrameKind, Lost, Process
 
 _CACHE_LIMIT = 4096
@@ -32,6 +38,8 @@ _CACHED_BYTES = 2048
 """Largest of the options that are kept: 250 descriptors take 250 times as much as one."""
 _COUNT_LIMIT = (1 << 64) - 1
 """Most that a count in the file can say."""
+_WAITING_BLOCKS = 512
+"""Blocks other than packets that wait for a capture that cannot be written; beyond it connections are only counted."""
 _DIRECTIONS = (pcapng.FLAG_OUTBOUND, pcapng.FLAG_INBOUND)
 _CHANNELS = {int(request): channel for request, channel in CHANNEL_PASSED_BY.items()}
 _PADS = (b"", bytes(3), bytes(2), bytes(1))
@@ -61,6 +69,8 @@ class _Interface:
         "leads",
         "lost",
         "lost_ns",
+        "number",
+        "ordinal",
         "process",
         "process_texts",
         "written",
@@ -69,6 +79,10 @@ class _Interface:
     def __init__(self, connection: Connection, channel: Channel) -> None:
         self.connection = connection
         self.channel = channel
+        self.number: int | None = None
+        """Of its interface in this section; None while it has none there."""
+        self.ordinal = 0
+        """How many connections of the file had an interface when it got its first; 0 for one without."""
         self.leads: tuple[dict[bytes, bytes], dict[bytes, bytes]] = ({}, {})
         """By end: request, flags and, if there are any, number of descriptors -> the tags of such a message."""
         self.process: list[Process | None] = [end.process for end in connection.ends]
@@ -79,7 +93,13 @@ class _Interface:
         self.dropped = 0
         self.lost_ns = 0
         self.written = 0
+        """Messages; those in several packets once."""
         self.closed = False
+
+    @property
+    def inodes(self) -> list[int]:
+        """Of its ends, where they are known."""
+        return [end.inode for end in self.connection.ends if end.inode is not None]
 
 
 class CaptureWriter:
@@ -88,6 +108,8 @@ class CaptureWriter:
     ``target`` is a path, ``-`` for standard output, a binary file, or an output that is open; `open_output` says what
     becomes of a file that is there already (``replaces``). ``order`` is the byte order of the messages, and of the
     file. ``edited`` says what was done to the messages since they were captured. At its ``bound`` the file is finished.
+    ``keeps_ended`` is for those who write again what they read, where damage may put a message behind the end of its
+    connection: nothing is freed. ``interfaces`` is how many a section may have.
     """
 
     def __init__(
@@ -102,6 +124,8 @@ class CaptureWriter:
         application: str | None = None,
         edited: tuple[str, ...] = (),
         bound: Bound | None = None,
+        keeps_ended: bool = False,
+        interfaces: int = INTERFACE_LIMIT,
     ) -> None:
         self.order = order
         self.snaplen = snaplen
@@ -116,8 +140,19 @@ class CaptureWriter:
         self._look_at = sys.maxsize if bound is None else 0
         """Bytes at which the bound is to be asked."""
         self._out = open_output(target, replaces)
-        self._interfaces: list[_Interface] = []
-        self._passed: dict[int, Channel] = {}
+        self._keeps_ended = keeps_ended
+        self._limit = interfaces
+        self._interfaces: dict[int, _Interface] = {}
+        """By connection: those that have not ended."""
+        self._described: dict[int, _Interface] = {}
+        """By interface of this section: those of which something may still be in ``_blocks``."""
+        self._ended: list[_Interface] = []
+        """Those of them that have ended since the last flush."""
+        self._by_inode: dict[int, _Interface] = {}
+        """Those that have not ended, by the sockets of their ends."""
+        self._opened = self._begun = self._used = 0
+        """Connections that were opened, those that have got an interface, and interfaces of this section."""
+        self._passed: PassedSockets[Channel] = PassedSockets()
         self._lost_anywhere: Lost | None = None
         self.number = 0
         """Messages written so far: the number of the last."""
@@ -131,17 +166,16 @@ class CaptureWriter:
         self._end = pcapng.structs(order, "II").pack
         section = facts.Section(source, order, snaplen, host or facts.Host.here(), edited=edited)
         application = application or f"vusniff {_version()}"
-        self._blocks = [
-            pcapng.section_header(
-                order,
-                [
-                    (pcapng.OPT_COMMENT, facts.section_facts(section)),
-                    (pcapng.SHB_HARDWARE, _text(section.host.hardware)),
-                    (pcapng.SHB_OS, _text(section.host.os)),
-                    (pcapng.SHB_USERAPPL, _text(application)),
-                ],
-            )
-        ]
+        self._section_header = pcapng.section_header(
+            order,
+            [
+                (pcapng.OPT_COMMENT, facts.section_facts(section)),
+                (pcapng.SHB_HARDWARE, _text(section.host.hardware)),
+                (pcapng.SHB_OS, _text(section.host.os)),
+                (pcapng.SHB_USERAPPL, _text(application)),
+            ],
+        )
+        self._blocks = [self._section_header]
         self.flush()
 
     def open(
@@ -152,22 +186,13 @@ class CaptureWriter:
         joined_late: bool = False,
     ) -> Connection:
         """A connection begins: gives it its id."""
-        connection = Connection(len(self._interfaces) + 1, path, ends, opened_ns, joined_late)
-        channels = [self._passed[end.inode] for end in ends if end.inode in self._passed]
-        self._interfaces.append(_Interface(connection, channels[0] if channels else Channels.MAIN))
-        self._blocks.append(
-            pcapng.interface_description(
-                self.order,
-                pcapng.LINKTYPE_UPPER_PDU,
-                self.snaplen and self.snaplen + LEAD_SIZE,
-                [
-                    (pcapng.IF_NAME, _text(path)),
-                    (pcapng.IF_DESCRIPTION, _text(facts.describe_ends(ends))),
-                    (pcapng.IF_TSRESOL, bytes([pcapng.NANOSECONDS])),
-                    self._custom(facts.connection_facts(connection, self.order)),
-                ],
-            )
-        )
+        self._opened += 1
+        connection = Connection(self._opened, path, ends, opened_ns, joined_late)
+        channels = [channel for end in ends if (channel := self._passed.get(end.inode)) is not None]
+        interface = _Interface(connection, channels[0] if channels else Channels.MAIN)
+        self._interfaces[connection.id] = interface
+        for inode in interface.inodes:
+            self._by_inode[inode] = interface
         return connection
 
     def frame(self, frame: Frame, comment: bytes = b"") -> int:
@@ -183,7 +208,9 @@ class CaptureWriter:
                 data, missing, size = data[: self.snaplen], missing + size - self.snaplen, self.snaplen
             if size > FRAME_LIMIT:
                 return self._split(frame, data, missing, comment)
-        interface = self._interfaces[frame.connection - 1]
+        interface = self._interfaces[frame.connection]
+        if interface.number is None and not self._describe(interface):
+            return self._skip(frame)
         end = frame.end
         process = frame.process
         plain = not frame.kind and not frame.descriptors
@@ -199,7 +226,8 @@ class CaptureWriter:
         if comment:
             extra += pcapng.option(self.order, pcapng.OPT_COMMENT, comment)
         self.number += 1
-        interface.written += 1
+        if frame.kind is not FrameKind.CONTINUATION:
+            interface.written += 1
         time_ns = self._last_ns = frame.time_ns
         captured = size + LEAD_SIZE
         pad = _PADS[size & 3]
@@ -207,7 +235,7 @@ class CaptureWriter:
         header = self._header(
             pcapng.ENHANCED_PACKET,
             total,
-            frame.connection - 1,
+            interface.number,
             time_ns >> 32 & 0xFFFFFFFF,
             time_ns & 0xFFFFFFFF,
             captured,
@@ -229,13 +257,23 @@ class CaptureWriter:
             count = min(before.count + lost.count, _COUNT_LIMIT) if before else lost.count
             self._lost_anywhere = Lost(None, before.time_ns if before else lost.time_ns, count)
         else:
-            self._lose(self._interfaces[lost.connection - 1], lost.count, lost.time_ns)
+            self._lose(self._interfaces[lost.connection], lost.count, lost.time_ns)
 
     def close_connection(self, closed: Closed) -> None:
-        """A connection ends: its statistics."""
-        interface = self._interfaces[closed.connection - 1]
+        """A connection ends: its statistics, unless nothing is in the capture that they could be of."""
+        interface = self._interfaces[closed.connection]
         interface.closed = True
-        self._statistics(interface, closed, closed.time_ns)
+        if interface.ordinal or interface.lost:
+            self._statistics(interface, closed, closed.time_ns)
+        for inode in interface.inodes:
+            self._passed.forget(inode)
+        if not self._keeps_ended:
+            del self._interfaces[closed.connection]
+            for inode in interface.inodes:
+                if self._by_inode.get(inode) is interface:
+                    del self._by_inode[inode]
+            if interface.number is not None:
+                self._ended.append(interface)
 
     def flush(self) -> None:
         """Hands everything so far to the kernel, in one write where it takes it. Never raises."""
@@ -258,6 +296,8 @@ class CaptureWriter:
         self._rest = b""
         self._blocks = []
         self.failure = None
+        if self._ended:
+            self._free()
 
     def _is_full(self, pending: int) -> bool:
         """Asks the bound; at it, finishes the file with what of the blocks in hand fits."""
@@ -287,7 +327,7 @@ class CaptureWriter:
 
     def close(self) -> None:
         """Writes the statistics of connections that are still open and what else is left, and closes the file."""
-        for interface in self._interfaces:
+        for interface in [*self._ended, *self._interfaces.values()]:
             if interface.closed and interface.lost:
                 self._statistics(interface, None, self._last_ns)
             elif not interface.closed:
@@ -309,6 +349,63 @@ class CaptureWriter:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    # -- interfaces ---------------------------------------------------------------------------------------------------
+
+    def _describe(self, interface: _Interface) -> bool:
+        """Gives a connection an interface in this section; False when too much waits to be written already."""
+        if self.failure is not None and len(self._blocks) >= _WAITING_BLOCKS:
+            return False
+        if self._used >= self._limit:
+            self._begin_section()
+        continues = interface.ordinal
+        if not continues:
+            self._begun += 1
+            interface.ordinal = self._begun
+        interface.number = self._used
+        self._used += 1
+        self._described[interface.number] = interface
+        connection = interface.connection
+        self._blocks.append(
+            pcapng.interface_description(
+                self.order,
+                pcapng.LINKTYPE_UPPER_PDU,
+                self.snaplen and self.snaplen + LEAD_SIZE,
+                [
+                    (pcapng.IF_NAME, _text(connection.path)),
+                    (pcapng.IF_DESCRIPTION, _text(facts.describe_ends(connection.ends, continues))),
+                    (pcapng.IF_TSRESOL, bytes([pcapng.NANOSECONDS])),
+                    self._custom(facts.connection_facts(connection, self.order, continues)),
+                ],
+            )
+        )
+        return True
+
+    def _begin_section(self) -> None:
+        """The interfaces of this section are used up. Packets of it are written or taken back before the next begins."""
+        self.flush()
+        for interface in self._described.values():
+            interface.number = None
+        self._described.clear()
+        self._used = 0
+        self._blocks.append(self._section_header)
+
+    def _free(self) -> None:
+        """All blocks are written: connections that have ended are forgotten, once it is said what they lost."""
+        ended, self._ended = self._ended, []
+        for interface in ended:
+            if interface.lost:
+                self._statistics(interface, None, self._last_ns)
+            if interface.number is not None:
+                self._described.pop(interface.number, None)
+        if self._blocks:
+            self.flush()
+
+    def _skip(self, frame: Frame) -> int:
+        """Counts a frame as lost whose connection cannot be described now."""
+        self.lost_frames += 1
+        self.lost(Lost(None, frame.time_ns, 1))
+        return self.number
 
     # -- packets ------------------------------------------------------------------------------------------------------
 
@@ -368,17 +465,11 @@ class CaptureWriter:
     def _note_passed(self, request: int, frame: Frame) -> None:
         """Remembers that a passed socket is a channel, so that its connection's requests get the right names."""
         channel = _CHANNELS[request]
-        for descriptor in frame.descriptors:
-            kind, _, inode = (descriptor.identity or "").partition(":")
-            if kind != "socket" or not inode.isdecimal():
-                continue
-            if len(self._passed) >= _CACHE_LIMIT:
-                self._passed.clear()
-            self._passed[int(inode)] = channel
-            for interface in self._interfaces:
-                if any(end.inode == int(inode) for end in interface.connection.ends):
-                    interface.channel = channel
-                    interface.leads = ({}, {})
+        inode = self._passed.note(frame.descriptors[0], channel)
+        interface = None if inode is None else self._by_inode.get(inode)
+        if interface is not None:
+            interface.channel = channel
+            interface.leads = ({}, {})
 
     def _spoken(self, interface: _Interface, end: int, process: Process) -> None:
         """Somebody else speaks for an end than before: keeps the option that says who, so that it is built once."""
@@ -422,6 +513,12 @@ class CaptureWriter:
 
     def _statistics(self, interface: _Interface, closed: Closed | None, time_ns: int) -> None:
         """Why a connection ended; without that, only what was lost after its end was written."""
+        if interface.number is None and not self._describe(interface):
+            if interface.lost:
+                self.lost(Lost(None, interface.lost_ns, interface.lost))
+                interface.lost = 0
+            return
+        assert interface.number is not None
         pack = pcapng.structs(self.order, "Q").pack
         connection = interface.connection
         lost = Lost(connection.id, interface.lost_ns, interface.lost) if interface.lost else None
@@ -435,7 +532,7 @@ class CaptureWriter:
         ]
         if connection.opened_ns is not None:
             items.insert(0, (pcapng.ISB_STARTTIME, pcapng.time(self.order, connection.opened_ns)))
-        self._blocks.append(pcapng.interface_statistics(self.order, connection.id - 1, time_ns, items))
+        self._blocks.append(pcapng.interface_statistics(self.order, interface.number, time_ns, items))
 
     def _custom(self, text: bytes) -> tuple[int, bytes]:
         return pcapng.custom_option(self.order, facts.ENTERPRISE, text)
@@ -474,24 +571,28 @@ class CaptureWriter:
         kind, _, number, high, low, captured, _ = pcapng.structs(self.order, "IIIIIII").unpack_from(block.ljust(28))
         if kind != pcapng.ENHANCED_PACKET:
             return False
-        interface = self._interfaces[number]
+        interface = self._described[number]
         time_ns = high << 32 | low
         items = pcapng.parse_options(self.order, block[28 + (captured + 3 & ~3) : -4])
         before = 0
         lost_ns = time_ns
+        more = False
         for code, value in items:
             if code == pcapng.EPB_DROPCOUNT:
                 before = pcapng.structs(self.order, "Q").unpack(value)[0]
-            elif code == pcapng.OPT_CUSTOM and b'"lost' in value:
+            elif code == pcapng.OPT_CUSTOM and (b'"lost' in value or b'"kind"' in value):
                 said = facts.load(value[4:])
-                lost_ns = said.get("lost_ns", time_ns)
+                more = more or facts.frame_kind(said) is FrameKind.CONTINUATION
+                lost_ns = said.get("lost_ns", lost_ns)
                 if lost := facts.parse_lost(said.get("lost"), None):
                     self.lost(lost)
         if before:
             interface.dropped -= before
             self._lose(interface, before, lost_ns)
-        self._lose(interface, 1, time_ns)
-        interface.written -= 1
         self.number -= 1
-        self.lost_frames += 1
+        if not (more and interface.lost):  # the rest of a message that is counted already
+            self._lose(interface, 1, time_ns)
+            self.lost_frames += 1
+        if not more:
+            interface.written -= 1
         return True

@@ -357,10 +357,10 @@ local x_words = { extractor("exported_pdu.col_info_str"), extractor("exported_pd
 
 -- Who is who, as vusniff.analysis.session has it: from headers, in the order of the packets, once for each packet.
 
-local links, sessions, placed, answers, waits, passed
+local links, numbered, last, sessions, placed, answers, waits, passed
 
 function proto.init()
-  links, sessions, placed, answers, waits, passed = {}, 0, {}, {}, {}, {}
+  links, numbered, last, sessions, placed, answers, waits, passed = {}, {}, 0, 0, {}, {}, {}, {}
 end
 
 -- The text that the capture's writer gave the message.
@@ -548,6 +548,21 @@ local function answered(link, request)
   return waiting
 end
 
+local function new_link(section, interface, path, description)
+  local first_section = not section or section.value == 1
+  local number = first_section and (interface and interface.value or 0) + 1 or last + 1
+  last = math.max(last, number)
+  local link = { number = number, path = path, description = description, pending = {}, unexpected = {},
+                 processes = {} }
+  local first, second = description:match("^(.*) %-> (.*)$")
+  for end_, words in pairs({ [0] = first or "", [1] = second or "" }) do
+    local comm, pid = words:match("^(.*) %((%d+)%)$")
+    if comm then link.processes[end_] = { comm = comm, pid = tonumber(pid) } end
+  end
+  numbered[number] = link
+  return link
+end
+
 local function follow(pinfo, from, request, flags, size)
   local interface = x_interface()
   local section = x_section()
@@ -555,13 +570,11 @@ local function follow(pinfo, from, request, flags, size)
   local link = links[key]
   if not link then
     local path, description = x_path(), x_description()
-    link = { number = (interface and interface.value or 0) + 1, path = path and path.value or "",
-             description = description and description.value or "", pending = {}, unexpected = {}, processes = {} }
-    local first, second = link.description:match("^(.*) %-> (.*)$")
-    for end_, words in pairs({ [0] = first or "", [1] = second or "" }) do
-      local comm, pid = words:match("^(.*) %((%d+)%)$")
-      if comm then link.processes[end_] = { comm = comm, pid = tonumber(pid) } end
-    end
+    path, description = path and path.value or "", description and description.value or ""
+    -- A section that has used up its interfaces is followed by another, where connections go on in interfaces anew.
+    local words, continues = description:match("^(.*), continues (%d+)$")
+    local known = continues and numbered[tonumber(continues)]
+    link = known and known.path == path and known or new_link(section, interface, path, words or description)
     links[key] = link
   end
   if not link.session then introduce(link, from, request, flags, size) end

@@ -12,14 +12,13 @@ from dataclasses import dataclass, field
 from vusniff.bpf.records import PASSED_FD
 from vusniff.capture.writer import CaptureWriter
 from vusniff.families.framing import Framer
+from vusniff.passed_sockets import PassedSockets
 from vusniff.record import Chunk, Closed, Connection, Descriptor, End, Frame, FrameKind, Lost, Process
 from vusniff.sources.host.held import held
 from vusniff.sources.host.unixdiag import path_text
 from vusniff.sources.probe.passed import descriptors
 from vusniff.sources.probe.sends import Opened, Send
 
-_PASSED = 65536
-"""Passed sockets remembered, to tell which end of a pair was passed."""
 _PROCESSES = 64
 """Threads remembered per end of a connection."""
 
@@ -73,7 +72,8 @@ class Links:
         """What the user calls a process: pid and path of the connection -> label."""
         self._command = command
         self._by_inode: dict[int, tuple[Link, int]] = {}
-        self._passed: set[int] = set()
+        self._passed: PassedSockets[bool] = PassedSockets()
+        """Tells which end of a pair was passed."""
         self.connections = self.messages = self.lost = self.failed = self.amended = 0
 
     def all(self) -> list[Link]:
@@ -86,7 +86,7 @@ class Links:
 
     def was_passed(self, opened: Opened) -> bool:
         """Whether this socket, or its peer, came as a descriptor over a connection that is recorded."""
-        return opened.inode in self._passed or opened.peer_inode in self._passed
+        return bool(self._passed.get(opened.inode) or self._passed.get(opened.peer_inode))
 
     def meet(self, opened: Opened) -> Link | None:
         """A socket speaks for the first time; the connection if it is new."""
@@ -126,7 +126,7 @@ class Links:
             own, peer = path_text(opened.path), path_text(opened.peer_path)
             return int(own in self._listening and peer not in self._listening)
         if self.was_passed(opened):
-            return int(opened.inode in self._passed)
+            return int(self._passed.get(opened.inode) is not None)
         return int(opened.inode > opened.peer_inode > 0)
 
     def _process(self, pid: int, comm: bytes, tid: int, path: str) -> Process:
@@ -168,11 +168,7 @@ class Links:
             return (Descriptor(),) * send.count
         found = descriptors(send.descriptors[: send.count * PASSED_FD.size], send.tgid)
         for descriptor in found:
-            kind, _, inode = (descriptor.identity or "").partition(":")
-            if kind == "socket":
-                if len(self._passed) >= _PASSED:
-                    self._passed.clear()
-                self._passed.add(int(inode))
+            self._passed.note(descriptor, True)
         return found
 
     def _speaker(self, link: Link, side: Side, send: Send, key: tuple[int, bytes]) -> Process:
@@ -235,6 +231,7 @@ class Links:
         """A connection ends: unfinished messages and statistics are written."""
         for side in link.sides:
             self._by_inode.pop(side.inode, None)
+            self._passed.forget(side.inode)
         if link.connection is None:
             return
         time_ns = self._epoch(time)
