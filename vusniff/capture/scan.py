@@ -45,6 +45,10 @@ _COMMON = f"8I{KNOWN_TAGS}s{INFO_SIZE}xI3I"
 _PLAIN_CODES = frozenset((pcapng.EPB_FLAGS, pcapng.EPB_PACKETID))
 
 
+_SAID: dict[str, Any] = {"vusniff": facts.FORMAT_VERSION}
+"""Stands for what an interface of ours said, when it has become a connection."""
+
+
 @dataclass(slots=True)
 class _Interface:
     linktype: int
@@ -354,6 +358,7 @@ class Scan:
                     self._begun.append(identity)
                 batch.events.append((len(batch), connection))
             interface.connection = identity
+            interface.facts = _SAID if interface.facts else interface.facts
             self._found = True
             same_order = self._ids.order(identity) == self._order
             if same_order and (interface.resolution, interface.offset) == (pcapng.NANOSECONDS, 0):

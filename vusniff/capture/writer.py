@@ -38,7 +38,7 @@ _CACHED_BYTES = 2048
 """Largest of the options that are kept: 250 descriptors take 250 times as much as one."""
 _COUNT_LIMIT = (1 << 64) - 1
 """Most that a count in the file can say."""
-_WAITING_BLOCKS = 512
+_WAITING_BLOCKS = 64
 """Blocks other than packets that wait for a capture that cannot be written; beyond it connections are only counted."""
 _DIRECTIONS = (pcapng.FLAG_OUTBOUND, pcapng.FLAG_INBOUND)
 _CHANNELS = {int(request): channel for request, channel in CHANNEL_PASSED_BY.items()}

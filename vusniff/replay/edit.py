@@ -136,6 +136,7 @@ def edit(
         order=orders.pop() if orders else section.order,
         host=section.host,
         edited=history,
+        keeps_ended=True,
     )
     with writer:
         written = _write(writer, timeline, kept, drops, changed, edits)

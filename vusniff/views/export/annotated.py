@@ -118,6 +118,7 @@ def _writer(
         order=order or section.order,
         host=section.host,
         edited=section.edited,
+        keeps_ended=True,
     )
 
 

@@ -99,7 +99,7 @@ def redact(files: Sequence[str], target: str, device: str | None = None) -> list
     source = sections[0].source if sections[0].source in _SOURCES else ""
     edited = ("not told here",) if any(section.edited for section in sections) else ()
     order = orders.pop() if orders else sections[0].order
-    with CaptureWriter(target, source=source, order=order, host=host, edited=edited) as writer:
+    with CaptureWriter(target, source=source, order=order, host=host, edited=edited, keeps_ended=True) as writer:
         for written, record in enumerate(_records(timeline, names)):
             match record:
                 case Connection():
