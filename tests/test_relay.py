@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 from vusniff.capture.index import Index
 from vusniff.capture.reader import CaptureReader
 from vusniff.capture.writer import CaptureWriter
+from vusniff.families.vhost_user.protocol import OPENINGS, Openings
 from vusniff.record import Closed, End, Frame, FrameKind, Process
 from vusniff.sources.host.descriptors import describe
 from vusniff.sources.proxy import relay as relay_module
@@ -52,13 +53,15 @@ class Stage:
         self.right, b = socket.socketpair()
         for peer in (self.left, self.right):
             peer.setblocking(False)
-        self.spawn(a, b, "/run/vm.sock", (End(1, Process(11, "left")), End(2, Process(22, "right"))))
+        self.spawn(a, b, "/run/vm.sock", (End(1, Process(11, "left")), End(2, Process(22, "right"))), OPENINGS)
 
-    def spawn(self, first: socket.socket, second: socket.socket, path: str, ends: tuple[End, End]) -> None:
+    def spawn(
+        self, first: socket.socket, second: socket.socket, path: str, ends: tuple[End, End], openings: Openings
+    ) -> None:
         connection = self._recorder.open(path, ends)
-        closed = self.relays.remove
+        sockets, closed = (first, second), self.relays.remove
         self.relays.append(
-            Relay(self.loop, self._recorder, (first, second), connection, self.spawn, self.said.append, closed)
+            Relay(self.loop, self._recorder, sockets, connection, openings, self.spawn, self.said.append, closed)
         )
 
     def until(self, fact: Callable[[], object]) -> None:
@@ -448,7 +451,7 @@ def test_a_message_cut_off_by_a_close_is_passed_on_and_recorded(stage: Stage) ->
     assert (frame.data, frame.missing) == (whole[:30], 22)
 
 
-def test_a_passed_stream_socket_is_interposed_and_so_are_those_passed_on_it(stage: Stage) -> None:
+def test_a_socket_that_opens_a_channel_is_interposed(stage: Stage) -> None:
     ours, theirs = socket.socketpair()
     inode = os.fstat(theirs.fileno()).st_ino
     mine = os.fstat(ours.fileno()).st_ino
@@ -459,26 +462,105 @@ def test_a_passed_stream_socket_is_interposed_and_so_are_those_passed_on_it(stag
     with ours, socket.socket(fileno=fd) as channel:
         channel.send(message(2, flags=9))
         assert stage.receive(ours, 100) == (message(2, flags=9), [])
-        inner, passed = socket.socketpair()
-        socket.send_fds(ours, [message(2, bytes(8), flags=5)], [passed.fileno()])
-        passed.close()
-        _, (nested,) = stage.receive(channel, 100)
-        with inner, socket.socket(fileno=nested) as end:
-            end.send(message(3))
-            assert stage.receive(inner, 100) == (message(3), [])
+        ours.send(message(2, bytes(8), flags=5))
+        assert stage.receive(channel, 100) == (message(2, bytes(8), flags=5), [])
         stage.settle()
     stage.until(lambda: len(stage.relays) == 1)
     with Index(stage.file) as index:
         index.update()
-        main, channel_connection, third = index.connections
+        main, channel_connection = index.connections
         frames = list(index.frames())
     assert channel_connection.ends[1].inode == inode
     assert channel_connection.path == f"pair:{mine}-{inode}"
     assert [end.process and end.process.comm for end in channel_connection.ends] == ["left", "right"]
-    assert [end.process and end.process.comm for end in third.ends] == ["left", "right"]
-    assert [(f.connection, f.end) for f in frames] == [(1, 0), (2, 1), (2, 0), (3, 1)]
+    assert [(f.connection, f.end) for f in frames] == [(1, 0), (2, 1), (2, 0)]
     assert frames[0].descriptors[0].identity == f"socket:{inode}"
     assert main.id == 1
+
+
+SPLIT = (message(21, bytes(8))[:12], message(21, bytes(8))[12:])
+STRANGE = struct.pack("=III", 0, 1, 0)
+
+
+@pytest.mark.parametrize(
+    ("sends", "interposed"),
+    [
+        pytest.param([message(21)], True, id="back-end channel"),
+        pytest.param([message(33)], True, id="GPU socket"),
+        pytest.param([message(42, bytes(8))], True, id="device state"),
+        pytest.param([message(42, bytes(8), flags=5)], True, id="device state, the back-end's choice"),
+        pytest.param([SPLIT[0], SPLIT[1]], True, id="payload in a send of its own"),
+        pytest.param([message(13, bytes(8))], False, id="call"),
+        pytest.param([message(12, bytes(8))], False, id="kick"),
+        pytest.param([message(21, flags=5)], False, id="reply to what opens a channel"),
+        pytest.param([message(4000)], False, id="unknown request"),
+        pytest.param([SPLIT[0][:5], SPLIT[0][5:8]], False, id="less than a header"),
+        pytest.param([STRANGE], False, id="no header"),
+        pytest.param([message(21, bytes(2 << 20))[: (1 << 20) + 12], bytes(8)], False, id="middle of a large message"),
+    ],
+)
+def test_only_what_opens_a_channel_is_interposed(stage: Stage, sends: list[bytes], interposed: bool) -> None:
+    """The last send carries the socket. User-mode Linux passes one as call descriptor: nothing may stand in it."""
+    ours, theirs = socket.socketpair()
+    inode = os.fstat(theirs.fileno()).st_ino
+    got, passed = b"", []
+    for number, data in enumerate(sends):
+        fds = [theirs.fileno()] if number == len(sends) - 1 else []
+        done = 0
+        while done < len(data):
+            with contextlib.suppress(BlockingIOError):
+                part = data[done : done + 65536]
+                done += socket.send_fds(stage.left, [part], fds if done + len(part) == len(data) else [])
+            with contextlib.suppress(BlockingIOError):
+                while stage.loop.after(0, lambda: None) is None:
+                    stage.loop.turn()
+                    more, some = receive(stage.right, 1 << 16)
+                    got += more
+                    passed += some
+    while not passed:
+        more, some = stage.receive(stage.right, 1 << 16)
+        got += more
+        passed += some
+    assert got == b"".join(sends)
+    (fd,) = passed
+    with ours, theirs, socket.socket(fileno=fd) as end:
+        assert (os.fstat(fd).st_ino != inode) is interposed
+        assert len(stage.relays) == 1 + interposed
+        end.setblocking(False)
+        for _ in range(3):
+            end.send(struct.pack("=Q", 1))
+        if not interposed:
+            assert [ours.recv(8), ours.recv(8), ours.recv(8)] == [struct.pack("=Q", 1)] * 3
+    assert stage.said == []
+
+
+def test_a_channel_opens_none_itself(stage: Stage) -> None:
+    """On the back-end channel 21 is no request that passes a socket."""
+    ours, theirs = socket.socketpair()
+    socket.send_fds(stage.left, [message(21)], [theirs.fileno()])
+    theirs.close()
+    _, (fd,) = stage.receive(stage.right, 12)
+    inner, passed = socket.socketpair()
+    with ours, inner, passed, socket.socket(fileno=fd) as channel:
+        socket.send_fds(channel, [message(21)], [passed.fileno()])
+        _, (nested,) = stage.receive(ours, 100)
+        assert os.fstat(nested).st_ino == os.fstat(passed.fileno()).st_ino
+        os.close(nested)
+
+
+def test_messages_are_counted_and_not_the_packets_they_take(stage: Stage) -> None:
+    whole = message(6, bytes(3 << 20))
+    sent = got = 0
+    while got < len(whole):
+        with contextlib.suppress(BlockingIOError):
+            sent += stage.left.send(whole[sent:])
+        got += len(stage.receive(stage.right, 1 << 20)[0])
+    stage.left.send(message(1))
+    stage.receive(stage.right, 100)
+    stage.left.close()
+    stage.until(lambda: not stage.relays)
+    assert [closed.received for closed in stage.closed()] == [2]
+    assert len(stage.frames()) > 10
 
 
 def test_what_waits_in_a_passed_socket_is_not_lost_and_a_close_reaches_the_other_end(stage: Stage) -> None:

@@ -98,7 +98,7 @@ PASSING_REQUESTS: dict[int, Channel] = {
     **{int(request): channel for request, channel in CHANNEL_PASSED_BY.items()},
 }
 """Requests whose descriptor may be a socket that belongs to the session."""
-SHAPING_REPLIES = frozenset({_F.GET_FEATURES, _F.GET_CONFIG})
+SHAPING_REPLIES = frozenset({_F.GET_FEATURES, _F.GET_CONFIG, _F.SET_DEVICE_STATE_FD})
 
 
 def reshape(shape: Shape, request: int, reply: bool, payload: bytes) -> Shape:
@@ -410,7 +410,7 @@ class Tracker:
     def _shape(self, link: _Link, request: int, reply: bool, frame: Frame) -> None:
         session = link.session
         assert session is not None
-        if request in PASSING_REQUESTS and not reply and frame.descriptors:
+        if frame.descriptors and (request == _F.SET_DEVICE_STATE_FD if reply else request in PASSING_REQUESTS):
             self._passed.note(frame.descriptors[0], (session, PASSING_REQUESTS[request]))
         shape = reshape(session.shape, request, reply, frame.data[HEADER_SIZE:])
         if shape != session.shape:

@@ -175,6 +175,17 @@ class Framer:
         """The next byte begins a message."""
         return not self._known and not self._buffer
 
+    def header(self, data: bytes) -> tuple[int, int] | None:
+        """Request and flags of the message that ``data``, next to be fed, is (of); None where no header tells."""
+        if self._raw or self._late or self._continues:
+            return None
+        head = bytes(self._buffer[:HEADER_SIZE])
+        head += data[: HEADER_SIZE - len(head)]
+        if len(head) < HEADER_SIZE or message_size(head, self._order) is None:
+            return None
+        request, flags, _ = _UNPACK[self._order](head)
+        return request, flags
+
     def is_message(self, data: bytes) -> bool:
         """Whether ``data``, taken of what `due` was shown last, is a frame by itself: then it is not to be fed."""
         return len(data) == self._found

@@ -33,6 +33,7 @@ from types import FrameType
 
 from vusniff.capture.writer import CaptureWriter
 from vusniff.errors import SourceError
+from vusniff.families.vhost_user.protocol import OPENINGS, Openings
 from vusniff.record import End
 from vusniff.sources.host.endpoints import Listener, Side, connect, differs, listen, peer_inode, peer_process
 from vusniff.sources.proxy.loop import Loop
@@ -262,11 +263,14 @@ class Proxy:
             End(peer_inode(sockets[0]), peer_process(sockets[0])),
             End(peer_inode(sockets[1]), peer_process(sockets[1])),
         )
-        self._joined.add(self._relay(*sockets, path, ends))
+        self._joined.add(self._relay(*sockets, path, ends, OPENINGS))
 
-    def _relay(self, first: socket.socket, second: socket.socket, path: str, ends: tuple[End, End]) -> Relay:
+    def _relay(
+        self, first: socket.socket, second: socket.socket, path: str, ends: tuple[End, End], openings: Openings
+    ) -> Relay:
         connection = self._recorder.open(path, ends)
-        relay = Relay(self._loop, self._recorder, (first, second), connection, self._relay, self._say, self._closed)
+        sockets = first, second
+        relay = Relay(self._loop, self._recorder, sockets, connection, openings, self._relay, self._say, self._closed)
         self._relays.add(relay)
         return relay
 

@@ -13,6 +13,10 @@ net/unix/af_unix.c ends a receive behind the first send that carries descriptors
    of the message, and the kernel does not tell where: they are passed on with the payload, which is a send of its own
    in the programs that do so. In a stream that has no messages, bytes are received one by one, asking before each.
 
+Sockets that are passed on are channels of the same conversation only where the table of openings that the relay is given
+says so: one end of a new pair takes the place of such a socket, and another relay stands between. Any other is passed on
+as it is, like any descriptor: it is for those who passed it, and how they use it is not known here.
+
 Order of things: what completes a frame is recorded, handed to the kernel, and then passed on. What does not complete
 one yet (a header whose payload is a second send) is passed on at once: waiting for the rest could wait for ever, since
 nobody says that a stream is vhost-user. A capture therefore holds every whole message that was passed on.
@@ -41,8 +45,8 @@ import time
 from collections.abc import Callable
 
 from vusniff.families.framing import Framer
-from vusniff.families.vhost_user.protocol import HEADER_SIZE, MAX_FDS
-from vusniff.record import Chunk, Closed, Connection, Descriptor, DescriptorKind, End, Frame
+from vusniff.families.vhost_user.protocol import FLAG_REPLY, HEADER_SIZE, MAX_FDS, Openings
+from vusniff.record import Chunk, Closed, Connection, Descriptor, DescriptorKind, End, Frame, FrameKind
 from vusniff.sources.host.descriptors import describe
 from vusniff.sources.host.endpoints import is_connected_stream, peer_inode
 from vusniff.sources.proxy.loop import Loop
@@ -72,8 +76,10 @@ _KERNEL_BUSY = (errno.ETOOMANYREFS, errno.ENOBUFS, errno.ENOMEM)
 """Sending may succeed later, and no event tells when."""
 _BUSY_SECONDS = 0.01
 
-Spawn = Callable[[socket.socket, socket.socket, str, tuple[End, End]], object]
-"""Starts a relay between two sockets: those of ends 0 and 1, path, ends."""
+Interposed = tuple[socket.socket, socket.socket, str, tuple[End, End], Openings]
+"""A channel to stand in: sockets of ends 0 and 1, path, ends, what opens further channels on it."""
+Spawn = Callable[[socket.socket, socket.socket, str, tuple[End, End], Openings], object]
+"""Starts a relay."""
 
 
 class Held:
@@ -193,6 +199,7 @@ class Relay:
         recorder: Recorder,
         sockets: tuple[socket.socket, socket.socket],
         connection: Connection,
+        openings: Openings,
         spawn: Spawn,
         say: Callable[[str], None],
         closed: Callable[[Relay], None],
@@ -201,6 +208,7 @@ class Relay:
         self._loop = loop
         self._recorder = recorder
         self._sockets = sockets
+        self._openings = openings
         self._spawn = spawn
         self._say = say
         self._closed = closed
@@ -270,12 +278,11 @@ class Relay:
             return False
         now = time.time_ns()
         descriptors: tuple[Descriptor, ...] = ()
-        interposed: list[tuple[socket.socket, socket.socket, str, tuple[End, End]]] = []
+        interposed: Interposed | None = None
         if passed:
             descriptors = tuple([describe(fd) for fd in passed])
-            for place, descriptor in enumerate(descriptors):
-                if descriptor.kind is DescriptorKind.SOCKET:
-                    self._interpose(direction, passed, place, interposed)
+            if descriptors[0].kind is DescriptorKind.SOCKET:
+                interposed = self._interpose(direction, data, passed)
         framer, number, end = direction.framer, self.connection.id, direction.end
         if framer.is_message(data):
             self._record([Frame(number, end, now, data, descriptors)])
@@ -283,8 +290,8 @@ class Relay:
             self._record(framer.feed(Chunk(number, end, now, data, descriptors)))
         if dropped:
             self._lose_descriptors()
-        for one in interposed:
-            self._spawn(*one)
+        if interposed is not None:
+            self._spawn(*interposed)
         direction.data, direction.descriptors = data, passed
         self._send(direction)
         return more
@@ -371,38 +378,37 @@ class Relay:
                 # A hang-up, which is told even unasked, cannot be acted on before what is on the way has been sent.
                 self._loop.ignore(fd)
 
-    def _interpose(
-        self,
-        direction: _Direction,
-        passed: array.array[int],
-        place: int,
-        interposed: list[tuple[socket.socket, socket.socket, str, tuple[End, End]]],
-    ) -> None:
-        """Puts one end of a new pair in the place of a passed socket, if that is a connected stream."""
+    def _interpose(self, direction: _Direction, data: bytes, passed: array.array[int]) -> Interposed | None:
+        """Puts one end of a new pair in the place of the first socket that is passed, if the table says that the message
+        opens a channel, and it is a connected stream."""
+        header = direction.framer.header(data)
+        openings = self._openings.get((header[0], bool(header[1] & FLAG_REPLY))) if header else None
+        if openings is None:
+            return None
         try:
-            sock = socket.socket(fileno=passed[place])
+            sock = socket.socket(fileno=passed[0])
         except OSError:
-            return
+            return None
         try:
             if not is_connected_stream(sock):
                 sock.detach()
-                return
+                return None
             ours, theirs = socket.socketpair()
         except OSError as error:
             sock.detach()
             self._say(f"a socket passed on {self.connection.path} is not recorded: {error.strerror}")
-            return
+            return None
         _resemble(theirs, sock)
         peer, inode = peer_inode(sock), os.fstat(sock.fileno()).st_ino
         sender, receiver = direction.end, 1 - direction.end
         processes = [end.process for end in self.connection.ends]
         ends = (End(peer, processes[sender]), End(inode, processes[receiver]))
-        passed[place] = theirs.detach()
-        interposed.append((sock, ours, f"pair:{peer or 0}-{inode}", ends))
+        passed[0] = theirs.detach()
+        return sock, ours, f"pair:{peer or 0}-{inode}", ends, openings
 
     def _record(self, frames: list[Frame]) -> None:
         if frames:
-            self._messages += len(frames)
+            self._messages += sum(frame.kind is not FrameKind.CONTINUATION for frame in frames)
             self._recorder.frames(frames)
 
     def _lose_descriptors(self) -> None:
