@@ -6,6 +6,7 @@ import os
 import secrets
 import socket
 import stat
+import threading
 from pathlib import Path
 
 import pytest
@@ -117,21 +118,29 @@ def test_a_stale_socket_file_is_replaced(tmp_path: Path) -> None:
     listener.close()
 
 
-@pytest.mark.parametrize("kind", ["alive", "file", "directory", "datagram", "long", "nowhere", "nul"])
+@pytest.mark.parametrize(
+    "kind", ["alive", "bound", "connected", "datagram", "packet", "file", "directory", "long", "nowhere", "nul"]
+)
 def test_anything_else_at_the_path_is_refused_and_left_alone(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "a"
     words = {
-        "alive": "somebody listens there already",
-        "datagram": "somebody listens there already",
+        "alive": "another program is bound to it already",
+        "bound": "another program is bound to it already",
+        "connected": "another program is bound to it already",
+        "datagram": "another program is bound to it already",
+        "packet": "another program is bound to it already",
         "file": "not a socket",
         "directory": "not a socket",
         "long": "too long",
         "nowhere": "No such file",
         "nul": "null",
     }
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM if kind == "datagram" else socket.SOCK_STREAM) as sock:
-        if kind in ("alive", "datagram"):
+    types = {"datagram": socket.SOCK_DGRAM, "connected": socket.SOCK_DGRAM, "packet": socket.SOCK_SEQPACKET}
+    with socket.socket(socket.AF_UNIX, types.get(kind, socket.SOCK_STREAM)) as sock:
+        if kind in ("alive", "bound", "datagram", "connected", "packet"):
             sock.bind(str(path))
+        if kind == "connected":
+            sock.connect(str(path))
         if kind == "alive":
             sock.listen()
         elif kind == "file":
@@ -142,6 +151,53 @@ def test_anything_else_at_the_path_is_refused_and_left_alone(tmp_path: Path, kin
         with pytest.raises(SourceError, match=words[kind]):
             listen(Side(True, wanted))
         assert path.exists() == (kind not in ("long", "nowhere", "nul"))
+
+
+def test_a_socket_that_does_not_listen_yet_is_not_replaced(tmp_path: Path) -> None:
+    """It listens a moment later, at the same file, and peers reach it."""
+    path = tmp_path / "a"
+    with bound(path) as slow, pytest.raises(SourceError, match="bound to it already"):
+        listen(Side(True, str(path)))
+    path.unlink()
+    with bound(path) as slow:
+        with pytest.raises(SourceError):
+            listen(Side(True, str(path)))
+        slow.listen()
+        with socket.socket(socket.AF_UNIX) as peer:
+            peer.connect(str(path))
+        assert os.listdir(tmp_path) == ["a"]
+
+
+def test_one_of_many_who_replace_a_stale_socket_file_gets_it(tmp_path: Path) -> None:
+    """The others are refused, and nobody's socket is taken away: who got it is reached at the path."""
+    path = tmp_path / "a"
+    for _ in range(30):
+        bound(path).close()
+        listeners: list[Listener] = []
+        refused: list[SourceError] = []
+        barrier = threading.Barrier(4)
+
+        def try_to(
+            barrier: threading.Barrier = barrier,
+            listeners: list[Listener] = listeners,
+            refused: list[SourceError] = refused,
+        ) -> None:
+            barrier.wait()
+            try:
+                listeners.append(listen(Side(True, str(path))))
+            except SourceError as error:
+                refused.append(error)
+
+        threads = [threading.Thread(target=try_to) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(listeners) + len(refused) == 4
+        (listener,) = listeners
+        reach(listener, str(path))
+        listener.close()
+        assert os.listdir(tmp_path) == []
 
 
 def test_somebody_elses_file_is_not_removed_at_the_end(tmp_path: Path) -> None:

@@ -330,7 +330,7 @@ def test_a_path_that_is_taken_is_refused_with_a_sentence(tmp_path: Path, front: 
     with listening(front) if kind == "alive" else contextlib.nullcontext(front.write_text("mine")):
         with Program(tmp_path, "--listen", front, "--connect", back) as program:
             assert program.process.wait(PATIENCE) == 2
-        words = {"alive": "somebody listens there already", "file": "is not a socket"}[kind]
+        words = {"alive": "another program is bound to it already", "file": "is not a socket"}[kind]
         assert words in program.said
         assert program.said.startswith("vusniff: cannot listen on ")
         assert program.said.count("\n") == 1

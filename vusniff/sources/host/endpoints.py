@@ -7,19 +7,28 @@ which it is open to more. Then, when it stands in front of a socket file that ex
 over that file's owner, group and mode: who may reach the one may reach the other. Where the owner cannot be taken over
 (that needs root), or there is no such file yet, it stays at 0600.
 
-Files. A socket file nobody listens on any more (connecting is refused) is replaced; one that is in use, or anything
-else at that path, is not touched. At the end the own file is removed, unless somebody has put another in its place.
+Files. A socket file that no socket is bound to any more is replaced; one that is in use, or anything else at that path,
+is not touched. One that is bound and does not listen yet is in use: to connect a stream is refused there too, so a
+datagram socket asks instead, which the kernel refuses only where there is no socket (unix_find_bsd in net/unix/af_unix.c:
+another type is EPROTOTYPE). It asks in every network namespace, and nobody notices it. Programs of ours that replace
+files in one directory take turns (flock). Another program may replace the same file at the same time: so a file is moved
+aside before it is removed, asked once more there, and put back if it is a new one. At the end the own file is removed,
+unless somebody has put another in its place.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
+import secrets
 import socket
 import stat
 import struct
 import sys
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +36,8 @@ from vusniff.errors import SourceError
 from vusniff.record import Process
 
 BACKLOG = 128
+TURN_SECONDS = 1.0
+"""How long another program of ours is waited for that replaces a socket file in the same directory."""
 _NETLINK_SOCK_DIAG = 4
 _SOCK_DIAG_BY_FAMILY = 20
 _NLM_F_REQUEST = 1
@@ -36,6 +47,14 @@ _NLMSG = struct.Struct("=IHHII")
 _UNIX_DIAG_REQ = struct.Struct("=BBHIIIII")
 _UNIX_DIAG_MSG_SIZE = 16
 _NLATTR = struct.Struct("=HH")
+
+
+NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
+"""No more files can be opened now; later they may."""
+
+
+class NoRoomError(Exception):
+    """A socket cannot be had now because of NO_ROOM."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,38 +112,39 @@ def listen(side: Side, stands_for: str | None = None) -> Listener:
 
     Owner or mode that cannot be taken over are no error: ask `differs`.
     """
-    abstract = side.path.startswith("@")
-    if not abstract:
+    if side.path.startswith("@"):
+        return Listener(side, _bind(side), None)
+    with _taking_turns(os.path.dirname(side.path) or "."):
         _make_room(side.path)
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    before = os.umask(0o177)
+        sock = _bind(side)
     try:
-        sock.bind(side.address)
-        sock.listen(BACKLOG)
-        sock.setblocking(False)
+        status = os.lstat(side.path)
     except OSError as error:
         sock.close()
-        raise SourceError(f"cannot listen on {side.path}: {_why(error)}") from None
-    finally:
-        os.umask(before)
-    if abstract:
-        return Listener(side, sock, None)
-    status = os.lstat(side.path)
+        raise SourceError(f"cannot listen on {side.path}: somebody has removed it: {_why(error)}") from None
     if stands_for is not None and not stands_for.startswith("@"):
         _take_over(stands_for, side.path)
     return Listener(side, sock, (status.st_dev, status.st_ino))
 
 
 def connect(side: Side) -> socket.socket | None:
-    """Connects to a side; None when nobody is there yet. Raises `SourceError` where waiting would not help."""
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    """Connects to a side; None when nobody is there yet.
+
+    Raises `NoRoomError` when this process or the machine can open no more files, `SourceError` where waiting would not
+    help.
+    """
+    sock = None
     try:
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         sock.setblocking(False)
         sock.connect(side.address)
         sock.setblocking(True)
     except OSError as error:
-        sock.close()
-        if error.errno in (errno.ENOENT, errno.ECONNREFUSED, errno.EAGAIN, errno.EMFILE, errno.ENFILE):
+        if sock is not None:
+            sock.close()
+        if error.errno in NO_ROOM:
+            raise NoRoomError(_why(error)) from None
+        if error.errno in (errno.ENOENT, errno.ECONNREFUSED, errno.EAGAIN):
             return None
         raise SourceError(f"cannot connect to {side.path}: {_why(error)}") from None
     return sock
@@ -196,30 +216,86 @@ def is_connected_stream(sock: socket.socket) -> bool:
     return True
 
 
+def _bind(side: Side) -> socket.socket:
+    before = os.umask(0o177)
+    sock = None
+    try:
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        sock.bind(side.address)
+        sock.listen(BACKLOG)
+        sock.setblocking(False)
+    except OSError as error:
+        if sock is not None:
+            sock.close()
+        raise SourceError(f"cannot listen on {side.path}: {_why(error)}") from None
+    finally:
+        os.umask(before)
+    return sock
+
+
+@contextlib.contextmanager
+def _taking_turns(directory: str) -> Iterator[None]:
+    """No other program of ours replaces socket files in this directory now.
+
+    Anybody who can read the directory can keep us waiting: not for long.
+    """
+    try:
+        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except (OSError, ValueError):
+        fd = -1
+    try:
+        deadline = time.monotonic() + TURN_SECONDS
+        while fd >= 0 and time.monotonic() < deadline:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError as error:
+                if error.errno != errno.EWOULDBLOCK:
+                    break
+                time.sleep(0.005)
+        yield
+    finally:
+        if fd >= 0:
+            os.close(fd)
+
+
 def _make_room(path: str) -> None:
-    """Removes a socket file that nobody listens on."""
+    """Removes a socket file that no socket is bound to."""
     try:
         status = os.lstat(path)
+        if not stat.S_ISSOCK(status.st_mode):
+            raise SourceError(f"cannot listen on {path}: it exists and is not a socket; choose another path")
+        if _is_bound(path):
+            raise SourceError(_TAKEN.format(path=path))
+        aside = os.path.join(os.path.dirname(path), f".{secrets.token_hex(8)}")
+        os.rename(path, aside)
+        if _is_bound(aside):  # somebody else has replaced it in the meantime
+            with contextlib.suppress(OSError):
+                os.link(aside, path)
+            os.unlink(aside)
+            raise SourceError(_TAKEN.format(path=path))
+        os.unlink(aside)
     except FileNotFoundError:
         return
     except (OSError, ValueError) as error:
         raise SourceError(f"cannot listen on {path}: {_why(error)}") from None
-    if not stat.S_ISSOCK(status.st_mode):
-        raise SourceError(f"cannot listen on {path}: it exists and is not a socket; choose another path")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.setblocking(False)
+
+
+_TAKEN = "cannot listen on {path}: another program is bound to it already; choose another path or end that one"
+
+
+def _is_bound(path: str) -> bool:
+    """Whether there is a socket behind a socket file, listening or not; raises OSError where that cannot be told."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as asking:
+        asking.setblocking(False)
         try:
-            probe.connect(path)
+            asking.connect(path)
         except ConnectionRefusedError:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(path)
-            return
-        except FileNotFoundError:
-            return
+            return False
         except OSError as error:
-            if error.errno not in (errno.EAGAIN, errno.EPROTOTYPE):
-                raise SourceError(f"cannot tell whether {path} is in use: {_why(error)}") from None
-    raise SourceError(f"cannot listen on {path}: somebody listens there already; choose another path or end that one")
+            if error.errno not in (errno.EPROTOTYPE, errno.EPERM):  # EPERM: a datagram socket that has its peer
+                raise
+    return True
 
 
 def _take_over(original: str, path: str) -> None:
