@@ -20,7 +20,11 @@ from pathlib import Path
 import pytest
 
 from vusniff.capture.reader import CaptureReader
+from vusniff.capture.writer import CaptureWriter
+from vusniff.errors import SourceError
 from vusniff.record import Closed, Connection, Frame, FrameKind
+from vusniff.sources.host.endpoints import Side
+from vusniff.sources.proxy.proxy import WAITING_LIMIT, run_proxy
 
 PATIENCE = 30.0
 PAYLOAD = bytes(8)
@@ -102,7 +106,9 @@ def are_closed(file: Path, connections: int) -> bool:
 class Program:
     """``vusniff proxy`` and what it says."""
 
-    def __init__(self, directory: Path, *words: str | Path, command: Sequence[str] = (), limits: bool = False) -> None:
+    def __init__(
+        self, directory: Path, *words: str | Path, command: Sequence[str] = (), limits: bool = False, files: int = 0
+    ) -> None:
         self.directory = directory
         self.file = directory / "capture.pcapng"
         self.log = directory / "log"
@@ -113,7 +119,7 @@ class Program:
                 stdout=log,
                 stderr=log,
                 cwd=directory,
-                preexec_fn=_limit_file_size if limits else None,
+                preexec_fn=_limit_file_size if limits else functools.partial(_limit_files, files) if files else None,
             )
 
     @property
@@ -134,6 +140,10 @@ class Program:
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait()
+
+
+def _limit_files(number: int) -> None:
+    resource.setrlimit(resource.RLIMIT_NOFILE, (number, number))
 
 
 FILE_SIZE = 16 << 10
@@ -323,6 +333,106 @@ def test_traffic_goes_on_when_the_capture_cannot_be_written(tmp_path: Path, fron
     assert [frame.data for frame in recorded[-2:]] == [REQUEST, REPLY]
     assert closed.received == 420
     assert f"{420 - len(recorded)} lost" in program.said
+
+
+@pytest.mark.parametrize("sides", ["listen connect", "listen listen"])
+def test_peers_that_there_is_no_room_for_are_refused_and_the_others_served(
+    tmp_path: Path, front: Path, back: Path, sides: str
+) -> None:
+    """With 64 open files a dozen connections are served; a hundred more come, are refused, and come again later."""
+    first, second = sides.split()
+    memory = [os.memfd_create("ram") for _ in range(8)]
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(listening(back)) if second == "connect" else None
+        program = stack.enter_context(Program(tmp_path, f"--{first}", front, f"--{second}", back, files=64))
+        pairs: list[tuple[socket.socket, socket.socket]] = []
+
+        def join() -> bool:
+            """Another pair of peers; whether the proxy has joined them."""
+            frontend = connected(front)
+            backend = accepted(listener) if listener and _is_there(frontend, listener) else None
+            backend = connected(back) if listener is None else backend
+            if backend is None or not _are_joined(frontend, backend):
+                frontend.close()
+                if backend is not None:
+                    backend.close()
+                return False
+            pairs.append((stack.enter_context(frontend), stack.enter_context(backend)))
+            return True
+
+        for _ in range(8):
+            assert join()
+        refused = sum(not join() for _ in range(100))
+        assert refused >= 85
+        for frontend, backend in pairs:
+            socket.send_fds(frontend, [REQUEST], memory)
+            data, fds, _, _ = socket.recv_fds(backend, len(REQUEST), 8)
+            for fd in fds:
+                os.close(fd)
+            assert (data, len(fds)) == (REQUEST, 8)
+            talk(frontend, backend)
+        assert program.said.count("is refused: no room for more open files") == 1
+        for _ in range(4):
+            for one in pairs.pop():
+                one.close()
+        until(join)
+        talk(*pairs[-1])
+        assert program.end() == 0
+    for fd in memory:
+        os.close(fd)
+    assert "peers were refused" in program.said
+    assert "Traceback" not in program.said
+    assert len(frames(program.file)) > 3 * 8
+
+
+def _is_there(frontend: socket.socket, listener: socket.socket) -> bool:
+    """Whether the proxy has connected to the other side for this peer, or has refused it."""
+    ready, _, _ = select.select([frontend, listener], [], [], PATIENCE)
+    assert ready
+    return listener in ready
+
+
+def _are_joined(frontend: socket.socket, backend: socket.socket) -> bool:
+    """Whether what one says reaches the other, or the proxy has hung up on either."""
+    try:
+        frontend.send(REQUEST)
+    except (BrokenPipeError, ConnectionResetError):
+        return False
+    ready, _, _ = select.select([frontend, backend], [], [], PATIENCE)
+    assert ready
+    try:
+        return backend in ready and backend.recv(len(REQUEST)) == REQUEST
+    except ConnectionResetError:
+        return False
+
+
+def test_who_waits_for_the_other_side_is_bounded(tmp_path: Path, front: Path, back: Path) -> None:
+    with Program(tmp_path, "--listen", front, "--listen", back) as program, contextlib.ExitStack() as stack:
+        waiting = [stack.enter_context(connected(front)) for _ in range(WAITING_LIMIT)]
+        for _ in range(20):
+            with connected(front) as one:
+                assert one.recv(1) == b""
+        assert program.said.count("wait already") == 1
+        for frontend in waiting:
+            talk(frontend, stack.enter_context(connected(back)))
+        assert program.end() == 0
+        assert "20 peers were refused" in program.said
+
+
+def test_too_few_files_to_start_are_one_sentence(tmp_path: Path, front: Path, back: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    for room in range(4):
+        with CaptureWriter(tmp_path / "capture.pcapng", source="test") as writer:
+            taken = [os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC) for _ in range(30)]
+            resource.setrlimit(resource.RLIMIT_NOFILE, (max(taken) + 1 + room, hard))
+            try:
+                with pytest.raises(SourceError, match="Too many open files"):
+                    run_proxy([Side(True, str(front)), Side(False, str(back))], writer, [], lambda _: None)
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+                for fd in taken:
+                    os.close(fd)
+        assert not front.exists()
 
 
 @pytest.mark.parametrize("kind", ["alive", "file"])

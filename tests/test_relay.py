@@ -21,6 +21,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from vusniff.capture.index import Index
+from vusniff.capture.open_files import OpenFiles
 from vusniff.capture.reader import CaptureReader
 from vusniff.capture.writer import CaptureWriter
 from vusniff.families.vhost_user.protocol import OPENINGS, Openings
@@ -48,6 +49,7 @@ class Stage:
         self.loop = Loop()
         self._writer = CaptureWriter(file, source="proxy")
         self._recorder = Recorder(self._writer, self.loop, self.said.append)
+        self._files = OpenFiles()
         self.relays: list[Relay] = []
         self.left, a = socket.socketpair()
         self.right, b = socket.socketpair()
@@ -60,9 +62,13 @@ class Stage:
     ) -> None:
         connection = self._recorder.open(path, ends)
         sockets, closed = (first, second), self.relays.remove
-        self.relays.append(
-            Relay(self.loop, self._recorder, sockets, connection, openings, self.spawn, self.said.append, closed)
+        relay = Relay(
+            self.loop, self._recorder, sockets, connection, openings, self.spawn, self._files, self._tell, closed
         )
+        self.relays.append(relay)
+
+    def _tell(self, _: str, sentence: str) -> None:
+        self.said.append(sentence)
 
     def until(self, fact: Callable[[], object]) -> None:
         """Turns the loop until something is true."""
@@ -617,10 +623,57 @@ def test_descriptors_that_find_no_room_are_told_and_counted(stage: Stage, memory
     data, passed = receive(stage.right, 100)
     assert data == message(5, bytes(8))
     assert len(identities(passed)) == 2
-    assert ["were lost" in sentence for sentence in stage.said] == [True]
+    waited, lost = stage.said
+    assert ("wait" in waited, "were lost" in lost) == (True, True)
     stage.left.close()
     stage.until(lambda: not stage.relays)
     assert stage.closed()[0].lost == 1
+
+
+def test_descriptors_wait_in_the_queue_until_there_is_room(stage: Stage, memory: list[int]) -> None:
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    socket.send_fds(stage.left, [message(5, bytes(8))], memory)
+    taken = [os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC) for _ in range(20)]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(taken) + 1, hard))
+    poll = select.poll()
+    poll.register(stage.right, select.POLLIN)
+    try:
+        stage.until(lambda: stage.said)
+        assert not poll.poll(0)
+        stage.settle()
+        while taken:
+            os.close(taken.pop())
+        stage.until(lambda: poll.poll(0))
+        data, passed = receive(stage.right, 100)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        for fd in taken:
+            os.close(fd)
+    assert data == message(5, bytes(8))
+    assert identities(passed) == identities(memory, close=False)
+    assert len(stage.said) == 1
+
+
+def test_a_channel_that_there_is_no_room_for_is_passed_on_as_it_is(stage: Stage) -> None:
+    import resource
+
+    ours, theirs = socket.socketpair()
+    inode = os.fstat(theirs.fileno()).st_ino
+    socket.send_fds(stage.left, [message(21)], [theirs.fileno()])
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (theirs.fileno() + 12, hard))
+    try:
+        _, (fd,) = stage.receive(stage.right, 12)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    with ours, theirs, socket.socket(fileno=fd):
+        assert os.fstat(fd).st_ino == inode
+        assert len(stage.relays) == 1
+    (sentence,) = stage.said
+    assert "without being recorded" in sentence
+    assert [frame.data for frame in stage.frames()] == [message(21)]
 
 
 def test_nothing_leaks_over_many_round_trips(stage: Stage, memory: list[int]) -> None:

@@ -53,8 +53,8 @@ NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
 """No more files can be opened now; later they may."""
 
 
-class NoRoomError(Exception):
-    """A socket cannot be had now because of NO_ROOM."""
+class NoRoomError(SourceError):
+    """A socket or its descriptors cannot be had now because of NO_ROOM."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +143,7 @@ def connect(side: Side) -> socket.socket | None:
         if sock is not None:
             sock.close()
         if error.errno in NO_ROOM:
-            raise NoRoomError(_why(error)) from None
+            raise NoRoomError(f"cannot connect to {side.path}: {_why(error)}") from None
         if error.errno in (errno.ENOENT, errno.ECONNREFUSED, errno.EAGAIN):
             return None
         raise SourceError(f"cannot connect to {side.path}: {_why(error)}") from None

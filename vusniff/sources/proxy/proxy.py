@@ -13,6 +13,10 @@ Sides, exactly two:
 End 0 of a connection is the one that connected, end 1 the one that accepted; where both did the same, they are in the
 order of the command line. Its path is the one the real listener is bound to, if there is one: the ``--connect`` path.
 
+No room. A peer that there is no room for is refused, which is a close: when it or its connection to the other side
+would need one of the descriptors that are kept back (see `open_files`), or when WAITING_LIMIT peers wait already for
+somebody on the other side. Those who are served notice nothing. It is said once a burst.
+
 One thread, one epoll; every call that could wait is told not to.
 """
 
@@ -21,7 +25,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-import resource
 import select
 import signal
 import socket
@@ -31,16 +34,29 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from types import FrameType
 
+from vusniff.capture.bursts import Bursts
+from vusniff.capture.open_files import OpenFiles, raise_limit
 from vusniff.capture.writer import CaptureWriter
 from vusniff.errors import SourceError
 from vusniff.families.vhost_user.protocol import OPENINGS, Openings
 from vusniff.record import End
-from vusniff.sources.host.endpoints import Listener, Side, connect, differs, listen, peer_inode, peer_process
+from vusniff.sources.host.endpoints import (
+    Listener,
+    NoRoomError,
+    Side,
+    connect,
+    differs,
+    listen,
+    peer_inode,
+    peer_process,
+)
 from vusniff.sources.proxy.loop import Loop
 from vusniff.sources.proxy.recorder import Recorder
-from vusniff.sources.proxy.relay import Relay
+from vusniff.sources.proxy.relay import NO_ROOM_WORDS, Relay
 
 RETRY_CONNECT_SECONDS = 0.1
+WAITING_LIMIT = 64
+"""Peers of one side that may wait for somebody on the other."""
 COMMAND_SECONDS = 5.0
 """How long the started command may take to end when the proxy is told to."""
 
@@ -82,6 +98,8 @@ class Proxy:
         self._command = command
         self._call_ready = ready
         self._loop = Loop()
+        self._bursts = Bursts(self._loop, say)
+        self._files = OpenFiles()
         self._recorder = Recorder(writer, self._loop, say)
         self._peers = (_Peers(sides[0]), _Peers(sides[1]))
         self._listeners: list[Listener] = []
@@ -121,7 +139,7 @@ class Proxy:
             if stands_for and listener.file and differs(peers.side.path, stands_for):
                 self._say(f"{peers.side.path} is for this user only: owner and mode of {stands_for} need root")
         self._start_command()
-        _raise_limit()
+        raise_limit()
         self._started = True
         if self._call_ready:
             self._call_ready()
@@ -154,6 +172,7 @@ class Proxy:
                 sock.close()
         for listener in self._listeners:
             listener.close()
+        self._bursts.end()
         self._recorder.end(self._file if self._started else None)
         if self._process is not None and self._status is None:
             self._process.terminate()
@@ -193,18 +212,35 @@ class Proxy:
     def _accept(self, listener: Listener, peers: _Peers, _events: int = 0) -> None:
         try:
             while (sock := listener.accept()) is not None:
-                self._hold(peers, sock)
+                if self._files.is_reserved(sock.fileno()):
+                    self._refuse(sock, peers, NO_ROOM_WORDS)
+                elif len(peers.waiting) >= WAITING_LIMIT:
+                    self._refuse(sock, peers, f"{WAITING_LIMIT} wait already for somebody on the other side")
+                else:
+                    self._hold(peers, sock)
+                    self._pair()
         except OSError as error:
-            # No room for more open files: who waits stays in the kernel's queue until there is.
-            self._say(f"cannot accept a peer on {peers.side.path}: {error.strerror}; trying again")
+            # Even what is kept back is used up: who waits stays in the kernel's queue until there is room.
+            self._tell_refused(peers, str(error.strerror))
             self._loop.ignore(listener.sock.fileno())
             self._loop.after(RETRY_CONNECT_SECONDS, functools.partial(self._watch, listener, peers))
         self._pair()
 
+    def _refuse(self, sock: socket.socket, peers: _Peers, why: str) -> None:
+        sock.close()
+        self._tell_refused(peers, why)
+
+    def _tell_refused(self, peers: _Peers, why: str) -> None:
+        self._bursts.tell("peers were refused", f"a peer on {peers.side.path} is refused: {why}")
+
     def _hold(self, peers: _Peers, sock: socket.socket) -> None:
         """Keeps a peer until there is one on the other side, unread, and notices when it hangs up."""
+        try:
+            self._loop.watch(sock.fileno(), 0, lambda _: self._hung_up(peers, sock))
+        except OSError as error:
+            self._refuse(sock, peers, str(error.strerror))
+            return
         peers.waiting.append(sock)
-        self._loop.watch(sock.fileno(), 0, lambda _: self._hung_up(peers, sock))
 
     def _hung_up(self, peers: _Peers, sock: socket.socket) -> None:
         peers.waiting.remove(sock)
@@ -218,7 +254,7 @@ class Proxy:
         while not self._stopping:
             for peers, other in ((first, second), (second, first)):
                 if not peers.side.listens and not peers.waiting and (other.waiting or self._both_connect()):
-                    self._connect(peers)
+                    self._connect(peers, other)
             if not (first.waiting and second.waiting):
                 return
             self._join(first.waiting.popleft(), second.waiting.popleft())
@@ -227,12 +263,21 @@ class Proxy:
         """Whether both sides are to be connected to now, nobody having asked."""
         return not self._listeners and not self._joined and self._status is None
 
-    def _connect(self, peers: _Peers) -> None:
+    def _connect(self, peers: _Peers, other: _Peers) -> None:
+        """Connects to one side for the peer that has waited longest on the other, which is refused if that cannot be."""
+        sock: socket.socket | None = None
         try:
             sock = connect(peers.side)
             why = "nobody listens there yet"
+        except NoRoomError:
+            self._refuse_first(other)
+            return
         except SourceError as error:
-            sock, why = None, str(error)
+            why = str(error)
+        if sock is not None and self._files.is_reserved(sock.fileno()):
+            sock.close()
+            self._refuse_first(other)
+            return
         if sock is not None:
             peers.told = False
             self._hold(peers, sock)
@@ -240,6 +285,14 @@ class Proxy:
         if not peers.told:
             peers.told = True
             self._say(f"waiting for {peers.side.path}: {why}")
+        self._pair_later()
+
+    def _refuse_first(self, peers: _Peers) -> None:
+        """There is no room for a connection to the other side."""
+        if peers.waiting:
+            sock = peers.waiting.popleft()
+            self._loop.ignore(sock.fileno())
+            self._refuse(sock, peers, NO_ROOM_WORDS)
         self._pair_later()
 
     def _pair_later(self) -> None:
@@ -263,15 +316,20 @@ class Proxy:
             End(peer_inode(sockets[0]), peer_process(sockets[0])),
             End(peer_inode(sockets[1]), peer_process(sockets[1])),
         )
-        self._joined.add(self._relay(*sockets, path, ends, OPENINGS))
+        relay = self._relay(*sockets, path, ends, OPENINGS)
+        if not relay.finished:
+            self._joined.add(relay)
 
     def _relay(
         self, first: socket.socket, second: socket.socket, path: str, ends: tuple[End, End], openings: Openings
     ) -> Relay:
         connection = self._recorder.open(path, ends)
-        sockets = first, second
-        relay = Relay(self._loop, self._recorder, sockets, connection, openings, self._relay, self._say, self._closed)
-        self._relays.add(relay)
+        sockets, tell = (first, second), self._bursts.tell
+        relay = Relay(
+            self._loop, self._recorder, sockets, connection, openings, self._relay, self._files, tell, self._closed
+        )
+        if not relay.finished:
+            self._relays.add(relay)
         return relay
 
     def _closed(self, relay: Relay) -> None:
@@ -291,11 +349,7 @@ def run_proxy(
     ready: Callable[[], None] | None = None,
 ) -> int:
     """Runs a proxy to its end and returns the exit status; the writer is closed. Raises `SourceError`."""
-    return Proxy(sides, writer, command, status, file, ready).run()
-
-
-def _raise_limit() -> None:
-    """Allows as many open files as may be had: 253 may come with every message."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    try:
+        return Proxy(sides, writer, command, status, file, ready).run()
+    except OSError as error:
+        raise SourceError(f"the proxy cannot go on: {error.strerror or error}") from None

@@ -21,6 +21,11 @@ Order of things: what completes a frame is recorded, handed to the kernel, and t
 one yet (a header whose payload is a second send) is passed on at once: waiting for the rest could wait for ever, since
 nobody says that a stream is vhost-user. A capture therefore holds every whole message that was passed on.
 
+No room for more open files. Descriptors that the kernel finds no number for are gone, and the message that lost them
+means something else. So they are left in the queue while there is no room for those of a whole message, and only after
+ROOM_SECONDS they are taken as far as they fit, which is told and counted. A relay that the kernel refuses anything else
+ends, and no other with it.
+
 Memory: one receive of at most CHUNK bytes and 253 descriptors is held for each direction, and what its framer holds.
 While it cannot be sent on, nothing more is read.
 
@@ -44,11 +49,12 @@ import termios
 import time
 from collections.abc import Callable
 
+from vusniff.capture.open_files import OpenFiles
 from vusniff.families.framing import Framer
 from vusniff.families.vhost_user.protocol import FLAG_REPLY, HEADER_SIZE, MAX_FDS, Openings
 from vusniff.record import Chunk, Closed, Connection, Descriptor, DescriptorKind, End, Frame, FrameKind
 from vusniff.sources.host.descriptors import describe
-from vusniff.sources.host.endpoints import is_connected_stream, peer_inode
+from vusniff.sources.host.endpoints import NoRoomError, is_connected_stream, peer_inode
 from vusniff.sources.proxy.loop import Loop
 from vusniff.sources.proxy.recorder import Recorder
 
@@ -75,11 +81,23 @@ _SEND = int(socket.MSG_NOSIGNAL | socket.MSG_DONTWAIT)
 _KERNEL_BUSY = (errno.ETOOMANYREFS, errno.ENOBUFS, errno.ENOMEM)
 """Sending may succeed later, and no event tells when."""
 _BUSY_SECONDS = 0.01
+ROOM_SECONDS = 2.0
+"""How long room for descriptors is waited for, and how often it is looked for."""
+_LOOK_SECONDS = 0.05
 
 Interposed = tuple[socket.socket, socket.socket, str, tuple[End, End], Openings]
 """A channel to stand in: sockets of ends 0 and 1, path, ends, what opens further channels on it."""
+Tell = Callable[[str, str], None]
+"""Takes what happened, as `Bursts.tell` does: kind and sentence."""
 Spawn = Callable[[socket.socket, socket.socket, str, tuple[End, End], Openings], object]
 """Starts a relay."""
+
+
+NO_ROOM_WORDS = "no room for more open files (raise the limit, ulimit -n)"
+
+
+def _whatever() -> bool:
+    return True
 
 
 class Held:
@@ -93,11 +111,14 @@ class Held:
         """Those of the next byte, received or not."""
 
 
-def take(source: socket.socket, framer: Framer, held: Held) -> tuple[bytes, array.array[int], bool, bool]:
+def take(
+    source: socket.socket, framer: Framer, held: Held, has_room: Callable[[], bool] = lambda: True
+) -> tuple[bytes, array.array[int], bool, bool]:
     """The next message, or as much of it as there is, with the descriptors that came with its first byte.
 
     Also says whether more waits behind it, and whether the kernel dropped descriptors. Empty bytes are the end of the
-    stream. Raises BlockingIOError when there is nothing yet, OSError on a reset.
+    stream. Raises BlockingIOError when there is nothing yet, `NoRoomError` when descriptors wait that there is no room
+    for, OSError on a reset.
     """
     descriptors, dropped = _NONE, False
     if held.descriptors:
@@ -116,6 +137,9 @@ def take(source: socket.socket, framer: Framer, held: Held) -> tuple[bytes, arra
     if not flags & _DROPPED:
         return source.recv(size, _DONTWAIT), descriptors, count > due, dropped
     first = not descriptors
+    if not has_room():
+        held.descriptors = descriptors
+        raise NoRoomError
     if first:
         _, descriptors, dropped = _receive(source, 0)
         if descriptors or dropped:
@@ -162,7 +186,19 @@ def _take_bytes(source: socket.socket, size: int, held: Held) -> tuple[bytes, bo
 class _Direction:
     """What one end sends to the other."""
 
-    __slots__ = ("data", "descriptors", "done", "end", "ended", "framer", "held", "source", "stalled", "target")
+    __slots__ = (
+        "data",
+        "descriptors",
+        "done",
+        "end",
+        "ended",
+        "framer",
+        "held",
+        "room_at",
+        "source",
+        "stalled",
+        "target",
+    )
 
     def __init__(self, end: int, source: socket.socket, target: socket.socket) -> None:
         self.end = end
@@ -180,6 +216,8 @@ class _Direction:
         """Nothing more is sent."""
         self.stalled = False
         """Sending is tried again by a timer."""
+        self.room_at: float | None = None
+        """Nothing is read, because descriptors wait that there is no room for: when they are taken all the same."""
 
     def drop(self) -> None:
         """Gives up what cannot be sent."""
@@ -201,7 +239,8 @@ class Relay:
         connection: Connection,
         openings: Openings,
         spawn: Spawn,
-        say: Callable[[str], None],
+        files: OpenFiles,
+        tell: Tell,
         closed: Callable[[Relay], None],
     ) -> None:
         self.connection = connection
@@ -210,22 +249,26 @@ class Relay:
         self._sockets = sockets
         self._openings = openings
         self._spawn = spawn
-        self._say = say
+        self._files = files
+        self._tell = tell
         self._closed = closed
         self._directions = (_Direction(0, sockets[0], sockets[1]), _Direction(1, sockets[1], sockets[0]))
         self._reason = "eof"
         self._by: int | None = None
         self._messages = 0
         self._lost = 0
-        self._finished = False
+        self.finished = False
         self._ready = (functools.partial(self._happened, 0), functools.partial(self._happened, 1))
-        self._wait()
+        try:
+            self._wait()
+        except OSError as error:
+            self._fail(error)
 
     def finish(self, reason: str | None = None) -> None:
         """Closes both sockets and says so in the capture."""
-        if self._finished:
+        if self.finished:
             return
-        self._finished = True
+        self.finished = True
         now = time.time_ns()
         for direction in self._directions:
             self._record(direction.framer.end(now))
@@ -242,11 +285,17 @@ class Relay:
 
     def _happened(self, end: int, events: int) -> None:
         """The socket of ``end`` has something to read, room to write, or has hung up."""
+        try:
+            self._act(end, events)
+        except OSError as error:
+            self._fail(error)
+
+    def _act(self, end: int, events: int) -> None:
         forth, back = self._directions[end], self._directions[1 - end]
         if not back.data and not forth.data and events == select.EPOLLIN and not forth.ended:
             if self._pass_one(forth, False):
                 self._read(forth, False)
-            if not forth.data and not forth.ended:
+            if not forth.data and not forth.ended and forth.room_at is None:
                 return
         else:
             hung_up = bool(events & (select.EPOLLHUP | select.EPOLLERR))
@@ -259,16 +308,30 @@ class Relay:
                 self._abandon(back)
         self._wait()
 
+    def _fail(self, error: OSError) -> None:
+        """The kernel refuses what a relay cannot do without, such as to be told of events."""
+        self._tell("connections ended", f"a connection on {self.connection.path} is ended: {error.strerror}")
+        self.finish(str(error.strerror))
+
     def _read(self, direction: _Direction, hung_up: bool) -> None:
         for _ in range(_TURNS):
-            if direction.data or direction.ended or not self._pass_one(direction, hung_up):
+            if (
+                direction.data
+                or direction.ended
+                or direction.room_at is not None
+                or not self._pass_one(direction, hung_up)
+            ):
                 return
 
-    def _pass_one(self, direction: _Direction, hung_up: bool) -> bool:
-        """Receives, records and sends once; whether more is known to wait."""
+    def _pass_one(self, direction: _Direction, hung_up: bool, whatever: bool = False) -> bool:
+        """Receives, records and sends once; whether more is known to wait. ``whatever``: if there is room or not."""
+        has_room = _whatever if whatever else self._files.has_room
         try:
-            data, passed, more, dropped = take(direction.source, direction.framer, direction.held)
+            data, passed, more, dropped = take(direction.source, direction.framer, direction.held, has_room)
         except BlockingIOError:
+            return False
+        except NoRoomError:
+            self._wait_for_room(direction)
             return False
         except OSError as error:
             self._end(direction, True, "reset" if error.errno == errno.ECONNRESET else str(error.strerror))
@@ -280,6 +343,7 @@ class Relay:
         descriptors: tuple[Descriptor, ...] = ()
         interposed: Interposed | None = None
         if passed:
+            self._files.came(passed)
             descriptors = tuple([describe(fd) for fd in passed])
             if descriptors[0].kind is DescriptorKind.SOCKET:
                 interposed = self._interpose(direction, data, passed)
@@ -326,13 +390,41 @@ class Relay:
             direction.done = True
             self._pass_on(direction, socket.SHUT_WR)
 
+    def _wait_for_room(self, direction: _Direction) -> None:
+        """Leaves descriptors in the queue until there is room for them, but not for ever."""
+        self._tell(
+            "times that descriptors waited for room",
+            f"descriptors passed on {self.connection.path} wait: {NO_ROOM_WORDS}",
+        )
+        direction.room_at = time.monotonic() + ROOM_SECONDS
+        self._loop.after(_LOOK_SECONDS, functools.partial(self._look_for_room, direction))
+
+    def _look_for_room(self, direction: _Direction) -> None:
+        if self.finished or direction.ended or direction.room_at is None:
+            return
+        late = time.monotonic() >= direction.room_at
+        if not (late or self._files.has_room()):
+            self._loop.after(_LOOK_SECONDS, functools.partial(self._look_for_room, direction))
+            return
+        direction.room_at = None
+        try:
+            if self._pass_one(direction, False, late):
+                self._read(direction, False)
+            self._wait()
+        except OSError as error:
+            self._fail(error)
+
     def _try_again(self, direction: _Direction) -> None:
-        if not self._finished:
-            direction.stalled = False
+        if self.finished:
+            return
+        direction.stalled = False
+        try:
             self._send(direction)
             if direction.held.data:
                 self._read(direction, False)
             self._wait()
+        except OSError as error:
+            self._fail(error)
 
     def _end(self, direction: _Direction, closed: bool, reason: str) -> None:
         """Nothing more comes from this end; ``closed``: it cannot be sent to either."""
@@ -359,7 +451,7 @@ class Relay:
 
     def _wait(self) -> None:
         """Asks for the events that can be acted on now, or ends."""
-        if self._finished:
+        if self.finished:
             return
         if self._directions[0].done and self._directions[1].done:
             self.finish()
@@ -367,7 +459,7 @@ class Relay:
         for end in (0, 1):
             forth, back = self._directions[end], self._directions[1 - end]
             mask = 0
-            if not forth.ended and not forth.data:
+            if not forth.ended and not forth.data and forth.room_at is None:
                 mask |= select.EPOLLIN
             if back.data and not back.stalled:
                 mask |= select.EPOLLOUT
@@ -396,7 +488,13 @@ class Relay:
             ours, theirs = socket.socketpair()
         except OSError as error:
             sock.detach()
-            self._say(f"a socket passed on {self.connection.path} is not recorded: {error.strerror}")
+            self._not_recorded(str(error.strerror))
+            return None
+        if self._files.is_reserved(max(ours.fileno(), theirs.fileno())):
+            for one in (ours, theirs):
+                one.close()
+            sock.detach()
+            self._not_recorded(NO_ROOM_WORDS)
             return None
         _resemble(theirs, sock)
         peer, inode = peer_inode(sock), os.fstat(sock.fileno()).st_ino
@@ -406,15 +504,22 @@ class Relay:
         passed[0] = theirs.detach()
         return sock, ours, f"pair:{peer or 0}-{inode}", ends, openings
 
+    def _not_recorded(self, why: str) -> None:
+        self._tell(
+            "channels passed on without being recorded",
+            f"a channel opened on {self.connection.path} is passed on without being recorded: {why}",
+        )
+
     def _record(self, frames: list[Frame]) -> None:
         if frames:
             self._messages += sum(frame.kind is not FrameKind.CONTINUATION for frame in frames)
             self._recorder.frames(frames)
 
     def _lose_descriptors(self) -> None:
-        if not self._lost:
-            why = "no room for more open files (raise the limit, ulimit -n)"
-            self._say(f"descriptors passed on {self.connection.path} were lost: {why}")
+        self._tell(
+            "messages without their descriptors",
+            f"descriptors passed on {self.connection.path} were lost: {NO_ROOM_WORDS}",
+        )
         self._lose()
 
     def _lose(self) -> None:

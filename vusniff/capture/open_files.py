@@ -1,0 +1,60 @@
+"""How many more files this process may open, and what is kept back for those who are served already.
+
+Owns the reserve. Numbers of descriptors are given out from the lowest, so the number of a new one tells how many are
+open: a connection whose socket gets a number in the reserve is one too many. What is kept back is for the descriptors
+that come with messages, which stay here only until they are sent on, and for a look at /proc.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+from collections.abc import Iterable
+
+from vusniff.families.vhost_user.protocol import MAX_FDS
+
+RESERVE = 512
+"""Descriptors kept back: those of two messages, and a few; half of all where that is fewer."""
+
+
+def raise_limit() -> None:
+    """Allows as many open files as may be had: 253 may come with every message."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+class OpenFiles:
+    """The reserve of this process."""
+
+    def __init__(self) -> None:
+        self._highest = 0
+        """Highest number of the descriptors that came with a message lately."""
+
+    def is_reserved(self, fd: int) -> bool:
+        """Whether the number of a new descriptor is one that is kept back."""
+        return fd >= _limit() - _reserve()
+
+    def came(self, fds: Iterable[int]) -> None:
+        """These came with a message."""
+        self._highest = max(fds, default=0)
+
+    def has_room(self) -> bool:
+        """Whether the descriptors of one more message will find room."""
+        limit = _limit()
+        if self._highest < limit - RESERVE:
+            return True
+        try:
+            return limit - len(os.listdir("/proc/self/fd")) >= min(MAX_FDS, _reserve() // 2)
+        except OSError:
+            return False
+
+
+def _limit() -> int:
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return soft if soft != resource.RLIM_INFINITY else 1 << 30
+
+
+def _reserve() -> int:
+    return min(RESERVE, _limit() // 2)
