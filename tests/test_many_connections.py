@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from talk import START_NS
+from tshark import dissector, fields, needs_tshark
 
 from vusniff.capture.index import Index
 from vusniff.capture.packet import INTERFACE_LIMIT
@@ -205,3 +206,19 @@ def test_frames_behind_the_end_of_their_connection_are_written_by_who_copies(tmp
     edit(timeline, path, tmp_path / "edited.pcapng", Edits())
     for copy in ("redacted", "edited"):
         assert len(open_capture(tmp_path / f"{copy}.pcapng")) == 2
+
+
+@needs_tshark
+def test_wireshark_follows_a_connection_over_sections(sections: Path, tmp_path: Path) -> None:
+    names = ["sock.connection", "vhost.session", "vhost.request", "frame.section_number", "frame.interface_description"]
+    rows = list(fields(sections, names, dissector(tmp_path)))
+    timeline = open_capture(sections)
+    assert [int(row["vhost.request"][0]) for row in rows] == list(timeline.index.request)
+    assert int(rows[-1]["frame.section_number"][0]) > 3
+    # Wireshark 4.0 gives an interface of a later section the words of the first section's interface of that number.
+    tells = any("continues" in row["frame.interface_description"][0] for row in rows)
+    first = [row for row in rows if tells or row["frame.section_number"] == ["1"]]
+    assert len(first) >= 7
+    places = [timeline.place(row) for row in range(len(first))]
+    found = [(int(row["sock.connection"][0]), int(row["vhost.session"][0])) for row in first]
+    assert found == [(place.connection, place.session) for place in places]

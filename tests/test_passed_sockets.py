@@ -7,12 +7,12 @@ from pathlib import Path
 
 from talk import START_NS, Talk, socket
 
-from vusniff.analysis.session import Tracker
+from vusniff.analysis.session import Pending, Place, Tracker
 from vusniff.capture.reader import CaptureReader
 from vusniff.capture.writer import CaptureWriter
 from vusniff.families.vhost_user.protocol import BackendRequest, Channels, FrontendRequest
 from vusniff.passed_sockets import LIMIT, PassedSockets
-from vusniff.record import Closed, Descriptor, DescriptorKind, End, Frame
+from vusniff.record import Closed, Connection, Descriptor, DescriptorKind, End, Frame
 
 RECONNECTS = 10_000
 
@@ -51,9 +51,10 @@ def test_back_end_channels_stay_in_their_session_over_ten_thousand_reconnects(tm
     with CaptureReader(talk.path) as reader:
         number = 1
         for batch in reader.batches():
-            places, answers = [], []  # type: ignore[var-annotated]
+            places: list[Place] = []
+            answers: list[Pending | None] = []
             for _, event in batch.events:
-                if not isinstance(event, Closed) and hasattr(event, "ends"):
+                if isinstance(event, Connection):
                     tracker.opened(event)
             tracker.track(number, batch, batch.frame, places, answers)
             number += len(batch)

@@ -406,6 +406,29 @@ def _are_joined(frontend: socket.socket, backend: socket.socket) -> bool:
         return False
 
 
+def test_connections_that_have_ended_take_no_memory(tmp_path: Path, front: Path, back: Path) -> None:
+    """Two thousand that say something, and as many that say nothing, which are not in the capture."""
+
+    def memory() -> int:
+        return int(Path(f"/proc/{program.process.pid}/statm").read_text().split()[1]) * resource.getpagesize()
+
+    held: list[int] = []
+    with listening(back) as listener, Program(tmp_path, "--listen", front, "--connect", back) as program:
+        for number in range(1, 4001):
+            with connected(front) as frontend, accepted(listener) as backend:
+                if number % 2:
+                    frontend.send(REQUEST)
+                    assert read(backend, len(REQUEST)) == REQUEST
+            if number % 1000 == 0:
+                held.append(memory())
+        assert program.end() == 0
+    assert max(held) - held[1] < 1 << 20
+    assert "2000 messages on 4000 connections" in program.said
+    with CaptureReader(program.file) as reader:
+        kinds = [type(record) for record in reader.records()]
+    assert [kinds.count(kind) for kind in (Connection, Frame, Closed)] == [2000, 2000, 2000]
+
+
 def test_who_waits_for_the_other_side_is_bounded(tmp_path: Path, front: Path, back: Path) -> None:
     with Program(tmp_path, "--listen", front, "--listen", back) as program, contextlib.ExitStack() as stack:
         waiting = [stack.enter_context(connected(front)) for _ in range(WAITING_LIMIT)]

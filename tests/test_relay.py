@@ -510,23 +510,16 @@ def test_only_what_opens_a_channel_is_interposed(stage: Stage, sends: list[bytes
     ours, theirs = socket.socketpair()
     inode = os.fstat(theirs.fileno()).st_ino
     got, passed = b"", []
-    for number, data in enumerate(sends):
-        fds = [theirs.fileno()] if number == len(sends) - 1 else []
-        done = 0
-        while done < len(data):
-            with contextlib.suppress(BlockingIOError):
-                part = data[done : done + 65536]
-                done += socket.send_fds(stage.left, [part], fds if done + len(part) == len(data) else [])
-            with contextlib.suppress(BlockingIOError):
-                while stage.loop.after(0, lambda: None) is None:
-                    stage.loop.turn()
-                    more, some = receive(stage.right, 1 << 16)
-                    got += more
-                    passed += some
-    while not passed:
-        more, some = stage.receive(stage.right, 1 << 16)
-        got += more
-        passed += some
+    for number, data in enumerate(sends, 1):
+        for at in range(0, len(data), 1 << 16):
+            part = data[at : at + (1 << 16)]
+            last = number == len(sends) and at + len(part) == len(data)
+            assert socket.send_fds(stage.left, [part], [theirs.fileno()] if last else []) == len(part)
+            due = len(got) + len(part)
+            while len(got) < due:
+                more, some = stage.receive(stage.right, 1 << 16)
+                got += more
+                passed += some
     assert got == b"".join(sends)
     (fd,) = passed
     with ours, theirs, socket.socket(fileno=fd) as end:

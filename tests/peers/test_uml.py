@@ -1,4 +1,4 @@
-"""User-mode Linux reads a disk of qemu-storage-daemon: directly, and with the proxy in between, which is in nobody's way.
+"""User-mode Linux reads a disk of qemu-storage-daemon: directly, and with the proxy in between.
 
 It passes a socket as call descriptor and reads 8-byte interrupts from it. Whoever stands in that socket may give it
 fewer bytes at once, and its disk is never heard of again.

@@ -382,7 +382,10 @@ class CaptureWriter:
         return True
 
     def _begin_section(self) -> None:
-        """The interfaces of this section are used up. Packets of it are written or taken back before the next begins."""
+        """The interfaces of this section are used up.
+
+        Its packets are written or taken back before the next begins, because what is taken back is found by number.
+        """
         self.flush()
         for interface in self._described.values():
             interface.number = None

@@ -571,7 +571,8 @@ local function follow(pinfo, from, request, flags, size)
   if not link then
     local path, description = x_path(), x_description()
     path, description = path and path.value or "", description and description.value or ""
-    -- A section that has used up its interfaces is followed by another, where connections go on in interfaces anew.
+    -- A section that has used up its interfaces is followed by another, where connections go on in interfaces anew. It
+    -- is not known of Wireshark 4.0, which gives those the words of the first section's: each is a connection there.
     local words, continues = description:match("^(.*), continues (%d+)$")
     local known = continues and numbered[tonumber(continues)]
     link = known and known.path == path and known or new_link(section, interface, path, words or description)

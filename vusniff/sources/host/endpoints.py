@@ -9,11 +9,11 @@ over that file's owner, group and mode: who may reach the one may reach the othe
 
 Files. A socket file that no socket is bound to any more is replaced; one that is in use, or anything else at that path,
 is not touched. One that is bound and does not listen yet is in use: to connect a stream is refused there too, so a
-datagram socket asks instead, which the kernel refuses only where there is no socket (unix_find_bsd in net/unix/af_unix.c:
-another type is EPROTOTYPE). It asks in every network namespace, and nobody notices it. Programs of ours that replace
-files in one directory take turns (flock). Another program may replace the same file at the same time: so a file is moved
-aside before it is removed, asked once more there, and put back if it is a new one. At the end the own file is removed,
-unless somebody has put another in its place.
+datagram socket asks instead, which the kernel refuses only where there is no socket (unix_find_bsd in
+net/unix/af_unix.c: another type is EPROTOTYPE). It asks in every network namespace, and nobody notices it. Programs of
+ours that replace files in one directory take turns (flock). Another program may replace the same file at the same time:
+so a file is moved aside before it is removed, asked once more there, and put back if it is a new one. At the end the
+own file is removed, unless somebody has put another in its place.
 """
 
 from __future__ import annotations

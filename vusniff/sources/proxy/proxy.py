@@ -264,7 +264,7 @@ class Proxy:
         return not self._listeners and not self._joined and self._status is None
 
     def _connect(self, peers: _Peers, other: _Peers) -> None:
-        """Connects to one side for the peer that has waited longest on the other, which is refused if that cannot be."""
+        """Connects to one side for the peer that has waited longest on the other; refuses it where there is no room."""
         sock: socket.socket | None = None
         try:
             sock = connect(peers.side)

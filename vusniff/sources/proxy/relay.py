@@ -13,9 +13,9 @@ net/unix/af_unix.c ends a receive behind the first send that carries descriptors
    of the message, and the kernel does not tell where: they are passed on with the payload, which is a send of its own
    in the programs that do so. In a stream that has no messages, bytes are received one by one, asking before each.
 
-Sockets that are passed on are channels of the same conversation only where the table of openings that the relay is given
-says so: one end of a new pair takes the place of such a socket, and another relay stands between. Any other is passed on
-as it is, like any descriptor: it is for those who passed it, and how they use it is not known here.
+Sockets that are passed on are channels of the same conversation only where the table of openings that the relay is
+given says so: one end of a new pair takes the place of such a socket, and another relay stands between. Any other is
+passed on as it is, like any descriptor: it is for those who passed it, and how they use it is not known here.
 
 Order of things: what completes a frame is recorded, handed to the kernel, and then passed on. What does not complete
 one yet (a header whose payload is a second send) is passed on at once: waiting for the rest could wait for ever, since
@@ -315,12 +315,9 @@ class Relay:
 
     def _read(self, direction: _Direction, hung_up: bool) -> None:
         for _ in range(_TURNS):
-            if (
-                direction.data
-                or direction.ended
-                or direction.room_at is not None
-                or not self._pass_one(direction, hung_up)
-            ):
+            if direction.data or direction.ended or direction.room_at is not None:
+                return
+            if not self._pass_one(direction, hung_up):
                 return
 
     def _pass_one(self, direction: _Direction, hung_up: bool, whatever: bool = False) -> bool:
@@ -471,8 +468,10 @@ class Relay:
                 self._loop.ignore(fd)
 
     def _interpose(self, direction: _Direction, data: bytes, passed: array.array[int]) -> Interposed | None:
-        """Puts one end of a new pair in the place of the first socket that is passed, if the table says that the message
-        opens a channel, and it is a connected stream."""
+        """Puts one end of a new pair in the place of the first descriptor that is passed.
+
+        Only if the table says that the message opens a channel, and the descriptor is a connected stream socket.
+        """
         header = direction.framer.header(data)
         openings = self._openings.get((header[0], bool(header[1] & FLAG_REPLY))) if header else None
         if openings is None:
