@@ -221,16 +221,14 @@ class Proxy:
                     self._pair()
         except OSError as error:
             # Even what is kept back is used up: who waits stays in the kernel's queue until there is room.
-            self._tell_refused(peers, str(error.strerror))
+            sentence = f"cannot accept a peer on {peers.side.path}: {error.strerror}; trying again"
+            self._bursts.tell("times that no peer could be accepted", sentence)
             self._loop.ignore(listener.sock.fileno())
             self._loop.after(RETRY_CONNECT_SECONDS, functools.partial(self._watch, listener, peers))
         self._pair()
 
     def _refuse(self, sock: socket.socket, peers: _Peers, why: str) -> None:
         sock.close()
-        self._tell_refused(peers, why)
-
-    def _tell_refused(self, peers: _Peers, why: str) -> None:
         self._bursts.tell("peers were refused", f"a peer on {peers.side.path} is refused: {why}")
 
     def _hold(self, peers: _Peers, sock: socket.socket) -> None:

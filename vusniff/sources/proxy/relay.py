@@ -91,12 +91,10 @@ Tell = Callable[[str, str], None]
 """Takes what happened, as `Bursts.tell` does: kind and sentence."""
 Spawn = Callable[[socket.socket, socket.socket, str, tuple[End, End], Openings], object]
 """Starts a relay."""
-
-
 NO_ROOM_WORDS = "no room for more open files (raise the limit, ulimit -n)"
 
 
-def _whatever() -> bool:
+def _always() -> bool:
     return True
 
 
@@ -112,7 +110,7 @@ class Held:
 
 
 def take(
-    source: socket.socket, framer: Framer, held: Held, has_room: Callable[[], bool] = lambda: True
+    source: socket.socket, framer: Framer, held: Held, has_room: Callable[[], bool] = _always
 ) -> tuple[bytes, array.array[int], bool, bool]:
     """The next message, or as much of it as there is, with the descriptors that came with its first byte.
 
@@ -322,7 +320,7 @@ class Relay:
 
     def _pass_one(self, direction: _Direction, hung_up: bool, whatever: bool = False) -> bool:
         """Receives, records and sends once; whether more is known to wait. ``whatever``: if there is room or not."""
-        has_room = _whatever if whatever else self._files.has_room
+        has_room = _always if whatever else self._files.has_room
         try:
             data, passed, more, dropped = take(direction.source, direction.framer, direction.held, has_room)
         except BlockingIOError:
@@ -511,7 +509,9 @@ class Relay:
 
     def _record(self, frames: list[Frame]) -> None:
         if frames:
-            self._messages += sum(frame.kind is not FrameKind.CONTINUATION for frame in frames)
+            for frame in frames:
+                if frame.kind is not FrameKind.CONTINUATION:
+                    self._messages += 1
             self._recorder.frames(frames)
 
     def _lose_descriptors(self) -> None:
