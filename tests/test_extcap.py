@@ -20,6 +20,7 @@ from remote import HOST, another_host, needs_sshd
 from tshark import dissector, fields, needs_tshark
 
 from captures import synthetic
+from vusniff import child as own
 from vusniff.capture.pcapng import MAGIC
 from vusniff.capture.reader import CaptureReader
 from vusniff.families.vhost_user.protocol import FrontendRequest
@@ -30,7 +31,7 @@ needs_sudo = pytest.mark.skipif(
     shutil.which("sudo") is None or subprocess.run(["sudo", "-n", "true"], capture_output=True).returncode != 0,
     reason="sudo is not installed, or asks for a password",
 )
-PROGRAM = (sys.executable, "-m", "vusniff.wireshark.extcap")
+PROGRAM = own.command("extcap")
 
 
 def ask(*words: str) -> subprocess.CompletedProcess[str]:

@@ -24,7 +24,12 @@ One message of a log is decoded by `decode`:
 A vendor's messages are a tuple of `Dissector`, named by an entry point of the group ``vusniff.dissectors``.
 """
 
-from __future__ import annotations
+import sys
+
+if sys.argv[:1] == ["-m"] and sys.path[0] == sys.modules["os"].getcwd():
+    # Python was started with -m, and looks for its module just now: the working directory is first on the import path.
+    # It may be anybody's, /tmp for example. No module is imported before this line, not even __future__.
+    del sys.path[0]
 
 import importlib
 from typing import TYPE_CHECKING, Any

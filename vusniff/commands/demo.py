@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO, TypeAlias
 
 from vusniff import terminal
+from vusniff.child import command
 from vusniff.commands.recording import can_be_followed
 from vusniff.errors import SourceError, VusniffError
 
@@ -163,9 +164,7 @@ class _Programs:
         path = self._directory / f"{name}.log"
         log = path.open("wb")
         self._logs.append((path, log))
-        program = subprocess.Popen(
-            [sys.executable, "-m", "vusniff", *words], stdin=subprocess.DEVNULL, stdout=log, stderr=log
-        )
+        program = subprocess.Popen(command(*words), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         self._running.append(program)
         return program
 

@@ -23,6 +23,7 @@ from typing import IO
 from vusniff import terminal
 from vusniff.capture.bound import Bound, size_of
 from vusniff.capture.output import Descriptor
+from vusniff.child import command
 from vusniff.commands.read import add_view_arguments, check_view_arguments
 from vusniff.errors import CaptureError, SourceError
 from vusniff.files import descriptor_of
@@ -117,15 +118,15 @@ class Source:
         """
         ours, theirs = socket.socketpair()
         passed, self._until = [theirs.detach()], None
-        command = [sys.executable, "-m", "vusniff", *words[:1], "--quiet", "--ready-fd", str(passed[0])]
+        options = ["--quiet", "--ready-fd", str(passed[0])]
         if by_pipe:
             held, until = os.pipe()
             passed.append(held)
-            command += ["--until-fd", str(held)]
+            options += ["--until-fd", str(held)]
             self._until = open(until, "wb", buffering=0)  # noqa: SIM115
         try:
             self.process = subprocess.Popen(
-                [*command, *words[1:]],
+                command(*words[:1], *options, *words[1:]),
                 pass_fds=passed,
                 # Standard output is the view's.
                 stdin=subprocess.DEVNULL if log or by_pipe else None,

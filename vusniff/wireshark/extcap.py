@@ -8,7 +8,6 @@ what that writes into the FIFO, with what the rules find on the way. Protocol: W
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
@@ -99,7 +98,9 @@ def command(interface: str, settings: dict[str, str]) -> list[str]:
         elif value:
             chosen.append(f"{option.call}={value}")
     if interface == HERE:
-        own = [sys.executable, "-m", "vusniff", *chosen]
+        from vusniff import child
+
+        own = child.command(*chosen)
         return own if os.geteuid() == 0 else ["sudo", "-n", "--", *own]
     import shlex
 
@@ -210,7 +211,3 @@ def _copy(child: subprocess.Popen[bytes], fifo: BinaryIO) -> tuple[bool, str]:
                 child.terminate()
             return asked, str(error).replace(pipe, "what it wrote")
     return asked, ""
-
-
-if __name__ == "__main__":
-    raise SystemExit(main(sys.argv[1:]))

@@ -7,12 +7,12 @@ import re
 import shlex
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from vusniff import files
+from vusniff.child import command
 from vusniff.errors import OutputError, VusniffError
 
 LUA_NAME = "vusniff.lua"
@@ -80,11 +80,11 @@ def _told() -> dict[str, Path]:
 
 
 def wrapper() -> str:
-    """The extcap program: this Python runs `vusniff.wireshark.extcap`."""
+    """The extcap program: this Python runs `vusniff.wireshark.extcap`, with this installation's modules only."""
     return (
         "#!/bin/sh\n"
         '# Live capture for Wireshark by vusniff; written by "vusniff wireshark install".\n'
-        f'exec {shlex.quote(sys.executable)} -m vusniff.wireshark.extcap "$@"\n'
+        f'exec {shlex.join(command("extcap"))} "$@"\n'
     )
 
 
