@@ -242,7 +242,9 @@ def test_without_privileges_it_says_which_are_missing(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_nobody_with_two_capabilities_records(tmp_path: Path) -> None:
+@pytest.mark.parametrize("tracefs", [False, True], ids=["plain", "tracefs"])
+def test_nobody_with_two_capabilities_records(tmp_path: Path, tracefs: bool) -> None:
+    """Also where tracefs is mounted, into which only root may look: that speaks against one way to attach only."""
     caps = "-all,+bpf,+perfmon"
     tmp_path.chmod(0o777)
     for parent in itertools.takewhile(lambda parent: parent != Path(tempfile.gettempdir()), tmp_path.parents):
@@ -251,6 +253,9 @@ def test_nobody_with_two_capabilities_records(tmp_path: Path) -> None:
     command = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
     command += [f"--inh-caps={caps}", f"--ambient-caps={caps}", f"--bounding-set={caps}", "/usr/bin/python3", "-m"]
     command += ["vusniff", "capture", "-q", "--path", str(socket), "-w", str(file)]
+    if tracefs:
+        mount = 'mount -t tracefs none /sys/kernel/tracing; exec "$@"'
+        command = ["unshare", "--mount", "sh", "-ec", mount, "sh", *command]
     environment = os.environ | {"PYTHONPATH": os.getcwd(), "HOME": "/nonexistent", "PYTHONDONTWRITEBYTECODE": "1"}
     with subprocess.Popen(command, stderr=subprocess.PIPE, env=environment) as process:
         assert process.stderr is not None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import py_compile
+import shutil
 import sys
 from pathlib import Path
 
@@ -67,4 +69,77 @@ def test_root_runs_nothing_that_others_can_write(tmp_path: Path, monkeypatch: py
     os.chown(folder / "__init__.py", 65534, 65534)
     with pytest.raises(SourceError, match="can be written to by somebody else"):
         find_bcc()
+    _forget()
+
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="whose files root would run is checked for root only")
+
+
+def planted(folder: Path, target: Path, marker: Path) -> Path:
+    """Bytecode of nobody's at ``target`` that Python would take for that of the package."""
+    source = folder.parent / "planted.py"
+    source.write_text(f"open({str(marker)!r}, 'w'); BPF = 1\n")
+    target.parent.mkdir(exist_ok=True)
+    py_compile.compile(str(source), str(target), invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
+    os.chown(target, 65534, 65534)
+    return target
+
+
+@needs_root
+@pytest.mark.parametrize("name", ["__init__", "table"])
+def test_root_runs_no_bytecode_of_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    folder, marker = package(tmp_path / "bcc", "from . import table\nBPF = 1\n"), tmp_path / "marker"
+    (folder / "table.py").write_text("")
+    pyc = planted(folder, folder / "__pycache__" / f"{name}.{sys.implementation.cache_tag}.pyc", marker)
+    monkeypatch.setenv(VARIABLE, str(folder))
+    with pytest.raises(SourceError, match=f"{pyc.name} can be written to by somebody else"):
+        find_bcc()
+    assert not marker.exists()
+    pyc.unlink()
+    pyc.parent.chmod(0o777)
+    with pytest.raises(SourceError, match="__pycache__ can be written to by somebody else"):
+        find_bcc()
+    pyc.parent.chmod(0o755)
+    assert find_bcc().directory == folder
+    _forget()
+
+
+@needs_root
+def test_root_runs_no_bytecode_from_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a cache directory that the environment names, and of a folder that only a link leads to."""
+    folder, marker, cache = package(tmp_path / "bcc", "BPF = 1\n"), tmp_path / "marker", tmp_path / "cache"
+    at = cache.joinpath(*folder.parts[1:]) / f"__init__.{sys.implementation.cache_tag}.pyc"
+    at.parent.mkdir(parents=True)
+    planted(folder, at, marker)
+    monkeypatch.setattr(sys, "pycache_prefix", str(cache))
+    monkeypatch.setenv(VARIABLE, str(folder))
+    assert find_bcc().directory == folder
+    assert not marker.exists()
+    _forget()
+    shutil.rmtree(folder / "__pycache__", ignore_errors=True)  # that it was written with, if it was
+    (folder / "__pycache__").symlink_to(at.parent)
+    with pytest.raises(SourceError, match="is a link to another folder"):
+        find_bcc()
+    assert not marker.exists()
+
+
+@needs_root
+@pytest.mark.parametrize("name", ["table.so", "sub/more.py", "table.pyc"])
+def test_root_runs_no_other_file_of_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    folder = package(tmp_path / "bcc", "BPF = 1\n")
+    (folder / "sub").mkdir()
+    (folder / name).touch()
+    os.chown(folder / name, 65534, 65534)
+    monkeypatch.setenv(VARIABLE, str(folder))
+    with pytest.raises(SourceError, match="can be written to by somebody else"):
+        find_bcc()
+
+
+@needs_root
+def test_what_is_looked_at_is_what_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A link may lead elsewhere a moment later."""
+    folder = package(tmp_path / "real", "BPF = 1\n")
+    (tmp_path / "bcc").symlink_to(folder)
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "bcc"))
+    assert find_bcc().module.__file__ == str(folder / "__init__.py")
     _forget()

@@ -2,7 +2,7 @@
 
 bcc comes from the distribution (its Python part is plain Python around libbcc) and never from PyPI, where ``bcc`` is a
 library about crystal lattices. A virtual environment, pipx or uv does not see the distribution's packages, so the one
-package is loaded by its path. As root, only directories are accepted that nobody else can write to.
+package is loaded by its path. As root, only a package is accepted of which nobody else can write any file.
 """
 
 from __future__ import annotations
@@ -106,11 +106,15 @@ def _candidates() -> list[Path]:
 
 def _load(directory: Path) -> Bcc:
     """bcc from this directory; nothing is run of one that others can write to, when we are root."""
-    init = directory / "__init__.py"
-    if not init.is_file():
-        raise SourceError(f"{directory} holds no Python package")
-    if os.geteuid() == 0:
-        _check_owner(directory.resolve())
+    try:
+        directory = directory.resolve()  # what is looked at is what is loaded, whatever a link says by then
+        init = directory / "__init__.py"
+        if not init.is_file():
+            raise SourceError(f"{directory} holds no Python package")
+        if os.geteuid() == 0:
+            _check_owner(directory)
+    except OSError as error:
+        raise SourceError(f"bcc in {directory} cannot be looked at: {error.strerror}") from None
     spec = importlib.util.spec_from_file_location("bcc", init, submodule_search_locations=[str(directory)])
     if spec is None or spec.loader is None:
         raise SourceError(f"{init} cannot be loaded as a Python package")
@@ -134,13 +138,22 @@ def _forget() -> None:
         del sys.modules[name]
 
 
-def _check_owner(directory: Path) -> None:
-    """Raises SourceError where somebody other than root could have changed what is about to run as root."""
-    for path in (directory, *directory.parents, *directory.glob("*.py")):
-        status = path.stat()
-        sticky = path != directory and path.is_dir() and status.st_mode & stat.S_ISVTX
-        if status.st_uid != 0 or (status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not sticky):
-            raise SourceError(
-                f"bcc in {directory} is not used by root: {path} can be written to by somebody else; "
-                f"make it owned by root with mode 755, or name another directory in {VARIABLE}"
-            )
+def _check_owner(package: Path) -> None:
+    """Raises SourceError where somebody other than root could have changed what is about to run as root.
+
+    That is every file in the package: modules, bytecode, shared objects, and what links lead to (of folders none: what
+    is in those has not been looked at).
+    """
+    sys.pycache_prefix = None  # bytecode is looked for where it has been looked at
+    for path in (package, *package.rglob("*")):
+        if path.is_symlink() and path.is_dir():
+            raise SourceError(f"bcc in {package} is not used by root: {path} is a link to another folder")
+        real = path.resolve()
+        for place in (real, *real.parents):
+            status = place.stat()
+            shared = place != real and status.st_mode & stat.S_ISVTX  # others cannot replace what is root's in there
+            if status.st_uid != 0 or (status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not shared):
+                raise SourceError(
+                    f"bcc in {package} is not used by root: {place} can be written to by somebody else; "
+                    f"make it owned by root with mode 755, or name another directory in {VARIABLE}"
+                )

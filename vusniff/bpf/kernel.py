@@ -10,7 +10,6 @@ import errno
 import os
 import platform
 import struct
-from pathlib import Path
 
 _CALL = {"x86_64": 321, "aarch64": 280}
 _PROGRAM_LOAD, _INFO_BY_FD, _RAW_TRACEPOINT_OPEN = 5, 15, 17
@@ -20,9 +19,9 @@ _INFO_SIZE = 232
 _MISSES_AT = 208
 """recursion_misses in struct bpf_prog_info (include/uapi/linux/bpf.h), since Linux 5.12."""
 _KPROBES = (
-    Path("/sys/bus/event_source/devices/kprobe/type"),
-    Path("/sys/kernel/tracing/kprobe_events"),
-    Path("/sys/kernel/debug/tracing/kprobe_events"),
+    "/sys/bus/event_source/devices/kprobe/type",
+    "/sys/kernel/tracing/kprobe_events",
+    "/sys/kernel/debug/tracing/kprobe_events",
 )
 
 _CAPABILITIES = {"CAP_PERFMON": 38, "CAP_BPF": 39}
@@ -71,8 +70,8 @@ def kprobe_refused() -> str | None:
     """Why kprobes cannot work; None when nothing speaks against them."""
     if missing := missing_capabilities():
         return f"the kernel refuses it: this process lacks {' and '.join(missing)}"
-    if not any(path.exists() for path in _KPROBES):
-        return "this kernel has no kprobes, or tracefs is not mounted"
+    if not any(os.path.exists(path) for path in _KPROBES):  # of a folder that we may not look into: False
+        return "this kernel has no kprobes, or tracefs is not mounted, or not for this user"
     return None
 
 

@@ -120,7 +120,7 @@ def attach_program(modes: tuple[Attach, ...] = tuple(Attach), follow_any: bool =
             if (why := _refused(mode, btf)) is not None:
                 raise SourceError(why)
             return _attach(bcc, offsets, mode, follow_any)
-        except SourceError as error:
+        except (SourceError, OSError) as error:  # a file that only root may look at is a reason like any other
             refused.append(f"{mode}: {error}")
     raise SourceError("the probe cannot be attached to this kernel; " + "; ".join(refused))
 
