@@ -6,7 +6,6 @@ import contextlib
 import itertools
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -178,38 +177,6 @@ def _pinned() -> Iterator[Path]:
     folder = Path("/sys/fs/bpf")
     if folder.is_dir():
         yield from folder.rglob("*vusniff*")
-
-
-def test_the_view_has_given_up_its_privileges(tmp_path: Path) -> None:
-    file = tmp_path / "c.pcapng"
-    tmp_path.chmod(0o755)
-    for parent in itertools.takewhile(lambda parent: parent != Path(tempfile.gettempdir()), tmp_path.parents):
-        parent.chmod(0o755)
-    environment = os.environ | {"SUDO_UID": "65534", "SUDO_GID": "65534"}
-    # A Python that only root can read goes on as root, without capabilities.
-    nobody = "65534" if _readable_by_nobody() else "0"
-    for words, uid in ((None, "0"), (environment, nobody)):
-        socket = tmp_path / "s"
-        with start("--path", str(socket), "-w", str(file), env=words) as process:
-            assert process.stdout is not None
-            while not file.exists() or not file.stat().st_size:
-                assert process.poll() is None
-            talk(socket)
-            until(process.stdout, b"1 front <- back")
-            status = Path(f"/proc/{process.pid}/status").read_text()
-            assert re.search(r"^CapEff:\s*0+$", status, re.MULTILINE)
-            assert re.search(r"^CapPrm:\s*0+$", status, re.MULTILINE)
-            assert re.search(rf"^Uid:\s*{uid}\s+{uid}\s+{uid}", status, re.MULTILINE)
-            process.send_signal(signal.SIGINT)
-            _, said = process.communicate()
-        assert process.returncode == 0, said
-        assert b"2 messages on 1 connections, 0 lost" in said
-        file.unlink()
-
-
-def _readable_by_nobody() -> bool:
-    command = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "cat", os.__file__]
-    return subprocess.run(command, capture_output=True).returncode == 0
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from vusniff.commands.recording import (
     max_size_words,
     record_and_show,
 )
+from vusniff.commands.viewer import choose, step_down
 from vusniff.errors import CaptureError, SourceError
 from vusniff.files import sudo_user
 from vusniff.terminal import say
@@ -71,7 +72,8 @@ def run(args: argparse.Namespace) -> int:
     if args.quiet or not can_be_followed(file):
         return _record(file, args)
     # The probe may belong to another user than the view by then: a pipe ends it, not a signal.
-    return record_and_show(_words(file, args), file, args, True, _give_up_privileges)
+    user = choose(args.tui)
+    return record_and_show(_words(file, args), file, args, True, lambda: step_down(user))
 
 
 def _check_selection(args: argparse.Namespace) -> None:
@@ -183,33 +185,3 @@ def _words(file: str, args: argparse.Namespace) -> list[str]:
     return [*words, f"--attach={args.attach}"] if args.attach else words
 
 
-def _give_up_privileges() -> None:
-    """Become the user who called sudo; or stay who we are, without capabilities. The capture is open already."""
-    import ctypes
-
-    if os.geteuid() != 0:
-        return
-    uid, gid = os.environ.get("SUDO_UID", ""), os.environ.get("SUDO_GID", "")
-    if uid.isdecimal() and gid.isdecimal() and int(uid) and _can_run_python(int(uid), int(gid)):
-        _become(int(uid), int(gid))
-    libc = ctypes.CDLL(None, use_errno=True)
-    # capset(2): version 3, ourselves; effective, permitted and inheritable, twice 32 bits, all empty.
-    header = (ctypes.c_uint32 * 2)(0x20080522, 0)
-    if libc.capset(header, (ctypes.c_uint32 * 6)()) != 0:
-        raise SourceError("cannot give up privileges for the view; use --quiet, and view the file as another user")
-    libc.prctl(38, 1, 0, 0, 0)  # PR_SET_NO_NEW_PRIVS
-
-
-def _become(uid: int, gid: int) -> None:
-    os.setgroups([])
-    os.setgid(gid)
-    os.setuid(uid)
-
-
-def _can_run_python(uid: int, gid: int) -> bool:
-    """Whether this user may read our modules, of which not all are loaded: one under /root may not be for all."""
-    child = os.fork()
-    if child == 0:
-        _become(uid, gid)
-        os._exit(not all(os.access(path, os.R_OK) for path in (os.__file__, __file__, argparse.__file__)))
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
