@@ -19,6 +19,8 @@ from types import TracebackType
 
 PATIENCE = 90.0
 """Seconds until a wait fails: far more than a slow machine with other work needs."""
+LONGEST = 10 * PATIENCE
+"""Seconds of a whole test, in which several things are waited for."""
 
 CALLS = (
     "socketpair,bind,listen,accept,accept4,connect,close,shutdown,"

@@ -10,11 +10,15 @@ import pytest
 from peers import dpdk
 from peers.conversation import conversation, import_logs, read, requests
 from peers.pairs import PAIRS, Pair, Wire
-from peers.processes import Stage
+from peers.processes import LONGEST, Stage
 from peers.proxied import run_through_proxy
 from peers.requirements import require
 
-pytestmark = [pytest.mark.xdist_group("peers"), pytest.mark.parametrize("pair", PAIRS, ids=lambda pair: pair.name)]
+pytestmark = [
+    pytest.mark.xdist_group("peers"),
+    pytest.mark.timeout(LONGEST),
+    pytest.mark.parametrize("pair", PAIRS, ids=lambda pair: pair.name),
+]
 
 
 def test_pair_talks_directly(pair: Pair) -> None:

@@ -18,11 +18,11 @@ import pytest
 from peers import dpdk, ovs, qemu
 from peers.conversation import read
 from peers.pairs import PAIRS, VIRTIOFSD, Pair
-from peers.processes import Process, Stage, wait_for_socket
+from peers.processes import LONGEST, Process, Stage, wait_for_socket
 from peers.proxied import run_through_proxy
 from peers.requirements import require
 
-pytestmark = pytest.mark.xdist_group("peers")
+pytestmark = [pytest.mark.xdist_group("peers"), pytest.mark.timeout(LONGEST)]
 
 CAPTURES = Path(__file__).resolve().parents[2] / "captures"
 PAIR = {pair.name: pair for pair in PAIRS}

@@ -15,13 +15,14 @@ from probing import needs_probe
 
 from peers.conversation import conversation, import_logs, read
 from peers.pairs import PAIRS, Pair
-from peers.processes import Process, Stage, wait_until
+from peers.processes import LONGEST, Process, Stage, wait_until
 from peers.proxied import run_through_proxy
 from peers.requirements import require
 
 pytestmark = [
     needs_probe,
     pytest.mark.xdist_group("peers"),
+    pytest.mark.timeout(LONGEST),
     pytest.mark.parametrize("pair", PAIRS, ids=lambda pair: pair.name),
 ]
 

@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 BOOT_SECONDS = 900
 UNSEEN_BY_RAWTP = ("io_uring SEND", "io_uring WRITE", "io_uring SENDMSG", "io_uring worker")
 
-pytestmark = pytest.mark.xdist_group("vm")
+pytestmark = [pytest.mark.xdist_group("vm"), pytest.mark.timeout(BOOT_SECONDS + 60)]
 
 
 def kernels() -> list[Path]:

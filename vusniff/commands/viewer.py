@@ -60,9 +60,10 @@ def choose(tui: bool) -> User | None:
         if why is None:
             return user
     if tui or why == _CANNOT_STEP_DOWN:
+        less = "" if why == _CANNOT_STEP_DOWN else "leave out --tui, or "
         raise SourceError(
             f"the view is not shown as root, and no other user can show it: {why}; "
-            f"{'leave out --tui, or ' * (why != _CANNOT_STEP_DOWN)}record with -q and look at the file with vusniff view"
+            f"{less}record with -q and look at the file with vusniff view"
         )
     # Lines need little, and all of it is there before the step down.
     for module in pkgutil.walk_packages(sys.modules["vusniff"].__path__, "vusniff.", onerror=lambda _: None):
