@@ -20,7 +20,7 @@ from probing import connected
 from vusniff.sources.host import labels
 from vusniff.sources.host.held import shareable
 from vusniff.sources.host.sockets import SocketRow, describe_candidates, list_connections
-from vusniff.sources.host.unixdiag import Diag, path_text, unix_sockets
+from vusniff.sources.host.unixdiag import Diag, Namespaces, path_text, unix_sockets
 from vusniff.sources.probe.selection import Candidate, Selection
 
 QEMU = (
@@ -127,6 +127,31 @@ def test_another_network_namespace(tmp_path: Path) -> None:
         other.stdout.readline()
         assert [row.state for row in list_connections() if row.path == str(path)] == ["connected"]
         other.communicate()
+
+
+def test_a_namespace_is_entered_by_any_process_that_lives_there(tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("another network namespace needs root")
+    words = ["unshare", "--net", "sh", "-c", "readlink /proc/self/ns/net; read line"]
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        number = int(other.stdout.readline().strip().removeprefix("net:[").removesuffix("]"))
+        namespaces = Namespaces()
+        for pid in (gone.pid, os.getpid(), other.pid):
+            diag = namespaces.diag(number, pid)
+            assert diag is not None
+            assert list(diag.all()) == []
+            namespaces.close()
+        other.communicate("\n")
+    assert namespaces.diag(number, other.pid) is None
+    namespaces.try_again()
+    assert namespaces.diag(number, os.getpid()) is None
+    own = namespaces.diag(0)
+    assert own is not None
+    assert list(own.all()) != []
+    namespaces.close()
 
 
 def test_what_a_process_holds() -> None:

@@ -62,6 +62,7 @@ class Diag:
     """Questions to the kernel about the sockets of one network namespace, or of ours."""
 
     def __init__(self, namespace: str | None = None) -> None:
+        """``namespace`` is a path such as ``/proc/PID/ns/net``. Raises OSError where we may not go there."""
         self._socket = _in_namespace(namespace) if namespace else _netlink()
         self._socket.settimeout(5)
 
@@ -158,6 +159,46 @@ def _in_namespace(path: str) -> socket.socket:
     return made[0]
 
 
+class Namespaces:
+    """Whom to ask about the sockets of a network namespace, by its inode; 0 is ours."""
+
+    def __init__(self) -> None:
+        self._own = os.stat("/proc/self/ns/net").st_ino
+        self._diags: dict[int, Diag] = {}
+        self._closed: set[int] = set()
+
+    def diag(self, namespace: int, pid: int = 0) -> Diag | None:
+        """Whom to ask there; None where that is not possible now. ``pid`` is likely to live there."""
+        namespace = namespace or self._own
+        if namespace not in self._diags and namespace not in self._closed:
+            try:
+                self._diags[namespace] = self._enter(namespace, pid)
+            except OSError:
+                self._closed.add(namespace)
+        return self._diags.get(namespace)
+
+    def try_again(self) -> None:
+        """What was not possible may be now: a process that could not be entered has ended, others live there."""
+        self._closed.clear()
+
+    def close(self) -> None:
+        """No more questions."""
+        for diag in self._diags.values():
+            diag.close()
+        self._diags.clear()
+
+    def _enter(self, namespace: int, pid: int) -> Diag:
+        if namespace == self._own:
+            return Diag()
+        with contextlib.suppress(OSError), open(f"/proc/{pid}/ns/net", "rb") as file:
+            if os.fstat(file.fileno()).st_ino == namespace:  # the number may be another process's by now
+                return Diag(f"/proc/self/fd/{file.fileno()}")
+        path = namespaces().get(namespace)
+        if path is None:
+            raise ProcessLookupError(f"no process lives in network namespace {namespace}")
+        return Diag(path)
+
+
 def pids() -> list[int]:
     """Every process that /proc shows."""
     return [int(name) for name in os.listdir("/proc") if name.isdecimal()]
@@ -199,6 +240,27 @@ def holders() -> dict[int, tuple[Holder, ...]]:
                         inode = int(link[8:-1])
                         out[inode] = (*out.get(inode, ()), Holder(pid, int(fd), name))
     return out
+
+
+def held_sockets() -> frozenset[int] | None:
+    """Inodes of the sockets that some process has open; None where the processes of other users cannot be looked into.
+
+    Root cannot look into all of them either: one outside of a container has no socket of ours open.
+    """
+    found: set[int] = set()
+    for pid in pids():
+        try:
+            for fd in os.listdir(f"/proc/{pid}/fd"):
+                with contextlib.suppress(FileNotFoundError):
+                    link = os.readlink(f"/proc/{pid}/fd/{fd}")
+                    if link.startswith("socket:["):
+                        found.add(int(link[8:-1]))
+        except PermissionError:
+            if os.geteuid() != 0:
+                return None
+        except OSError:  # it has ended meanwhile
+            continue
+    return frozenset(found)
 
 
 def comm(pid: int) -> str:

@@ -24,7 +24,16 @@ from vusniff.bpf.records import FOLLOWED, IGNORED
 from vusniff.capture.writer import CaptureWriter
 from vusniff.record import Lost
 from vusniff.sources.host import labels
-from vusniff.sources.host.unixdiag import LISTEN, Diag, UnixSocket, comm, holders, path_text, unix_sockets
+from vusniff.sources.host.unixdiag import (
+    LISTEN,
+    Namespaces,
+    UnixSocket,
+    comm,
+    held_sockets,
+    holders,
+    path_text,
+    unix_sockets,
+)
 from vusniff.sources.probe.links import Link, Links
 from vusniff.sources.probe.selection import Candidate, Selection
 from vusniff.sources.probe.sends import Event, Opened, Send, Sends, Shut
@@ -61,7 +70,11 @@ class Probe:
         self._next_check = 0.0
         self._unwanted_lost = 0
         """Losses on connections that turned out not to be asked for."""
-        self._diags: dict[int, Diag | None] = {}
+        self._namespaces = Namespaces()
+        self._held: tuple[frozenset[int] | None] | None = None
+        """What /proc said of open sockets since the last check; asked where a network namespace cannot be."""
+        self._unheld: dict[int, object] = {}
+        """Sockets that nobody had open, and when that was first seen."""
         existing = unix_sockets()
         self.links = Links(
             writer,
@@ -122,9 +135,7 @@ class Probe:
         if nowhere > 0:
             self._writer.lost(Lost(None, time.time_ns(), nowhere))
         self.program.close()
-        for diag in self._diags.values():
-            if diag is not None:
-                diag.close()
+        self._namespaces.close()
         self._writer.close()
         self._sum_up(losses, missed, max(nowhere, 0))
 
@@ -228,7 +239,7 @@ class Probe:
 
     def _files(self, opened: Opened) -> frozenset[tuple[int, int]]:
         """What the ends are bound to, where a path is asked for."""
-        if not self._selection.paths or (diag := self._diag(opened.netns, opened.tgid)) is None:
+        if not self._selection.paths or (diag := self._namespaces.diag(opened.netns, opened.tgid)) is None:
             return frozenset()
         with contextlib.suppress(OSError):
             found = [diag.one(inode) for inode in (opened.inode, opened.peer_inode) if inode]
@@ -237,13 +248,15 @@ class Probe:
 
     def _meet_unannounced(self, send: Send) -> None:
         """A send of a socket whose introduction was lost: what can still be known of it."""
-        path, peer = b"", 0
+        path, peer, namespace = b"", 0, 0
         with contextlib.suppress(OSError):
-            diag = self._diag(0, send.tgid)
+            namespace = os.stat(f"/proc/{send.tgid}/ns/net").st_ino
+            diag = self._namespaces.diag(namespace, send.tgid)
             found = diag.one(send.inode) if diag is not None else None
             if found is not None:
                 path, peer = (found.path or "").encode(), found.peer or 0
-        self._meet(Opened(send.inode, send.sock, peer, 0, send.time, send.tgid, send.tid, send.comm, 0, 0, path, b""))
+        who = send.time, send.tgid, send.tid, send.comm
+        self._meet(Opened(send.inode, send.sock, peer, 0, *who, namespace, 0, path, b""))
 
     def _shut(self, shut: Shut) -> None:
         known = self.links.find(shut.inode)
@@ -265,6 +278,7 @@ class Probe:
             if counted is not None:
                 self.links.settle(side.inode, counted[1], time)
                 self.program.forget(side.inode)
+            self._unheld.pop(side.inode, None)
         self.links.end(link, by, time, reason)
 
     def _check(self) -> None:
@@ -272,6 +286,8 @@ class Probe:
         clock = _clock()
         if abs(clock - self._clock) > _CLOCK_STEP_NS:  # the machine slept, or its clock was set
             self._clock = clock
+        self._namespaces.try_again()
+        self._held = None
         for link in self.links.all():
             if link.going is not None:
                 self._end(link, *link.going)
@@ -286,23 +302,24 @@ class Probe:
     def _is_there(self, link: Link, end: int) -> bool:
         """Whether a socket is still open; True where that cannot be told."""
         process = link.sides[end].process
-        diag = self._diag(link.netns, process.pid if process else 0)
+        inode = link.sides[end].inode
+        diag = self._namespaces.diag(link.netns, process.pid if process else 0)
         if diag is None:
-            return True
+            return self._may_be_held(inode)
         try:
-            return diag.one(link.sides[end].inode) is not None
+            return diag.one(inode) is not None
         except OSError:
             return True
 
-    def _diag(self, namespace: int, pid: int) -> Diag | None:
-        """Where to ask about sockets of a network namespace; None where we may not."""
-        if namespace not in self._diags:
-            own = os.stat("/proc/self/ns/net").st_ino
-            try:
-                self._diags[namespace] = Diag(None if namespace in (0, own) else f"/proc/{pid}/ns/net")
-            except OSError:
-                self._diags[namespace] = None
-        return self._diags[namespace]
+    def _may_be_held(self, inode: int) -> bool:
+        """False when nobody had this socket open at two checks: on its way from one process to another nobody has."""
+        if self._held is None:
+            self._held = (held_sockets(),)
+        (held,) = self._held
+        if held is None or inode in held:
+            self._unheld.pop(inode, None)
+            return True
+        return self._unheld.setdefault(inode, self._held) is self._held
 
     # -- what is there before -----------------------------------------------------------------------------------------
 
