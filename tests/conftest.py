@@ -6,8 +6,12 @@ Where everything is to be there (CI=true), a test that is skipped fails the run 
 from __future__ import annotations
 
 import os
+import shutil
+import site
 import subprocess
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +21,36 @@ from vusniff.checks import checker
 
 checker.rules_may_raise = True
 os.environ[cli.RULES_MAY_RAISE] = "1"  # for the commands that tests start
+_PACKAGES = (
+    *("vusniff-*.dist-info", "construct", "lark", "rich", "textual", "pygments", "markdown_it", "mdurl"),
+    *("mdit_py_plugins", "linkify_it", "uc_micro", "platformdirs", "typing_extensions.py"),
+)
+
+
+@pytest.fixture(scope="session")
+def installation() -> Iterator[Path]:
+    """For PYTHONPATH: a copy of vusniff and what it needs that every user may read. The clone may lie in a home."""
+    made = Path(tempfile.mkdtemp(prefix="vusniff-test-"))
+    root, installed = Path(__file__).parent.parent, [Path(path) for path in site.getsitepackages()]
+    found = [root / "vusniff", root / "dissectors" / "vusniff_dissectors"]
+    found += [path for folder in installed for name in _PACKAGES for path in folder.glob(name)]
+    for path in found:
+        if path.is_dir():
+            shutil.copytree(path, made / path.name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(path, made)
+    subprocess.run(["chmod", "-R", "u=rwX,go=rX", str(made)], check=True)
+    yield made
+    shutil.rmtree(made)
+
+
+@pytest.fixture
+def shared() -> Iterator[Path]:
+    """A folder in which every user may write. That of pytest is closed to others whenever another run begins."""
+    made = Path(tempfile.mkdtemp(prefix="vusniff-test-"))
+    made.chmod(0o777)
+    yield made
+    shutil.rmtree(made)
 
 
 @pytest.fixture(autouse=True)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import json
 import os
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -195,13 +193,14 @@ def test_what_cannot_be_is_said_in_a_sentence(words: list[str], sentence: str) -
     assert "Traceback" not in done.stderr
 
 
-def test_without_privileges_it_says_which_are_missing(tmp_path: Path) -> None:
+def test_without_privileges_it_says_which_are_missing(installation: Path) -> None:
     command = ["setpriv", "--reuid=65534", "--clear-groups", "--bounding-set=-all", "/usr/bin/python3"]
     done = subprocess.run(
         [*command, "-m", "vusniff", "capture", "-q", "-w", "/dev/null"],
         capture_output=True,
         text=True,
-        env=os.environ | {"PYTHONPATH": os.getcwd()},
+        env=os.environ | {"PYTHONPATH": str(installation)},
+        cwd="/",
     )
     assert done.returncode == 2
     assert "lacks CAP_PERFMON and CAP_BPF" in done.stderr
@@ -210,21 +209,18 @@ def test_without_privileges_it_says_which_are_missing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("tracefs", [False, True], ids=["plain", "tracefs"])
-def test_nobody_with_two_capabilities_records(tmp_path: Path, tracefs: bool) -> None:
+def test_nobody_with_two_capabilities_records(shared: Path, installation: Path, tracefs: bool) -> None:
     """Also where tracefs is mounted, into which only root may look: that speaks against one way to attach only."""
     caps = "-all,+bpf,+perfmon"
-    tmp_path.chmod(0o777)
-    for parent in itertools.takewhile(lambda parent: parent != Path(tempfile.gettempdir()), tmp_path.parents):
-        parent.chmod(0o755)
-    socket, file = tmp_path / "s", tmp_path / "c.pcapng"
+    socket, file = shared / "s", shared / "c.pcapng"
     command = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
     command += [f"--inh-caps={caps}", f"--ambient-caps={caps}", f"--bounding-set={caps}", "/usr/bin/python3", "-m"]
     command += ["vusniff", "capture", "-q", "--path", str(socket), "-w", str(file)]
     if tracefs:
         mount = 'mount -t tracefs none /sys/kernel/tracing; exec "$@"'
         command = ["unshare", "--mount", "sh", "-ec", mount, "sh", *command]
-    environment = os.environ | {"PYTHONPATH": os.getcwd(), "HOME": "/nonexistent", "PYTHONDONTWRITEBYTECODE": "1"}
-    with subprocess.Popen(command, stderr=subprocess.PIPE, env=environment) as process:
+    environment = os.environ | {"PYTHONPATH": str(installation), "HOME": "/nonexistent", "PYTHONDONTWRITEBYTECODE": "1"}
+    with subprocess.Popen(command, stderr=subprocess.PIPE, env=environment, cwd="/") as process:
         assert process.stderr is not None
         until(process.stderr, b"attached by")
         talk(socket)

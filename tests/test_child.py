@@ -89,7 +89,7 @@ def test_a_proxy_with_a_view(traps: Path) -> None:
     front, back = traps / "front", traps / "back"
     peers = [subprocess.Popen(command("demo", "--backend", str(back), "--count", "1"), cwd=traps)]
     both = shlex.join(command("demo", "--frontend", str(front), "--count", "1"))
-    words = ["proxy", "--listen", front, "--connect", back, "-w", "c.pcapng", "--", "sh", "-c", both]
+    words: list[str | Path] = ["proxy", "--listen", front, "--connect", back, "-w", "c.pcapng", "--", "sh", "-c", both]
     done = run([SCRIPT, *words], traps)
     assert peers[0].wait(PATIENCE) == 0
     assert trapped(traps) == ""

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from probing import needs_probe
@@ -17,7 +18,7 @@ SYSTEM = "/usr/bin/python3"
 
 def doctor(*words: str, prefix: tuple[str, ...] = (), **environment: str) -> subprocess.CompletedProcess[str]:
     command = [*prefix, *words, "-m", "vusniff", "doctor", "--json"]
-    return subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | environment)
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | environment, cwd="/")
 
 
 def checks(done: subprocess.CompletedProcess[str]) -> dict[str, dict[str, object]]:
@@ -46,8 +47,9 @@ def test_without_bcc_it_says_what_to_install() -> None:
 
 
 @needs_probe
-def test_without_privileges_it_names_the_capabilities() -> None:
-    done = doctor(SYSTEM, prefix=("setpriv", "--reuid=65534", "--clear-groups", "--bounding-set=-all"), PYTHONPATH=".")
+def test_without_privileges_it_names_the_capabilities(installation: Path) -> None:
+    prefix = ("setpriv", "--reuid=65534", "--clear-groups", "--bounding-set=-all")
+    done = doctor(SYSTEM, prefix=prefix, PYTHONPATH=str(installation))
     found = checks(done)
     assert done.returncode == 1
     assert found["capabilities"]["found"] == "CAP_PERFMON and CAP_BPF missing"
@@ -57,11 +59,11 @@ def test_without_privileges_it_names_the_capabilities() -> None:
 
 
 @needs_probe
-def test_nobody_with_two_capabilities_can_capture_by_raw_tracepoints() -> None:
+def test_nobody_with_two_capabilities_can_capture_by_raw_tracepoints(installation: Path) -> None:
     caps = "-all,+bpf,+perfmon"
     nobody = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
     prefix = (*nobody, f"--inh-caps={caps}", f"--ambient-caps={caps}", f"--bounding-set={caps}")
-    found = checks(doctor(SYSTEM, prefix=prefix, PYTHONPATH="."))
+    found = checks(doctor(SYSTEM, prefix=prefix, PYTHONPATH=str(installation)))
     assert found["rawtp"]["ok"], found["rawtp"]
 
 

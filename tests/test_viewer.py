@@ -8,7 +8,6 @@ import re
 import select
 import shutil
 import signal
-import site
 import subprocess
 import sys
 import tempfile
@@ -23,41 +22,20 @@ pytestmark = needs_probe
 PATIENCE = 60
 PYTHON = "/usr/bin/python3"
 """Which everybody may read; this test's own may lie in root's home."""
-PACKAGES = ("construct", "lark", "rich", "textual", "pygments", "markdown_it", "mdurl", "mdit_py_plugins", "linkify_it")
-PACKAGES += ("uc_micro", "platformdirs", "typing_extensions.py", "vusniff-*.dist-info")
 USER, NOBODY = 1234, 65534
 
 
-@pytest.fixture(scope="module")
-def copied() -> Iterator[Path]:
-    """An installation that everybody may read."""
-    made = Path(tempfile.mkdtemp(prefix="vusniff-test-"))
-    made.chmod(0o755)
-    root, installed = Path(__file__).parent.parent, [Path(path) for path in site.getsitepackages()]
-    found = [root / "vusniff", root / "dissectors" / "vusniff_dissectors"]
-    found += [path for folder in installed for name in PACKAGES for path in folder.glob(name)]
-    for path in found:
-        if path.is_dir():
-            shutil.copytree(path, made / path.name, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy(path, made)
-    subprocess.run(["chmod", "-R", "u=rwX,go=rX", str(made)], check=True)
-    yield made
-    shutil.rmtree(made)
-
-
 @pytest.fixture
-def installation(copied: Path) -> Iterator[Path]:
-    """The same for each test."""
-    yield copied
-    copied.chmod(0o755)
-    for path in (copied / "vusniff" / "views", copied / "vusniff" / "views" / "text.py"):
+def installation(installation: Path) -> Iterator[Path]:
+    """Each test may forbid parts of it."""
+    yield installation
+    for path in (installation, installation / "vusniff" / "views", installation / "vusniff" / "views" / "text.py"):
         os.chown(path, 0, 0)
         path.chmod(0o755)
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Iterator[Path]:
+def folder() -> Iterator[Path]:
     """Where only root may look."""
     made = Path(tempfile.mkdtemp(prefix="vusniff-test-"))
     yield made
