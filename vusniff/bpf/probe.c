@@ -11,7 +11,8 @@
  * SIZE_* are the record sizes that the reader expects (vusniff/bpf/records.py).
  *
  * A send is reported at entry with its bytes, because then they can be read and no answer can be ahead of its question.
- * At return it is reported again only when the kernel did not take all of it: silence means success. The bounds are
+ * At return it is reported again only when the kernel did not take all of it: silence means success. Who changes the
+ * bytes between entry and the kernel's own copy deceives us (SECURITY.md: why that is not looked for). The bounds are
  * written for the verifier: a 64-bit value, an empty asm that hides it from the compiler, then the comparison, right
  * before its use. Otherwise clang compares a copy.
  */
