@@ -26,10 +26,14 @@ A vendor's messages are a tuple of `Dissector`, named by an entry point of the g
 
 import sys
 
-if sys.argv[:1] == ["-m"] and sys.path[0] == sys.modules["os"].getcwd():
+if sys.argv[:1] == ["-m"]:
     # Python was started with -m, and looks for its module just now: the working directory is first on the import path.
     # It may be anybody's, /tmp for example. No module is imported before this line, not even __future__.
-    del sys.path[0]
+    try:
+        if sys.path[0] == sys.modules["os"].getcwd():
+            del sys.path[0]
+    except OSError:  # it has been removed, and is not there
+        pass
 
 import importlib
 from typing import TYPE_CHECKING, Any
