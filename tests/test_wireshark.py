@@ -292,6 +292,48 @@ def test_an_annotated_capture_shows_findings(folder: Path) -> None:
     assert timeline.findings
 
 
+PASSED = [f"vusniff fd kind=memfd identity=memfd:{inode} size=4096 name=guest-ram" for inode in (5, 6, 6)]
+FINDING = "vusniff error mem-table-fds (frontend): 3 descriptors come with 1 region"
+COMMENTS = {
+    "a comment a line": [*PASSED, FINDING],
+    "lines together": ["\n".join(PASSED), FINDING],
+    "lines together as Wireshark 4.4 gives them": [PASSED[0], *PASSED, "\n".join(PASSED), FINDING],
+    "the whole before its lines": ["\n".join([*PASSED, FINDING]), *PASSED, FINDING],
+    "the whole for each of its lines": ["\n".join([*PASSED, FINDING])] * 4,
+}
+"""What vusniff writes, what it wrote once, and what versions of Wireshark make of that: the same values in each form."""
+
+
+@pytest.mark.parametrize("form", COMMENTS)
+def test_what_a_comment_says_is_shown_once(folder: Path, form: str) -> None:
+    path = folder / "comments.pcapng"
+    with CaptureWriter(path, source="test") as writer:
+        connection = writer.open("/run/comments.sock")
+        data = struct.pack("<III", FrontendRequest.SET_OWNER, 1, 0)
+        writer.frame(Frame(connection.id, 0, START_NS, data), [comment.encode() for comment in COMMENTS[form]])
+    (row,) = fields(path, ["fd.identity", "fd.name", "finding.rule", "finding.sentence"], dissector(folder))
+    assert row["fd.identity"] == ["memfd:5", "memfd:6", "memfd:6"]
+    assert row["fd.name"] == ["guest-ram"] * 3
+    assert row["finding.rule"] == ["mem-table-fds"]
+    assert row["finding.sentence"] == [FINDING.partition(": ")[2]]
+
+
+def test_every_descriptor_and_finding_has_a_comment_of_its_own(folder: Path) -> None:
+    """Wireshark 4.4 shows a comment of several lines several times."""
+    path, annotated = folder / "lines.pcapng", folder / "lines-annotated.pcapng"
+    talk = Talk(path)
+    front = talk.connect("/run/lines.sock")
+    front.ask(FrontendRequest.SET_MEM_TABLE, u32(1, 0) + region(0, 4096, 1 << 40), memfd(5), memfd(5), memfd(6))
+    front.ask(FrontendRequest.SET_VRING_NUM, u32(900, 3))
+    talk.writer.close()
+    assert main(["export", str(path), "-o", str(annotated)]) == 0
+    rows = [row.get("frame.comment", []) for row in fields(annotated, ["frame.comment"], dissector(folder))]
+    assert [comment for comments in rows for comment in comments if "\n" in comment] == []
+    passed = [comment for comment in rows[0] if comment.startswith("vusniff fd ")]
+    assert [comment.partition("identity=")[2].split()[0] for comment in passed] == ["memfd:5", "memfd:5", "memfd:6"]
+    assert len([comment for comments in rows for comment in comments if comment not in passed]) > 1
+
+
 def test_what_the_demo_says(folder: Path) -> None:
     path = folder / "demo.pcapng"
     command = [sys.executable, "-m", "vusniff", "demo", "--text", "-w", str(path)]

@@ -18,8 +18,8 @@ Keys by block:
 
 ``lost`` is [messages, time in ns].
 
-Wireshark shows no custom options, not even to a dissector, so descriptors stand in a comment of their packet as well
-(`descriptor_comment`). Nothing of ours reads that back but our dissector for Wireshark.
+Wireshark shows no custom options, not even to a dissector, so descriptors stand in comments of their packet as well
+(`descriptor_comments`). Nothing of ours reads them back but our dissector for Wireshark.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _OPTION_ROOM = 60_000
 """Bytes of JSON in one option; descriptors beyond it go into further options of the same packet."""
 
 _COMMENT_ROOM = 32_000
-"""Bytes of a comment for people."""
+"""Bytes of the comments of a packet about its descriptors."""
 
 _DESCRIPTOR_LIMIT = 1024
 """Descriptors believed of one message: Linux passes 253 with one send."""
@@ -182,10 +182,11 @@ def frame_facts(
     return texts
 
 
-def descriptor_comment(descriptors: Iterable[Descriptor]) -> bytes:
-    """A line of words for each descriptor, as many as fit: ``vusniff fd kind=memfd identity=memfd:7 size=4096``.
+def descriptor_comments(descriptors: Iterable[Descriptor]) -> list[bytes]:
+    """Words for each descriptor, as many as fit: ``vusniff fd kind=memfd identity=memfd:7 size=4096``.
 
-    A name comes last, because it may hold anything.
+    A name comes last, because it may hold anything. A comment each, because Wireshark 4.4 gives one of several lines
+    several times.
     """
     lines: list[bytes] = []
     room = _COMMENT_ROOM
@@ -204,7 +205,7 @@ def descriptor_comment(descriptors: Iterable[Descriptor]) -> bytes:
         if room < 0:
             break
         lines.append(line)
-    return b"\n".join(lines)
+    return lines
 
 
 def closed_facts(closed: Closed | None, lost: Lost | None) -> bytes:

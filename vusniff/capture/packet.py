@@ -10,7 +10,7 @@ header and message header at once, and the bytes of the frame::
      0 end
 
 Its options are ``epb_flags`` (direction), ``epb_packetid`` (message number), after a loss ``epb_dropcount``, and where
-there is more to say a custom option (see `facts`) and a comment about descriptors: 24 bytes when there is not. The
+there is more to say a custom option (see `facts`) and comments about descriptors: 24 bytes when there is not. The
 original length exceeds the captured one by `Frame.missing`.
 """
 

@@ -12,6 +12,7 @@ that it continues one (see `facts`), and readers know only one connection.
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -195,10 +196,10 @@ class CaptureWriter:
             self._by_inode[inode] = interface
         return connection
 
-    def frame(self, frame: Frame, comment: bytes = b"") -> int:
+    def frame(self, frame: Frame, comments: Sequence[bytes] = ()) -> int:
         """One frame, written by the next `flush`; returns its number. One longer than a packet takes several.
 
-        ``comment`` is UTF-8 for people and for Wireshark; vusniff does not read it back.
+        ``comments`` are UTF-8 for people and for Wireshark, a line each; vusniff does not read them back.
         """
         data = frame.data
         size = len(data)
@@ -207,7 +208,7 @@ class CaptureWriter:
             if self.snaplen and size > self.snaplen:
                 data, missing, size = data[: self.snaplen], missing + size - self.snaplen, self.snaplen
             if size > FRAME_LIMIT:
-                return self._split(frame, data, missing, comment)
+                return self._split(frame, data, missing, comments)
         interface = self._interfaces[frame.connection]
         if interface.number is None and not self._describe(interface):
             return self._skip(frame)
@@ -223,7 +224,7 @@ class CaptureWriter:
             extra = interface.process_texts[end] if process is not None else b""
         else:
             extra = self._extra(interface, frame)
-        if comment:
+        for comment in comments:
             extra += pcapng.option(self.order, pcapng.OPT_COMMENT, comment)
         self.number += 1
         if frame.kind is not FrameKind.CONTINUATION:
@@ -412,7 +413,7 @@ class CaptureWriter:
 
     # -- packets ------------------------------------------------------------------------------------------------------
 
-    def _split(self, frame: Frame, data: bytes, missing: int, comment: bytes) -> int:
+    def _split(self, frame: Frame, data: bytes, missing: int, comments: Sequence[bytes]) -> int:
         number = 0
         kind = frame.kind
         for at in range(0, len(data), FRAME_LIMIT):
@@ -429,7 +430,7 @@ class CaptureWriter:
                     kind,
                     missing if last else 0,
                 ),
-                b"" if at else comment,
+                () if at else comments,
             )
             number = number or sent
             kind = FrameKind.CONTINUATION if kind is FrameKind.MESSAGE else kind
@@ -510,8 +511,7 @@ class CaptureWriter:
     def _said(self, texts: list[bytes], frame: Frame) -> bytes:
         """Options for us, and the descriptors once more for Wireshark."""
         items = [self._custom(one) for one in texts]
-        if frame.descriptors:
-            items.append((pcapng.OPT_COMMENT, facts.descriptor_comment(frame.descriptors)))
+        items += [(pcapng.OPT_COMMENT, line) for line in facts.descriptor_comments(frame.descriptors)]
         return b"".join(pcapng.option(self.order, *item) for item in items)
 
     def _statistics(self, interface: _Interface, closed: Closed | None, time_ns: int) -> None:

@@ -635,37 +635,61 @@ local function blame_flags(item, flags, from)
   end
 end
 
+local function lines_of(text)
+  local lines = {}
+  for line in (text .. "\n"):gmatch("(.-)\n") do lines[#lines + 1] = line end
+  return lines
+end
+
+-- The lines of a packet's comments, each as often as the file has it. A comment has one line; those of older captures
+-- have several, and of such a comment Wireshark 4.4 gives the first line, every line, and the whole.
+local function lines_said(found)
+  local together, lines = {}, {}
+  for _, comment in ipairs(found) do
+    local parts = lines_of(comment.value)
+    if #parts > 1 and not together[comment.value] then
+      together[comment.value] = true
+      for _, line in ipairs(parts) do
+        together[line] = true
+        lines[#lines + 1] = line
+      end
+    end
+  end
+  for _, comment in ipairs(found) do
+    if not together[comment.value] then lines[#lines + 1] = comment.value end
+  end
+  return lines
+end
+
 -- What vusniff has written into the comments of a packet: findings, and the descriptors that came with it.
 local function comments(root, ...)
   local fds = 0
-  for _, comment in ipairs({ ... }) do
-    for line in (comment.value .. "\n"):gmatch("(.-)\n") do
-      local severity, rule, side, sentence = line:match("^vusniff (%l+) (%S+) %((%l+)%): (.*)$")
-      local rank = severity and RANKS[severity]
-      if rank then
-        local item = made(root, f_sentence, nowhere, sentence)
-        made(item, f_severity, nowhere, rank)
-        made(item, f_rule, nowhere, rule)
-        made(item, f_side, nowhere, side)
-        item:add_proto_expert_info(e_findings[severity], rule .. ": " .. sentence)
-      end
-      local described = line:match("^vusniff fd (.*)$")
-      if described then
-        local item = made(root, proto, nowhere, "Descriptor " .. fds)
-        fds = fds + 1
-        described = described:gsub(" name=(.*)$", function(name)
-          made(item, f_fd.name, nowhere, name)
-          return ""
-        end)
-        for key, value in described:gmatch("(%l+)=(%S+)") do
-          if key == "size" then
-            made(item, f_fd.size, nowhere, UInt64(value))
-          elseif key == "number" then
-            made(item, f_fd.number, nowhere, tonumber(value))
-          elseif f_fd[key] then
-            made(item, f_fd[key], nowhere, value)
-            if key == "identity" then item:append_text(": " .. value) end
-          end
+  for _, line in ipairs(lines_said({ ... })) do
+    local severity, rule, side, sentence = line:match("^vusniff (%l+) (%S+) %((%l+)%): (.*)$")
+    local rank = severity and RANKS[severity]
+    if rank then
+      local item = made(root, f_sentence, nowhere, sentence)
+      made(item, f_severity, nowhere, rank)
+      made(item, f_rule, nowhere, rule)
+      made(item, f_side, nowhere, side)
+      item:add_proto_expert_info(e_findings[severity], rule .. ": " .. sentence)
+    end
+    local described = line:match("^vusniff fd (.*)$")
+    if described then
+      local item = made(root, proto, nowhere, "Descriptor " .. fds)
+      fds = fds + 1
+      described = described:gsub(" name=(.*)$", function(name)
+        made(item, f_fd.name, nowhere, name)
+        return ""
+      end)
+      for key, value in described:gmatch("(%l+)=(%S+)") do
+        if key == "size" then
+          made(item, f_fd.size, nowhere, UInt64(value))
+        elseif key == "number" then
+          made(item, f_fd.number, nowhere, tonumber(value))
+        elseif f_fd[key] then
+          made(item, f_fd[key], nowhere, value)
+          if key == "identity" then item:append_text(": " .. value) end
         end
       end
     end

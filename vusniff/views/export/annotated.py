@@ -1,7 +1,7 @@
 """The capture again, with what the rules found as comments of its packets: what Wireshark can show.
 
-A comment has one line for each finding (``vusniff error vring-kick-before-num (frontend): ...``); our dissector reads
-it back into fields. Messages that were not chosen are left out, so that numbers are those of the new file.
+There is a comment for each finding (``vusniff error vring-kick-before-num (frontend): ...``); our dissector reads it
+back into fields. Messages that were not chosen are left out, so that numbers are those of the new file.
 
 What is still being recorded is judged as it comes. A finding that is not known yet when its message is written comes
 with the next message, and says where it stands (``#12: ...``); what only the end of the capture shows is not written.
@@ -27,7 +27,8 @@ from vusniff.record import Closed, Connection, Frame, Lost
 from vusniff.views.export.chosen import Chosen
 from vusniff.views.findings import Judged
 
-_COMMENT = 32_000
+_COMMENT_ROOM = 32_000
+"""Bytes of the comments of a packet."""
 _ROWS = 4096
 _Record = Connection | Closed | Lost | Frame
 
@@ -43,8 +44,8 @@ def annotate(chosen: Chosen, target: str, replaces: bytes | None = None) -> None
         raise VusniffError("captures of hosts of different byte orders do not go into one file: export them one by one")
     sections = [section for section in index.reader.sections if section.ours]
     with _writer(sections[0] if sections else Section(), target, replaces, *orders) as writer:
-        for written, (record, comment) in enumerate(_records(chosen)):
-            _write(writer, record, comment)
+        for written, (record, said) in enumerate(_records(chosen)):
+            _write(writer, record, said)
             if written % 64 == 0:
                 writer.flush()
         writer.flush()
@@ -72,10 +73,8 @@ def annotate_live(
                 if writer is None:
                     writer = _writer(reader.sections[0], target, replaces)
                 for record in records:
-                    comment = b""
-                    if isinstance(record, Frame):
-                        comment = _comment(comments.pop(writer.number + 1, ()))
-                    _write(writer, record, comment)
+                    said = _fitting(comments.pop(writer.number + 1, ())) if isinstance(record, Frame) else []
+                    _write(writer, record, said)
                 writer.flush()
                 _check(writer)
             reader.refuse()
@@ -122,7 +121,7 @@ def _writer(
     )
 
 
-def _write(writer: CaptureWriter, record: _Record, comment: bytes) -> None:
+def _write(writer: CaptureWriter, record: _Record, comments: list[bytes]) -> None:
     match record:
         case Connection():
             writer.open(record.path, record.ends, record.opened_ns, record.joined_late)
@@ -131,7 +130,7 @@ def _write(writer: CaptureWriter, record: _Record, comment: bytes) -> None:
         case Lost():
             writer.lost(record)
         case Frame():
-            writer.frame(record, comment)
+            writer.frame(record, comments)
 
 
 def _check(writer: CaptureWriter) -> None:
@@ -139,21 +138,29 @@ def _check(writer: CaptureWriter) -> None:
         raise VusniffError(writer.failure.partition(";")[0])
 
 
-def _records(chosen: Chosen) -> Iterator[tuple[_Record, bytes]]:
+def _records(chosen: Chosen) -> Iterator[tuple[_Record, list[bytes]]]:
     """Events and chosen frames in their order."""
     index = chosen.timeline.index
     events, at = index.events, 0
     for row in chosen.rows:
         while at < len(events) and events[at][0] <= row:
-            yield events[at][1], b""
+            yield events[at][1], []
             at += 1
-        yield index.frame(row), _comment(_line(finding, row + 1) for finding in chosen.findings(row + 1))
+        yield index.frame(row), _fitting(_line(finding, row + 1) for finding in chosen.findings(row + 1))
     for _, event in events[at:]:
-        yield event, b""
+        yield event, []
 
 
-def _comment(lines: Iterable[str]) -> bytes:
-    return "\n".join(lines).encode("utf-8", "replace")[:_COMMENT]
+def _fitting(lines: Iterable[str]) -> list[bytes]:
+    comments: list[bytes] = []
+    room = _COMMENT_ROOM
+    for line in lines:
+        comment = line.encode("utf-8", "replace")[:room]
+        room -= len(comment)
+        if not room:
+            break
+        comments.append(comment)
+    return comments
 
 
 def _line(finding: Finding, number: int) -> str:
