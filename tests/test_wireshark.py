@@ -301,7 +301,7 @@ COMMENTS = {
     "the whole before its lines": ["\n".join([*PASSED, FINDING]), *PASSED, FINDING],
     "the whole for each of its lines": ["\n".join([*PASSED, FINDING])] * 4,
 }
-"""What vusniff writes, what it wrote once, and what versions of Wireshark make of that: the same values in each form."""
+"""What vusniff writes, what it wrote once, and what versions of Wireshark make of that: the same values each time."""
 
 
 @pytest.mark.parametrize("form", COMMENTS)
