@@ -1,6 +1,6 @@
 """Fetches kernel packages of the distribution and unpacks them, so that a virtual machine can boot them.
 
-usage: python tests/vm/fetch.py [PACKAGE ...]      default: the newest 6.1 kernel that apt knows
+usage: python tests/vm/fetch.py [PACKAGE ...]      default: the distribution's kernel, as apt names it today
 
 They go to the folder that VUSNIFF_KERNELS names (default: ~/.cache/vusniff/kernels). Nothing is installed.
 """
@@ -17,26 +17,24 @@ from pathlib import Path
 FOLDER = Path(os.environ.get("VUSNIFF_KERNELS") or Path.home() / ".cache/vusniff/kernels")
 
 
-def newest(series: str) -> str:
-    """Name of the newest unsigned kernel package of a series such as ``6.1``."""
-    pattern = rf"^linux-image-{re.escape(series)}\..*-amd64-unsigned$"
-    found = subprocess.run(
-        ["apt-cache", "pkgnames", f"linux-image-{series}"], capture_output=True, text=True, check=True
-    )
-    names = [
-        name
-        for name in found.stdout.split()
-        if re.match(pattern, name) and not re.search(r"-(rt|cloud)-", name) and candidate(name)
-    ]
-    if not names:
-        raise SystemExit(f"apt knows no package {pattern}")
-    return max(names, key=lambda name: [int(part) for part in re.findall(r"\d+", name)])
+def current() -> str:
+    """Name of the package of the distribution's kernel: what its package without a version stands for."""
+    architecture = told("dpkg", "--print-architecture").strip()
+    for name in (f"linux-image-{architecture}", "linux-image-generic"):  # Debian's and Ubuntu's
+        if found := re.search(r"Depends: (linux-image-\S+)", told("apt-cache", "depends", name)):
+            unsigned = f"{found[1]}-unsigned"
+            return unsigned if candidate(unsigned) else found[1]
+    raise SystemExit(f"apt knows neither linux-image-{architecture} nor linux-image-generic")
+
+
+def told(*command: str) -> str:
+    """What a command prints; nothing when it fails."""
+    return subprocess.run(command, capture_output=True, text=True, env={**os.environ, "LC_ALL": "C"}).stdout
 
 
 def candidate(name: str) -> bool:
     """Whether apt can download it: it also remembers names that are gone."""
-    policy = subprocess.run(["apt-cache", "policy", name], capture_output=True, text=True, check=True)
-    return re.search(r"Candidate: \d", policy.stdout) is not None
+    return re.search(r"Candidate: \d", told("apt-cache", "policy", name)) is not None
 
 
 def unpack(name: str) -> Path:
@@ -44,17 +42,26 @@ def unpack(name: str) -> Path:
     tree = FOLDER / name
     if not tree.exists():
         FOLDER.mkdir(parents=True, exist_ok=True)
+        modules = name.replace("linux-image-", "linux-modules-")  # a package of their own on Ubuntu
+        names = [name, modules] if modules != name and candidate(modules) else [name]
         with tempfile.TemporaryDirectory(dir=FOLDER) as folder:
-            subprocess.run(["apt-get", "-q", "download", name], cwd=folder, check=True)
-            (package,) = Path(folder).glob("*.deb")
+            subprocess.run(["apt-get", "-q", "download", *names], cwd=folder, check=True)
             part = Path(folder) / "tree"
-            subprocess.run(["dpkg", "-x", str(package), str(part)], check=True)
-            for version in (part / "lib/modules").iterdir():
-                subprocess.run(["depmod", "-b", str(part), version.name], check=True)
+            for package in Path(folder).glob("*.deb"):
+                subprocess.run(["dpkg", "-x", str(package), str(part)], check=True)
+            index(part)
             part.rename(tree)
     return tree
 
 
+def index(tree: Path) -> None:
+    """Makes the lists that loading modules needs; modules are below lib or, on newer distributions, usr/lib."""
+    if not (tree / "lib").exists():
+        (tree / "lib").symlink_to("usr/lib")
+    for version in (tree / "lib/modules").iterdir():
+        subprocess.run(["depmod", "-b", str(tree), version.name], check=True)
+
+
 if __name__ == "__main__":
-    for wanted in sys.argv[1:] or [newest("6.1")]:
+    for wanted in sys.argv[1:] or [current()]:
         print(unpack(wanted))
