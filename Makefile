@@ -12,12 +12,12 @@ SECONDS ?= 60
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check lint tests fuzz bench generated golden captures packages kernels clean
+.PHONY: demo test check lint tests fuzz bench generated golden captures packages kernels tshark clean
 
 demo: $(VENV)/vusniff.stamp
 	@$(BIN)/vusniff demo
 
-test: packages kernels
+test: packages kernels tshark
 	@$(MAKE) --no-print-directory check
 
 check: lint tests
@@ -54,6 +54,10 @@ packages:
 # Kernels for the tests in virtual machines: unpacked in the user's cache, not installed.
 kernels: packages $(VENV)/dev.stamp
 	@$(BIN)/python tests/vm/fetch.py || { echo "no kernel: the tests in virtual machines are skipped"; [ "$$CI" != true ]; }
+
+# A newer tshark, as a second one: in the user's cache, not installed.
+tshark: packages $(VENV)/dev.stamp
+	@$(BIN)/python tests/fetch_tshark.py || { echo "no newer tshark: the tests with it are left out"; [ "$$CI" != true ]; }
 
 # Nothing is installed twice while pyproject.toml stays as it is; the project itself is installed editable.
 $(VENV)/vusniff.stamp: pyproject.toml

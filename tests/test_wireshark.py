@@ -7,13 +7,15 @@ import re
 import struct
 import subprocess
 import sys
+from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
+from fetch_tshark import version
 from talk import START_NS, Talk, eventfd, memfd, region, socket, u32, u64
-from tshark import dissector, fields, needs_tshark, tshark
+from tshark import PROGRAMS, dissector, fields, needs_tshark, tshark, using
 
 from captures import golden, synthetic
 from vusniff.analysis.timeline import Timeline, read_all
@@ -119,9 +121,10 @@ def compare(path: Path, folder: Path, passes: int = 2) -> int:
     return compared
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("wireshark")
+@pytest.fixture(scope="module", params=PROGRAMS, ids=lambda program: "{}.{}".format(*version(program)))
+def folder(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Path]:
+    with using(request.param):
+        yield tmp_path_factory.mktemp("wireshark")
 
 
 def test_every_request_reply_and_acknowledgement(folder: Path) -> None:

@@ -1,4 +1,7 @@
-"""Runs the installed tshark with our dissector: the second reader of every capture."""
+"""Runs tshark with our dissector: the second reader of every capture.
+
+The installed one, and where it is older, that which ``tests/fetch_tshark.py`` has fetched.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +10,38 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import pytest
+from fetch_tshark import WANTED, fetched, version
 
 from vusniff.wireshark.lua import generate
 
-needs_tshark = pytest.mark.skipif(shutil.which("tshark") is None, reason="tshark is not installed")
+INSTALLED = shutil.which("tshark")
+NEWER = fetched() if INSTALLED is None or version(INSTALLED) < WANTED else None
+PROGRAMS = [program for program in (INSTALLED, NEWER and str(NEWER)) if program]
+"""Each tshark that is there."""
+needs_tshark = pytest.mark.skipif(not PROGRAMS, reason="tshark is not installed")
 SEPARATOR, AGGREGATOR = "\x1e", "\x1f"
+_used = PROGRAMS[:1]
+
+
+@contextmanager
+def using(program: str) -> Iterator[None]:
+    """Whoever asks for tshark within gets this one."""
+    before, _used[:] = _used[:], [program]
+    yield
+    _used[:] = before
+
+
+@cache
+def unprivileged() -> list[str]:
+    """What is put before a command so that it does not look like root's: Wireshark 4.4 runs no Lua of users as root."""
+    command = ["unshare", "--user", "--map-user=1000", "--map-group=1000"]
+    as_root = os.geteuid() == 0 and subprocess.run([*command, "true"], capture_output=True).returncode == 0
+    return command if as_root else []
 
 
 def dissector(folder: Path) -> Path:
@@ -34,7 +61,7 @@ def lines(capture: Path, *arguments: str, lua: Path | None = None) -> Iterator[s
     """What tshark prints of a capture, while it prints."""
     script = [] if lua is None else ["-X", f"lua_script:{lua}"]
     home = {**os.environ, "HOME": str(capture.parent), "XDG_CONFIG_HOME": str(capture.parent / "config"), "TZ": "UTC"}
-    command = ["tshark", *script, "-n", "-r", str(capture), *arguments]
+    command = [*unprivileged(), *_used, *script, "-n", "-r", str(capture), *arguments]
     with tempfile.TemporaryFile("w+") as log:
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, encoding="utf-8", env=home) as done:
             assert done.stdout is not None
