@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import IO
 
 import pytest
+from fetch_tshark import WANTED, version
 from probing import MODE, connected, message, needs_probe
 from remote import HOST, another_host, needs_sshd
-from tshark import dissector, fields, needs_tshark
+from tshark import INSTALLED, PROGRAMS, dissector, fields, needs_tshark, unprivileged
 
-from captures import synthetic
+from captures import golden, synthetic
 from vusniff import child as own
 from vusniff.capture.pcapng import MAGIC
 from vusniff.capture.reader import CaptureReader
@@ -317,6 +318,52 @@ def test_files_are_installed_and_removed(tmp_path: Path) -> None:
     assert not lua.exists()
     assert not program.exists()
     assert "there is no" in run("uninstall")
+
+
+NEWEST = next((program for program in PROGRAMS if version(program) >= WANTED), None)
+
+
+@pytest.mark.skipif(NEWEST is None, reason="there is no tshark 4.4: tests/fetch_tshark.py fetches one")
+@pytest.mark.xdist_group("extcap")
+def test_root_is_told_that_wireshark_reads_no_dissector_of_a_user(tmp_path: Path) -> None:
+    """Wireshark 4.4 as root runs no Lua from a home; it does from the folder of all users."""
+    assert NEWEST is not None
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/tshark").symlink_to(NEWEST)
+    home = {**os.environ, "HOME": str(tmp_path), "PATH": f"{tmp_path}/bin:{os.environ['PATH']}"}
+    home.pop("XDG_CONFIG_HOME", None)
+    rootly = [] if os.geteuid() == 0 else ["unshare", "--user", "--map-root-user"]
+
+    def run(prefix: list[str], *words: str) -> str:
+        command = [*prefix, sys.executable, "-m", "vusniff", "wireshark", *words]
+        done = subprocess.run(command, capture_output=True, text=True, env=home)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    own = tmp_path / ".local/lib/wireshark/plugins/vusniff.lua"
+    assert f"wrote {own}\n" in run(rootly, "install")
+    assert f"does not read {own}, because it is run as root" in run(rootly, "install")
+    assert "install with --global" in run(rootly, "install")
+    if unprivileged() or rootly:
+        assert "does not read" not in run(unprivileged(), "install")
+    capture = golden.captures()[0]
+    show = [*rootly, "tshark", "-r", str(capture)]
+    if NEWEST == INSTALLED:
+        return  # nothing is put among the programs of this machine
+    assert "back-end" not in subprocess.run(show, capture_output=True, text=True, env=home).stdout
+    said = run(rootly, "install", "--global")
+    try:
+        assert "does not read" not in said
+        assert "back-end" in subprocess.run(show, capture_output=True, text=True, env=home).stdout
+    finally:
+        assert run(rootly, "uninstall", "--global") == said.replace("wrote", "removed")
+
+
+def test_global_folders_are_those_that_wireshark_names(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "vusniff", "wireshark", "install", "--global", "--print"]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PATH": str(tmp_path)})
+    assert done.returncode == 2
+    assert "no tshark or Wireshark here names its global folders" in done.stderr
 
 
 def test_somebody_elses_file_is_left_alone(tmp_path: Path) -> None:

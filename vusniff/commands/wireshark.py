@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from itertools import chain
 
 from vusniff import terminal
 
@@ -18,8 +19,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("install", "uninstall"),
         help="write both files, or remove them; after an update of vusniff or its dissectors install them again",
     )
-    parser.add_argument(
-        "--directory", metavar="DIR", help="use DIR/plugins and DIR/extcap, not Wireshark's own folders"
+    place = parser.add_mutually_exclusive_group()
+    place.add_argument(
+        "--directory", metavar="DIR", help="use DIR/plugins and DIR/extcap, not the folders of Wireshark for this user"
+    )
+    place.add_argument(
+        "--global",
+        dest="common",
+        action="store_true",
+        help="use Wireshark's folders for all users (as root); run as root, Wireshark 4.4 reads no others",
     )
     parser.add_argument("--print", action="store_true", help="show the files instead of writing them")
 
@@ -29,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
     from vusniff.wireshark import folders
     from vusniff.wireshark.lua import generate
 
-    where = folders.folders(args.directory)
+    where = folders.folders(args.directory, common=args.common)
     if args.action == "uninstall":
         if args.print:
             terminal.put_line(f"would remove {where.lua}")
@@ -43,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
         terminal.put(folders.wrapper())
         return 0
     else:
-        said = folders.install(where, generate())
+        said = chain(folders.install(where, generate()), () if args.directory else folders.unread(where))
     for sentence in said:
         terminal.put_line(sentence)
     return 0

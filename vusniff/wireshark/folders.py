@@ -42,41 +42,71 @@ class Folders:
         return self.extcap / EXTCAP_NAME
 
 
-def folders(directory: str | None = None) -> Folders:
-    """The user's folders as the installed Wireshark names them, or those below ``directory``."""
+def folders(directory: str | None = None, *, common: bool = False) -> Folders:
+    """The user's folders as the installed Wireshark names them, those ``common`` to all, or those below ``directory``.
+
+    Raises VusniffError where there is no Wireshark that would name the common ones.
+    """
     if directory is not None:
         base = Path(directory).expanduser().absolute()
         return Folders(base / "plugins", base / "extcap")
     told = _told()
+    if common:
+        return _common(told)
     base = Path.home() / ".local/lib/wireshark"
     plugins = told.get("Personal Lua Plugins", base / "plugins")
-    personal, common = told.get("Personal Extcap path"), told.get("Extcap path")
+    personal, shared = told.get("Personal Extcap path"), told.get("Extcap path")
     if personal is not None:
         return Folders(plugins, personal)
-    if common is None:
+    if shared is None:
         return Folders(plugins, base / "extcap")
-    if os.access(common, os.W_OK):
-        return Folders(plugins, common)
+    if os.access(shared, os.W_OK):
+        return Folders(plugins, shared)
     own = base / "extcap"
     return Folders(
         plugins,
         own,
-        f"this Wireshark looks for such programs only in {common}: "
+        f"this Wireshark looks for such programs only in {shared}: "
         f"start it with WIRESHARK_EXTCAP_DIR={own}, or copy the program there",
     )
 
 
+def _common(told: dict[str, Path]) -> Folders:
+    plugins, extcap = told.get("Global Lua Plugins"), told.get("Global Extcap path") or told.get("Extcap path")
+    if plugins is None or extcap is None:
+        raise VusniffError("no tshark or Wireshark here names its global folders: give one by --directory")
+    return Folders(plugins, extcap)
+
+
+def unread(where: Folders) -> Iterator[str]:
+    """Says so when the installed Wireshark does not read the dissector where it was put, and what to do."""
+    read = _answer("plugins")
+    if read is None or str(where.lua) in read:
+        return
+    if os.geteuid() == 0:
+        yield (
+            f"but this Wireshark does not read {where.lua}, because it is run as root, and nothing would be decoded: "
+            "install with --global, into the folders of all users, or install and run Wireshark as another user"
+        )
+    else:
+        yield f"but this Wireshark does not read {where.lua}: it was built without Lua, or Lua is switched off"
+
+
 def _told() -> dict[str, Path]:
     """What ``tshark -G folders`` (or Wireshark itself) says."""
+    matches = map(_LINE.match, (_answer("folders") or "").splitlines())
+    return {match[1]: Path(match[2].strip()) for match in matches if match}
+
+
+def _answer(question: str) -> str | None:
+    """What Wireshark prints of itself; None where there is none that does."""
     program = shutil.which("tshark") or shutil.which("wireshark")
     if program is None:
-        return {}
+        return None
     try:
-        done = subprocess.run([program, "-G", "folders"], capture_output=True, text=True, timeout=30)
+        return subprocess.run([program, "-G", question], capture_output=True, text=True, timeout=30).stdout
     except (OSError, subprocess.SubprocessError):
-        return {}
-    matches = map(_LINE.match, done.stdout.splitlines())
-    return {match[1]: Path(match[2].strip()) for match in matches if match}
+        return None
 
 
 def wrapper() -> str:
