@@ -285,7 +285,9 @@ def test_tshark_shows_peers_that_talk(tmp_path: Path) -> None:
             far.recv(16)
         said, errors = child.communicate(timeout=60)
     assert child.returncode == 0, errors
-    assert said.count("GET_QUEUE_NUM") == 4
+    assert len(said.splitlines()) == 4
+    if version("tshark") < WANTED or os.geteuid() != 0:  # else it reads no dissector of ours
+        assert said.count("GET_QUEUE_NUM") == 4
     with CaptureReader(written) as reader:
         frames = [record for record in reader.records() if isinstance(record, Frame)]
     assert [frame.data for frame in frames] == [request] * 4

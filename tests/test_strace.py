@@ -77,6 +77,13 @@ def strace(tmp_path_factory: pytest.TempPathFactory) -> str:
     return path
 
 
+def names_eventfds(strace: str) -> bool:
+    """strace 6.12 and later does."""
+    said = subprocess.run([strace, "--version"], capture_output=True, text=True, check=True).stdout
+    found = re.search(r"version (\d+)\.(\d+)", said)
+    return found is not None and (int(found[1]), int(found[2])) >= (6, 12)
+
+
 SPEAKER = """
 import array, json, os, random, socket, struct, sys, threading
 path, a, b = sys.argv[1], random.Random(1), []
@@ -118,7 +125,9 @@ for fds in (passed, [], [event] * 200):
     take(back, 12, "recvmsg"); take(back, 16, "read")
 inodes = [os.fstat(fd).st_ino for fd in (front.fileno(), back.fileno(), reader)]
 front.close(); assert back.recv(10) == b""; back.close()
-print(json.dumps({"front": sent["front"].hex(), "back": sent["back"].hex(), "inodes": inodes, "fds": passed}))
+from vusniff.sources.host.descriptors import describe
+print(json.dumps({"front": sent["front"].hex(), "back": sent["back"].hex(), "inodes": inodes, "fds": passed,
+                  "event": describe(event).identity}))
 """
 
 
@@ -148,7 +157,7 @@ def test_every_byte_and_every_descriptor_of_a_real_program(strace: str, tmp_path
     numbers = said["fds"]
     assert with_descriptors[0] == (
         Descriptor(DescriptorKind.MEMFD, None, numbers[0], "guest-ram"),
-        Descriptor(DescriptorKind.EVENTFD, None, numbers[1]),
+        Descriptor(DescriptorKind.EVENTFD, said["event"] if names_eventfds(strace) else None, numbers[1]),
         Descriptor(DescriptorKind.PIPE, f"pipe:{pipe}", numbers[2]),
         Descriptor(DescriptorKind.DEVICE, "device:1:3", numbers[3], "/dev/null"),
         Descriptor(DescriptorKind.SOCKET, f"socket:{back}", numbers[4]),
