@@ -18,7 +18,7 @@ import pytest
 from fetch_tshark import WANTED, version
 from probing import MODE, connected, message, needs_probe
 from remote import HOST, another_host, needs_sshd
-from tshark import INSTALLED, PROGRAMS, dissector, fields, needs_tshark, unprivileged
+from tshark import INSTALLED, NEWER, dissector, fields, needs_tshark, unprivileged
 
 from captures import golden, synthetic
 from vusniff import child as own
@@ -322,7 +322,7 @@ def test_files_are_installed_and_removed(tmp_path: Path) -> None:
     assert "there is no" in run("uninstall")
 
 
-NEWEST = next((program for program in PROGRAMS if version(program) >= WANTED), None)
+NEWEST = next((program for program in (INSTALLED, NEWER) if program and version(program) >= WANTED), None)
 
 
 @pytest.mark.skipif(NEWEST is None, reason="there is no tshark 4.4: tests/fetch_tshark.py fetches one")

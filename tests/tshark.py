@@ -20,10 +20,25 @@ from fetch_tshark import WANTED, fetched, version
 from vusniff.wireshark.lua import generate
 
 INSTALLED = shutil.which("tshark")
-NEWER = fetched() if INSTALLED is None or version(INSTALLED) < WANTED else None
-PROGRAMS = [program for program in (INSTALLED, NEWER and str(NEWER)) if program]
+NEWER = str(fetched()) if fetched() and (INSTALLED is None or version(INSTALLED) < WANTED) else None
+
+
+@cache
+def unprivileged() -> list[str]:
+    """What is put before a command so that it does not look like root's: Wireshark 4.4 runs no Lua of users as root."""
+    command = ["unshare", "--user", "--map-user=1000", "--map-group=1000"]
+    as_root = os.geteuid() == 0 and subprocess.run([*command, "true"], capture_output=True).returncode == 0
+    return command if as_root else []
+
+
+def reads_lua(program: str) -> bool:
+    """Where nobody may look like another user (in a chroot, in some containers), root cannot test Wireshark 4.4."""
+    return version(program) < WANTED or os.geteuid() != 0 or bool(unprivileged())
+
+
+PROGRAMS = [program for program in (INSTALLED, NEWER) if program and reads_lua(program)]
 """Each tshark that is there."""
-needs_tshark = pytest.mark.skipif(not PROGRAMS, reason="tshark is not installed")
+needs_tshark = pytest.mark.skipif(not PROGRAMS, reason="tshark is not installed, or as root reads no Lua")
 SEPARATOR, AGGREGATOR = "\x1e", "\x1f"
 _used = PROGRAMS[:1]
 
@@ -34,14 +49,6 @@ def using(program: str) -> Iterator[None]:
     before, _used[:] = _used[:], [program]
     yield
     _used[:] = before
-
-
-@cache
-def unprivileged() -> list[str]:
-    """What is put before a command so that it does not look like root's: Wireshark 4.4 runs no Lua of users as root."""
-    command = ["unshare", "--user", "--map-user=1000", "--map-group=1000"]
-    as_root = os.geteuid() == 0 and subprocess.run([*command, "true"], capture_output=True).returncode == 0
-    return command if as_root else []
 
 
 def dissector(folder: Path) -> Path:
