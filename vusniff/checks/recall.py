@@ -231,41 +231,54 @@ def _gpu_features(memory: Memory, message: Message, step: Step) -> None:
 
 def _stop(memory: Memory, message: Message, step: Step) -> None:
     memory.last_stop = message.number
-    _ring(memory, message, step)
+    index = step.values["index"]
+    _notify(memory, (index, True), None, message.number)
+    _notify(memory, (index, False), None, message.number)
 
 
-def _ring(memory: Memory, message: Message, step: Step) -> None:
-    """A ring has changed: what rules ask of all rings is kept so that nobody has to look at each of them."""
+def _kick(memory: Memory, message: Message, step: Step) -> None:
+    index = step.values["index"]
+    ring = step.after.vrings.get(index)
+    if ring is not None:  # else there are too many
+        _notify(memory, (index, True), ring.kick.value if ring.kick else None, message.number)
+
+
+def _call(memory: Memory, message: Message, step: Step) -> None:
+    index = step.values["index"]
+    ring = step.after.vrings.get(index)
+    if ring is not None:
+        _notify(memory, (index, False), ring.call.value if ring.call else None, message.number)
+
+
+def _notify(memory: Memory, place: tuple[int, bool], descriptor: Descriptor | None, number: int) -> None:
+    """A ring has another kick or call descriptor, or none."""
+    identity = descriptor.identity if descriptor is not None else None
+    known = memory.notified
+    was = memory.notifiers.pop(place, None)
+    if was is not None:
+        del known[was][place]
+        if not known[was]:
+            del known[was]
+    if identity is not None:
+        memory.notifiers[place] = identity
+        known.setdefault(identity, {})[place] = number
+
+
+def _area(memory: Memory, message: Message, step: Step) -> None:
+    """A ring has another place or size: rules that ask of all rings need not look at each of them then."""
     index = step.values["index"]
     old, new = memory.rings.get(index), step.after.vrings.get(index)
-    if new is None:
+    if new is None or (old is None and new.addresses is None):
         return
     memory.rings[index] = new
-    for is_kick in (True, False):
-        was, now = ((ring.kick if is_kick else ring.call) if ring else None for ring in (old, new))
-        if was is not now:
-            _notify(memory, (index, is_kick), was, now)
-    if old is None or old.addresses is not new.addresses or old.num is not new.num:
-        for address in _addresses(old):
-            del memory.areas[bisect_left(memory.areas, address)]
-        for address in _addresses(new):
-            insort(memory.areas, address)
-        if (end := logged_end(old)) is not None:
-            del memory.logged[bisect_left(memory.logged, (end, index))]
-        if (end := logged_end(new)) is not None:
-            insort(memory.logged, (end, index))
-
-
-def _notify(
-    memory: Memory, place: tuple[int, bool], was: Seen[Descriptor | None] | None, now: Seen[Descriptor | None] | None
-) -> None:
-    known = memory.notified
-    if was is not None and was.value is not None and was.value.identity in known:
-        known[was.value.identity].pop(place, None)
-        if not known[was.value.identity]:
-            del known[was.value.identity]
-    if now is not None and now.value is not None and now.value.identity is not None:
-        known.setdefault(now.value.identity, {})[place] = now.by
+    for address in _addresses(old):
+        del memory.areas[bisect_left(memory.areas, address)]
+    for address in _addresses(new):
+        insort(memory.areas, address)
+    if (end := logged_end(old)) is not None:
+        del memory.logged[bisect_left(memory.logged, (end, index))]
+    if (end := logged_end(new)) is not None:
+        insort(memory.logged, (end, index))
 
 
 def _addresses(ring: Vring | None) -> tuple[int, ...]:
@@ -282,10 +295,10 @@ def logged_end(ring: Vring | None) -> int | None:
 
 _HANDLERS: dict[tuple[Channel, int, bool], Handler] = {
     (Channels.MAIN, F.SET_STATUS, False): _status,
-    (Channels.MAIN, F.SET_VRING_NUM, False): _ring,
-    (Channels.MAIN, F.SET_VRING_ADDR, False): _ring,
-    (Channels.MAIN, F.SET_VRING_KICK, False): _ring,
-    (Channels.MAIN, F.SET_VRING_CALL, False): _ring,
+    (Channels.MAIN, F.SET_VRING_NUM, False): _area,
+    (Channels.MAIN, F.SET_VRING_ADDR, False): _area,
+    (Channels.MAIN, F.SET_VRING_KICK, False): _kick,
+    (Channels.MAIN, F.SET_VRING_CALL, False): _call,
     (Channels.MAIN, F.GET_VRING_BASE, False): _stop,
     (Channels.MAIN, F.RESET_DEVICE, False): _reset,
     (Channels.MAIN, F.SET_MEM_TABLE, False): _table,

@@ -107,7 +107,9 @@ class Memory:
     last_stop: int = 0
     """Number of the last GET_VRING_BASE."""
     rings: dict[int, Vring] = field(default_factory=dict)
-    """The rings as of when they were put into the next three."""
+    """Those with addresses, as of when they were put into ``areas`` and ``logged``."""
+    notifiers: dict[tuple[int, bool], str] = field(default_factory=dict)
+    """(Ring, it is the kick) -> identity of its descriptor."""
     notified: dict[str, dict[tuple[int, bool], int]] = field(default_factory=dict)
     """Identity of a kick or call descriptor -> (ring, it is the kick) -> the message that set it."""
     areas: list[int] = field(default_factory=list)
