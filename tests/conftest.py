@@ -19,12 +19,11 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-settings.register_profile("vusniff", deadline=None)
-settings.load_profile("vusniff")
-
 from vusniff import cli
 from vusniff.checks import checker
 
+settings.register_profile("vusniff", deadline=None)
+settings.load_profile("vusniff")
 checker.rules_may_raise = True
 os.environ[cli.RULES_MAY_RAISE] = "1"  # for the commands that tests start
 _PACKAGES = (

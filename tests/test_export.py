@@ -349,7 +349,7 @@ def everywhere(path: Path, more: bytes = b"") -> int:
             now += 1000
             comment = f"vusniff {MARK}".encode()
             frame = Frame(number, 0, now, struct.pack("=III", request, flags, len(body)) + body, fds, process)
-            writer.frame(frame, comment)
+            writer.frame(frame, [comment])
 
         say(
             connection.id, FrontendRequest.SET_BACKEND_REQ_FD, 1, b"", (Descriptor(DescriptorKind.SOCKET, "socket:21"),)

@@ -21,7 +21,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from vusniff.capture.index import Index
-from vusniff.capture.open_files import OpenFiles
 from vusniff.capture.reader import CaptureReader
 from vusniff.capture.writer import CaptureWriter
 from vusniff.families.vhost_user.protocol import OPENINGS, Openings
@@ -29,6 +28,7 @@ from vusniff.record import Closed, End, Frame, FrameKind, Process
 from vusniff.sources.host.descriptors import describe
 from vusniff.sources.proxy import relay as relay_module
 from vusniff.sources.proxy.loop import Loop
+from vusniff.sources.proxy.open_files import OpenFiles
 from vusniff.sources.proxy.recorder import Recorder
 from vusniff.sources.proxy.relay import Relay
 

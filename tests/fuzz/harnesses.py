@@ -232,7 +232,7 @@ def options(data: bytes) -> None:
     texts = facts.frame_facts(Frame(1, 0, 0, b"", descriptors), process, None, None)
     if facts.parse_frame(texts) != (descriptors, process):
         raise AssertionError(f"{descriptors}, {process} were written and read as {facts.parse_frame(texts)}")
-    facts.descriptor_comment(descriptors)
+    facts.descriptor_comments(descriptors)
     facts.closed_facts(closed, None)
 
 

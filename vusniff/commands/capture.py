@@ -183,5 +183,3 @@ def _words(file: str, args: argparse.Namespace) -> list[str]:
     if args.all:
         words.append("--all")
     return [*words, f"--attach={args.attach}"] if args.attach else words
-
-

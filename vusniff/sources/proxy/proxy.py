@@ -34,8 +34,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from types import FrameType
 
-from vusniff.capture.bursts import Bursts
-from vusniff.capture.open_files import OpenFiles, raise_limit
 from vusniff.capture.writer import CaptureWriter
 from vusniff.errors import SourceError
 from vusniff.families.vhost_user.protocol import OPENINGS, Openings
@@ -50,7 +48,9 @@ from vusniff.sources.host.endpoints import (
     peer_inode,
     peer_process,
 )
+from vusniff.sources.proxy.bursts import Bursts
 from vusniff.sources.proxy.loop import Loop
+from vusniff.sources.proxy.open_files import OpenFiles, raise_limit
 from vusniff.sources.proxy.recorder import Recorder
 from vusniff.sources.proxy.relay import NO_ROOM_WORDS, Relay
 

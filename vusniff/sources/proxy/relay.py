@@ -49,13 +49,13 @@ import termios
 import time
 from collections.abc import Callable
 
-from vusniff.capture.open_files import OpenFiles
 from vusniff.families.framing import Framer
 from vusniff.families.vhost_user.protocol import FLAG_REPLY, HEADER_SIZE, MAX_FDS, Openings
 from vusniff.record import Chunk, Closed, Connection, Descriptor, DescriptorKind, End, Frame, FrameKind
 from vusniff.sources.host.descriptors import describe
 from vusniff.sources.host.endpoints import NoRoomError, is_connected_stream, peer_inode
 from vusniff.sources.proxy.loop import Loop
+from vusniff.sources.proxy.open_files import OpenFiles
 from vusniff.sources.proxy.recorder import Recorder
 
 CHUNK = 64 << 10
