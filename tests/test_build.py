@@ -15,7 +15,8 @@ from payload_examples.main import MAIN_EXAMPLES
 from vusniff.errors import DissectorError
 from vusniff.families.vhost_user.protocol import Channels
 from vusniff.layouts import dissect
-from vusniff.layouts.build import build, places, replaced
+from vusniff.layouts.build import build, replaced
+from vusniff.layouts.spans import spans
 from vusniff.message import Alternatives, Context, Layout
 
 CONTEXTS = [Context(order=order) for order in ("little", "big")]
@@ -80,10 +81,10 @@ def test_a_window_into_config_space_is_built_from_its_bytes() -> None:
 @pytest.mark.parametrize("one", EXAMPLES, ids=lambda one: f"{one.channel}-{one.request}-{one.reply}")
 def test_fields_stand_where_their_bytes_are(one: Example) -> None:
     layout, data = layout_of(one), bytes.fromhex(one.hex)
-    known = places(layout, data, one.context)
-    top = [place for path, place in known.items() if "." not in path and "[" not in path]
+    known = spans(layout, data, one.context.order)
+    top = [span for path, span in known.items() if "." not in path and "[" not in path]
     assert top[0].start == 0
-    assert [place.start for place in top[1:]] == [place.stop for place in top[:-1]]
+    assert [span.start for span in top[1:]] == [span.stop for span in top[:-1]]
     assert top[-1].stop == len(data)
 
 

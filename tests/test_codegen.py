@@ -38,6 +38,10 @@ LAYOUTS = all_layouts()
 CONTEXT = Context(device="net")
 
 
+def parser_of(declaration: Any) -> codegen.Parse | None:
+    return codegen.parser(Layout("made", lambda order: declaration), CONTEXT)
+
+
 def fixed_size(layout: Layout, order: str) -> int | None:
     try:
         return int(layout.construct(order).sizeof())
@@ -151,7 +155,7 @@ def test_a_hostile_count_is_refused_without_reading_elements() -> None:
 
 
 def test_a_field_longer_than_the_limit_goes_to_construct() -> None:
-    parse = codegen.compile_parser(Struct("n" / Int32ul, "data" / Bytes(this.n)), {})
+    parse = parser_of(Struct("n" / Int32ul, "data" / Bytes(this.n)))
     assert parse is not None
     size = codegen.BYTES_LIMIT
     assert parse(struct.pack("<I", size) + bytes(size)) == {"n": size, "data": "00" * size}
@@ -174,7 +178,7 @@ def test_a_field_longer_than_the_limit_goes_to_construct() -> None:
     ],
 )
 def test_shapes_it_does_not_know_have_no_parser(declaration: Any) -> None:
-    assert codegen.compile_parser(declaration, {}) is None
+    assert parser_of(declaration) is None
 
 
 def test_nested_structs_arrays_and_late_computed_fields() -> None:
@@ -186,7 +190,7 @@ def test_nested_structs_arrays_and_late_computed_fields() -> None:
         "items" / Array(this.n, Struct("id" / Int8ub, "tag" / Bytes(2))),
         "low" / Computed(lambda values: values["n"] & 1),
     )
-    parse = codegen.compile_parser(declaration, {})
+    parse = parser_of(declaration)
     assert parse is not None
     data = bytes.fromhex("01 02 0300 0400 02000000 0a 6162 0b 6364")
     assert parse(data) == {
@@ -217,7 +221,7 @@ def test_an_adapter_that_raises_is_left_to_construct() -> None:
         raise ValueError("not today")
 
     declaration = Struct("a" / Int32ul, "b" / Computed(fail))
-    parse = codegen.compile_parser(declaration, {})
+    parse = parser_of(declaration)
     assert parse is not None
     assert parse(bytes(4)) is None
     values, used, problem = dissect.interpret(Layout("failing", lambda order: declaration), bytes(4), CONTEXT)

@@ -17,7 +17,8 @@ from vusniff.families.vhost_user.device import DEVICES
 from vusniff.families.vhost_user.phases import PhaseKind
 from vusniff.families.vhost_user.protocol import Channels, ProtocolFeature
 from vusniff.layouts import dissect
-from vusniff.layouts.parts import Field, fields_of, layouts_of, size_of
+from vusniff.layouts.parts import layouts_of
+from vusniff.layouts.rows import FieldRow, rows_of, size_of
 from vusniff.message import Context, Layout, MessageSpec
 from vusniff.views import prose
 from vusniff.views.explain import Topic, explain, topics
@@ -50,7 +51,7 @@ def test_every_request_is_explained(channel: Channel, spec: MessageSpec) -> None
     assert "descriptors" in text
     assert "answer" in text
     for layout in (*layouts_of(spec.payload), *layouts_of(spec.reply)):
-        for field in fields_of(layout):
+        for field in rows_of(layout):
             assert field.kind
             assert field.size or field.kind == "worked out"
             assert field.name.strip()
@@ -210,7 +211,7 @@ def test_layouts_are_those_of_the_specification() -> None:
 def test_a_union_lies_in_one_place() -> None:
     spec = dissect.spec_of(Channels.MAIN, 26)
     assert spec is not None
-    fields = fields_of(layouts_of(spec.payload)[0])
+    fields = rows_of(layouts_of(spec.payload)[0])
     at = {field.name: field.offset for field in fields}
     assert (at["sym"], at["asym"], at["session_id"]) == ("8", "8", "1064")
     assert size_of(fields) == "1072 bytes"
@@ -221,7 +222,7 @@ def test_a_declaration_that_fails_is_one_field() -> None:
         raise RuntimeError(order)
 
     layout = Layout("odd", broken)
-    assert fields_of(layout) == [Field("0", "?", "odd", "RuntimeError", "")]
+    assert rows_of(layout) == [FieldRow("0", "?", "odd", "RuntimeError", "")]
 
 
 def test_json(capsys: pytest.CaptureFixture[str]) -> None:

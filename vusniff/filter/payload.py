@@ -1,6 +1,6 @@
 """Fields of payloads, made from the tables of messages: every field of every layout gets a name, a vendor's too.
 
-Owns how a layout's field is called in filters. It walks the construct declarations; values come from what `dissect`
+Owns how a layout's field is called in filters. It walks the trees of the layouts; values come from what `dissect`
 decoded. A layout that only a bare function can choose cannot be found, so its fields have no names.
 """
 
@@ -8,19 +8,17 @@ from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-
-from construct import Adapter, Array, Bytes, Computed, FormatField, IfThenElse, Renamed, Struct
-from construct.expr import BinExpr, Path, UniExpr
 
 from vusniff.channel import Channel
 from vusniff.families.vhost_user.device import DEVICES
 from vusniff.families.vhost_user.protocol import Channels, FrontendRequest, GpuRequest
 from vusniff.filter.field import Field, Key, Kind, Origin, Read, Said, Surroundings
 from vusniff.layouts import dissect
-from vusniff.message import Alternatives, Choice, Context, Layout, Names
+from vusniff.layouts.parts import Node, NodeKind, layouts_of, tree
+from vusniff.message import Alternatives, Context, Layout, Names
 
 PREFIXES = {
     "u64": "vhost",
@@ -170,9 +168,9 @@ def _layouts() -> Iterator[tuple[str, int | None, str, bool, Layout]]:
     """Channel, request, its name, whether of the reply, layout."""
     for channel, dissector in dissect.load().items():
         for spec in dissector.specs.values():
-            for layout in _of(spec.payload):
+            for layout in layouts_of(spec.payload):
                 yield channel, spec.code, spec.name, False, layout
-            for layout in _of(spec.reply):
+            for layout in layouts_of(spec.reply):
                 yield channel, spec.code, spec.name, True, layout
         if dissector.ack is not None:
             yield channel, None, "acknowledgements", True, dissector.ack
@@ -189,12 +187,6 @@ def _unlisted() -> set[Key]:
     }
 
 
-def _of(choice: Choice) -> tuple[Layout, ...]:
-    if isinstance(choice, Layout):
-        return (choice,)
-    return choice.layouts if isinstance(choice, Alternatives) else ()
-
-
 def name_of(layout: str, path: PathOf) -> str:
     """What a field of a layout is called."""
     parts = tuple(part for part in path if part != EVERY)
@@ -208,51 +200,50 @@ def name_of(layout: str, path: PathOf) -> str:
     return f"{prefix}.{inner}{parts[-1]}"
 
 
-# -- walking a declaration --------------------------------------------------------------------------------------------
+# -- walking a layout --------------------------------------------------------------------------------------------------
 
 
 def leaves(layout: Layout) -> Iterator[tuple[PathOf, Kind]]:
     """The plain fields of a layout: where they are in a payload, and their kinds."""
     try:
-        declaration = layout.construct("little")
+        root = tree(layout, "little")
     except Exception:  # a vendor's declaration may fail in any way: its payloads stay raw
         return
     bits = {name for name, names in layout.names.items() if issubclass(_class(names, Context()), enum.IntFlag)}
-    for path, kind in _walk(declaration, (), {}):
+    for path, kind in _walk(root, (), {}):
         yield path, Kind.BITS if path[-1] in bits and kind is Kind.NUMBER else kind
 
 
-def _walk(part: Any, path: PathOf, before: dict[str, Any]) -> Iterator[tuple[PathOf, Kind]]:
-    while isinstance(part, Renamed):
-        part = part.subcon
-    if isinstance(part, Struct):
-        values: dict[str, Any] = {}
-        for inner in part.subcons:
-            if inner.name:
-                yield from _walk(inner, (*path, inner.name), values)
-    elif isinstance(part, Array):
-        yield from _walk(part.subcon, (*path, EVERY), {})
-    elif isinstance(part, IfThenElse):
-        yield from _walk(part.thensubcon, path, before)
-    elif isinstance(part, FormatField):
-        before[path[-1]] = 0
-        yield path, Kind.NUMBER
-    elif isinstance(part, Bytes):
-        before[path[-1]] = bytes(_SAMPLE)
-        yield path, Kind.BYTES
-    elif isinstance(part, Adapter):
-        yield path, Kind.TEXT
-    elif isinstance(part, Computed):
-        yield from _computed(part.func, path, before)
+def _walk(node: Node, path: PathOf, before: dict[str, Any]) -> Iterator[tuple[PathOf, Kind]]:
+    match node.kind:
+        case NodeKind.STRUCTURE:
+            values: dict[str, Any] = {}
+            for part in node.parts:
+                if part.name:
+                    yield from _walk(part, (*path, part.name), values)
+        case NodeKind.ARRAY:
+            yield from _walk(node.parts[0], (*path, EVERY), {})
+        case NodeKind.CONDITIONAL:
+            yield from _walk(node.parts[0], path, before)
+        case NodeKind.NUMBER:
+            before[path[-1]] = 0
+            yield path, Kind.NUMBER
+        case NodeKind.BYTES:
+            before[path[-1]] = bytes(_SAMPLE)
+            yield path, Kind.BYTES
+        case NodeKind.ADAPTED:
+            yield path, Kind.TEXT
+        case NodeKind.COMPUTED if node.formula is not None:
+            compares = any(f" {sign} " in node.formula.text for sign in _COMPARISONS)
+            yield path, Kind.BOOLEAN if compares else Kind.NUMBER
+        case NodeKind.COMPUTED if node.value is not None:
+            yield from _computed(node.value, path, before)
 
 
-def _computed(function: Any, path: PathOf, before: dict[str, Any]) -> Iterator[tuple[PathOf, Kind]]:
-    if isinstance(function, BinExpr | UniExpr | Path):
-        compares = any(f" {sign} " in repr(function) for sign in _COMPARISONS)
-        yield path, Kind.BOOLEAN if compares else Kind.NUMBER
-        return
-    if not callable(function):
-        return
+def _computed(
+    function: Callable[[Mapping[str, Any]], Any], path: PathOf, before: dict[str, Any]
+) -> Iterator[tuple[PathOf, Kind]]:
+    """What a function of Python gives, found by trying."""
     seen: dict[PathOf, Kind] = {}
     for first in _VARIANTS:
         sample = bytes([first, 0]) + b"\x20" * (_SAMPLE - 2)

@@ -1,10 +1,10 @@
 """Fast parsers generated from construct declarations, which stay the only definition of every layout.
 
-A declaration is walked once and becomes a Python function: one ``struct.Struct`` for each run of fixed fields, dict
+The tree of a layout (`parts`) becomes a Python function: one ``struct.Struct`` for each run of fixed fields, dict
 displays, no calls per field. The function reads exactly what construct would read from a payload that fits and
 returns None for every other one (too short, bytes left over, a count that does not agree with the size, an adapter
-that raises), so that construct itself makes the diagnosis. Declarations of a shape the generator does not know have
-no function. `tests/test_codegen.py` proves the two equal.
+that raises), so that construct itself makes the diagnosis. Trees of a shape the generator does not know have no
+function. `tests/test_codegen.py` proves the two equal.
 
 Known shapes: a Struct of integers and other struct-module fields, Bytes, Adapters of those, nested Structs, Arrays of
 a fixed count, Computed; and at most one Array or Bytes whose count or length is an expression of ``this``, with
@@ -14,16 +14,12 @@ nothing but Computed behind it.
 from __future__ import annotations
 
 import enum
-import operator
-import re
 import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from construct import Adapter, Array, Bytes, Computed, FormatField, Renamed, Struct
-from construct.expr import BinExpr, Path, UniExpr
-
+from vusniff.layouts.parts import Formula, Node, NodeKind, Term, UnknownShapeError, tree
 from vusniff.message import Context, Layout
 from vusniff.names import BitNames, ValueNames, names_of_bits, names_of_values
 
@@ -32,31 +28,6 @@ BYTES_LIMIT = 64 * 1024
 
 Parse = Callable[[bytes], dict[str, Any] | None]
 NameTables = Mapping[str, BitNames | ValueNames]
-
-_BINARY = {
-    operator.add: "+",
-    operator.sub: "-",
-    operator.mul: "*",
-    operator.floordiv: "//",
-    operator.mod: "%",
-    operator.xor: "^",
-    operator.lshift: "<<",
-    operator.rshift: ">>",
-    operator.and_: "&",
-    operator.or_: "|",
-    operator.eq: "==",
-    operator.ne: "!=",
-    operator.lt: "<",
-    operator.le: "<=",
-    operator.gt: ">",
-    operator.ge: ">=",
-}
-_UNARY = {operator.neg: "-", operator.not_: "not "}
-_THIS = re.compile(r"this\['(\w+)'\]")
-
-
-class _UnknownShapeError(Exception):
-    """The declaration has a part that the generator does not know."""
 
 
 def name_tables(layout: Layout, context: Context) -> dict[str, BitNames | ValueNames]:
@@ -84,19 +55,18 @@ def parser(layout: Layout, context: Context) -> Parse | None:
     key = (layout, context.order, tuple(map(id, tables.values())))
     if key not in _parsers:
         try:
-            declaration = layout.construct(context.order)
+            root = tree(layout, context.order)
         except Exception:  # a vendor's declaration may fail in any way; construct's own run will say how
             return None
-        _parsers[key] = compile_parser(declaration, tables)
+        _parsers[key] = _compiled(root, tables)
     return _parsers[key]
 
 
-def compile_parser(declaration: Any, tables: NameTables) -> Parse | None:
-    """Generate and compile the parser of one declaration, None where its shape is not known."""
+def _compiled(root: Node, tables: NameTables) -> Parse | None:
     try:
         source = _Source(tables)
-        text = source.function(declaration)
-    except _UnknownShapeError:
+        text = source.function(root)
+    except UnknownShapeError:
         return None
     environment: dict[str, Any] = source.environment
     exec(compile(text, "<generated from construct>", "exec"), environment)
@@ -115,7 +85,7 @@ class _Run:
     def add(self, order: str, form: str, variable: str) -> None:
         if struct.calcsize(order + form) > 1 and not form.endswith("s"):
             if self.order and self.order != order:
-                raise _UnknownShapeError
+                raise UnknownShapeError
             self.order = order
         self.formats.append(form)
         self.variables.append(variable)
@@ -143,97 +113,97 @@ class _Source:
         self.environment[name] = value
         return name
 
-    def variable(self, name: str) -> str:
+    def variable(self) -> str:
+        """Field names are identifiers of a declaration, but nothing of them is needed in the text."""
         self.count += 1
-        # Field names are identifiers of a declaration, but nothing of them is needed in the text.
         return f"v{self.count}"
 
-    def function(self, declaration: Any) -> str:
-        body = self.body(declaration)
-        lines = "\n".join(f"        {line}" for line in body)
+    def function(self, root: Node) -> str:
+        lines = "\n".join(f"        {line}" for line in self.body(root))
         return f"def parse(data):\n    try:\n{lines}\n    except Exception:\n        return None\n"
 
-    def body(self, declaration: Any) -> list[str]:
-        if type(declaration) is not Struct:
-            raise _UnknownShapeError
+    def body(self, root: Node) -> list[str]:
+        if root.kind is not NodeKind.STRUCTURE:
+            raise UnknownShapeError
         run = _Run()
         scope: dict[str, str] = {}
         items: list[str] = []
         late: list[str] = []
         size = 0
         length = ""
-        for part in declaration.subcons:
-            name, inner = _named(part)
-            if isinstance(inner, Computed):
-                variable = self.variable(name)
-                late.append(f"{variable} = {self.computed(inner.func, scope)}")
+        for node in root.parts:
+            name = node.name
+            if not name:
+                raise UnknownShapeError
+            if node.kind is NodeKind.COMPUTED:
+                variable = self.variable()
+                late.append(f"{variable} = {self.computed(node, scope)}")
                 scope[name] = variable
                 items.append(self.item(name, variable, variable))
             elif length:
-                raise _UnknownShapeError
-            elif isinstance(inner, Array) and not isinstance(inner.count, int):
-                count = self.expression(inner.count, scope)
-                program, element = self.element(inner.subcon)
+                raise UnknownShapeError
+            elif node.kind is NodeKind.ARRAY and isinstance(node.count, Formula):
+                count = self.expression(node.count.term, scope)
+                program, element = self.element(node.parts[0])
                 late.append(f"if len(data) != {size} + {count} * {program.size}: return None")
                 items.append(f"{name!r}: [{element} in {self.bind('each', program.iter_unpack)}(data[{size}:])]")
                 length = count
-            elif isinstance(inner, Bytes) and not isinstance(inner.length, int):
-                length = self.expression(inner.length, scope)
-                variable = self.variable(name)
+            elif node.kind is NodeKind.BYTES and isinstance(node.count, Formula):
+                length = self.expression(node.count.term, scope)
+                variable = self.variable()
                 late.append(f"if len(data) != {size} + {length} or {length} > {BYTES_LIMIT}: return None")
                 late.append(f"{variable} = data[{size}:]")
                 scope[name] = variable
                 items.append(f"{name!r}: {variable}.hex()")
-            elif isinstance(inner, Array):
-                variable = self.variable(name)
-                program, element = self.element(inner.subcon)
-                form = f"{program.size * inner.count}s"
-                run.add("<", form, variable)
+            elif node.kind is NodeKind.ARRAY and isinstance(node.count, int):
+                variable = self.variable()
+                program, element = self.element(node.parts[0])
+                run.add("<", f"{program.size * node.count}s", variable)
                 items.append(f"{name!r}: [{element} in {self.bind('each', program.iter_unpack)}({variable})]")
-                size += program.size * inner.count
+                size += program.size * node.count
             else:
-                item, used = self.fixed(name, inner, run, scope)
+                item, used = self.fixed(node, run, scope)
                 items.append(item)
                 size += used
         unpack = run.program
         if unpack.size != size:
-            raise _UnknownShapeError
+            raise UnknownShapeError
         lines = [f"if len(data) {'<' if length else '!='} {size}: return None"]
         if run.variables:
             lines.append(f"{run.targets} = {self.bind('unpack', unpack.unpack_from)}(data)")
         return [*lines, *late, f"return {{{', '.join(items)}}}"]
 
-    def fixed(self, name: str, inner: Any, run: _Run, scope: dict[str, str]) -> tuple[str, int]:
+    def fixed(self, node: Node, run: _Run, scope: dict[str, str]) -> tuple[str, int]:
         """Dict item of a field of fixed size, and its bytes."""
-        if type(inner) is Struct:
+        name = node.name
+        if node.kind is NodeKind.STRUCTURE:
             nested: dict[str, str] = {}
             items, size = [], 0
-            for part in inner.subcons:
-                item, used = self.fixed(*_named(part), run, nested)
+            for part in node.parts:
+                if not part.name:
+                    raise UnknownShapeError
+                item, used = self.fixed(part, run, nested)
                 items.append(item)
                 size += used
             return f"{name!r}: {{{', '.join(items)}}}", size
-        variable = self.variable(name)
-        if isinstance(inner, Adapter):
-            order, form, size = _scalar(inner.subcon)
-            run.add(order, form, variable)
-            # What Computed fields behind it would see is the decoded value, which has no variable.
-            return self.item(
-                name, f"{self.bind('plain', _adapted)}({self.bind('adapter', inner)}, {variable})", ""
-            ), size
-        order, form, size = _scalar(inner)
+        variable = self.variable()
+        order, form, size = _scalar(node.parts[0] if node.kind is NodeKind.ADAPTED else node)
         run.add(order, form, variable)
+        if node.kind is NodeKind.ADAPTED:
+            # What Computed fields behind it would see is the decoded value, which has no variable.
+            value = f"{self.bind('plain', _adapted)}({self.bind('decode', node.decode)}, {variable})"
+            return self.item(name, value, ""), size
         scope[name] = variable
-        if isinstance(inner, Bytes):
+        if node.kind is NodeKind.BYTES:
             return self.item(name, f"{variable}.hex()", ""), size
         return self.item(name, variable, variable), size
 
-    def element(self, inner: Any) -> tuple[struct.Struct, str]:
+    def element(self, node: Node) -> tuple[struct.Struct, str]:
         """Program of one array element, and the text ``<value> for <targets>``."""
         run = _Run()
-        item, _ = self.fixed("", inner, run, {})
+        item, _ = self.fixed(node, run, {})
         if run.program.size == 0:
-            raise _UnknownShapeError
+            raise UnknownShapeError
         value = item.removeprefix("'': ")
         return run.program, f"{value} for {run.targets}"
 
@@ -242,54 +212,43 @@ class _Source:
         if table is None:
             return f"{name!r}: {value}"
         if not number:
-            raise _UnknownShapeError
+            raise UnknownShapeError
         suffix = "names" if isinstance(table, BitNames) else "name"
         return f"{name!r}: {value}, {f'{name}_{suffix}'!r}: {self.bind('names', table)}[{number}]"
 
-    def computed(self, function: Any, scope: Mapping[str, str]) -> str:
-        if isinstance(function, BinExpr | UniExpr | Path):
-            return self.expression(function, scope)
-        if not callable(function):
-            raise _UnknownShapeError
+    def computed(self, node: Node, scope: Mapping[str, str]) -> str:
+        if node.formula is not None:
+            return self.expression(node.formula.term, scope)
         values = ", ".join(f"{name!r}: {variable}" for name, variable in scope.items())
-        return f"{self.bind('compute', function)}({{{values}}})"
+        return f"{self.bind('compute', node.value)}({{{values}}})"
 
-    def expression(self, node: Any, scope: Mapping[str, str]) -> str:
-        """Source of an expression of ``this``."""
-        if isinstance(node, int):
-            return repr(int(node))
-        if isinstance(node, BinExpr) and node.op in _BINARY:
-            return f"({self.expression(node.lhs, scope)} {_BINARY[node.op]} {self.expression(node.rhs, scope)})"
-        if isinstance(node, UniExpr) and node.op in _UNARY:
-            return f"({_UNARY[node.op]}{self.expression(node.operand, scope)})"
-        known = _THIS.fullmatch(repr(node)) if isinstance(node, Path) else None
-        if known is None or known[1] not in scope:
-            raise _UnknownShapeError
-        return scope[known[1]]
-
-
-def _named(part: Any) -> tuple[str, Any]:
-    name, inner = part.name, part
-    while isinstance(inner, Renamed):
-        inner = inner.subcon
-    if not name:
-        raise _UnknownShapeError
-    return name, inner
+    def expression(self, term: Term | None, scope: Mapping[str, str]) -> str:
+        """Source of a formula."""
+        if isinstance(term, int):
+            return repr(term)
+        if isinstance(term, str) and term in scope:
+            return scope[term]
+        if not isinstance(term, tuple):
+            raise UnknownShapeError
+        sign, *terms = term
+        if len(terms) == 1:
+            return f"({sign}{self.expression(terms[0], scope)})"
+        return f"({self.expression(terms[0], scope)} {sign} {self.expression(terms[1], scope)})"
 
 
-def _scalar(inner: Any) -> tuple[str, str, int]:
+def _scalar(node: Node) -> tuple[str, str, int]:
     """Byte order, struct format and size of a plain field."""
-    if isinstance(inner, FormatField) and inner.fmtstr[0] in "<>":
-        return inner.fmtstr[0], inner.fmtstr[1:], inner.length
-    if isinstance(inner, Bytes) and isinstance(inner.length, int) and inner.length <= BYTES_LIMIT:
-        return "<", f"{inner.length}s", inner.length
-    raise _UnknownShapeError
+    if node.kind is NodeKind.NUMBER and node.format[0] in "<>" and node.size is not None:
+        return node.format[0], node.format[1:], node.size
+    if node.kind is NodeKind.BYTES and isinstance(node.count, int) and node.count <= BYTES_LIMIT:
+        return "<", f"{node.count}s", node.count
+    raise UnknownShapeError
 
 
-def _adapted(adapter: Any, value: Any) -> Any:
-    value = adapter._decode(value, None, None)
+def _adapted(decode: Callable[[Any, Any, Any], Any], value: Any) -> Any:
+    value = decode(value, None, None)
     if isinstance(value, bytes):
         return value.hex()
     if value is None or isinstance(value, str | int | float):
         return value
-    raise _UnknownShapeError
+    raise UnknownShapeError

@@ -1,155 +1,224 @@
-"""What a payload consists of, asked from its construct declaration: fields with offset, size and kind. No values."""
+"""What a layout consists of: a tree of plain values, made once from its construct declaration by the only walk of one.
+
+Owns what is known of construct's classes. A shape that is not known here becomes a `Node` of kind OTHER, which only
+construct itself can read. Knows no payload and no names of values.
+"""
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+import functools
+import operator
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
 
-from construct import Adapter, Array, Bytes, Computed, FormatField, IfThenElse, Pass, Renamed, SizeofError, Struct
+import construct
+from construct.expr import BinExpr, Path, UniExpr
 
-from vusniff.message import Alternatives, Choice, Context, Layout, Names
+from vusniff.message import Alternatives, Choice, Layout, Window
 
-KINDS = {"B": "u8", "H": "u16", "I": "u32", "L": "u32", "Q": "u64", "b": "i8", "h": "i16", "i": "i32", "l": "i32"}
-KINDS["q"] = "i64"
-NAMES_WIDTH = 120
-"""Characters of names of values that are listed; more are a matter of their own."""
+Term: TypeAlias = "int | str | tuple[Any, ...]"
+"""A number, the name of a field, or a sign of Python with its one or two terms: ``("*", ("-", "w", 1), 4)``."""
+
+_SIGNS = {
+    operator.add: "+",
+    operator.sub: "-",
+    operator.mul: "*",
+    operator.floordiv: "//",
+    operator.mod: "%",
+    operator.xor: "^",
+    operator.lshift: "<<",
+    operator.rshift: ">>",
+    operator.and_: "&",
+    operator.or_: "|",
+    operator.eq: "==",
+    operator.ne: "!=",
+    operator.lt: "<",
+    operator.le: "<=",
+    operator.gt: ">",
+    operator.ge: ">=",
+    operator.neg: "-",
+    operator.not_: "not ",
+}
+_THIS = re.compile(r"this\['(\w+)'\]")
+_SAMPLE = b"ABCDEFGHIJKLMNOP"
+_SAMPLE_UUID = "41424344-4546-4748-494a-4b4c4d4e4f50"
 
 
-class Field(NamedTuple):
-    """One field of a layout."""
+class UnknownShapeError(Exception):
+    """The tree has a part that its reader cannot express."""
 
-    offset: str
-    """Bytes from the start of the payload, or a formula: ``8``, ``+16`` within an element."""
-    size: str
-    """Bytes, or a formula."""
+
+class NodeKind(enum.Enum):
+    """What a node is."""
+
+    NUMBER = enum.auto()
+    BYTES = enum.auto()
+    ADAPTED = enum.auto()
+    """Bytes or a number that read better as something else: a MAC address, a UUID, text."""
+    STRUCTURE = enum.auto()
+    ARRAY = enum.auto()
+    CONDITIONAL = enum.auto()
+    COMPUTED = enum.auto()
+    """Worked out from the fields before it; it has no bytes."""
+    OTHER = enum.auto()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Formula:
+    """A number or a truth that follows from the fields before it in the same structure."""
+
+    value: Callable[[Mapping[str, Any]], Any]
+    """The values before it -> its value; it raises what it likes."""
+    text: str
+    """For people: ``num_regions``, ``((w * h) * 4)``."""
+    term: Term | None
+    """None where it is more than signs, numbers and fields before it."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Node:
+    """One field, structure or element of a layout."""
+
+    kind: NodeKind
     name: str
-    """Indented by two blanks for each level it lies in."""
-    kind: str
-    values: str
-    """What its bits or values are called."""
+    """Empty for the elements of an array, and where the declaration gives none."""
+    offset: int | None
+    """Bytes from the start of its structure; None behind what varies. The members of a union share one."""
+    size: int | None
+    """Bytes, None where it varies."""
+    construct: Any
+    """The declaration, for construct itself to read or build; nobody else looks into it."""
+    word: str = "bytes"
+    """Its kind for people: ``u32``, ``mac``, ``bytes``."""
+    format: str = ""
+    """Of NUMBER: byte order and format of the struct module, ``<I``."""
+    count: int | Formula = 0
+    """Of ARRAY: elements. Of BYTES: bytes."""
+    parts: tuple[Node, ...] = ()
+    """Of STRUCTURE: its fields. Of ARRAY: the element. Of ADAPTED: what it is made of. Of CONDITIONAL: what is there
+    when the formula is true, and what is there when it is not, if anything. Of COMPUTED: the fields of a window."""
+    formula: Formula | None = None
+    """Of CONDITIONAL: when. Of COMPUTED: from what; None for a function of Python, which `value` is then."""
+    value: Callable[[Mapping[str, Any]], Any] | None = None
+    """Of COMPUTED: the values before it -> its value. A `Window` tells what it does."""
+    decode: Callable[[Any, Any, Any], Any] | None = None
+    """Of ADAPTED: what it is made of (and twice None) -> its value; it raises what it likes."""
+
+    @property
+    def shown(self) -> str:
+        """Of ADAPTED, what the value is, found by trying: ``ether``, ``guid``, ``text``, ``bytes``."""
+        sample = _SAMPLE[: self.size]
+        try:
+            value = self.decode(sample, None, None) if self.decode else None
+        except Exception:  # a vendor's adapter may raise what it likes
+            return "bytes"
+        if value == sample.hex(":") and self.size == 6:
+            return "ether"
+        if value == _SAMPLE_UUID:
+            return "guid"
+        return "text" if isinstance(value, str) and value == sample.decode() else "bytes"
 
 
 def layouts_of(choice: Choice) -> Sequence[Layout]:
     """All layouts that a choice may give; none for a function that does not list them."""
-    if choice is None:
-        return ()
     if isinstance(choice, Layout):
         return (choice,)
     return choice.layouts if isinstance(choice, Alternatives) else ()
 
 
-def fields_of(layout: Layout, context: Context | None = None) -> list[Field]:
-    """The fields in the order of their bytes; what is worked out from others stands below them, without an offset.
-
-    A vendor's declaration of a shape that is not known here gives one field of that shape's name.
-    """
-    context = context or Context()
-    try:
-        return list(_fields(layout.construct(context.order), _values(layout, context), "", 0))
-    except Exception as error:  # a vendor's declaration may fail in any way
-        return [Field("0", "?", layout.name, type(error).__name__, "")]
+@functools.cache
+def tree(layout: Layout, order: str) -> Node:
+    """The tree of a layout in a byte order. Raises what a vendor's declaration raises, which may be anything."""
+    return _node(layout.construct(order), 0)
 
 
-def size_of(fields: Sequence[Field]) -> str:
-    """How many bytes a payload of these fields has."""
-    top = [field for field in fields if field.size and not field.name.startswith(" ")]
-    if not top or not top[-1].offset:
-        return "its size varies"
-    offset, size = top[-1].offset, top[-1].size
-    return f"{int(offset) + int(size)} bytes" if size.isdecimal() else f"{offset} + {size} bytes"
+def _node(named: Any, offset: int | None, name: str | None = None) -> Node:
+    declaration = _unnamed(named)
+    name = named.name or "" if name is None else name
+    make = functools.partial(Node, name=name, offset=offset, size=_size(declaration), construct=declaration)
+    # A subclass of Struct may read its fields in any way.
+    if type(declaration) is construct.Struct:
+        return make(NodeKind.STRUCTURE, word="these", parts=tuple(_fields(declaration)))
+    if isinstance(declaration, construct.Array):
+        element, count = _node(declaration.subcon, 0, ""), _count(declaration.count)
+        many = count.text if isinstance(count, Formula) else count
+        return make(NodeKind.ARRAY, word=f"{many} of {element.word}", count=count, parts=(element,))
+    if isinstance(declaration, construct.IfThenElse) and callable(declaration.condfunc):
+        branches = [declaration.thensubcon, declaration.elsesubcon]
+        parts = tuple(_node(branch, offset, name) for branch in branches if branch is not construct.Pass)
+        return make(NodeKind.CONDITIONAL, formula=_formula(declaration.condfunc), parts=parts)
+    if isinstance(declaration, construct.FormatField):
+        form = declaration.fmtstr
+        word = f"{'u' if form[1:].isupper() else 'i'}{8 * declaration.length}" if form[1:] in "BHILQbhilq" else "bytes"
+        return make(NodeKind.NUMBER, word=word, format=form)
+    if isinstance(declaration, construct.Bytes):
+        return make(NodeKind.BYTES, count=_count(declaration.length))
+    if isinstance(declaration, construct.Adapter):
+        word = type(declaration).__name__.lstrip("_").lower()
+        parts = (_node(declaration.subcon, 0),)
+        return make(NodeKind.ADAPTED, word=word, parts=parts, decode=declaration._decode)
+    if isinstance(declaration, construct.Computed) and callable(declaration.func):
+        function = declaration.func
+        formula = _formula(function) if isinstance(function, BinExpr | UniExpr | Path) else None
+        parts = tuple(_fields(function.structure)) if isinstance(function, Window) else ()
+        return make(NodeKind.COMPUTED, word="worked out", formula=formula, value=function, parts=parts)
+    return make(NodeKind.OTHER)
 
 
-def _kind_of(names: Names, context: Context) -> type[enum.IntFlag] | type[enum.IntEnum]:
-    return names if isinstance(names, type) else names(context)
+def _fields(struct: Any) -> Iterator[Node]:
+    offset: int | None = 0
+    before: Node | None = None
+    for field in struct.subcons:
+        # Of a union each member is declared as a condition; they lie in the same place.
+        member = isinstance(_unnamed(field), construct.IfThenElse)
+        if member and before is not None and before.kind is NodeKind.CONDITIONAL:
+            offset = before.offset
+        node = _node(field, offset)
+        yield node
+        if node.kind is NodeKind.COMPUTED:
+            continue
+        size = node.parts[0].size if node.kind is NodeKind.CONDITIONAL and len(node.parts) == 1 else node.size
+        offset = None if offset is None or size is None else offset + size
+        before = node
 
 
-def members_of(names: Names, context: Context) -> dict[str, int]:
-    """Names of bits or values, with the numbers they stand for."""
-    return {name: int(member) for name, member in _kind_of(names, context).__members__.items()}
-
-
-def _values(layout: Layout, context: Context) -> dict[str, str]:
-    found = {}
-    for field, names in layout.names.items():
-        members = members_of(names, context)
-        if issubclass(_kind_of(names, context), enum.IntFlag):
-            found[field] = ", ".join(f"bit {value.bit_length() - 1} {name}" for name, value in members.items())
-        else:
-            found[field] = ", ".join(f"{value} {name}" for name, value in members.items())
-        if len(found[field]) > NAMES_WIDTH:
-            found[field] = f"{len(members)} have names"
-    return found
+def _unnamed(declaration: Any) -> Any:
+    while isinstance(declaration, construct.Renamed):
+        declaration = declaration.subcon
+    return declaration
 
 
 def _size(declaration: Any) -> int | None:
     try:
-        size: int = declaration.sizeof()
-    except SizeofError:
+        return int(declaration.sizeof())
+    except Exception:  # it varies, or a vendor's declaration fails
         return None
-    return size
 
 
-def _number(expression: Any) -> str:
-    return (
-        str(expression).replace("this['", "").replace("']", "") if not isinstance(expression, int) else str(expression)
-    )
+def _count(count: Any) -> int | Formula:
+    return count if isinstance(count, int) else _formula(count)
 
 
-def _fields(struct: Any, values: dict[str, str], indent: str, start: int) -> Iterator[Field]:
-    """The fields of a Struct that begins at an offset."""
-    offset: int | None = start
-    before = start
-    chosen = False
-    plus = "+" if indent else ""
-    for field in struct.subcons:
-        declaration, name = field, field.name or ""
-        while isinstance(declaration, Renamed):
-            declaration = declaration.subcon
-        if isinstance(declaration, Computed):
-            yield Field("", "", indent + name, "worked out", values.get(name, ""))
-            continue
-        # Of a union each member is declared as a condition; they lie in the same place.
-        conditional = isinstance(declaration, IfThenElse)
-        if conditional and chosen and offset is not None:
-            offset = before
-        chosen = conditional
-        if conditional and declaration.elsesubcon is Pass:
-            declaration = declaration.thensubcon
-            while isinstance(declaration, Renamed):
-                declaration = declaration.subcon
-        size = _size(declaration)
-        at = "" if offset is None else f"{plus}{offset}"
-        yield Field(at, _size_words(declaration, size), indent + name, _kind(declaration), values.get(name, ""))
-        inner = declaration.subcon if isinstance(declaration, Array) else declaration
-        while isinstance(inner, Renamed):
-            inner = inner.subcon
-        if isinstance(inner, Struct):
-            yield from _fields(inner, values, indent + "  ", 0)
-        before = offset if offset is not None else before
-        offset = offset + size if offset is not None and size is not None else None
+def _formula(expression: Any) -> Formula:
+    text = str(expression).replace("this['", "").replace("']", "")
+    try:
+        term = _term(expression)
+    except UnknownShapeError:
+        term = None
+    return Formula(expression, text, term)
 
 
-def _size_words(declaration: Any, size: int | None) -> str:
-    if size is not None:
-        return str(size)
-    if isinstance(declaration, Array):
-        return f"{_size(declaration.subcon) or '?'} * {_number(declaration.count)}"
-    if isinstance(declaration, Bytes):
-        return _number(declaration.length)
-    return "?"
-
-
-def _kind(declaration: Any) -> str:
-    if isinstance(declaration, FormatField):
-        return KINDS.get(str(declaration.fmtstr)[-1], "bytes")
-    if isinstance(declaration, Array):
-        inner = declaration.subcon
-        while isinstance(inner, Renamed):
-            inner = inner.subcon
-        return f"{_number(declaration.count)} of {'these' if isinstance(inner, Struct) else _kind(inner)}"
-    if isinstance(declaration, Struct):
-        return "these"
-    if isinstance(declaration, Adapter):
-        return type(declaration).__name__.lstrip("_").lower()
-    return "bytes"
+def _term(expression: Any) -> Term:
+    if isinstance(expression, int):
+        return int(expression)
+    if isinstance(expression, BinExpr) and expression.op in _SIGNS:
+        return _SIGNS[expression.op], _term(expression.lhs), _term(expression.rhs)
+    if isinstance(expression, UniExpr) and expression.op in _SIGNS:
+        return _SIGNS[expression.op], _term(expression.operand)
+    known = _THIS.fullmatch(repr(expression)) if isinstance(expression, Path) else None
+    if known is None:
+        raise UnknownShapeError
+    return known[1]

@@ -1,83 +1,125 @@
-"""Which bytes of a message a field is made of, asked from the construct declaration that its values came from.
+"""Which bytes of a payload a field is made of: a layout's tree followed through the bytes, field by field.
 
-It parses ever longer beginnings of a declaration and notes how far each got, so a layout needs no offsets beside it.
+Owns how a field is called by its path (``regions[1].size``). It goes as far as the bytes go: what lies whole before a
+gap, or before a field that a vendor's adapter cannot read, is found.
 """
 
 from __future__ import annotations
 
-import contextlib
 import io
-from typing import Any
+import struct
+from collections.abc import Generator, Iterator
+from typing import Any, NamedTuple
+
+from construct import Container
 
 from vusniff.families.vhost_user.protocol import HEADER_SIZE
+from vusniff.layouts import dissect
+from vusniff.layouts.parts import Formula, Node, NodeKind, tree
 from vusniff.message import Context, Layout, Message
 
-FIELD_LIMIT = 64
-ELEMENT_LIMIT = 256
-
-Span = tuple[int, int]
+ELEMENT_LIMIT = 1024
+"""Elements of an array that have names."""
 
 
-def layout_of(message: Message, context: Context) -> Layout | None:
-    """The layout a message was read by, found again through its table row."""
-    from vusniff.layouts import dissect
+class Span(NamedTuple):
+    """Where a field, a structure or an array stands in a payload. It has at least one byte."""
 
-    spec = message.spec
-    if spec is None or message.layout is None:
-        return None
-    choice: Any = spec.reply if message.reply else spec.payload
-    if choice is not None and not isinstance(choice, Layout):
-        choice = choice(context, message.size)
-    if choice is None and message.reply:
-        dissector = dissect.load().get(message.channel)
-        choice = dissector.ack if dissector else None
-    return choice if isinstance(choice, Layout) and choice.name == message.layout else None
+    path: str
+    start: int
+    """First byte, from the start of the payload."""
+    stop: int
+    """The byte behind the last."""
+    node: Node
 
 
-def spans(message: Message, context: Context) -> dict[str, Span]:
-    """Path of a field (``regions[1].size``) -> first byte and byte behind the last, in the message's bytes.
+def walk(layout: Layout, data: bytes, order: str, elements: int = ELEMENT_LIMIT) -> Iterator[Span]:
+    """The spans of a payload, what holds others behind those; of each array no more than so many elements.
 
-    Fields that are worked out from others have no entry. Never raises for what the bytes hold.
+    Never raises for what the bytes hold or a vendor's declaration does.
     """
-    layout = layout_of(message, context)
-    if layout is None:
+    try:
+        yield from _Walk(data, elements).structure(tree(layout, order), "", None)
+    except Exception:  # bytes that do not fit, or a vendor's adapter: what was found until there is right
+        return
+
+
+def spans(layout: Layout, data: bytes, order: str) -> dict[str, Span]:
+    """Path -> span, in the order of their bytes, what holds others before those."""
+    found = sorted(walk(layout, data, order), key=lambda span: (span.start, -span.stop, len(span.path)))
+    return {span.path: span for span in found}
+
+
+def spans_of(message: Message, context: Context) -> dict[str, tuple[int, int]]:
+    """Path -> first byte and byte behind the last, in the message's bytes with its header."""
+    if message.request is None or message.layout is None:
         return {}
-    found: dict[str, Span] = {}
-    with contextlib.suppress(Exception):  # bytes that do not fit: what was found until there is right
-        _walk(layout.construct(context.order), message.data[HEADER_SIZE:], found)
-    return found
+    layout = dissect.layout_of(message.channel, message.request, message.reply, message.size, context)
+    if layout is None or layout.name != message.layout:
+        return {}
+    found = spans(layout, message.data[HEADER_SIZE:], context.order)
+    return {path: (span.start + HEADER_SIZE, span.stop + HEADER_SIZE) for path, span in found.items()}
 
 
-def _walk(declaration: Any, data: bytes, found: dict[str, Span]) -> None:
-    fields = list(getattr(declaration, "subcons", ()))
-    start = 0
-    for count, field in enumerate(fields[:FIELD_LIMIT], 1):
-        stream = io.BytesIO(data)
-        value = type(declaration)(*fields[:count]).parse_stream(stream)[field.name]
-        stop = stream.tell()
-        if stop > start:
-            _note(field.name, getattr(field, "subcon", field), value, start, stop, found)
-        start = stop
+class _EndError(Exception):
+    """The bytes end within a field."""
 
 
-def _note(path: str, declaration: Any, value: Any, start: int, stop: int, found: dict[str, Span]) -> None:
-    found[path] = (start + HEADER_SIZE, stop + HEADER_SIZE)
-    element = getattr(declaration, "subcon", None)
-    if isinstance(value, list) and value and element is not None:
-        size = (stop - start) // len(value)
-        for position, one in enumerate(value[:ELEMENT_LIMIT]):
-            first = start + position * size
-            _note(f"{path}[{position}]", element, one, first, first + size, found)
-    elif isinstance(value, dict):
-        for field in getattr(declaration, "subcons", ()):
-            size = field.sizeof()
-            if size and field.name:
-                _note(
-                    f"{path}.{field.name}",
-                    getattr(field, "subcon", field),
-                    value[field.name],
-                    start,
-                    start + size,
-                    found,
-                )
-            start += size
+class _Walk:
+    """Follows a tree through bytes. Each method returns the values it read, which formulas behind them need."""
+
+    def __init__(self, data: bytes, elements: int) -> None:
+        self._stream = io.BytesIO(data)
+        self._elements = min(elements, len(data))
+
+    def structure(self, node: Node, prefix: str, outside: Container | None) -> Generator[Span, None, Container]:
+        values = Container(_=outside)
+        for part in node.parts:
+            value = yield from self._part(part, prefix + part.name, values)
+            if part.name:
+                values[part.name] = value
+        return values
+
+    def _part(self, node: Node, path: str, values: Container) -> Generator[Span, None, Any]:
+        if node.kind is NodeKind.COMPUTED and node.value is not None:
+            return node.value(values)
+        if node.kind is NodeKind.CONDITIONAL and node.formula is not None:
+            chosen = node.parts[:1] if node.formula.value(values) else node.parts[1:]
+            return (yield from self._part(chosen[0], path, values)) if chosen else None
+        start = self._stream.tell()
+        value: Any
+        if node.kind is NodeKind.STRUCTURE:
+            value = yield from self.structure(node, f"{path}.", values)
+        elif node.kind is NodeKind.ARRAY:
+            value = yield from self._array(node, path, values)
+        elif node.kind is NodeKind.NUMBER:
+            (value,) = struct.unpack(node.format, self._take(node.size or 0))
+        elif node.kind is NodeKind.BYTES:
+            value = self._take(_number(node.count, values))
+        else:
+            value = node.construct.parse_stream(self._stream, **values)
+        stop = self._stream.tell()
+        if stop > start and path and not path.endswith("."):
+            yield Span(path, start, stop, node)
+        return value
+
+    def _array(self, node: Node, path: str, values: Container) -> Generator[Span, None, list[Any]]:
+        count, element = _number(node.count, values), node.parts[0]
+        found = []
+        for position in range(min(count, self._elements)):
+            found.append((yield from self._part(element, f"{path}[{position}]", values)))
+        unnamed = count - len(found)
+        if unnamed:
+            # A negative count ends the walk, as it ends construct's run.
+            self._take(unnamed * element.size if unnamed > 0 and element.size else -1)
+        return found
+
+    def _take(self, size: int) -> bytes:
+        data = self._stream.read(size) if size >= 0 else b""
+        if len(data) != size:
+            raise _EndError
+        return data
+
+
+def _number(count: int | Formula, values: Container) -> int:
+    return int(count if isinstance(count, int) else count.value(values))

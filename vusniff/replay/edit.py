@@ -19,7 +19,8 @@ from vusniff.capture.writer import CaptureWriter
 from vusniff.errors import CaptureError, DissectorError, VusniffError
 from vusniff.families.vhost_user.protocol import FLAG_REPLY, HEADER_SIZE, HEADERS
 from vusniff.layouts import dissect
-from vusniff.layouts.build import close, places, replaced
+from vusniff.layouts.build import close, replaced
+from vusniff.layouts.spans import spans
 from vusniff.message import Layout
 from vusniff.record import Closed, Connection, Frame, FrameKind, Lost
 
@@ -249,7 +250,7 @@ def _layout(frame: Frame, place: Place) -> Layout | None:
 
 def _has_field(frame: Frame, place: Place, path: str) -> bool:
     layout = _layout(frame, place)
-    return layout is not None and path in places(layout, frame.data[HEADER_SIZE:], place.context)
+    return layout is not None and path in spans(layout, frame.data[HEADER_SIZE:], place.context.order)
 
 
 def _set_header(frame: Frame, place: Place, name: str, value: str) -> Frame:
@@ -272,7 +273,7 @@ def _set_field(frame: Frame, place: Place, path: str, value: str) -> Frame:
         names = (*HEADER_FIELDS, "payload", "fds")
         raise DissectorError(f"there is no field {path}, for its payload is not decoded{close(path, names)}")
     body = frame.data[HEADER_SIZE:]
-    known = places(layout, body, place.context)
+    known = spans(layout, body, place.context.order)
     if path not in known:
         raise DissectorError(f"there is no field {path}{close(path, (*known, *HEADER_FIELDS, 'payload', 'fds'))}")
     return replace(frame, data=frame.data[:HEADER_SIZE] + replaced(layout, body, path, value, place.context))

@@ -29,7 +29,8 @@ from vusniff.families.vhost_user.protocol import (
     feature_name,
 )
 from vusniff.layouts import dissect
-from vusniff.layouts.parts import fields_of, layouts_of, members_of, size_of
+from vusniff.layouts.parts import layouts_of
+from vusniff.layouts.rows import members_of, rows_of, size_of
 from vusniff.message import Choice, Context, Message, MessageSpec
 from vusniff.printable import escape
 from vusniff.views import page, prose
@@ -189,7 +190,7 @@ def _answer(spec: MessageSpec, acknowledged: bool) -> str:
 def _layout_sections(title: str, choice: Choice) -> Iterator[Section]:
     seen: set[tuple[object, ...]] = set()
     for layout in layouts_of(choice):
-        fields = [field for field in fields_of(layout) if layout.name != "config" or field.kind != "worked out"]
+        fields = [field for field in rows_of(layout) if layout.name != "config" or field.kind != "worked out"]
         key = (layout.name, *((field.offset, field.size, field.name) for field in fields))
         if key in seen:
             continue

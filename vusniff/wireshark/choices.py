@@ -11,7 +11,8 @@ from itertools import product
 from typing import Any
 
 from vusniff.families.vhost_user.device import DEVICES
-from vusniff.message import Alternatives, Choice, Context, Layout
+from vusniff.layouts.parts import layouts_of, tree
+from vusniff.message import Choice, Context, Layout
 
 _FACTS: tuple[tuple[str, tuple[Any, ...]], ...] = (
     ("xen_mmap", (False, True)),
@@ -22,13 +23,6 @@ _FACTS: tuple[tuple[str, tuple[Any, ...]], ...] = (
 )
 _SMALL_SIZES = range(49)
 _LARGEST = 1 << 20
-
-
-def layouts_of(choice: Choice) -> tuple[Layout, ...]:
-    """The layouts a choice may give; none for a bare function, which does not tell them."""
-    if isinstance(choice, Layout):
-        return (choice,)
-    return choice.layouts if isinstance(choice, Alternatives) else ()
 
 
 def choosing(choice: Choice, name: Callable[[Layout | None], str]) -> list[str]:
@@ -52,10 +46,11 @@ def _sizes(layouts: Iterable[Layout]) -> list[int]:
     sizes = {*_SMALL_SIZES, _LARGEST}
     for layout in layouts:
         try:
-            size = layout.construct("little").sizeof()
-        except Exception:  # of no fixed size
+            size = tree(layout, "little").size
+        except Exception:  # a vendor's declaration may fail in any way
             continue
-        sizes |= {size - 1, size, size + 1}
+        if size is not None:
+            sizes |= {size - 1, size, size + 1}
     return sorted(size for size in sizes if size >= 0)
 
 

@@ -1,40 +1,23 @@
-"""Construct declarations as Lua: the text of a function that reads one payload layout and shows its fields.
+"""Trees of layouts as Lua: the text of a function that reads one payload layout and shows its fields.
 
 The functions call the reader of ``runtime.lua``: ``int``, ``bytes``, ``text`` and their like take the next field and
-add it to the tree, ``array``, ``struct`` and ``window`` what consists of fields. A declaration of a shape that is not
-known here raises `UnknownShapeError`; its payload is shown as bytes.
+add it to the tree, ``array``, ``struct`` and ``window`` what consists of fields. A tree of a shape that is not known
+here raises `UnknownShapeError`; its payload is shown as bytes.
 """
 
 from __future__ import annotations
 
-import operator
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
-
-from construct import Adapter, Array, Bytes, Computed, FormatField, IfThenElse, Pass, Renamed, Struct
-from construct.expr import BinExpr, Path, UniExpr
 
 from vusniff.filter.payload import name_of
+from vusniff.layouts.parts import Formula, Node, NodeKind, Term, UnknownShapeError, tree
 from vusniff.message import Layout, Names, Window
 
-_FUNCTIONS = {
-    operator.add: "add",
-    operator.sub: "sub",
-    operator.mul: "mul",
-    operator.and_: "band",
-    operator.rshift: "shr",
-    operator.eq: "eq",
-    operator.ne: "ne",
-}
-_THIS = re.compile(r"this\['(\w+)'\]")
-_SAMPLE = b"ABCDEFGHIJKLMNOP"
-_UUID = "41424344-4546-4748-494a-4b4c4d4e4f50"
-
-
-class UnknownShapeError(Exception):
-    """The declaration has a part that has no Lua form."""
+_FUNCTIONS = {"+": "add", "-": "sub", "*": "mul", "&": "band", ">>": "shr", "==": "eq", "!=": "ne"}
+_TRUTHS = ("==", "!=")
+_SHOWN = {"ether": "adapted", "guid": "adapted", "text": "text", "bytes": "bytes"}
+"""What an adapted value is -> the function of ``runtime.lua`` that reads it."""
 
 
 def quoted(text: str) -> str:
@@ -61,10 +44,10 @@ Resolve = Callable[[Mapping[str, Names]], Mapping[str, str]]
 
 def reader(layout: Layout, resolve: Resolve, fields: Fields) -> list[str]:
     """Lines of Lua that read a payload."""
-    declaration = layout.construct("little")
-    if type(declaration) is not Struct:
+    root = tree(layout, "little")
+    if root.kind is not NodeKind.STRUCTURE:
         raise UnknownShapeError
-    return _Reader(layout.name, resolve(layout.names), resolve, fields).struct(declaration, "", {})
+    return _Reader(layout.name, resolve(layout.names), resolve, fields).struct(root, "")
 
 
 @dataclass
@@ -75,13 +58,12 @@ class _Reader:
     fields: Fields
     count: int = 0
 
-    def struct(self, declaration: Any, path: str, outside: Mapping[str, str]) -> list[str]:
+    def struct(self, node: Node, path: str) -> list[str]:
         """All fields; variables of fields are local to their struct, as ``this`` is."""
         lines: list[str] = []
         scope: dict[str, str] = {}
-        for part in declaration.subcons:
-            name, inner = named(part)
-            lines += self.field(name, f"{path}.{name}" if path else name, inner, scope)
+        for part in node.parts:
+            lines += self.field(part, f"{path}.{part.name}" if path else part.name, scope)
         return lines
 
     def key(self, path: str, kind: str) -> str:
@@ -91,119 +73,84 @@ class _Reader:
         self.count += 1
         return f"v{self.count}"
 
-    def field(self, name: str, path: str, inner: Any, scope: dict[str, str]) -> list[str]:
-        if isinstance(inner, Computed):
-            return self.computed(name, path, inner.func, scope)
-        if isinstance(inner, IfThenElse):
-            if inner.elsesubcon is not Pass:
-                raise UnknownShapeError
-            body = self.field(name, path, unwrapped(inner.thensubcon), {})
-            return [f"if {self.expression(inner.condfunc, scope)} then", *_indented(body), "end"]
-        if isinstance(inner, Array):
-            return self.array(name, path, inner, scope)
-        if type(inner) is Struct:
-            size = inner.sizeof()
-            body = self.struct(inner, path, {})
-            return [f"struct({quoted(path)}, {size}, function()", *_indented(body), "end)"]
-        return self.plain(name, path, inner, scope)
+    def field(self, node: Node, path: str, scope: dict[str, str]) -> list[str]:
+        if not node.name:
+            raise UnknownShapeError
+        match node.kind:
+            case NodeKind.COMPUTED:
+                return self.computed(node, path, scope)
+            case NodeKind.CONDITIONAL if len(node.parts) == 1:
+                body = self.field(node.parts[0], path, {})
+                return [f"if {self.formula(node.formula, scope)} then", *_indented(body), "end"]
+            case NodeKind.ARRAY:
+                return self.array(node, path, scope)
+            case NodeKind.STRUCTURE:
+                body = self.struct(node, path)
+                return [f"struct({quoted(path)}, {_size(node)}, function()", *_indented(body), "end)"]
+        return self.plain(node, path, scope)
 
-    def plain(self, name: str, path: str, inner: Any, scope: dict[str, str]) -> list[str]:
+    def plain(self, node: Node, path: str, scope: dict[str, str]) -> list[str]:
         """A field without fields of its own."""
-        if isinstance(inner, Adapter):
-            kind, size = _adapted(inner)
-            return [f"{_ADAPTED[kind]}({self.key(path, kind)}, {quoted(path)}, {size})"]
-        if isinstance(inner, Bytes):
-            length = str(inner.length) if isinstance(inner.length, int) else self.expression(inner.length, scope)
-            variable = scope[name] = self.variable()
+        if node.kind is NodeKind.ADAPTED:
+            return [f"{_SHOWN[node.shown]}({self.key(path, node.shown)}, {quoted(path)}, {_size(node)})"]
+        if node.kind is NodeKind.BYTES:
+            length = self.formula(node.count, scope)
+            variable = scope[node.name] = self.variable()
             return [f"local {variable} = bytes({self.key(path, 'bytes')}, {quoted(path)}, {length})"]
-        kind, size = scalar(inner)
-        variable = scope[name] = self.variable()
-        table = self.names.get(name)
-        line = f"local {variable} = int({self.key(path, kind)}, {quoted(path)}, {size}"
+        if node.kind is not NodeKind.NUMBER or node.word == "bytes":
+            raise UnknownShapeError
+        variable = scope[node.name] = self.variable()
+        table = self.names.get(node.name)
+        line = f"local {variable} = int({self.key(path, node.word)}, {quoted(path)}, {_size(node)}"
         if table is None:
             return [f"{line})"]
         suffix = "names" if table.startswith("BITS") else "name"
         return [f"{line}, {table}, {self.key(f'{path}_{suffix}', 'text')})"]
 
-    def array(self, name: str, path: str, inner: Any, scope: dict[str, str]) -> list[str]:
-        element = unwrapped(inner.subcon)
-        count = str(inner.count) if isinstance(inner.count, int) else self.expression(inner.count, scope)
-        body = self.struct(element, path, {}) if type(element) is Struct else self.plain(name, path, element, {})
-        whole = "true" if type(element) is Struct else "false"
-        call = f"array({quoted(path)}, {count}, {element.sizeof()}, {whole}, function()"
+    def array(self, node: Node, path: str, scope: dict[str, str]) -> list[str]:
+        element = node.parts[0]
+        count = self.formula(node.count, scope)
+        whole = element.kind is NodeKind.STRUCTURE
+        body = self.struct(element, path) if whole else self.plain(element, path, {})
+        call = f"array({quoted(path)}, {count}, {_size(element)}, {str(whole).lower()}, function()"
         return [call, *_indented(body), "end)"]
 
-    def computed(self, name: str, path: str, function: Any, scope: dict[str, str]) -> list[str]:
-        if isinstance(function, Window):
-            return self.window(path, function, scope)
-        kind = "bool" if isinstance(function, BinExpr) and function.op in (operator.eq, operator.ne) else "u64"
-        variable = scope[name] = self.variable()
-        value = self.expression(function, scope)
-        return [f"local {variable} = shown({self.key(path, kind)}, {quoted(path)}, {value})"]
+    def computed(self, node: Node, path: str, scope: dict[str, str]) -> list[str]:
+        if isinstance(node.value, Window):
+            return self.window(node, node.value, path, scope)
+        compares = node.formula is not None and isinstance(node.formula.term, tuple) and node.formula.term[0] in _TRUTHS
+        value = self.formula(node.formula, scope)
+        variable = scope[node.name] = self.variable()
+        return [f"local {variable} = shown({self.key(path, 'bool' if compares else 'u64')}, {quoted(path)}, {value})"]
 
-    def window(self, path: str, window: Window, scope: dict[str, str]) -> list[str]:
+    def window(self, node: Node, window: Window, path: str, scope: dict[str, str]) -> list[str]:
         """Each field of the structure that lies wholly in the bytes."""
         inside = _Reader(self.layout, self.resolve(window.names), self.resolve, self.fields)
-        lines = [f"window({quoted(path)}, {scope[window.data]}, {scope[window.offset]}, {{"]
-        start = 0
-        for part in window.structure.subcons:
-            name, inner = named(part)
-            size = inner.sizeof()
-            body = inside.field(name, f"{path}.{name}", inner, {})
-            lines += [f"  {{{start}, {size}, function()", *_indented(_indented(body)), "  end},"]
-            start += size
+        data, offset = self.term(window.data, scope), self.term(window.offset, scope)
+        lines = [f"window({quoted(path)}, {data}, {offset}, {{"]
+        for part in node.parts:
+            body = inside.field(part, f"{path}.{part.name}", {})
+            lines += [f"  {{{part.offset}, {_size(part)}, function()", *_indented(_indented(body)), "  end},"]
         return [*lines, "})"]
 
-    def expression(self, node: Any, scope: Mapping[str, str]) -> str:
-        """Lua of an expression of ``this``."""
-        if isinstance(node, bool | int):
-            return str(int(node))
-        if isinstance(node, BinExpr) and node.op in _FUNCTIONS:
-            return f"{_FUNCTIONS[node.op]}({self.expression(node.lhs, scope)}, {self.expression(node.rhs, scope)})"
-        if isinstance(node, UniExpr) or not isinstance(node, Path):
+    def formula(self, formula: Formula | int | None, scope: Mapping[str, str]) -> str:
+        """Lua of a number or a formula."""
+        return self.term(formula.term if isinstance(formula, Formula) else formula, scope)
+
+    def term(self, term: Term | None, scope: Mapping[str, str]) -> str:
+        if isinstance(term, int):
+            return str(term)
+        if isinstance(term, str) and term in scope:
+            return scope[term]
+        if not isinstance(term, tuple) or len(term) != 3 or term[0] not in _FUNCTIONS:
             raise UnknownShapeError
-        known = _THIS.fullmatch(repr(node))
-        if known is None or known[1] not in scope:
-            raise UnknownShapeError
-        return scope[known[1]]
+        return f"{_FUNCTIONS[term[0]]}({self.term(term[1], scope)}, {self.term(term[2], scope)})"
 
 
-_ADAPTED = {"ether": "adapted", "guid": "adapted", "text": "text", "bytes": "bytes"}
-
-
-def named(part: Any) -> tuple[str, Any]:
-    """Name and declaration of a field."""
-    if not part.name:
+def _size(node: Node) -> int:
+    if node.size is None:
         raise UnknownShapeError
-    return part.name, unwrapped(part)
-
-
-def unwrapped(part: Any) -> Any:
-    """A declaration without its name."""
-    while isinstance(part, Renamed):
-        part = part.subcon
-    return part
-
-
-def scalar(inner: Any) -> tuple[str, int]:
-    """Kind and size of an integer: ``u32``, 4."""
-    if isinstance(inner, FormatField) and inner.fmtstr[1:] in "BHILQbhilq":
-        return f"{'u' if inner.fmtstr[1:].isupper() else 'i'}{inner.length * 8}", inner.length
-    raise UnknownShapeError
-
-
-def _adapted(inner: Any) -> tuple[str, int]:
-    """What an adapter makes of bytes, found by giving it some."""
-    size = inner.sizeof()
-    try:
-        value = inner._decode(_SAMPLE[:size], None, None)
-    except Exception:  # a vendor's adapter may raise what it likes
-        return "bytes", size
-    if value == _SAMPLE[:size].hex(":") and size == 6:
-        return "ether", size
-    if value == _UUID:
-        return "guid", size
-    return ("text" if isinstance(value, str) and value == _SAMPLE[:size].decode() else "bytes"), size
+    return node.size
 
 
 def _indented(lines: list[str]) -> list[str]:

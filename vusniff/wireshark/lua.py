@@ -15,9 +15,10 @@ from vusniff.families.vhost_user.protocol import FrontendRequest
 from vusniff.filter.fields import RANKS
 from vusniff.filter.payload import MEANINGS
 from vusniff.layouts import dissect
+from vusniff.layouts.parts import UnknownShapeError, layouts_of
 from vusniff.message import Choice, Context, Layout, MessageSpec, Names
-from vusniff.wireshark.choices import choosing, deciding, layouts_of
-from vusniff.wireshark.declarations import Fields, UnknownShapeError, quoted, reader
+from vusniff.wireshark.choices import choosing, deciding
+from vusniff.wireshark.declarations import Fields, quoted, reader
 
 FILE_NAME = "vusniff.lua"
 _MARK = "-- @TABLES@\n"

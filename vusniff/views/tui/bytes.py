@@ -13,7 +13,6 @@ from textual.message import Message
 from textual.strip import Strip
 
 from vusniff.families.vhost_user.protocol import HEADER_SIZE
-from vusniff.layouts.spans import Span
 from vusniff.views.tui.panes import Lined
 
 WIDE = 72
@@ -43,7 +42,7 @@ class BytesView(Lined):
     def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:
         super().__init__(id=id, classes=classes)
         self.data = b""
-        self.lit: Span | None = None
+        self.lit: tuple[int, int] | None = None
         """The bytes of the selected field."""
         self.at = 0
         """The byte under the cursor."""
@@ -57,7 +56,7 @@ class BytesView(Lined):
     def count(self) -> int:
         return -(-len(self.data) // self.per)
 
-    def show(self, data: bytes, lit: Span | None) -> None:
+    def show(self, data: bytes, lit: tuple[int, int] | None) -> None:
         """Show other bytes, or mark others of them."""
         if (data, lit) == (self.data, self.lit):
             return

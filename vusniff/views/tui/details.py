@@ -10,7 +10,7 @@ from vusniff.channel import Sender
 from vusniff.checks.finding import Finding, Side
 from vusniff.families.vhost_user.protocol import Channels
 from vusniff.families.vhost_user.state import DeviceState, translate
-from vusniff.layouts.spans import Span, spans
+from vusniff.layouts.spans import spans_of
 from vusniff.message import Message
 from vusniff.printable import escape
 from vusniff.views import text, words
@@ -38,7 +38,7 @@ def details(
         lines.append(line((f"! {many} lost before this one", "bad"), key="lost"))
     for finding in timeline.findings_at(row):
         lines += _finding(timeline, finding, width)
-    where = spans(message, timeline.place(row).context)
+    where = spans_of(message, timeline.place(row).context)
     if message.payload:
         lines.append(line(("Fields", "heading")))
         lines += _fields(message.payload, "  ", "", where, state, message)
@@ -149,7 +149,7 @@ def _fields(
     values: Mapping[str, Any],
     indent: str,
     path: str,
-    where: Mapping[str, Span],
+    where: Mapping[str, tuple[int, int]],
     state: DeviceState | None,
     message: Message,
 ) -> Iterator[Line]:
