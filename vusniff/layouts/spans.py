@@ -107,7 +107,8 @@ class _Walk:
         count, element = _number(node.count, values), node.parts[0]
         found = []
         for position in range(min(count, self._elements)):
-            found.append((yield from self._part(element, f"{path}[{position}]", values)))
+            value = yield from self._part(element, f"{path}[{position}]", values)
+            found.append(value)
         unnamed = count - len(found)
         if unnamed:
             # A negative count ends the walk, as it ends construct's run.
