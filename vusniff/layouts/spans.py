@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 
 from construct import Container
 
-from vusniff.families.vhost_user.protocol import HEADER_SIZE
 from vusniff.layouts import dissect
 from vusniff.layouts.parts import Formula, Node, NodeKind, tree
 from vusniff.message import Context, Layout, Message
@@ -57,8 +56,9 @@ def spans_of(message: Message, context: Context) -> dict[str, tuple[int, int]]:
     layout = dissect.layout_of(message.channel, message.request, message.reply, message.size, context)
     if layout is None or layout.name != message.layout:
         return {}
-    found = spans(layout, message.data[HEADER_SIZE:], context.order)
-    return {path: (span.start + HEADER_SIZE, span.stop + HEADER_SIZE) for path, span in found.items()}
+    header = message.channel.header.size
+    found = spans(layout, message.data[header:], context.order)
+    return {path: (span.start + header, span.stop + header) for path, span in found.items()}
 
 
 class _EndError(Exception):

@@ -9,13 +9,9 @@ it. Numbers, times, sizes and identities stay, because they are what a fault is 
 
 from __future__ import annotations
 
-import contextlib
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any
-
-from construct import Adapter, Array, Bytes, Computed, Container, FormatField, IfThenElse, Renamed, Struct
 
 from vusniff.analysis.session import Place
 from vusniff.analysis.timeline import Timeline, read_all
@@ -34,6 +30,8 @@ from vusniff.families.vhost_user.protocol import (
     Channels,
 )
 from vusniff.layouts import dissect
+from vusniff.layouts.parts import Node, NodeKind
+from vusniff.layouts.spans import walk
 from vusniff.record import Closed, Connection, Descriptor, DescriptorKind, End, Frame, FrameKind, Lost, Process
 
 _REASONS = frozenset({"eof", "reset", "killed", "capture ended"})
@@ -72,13 +70,7 @@ _FORMATS = frozenset(
 _MODIFIERS = frozenset({0, (1 << 56) - 1})
 """Linear, and none (DRM_FORMAT_MOD_INVALID)."""
 _PADDING = re.compile(r"(\w+_)?(padding|reserved)\d*")
-_UUID_SIZE = 16
-_SAMPLE = bytes(range(_UUID_SIZE))
 _PAIR = re.compile(r"pair:\d{1,20}(-\d{1,20})?")
-
-
-class _DoneError(Exception):
-    """The payload ends."""
 
 
 def redact(files: Sequence[str], target: str, device: str | None = None) -> list[str]:
@@ -163,78 +155,31 @@ def redacted(frame: Frame, place: Place, names: _Names, sure: bool = True) -> by
     layout = dissect.layout_of(place.channel, request, reply, there, place.context)
     kept = bytearray(len(payload))
     if layout is not None:
-        walk = _Walk(payload, kept, sure)
+        at = 0
         # The payload ends, or a vendor's declaration fails: what follows stays zero.
-        with contextlib.suppress(Exception):
-            walk.struct(layout.construct(order), Container())
-        if not sure and walk.at != size:
+        for _, start, stop, node in walk(layout, payload, order, elements=len(payload)):
+            at = max(at, stop)
+            if _stays(node, payload[start:stop], order, sure):
+                kept[start:stop] = payload[start:stop]
+        if not sure and at != size:
             kept = bytearray(len(payload))
     if request > _REQUEST and dissect.spec_of(place.channel, request) is None:
         request = names.request(request)
     return HEADERS[order].pack(request, flags & _FLAGS | (_SOME_FLAG if flags & ~_FLAGS else 0), size) + bytes(kept)
 
 
-def _is_no_pixel(name: str | None, value: int) -> bool:
+def _stays(node: Node, data: bytes, order: str, sure: bool) -> bool:
+    """Numbers stay; UUIDs of shared objects too: they are random, and tell which request means which object."""
+    if node.kind is NodeKind.NUMBER:
+        value = int.from_bytes(data, "little" if order == "little" else "big")
+        return not _PADDING.fullmatch(node.name) and (sure or _is_no_pixel(node.name, value))
+    return sure and node.kind is NodeKind.ADAPTED and node.shown == "guid"
+
+
+def _is_no_pixel(name: str, value: int) -> bool:
     if name == "fourcc":
         return value in _FORMATS
-    return 0 <= value <= _SMALL or (name == "modifier" and value in _MODIFIERS)
-
-
-class _Walk:
-    """Follows a declaration through a payload and copies the numbers; where they are not ``sure``, some of them."""
-
-    def __init__(self, data: bytes, kept: bytearray, sure: bool) -> None:
-        self._data = data
-        self._kept = kept
-        self._sure = sure
-        self.at = 0
-
-    def struct(self, declaration: Any, values: Container) -> None:
-        for part in declaration.subcons:
-            self._part(part, values)
-
-    def _part(self, part: Any, values: Container) -> None:
-        name = part.name
-        while isinstance(part, Renamed):
-            part = part.subcon
-        if isinstance(part, Computed):
-            return
-        if isinstance(part, IfThenElse):
-            if part.condfunc(values):
-                self._part(part.thensubcon, values)
-        elif isinstance(part, Struct):
-            self.struct(part, Container())
-        elif isinstance(part, Array):
-            count = part.count(values) if callable(part.count) else part.count
-            for _ in range(min(count, len(self._data))):
-                self._part(part.subcon, Container())
-        elif isinstance(part, Bytes):
-            self._skip(part.length(values) if callable(part.length) else part.length)
-        elif isinstance(part, Adapter):
-            size = part.sizeof()
-            self._next(size, self._sure and _is_uuid(part, size))
-        elif not isinstance(part, FormatField) or (name is not None and _PADDING.fullmatch(name)):
-            self._skip(part.sizeof())
-        else:
-            size = part.sizeof()
-            value = values[name] = part.parse(self._data[self.at : self.at + size])
-            self._next(size, self._sure or _is_no_pixel(name, value))
-
-    def _next(self, size: int, stays: bool) -> None:
-        at = self.at
-        self._skip(size)
-        if stays:
-            self._kept[at : at + size] = self._data[at : at + size]
-
-    def _skip(self, size: int) -> None:
-        self.at += size
-        if self.at > len(self._data):
-            raise _DoneError
-
-
-def _is_uuid(part: Any, size: int) -> bool:
-    """UUIDs of shared objects stay: they are random, and tell which request means which object."""
-    return size == _UUID_SIZE and part._decode(_SAMPLE, None, None) == "00010203-0405-0607-0809-0a0b0c0d0e0f"
+    return value <= _SMALL or (name == "modifier" and value in _MODIFIERS)
 
 
 # -- names ------------------------------------------------------------------------------------------------------------
