@@ -60,6 +60,11 @@ class Window:
 Names = type[enum.IntFlag] | type[enum.IntEnum] | Callable[[Context], type[enum.IntFlag]]
 
 
+def enum_of(names: Names, context: Context) -> type[enum.IntFlag] | type[enum.IntEnum]:
+    """What bits or values are called in a context."""
+    return names if isinstance(names, type) else names(context)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Layout:
     """One payload layout; construct is its only definition. Two layouts are equal only when they are the same object.

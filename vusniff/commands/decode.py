@@ -154,12 +154,12 @@ def features_of(words: str | None, device: str | None) -> int | None:
     if words is None:
         return None
     from vusniff.layouts import dissect
-    from vusniff.message import Layout
+    from vusniff.message import Layout, enum_of
 
     spec = dissect.spec_of(Channels.MAIN, FrontendRequest.SET_FEATURES)
     layout = spec.payload if spec else None
     names = layout.names.get("u64", enum.IntFlag) if isinstance(layout, Layout) else enum.IntFlag
-    kind = names if isinstance(names, type) else names(Context(device=device))
+    kind = enum_of(names, Context(device=device))
     return _mask(words, kind if issubclass(kind, enum.IntFlag) else enum.IntFlag, "--features", "VIRTIO_F_")
 
 

@@ -18,7 +18,7 @@ from vusniff.families.vhost_user.protocol import Channels, FrontendRequest, GpuR
 from vusniff.filter.field import Field, Key, Kind, Origin, Read, Said, Surroundings
 from vusniff.layouts import dissect
 from vusniff.layouts.parts import Node, NodeKind, layouts_of, tree
-from vusniff.message import Alternatives, Context, Layout, Names
+from vusniff.message import Alternatives, Context, Layout, enum_of
 
 PREFIXES = {
     "u64": "vhost",
@@ -209,7 +209,7 @@ def leaves(layout: Layout) -> Iterator[tuple[PathOf, Kind]]:
         root = tree(layout, "little")
     except Exception:  # a vendor's declaration may fail in any way: its payloads stay raw
         return
-    bits = {name for name, names in layout.names.items() if issubclass(_class(names, Context()), enum.IntFlag)}
+    bits = {name for name, names in layout.names.items() if issubclass(enum_of(names, Context()), enum.IntFlag)}
     for path, kind in _walk(root, (), {}):
         yield path, Kind.BITS if path[-1] in bits and kind is Kind.NUMBER else kind
 
@@ -272,18 +272,14 @@ def _plain(value: Any, path: PathOf) -> Iterator[tuple[PathOf, Kind]]:
 # -- names of bits and values -----------------------------------------------------------------------------------------
 
 
-def _class(names: Names, context: Context) -> type[enum.Enum]:
-    return names if isinstance(names, type) else names(context)
-
-
 def _tables(layout: Layout, path: PathOf) -> Iterator[type[enum.Enum]]:
     names = layout.names.get(path[-1])
     if names is None:
         return
-    yield _class(names, Context())
+    yield enum_of(names, Context())
     if not isinstance(names, type):
         for device in DEVICES:
-            yield _class(names, Context(device=device))
+            yield enum_of(names, Context(device=device))
 
 
 _FAMILY = re.compile(r"(?:VIRTIO|VHOST)(?:_[A-Z0-9]+)*?_F_")

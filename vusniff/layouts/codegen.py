@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from vusniff.layouts.parts import Formula, Node, NodeKind, Term, UnknownShapeError, tree
-from vusniff.message import Context, Layout
+from vusniff.message import Context, Layout, enum_of
 from vusniff.names import BitNames, ValueNames, names_of_bits, names_of_values
 
 BYTES_LIMIT = 64 * 1024
@@ -34,7 +34,7 @@ def name_tables(layout: Layout, context: Context) -> dict[str, BitNames | ValueN
     """Field name -> table of the names of its values, as the context resolves them."""
     tables: dict[str, BitNames | ValueNames] = {}
     for name, names in layout.names.items():
-        kind = names if isinstance(names, type) else names(context)
+        kind = enum_of(names, context)
         if issubclass(kind, enum.IntFlag):
             tables[name] = names_of_bits(kind)
         elif issubclass(kind, enum.IntEnum):
@@ -42,7 +42,7 @@ def name_tables(layout: Layout, context: Context) -> dict[str, BitNames | ValueN
     return tables
 
 
-_parsers: dict[tuple[Layout, str, tuple[int, ...]], Parse | None] = {}
+_parsers: dict[tuple[Layout, str, tuple[type[enum.Enum], ...]], Parse | None] = {}
 
 
 def parser(layout: Layout, context: Context) -> Parse | None:
@@ -50,21 +50,19 @@ def parser(layout: Layout, context: Context) -> Parse | None:
 
     The parser returns None for bytes that it cannot read, else the values in plain form.
     """
-    tables = name_tables(layout, context)
-    # Tables live as long as the program, so their ids stand for them.
-    key = (layout, context.order, tuple(map(id, tables.values())))
+    key = (layout, context.order, tuple(enum_of(names, context) for names in layout.names.values()))
     if key not in _parsers:
         try:
             root = tree(layout, context.order)
         except Exception:  # a vendor's declaration may fail in any way; construct's own run will say how
             return None
-        _parsers[key] = _compiled(root, tables)
+        _parsers[key] = _compiled(root, name_tables(layout, context))
     return _parsers[key]
 
 
 def _compiled(root: Node, tables: NameTables) -> Parse | None:
     try:
-        source = _Source(tables)
+        source = _ParserText(tables)
         text = source.function(root)
     except UnknownShapeError:
         return None
@@ -75,7 +73,7 @@ def _compiled(root: Node, tables: NameTables) -> Parse | None:
 
 
 @dataclass
-class _Run:
+class _FixedFields:
     """Fixed fields that one ``struct.Struct`` reads."""
 
     order: str = ""
@@ -99,7 +97,7 @@ class _Run:
         return ", ".join(self.variables) + ("," if len(self.variables) == 1 else "")
 
 
-class _Source:
+class _ParserText:
     """Text of one parser, and the objects that its text refers to."""
 
     def __init__(self, tables: NameTables) -> None:
@@ -125,7 +123,7 @@ class _Source:
     def body(self, root: Node) -> list[str]:
         if root.kind is not NodeKind.STRUCTURE:
             raise UnknownShapeError
-        run = _Run()
+        run = _FixedFields()
         scope: dict[str, str] = {}
         items: list[str] = []
         late: list[str] = []
@@ -173,7 +171,7 @@ class _Source:
             lines.append(f"{run.targets} = {self.bind('unpack', unpack.unpack_from)}(data)")
         return [*lines, *late, f"return {{{', '.join(items)}}}"]
 
-    def fixed(self, node: Node, run: _Run, scope: dict[str, str]) -> tuple[str, int]:
+    def fixed(self, node: Node, run: _FixedFields, scope: dict[str, str]) -> tuple[str, int]:
         """Dict item of a field of fixed size, and its bytes."""
         name = node.name
         if node.kind is NodeKind.STRUCTURE:
@@ -200,7 +198,7 @@ class _Source:
 
     def element(self, node: Node) -> tuple[struct.Struct, str]:
         """Program of one array element, and the text ``<value> for <targets>``."""
-        run = _Run()
+        run = _FixedFields()
         item, _ = self.fixed(node, run, {})
         if run.program.size == 0:
             raise UnknownShapeError

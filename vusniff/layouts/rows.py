@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from vusniff.layouts.parts import Formula, Node, NodeKind, tree
-from vusniff.message import Context, Layout, Names
+from vusniff.message import Context, Layout, Names, enum_of
 
 NAMES_WIDTH = 120
 """Characters of names of values that are listed; more are a matter of their own."""
@@ -48,20 +48,16 @@ def size_of(rows: Sequence[FieldRow]) -> str:
     return f"{int(offset) + int(size)} bytes" if size.isdecimal() else f"{offset} + {size} bytes"
 
 
-def _kind_of(names: Names, context: Context) -> type[enum.IntFlag] | type[enum.IntEnum]:
-    return names if isinstance(names, type) else names(context)
-
-
 def members_of(names: Names, context: Context) -> dict[str, int]:
     """Names of bits or values, with the numbers they stand for."""
-    return {name: int(member) for name, member in _kind_of(names, context).__members__.items()}
+    return {name: int(member) for name, member in enum_of(names, context).__members__.items()}
 
 
 def _values(layout: Layout, context: Context) -> dict[str, str]:
     found = {}
     for field, names in layout.names.items():
         members = members_of(names, context)
-        if issubclass(_kind_of(names, context), enum.IntFlag):
+        if issubclass(enum_of(names, context), enum.IntFlag):
             found[field] = ", ".join(f"bit {value.bit_length() - 1} {name}" for name, value in members.items())
         else:
             found[field] = ", ".join(f"{value} {name}" for name, value in members.items())

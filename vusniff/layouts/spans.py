@@ -30,6 +30,8 @@ class Span(NamedTuple):
     stop: int
     """The byte behind the last."""
     node: Node
+    value: Any
+    """As construct reads it."""
 
 
 def walk(layout: Layout, data: bytes, order: str, elements: int = ELEMENT_LIMIT) -> Iterator[Span]:
@@ -100,7 +102,7 @@ class _Walk:
             value = node.construct.parse_stream(self._stream, **values)
         stop = self._stream.tell()
         if stop > start and path and not path.endswith("."):
-            yield Span(path, start, stop, node)
+            yield Span(path, start, stop, node, value)
         return value
 
     def _array(self, node: Node, path: str, values: Container) -> Generator[Span, None, list[Any]]:

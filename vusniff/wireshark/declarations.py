@@ -47,11 +47,11 @@ def reader(layout: Layout, resolve: Resolve, fields: Fields) -> list[str]:
     root = tree(layout, "little")
     if root.kind is not NodeKind.STRUCTURE:
         raise UnknownShapeError
-    return _Reader(layout.name, resolve(layout.names), resolve, fields).struct(root, "")
+    return _ReaderText(layout.name, resolve(layout.names), resolve, fields).struct(root, "")
 
 
 @dataclass
-class _Reader:
+class _ReaderText:
     layout: str
     names: Mapping[str, str]
     resolve: Resolve
@@ -125,7 +125,7 @@ class _Reader:
 
     def window(self, node: Node, window: Window, path: str, scope: dict[str, str]) -> list[str]:
         """Each field of the structure that lies wholly in the bytes."""
-        inside = _Reader(self.layout, self.resolve(window.names), self.resolve, self.fields)
+        inside = _ReaderText(self.layout, self.resolve(window.names), self.resolve, self.fields)
         data, offset = self.term(window.data, scope), self.term(window.offset, scope)
         lines = [f"window({quoted(path)}, {data}, {offset}, {{"]
         for part in node.parts:

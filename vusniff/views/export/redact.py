@@ -157,7 +157,7 @@ def redacted(frame: Frame, place: Place, names: _Names, sure: bool = True) -> by
     if layout is not None:
         at = 0
         # The payload ends, or a vendor's declaration fails: what follows stays zero.
-        for _, start, stop, node in walk(layout, payload, order, elements=len(payload)):
+        for _, start, stop, node, _ in walk(layout, payload, order, elements=len(payload)):
             at = max(at, stop)
             if _stays(node, payload[start:stop], order, sure):
                 kept[start:stop] = payload[start:stop]
