@@ -8,8 +8,9 @@ from typing import Any
 from construct import Array, Bytes, Computed, If, IfThenElse, Int8ub, Int16ul, Int32ul, Padding, Struct, this
 from hypothesis import given
 from hypothesis import strategies as st
-from test_codegen import LAYOUTS, ORDERS, fitting
+from test_codegen import CONTEXT, LAYOUTS, ORDERS, fitting
 
+from vusniff.layouts import dissect
 from vusniff.layouts.parts import NodeKind, tree
 from vusniff.layouts.spans import Span, spans, walk
 from vusniff.message import Layout
@@ -82,6 +83,20 @@ def test_members_of_a_union_unnamed_bytes_and_shapes_that_only_construct_reads()
     expected = {"kind": (0, 1), "pair": (1, 4), "pair.a": (1, 2), "pair.b": (2, 4), "other": (4, 5), "odd": (7, 9)}
     assert places == expected
     assert [span[1:3] for span in spans(union, bytes([2, *range(20)]), "little").values()] == [(0, 1), (1, 3), (5, 9)]
+
+
+def test_of_a_payload_that_is_cut_only_what_is_whole_has_values() -> None:
+    pairs = made(Struct("n" / Int8ub, "pairs" / Array(this.n, Array(2, Int8ub)), Padding(1), "_hidden" / Int8ub))
+    values, used, problem = dissect.interpret(pairs, bytes([3, 1, 2, 3, 4, 5]), CONTEXT)
+    assert (values, used) == ({"n": 3, "pairs": [[1, 2], [3, 4]]}, 5)
+    assert problem is not None
+    assert dissect.interpret(pairs, bytes([1, 2, 3, 0, 4]), CONTEXT) == (
+        {"n": 1, "pairs": [[2, 3]], "_hidden": 4},
+        5,
+        None,
+    )
+    nested = made(Struct("head" / Struct("a" / Int8ub, "b" / Int16ul), "c" / Int8ub))
+    assert dissect.interpret(nested, bytes(2), CONTEXT)[:2] == (None, 0)
 
 
 def test_a_declaration_that_fails_has_no_spans() -> None:

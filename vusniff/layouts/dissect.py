@@ -1,6 +1,6 @@
 """Frame payload to plain values: picks the layout, runs it, names bits and values, says in words what does not fit.
 
-The only module of the spine that calls construct; its errors end here as sentences. Pure: the same bytes and context
+Construct's errors end here as sentences. Pure: the same bytes and context
 give the same values, and nothing a peer sends raises, hangs, or allocates more than a small multiple of the payload.
 It knows nothing of sessions: what decides a layout beyond the header arrives as `Context`.
 
@@ -17,10 +17,12 @@ from collections.abc import Callable, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, NamedTuple
 
-from construct import Array, Construct, ConstructError, Container, GreedyRange, SizeofError, Struct
+from construct import ConstructError, Container
 
 from vusniff.errors import DissectorError
 from vusniff.layouts import codegen
+from vusniff.layouts.parts import tree
+from vusniff.layouts.spans import prefix
 from vusniff.message import Choice, Context, Dissector, Layout, MessageSpec
 from vusniff.names import BitNames
 
@@ -280,72 +282,39 @@ def interpret(layout: Layout, data: bytes, context: Context) -> tuple[dict[str, 
     Bytes that are too few give the whole fields before the gap (None when there is none).
     """
     try:
-        declaration = layout.construct(context.order)
+        root = tree(layout, context.order)
     except Exception as error:
         return None, 0, f"layout {layout.name} is broken: {type(error).__name__}: {error}"
     names = codegen.name_tables(layout, context)
     stream = _Stream(data)
     try:
-        parsed = declaration.parse_stream(stream)
+        parsed = root.construct.parse_stream(stream)
         return _values(parsed, names), stream.tell(), None
     except Exception as error:  # a vendor's adapters may raise what they like
-        sentence, first = _diagnosis(layout, stream, len(data), error)
-    values, used = _prefix(declaration, first, data, names)
-    return values or None, used, sentence
+        sentence = _diagnosis(layout, stream, len(data), error)
+        if not isinstance(error, ConstructError):
+            return None, 0, sentence
+    whole, used = prefix(root, data)
+    return _values(whole, names) or None, used, sentence
 
 
-def _diagnosis(layout: Layout, stream: _Stream, size: int, error: Exception) -> tuple[str, str]:
-    """The sentence, and the name of the top-level field that failed."""
+def _diagnosis(layout: Layout, stream: _Stream, size: int, error: Exception) -> str:
     path = [] if not isinstance(error, ConstructError) else str(error.path or "").split(" -> ")[1:]
     field = ".".join(path) or "payload"
     there = size - stream.at
     if isinstance(error, ConstructError) and stream.asked > there:
-        sentence = (
+        return (
             f"{size} bytes are too few for {layout.name}: "
             f"field {field} needs {stream.asked} bytes at offset {stream.at}, {there} are there"
         )
-    else:
-        detail = str(error).splitlines()[-1] if str(error) else "no reason given"
-        sentence = f"field {field} of {layout.name} cannot be read at offset {stream.at}: {detail}"
-    return sentence, path[0] if path else ""
-
-
-def _prefix(
-    declaration: Construct[Any, Any], failed: str, data: bytes, names: codegen.NameTables
-) -> tuple[dict[str, Any], int]:
-    """The whole fields before the one that failed, and of a failed array its whole elements."""
-    if not isinstance(declaration, Struct):
-        return {}, 0
-    fields: list[Any] = []
-    for field in declaration.subcons:
-        if field.name == failed:
-            rest = _whole_elements(field)
-            fields += [rest] if rest is not None else []
-            break
-        fields.append(field)
-    stream = io.BytesIO(data)
-    try:
-        return _values(Struct(*fields).parse_stream(stream), names), stream.tell()
-    except Exception:  # what could not be read as a whole may not be readable in part either
-        return {}, 0
-
-
-def _whole_elements(field: Any) -> Any:
-    array = getattr(field, "subcon", None)
-    if not isinstance(array, Array):
-        return None
-    try:
-        size = array.subcon.sizeof()
-    except SizeofError:
-        return None
-    # An element of no bytes would repeat for ever.
-    return field.name / GreedyRange(array.subcon) if size > 0 else None
+    detail = str(error).splitlines()[-1] if str(error) else "no reason given"
+    return f"field {field} of {layout.name} cannot be read at offset {stream.at}: {detail}"
 
 
 def _values(parsed: Mapping[str, Any], names: codegen.NameTables) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for name, value in parsed.items():
-        if name == "_io":
+        if name in ("_", "_io"):  # construct's own
             continue
         if isinstance(value, bytes):
             values[name] = value[: codegen.BYTES_LIMIT].hex()

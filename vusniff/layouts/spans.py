@@ -6,16 +6,16 @@ gap, or before a field that a vendor's adapter cannot read, is found.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import struct
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from construct import Container
 
-from vusniff.layouts import dissect
 from vusniff.layouts.parts import Formula, Node, NodeKind, tree
-from vusniff.message import Context, Layout, Message
+from vusniff.message import Layout
 
 ELEMENT_LIMIT = 1024
 """Elements of an array that have names."""
@@ -51,16 +51,14 @@ def spans(layout: Layout, data: bytes, order: str) -> dict[str, Span]:
     return {span.path: span for span in found}
 
 
-def spans_of(message: Message, context: Context) -> dict[str, tuple[int, int]]:
-    """Path -> first byte and byte behind the last, in the message's bytes with its header."""
-    if message.request is None or message.layout is None:
-        return {}
-    layout = dissect.layout_of(message.channel, message.request, message.reply, message.size, context)
-    if layout is None or layout.name != message.layout:
-        return {}
-    header = message.channel.header.size
-    found = spans(layout, message.data[header:], context.order)
-    return {path: (span.start + header, span.stop + header) for path, span in found.items()}
+def prefix(root: Node, data: bytes) -> tuple[Mapping[str, Any], int]:
+    """The values of the fields that are whole before a gap, and of an array of its whole elements; and their bytes."""
+    walk = _Walk(data, len(data))
+    if root.kind is NodeKind.STRUCTURE:
+        with contextlib.suppress(Exception):
+            for _ in walk.structure(root, "", None):
+                pass
+    return walk.values, walk.used
 
 
 class _EndError(Exception):
@@ -73,13 +71,19 @@ class _Walk:
     def __init__(self, data: bytes, elements: int) -> None:
         self._stream = io.BytesIO(data)
         self._elements = min(elements, len(data))
+        self.values = Container(_=None)
+        """Those of the outermost structure."""
+        self.used = 0
+        """Bytes of its whole fields and elements."""
 
-    def structure(self, node: Node, prefix: str, outside: Container | None) -> Generator[Span, None, Container]:
-        values = Container(_=outside)
+    def structure(self, node: Node, before: str, outside: Container | None) -> Generator[Span, None, Container]:
+        values = self.values if outside is None else Container(_=outside)
         for part in node.parts:
-            value = yield from self._part(part, prefix + part.name, values)
+            value = yield from self._part(part, before + part.name, values)
             if part.name:
                 values[part.name] = value
+            if values is self.values:
+                self.used = self._stream.tell()
         return values
 
     def _part(self, node: Node, path: str, values: Container) -> Generator[Span, None, Any]:
@@ -107,10 +111,14 @@ class _Walk:
 
     def _array(self, node: Node, path: str, values: Container) -> Generator[Span, None, list[Any]]:
         count, element = _number(node.count, values), node.parts[0]
-        found = []
+        found: list[Any] = []
+        if node.name:
+            values[node.name] = found
         for position in range(min(count, self._elements)):
             value = yield from self._part(element, f"{path}[{position}]", values)
             found.append(value)
+            if node.name and values is self.values:
+                self.used = self._stream.tell()
         unnamed = count - len(found)
         if unnamed:
             # A negative count ends the walk, as it ends construct's run.

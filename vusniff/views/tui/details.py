@@ -8,10 +8,11 @@ from typing import Any
 from vusniff.analysis.timeline import Timeline
 from vusniff.channel import Sender
 from vusniff.checks.finding import Finding, Side
-from vusniff.families.vhost_user.protocol import Channels
+from vusniff.families.vhost_user.protocol import HEADER_SIZE, Channels
 from vusniff.families.vhost_user.state import DeviceState, translate
-from vusniff.layouts.spans import spans_of
-from vusniff.message import Message
+from vusniff.layouts import dissect
+from vusniff.layouts.spans import spans
+from vusniff.message import Context, Message
 from vusniff.printable import escape
 from vusniff.views import text, words
 from vusniff.views.tui.judging import MARKS
@@ -38,7 +39,7 @@ def details(
         lines.append(line((f"! {many} lost before this one", "bad"), key="lost"))
     for finding in timeline.findings_at(row):
         lines += _finding(timeline, finding, width)
-    where = spans_of(message, timeline.place(row).context)
+    where = _spans(message, timeline.place(row).context)
     if message.payload:
         lines.append(line(("Fields", "heading")))
         lines += _fields(message.payload, "  ", "", where, state, message)
@@ -175,6 +176,17 @@ def _fields(
             shown = text.field_value(name, value, values.get(f"{name}_name"))
             there = _place(name, value, state, message)
             yield line(indent, (f"{name:<{pad}} ", "dim"), shown, (there, "dim"), span=where.get(full), key=full)
+
+
+def _spans(message: Message, context: Context) -> dict[str, tuple[int, int]]:
+    """Path of a field -> first byte and byte behind the last, in the message's bytes with its header."""
+    if message.request is None or message.layout is None:
+        return {}
+    layout = dissect.layout_of(message.channel, message.request, message.reply, message.size, context)
+    if layout is None or layout.name != message.layout:
+        return {}
+    found = spans(layout, message.data[HEADER_SIZE:], context.order).values()
+    return {span.path: (span.start + HEADER_SIZE, span.stop + HEADER_SIZE) for span in found}
 
 
 RING_ADDRESSES = frozenset({"descriptor", "used", "available"})
