@@ -109,7 +109,7 @@ def start() -> None:
     import subprocess
 
     program = (
-        "import time; from vusniff import dissect; dissect.load(); t = time.process_time(); "
+        "import time; from vusniff.layouts import dissect; dissect.load(); t = time.process_time(); "
         "from vusniff.filter import compile_filter; a = time.process_time(); "
         "compile_filter('vring.index == 3'); b = time.process_time(); "
         "compile_filter('vhost.request == SET_OWNER && vhost.size > 3'); c = time.process_time(); "

@@ -14,6 +14,7 @@ nothing but Computed behind it.
 from __future__ import annotations
 
 import enum
+import functools
 import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -25,24 +26,16 @@ from vusniff.names import BitNames, ValueNames, names_of_bits, names_of_values
 
 BYTES_LIMIT = 64 * 1024
 """Bytes of one field that are shown as hex; a longer one is cut and has a field ``<name>_truncated`` beside it."""
+PARSERS = 1024
+"""Parsers that are kept: a vendor's chooser may make a layout for each message."""
 
 Parse = Callable[[bytes], dict[str, Any] | None]
 NameTables = Mapping[str, BitNames | ValueNames]
 
 
-def name_tables(layout: Layout, context: Context) -> dict[str, BitNames | ValueNames]:
+def name_tables(layout: Layout, context: Context) -> NameTables:
     """Field name -> table of the names of its values, as the context resolves them."""
-    tables: dict[str, BitNames | ValueNames] = {}
-    for name, names in layout.names.items():
-        kind = enum_of(names, context)
-        if issubclass(kind, enum.IntFlag):
-            tables[name] = names_of_bits(kind)
-        elif issubclass(kind, enum.IntEnum):
-            tables[name] = names_of_values(kind)
-    return tables
-
-
-_parsers: dict[tuple[Layout, str, tuple[type[enum.Enum], ...]], Parse | None] = {}
+    return _tables(layout, _kinds(layout, context))
 
 
 def parser(layout: Layout, context: Context) -> Parse | None:
@@ -50,25 +43,32 @@ def parser(layout: Layout, context: Context) -> Parse | None:
 
     The parser returns None for bytes that it cannot read, else the values in plain form.
     """
-    key = (layout, context.order, tuple(enum_of(names, context) for names in layout.names.values()))
-    if key not in _parsers:
-        try:
-            root = tree(layout, context.order)
-        except Exception:  # a vendor's declaration may fail in any way; construct's own run will say how
-            return None
-        _parsers[key] = _compiled(root, name_tables(layout, context))
-    return _parsers[key]
+    return _parser(layout, context.order, _kinds(layout, context))
 
 
-def _compiled(root: Node, tables: NameTables) -> Parse | None:
+def _kinds(layout: Layout, context: Context) -> tuple[type[enum.Enum], ...]:
+    return tuple(enum_of(names, context) for names in layout.names.values())
+
+
+def _tables(layout: Layout, kinds: tuple[type[enum.Enum], ...]) -> NameTables:
+    tables: dict[str, BitNames | ValueNames] = {}
+    for name, kind in zip(layout.names, kinds, strict=True):
+        if issubclass(kind, enum.IntFlag):
+            tables[name] = names_of_bits(kind)
+        elif issubclass(kind, enum.IntEnum):
+            tables[name] = names_of_values(kind)
+    return tables
+
+
+@functools.lru_cache(PARSERS)
+def _parser(layout: Layout, order: str, kinds: tuple[type[enum.Enum], ...]) -> Parse | None:
     try:
-        source = _ParserText(tables)
-        text = source.function(root)
-    except UnknownShapeError:
+        source = _ParserText(_tables(layout, kinds))
+        text = source.function(tree(layout, order))
+    except Exception:  # a shape that is not known; or a vendor's declaration fails, and construct's run will say how
         return None
-    environment: dict[str, Any] = source.environment
-    exec(compile(text, "<generated from construct>", "exec"), environment)
-    parse: Parse = environment["parse"]
+    exec(compile(text, "<generated from construct>", "exec"), source.environment)
+    parse: Parse = source.environment["parse"]
     return parse
 
 

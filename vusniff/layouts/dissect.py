@@ -4,9 +4,9 @@ Construct's errors end here as sentences. Pure: the same bytes and context
 give the same values, and nothing a peer sends raises, hangs, or allocates more than a small multiple of the payload.
 It knows nothing of sessions: what decides a layout beyond the header arrives as `Context`.
 
-Well-formed payloads are read by a parser generated from the construct (`codegen`), remembered by their bytes; anything
-else is read by construct itself, which knows the field that failed. What `payload` returns is shared: callers must
-not change the dicts and lists in it.
+Well-formed payloads are read by a parser generated from the construct (`codegen`), anything else by construct itself,
+which knows the field that failed. The lists of names in what `payload` returns are shared: callers must not change
+them.
 """
 
 from __future__ import annotations
@@ -28,23 +28,12 @@ from vusniff.names import BitNames
 
 ENTRY_POINTS = "vusniff.dissectors"
 
-REMEMBERED_BYTES = 512
-"""Largest payload whose result is remembered."""
-REMEMBERED = 4096
-"""Results remembered for each context."""
-COST, MOST_COST = 200, 8 << 20
-"""What a result is taken to cost beyond its bytes, and most that all results may: decoded, they take some times as
-much. A peer chooses how many contexts there are."""
-PLANS = 64
-"""Different contexts whose parsers and results are kept."""
-CONTEXTS = 4096
-"""Context objects that are known without comparing them."""
 READERS = 4096
-"""Parsers looked up by request and size for each context: sizes are the peer's choice."""
+"""Parsers looked up that are kept: contexts, requests and sizes are the peer's choice."""
 
 
 class Decoded(NamedTuple):
-    """A payload in plain values. Shared between equal messages: never change what it holds."""
+    """A payload in plain values. Never change what it holds: lists of names are shared."""
 
     name: str
     """Name of the request, ``REQUEST_<code>`` for an unknown one."""
@@ -102,10 +91,6 @@ def _dissectors(point: EntryPoint) -> tuple[Dissector, ...]:
     return found
 
 
-_decoded: Callable[[tuple[Any, ...]], Decoded] = functools.partial(tuple.__new__, Decoded)
-"""Half the price of calling the class."""
-
-
 class _Reader(NamedTuple):
     """How payloads of one request and size are read in one context."""
 
@@ -120,68 +105,16 @@ class _Reader(NamedTuple):
     """Nothing is known of these bytes."""
 
 
-class _Plan:
-    """Parsers and remembered results of equal contexts."""
-
-    __slots__ = ("context", "readers", "refused", "seen")
-
-    def __init__(self, context: Context) -> None:
-        self.context = context
-        self.readers: dict[tuple[str, int, bool, int], _Reader] = {}
-        self.seen: dict[tuple[str, int, bool, bytes], Decoded] = {}
-        self.refused = 0
-
-    def remember(self, key: tuple[str, int, bool, bytes], decoded: Decoded) -> None:
-        global _cost
-        if len(self.seen) < REMEMBERED:
-            _cost += COST + len(key[3])
-            if _cost > MOST_COST:
-                for plan in _plans.values():
-                    plan.seen.clear()
-                _cost = COST + len(key[3])
-            self.seen[key] = decoded
-            return
-        # Traffic that hardly repeats should not pay for being remembered; traffic that has changed should be again.
-        self.refused += 1
-        if self.refused >= 16 * REMEMBERED:
-            self.refused = 0
-            self.seen.clear()
-
-
-_cost = 0
-_plans: dict[Context, _Plan] = {}
-_plans_by_id: dict[int, _Plan] = {}
-"""The same by the id of a context: the same object arrives far too often to hash it every time."""
 derived: list[dict[Any, Any]] = []
 """What others remember of decoded payloads: emptied by `forget`."""
-_contexts: list[Context] = []
-"""Keeps the contexts of ``_plans_by_id`` alive, so that an id means one of them."""
 
 
 def forget() -> None:
     """Forget the loaded dissectors and everything derived from them, for when distributions have changed."""
     _load.cache_clear()
-    _plans.clear()
-    _plans_by_id.clear()
-    _contexts.clear()
+    _reader.cache_clear()
     for remembered in derived:
         remembered.clear()
-
-
-def _plan_of(context: Context) -> _Plan:
-    if len(_contexts) >= CONTEXTS:
-        _plans_by_id.clear()
-        _contexts.clear()
-    plan = _plans.get(context)
-    if plan is None:
-        if len(_plans) >= PLANS:
-            _plans.clear()
-            _plans_by_id.clear()
-            _contexts.clear()
-        plan = _plans[context] = _Plan(context)
-    _contexts.append(context)
-    _plans_by_id[id(context)] = plan
-    return plan
 
 
 def payload(channel: str, request: int, is_reply: bool, data: bytes, missing: int, context: Context) -> Decoded:
@@ -190,48 +123,31 @@ def payload(channel: str, request: int, is_reply: bool, data: bytes, missing: in
     ``data`` is what was captured of it, ``missing`` how many bytes of it were not; ``is_reply`` is the reply flag of
     the header. Never raises for what the bytes hold; DissectorError when the dissectors cannot be loaded.
     """
-    plan = _plans_by_id.get(id(context)) or _plan_of(context)
-    # The value, not the member: hashing an enum member calls Python code.
-    name = channel
-    key = (name, request, is_reply, data)
-    known = plan.seen.get(key)
-    if known is not None and not missing:
-        return known
-    size = len(data) + missing
-    reader = plan.readers.get((name, request, is_reply, size)) or _reader(plan, channel, request, is_reply, size)
+    reader = _reader(channel, request, is_reply, len(data) + missing, context)
     if reader.parse is not None and not missing:
         values = reader.parse(data)
         if values is not None:
-            decoded = _decoded((reader.name, values, reader.kind, None, b"", reader.spec))
-            if size <= REMEMBERED_BYTES:
-                plan.remember(key, decoded)
-            return decoded
+            return Decoded(reader.name, values, reader.kind, None, b"", reader.spec)
     return _interpret(reader, data, missing, context)
 
 
-def _reader(plan: _Plan, channel: str, request: int, is_reply: bool, size: int) -> _Reader:
-    context = plan.context
-    reader = _Reader(f"REQUEST_{request}", None, None, None, None, True)
+@functools.lru_cache(READERS)
+def _reader(channel: str, request: int, is_reply: bool, size: int, context: Context) -> _Reader:
     dissector = _load().get(channel)
     spec = dissector.specs.get(request) if dissector else None
-    if dissector is not None and spec is not None:
-        try:
-            layout = _layout(dissector, spec, is_reply, size, context)
-            parse = codegen.parser(layout, context) if layout is not None else _empty
-            reader = _Reader(spec.name, spec, layout, layout.name if layout else None, parse, False)
-        except Exception:  # a vendor's chooser may fail in any way: its bytes stay raw
-            reader = _Reader(spec.name, spec, None, None, None, True)
-    if len(plan.readers) >= READERS:
-        plan.readers.clear()
-    plan.readers[(channel, request, is_reply, size)] = reader
-    return reader
+    if dissector is None or spec is None:
+        return _Reader(f"REQUEST_{request}", None, None, None, None, True)
+    try:
+        layout = _layout(dissector, spec, is_reply, size, context)
+        parse = codegen.parser(layout, context) if layout is not None else _empty
+    except Exception:  # a vendor's chooser may fail in any way: its bytes stay raw
+        return _Reader(spec.name, spec, None, None, None, True)
+    return _Reader(spec.name, spec, layout, layout.name if layout else None, parse, False)
 
 
 def layout_of(channel: str, request: int, is_reply: bool, size: int, context: Context) -> Layout | None:
     """The layout by which `payload` reads so many bytes; None where they are raw or ought to be none."""
-    plan = _plans_by_id.get(id(context)) or _plan_of(context)
-    reader = plan.readers.get((channel, request, is_reply, size))
-    return (reader or _reader(plan, channel, request, is_reply, size)).layout
+    return _reader(channel, request, is_reply, size, context).layout
 
 
 def _empty(data: bytes) -> dict[str, Any] | None:

@@ -46,6 +46,9 @@ _THIS = re.compile(r"this\['(\w+)'\]")
 _SAMPLE = b"ABCDEFGHIJKLMNOP"
 _SAMPLE_UUID = "41424344-4546-4748-494a-4b4c4d4e4f50"
 
+TREES = 1024
+"""Trees that are kept: a vendor's chooser may make a layout for each message."""
+
 
 class UnknownShapeError(Exception):
     """The tree has a part that its reader cannot express."""
@@ -129,7 +132,7 @@ def layouts_of(choice: Choice) -> Sequence[Layout]:
     return choice.layouts if isinstance(choice, Alternatives) else ()
 
 
-@functools.cache
+@functools.lru_cache(TREES)
 def tree(layout: Layout, order: str) -> Node:
     """The tree of a layout in a byte order. Raises what a vendor's declaration raises, which may be anything."""
     return _node(layout.construct(order), 0)
