@@ -7,6 +7,10 @@ It knows nothing of sessions: what decides a layout beyond the header arrives as
 Well-formed payloads are read by a parser generated from the construct (`codegen`), anything else by construct itself,
 which knows the field that failed. The lists of names in what `payload` returns are shared: callers must not change
 them.
+
+How payloads of one request, size and context are read is kept (`_reader`), and nothing else: looked up anew for every
+message, one line each costs 19 % more, `check` and filters on payload 12 %. Results remembered by their bytes, and
+contexts known by their id, were measured too and gained nothing.
 """
 
 from __future__ import annotations

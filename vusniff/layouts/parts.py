@@ -10,7 +10,7 @@ import enum
 import functools
 import operator
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -141,37 +141,41 @@ def tree(layout: Layout, order: str) -> Node:
 def _node(named: Any, offset: int | None, name: str | None = None) -> Node:
     declaration = _unnamed(named)
     name = named.name or "" if name is None else name
-    make = functools.partial(Node, name=name, offset=offset, size=_size(declaration), construct=declaration)
+    make = functools.partial(Node, name=name, offset=offset, construct=declaration)
+    if isinstance(declaration, construct.FormatField):
+        form, size = declaration.fmtstr, declaration.length
+        word = f"{'u' if form[1:].isupper() else 'i'}{8 * size}" if form[1:] in "BHILQbhilq" else "bytes"
+        return make(NodeKind.NUMBER, size=size, word=word, format=form)
     # A subclass of Struct may read its fields in any way.
     if type(declaration) is construct.Struct:
-        return make(NodeKind.STRUCTURE, word="these", parts=tuple(_fields(declaration)))
+        parts, size = _fields(declaration)
+        return make(NodeKind.STRUCTURE, size=size, word="these", parts=parts)
     if isinstance(declaration, construct.Array):
         element, count = _node(declaration.subcon, 0, ""), _count(declaration.count)
+        size = element.size * count if isinstance(count, int) and element.size is not None else None
         many = count.text if isinstance(count, Formula) else count
-        return make(NodeKind.ARRAY, word=f"{many} of {element.word}", count=count, parts=(element,))
+        return make(NodeKind.ARRAY, size=size, word=f"{many} of {element.word}", count=count, parts=(element,))
     if isinstance(declaration, construct.IfThenElse) and callable(declaration.condfunc):
         branches = [declaration.thensubcon, declaration.elsesubcon]
         parts = tuple(_node(branch, offset, name) for branch in branches if branch is not construct.Pass)
-        return make(NodeKind.CONDITIONAL, formula=_formula(declaration.condfunc), parts=parts)
-    if isinstance(declaration, construct.FormatField):
-        form = declaration.fmtstr
-        word = f"{'u' if form[1:].isupper() else 'i'}{8 * declaration.length}" if form[1:] in "BHILQbhilq" else "bytes"
-        return make(NodeKind.NUMBER, word=word, format=form)
+        return make(NodeKind.CONDITIONAL, size=None, formula=_formula(declaration.condfunc), parts=parts)
     if isinstance(declaration, construct.Bytes):
-        return make(NodeKind.BYTES, count=_count(declaration.length))
+        count = _count(declaration.length)
+        return make(NodeKind.BYTES, size=count if isinstance(count, int) else None, count=count)
     if isinstance(declaration, construct.Adapter):
-        word = type(declaration).__name__.lstrip("_").lower()
-        parts = (_node(declaration.subcon, 0),)
-        return make(NodeKind.ADAPTED, word=word, parts=parts, decode=declaration._decode)
+        word, parts = type(declaration).__name__.lstrip("_").lower(), (_node(declaration.subcon, 0),)
+        return make(NodeKind.ADAPTED, size=_size(declaration), word=word, parts=parts, decode=declaration._decode)
     if isinstance(declaration, construct.Computed) and callable(declaration.func):
         function = declaration.func
         formula = _formula(function) if isinstance(function, BinExpr | UniExpr | Path) else None
-        parts = tuple(_fields(function.structure)) if isinstance(function, Window) else ()
-        return make(NodeKind.COMPUTED, word="worked out", formula=formula, value=function, parts=parts)
-    return make(NodeKind.OTHER)
+        parts, _ = _fields(function.structure) if isinstance(function, Window) else ((), 0)
+        return make(NodeKind.COMPUTED, size=0, word="worked out", formula=formula, value=function, parts=parts)
+    return make(NodeKind.OTHER, size=_size(declaration))
 
 
-def _fields(struct: Any) -> Iterator[Node]:
+def _fields(struct: Any) -> tuple[tuple[Node, ...], int | None]:
+    """The fields of a structure, and its size: with a condition it varies."""
+    nodes: list[Node] = []
     offset: int | None = 0
     before: Node | None = None
     for field in struct.subcons:
@@ -180,12 +184,13 @@ def _fields(struct: Any) -> Iterator[Node]:
         if member and before is not None and before.kind is NodeKind.CONDITIONAL:
             offset = before.offset
         node = _node(field, offset)
-        yield node
+        nodes.append(node)
         if node.kind is NodeKind.COMPUTED:
             continue
         size = node.parts[0].size if node.kind is NodeKind.CONDITIONAL and len(node.parts) == 1 else node.size
         offset = None if offset is None or size is None else offset + size
         before = node
+    return tuple(nodes), None if any(node.kind is NodeKind.CONDITIONAL for node in nodes) else offset
 
 
 def _unnamed(declaration: Any) -> Any:
