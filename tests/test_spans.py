@@ -5,11 +5,13 @@ from __future__ import annotations
 import struct
 from typing import Any
 
-from construct import Array, Bytes, Computed, If, IfThenElse, Int8ub, Int16ul, Int32ul, Padding, Struct, this
+from construct import Array, Bytes, Computed, If, IfThenElse, Int8ub, Int16ul, Int32ul, Padding, Pass, Struct, this
 from hypothesis import given
 from hypothesis import strategies as st
 from test_codegen import CONTEXT, LAYOUTS, ORDERS, fitting
 
+from vusniff.filter.field import Kind
+from vusniff.filter.payload import leaves as leaves_of
 from vusniff.layouts import dissect
 from vusniff.layouts.parts import NodeKind, tree
 from vusniff.layouts.spans import Span, spans, walk
@@ -83,6 +85,15 @@ def test_members_of_a_union_unnamed_bytes_and_shapes_that_only_construct_reads()
     expected = {"kind": (0, 1), "pair": (1, 4), "pair.a": (1, 2), "pair.b": (2, 4), "other": (4, 5), "odd": (7, 9)}
     assert places == expected
     assert [span[1:3] for span in spans(union, bytes([2, *range(20)]), "little").values()] == [(0, 1), (1, 3), (5, 9)]
+
+
+def test_a_condition_may_leave_out_either_branch() -> None:
+    layout = made(
+        Struct("kind" / Int8ub, "a" / IfThenElse(this.kind == 1, Pass, Int8ub), "b" / If(this.kind == 1, Pass))
+    )
+    assert list(spans(layout, bytes([1, 2]), "little")) == ["kind"]
+    assert list(spans(layout, bytes([2, 2]), "little")) == ["kind", "a"]
+    assert list(leaves_of(layout)) == [(("kind",), Kind.NUMBER)]
 
 
 def test_of_a_payload_that_is_cut_only_what_is_whole_has_values() -> None:

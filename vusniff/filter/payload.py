@@ -210,7 +210,7 @@ def leaves(layout: Layout) -> Iterator[tuple[PathOf, Kind]]:
     except Exception:  # a vendor's declaration may fail in any way: its payloads stay raw
         return
     bits = {name for name, names in layout.names.items() if issubclass(enum_of(names, Context()), enum.IntFlag)}
-    for path, kind in _walk(root, (), {}):
+    for path, kind in _walk(root, (), {}) if root.kind is NodeKind.STRUCTURE else ():
         yield path, Kind.BITS if path[-1] in bits and kind is Kind.NUMBER else kind
 
 

@@ -1,8 +1,8 @@
 """Frame payload to plain values: picks the layout, runs it, names bits and values, says in words what does not fit.
 
-Construct's errors end here as sentences. Pure: the same bytes and context
-give the same values, and nothing a peer sends raises, hangs, or allocates more than a small multiple of the payload.
-It knows nothing of sessions: what decides a layout beyond the header arrives as `Context`.
+Construct's errors end here as sentences. Pure: the same bytes and context give the same values, and nothing a peer
+sends raises, hangs, or allocates more than a small multiple of the payload. It knows nothing of sessions: what decides
+a layout beyond the header arrives as `Context`.
 
 Well-formed payloads are read by a parser generated from the construct (`codegen`), anything else by construct itself,
 which knows the field that failed. The lists of names in what `payload` returns are shared: callers must not change

@@ -1,4 +1,4 @@
-"""What a layout consists of: a tree of plain values, made once from its construct declaration by the only walk of one.
+"""What a layout consists of: a tree of plain values, made once by the only walk of its construct declaration.
 
 Owns what is known of construct's classes. A shape that is not known here becomes a `Node` of kind OTHER, which only
 construct itself can read. Knows no payload and no names of values.
@@ -67,6 +67,7 @@ class NodeKind(enum.Enum):
     COMPUTED = enum.auto()
     """Worked out from the fields before it; it has no bytes."""
     OTHER = enum.auto()
+    """Of a shape that is not known: only construct can read it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -156,8 +157,8 @@ def _node(named: Any, offset: int | None, name: str | None = None) -> Node:
         many = count.text if isinstance(count, Formula) else count
         return make(NodeKind.ARRAY, size=size, word=f"{many} of {element.word}", count=count, parts=(element,))
     if isinstance(declaration, construct.IfThenElse) and callable(declaration.condfunc):
-        branches = [declaration.thensubcon, declaration.elsesubcon]
-        parts = tuple(_node(branch, offset, name) for branch in branches if branch is not construct.Pass)
+        otherwise = [] if declaration.elsesubcon is construct.Pass else [declaration.elsesubcon]
+        parts = tuple(_node(branch, offset, name) for branch in (declaration.thensubcon, *otherwise))
         return make(NodeKind.CONDITIONAL, size=None, formula=_formula(declaration.condfunc), parts=parts)
     if isinstance(declaration, construct.Bytes):
         count = _count(declaration.length)
