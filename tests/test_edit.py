@@ -44,7 +44,7 @@ def capture(tmp_path: Path) -> Path:
 
 def edit(capture: Path, *words: str) -> Path:
     target = capture.with_name("edited.pcapng")
-    assert main(["edit", str(capture), "-o", str(target), *words]) == 0
+    assert main(["edit", str(capture), "-o", str(target), "--force", *words]) == 0
     return target
 
 

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import IO, Any, BinaryIO, cast
 
 import pytest
-from construct import Adapter, Bytes
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from payload_examples import Example
@@ -35,7 +34,9 @@ from vusniff.checks.peers import recognise
 from vusniff.cli import main
 from vusniff.families.framing import Framer
 from vusniff.families.vhost_user.protocol import Channels, FrontendRequest, GpuRequest, ProtocolFeature
-from vusniff.layouts import build, dissect
+from vusniff.layouts import dissect
+from vusniff.layouts.parts import NodeKind
+from vusniff.layouts.spans import walk
 from vusniff.record import Chunk, Closed, Descriptor, DescriptorKind, End, Frame, FrameKind, Process
 from vusniff.views.export.redact import redact
 
@@ -320,10 +321,10 @@ def marked(example: Example, more: bytes) -> bytes:
     payload = bytes.fromhex(example.hex)
     layout = dissect.layout_of(example.channel, example.request, example.reply, len(payload), example.context)
     made = bytearray(payload)
-    for name, place in build.places(layout, payload, example.context).items() if layout else ():
-        if isinstance(place.declaration, Bytes | Adapter) and "uuid" not in name:
-            size = place.stop - place.start
-            made[place.start : place.stop] = (MARK.encode() * size)[:size]
+    for span in walk(layout, payload, example.context.order) if layout else ():
+        if span.node.kind in (NodeKind.BYTES, NodeKind.ADAPTED) and "uuid" not in span.path:
+            size = span.stop - span.start
+            made[span.start : span.stop] = (MARK.encode() * size)[:size]
     whole = dissect.payload(example.channel, example.request, example.reply, payload + more, 0, example.context)
     return bytes(made) + (more if whole.trailing == more else b"")
 

@@ -35,7 +35,8 @@ from vusniff.filter import compile_filter
 from vusniff.filter.completion import complete
 from vusniff.filter.sieve import Around
 from vusniff.layouts import codegen, dissect
-from vusniff.layouts.build import build, places, replaced
+from vusniff.layouts.build import build, replaced
+from vusniff.layouts.spans import spans
 from vusniff.message import Context
 from vusniff.record import Chunk, Connection, Descriptor, DescriptorKind, End, Frame
 from vusniff.replay.edit import Edits, edit
@@ -327,7 +328,7 @@ def building(data: bytes) -> None:
         again = dissect.interpret(layout, build(layout, values, context), context)
         if again[0] != values:
             raise AssertionError(f"{layout.name}: {values} was built and read as {again}")
-    known = list(places(layout, payload, context)) or ["none"]
+    known = list(spans(layout, payload, context.order)) or ["none"]
     changed = replaced(layout, payload, known[which % len(known)], word, context)
     dissect.payload(channel, request, reply, changed, 0, context)
 

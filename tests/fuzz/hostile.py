@@ -28,7 +28,7 @@ from vusniff.capture.packet import DISSECTOR, DISSECTOR_DATA, lead
 from vusniff.channel import Channel
 from vusniff.families.vhost_user.protocol import HEADER_SIZE, HEADERS, Channels
 from vusniff.layouts import dissect
-from vusniff.layouts.build import places
+from vusniff.layouts.spans import walk
 from vusniff.message import Context
 from vusniff.record import DescriptorKind
 
@@ -216,7 +216,7 @@ def _leaves(
     layout = dissect.layout_of(channel, request, reply, len(payload), context)
     if layout is None:
         return ()
-    spans = {(place.start, place.stop) for place in places(layout, payload, context).values()}
+    spans = {(span.start, span.stop) for span in walk(layout, payload, context.order)}
     return tuple(sorted(span for span in spans if span[1] - span[0] in (1, 2, 4, 8)))
 
 
