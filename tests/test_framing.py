@@ -10,7 +10,8 @@ import tracemalloc
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from vusniff.families.framing import DESCRIPTOR_LIMIT, FRAME_LIMIT, RAW_LIMIT, SIZE_LIMIT, Framer, message_size
+from vusniff.families.framing import DESCRIPTOR_LIMIT, FRAME_LIMIT, RAW_LIMIT, Framer
+from vusniff.families.vhost_user.family import SIZE_LIMIT, message_size
 from vusniff.record import Chunk, Descriptor, DescriptorKind, Frame, FrameKind
 
 END = 99

@@ -21,11 +21,12 @@ from hypothesis import strategies as st
 
 from captures import synthetic
 from vusniff.capture import facts, pcapng
-from vusniff.capture.batch import Event, connection_of, end_of, flags_of, has_options, kind_of
+from vusniff.capture.batch import Event
 from vusniff.capture.packet import lead
 from vusniff.capture.reader import CaptureReader
 from vusniff.capture.writer import CaptureWriter
 from vusniff.errors import CaptureError
+from vusniff.meta import connection_of, end_of, flags_of, has_options, kind_of
 from vusniff.record import Closed, Connection, Descriptor, DescriptorKind, End, Frame, FrameKind, Lost, Process
 
 ORDERS = ("little", "big")

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from vusniff.capture.index import Index
 from vusniff.capture.reader import CaptureReader
 from vusniff.capture.writer import CaptureWriter
-from vusniff.families.vhost_user.protocol import OPENINGS, Openings
+from vusniff.channel import Channel
 from vusniff.record import Closed, End, Frame, FrameKind, Process
 from vusniff.sources.host.descriptors import describe
 from vusniff.sources.proxy import relay as relay_module
@@ -55,15 +55,20 @@ class Stage:
         self.right, b = socket.socketpair()
         for peer in (self.left, self.right):
             peer.setblocking(False)
-        self.spawn(a, b, "/run/vm.sock", (End(1, Process(11, "left")), End(2, Process(22, "right"))), OPENINGS)
+        self.spawn(a, b, "/run/vm.sock", (End(1, Process(11, "left")), End(2, Process(22, "right"))))
 
     def spawn(
-        self, first: socket.socket, second: socket.socket, path: str, ends: tuple[End, End], openings: Openings
+        self,
+        first: socket.socket,
+        second: socket.socket,
+        path: str,
+        ends: tuple[End, End],
+        channel: Channel | None = None,
     ) -> None:
         connection = self._recorder.open(path, ends)
         sockets, closed = (first, second), self.relays.remove
         relay = Relay(
-            self.loop, self._recorder, sockets, connection, openings, self.spawn, self._files, self._tell, closed
+            self.loop, self._recorder, sockets, connection, channel, self.spawn, self._files, self._tell, closed
         )
         self.relays.append(relay)
 

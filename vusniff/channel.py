@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from vusniff.meta import NEED_REPLY, REPLY
 
 
 class Sender(str, enum.Enum):
@@ -17,6 +19,11 @@ class Sender(str, enum.Enum):
     BACKEND = "backend"
 
     __str__ = str.__str__
+
+    @property
+    def other(self) -> Sender:
+        """The other side."""
+        return Sender.BACKEND if self is Sender.FRONTEND else Sender.FRONTEND
 
 
 ReadHeader = Callable[[bytes | bytearray | memoryview, int], tuple[int, int, int]]
@@ -37,10 +44,20 @@ class Header:
     """Mask and value of the flags of a request that wants a reply."""
     version: int = 0
     """Mask of the flags that hold a version; 0 where there is none."""
+    kind: slice = field(default_factory=lambda: slice(0, 8))
+    """The bytes that tell request and flags."""
 
     def is_reply(self, flags: int) -> bool:
         """Whether these are the flags of a reply."""
         return flags & self.reply[0] == self.reply[1]
+
+    def column(self, flags: int) -> int:
+        """The flags as the columns of a capture have them (`vusniff.meta`)."""
+        return (
+            flags & self.version
+            | (REPLY if self.is_reply(flags) else 0)
+            | (NEED_REPLY if self.is_need_reply(flags) else 0)
+        )
 
     def is_need_reply(self, flags: int) -> bool:
         """Whether a request with these flags wants a reply."""
@@ -54,9 +71,18 @@ class Channel(str):
     """The family it belongs to, as in the file: ``vhost-user``."""
     header: Header
     requester: Sender | None
-    """Who sends requests on it; the other side sends only replies. None: nobody knows, or both."""
+    """Who sends requests on it; the other side sends only replies. None: nobody knows."""
+    passed_by: Sender
+    """Who passes the socket that opens it."""
 
-    def __new__(cls, name: str, family: str, header: Header, requester: Sender | None = None) -> Channel:
+    def __new__(
+        cls,
+        name: str,
+        family: str,
+        header: Header,
+        requester: Sender | None = None,
+        passed_by: Sender = Sender.FRONTEND,
+    ) -> Channel:
         channel = super().__new__(cls, name)
-        channel.family, channel.header, channel.requester = family, header, requester
+        channel.family, channel.header, channel.requester, channel.passed_by = family, header, requester, passed_by
         return channel

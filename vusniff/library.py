@@ -13,9 +13,8 @@ from vusniff.capture.index import Index
 from vusniff.channel import Channel, Sender
 from vusniff.checks.finding import Finding
 from vusniff.errors import DissectorError
-from vusniff.families.vhost_user.advance import advance
-from vusniff.families.vhost_user.protocol import HEADER_SIZE, Channels, channel_named
-from vusniff.families.vhost_user.state import DeviceState, initial
+from vusniff.families.family import State
+from vusniff.families.registry import channel_named
 from vusniff.message import Context, Message
 from vusniff.record import End, Frame
 
@@ -34,7 +33,7 @@ class Analyzed(NamedTuple):
     """One step of a capture."""
 
     message: Message
-    state: DeviceState
+    state: State
     """The device after the message."""
     findings: tuple[Finding, ...]
     """What the rules say of it; a finding about what never came stands at the message that should have followed."""
@@ -48,23 +47,24 @@ def analyze(timeline: Timeline) -> Iterator[Analyzed]:
     while timeline.analyse():
         pass
     timeline.conclude()
-    states: dict[int, DeviceState] = {}
+    states: dict[int, State] = {}
     for message in timeline.messages():
-        before = states.get(message.session) or initial(not timeline.sessions[message.session - 1].joined_late)
-        states[message.session] = after = advance(before, message)
+        session = timeline.sessions[message.session - 1]
+        before = states.get(message.session) or session.initial()
+        states[message.session] = after = session.family.advance(before, message)
         yield Analyzed(message, after, timeline.findings_at(message.number - 1))
 
 
 def decode(
     data: bytes,
-    channel: Channel | str = Channels.MAIN,
+    channel: Channel | str = "main",
     sender: Sender | str | None = None,
     context: Context | None = None,
 ) -> Message:
     """Decode one message, header and payload. Raises `DissectorError` when it is shorter than a header."""
-    if len(data) < HEADER_SIZE:
-        raise DissectorError(f"a message has at least {HEADER_SIZE} bytes, this one {len(data)}")
     channel = channel_named(channel)
+    if len(data) < channel.header.size:
+        raise DissectorError(f"a message has at least {channel.header.size} bytes, this one {len(data)}")
     requester = channel.requester or Sender.FRONTEND
     end = 0 if sender is None or Sender(sender) is requester else 1
     place = Place(1, 1, channel, 0, context or Context(), (End(), End()))

@@ -83,6 +83,8 @@ class Connection:
     """When it was opened, nanoseconds since the epoch; None when the source came later."""
     joined_late: bool = False
     """The source did not see its first byte: what went before is unknown."""
+    family: str = "vhost-user"
+    """Name of the family whose messages it carries."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from vusniff.analysis.session import Place
-from vusniff.families.vhost_user.protocol import FLAG_REPLY, HEADER_SIZE, HEADERS
 from vusniff.layouts import dissect
 from vusniff.message import Message
 from vusniff.record import Frame, FrameFields, FrameKind
@@ -24,7 +23,7 @@ dissect.derived.append(_known)
 def compose(number: int, frame: Frame | FrameFields, place: Place, other: int = 0, other_time_ns: int = 0) -> Message:
     """Decode message ``number``; ``other`` numbers its request or reply (0: none), sent at ``other_time_ns``."""
     data = frame.data
-    if frame.kind is not FrameKind.MESSAGE or len(data) < HEADER_SIZE:
+    if frame.kind is not FrameKind.MESSAGE or len(data) < place.channel.header.size:
         return Message(
             number=number,
             time_ns=frame.time_ns,
@@ -40,7 +39,7 @@ def compose(number: int, frame: Frame | FrameFields, place: Place, other: int = 
             data=data,
             descriptors=frame.descriptors,
             process=frame.process or place.ends[frame.end].process,
-            malformed="no vhost-user header" if frame.kind is not FrameKind.CONTINUATION else None,
+            malformed=f"no {place.channel.family} header" if frame.kind is not FrameKind.CONTINUATION else None,
             trailing=data,
         )
     missing, end = frame.missing, frame.end
@@ -61,7 +60,7 @@ def compose(number: int, frame: Frame | FrameFields, place: Place, other: int = 
     if frame.process:
         values["process"] = frame.process
     if other:
-        values["answers" if values["flags"] & FLAG_REPLY else "answered_by"] = other
+        values["answers" if place.channel.header.is_reply(values["flags"]) else "answered_by"] = other
         values["latency_ns"] = abs(time_ns - other_time_ns)
     message = _new(Message)
     _set(message, "__dict__", values)
@@ -70,9 +69,9 @@ def compose(number: int, frame: Frame | FrameFields, place: Place, other: int = 
 
 def _decoded(data: bytes, missing: int, end: int, place: Place) -> dict[str, Any]:
     """The fields of a message, as far as its bytes and its place tell them."""
-    context = place.context
-    request, flags, size = HEADERS[context.order].unpack_from(data)
-    decoded = dissect.payload(place.channel, request, bool(flags & FLAG_REPLY), data[HEADER_SIZE:], missing, context)
+    context, header = place.context, place.channel.header
+    request, flags, size = header.read[context.order](data, 0)
+    decoded = dissect.payload(place.channel, request, header.is_reply(flags), data[header.size :], missing, context)
     return {
         "number": 0,
         "time_ns": 0,

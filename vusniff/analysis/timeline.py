@@ -17,16 +17,15 @@ from vusniff.analysis.compose import compose
 from vusniff.analysis.session import Pending, Place, Rows, Session, Tracker
 from vusniff.capture.batch import Batch
 from vusniff.capture.index import Index
-from vusniff.families.vhost_user.advance import advance
-from vusniff.families.vhost_user.phases import Phase, Phases, value_of
-from vusniff.families.vhost_user.protocol import HEADER_SIZE
-from vusniff.families.vhost_user.state import DeviceState, initial
+from vusniff.families.family import PhasesOf, State
 from vusniff.message import Message
+from vusniff.meta import NO_MESSAGE
 from vusniff.record import Closed, Connection, Frame, FrameFields, Lost
 
 if TYPE_CHECKING:
     from vusniff.checks.checker import Checker
     from vusniff.checks.finding import Finding
+    from vusniff.families.vhost_user.phases import Phase
 
 CHECKPOINT = 512
 """Messages of a session between two kept states: the most that is replayed to show a state."""
@@ -47,8 +46,8 @@ class Timeline:
         self._places: list[Place] = []
         self._place_numbers: dict[int, int] = {}
         self._rows: dict[int, array[int]] = {}
-        self._checkpoints: dict[int, tuple[list[int], list[DeviceState]]] = {}
-        self._phases: dict[int, tuple[Phases, int]] = {}
+        self._checkpoints: dict[int, tuple[list[int], list[State]]] = {}
+        self._phases: dict[int, tuple[PhasesOf, int]] = {}
         self._opened = 0
         self._closed: set[int] = set()
         self._checker: Checker | None = None
@@ -166,19 +165,20 @@ class Timeline:
         """How a connection ended, if it did."""
         return self.index.closed.get(number)
 
-    def state(self, row: int) -> DeviceState:
+    def state(self, row: int) -> State:
         """The state of the row's session after this message."""
         place = self.place(row)
         return self.session_state(place.session, row)
 
-    def session_state(self, session: int, row: int) -> DeviceState:
+    def session_state(self, session: int, row: int) -> State:
         """The state of a session after the last of its messages up to a row."""
         rows = self.rows_of(session)
         end = bisect_right(rows, row)
         at, states = self._checkpoints.setdefault(session, ([], []))
         nearest = bisect_right(at, end) - 1
         done = at[nearest] if nearest >= 0 else 0
-        state = states[nearest] if nearest >= 0 else initial(not self.sessions[session - 1].joined_late)
+        state = states[nearest] if nearest >= 0 else self.sessions[session - 1].initial()
+        advance = self.sessions[session - 1].family.advance
         while done < end:
             state = advance(state, self.message(rows[done]))
             done += 1
@@ -187,13 +187,13 @@ class Timeline:
                 states.append(state)
         return state
 
-    def before(self, row: int) -> DeviceState:
+    def before(self, row: int) -> State:
         """The state of the row's session before this message."""
         place = self.place(row)
         rows = self.rows_of(place.session)
         position = bisect_right(rows, row) - 1
         if position == 0:
-            return initial(not self.sessions[place.session - 1].joined_late)
+            return self.sessions[place.session - 1].initial()
         return self.session_state(place.session, rows[position - 1])
 
     @property
@@ -305,7 +305,7 @@ class Timeline:
             zip(
                 [row + 1 for row in new],
                 [times[row] for row in new],
-                [0 if metas[row] & 0xC0 else requests[row] for row in new],
+                [0 if metas[row] & NO_MESSAGE else requests[row] for row in new],
                 [metas[row] for row in new],
                 [places[place_of[row]].channel for row in new],
                 strict=True,
@@ -314,15 +314,17 @@ class Timeline:
         self._phases[session] = phases, done + len(new)
         return len(new)
 
-    def _begin_phases(self, session: int) -> Phases:
+    def _begin_phases(self, session: int) -> PhasesOf:
         def value(number: int) -> int | None:
             row = number - 1
-            return value_of(index.request[row], index.frame(row).data[HEADER_SIZE:], self.place(row).context.order)
+            place = self.place(row)
+            payload = index.frame(row).data[place.channel.header.size :]
+            return known.family.value_of(index.request[row], payload, place.context.order)
 
         index, known = self.index, self.sessions[session - 1]
         before = self.sessions[known.previous - 1].closed if known.previous else None
         ended_ns = before.time_ns if before else None
-        return Phases(value, known.opened_ns, previous_end_ns=ended_ns, joined_late=known.joined_late)
+        return known.family.phases(value, known.opened_ns, previous_end_ns=ended_ns, joined_late=known.joined_late)
 
 
 def read_all(timeline: Timeline, progress: Callable[[int, int], None] | None = None, *, judge: bool = False) -> None:

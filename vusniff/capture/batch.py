@@ -12,45 +12,13 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from vusniff.capture import facts, pcapng
-from vusniff.record import Closed, Connection, Descriptor, Frame, FrameFields, FrameKind, Lost, Process
+from vusniff.meta import CONNECTION_SHIFT, END_SHIFT, KIND_SHIFT, KINDS
+from vusniff.record import Closed, Connection, Descriptor, Frame, FrameFields, Lost, Process
 
 OFFSET_BITS = 48
 """A row's offset is ``file number << 48 | byte offset of its block``."""
 
-KINDS = (*FrameKind, FrameKind.RAW)
-"""Frame kinds by their two bits in ``meta``; the fourth is not used."""
-
 Event = Connection | Closed | Lost
-
-
-def pack_meta(connection: int, kind: int, end: int, options: int, flags: int) -> int:
-    """The ``meta`` column: ``connection << 8 | kind << 6 | end << 5 | options << 4 | header flags & 0xf``."""
-    return connection << 8 | kind << 6 | end << 5 | options << 4 | flags & 0xF
-
-
-def connection_of(meta: int) -> int:
-    """The id of the connection."""
-    return meta >> 8
-
-
-def kind_of(meta: int) -> FrameKind:
-    """How the bytes were told apart."""
-    return FrameKind(meta >> 6 & 3)
-
-
-def end_of(meta: int) -> int:
-    """The end that sent it, 0 or 1."""
-    return meta >> 5 & 1
-
-
-def has_options(meta: int) -> bool:
-    """Its packet says more than direction and number: descriptors, a process, a loss."""
-    return bool(meta & 0x10)
-
-
-def flags_of(meta: int) -> int:
-    """The low four bits of the header's flags: version, reply, need_reply."""
-    return meta & 0xF
 
 
 _USUAL_FLAGS = pcapng.options("little", [(pcapng.EPB_FLAGS, bytes(4))])[:4]
@@ -106,7 +74,7 @@ class Batch:
     size: array[int] = field(default_factory=lambda: array("I"))
     """Payload bytes by the header; for a frame without one its bytes."""
     meta: array[int] = field(default_factory=lambda: array("I"))
-    """See `pack_meta`."""
+    """See `vusniff.meta`."""
     data: list[bytes] = field(default_factory=list)
     """The bytes of each frame; empty when they were not asked for."""
     options: list[bytes] = field(default_factory=list)
@@ -126,13 +94,13 @@ class Batch:
         options = self.options[row]
         descriptors, process = said(options) if options else ((), None)
         return Frame(
-            meta >> 8,
-            meta >> 5 & 1,
+            meta >> CONNECTION_SHIFT,
+            meta >> END_SHIFT & 1,
             self.time_ns[row],
             self.data[row],
             descriptors,
             process,
-            KINDS[meta >> 6 & 3],
+            KINDS[meta >> KIND_SHIFT & 3],
             self.missing.get(row, 0),
         )
 
@@ -145,7 +113,16 @@ class Batch:
             gone = missing.get(row, 0) if missing else 0
             yield _row(
                 FrameFields,
-                (meta >> 8, meta >> 5 & 1, time_ns, data, descriptors, process, kinds[meta >> 6 & 3], gone),
+                (
+                    meta >> CONNECTION_SHIFT,
+                    meta >> END_SHIFT & 1,
+                    time_ns,
+                    data,
+                    descriptors,
+                    process,
+                    kinds[meta >> KIND_SHIFT & 3],
+                    gone,
+                ),
             )
 
     def records(self) -> Iterator[Event | Frame]:

@@ -7,9 +7,9 @@ Keys by block:
 
 - section header comment: ``vusniff`` (format version: a reader refuses one that is newer than its own), ``source``,
   ``order``, ``snaplen``, ``boot_id``, ``host``, ``edited`` (what was done to it since it was captured)
-- interface: ``vusniff``, ``order``, ``opened_ns``, ``joined_late``, ``ends`` (two of ``inode``, ``pid``, ``tid``,
-  ``comm``, ``label``, ``held``: what a late source found in /proc, like ``fds``), ``continues`` (n: it is no new
-  connection, but the n-th of this file, counted by interfaces of ours that continue none; the section before ran out of
+- interface: ``vusniff``, ``order``, ``opened_ns``, ``joined_late``, ``family`` (where it is not vhost-user), ``ends`` (two of
+  ``inode``, ``pid``, ``tid``, ``comm``, ``label``, ``held``: what a late source found in /proc, like ``fds``),
+  ``continues`` (n: it is no new connection, but the n-th of this file, counted by interfaces of ours that continue none; the section before ran out of
   interfaces)
 - packet: ``process``, ``fds`` (of ``kind``, ``id``, ``n``, ``name``, ``size``), ``kind``, ``lost_ns`` (when what
   ``epb_dropcount`` counts was lost), ``lost`` (of no known connection)
@@ -134,6 +134,8 @@ def connection_facts(connection: Connection, order: str, continues: int = 0) -> 
         facts["opened_ns"] = connection.opened_ns
     if connection.joined_late:
         facts["joined_late"] = True
+    if connection.family != "vhost-user":
+        facts["family"] = connection.family
     facts["ends"] = [_end(end) for end in connection.ends]
     if continues:
         facts["continues"] = continues
@@ -312,7 +314,14 @@ def parse_connection(facts: Mapping[str, Any], number: int, path: str) -> Connec
     ends = facts.get("ends")
     ends = ends if isinstance(ends, list) else []
     first, second = ([_parse_end(end) for end in ends] + [End(), End()])[:2]
-    return Connection(number, path, (first, second), integer(facts.get("opened_ns")), facts.get("joined_late") is True)
+    return Connection(
+        number,
+        path,
+        (first, second),
+        integer(facts.get("opened_ns")),
+        facts.get("joined_late") is True,
+        text(facts.get("family")) or "vhost-user",
+    )
 
 
 def parse_frame(texts: Iterable[bytes]) -> tuple[tuple[Descriptor, ...], Process | None]:

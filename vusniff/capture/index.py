@@ -11,12 +11,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from vusniff.capture import pcapng
-from vusniff.capture.batch import KINDS, NOTHING_SAID, OFFSET_BITS, Batch, Event, said
+from vusniff.capture.batch import NOTHING_SAID, OFFSET_BITS, Batch, Event, said
 from vusniff.capture.input import BLOCK_LIMIT
 from vusniff.capture.packet import INFO_SIZE, LEAD_SIZE
 from vusniff.capture.reader import CaptureReader
 from vusniff.capture.scan import ENDS, KNOWN_TAGS, little_options
 from vusniff.errors import CaptureError
+from vusniff.meta import KINDS
 from vusniff.record import Closed, Connection, Frame, FrameFields, FrameKind
 
 _NEAR = 4096

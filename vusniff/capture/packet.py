@@ -3,9 +3,9 @@
 A packet is `LEAD_SIZE` bytes of exported-PDU tags, of the same length in every packet so that a reader can take block
 header and message header at once, and the bytes of the frame::
 
-    12 dissector   "vhost_user", or "data" for what is no whole message
+    12 dissector   "vhost_user", that of another family, or "data" for what is no whole message
     35 direction   0: sent by the end that connected, 1: by the other
-    33 protocol    "vhost-user"
+    33 protocol    "vhost-user", or another family
     36 info        the message in words, NUL-padded to 64
      0 end
 
@@ -23,19 +23,26 @@ DISSECTOR_DATA = b"data"
 PROTOCOL = b"vhost-user"
 INFO_SIZE = 64
 LEAD_SIZE = 112
+_PADDED = len(PROTOCOL) - 1
+"""Fewest bytes of a protocol's name with which the tags are as long as ever."""
 INTERFACE_LIMIT = 1 << 16
 """Interfaces of one section: what a reader keeps of them at once. After so many a writer begins another section."""
 FRAME_LIMIT = pcapng.PACKET_LIMIT - LEAD_SIZE
 """Bytes of a frame that fit into one packet; the rest of a longer one follows in packets of its own."""
 
 
-def lead(end: int, info: str, dissector: bytes = DISSECTOR) -> bytes:
+def dissector_of(family: str) -> bytes:
+    """The name under which Wireshark finds the dissector of a family."""
+    return family.replace("-", "_").encode("ascii", "replace")[: len(DISSECTOR)]
+
+
+def lead(end: int, info: str, dissector: bytes = DISSECTOR, family: str = "vhost-user") -> bytes:
     """The tags in front of a frame: `LEAD_SIZE` bytes."""
     words = info.encode("utf-8", "replace")[: INFO_SIZE - 1].ljust(INFO_SIZE, b"\0")
     return (
         pcapng.tag(pcapng.TAG_DISSECTOR, dissector.ljust(len(DISSECTOR), b"\0"))
         + pcapng.tag(pcapng.TAG_DIRECTION, end.to_bytes(4, "big"))
-        + pcapng.tag(pcapng.TAG_PROTOCOL, PROTOCOL)
+        + pcapng.tag(pcapng.TAG_PROTOCOL, family.encode("ascii", "replace")[: len(PROTOCOL)].ljust(_PADDED, b"\0"))
         + pcapng.tag(pcapng.TAG_INFO, words)
         + pcapng.tag(pcapng.TAG_END, b"")
     )

@@ -16,11 +16,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from vusniff.capture import facts, pcapng
-from vusniff.capture.batch import OFFSET_BITS, Batch, pack_meta
+from vusniff.capture.batch import OFFSET_BITS, Batch
 from vusniff.capture.input import BLOCK_LIMIT, Input, block_length, check_start
-from vusniff.capture.packet import DISSECTOR, DISSECTOR_DATA, INFO_SIZE, INTERFACE_LIMIT, LEAD_SIZE, lead
+from vusniff.capture.packet import DISSECTOR, DISSECTOR_DATA, INFO_SIZE, INTERFACE_LIMIT, LEAD_SIZE, dissector_of, lead
 from vusniff.errors import CaptureError
-from vusniff.families.vhost_user.protocol import HEADER_SIZE, HEADERS
+from vusniff.families.registry import FIRST, families
+from vusniff.meta import pack_meta
 from vusniff.record import Connection, FrameKind, Lost
 
 CONNECTION_LIMIT = 1 << 20
@@ -361,7 +362,8 @@ class Scan:
             interface.facts = _SAID if interface.facts else interface.facts
             self._found = True
             same_order = self._ids.order(identity) == self._order
-            if same_order and (interface.resolution, interface.offset) == (pcapng.NANOSECONDS, 0):
+            usual = self._ids.connections[identity - 1].family == FIRST
+            if usual and same_order and (interface.resolution, interface.offset) == (pcapng.NANOSECONDS, 0):
                 self._bases[number] = identity << 8
         return interface.connection
 
@@ -416,8 +418,13 @@ class Scan:
         time_ns = pcapng.nanoseconds(ticks, interface.resolution, interface.offset)
         request = flags = 0
         size = len(frame)
-        if kind is FrameKind.MESSAGE and size >= HEADER_SIZE:
-            request, flags, size = HEADERS[self._ids.order(connection)].unpack_from(frame)
+        family = families().get(self._ids.connections[connection - 1].family)
+        if family is None:
+            kind = FrameKind.RAW
+        elif kind is FrameKind.MESSAGE and size >= family.main.header.size:
+            header = family.main.header
+            request, flags, size = header.read[self._ids.order(connection)](frame, 0)
+            flags = header.column(flags)
         elif kind is FrameKind.MESSAGE and not missing:
             kind = FrameKind.RAW
         found = dict(options)
@@ -439,7 +446,8 @@ class Scan:
         self, tags: dict[int, bytes], interface: _Interface, options: list[tuple[int, bytes]]
     ) -> FrameKind | None:
         dissector = tags.get(pcapng.TAG_DISSECTOR, b"").rstrip(b"\0")
-        if dissector == DISSECTOR:
+        family = interface.facts.get("family", FIRST)
+        if dissector == DISSECTOR or (isinstance(family, str) and dissector == dissector_of(family)):
             return FrameKind.MESSAGE
         if dissector == DISSECTOR_DATA and interface.facts:
             return next((kind for kind in map(facts.frame_kind, self._own(options)) if kind), None)

@@ -13,22 +13,17 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
 from vusniff.capture import facts, pcapng
 from vusniff.capture.bound import Bound
 from vusniff.capture.output import Descriptor, open_output
-from vusniff.capture.packet import DISSECTOR, DISSECTOR_DATA, FRAME_LIMIT, INTERFACE_LIMIT, LEAD_SIZE, lead
+from vusniff.capture.packet import DISSECTOR_DATA, FRAME_LIMIT, INTERFACE_LIMIT, LEAD_SIZE, dissector_of, lead
 from vusniff.channel import Channel
-from vusniff.families.vhost_user.protocol import (
-    CHANNEL_PASSED_BY,
-    FLAG_NEED_REPLY,
-    FLAG_REPLY,
-    HEADERS,
-    Channels,
-    request_name,
-)
+from vusniff.families.family import HEAD, Family
+from vusniff.families.registry import FIRST, family_named, recognised
 from vusniff.passed_sockets import PassedSockets
 from vusniff.record import Closed, Connection, End, Frame, FrameKind, Lost, Process
 
@@ -42,7 +37,6 @@ _COUNT_LIMIT = (1 << 64) - 1
 _WAITING_BLOCKS = 64
 """Blocks other than packets that wait for a capture that cannot be written; beyond it connections are only counted."""
 _DIRECTIONS = (pcapng.FLAG_OUTBOUND, pcapng.FLAG_INBOUND)
-_CHANNELS = {int(request): channel for request, channel in CHANNEL_PASSED_BY.items()}
 _PADS = (b"", bytes(3), bytes(2), bytes(1))
 
 
@@ -67,6 +61,8 @@ class _Interface:
         "closed",
         "connection",
         "dropped",
+        "family",
+        "kind",
         "leads",
         "lost",
         "lost_ns",
@@ -77,9 +73,13 @@ class _Interface:
         "written",
     )
 
-    def __init__(self, connection: Connection, channel: Channel) -> None:
+    def __init__(self, connection: Connection, channel: Channel | None) -> None:
         self.connection = connection
         self.channel = channel
+        self.family: Family | None = None
+        """Known with the first frame at the latest, and the channel with it."""
+        self.kind = slice(0)
+        """The bytes of a message that tell request and flags."""
         self.number: int | None = None
         """Of its interface in this section; None while it has none there."""
         self.ordinal = 0
@@ -96,6 +96,12 @@ class _Interface:
         self.written = 0
         """Messages; those in several packets once."""
         self.closed = False
+
+    def join(self, family: Family) -> None:
+        """It is one of this family."""
+        self.family = family
+        self.channel = self.channel or family.main
+        self.kind = family.main.header.kind
 
     @property
     def inodes(self) -> list[int]:
@@ -185,12 +191,16 @@ class CaptureWriter:
         ends: tuple[End, End] = (End(), End()),
         opened_ns: int | None = None,
         joined_late: bool = False,
+        family: str | None = None,
     ) -> Connection:
-        """A connection begins: gives it its id."""
+        """A connection begins: gives it its id. Where its ``family`` is not known yet, the first frame tells."""
         self._opened += 1
-        connection = Connection(self._opened, path, ends, opened_ns, joined_late)
         channels = [channel for end in ends if (channel := self._passed.get(end.inode)) is not None]
-        interface = _Interface(connection, channels[0] if channels else Channels.MAIN)
+        known = family or (channels[0].family if channels else None)
+        connection = Connection(self._opened, path, ends, opened_ns, joined_late, known or FIRST)
+        interface = _Interface(connection, channels[0] if channels else None)
+        if known is not None:
+            interface.join(family_named(known))
         self._interfaces[connection.id] = interface
         for inode in interface.inodes:
             self._by_inode[inode] = interface
@@ -210,12 +220,14 @@ class CaptureWriter:
             if size > FRAME_LIMIT:
                 return self._split(frame, data, missing, comments)
         interface = self._interfaces[frame.connection]
+        if interface.family is None:
+            self._recognise(interface, frame)
         if interface.number is None and not self._describe(interface):
             return self._skip(frame)
         end = frame.end
         process = frame.process
         plain = not frame.kind and not frame.descriptors
-        tags = interface.leads[end].get(data[:8]) if plain else None
+        tags = interface.leads[end].get(data[interface.kind]) if plain else None
         if tags is None:
             tags = self._lead(interface, frame)
         if process is not None and process is not interface.process[end]:
@@ -438,27 +450,33 @@ class CaptureWriter:
 
     def _lead(self, interface: _Interface, frame: Frame) -> bytes:
         """The tags of a frame; those of messages are kept, by end, request, flags and number of descriptors."""
-        data = frame.data
-        if frame.kind is not FrameKind.MESSAGE or len(data) < 12:
+        data, family, channel = frame.data, interface.family, interface.channel
+        assert family is not None
+        assert channel is not None
+        header, dissector = family.main.header, dissector_of(family.name)
+        if frame.kind is not FrameKind.MESSAGE or len(data) < header.size:
             words = "more of the message before" if frame.kind is FrameKind.CONTINUATION else "not framed"
-            return lead(frame.end, f"{len(data)} bytes, {words}", DISSECTOR_DATA if frame.kind else DISSECTOR)
+            words = f"{len(data)} bytes, {words}"
+            return lead(frame.end, words, DISSECTOR_DATA if frame.kind else dissector, family.name)
         count = len(frame.descriptors)
-        key = data[:8] + count.to_bytes(4, "little") if count else data[:8]
+        key = data[header.kind] + count.to_bytes(4, "little") if count else data[header.kind]
         tags = interface.leads[frame.end].get(key)
         if tags is not None:
             return tags
-        request, flags, _ = HEADERS[self.order].unpack_from(data)
-        info = request_name(interface.channel, request)
-        if flags & FLAG_REPLY:
+        request, flags, _ = header.read[self.order](data, 0)
+        info = family.request_name(channel, request)
+        is_reply = header.is_reply(flags)
+        if is_reply:
             info += " reply"
-        elif flags & FLAG_NEED_REPLY:
+        elif header.version and header.is_need_reply(flags):
             info += ", need_reply"
         if count:
             info += f", {count} fd" if count == 1 else f", {count} fds"
-        tags = lead(frame.end, info)
-        if count and interface.channel is Channels.MAIN and not flags & FLAG_REPLY and request in _CHANNELS:
+        tags = lead(frame.end, info, dissector, family.name)
+        opened = family.openings.get((channel, request, is_reply)) if count else None
+        if opened is not None:
             # Not kept: each of them passes another channel.
-            self._note_passed(request, frame)
+            self._note_passed(opened, frame)
             return tags
         leads = interface.leads[frame.end]
         if len(leads) >= _CACHE_LIMIT:
@@ -466,9 +484,15 @@ class CaptureWriter:
         leads[key] = tags
         return tags
 
-    def _note_passed(self, request: int, frame: Frame) -> None:
+    def _recognise(self, interface: _Interface, frame: Frame) -> None:
+        """Finds the family of a connection by its first frame; vhost-user where that does not tell."""
+        found = recognised(frame.data, self.order) if len(frame.data) >= HEAD else None
+        if found is not None:
+            interface.connection = replace(interface.connection, family=found.name)
+        interface.join(found or family_named(FIRST))
+
+    def _note_passed(self, channel: Channel, frame: Frame) -> None:
         """Remembers that a passed socket is a channel, so that its connection's requests get the right names."""
-        channel = _CHANNELS[request]
         inode = self._passed.note(frame.descriptors[0], channel)
         interface = None if inode is None else self._by_inode.get(inode)
         if interface is not None:

@@ -19,16 +19,17 @@ from vusniff.checks.peers import NOBODY, Peer, recognise
 from vusniff.checks.recall import Handler, handler_of, lasting, legacy, never_answered, pair
 from vusniff.checks.step import Asked, End, Legacy, Link, Memory, Pairing, Step
 from vusniff.checks.table import RULES
-from vusniff.families.vhost_user.advance import advance
+from vusniff.families.family import State
 from vusniff.families.vhost_user.protocol import (
     CHANNELS,
     FLAG_NEED_REPLY,
     FLAG_REPLY,
+    NAME,
     Channels,
     FrontendRequest,
     ProtocolFeature,
 )
-from vusniff.families.vhost_user.state import DeviceState, Postcopy, initial
+from vusniff.families.vhost_user.state import Postcopy
 from vusniff.message import Message
 from vusniff.record import Closed, Lost
 
@@ -102,8 +103,11 @@ _FINE, _REPLY_ACK, _BACKEND = Pairing.FINE, ProtocolFeature.REPLY_ACK, Sender.BA
 class _Life:
     """A session that goes on."""
 
-    state: DeviceState
+    state: State
     memory: Memory
+    advance: Callable[[State, Message], State]
+    judged: bool
+    """There are rules for its family."""
 
 
 _Plans = dict[tuple[int | None, int, bool], _Plan]
@@ -132,7 +136,7 @@ class Checker:
         self._kept = kept
         self._lives: dict[int, _Life] = {}
         self._legacies: dict[int, Legacy] = {}
-        self._ended: dict[int, DeviceState | None] = {}
+        self._ended: dict[int, State | None] = {}
         self._raised: set[str] = set()
         self._session_of: dict[int, int] = {}
         self._frontend_ends: dict[int, int] = {}
@@ -149,12 +153,12 @@ class Checker:
                     key = (on.channel, on.request, FLAG_REPLY * on.reply)
                     self._keyed[key] = (*self._keyed.get(key, ()), _asked(rule, rule.judge))
 
-    def state(self, session: int) -> DeviceState | None:
+    def state(self, session: int) -> State | None:
         """The state of a session that goes on, after the last message fed."""
         life = self._lives.get(session)
         return life.state if life else None
 
-    def feed(self, message: Message, place: Place) -> DeviceState | None:
+    def feed(self, message: Message, place: Place) -> State | None:
         """The next message of the capture; returns the state of its session after it.
 
         A message after its session has ended is not judged; None when that was so long ago that its state is gone.
@@ -164,7 +168,9 @@ class Checker:
             return self._after_end(message)
         _, life, link, plans = here
         before, memory = life.state, life.memory
-        after = life.state = advance(before, message)
+        after = life.state = life.advance(before, message)
+        if not life.judged:
+            return after
         # As Step(...), in a quarter of the time: every message has one.
         step = _new(Step)
         step.before, step.message, step.after = before, message, after
@@ -220,9 +226,10 @@ class Checker:
             self._doubt(memory, f"#{message.number} could not be read")
         return after
 
-    def _after_end(self, message: Message) -> DeviceState | None:
+    def _after_end(self, message: Message) -> State | None:
         state = self._ended[message.session]
         if state is not None:
+            advance = self._tracker.sessions[message.session - 1].family.advance
             state = self._ended[message.session] = advance(state, message)
         return state
 
@@ -319,20 +326,20 @@ class Checker:
 
     def _begin(self, message: Message, place: Place) -> _Life:
         session = self._tracker.sessions[message.session - 1]
-        whole = not session.joined_late and place.channel is Channels.MAIN
+        whole = not session.joined_late and place.channel is session.family.main
         if not whole:
             self.partial[session.number] = "it was joined late" if session.joined_late else "its beginning is not there"
         previous = self._legacies.pop(session.previous, None) if session.previous is not None else None
         if previous is None and session.previous is not None and (earlier := self._lives.get(session.previous)):
             previous = legacy(earlier.memory, earlier.state)
         memory = Memory(session.number, whole, previous)
-        return _Life(initial(not session.joined_late), memory)
+        return _Life(session.initial(), memory, session.family.advance, session.family.name == NAME)
 
     def _meet(self, memory: Memory, message: Message, place: Place) -> Link:
         """A connection's first message: learn who speaks, from its ends and from the sender."""
         link = memory.links[message.connection] = Link()
         self._session_of[message.connection] = message.session
-        if message.channel is Channels.MAIN and place.requester is not None:
+        if message.channel is self._tracker.sessions[message.session - 1].family.main and place.requester is not None:
             self._frontend_ends[message.connection] = place.requester
         for position, end in enumerate(place.ends):
             process = end.process or (message.process if message.sender is place.sender(position) else None)
@@ -379,6 +386,11 @@ class Checker:
 
     def _finish(self, life: _Life, closed: Closed | None, closer: Sender | None, time_ns: int) -> None:
         memory = life.memory
+        self._ended[memory.session] = life.state
+        if (gone := memory.session - MAX_ENDED) in self._ended:
+            self._ended[gone] = None
+        if not life.judged:
+            return
         end = End(life.state, memory, closed, closer, time_ns)
         number = memory.last_main.number if memory.last_main else self._tracker.sessions[memory.session - 1].first
         for rule in self._ending:
@@ -392,9 +404,6 @@ class Checker:
         if len(self._legacies) >= MAX_LEGACIES:
             del self._legacies[next(iter(self._legacies))]
         self._legacies[memory.session] = legacy(memory, life.state)
-        self._ended[memory.session] = life.state
-        if (gone := memory.session - MAX_ENDED) in self._ended:
-            self._ended[gone] = None
 
     def _broken(self, rule: Rule, error: Exception) -> Sayings:
         """A rule has raised: say so once in a capture, and go on."""

@@ -2,20 +2,11 @@
 
 A send is not a message: libvhost-user writes header and payload of a reply one after the other, several messages may
 wait in one receive. A `Framer` takes what was sent in one direction of one connection, cut in any way, and gives the
-same frames for every cut. It knows the header and nothing of what follows it: not who is the front-end, not which
-channel this is.
+same frames for every cut. It knows where a message ends and nothing of what is in it: not who is the front-end, not
+which channel this is.
 
-Header (12 bytes, byte order of the host; "Message Specification" of the vhost-user document): request u32, flags u32
-(bits 0-1 version, bit 2 reply, bit 3 need_reply, bits 4-31 unassigned), size u32 of the payload that follows.
-
-What counts as a header. Versions are 1 on the main and the back-end channel and 0 on the GPU socket, so the version
-says little; a peer that sets unassigned bits or a wrong version is to be shown, not to be lost. Hence:
-
-- a request code of 1 to 65535 (the specifications end at 44; text, NBD, QMP and zeros fall out here), and
-- with bits 4-31 clear, a size of up to 256 MiB (GPU UPDATE carries w * h * 4 bytes);
-- with some of them set, a size of up to 64 KiB.
-
-Anything else is no vhost-user: from there on the direction is raw, since no boundary behind it could be trusted.
+A stream's family is that of its first header (`registry.recognised`) and stays the same. Bytes that are no header of it
+make the direction raw from there on, since no boundary behind them could be trusted.
 Raw bytes are framed as they come, in pieces of at most 64 KiB; only their concatenation does not depend on the cut.
 
 Memory: one frame of at most FRAME_LIMIT bytes and DESCRIPTOR_LIMIT descriptors is held. Time: linear in bytes.
@@ -25,34 +16,16 @@ from __future__ import annotations
 
 import sys
 
-from vusniff.families.vhost_user.protocol import HEADER_SIZE, HEADERS
+from vusniff.families.family import HEAD, Bytes, Family
+from vusniff.families.registry import recognised
 from vusniff.record import Chunk, Descriptor, Frame, FrameKind, Process
 
 FRAME_LIMIT = 1 << 20
 """Bytes one frame holds at most; the rest of a larger message follows in CONTINUATION frames."""
-SIZE_LIMIT = 256 << 20
-"""Largest payload size that is believed."""
-SIZE_LIMIT_ODD = 64 << 10
-"""Largest payload size that is believed of a header that sets unassigned flag bits."""
-REQUEST_LIMIT = 0xFFFF
-"""Largest request code that is believed."""
 RAW_LIMIT = 64 << 10
 """Bytes one raw frame holds at most."""
 DESCRIPTOR_LIMIT = 1024
 """Descriptors one frame gathers; more of them, sent along with the middle of a message, start a CONTINUATION."""
-
-_ASSIGNED_FLAGS = 0xF
-_UNPACK = {order: header.unpack_from for order, header in HEADERS.items()}
-
-
-def message_size(header: bytes | bytearray | memoryview, order: str = sys.byteorder, offset: int = 0) -> int | None:
-    """Bytes of the whole message, header included; None when the 12 bytes at ``offset`` are no plausible header."""
-    request, flags, size = _UNPACK[order](header, offset)
-    if not 0 < request <= REQUEST_LIMIT:
-        return None
-    if size > (SIZE_LIMIT_ODD if flags & ~_ASSIGNED_FLAGS else SIZE_LIMIT):
-        return None
-    return HEADER_SIZE + int(size)
 
 
 class Framer:
@@ -81,10 +54,13 @@ class Framer:
         "_stream",
         "_time_ns",
         "_want",
+        "family",
         "framed",
     )
 
     def __init__(self, order: str = sys.byteorder, late: bool = False) -> None:
+        self.family: Family | None = None
+        """Known since the first header."""
         self._order = order
         self._late = late
         self._raw = False
@@ -117,9 +93,9 @@ class Framer:
             self._start(chunk, chunk.descriptors)
         offset, length = 0, len(data)
         while offset < length:
-            if not self._known and not self._buffer and length - offset >= HEADER_SIZE:
+            if not self._known and not self._buffer and length - offset >= HEAD:
                 # Whole messages in one chunk need no copy through the buffer.
-                total = message_size(data, self._order, offset)
+                total = self._size(data, offset)
                 if total is not None and total <= FRAME_LIMIT and total <= length - offset:
                     message = data[offset : offset + total]
                     frames.append(Frame(*self._stream, chunk.time_ns, message, tuple(self._descriptors), chunk.process))
@@ -132,7 +108,7 @@ class Framer:
             if len(self._buffer) < self._want:
                 break
             if not self._known:
-                total = message_size(self._buffer, self._order)
+                total = self._size(self._buffer)
                 if total is None:
                     self._raw = True
                     self._feed_raw(chunk, bytes(self._buffer) + data[offset:], frames)
@@ -146,6 +122,14 @@ class Framer:
             self._skip(chunk, frames)
         return frames
 
+    def _size(self, header: Bytes, offset: int = 0) -> int | None:
+        """Bytes of the message whose header stands at an offset; None when that is none."""
+        if self.family is None:
+            self.family = recognised(header, self._order, offset)
+            if self.family is None:
+                return None
+        return self.family.message_size(header, self._order, offset)
+
     def due(self, waiting: memoryview) -> int:
         """How many bytes to feed next so as to end with a message, ``waiting`` being those that can be had.
 
@@ -156,11 +140,11 @@ class Framer:
         self.framed = True
         if self._known:
             return self._left()
-        lacking = HEADER_SIZE - len(self._buffer)
+        lacking = HEAD - len(self._buffer)
         total = None
         if not (self._raw or self._late or len(waiting) < lacking):
             header = self._buffer + waiting[:lacking] if self._buffer else waiting
-            total = message_size(header, self._order)
+            total = self._size(header)
         if total is None:
             self.framed = False
             return len(waiting)
@@ -179,11 +163,11 @@ class Framer:
         """Request and flags of the message that ``data``, next to be fed, is (of); None where no header tells."""
         if self._raw or self._late or self._continues:
             return None
-        head = bytes(self._buffer[:HEADER_SIZE])
-        head += data[: HEADER_SIZE - len(head)]
-        if len(head) < HEADER_SIZE or message_size(head, self._order) is None:
+        head = bytes(self._buffer[:HEAD])
+        head += data[: HEAD - len(head)]
+        if len(head) < HEAD or self._size(head) is None or self.family is None:
             return None
-        request, flags, _ = _UNPACK[self._order](head)
+        request, flags, _ = self.family.main.header.read[self._order](head, 0)
         return request, flags
 
     def is_message(self, data: bytes) -> bool:
@@ -214,7 +198,7 @@ class Framer:
         self._buffer = bytearray()
         self._known = False
         self._continues = False
-        self._want = HEADER_SIZE
+        self._want = HEAD
         self._rest = 0
         self._descriptors: list[Descriptor] = []
         self._time_ns = 0
@@ -284,17 +268,20 @@ class Framer:
     def _begins_message(self, chunk: Chunk) -> bool:
         """Whether this chunk, with nothing known of what went before, begins with a header.
 
-        Payloads hold small numbers too, so more is asked here: only flag bits with a meaning and a modest size, and
-        a send that holds the whole message, or exactly its header, as libvhost-user writes it.
+        Payloads hold small numbers too, so more is asked here: see `Family.begins`; and a send that holds the whole
+        message, or exactly its header, as libvhost-user writes it.
         """
         data = chunk.data
-        if len(data) < HEADER_SIZE:
+        if len(data) < HEAD:
             return False
-        _, flags, size = HEADERS[self._order].unpack_from(data)
-        if flags & ~_ASSIGNED_FLAGS or flags & 0x3 > 1 or size > SIZE_LIMIT_ODD:
+        family = self.family or recognised(data, self._order, anywhere=True)
+        total = None if family is None else family.begins(data, self._order, 0)
+        if family is None or total is None:
             return False
-        total = message_size(data, self._order)
-        return total is not None and (len(data) == HEADER_SIZE or total <= len(data) + chunk.missing)
+        if len(data) != family.main.header.size and total > len(data) + chunk.missing:
+            return False
+        self.family = family
+        return True
 
     def _feed_raw(self, chunk: Chunk, data: bytes, frames: list[Frame]) -> None:
         """Frames ``data``, which ends with this chunk, as it is."""

@@ -298,7 +298,7 @@ def _write(
             told += 1
             if isinstance(event, Connection):
                 opened = None if event.opened_ns is None else event.opened_ns + later_ns
-                ids[event.id] = writer.open(event.path, event.ends, opened, event.joined_late).id
+                ids[event.id] = writer.open(event.path, event.ends, opened, event.joined_late, event.family).id
             elif isinstance(event, Closed):
                 writer.close_connection(
                     replace(event, connection=ids[event.connection], time_ns=event.time_ns + later_ns, received=0)

@@ -141,7 +141,7 @@ def _refuse_unknown_beginning(timeline: Timeline, session: Session) -> None:
             f"session {session.number} was joined late: what came before message #{number} is unknown; "
             "choose another with --session"
         )
-    order = session.shape.order
+    order = session.reading.order
     if order != sys.byteorder:
         raise ReplayError(f"message #{number} is of a {order}-endian host: it can only be played on such a host")
 

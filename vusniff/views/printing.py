@@ -12,12 +12,13 @@ from vusniff import terminal
 from vusniff.analysis.compose import compose
 from vusniff.analysis.session import Pending, Place, Tracker
 from vusniff.analysis.timeline import Timeline, read_all
-from vusniff.capture.batch import Batch, flags_of, has_options
+from vusniff.capture.batch import Batch
 from vusniff.capture.index import Index
 from vusniff.capture.reader import CaptureReader
 from vusniff.errors import VusniffError
 from vusniff.families.vhost_user.protocol import FLAG_REPLY
 from vusniff.message import Message
+from vusniff.meta import flags_of, has_options
 from vusniff.progress import reading, tell
 from vusniff.record import Closed, Connection
 from vusniff.views import jsonl

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import enum
 import struct
-from collections.abc import Mapping
 
 from vusniff.channel import Channel, Header, Sender
 
@@ -153,17 +152,6 @@ CHANNEL_PASSED_BY = {
     FrontendRequest.GPU_SET_SOCKET: Channels.GPU,
 }
 """Main-channel requests whose descriptor is a socket, and the channel it opens."""
-
-Openings = Mapping[tuple[int, bool], "Openings"]
-"""What opens further channels on a stream: (request, whether it is the reply) -> the same for the channel it opens."""
-
-OPENINGS: Openings = {
-    **{(int(request), False): {} for request in CHANNEL_PASSED_BY},
-    (int(FrontendRequest.SET_DEVICE_STATE_FD), False): {},
-    (int(FrontendRequest.SET_DEVICE_STATE_FD), True): {},
-}
-"""Messages of the main channel whose first descriptor is a stream between both sides, if it is a socket. Any other
-socket that is passed belongs to those who pass it: user-mode Linux passes one with SET_VRING_CALL."""
 
 
 class ProtocolFeature(enum.IntFlag):

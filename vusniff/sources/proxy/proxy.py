@@ -35,8 +35,8 @@ from dataclasses import dataclass, field
 from types import FrameType
 
 from vusniff.capture.writer import CaptureWriter
+from vusniff.channel import Channel
 from vusniff.errors import SourceError
-from vusniff.families.vhost_user.protocol import OPENINGS, Openings
 from vusniff.record import End
 from vusniff.sources.host.endpoints import (
     Listener,
@@ -314,17 +314,22 @@ class Proxy:
             End(peer_inode(sockets[0]), peer_process(sockets[0])),
             End(peer_inode(sockets[1]), peer_process(sockets[1])),
         )
-        relay = self._relay(*sockets, path, ends, OPENINGS)
+        relay = self._relay(*sockets, path, ends)
         if not relay.finished:
             self._joined.add(relay)
 
     def _relay(
-        self, first: socket.socket, second: socket.socket, path: str, ends: tuple[End, End], openings: Openings
+        self,
+        first: socket.socket,
+        second: socket.socket,
+        path: str,
+        ends: tuple[End, End],
+        channel: Channel | None = None,
     ) -> Relay:
         connection = self._recorder.open(path, ends)
         sockets, tell = (first, second), self._bursts.tell
         relay = Relay(
-            self._loop, self._recorder, sockets, connection, openings, self._relay, self._files, tell, self._closed
+            self._loop, self._recorder, sockets, connection, channel, self._relay, self._files, tell, self._closed
         )
         if not relay.finished:
             self._relays.add(relay)

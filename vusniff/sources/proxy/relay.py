@@ -49,8 +49,9 @@ import termios
 import time
 from collections.abc import Callable
 
+from vusniff.channel import Channel
 from vusniff.families.framing import Framer
-from vusniff.families.vhost_user.protocol import FLAG_REPLY, HEADER_SIZE, MAX_FDS, Openings
+from vusniff.families.vhost_user.protocol import MAX_FDS
 from vusniff.record import Chunk, Closed, Connection, Descriptor, DescriptorKind, End, Frame, FrameKind
 from vusniff.sources.host.descriptors import describe
 from vusniff.sources.host.endpoints import NoRoomError, is_connected_stream, peer_inode
@@ -85,11 +86,11 @@ ROOM_SECONDS = 2.0
 """How long room for descriptors is waited for, and how often it is looked for."""
 _LOOK_SECONDS = 0.05
 
-Interposed = tuple[socket.socket, socket.socket, str, tuple[End, End], Openings]
-"""A channel to stand in: sockets of ends 0 and 1, path, ends, what opens further channels on it."""
+Interposed = tuple[socket.socket, socket.socket, str, tuple[End, End], Channel]
+"""A channel to stand in: sockets of ends 0 and 1, path, ends, which channel it is."""
 Tell = Callable[[str, str], None]
 """Takes what happened, as `Bursts.tell` does: kind and sentence."""
-Spawn = Callable[[socket.socket, socket.socket, str, tuple[End, End], Openings], object]
+Spawn = Callable[[socket.socket, socket.socket, str, tuple[End, End], Channel], object]
 """Starts a relay."""
 NO_ROOM_WORDS = "no room for more open files (raise the limit, ulimit -n)"
 
@@ -147,8 +148,9 @@ def take(
         data, also_dropped = _take_bytes(source, size, held)
         return data, descriptors, True, dropped or also_dropped
     data, inside, also_dropped = _receive(source, size)
-    if inside and framer.begins and len(data) > HEADER_SIZE:
-        data, held.data, held.descriptors = data[:HEADER_SIZE], data[HEADER_SIZE:], inside
+    header = framer.family.main.header.size if framer.family else 0
+    if inside and framer.begins and len(data) > header:
+        data, held.data, held.descriptors = data[:header], data[header:], inside
     else:
         descriptors = descriptors + inside
     return data, descriptors, True, dropped or also_dropped
@@ -235,7 +237,7 @@ class Relay:
         recorder: Recorder,
         sockets: tuple[socket.socket, socket.socket],
         connection: Connection,
-        openings: Openings,
+        channel: Channel | None,
         spawn: Spawn,
         files: OpenFiles,
         tell: Tell,
@@ -245,7 +247,7 @@ class Relay:
         self._loop = loop
         self._recorder = recorder
         self._sockets = sockets
-        self._openings = openings
+        self._channel = channel
         self._spawn = spawn
         self._files = files
         self._tell = tell
@@ -470,9 +472,8 @@ class Relay:
 
         Only if the table says that the message opens a channel, and the descriptor is a connected stream socket.
         """
-        header = direction.framer.header(data)
-        openings = self._openings.get((header[0], bool(header[1] & FLAG_REPLY))) if header else None
-        if openings is None:
+        opened = self._opens(direction.framer, data)
+        if opened is None:
             return None
         try:
             sock = socket.socket(fileno=passed[0])
@@ -499,7 +500,15 @@ class Relay:
         processes = [end.process for end in self.connection.ends]
         ends = (End(peer, processes[sender]), End(inode, processes[receiver]))
         passed[0] = theirs.detach()
-        return sock, ours, f"pair:{peer or 0}-{inode}", ends, openings
+        return sock, ours, f"pair:{peer or 0}-{inode}", ends, opened
+
+    def _opens(self, framer: Framer, data: bytes) -> Channel | None:
+        """The channel that a message opens by its first descriptor, as the table of its family says."""
+        header, family = framer.header(data), framer.family
+        if header is None or family is None:
+            return None
+        request, flags = header
+        return family.openings.get((self._channel or family.main, request, family.main.header.is_reply(flags)))
 
     def _not_recorded(self, why: str) -> None:
         self._tell(

@@ -31,13 +31,10 @@ from vusniff.capture import facts
 from vusniff.capture.pcapng import MAGIC
 from vusniff.capture.writer import CaptureWriter
 from vusniff.errors import SourceError
-from vusniff.families.framing import SIZE_LIMIT_ODD, Framer, message_size
+from vusniff.families.framing import Framer
+from vusniff.families.registry import recognised
 from vusniff.families.vhost_user.protocol import (
-    FLAG_NEED_REPLY,
-    FLAG_REPLY,
-    FLAG_VERSION,
     HEADER_SIZE,
-    HEADERS,
     VERSION,
 )
 from vusniff.record import Chunk, Closed, DescriptorKind, End, Frame, Process
@@ -205,9 +202,11 @@ def _begins_with_header(pieces: Sequence[Piece], order: str) -> bool:
 
 
 def _is_header(data: bytes, order: str) -> bool:
-    _, flags, size = HEADERS[order].unpack_from(data)
-    unusual = flags & ~(FLAG_VERSION | FLAG_REPLY | FLAG_NEED_REPLY) or flags & FLAG_VERSION != VERSION
-    return not unusual and size <= SIZE_LIMIT_ODD and message_size(data, order) is not None
+    family = recognised(data, order, anywhere=True)
+    if family is None:
+        return False
+    header = family.main.header
+    return not header.version or header.read[order](data, 0)[1] & header.version == VERSION
 
 
 def _passed(talks: Sequence[_Talk]) -> set[int]:

@@ -124,7 +124,7 @@ def _writer(
 def _write(writer: CaptureWriter, record: _Record, comments: list[bytes]) -> None:
     match record:
         case Connection():
-            writer.open(record.path, record.ends, record.opened_ns, record.joined_late)
+            writer.open(record.path, record.ends, record.opened_ns, record.joined_late, record.family)
         case Closed():
             writer.close_connection(record)
         case Lost():

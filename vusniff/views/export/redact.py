@@ -20,7 +20,7 @@ from vusniff.capture.index import Index
 from vusniff.capture.writer import CaptureWriter
 from vusniff.checks.peers import BACKENDS, FRONTENDS
 from vusniff.errors import VusniffError
-from vusniff.families.framing import SIZE_LIMIT
+from vusniff.families.vhost_user.family import SIZE_LIMIT
 from vusniff.families.vhost_user.protocol import (
     FLAG_NEED_REPLY,
     FLAG_REPLY,
@@ -96,7 +96,7 @@ def redact(files: Sequence[str], target: str, device: str | None = None) -> list
             match record:
                 case Connection():
                     ends = (names.end(record.ends[0]), names.end(record.ends[1]))
-                    writer.open(names.path(record.path), ends, record.opened_ns, record.joined_late)
+                    writer.open(names.path(record.path), ends, record.opened_ns, record.joined_late, record.family)
                 case Closed():
                     reason = record.reason if record.reason in _REASONS else "other"
                     writer.close_connection(replace(record, reason=reason))

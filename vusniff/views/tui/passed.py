@@ -6,7 +6,7 @@ import time
 from array import array
 
 from vusniff.analysis.timeline import Timeline
-from vusniff.capture.batch import has_options
+from vusniff.meta import has_options
 
 KEPT = 64
 """Messages of one descriptor that are kept."""

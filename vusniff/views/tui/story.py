@@ -6,8 +6,8 @@ import time
 from array import array
 
 from vusniff.analysis.timeline import Timeline
-from vusniff.capture.batch import kind_of
 from vusniff.families.vhost_user.protocol import FLAG_REPLY, VRING_INDEX_MASK, Channels, FrontendRequest
+from vusniff.meta import kind_of
 from vusniff.record import FrameKind
 
 F = FrontendRequest

@@ -1,0 +1,96 @@
+"""What every family brings: data and a few pure functions. The rest of the program knows a family by its row only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from vusniff.channel import Channel
+from vusniff.message import Context, Message
+
+if TYPE_CHECKING:
+    from vusniff.families.vhost_user.device import Guess
+    from vusniff.families.vhost_user.phases import Phase
+    from vusniff.record import Frame
+
+HEAD = 12
+"""Bytes of a header that every family can tell the size of a message from."""
+
+Bytes = bytes | bytearray | memoryview
+MessageSize = Callable[[Bytes, str, int], int | None]
+"""Bytes, byte order and the offset of a header in them, of which `HEAD` bytes are there -> bytes of the whole message,
+header included; None when no header can be there."""
+
+
+State = Any
+"""A device as its session has shown it so far, of the class that its family has for it. Immutable."""
+
+
+class Reading(Protocol):
+    """What decides how the bytes of one session are read, as far as its messages have told. Immutable."""
+
+    @property
+    def order(self) -> str:
+        """Byte order, ``little`` or ``big``."""
+
+    @property
+    def context(self) -> Context:
+        """What the dissectors are given."""
+
+    @property
+    def guess(self) -> Guess | None:
+        """The device type."""
+
+    def after(self, request: int, is_reply: bool, payload: bytes) -> Reading:
+        """What is known after a message of the main channel that `Family.reads` names; may be an equal one."""
+
+
+class PhasesOf(Protocol):
+    """The phases of one session, fed with its messages in their order."""
+
+    def follow(self, messages: Iterable[tuple[int, int, int, int, Channel]]) -> None:
+        """Number, time in nanoseconds, request (0 without a header), flags and channel of each message."""
+
+    def phases(self, now_ns: int = 0, closed_ns: int | None = None) -> tuple[Phase, ...]:
+        """All so far; ``now_ns`` is how late the capture tells of, ``closed_ns`` when the session ended."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Family:
+    """One protocol."""
+
+    name: str
+    """As in a capture file: ``vhost-user``."""
+    main: Channel
+    """What a connection carries that no other opened."""
+    unknown: Channel
+    """What a connection carries of which nothing tells more."""
+    channels: tuple[Channel, ...]
+    devices: tuple[str, ...]
+    """Short names of the device types that its sessions may be about."""
+    openings: Mapping[tuple[Channel, int, bool], Channel]
+    """Channel, request and whether it is the reply -> what a socket carries that is passed as its first descriptor."""
+    request_name: Callable[[Channel, int], str]
+    """Channel and request code -> its name in the specification, ``REQUEST_<code>`` for one that it does not have."""
+    message_size: MessageSize
+    begins: MessageSize
+    """The same, asked of bytes that may be anything, such as the first ones of a stream that is joined late."""
+    likely_channel: Callable[[Frame, int, int], Channel]
+    """The channel of a connection that nothing seen has opened, by the frame, request and flags of one message."""
+    reading: Callable[[str, str | None, tuple[str, ...]], Reading]
+    """Byte order, device type given by the user, names of the programs at both ends -> what is known at the start."""
+    reads: frozenset[tuple[int, bool]]
+    """Request, and whether it is the reply, of the main channel's messages that `Reading.after` learns from."""
+    other_way: frozenset[int]
+    """Requests of the main channel that the side sends which else only replies there."""
+    identify: Callable[[bytes, str], int] | None
+    """Bytes of a message and byte order -> the id by which a reply names its request; None: replies come in order."""
+    initial: Callable[[bool], State]
+    """Whether a session is followed from its first byte -> the state of its device before the first message."""
+    advance: Callable[[State, Message], State]
+    """State and message -> the state after it; the same object when the message changes nothing."""
+    phases: Callable[..., PhasesOf]
+    """``phases(value, opened_ns, previous_end_ns=..., joined_late=...)``: see `vhost_user.phases.Phases`."""
+    value_of: Callable[[int, bytes, str], int | None]
+    """Request, payload and byte order -> the number that phases ask for."""

@@ -1,0 +1,75 @@
+"""Which families there are: found by the entry-point group ``vusniff.families``, a vendor's as ours.
+
+The one place that says which family a stream is of, and which channel a name means.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from importlib.metadata import entry_points
+
+from vusniff.channel import Channel
+from vusniff.errors import DissectorError
+from vusniff.families.family import Bytes, Family
+
+ENTRY_POINTS = "vusniff.families"
+FIRST = "vhost-user"
+"""The family that is asked first, and that a capture means which names none."""
+
+
+@functools.cache
+def families() -> Mapping[str, Family]:
+    """All installed families by name, vhost-user first.
+
+    Raises DissectorError when a distribution's entry point cannot be imported or is no `Family`.
+    """
+    found: dict[str, Family] = {}
+    for point in sorted(entry_points(group=ENTRY_POINTS), key=lambda point: (point.name != FIRST, point.name)):
+        try:
+            family = point.load()
+        except Exception as error:  # a vendor's module may fail in any way when it is imported
+            raise DissectorError(
+                f"family {point.name!r} ({point.value}) cannot be loaded: {type(error).__name__}: {error}; "
+                "repair or uninstall the distribution that brings it"
+            ) from error
+        if not isinstance(family, Family) or family.name in found:
+            raise DissectorError(
+                f"family {point.name!r} ({point.value}) is no vusniff.families.family.Family with a name of its own; "
+                "repair or uninstall the distribution that brings it"
+            )
+        found[family.name] = family
+    return found
+
+
+def family_named(name: str) -> Family:
+    """The family that a capture names; vhost-user for one that is not installed, of which frames are raw."""
+    known = families()
+    return known.get(name) or known[FIRST]
+
+
+def family_of(channel: Channel) -> Family:
+    """The family that a channel belongs to."""
+    return families()[channel.family]
+
+
+def channels() -> tuple[Channel, ...]:
+    """The channels of all families."""
+    return tuple(channel for family in families().values() for channel in family.channels)
+
+
+def channel_named(name: str) -> Channel:
+    """The channel of a name; ValueError for one that no family has."""
+    every = channels()
+    return every[every.index(name)]
+
+
+def recognised(header: Bytes, order: str, offset: int = 0, *, anywhere: bool = False) -> Family | None:
+    """The family whose header stands at an offset, where `HEAD` bytes are; None for none.
+
+    ``anywhere``: the bytes may be the middle of something else, so more is asked.
+    """
+    for family in families().values():
+        if (family.begins if anywhere else family.message_size)(header, order, offset) is not None:
+            return family
+    return None

@@ -1,0 +1,96 @@
+"""What decides how the bytes of a vhost-user session are read, and what its bits are called.
+
+Only that is followed here, because it has to be known for every line that is printed; the device's state is `state`'s.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass, replace
+
+from vusniff.families.vhost_user.device import Guess, Sure, deduce
+from vusniff.families.vhost_user.protocol import F_RING_PACKED, FrontendRequest, ProtocolFeature
+from vusniff.message import Context
+
+_F = FrontendRequest
+_CONFIG_HEAD = 12
+"""Bytes of GET_CONFIG's payload before the configuration space: offset u32, size u32, flags u32."""
+
+READS = frozenset(
+    {
+        *((request, False) for request in (_F.SET_FEATURES, _F.SET_PROTOCOL_FEATURES)),
+        *((request, False) for request in (_F.POSTCOPY_LISTEN, _F.POSTCOPY_END)),
+        *((request, False) for request in (_F.SEND_RARP, _F.NET_SET_MTU, _F.CREATE_CRYPTO_SESSION, _F.GPU_SET_SOCKET)),
+        *((request, True) for request in (_F.GET_FEATURES, _F.GET_CONFIG)),
+    }
+)
+"""Request, and whether it is the reply, of the messages that `Reading.after` learns from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What the messages of the main channel have told so far."""
+
+    order: str = "little"
+    device: str | None = None
+    """Given by the user; else deduced."""
+    offered: int | None = None
+    features: int | None = None
+    protocol_features: int | None = None
+    postcopy: bool = False
+    """POSTCOPY_LISTEN was sent and POSTCOPY_END was not."""
+    config_size: int | None = None
+    """Bytes of configuration space that were read."""
+    requests: frozenset[int] = frozenset()
+    """Requests that tell the type of a device."""
+    programs: tuple[str, ...] = ()
+
+    @property
+    def context(self) -> Context:
+        """What the dissectors are given."""
+        return _context(self)
+
+    @property
+    def guess(self) -> Guess | None:
+        """The device type."""
+        return _guess(self)
+
+    def after(self, request: int, is_reply: bool, payload: bytes) -> Reading:
+        """What is known after a message of `READS`; may be an equal one."""
+        order = "little" if self.order == "little" else "big"
+        u64 = int.from_bytes(payload[:8], order) if len(payload) == 8 else None  # type: ignore[arg-type]
+        if is_reply:
+            if request == _F.GET_FEATURES and u64 is not None:
+                return replace(self, offered=u64)
+            if request == _F.GET_CONFIG and len(payload) > _CONFIG_HEAD:
+                end = int.from_bytes(payload[:4], order) + len(payload) - _CONFIG_HEAD  # type: ignore[arg-type]
+                return replace(self, config_size=max(end, self.config_size or 0))
+            return self
+        if request == _F.SET_FEATURES:
+            return self if u64 is None else replace(self, features=u64)
+        if request == _F.SET_PROTOCOL_FEATURES:
+            return self if u64 is None else replace(self, protocol_features=u64)
+        if request in (_F.POSTCOPY_LISTEN, _F.POSTCOPY_END):
+            return replace(self, postcopy=request == _F.POSTCOPY_LISTEN)
+        return replace(self, requests=self.requests | {request})
+
+
+@functools.lru_cache(maxsize=4096)
+def _guess(reading: Reading) -> Guess | None:
+    if reading.device is not None:
+        return Guess(reading.device, Sure.GIVEN, ("given by --device",))
+    return deduce(reading.offered, reading.config_size, reading.requests, reading.programs)
+
+
+@functools.lru_cache(maxsize=4096)
+def _context(reading: Reading) -> Context:
+    protocol = reading.protocol_features or 0
+    guess = _guess(reading)
+    return Context(
+        order=reading.order,
+        xen_mmap=bool(protocol & ProtocolFeature.XEN_MMAP),
+        log_shmfd=bool(protocol & ProtocolFeature.LOG_SHMFD),
+        packed=None if reading.features is None else bool(reading.features & F_RING_PACKED),
+        postcopy=reading.postcopy,
+        device=guess.device if guess else None,
+    )
