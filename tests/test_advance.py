@@ -33,7 +33,9 @@ def talk(tmp_path: Path) -> Talk:
 
 def last(talk: Talk) -> DeviceState:
     timeline = talk.timeline()
-    return timeline.state(len(timeline) - 1)
+    state = timeline.state(len(timeline) - 1)
+    assert isinstance(state, DeviceState)
+    return state
 
 
 def test_a_new_connection_is_off_and_a_late_one_unknown(talk: Talk) -> None:
