@@ -9,8 +9,8 @@ Keys by block:
   ``order``, ``snaplen``, ``boot_id``, ``host``, ``edited`` (what was done to it since it was captured)
 - interface: ``vusniff``, ``order``, ``opened_ns``, ``joined_late``, ``family`` (where it is not vhost-user), ``ends``
   (two of ``inode``, ``pid``, ``tid``, ``comm``, ``label``, ``held``: what a late source found in /proc, like ``fds``),
-  ``continues`` (n: it is no new connection, but the n-th of this file, counted by interfaces of ours that continue none;
-  the section before ran out of interfaces)
+  ``continues`` (n: it is no new connection, but the n-th of this file, counted by interfaces of ours that continue
+  none; the section before ran out of interfaces)
 - packet: ``process``, ``fds`` (of ``kind``, ``id``, ``n``, ``name``, ``size``), ``kind``, ``lost_ns`` (when what
   ``epb_dropcount`` counts was lost), ``lost`` (of no known connection)
 - statistics: ``closed`` (reason), ``by``, ``lost`` (since the last packet)
