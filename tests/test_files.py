@@ -335,14 +335,19 @@ def test_a_path_with_dots_leads_where_the_kernel_leads(tmp_path: Path, monkeypat
     assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["b", "four", "one", "three", "two"]
 
 
-def test_what_is_protected_against_writing_is_not_replaced(tmp_path: Path) -> None:
-    if os.geteuid() == 0:
-        pytest.skip("nothing is protected against root")
-    path = tmp_path / "x"
+def test_what_is_protected_against_writing_is_not_replaced(shared: Path) -> None:
+    path = shared / "x"
     path.write_bytes(MAGIC)
     path.chmod(0o400)
-    with pytest.raises(OutputError, match="Permission denied"):
-        files.open_output(path, b"")
+    uid = os.geteuid()
+    if uid == 0:  # nothing is protected against root
+        os.chown(path, NOBODY, NOBODY)
+        os.seteuid(NOBODY)
+    try:
+        with pytest.raises(OutputError, match="Permission denied"):
+            files.open_output(path, b"")
+    finally:
+        os.seteuid(uid)
 
 
 @needs_root

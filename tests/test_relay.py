@@ -598,6 +598,14 @@ def test_other_sockets_are_passed_on_as_they_are(stage: Stage) -> None:
         other.close()
 
 
+def numbers() -> list[int]:
+    """Descriptors in every number that is free below them, and twenty more at least."""
+    last, taken = max(int(name) for name in os.listdir("/proc/self/fd")), list[int]()
+    while len(taken) < 20 or taken[-1] < last:
+        taken.append(os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC))
+    return taken
+
+
 def test_descriptors_that_find_no_room_are_told_and_counted(stage: Stage, memory: list[int]) -> None:
     import resource
 
@@ -633,7 +641,7 @@ def test_descriptors_wait_in_the_queue_until_there_is_room(stage: Stage, memory:
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     socket.send_fds(stage.left, [message(5, bytes(8))], memory)
-    taken = [os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC) for _ in range(20)]
+    taken = numbers()
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(taken) + 1, hard))
     poll = select.poll()
     poll.register(stage.right, select.POLLIN)

@@ -87,6 +87,7 @@ def only(number: int) -> tuple[set[str], set[str]]:
 
 
 def test_the_user_who_called_sudo_sees_and_owns_the_capture(installation: Path, folder: Path) -> None:
+    os.chown(folder, USER, USER)
     assert watch(capture(installation, folder, sudo=True), folder) == only(USER)
     found = (folder / "c.pcapng").stat()
     assert (found.st_uid, found.st_gid, found.st_mode & 0o777) == (USER, USER, 0o600)

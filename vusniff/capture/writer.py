@@ -201,9 +201,10 @@ class CaptureWriter:
         interface = _Interface(connection, channels[0] if channels else None)
         if known is not None:
             interface.join(family_named(known))
-        self._interfaces[connection.id] = interface
-        for inode in interface.inodes:
-            self._by_inode[inode] = interface
+        if self.stopped is None:
+            self._interfaces[connection.id] = interface
+            for inode in interface.inodes:
+                self._by_inode[inode] = interface
         return connection
 
     def frame(self, frame: Frame, comments: Sequence[bytes] = ()) -> int:
@@ -211,6 +212,9 @@ class CaptureWriter:
 
         ``comments`` are UTF-8 for people and for Wireshark, a line each; vusniff does not read them back.
         """
+        if self.stopped is not None:
+            self.lost_frames += frame.kind is not FrameKind.CONTINUATION
+            return self.number
         data = frame.data
         size = len(data)
         missing = frame.missing
@@ -265,6 +269,8 @@ class CaptureWriter:
 
     def lost(self, lost: Lost) -> None:
         """A gap: counted at the next packet of its connection (of any, where it is not known) or at its end."""
+        if self.stopped is not None:
+            return
         if lost.connection is None:
             before = self._lost_anywhere
             count = min(before.count + lost.count, _COUNT_LIMIT) if before else lost.count
@@ -274,6 +280,8 @@ class CaptureWriter:
 
     def close_connection(self, closed: Closed) -> None:
         """A connection ends: its statistics, unless nothing is in the capture that they could be of."""
+        if self.stopped is not None:
+            return
         interface = self._interfaces[closed.connection]
         interface.closed = True
         if interface.ordinal or interface.lost:
@@ -295,9 +303,6 @@ class CaptureWriter:
         if self._rest:
             data = self._rest + data
         if not data:
-            return
-        if self.stopped is not None:
-            self._discard()
             return
         if self._written + len(data) + _STATISTICS * len(self._interfaces) > self._look_at and self._is_full(len(data)):
             return

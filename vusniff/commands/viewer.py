@@ -50,8 +50,10 @@ def choose(tui: bool) -> User | None:
     """Who is to show it; None where we are not root, and show it ourselves. Raises SourceError where nobody can."""
     if os.geteuid() != 0:
         return None
+    from vusniff.families.registry import families
     from vusniff.layouts.dissect import load
 
+    families()
     load()
     for name in _TUI if tui else _TEXT:
         _load(name)
