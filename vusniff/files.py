@@ -102,10 +102,14 @@ def install(path: Path, text: str, mode: int) -> None:
             raise
 
 
+_LARGEST_ID = (1 << 32) - 2
+"""Of a user or group."""
+
+
 def sudo_user() -> tuple[int, int] | None:
     """User and group that called us by sudo, where that is not root."""
     uid, gid = os.environ.get("SUDO_UID", ""), os.environ.get("SUDO_GID", "")
-    if os.geteuid() == 0 and uid.isdecimal() and gid.isdecimal() and int(uid):
+    if os.geteuid() == 0 and all(word.isdecimal() and int(word) <= _LARGEST_ID for word in (uid, gid)) and int(uid):
         return int(uid), int(gid)
     return None
 

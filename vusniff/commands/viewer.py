@@ -16,8 +16,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from vusniff.errors import SourceError
+from vusniff.files import sudo_user
 
-_LARGEST = (1 << 32) - 2
 _LATER = ("vusniff.views.tui", "vusniff.commands", "vusniff.bpf", "vusniff.demo", "vusniff.wireshark", "vusniff.replay")
 """No part of a view of text."""
 _TEXT = ("vusniff.views.printing", "msgspec")
@@ -40,10 +40,8 @@ NOBODY = User(65534, 65534)
 
 def caller() -> User | None:
     """Who called sudo, where that is not root."""
-    uid, gid = os.environ.get("SUDO_UID", ""), os.environ.get("SUDO_GID", "")
-    if all(word.isdecimal() and int(word) <= _LARGEST for word in (uid, gid)) and int(uid):
-        return User(int(uid), int(gid))
-    return None
+    found = sudo_user()
+    return None if found is None else User(*found)
 
 
 def choose(tui: bool) -> User | None:
