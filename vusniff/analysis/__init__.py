@@ -1,1 +1,5 @@
-"""From evidence to steps: sessions, the timeline of a capture, and how two sessions compare. Rules are not here."""
+"""From evidence to steps: sessions, the timeline of a capture, and how two sessions compare.
+
+Owns who is who (`session`), the decoded message (`compose`), access by position (`timeline`), and the comparison of two
+sessions (`compare`, `exchanges`). It must not know rules or views. Start reading in `session`, then `timeline`.
+"""

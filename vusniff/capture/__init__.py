@@ -1,0 +1,6 @@
+"""The capture file: pcapng in, pcapng out, and the columns that everything behind it reads.
+
+Owns blocks and options (`pcapng`), what ours say (`facts`, `packet`), the writer, the reader and its index. It knows
+where the header of a message is and nothing of sessions. It must not know sources or views. Start reading in `facts`
+for what a file holds, in `scan` for how it is read, in `writer` for how it is written.
+"""

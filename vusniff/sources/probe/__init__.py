@@ -1,1 +1,5 @@
-"""Records running peers by an eBPF program, without touching them. Start reading in `probe`."""
+"""Records running peers by an eBPF program, without touching them.
+
+`probe` reads the kernel's ring buffer, `sends` puts sends in order, `links` makes connections of sockets. It must not
+know who is the front-end, nor what a message means. Start reading in `probe`.
+"""
