@@ -221,8 +221,9 @@ def _net_migrate(main: Talk) -> None:
     main.ask(Request.POSTCOPY_END)
     main.answer(Request.POSTCOPY_END, Q(0))
     for index in (0, 1):
-        main.ask(Request.GET_VRING_BASE, II(index, 0))
-        main.answer(Request.GET_VRING_BASE, II(index, 17))
+        stops = Request.GET_VRING_BASE_SKIP_DRAIN if index else Request.GET_VRING_BASE
+        main.ask(stops, II(index, 0))
+        main.answer(stops, II(index, 17))
     main.ask(Request.SET_DEVICE_STATE_FD, II(0, 0), Descriptor(DescriptorKind.PIPE, "pipe:990", 42))
     main.answer(Request.SET_DEVICE_STATE_FD, Q(VRING_NOFD))
     main.ask(Request.CHECK_DEVICE_STATE)

@@ -66,7 +66,8 @@ def test_features_are_offered_then_acknowledged(talk: Talk) -> None:
     assert state.protocol_features == Seen(0x29, 6)
 
 
-def test_a_ring_from_setup_to_stop(talk: Talk) -> None:
+@pytest.mark.parametrize("stops", [F.GET_VRING_BASE, F.GET_VRING_BASE_SKIP_DRAIN])
+def test_a_ring_from_setup_to_stop(talk: Talk, stops: F) -> None:
     peers = talk.connect()
     peers.ask(F.SET_FEATURES, u64(PROTOCOL))
     peers.ask(F.SET_MEM_TABLE, u32(1, 0) + region(0, 1 << 30, USER), memfd(51))
@@ -90,8 +91,8 @@ def test_a_ring_from_setup_to_stop(talk: Talk) -> None:
     assert ring.err == Seen(None, 8)
     assert ring.enabled == Seen(True, 9)
     assert ring.life == Seen(Life.KICK_SET, 6)
-    peers.ask(F.GET_VRING_BASE, u32(3, 0))
-    peers.answer(F.GET_VRING_BASE, u32(3, 42))
+    peers.ask(stops, u32(3, 0))
+    peers.answer(stops, u32(3, 42))
     ring = last(talk).vrings[3]
     assert ring.life == Seen(Life.STOPPED, 10)
     assert ring.kick == Seen(None, 10)

@@ -109,8 +109,8 @@ def test_every_rule_has_both_kinds_of_sessions() -> None:
 
 def test_the_table_is_complete() -> None:
     ids = [rule.id for rule in RULES]
-    assert ids[:95] == [f"R{number:02}" for number in range(1, 96)]
-    assert ids[95:] == [f"T{number:02}" for number in range(1, len(ids) - 94)]
+    assert ids[:96] == [f"R{number:02}" for number in range(1, 97)]
+    assert ids[96:] == [f"T{number:02}" for number in range(1, len(ids) - 95)]
     assert len(BY_SLUG) == len(RULES)
 
 

@@ -131,8 +131,9 @@ def test_enabling_announces_a_start_and_disabling_a_stop() -> None:
     assert running.duration_ns == 300 * MS + 1000
 
 
-def test_what_is_set_last_belongs_to_the_start() -> None:
-    phases = divide(*UP, (F.SET_STATUS, 15), 300.0, (F.SET_STATUS, 0), F.GET_VRING_BASE)
+@pytest.mark.parametrize("stops", [F.GET_VRING_BASE, F.GET_VRING_BASE_SKIP_DRAIN])
+def test_what_is_set_last_belongs_to_the_start(stops: int) -> None:
+    phases = divide(*UP, (F.SET_STATUS, 15), 300.0, (F.SET_STATUS, 0), stops)
     assert [(phase.first, phase.last) for phase in phases if phase.count][-2:] == [(5, 13), (14, 15)]
 
 

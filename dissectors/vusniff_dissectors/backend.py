@@ -111,7 +111,7 @@ SPECS = (
         payload=k.SHMEM_MMAP,
         fds=(1, 1),
         fds_meaning="what is mapped into the VIRTIO shared memory region",
-        requires=P.VHOST_USER_PROTOCOL_F_SHMEM_MAP,
+        requires=P.VHOST_USER_PROTOCOL_F_SHMEM,
         about="Asks the front-end to map a descriptor into a VIRTIO shared memory region of the device.",
         sent_by="rust-vmm based back-ends; libvhost-user vu_shmem_map",
         handled_by="QEMU 11 and crosvm",
@@ -121,7 +121,7 @@ SPECS = (
         10,
         "BACKEND_SHMEM_UNMAP",
         payload=k.SHMEM_MMAP,
-        requires=P.VHOST_USER_PROTOCOL_F_SHMEM_MAP,
+        requires=P.VHOST_USER_PROTOCOL_F_SHMEM,
         about="Asks the front-end to undo a mapping in a VIRTIO shared memory region.",
         sent_by="rust-vmm based back-ends; libvhost-user vu_shmem_unmap",
         handled_by="QEMU 11 and crosvm",
@@ -136,7 +136,7 @@ SPECS = (
             fds_meaning="the file" if fds[1] else "",
             about=about,
             sent_by="retired virtio-fs back-ends of crosvm; older builds of others used other numbers",
-            handled_by="crosvm before it took SHMEM_MAP",
+            handled_by="crosvm before it took BACKEND_SHMEM_MAP",
             section=_CROSVM,
         )
         for code, name, fds, about in (

@@ -161,7 +161,7 @@ SPECS = (
         "GET_SHMEM_CONFIG",
         reply=k.SHMEM_CONFIG_ANY,
         answered=True,
-        requires=P.VHOST_USER_PROTOCOL_F_SHMEM_MAP,
+        requires=P.VHOST_USER_PROTOCOL_F_SHMEM,
         about="Asks which VIRTIO shared memory regions the device has and how large they are.",
         sent_by="QEMU 11 at initialisation; crosvm when it connects",
         handled_by="rust-vmm based back-ends",

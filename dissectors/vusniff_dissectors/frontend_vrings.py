@@ -53,6 +53,19 @@ SPECS = (
         section="Ring states",
     ),
     MessageSpec(
+        45,
+        "GET_VRING_BASE_SKIP_DRAIN",
+        payload=k.VRING_STATE,
+        reply=k.VRING_BASE_ANY,
+        answered=True,
+        requires=P.VHOST_USER_PROTOCOL_F_GET_VRING_BASE_SKIP_DRAIN,
+        about="Stops a vring as GET_VRING_BASE does, without waiting for requests in flight.",
+        sent_by="QEMU vhost_virtqueue_stop > vhost_user_get_vring_base_skip_drain, for vhost-user-blk with "
+        "inflight-migration (QEMU after 11.1)",
+        handled_by="a back-end that records requests in flight in the inflight buffer",
+        section="Ring states; Inflight I/O tracking",
+    ),
+    MessageSpec(
         12,
         "SET_VRING_KICK",
         payload=k.VRING_FD,

@@ -31,7 +31,7 @@ from vusniff.families.vhost_user.protocol import GpuRequest as G
 
 NOTIFIER = PROTOCOL | P.HOST_NOTIFIER
 OBJECTS = PROTOCOL | P.SHARED_OBJECT
-SHMEM = PROTOCOL | P.SHMEM_MAP
+SHMEM = PROTOCOL | P.SHMEM
 UUID = bytes(range(16))
 
 

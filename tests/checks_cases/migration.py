@@ -54,6 +54,7 @@ LOGGED: list[Part] = [*up(), *log_base(ENOUGH, LOG), LOG_ALL, fe(F.SET_VRING_ADD
 BASES = be(F.SET_MEM_TABLE, table(*[region(i * GIB, user=0x7E00_0000_0000) for i in range(2)]))
 
 FIRES = [
+    Case("postcopy-with-memory-slots", POSTCOPY, says="POSTCOPY_ADVISE is sent"),
     Case("log-descriptor", [*up(), *log_base(ENOUGH)]),
     Case("log-too-small", [*up(), *log_base(ENOUGH - 1, LOG)], says="0x40000000"),
     Case("log-too-small", [*LOGGED, tables(*many(2))]),
@@ -101,6 +102,7 @@ SLOTS_ACKNOWLEDGED: list[Part] = [
 ]
 
 QUIET = [
+    Case("postcopy-with-memory-slots", [*hello(protocol=PROTOCOL | P.PAGEFAULT), fe(F.POSTCOPY_ADVISE)]),
     Case("log-descriptor", LOGGED),
     Case("log-descriptor", [*up(protocol=P.REPLY_ACK), fe(F.SET_LOG_BASE, u64(ENOUGH, 0))]),
     Case("log-too-small", LOGGED),

@@ -98,6 +98,8 @@ BACKEND_GATED: list[Say] = [
 NO_FEATURES = hello(protocol=0)
 CREATE = bytes(1064)
 
+DRAINS_LATER = P.GET_VRING_BASE_SKIP_DRAIN | P.GET_VRING_BASE_INFLIGHT | P.INFLIGHT_SHMFD
+
 FIRES = [
     Case("owner-first", [*hello()[:5], *MEMORY, fe(F.SET_OWNER)]),
     Case("owner-first", [*hello()[:2], *ring()]),
@@ -114,8 +116,9 @@ FIRES = [
     ),
     Case("inband-notifications-alone", hello(protocol=P.INBAND_NOTIFICATIONS | P.BACKEND_REQ), says="REPLY_ACK"),
     Case("base-inflight-alone", hello(protocol=P.GET_VRING_BASE_INFLIGHT)),
+    Case("base-inflight-alone", hello(protocol=P.GET_VRING_BASE_SKIP_DRAIN | P.INFLIGHT_SHMFD), says="without GET_V"),
     *[Case("request-not-negotiated", [*NO_FEATURES, part]) for part in GATED if part[2] != F.GET_SHMEM_CONFIG],
-    Case("request-not-negotiated", [*NO_FEATURES, GATED[-1]], says="SHMEM_MAP"),
+    Case("request-not-negotiated", [*NO_FEATURES, GATED[-1]], says="SHMEM"),
     *[Case("backend-request-not-negotiated", [*hello(), channel(), part]) for part in BACKEND_GATED],
     Case("mtu-not-negotiated", [*hello(protocol=P.MTU), fe(F.NET_SET_MTU, u64(1500))]),
     Case(
@@ -161,6 +164,7 @@ QUIET = [
     Case("features-change-while-running", [*up(FEATURES | 1), *stop(), fe(F.SET_FEATURES, u64(1 << 30))]),
     Case("inband-notifications-alone", hello(protocol=P.INBAND_NOTIFICATIONS | P.BACKEND_REQ | P.REPLY_ACK)),
     Case("base-inflight-alone", hello(protocol=P.GET_VRING_BASE_INFLIGHT | P.INFLIGHT_SHMFD)),
+    Case("base-inflight-alone", hello(protocol=DRAINS_LATER)),
     Case("request-not-negotiated", [*EVERYTHING, *GATED]),
     Case("request-not-negotiated", GATED, late=True),
     Case("request-not-negotiated", [*hello()[:4], cut(fe(F.SET_PROTOCOL_FEATURES, u64(PROTOCOL)), 4), *GATED]),

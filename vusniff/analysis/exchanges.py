@@ -14,7 +14,7 @@ from vusniff import amounts
 from vusniff.channel import Channel
 from vusniff.families.vhost_user.advance import advance
 from vusniff.families.vhost_user.phases import LASTING, Phase, PhaseKind
-from vusniff.families.vhost_user.protocol import Channels, FrontendRequest
+from vusniff.families.vhost_user.protocol import STOPS_RING, Channels, FrontendRequest
 from vusniff.families.vhost_user.state import DeviceState, translate
 from vusniff.message import Message
 from vusniff.record import Descriptor, DescriptorKind
@@ -170,7 +170,11 @@ class _Folding:
             case FrontendRequest.SET_VRING_ADDR:
                 found |= {name: _place(state, payload[name]) for name in RING_ADDRESSES if name in payload}
                 found |= _plain({name: value for name, value in payload.items() if name.startswith("flags")})
-            case FrontendRequest.SET_VRING_BASE | FrontendRequest.GET_VRING_BASE:
+            case (
+                FrontendRequest.SET_VRING_BASE
+                | FrontendRequest.GET_VRING_BASE
+                | FrontendRequest.GET_VRING_BASE_SKIP_DRAIN
+            ):
                 found |= self._base(message, payload)
             case FrontendRequest.GET_CONFIG if not message.reply:
                 found |= _plain({name: payload[name] for name in ("offset", "size") if name in payload})
@@ -187,7 +191,7 @@ class _Folding:
 
     def _base(self, message: Message, payload: Mapping[str, Any]) -> Values:
         ring, base = payload.get("index"), payload.get("num")
-        if message.request == FrontendRequest.GET_VRING_BASE:
+        if message.request in STOPS_RING:
             if message.reply and len(self._bases) < LIMIT:
                 self._bases[ring] = base
             return {}

@@ -94,6 +94,17 @@ def postcopy_order(step: Step) -> Sayings:
     return FINE
 
 
+def postcopy_with_slots(step: Step) -> Sayings:
+    """POSTCOPY_ADVISE, POSTCOPY_LISTEN and POSTCOPY_END are not sent once CONFIGURE_MEM_SLOTS is negotiated
+
+    Demanded since September 2026; QEMU up to 11.1 sends them, and back-ends answer.
+    """
+    if not step.before.has(ProtocolFeature.CONFIGURE_MEM_SLOTS):
+        return FINE
+    by = step.before.protocol_features
+    return (Said(f"{step.message.name} is sent with CONFIGURE_MEM_SLOTS negotiated", (by.by,) if by else ()),)
+
+
 def _after(state: DeviceState) -> str:
     if state.postcopy is None:
         return "first"

@@ -9,6 +9,7 @@ from vusniff.families.vhost_user.protocol import (
     F_ACCESS_PLATFORM,
     F_LOG_ALL,
     F_PROTOCOL_FEATURES,
+    STOPS_RING,
     BackendRequest,
     FrontendRequest,
     ProtocolFeature,
@@ -44,7 +45,7 @@ def by(*values: Seen[int] | None) -> tuple[int, ...]:
 AFTER_OWNER = frozenset(
     {
         *(F.SET_MEM_TABLE, F.ADD_MEM_REG, F.REM_MEM_REG, F.SET_VRING_NUM, F.SET_VRING_ADDR, F.SET_VRING_BASE),
-        *(F.GET_VRING_BASE, F.SET_VRING_KICK, F.SET_VRING_CALL, F.SET_VRING_ERR, F.SET_VRING_ENABLE),
+        *(*STOPS_RING, F.SET_VRING_KICK, F.SET_VRING_CALL, F.SET_VRING_ERR, F.SET_VRING_ENABLE),
         *(F.SET_VRING_ENDIAN, F.VRING_KICK),
     }
 )
@@ -172,33 +173,38 @@ def inband_needs(step: Step) -> Sayings:
 
 
 def base_inflight_needs(step: Step) -> Sayings:
-    """GET_VRING_BASE_INFLIGHT is negotiated only together with INFLIGHT_SHMFD"""
+    """GET_VRING_BASE_INFLIGHT needs INFLIGHT_SHMFD, GET_VRING_BASE_SKIP_DRAIN needs both"""
     value = step.values["u64"]
-    if not value & P.GET_VRING_BASE_INFLIGHT or value & P.INFLIGHT_SHMFD:
-        return FINE
-    return (
-        Said(
-            "SET_PROTOCOL_FEATURES has GET_VRING_BASE_INFLIGHT without INFLIGHT_SHMFD",
-            by(step.before.protocol_features_offered),
-        ),
-    )
+    for feature, needs in (
+        (P.GET_VRING_BASE_SKIP_DRAIN, P.INFLIGHT_SHMFD | P.GET_VRING_BASE_INFLIGHT),
+        (P.GET_VRING_BASE_INFLIGHT, P.INFLIGHT_SHMFD),
+    ):
+        missing = needs & ~value
+        if value & feature and missing:
+            return (
+                Said(
+                    f"SET_PROTOCOL_FEATURES has {feature.name} without {bits(missing, P)}",
+                    by(step.before.protocol_features_offered),
+                ),
+            )
+    return FINE
 
 
 SHMEM_DRAFTS = P.GET_VRING_BASE_INFLIGHT | P.GPA_ADDRESSES
-"""Bits 20 and 21, which were the bit of SHMEM_MAP in drafts and in rust-vmm vhost 0.16."""
+"""Bits 20 and 21, which were the bit of SHMEM in drafts and in rust-vmm vhost 0.16."""
 
 
 def shmem_by_draft(state: DeviceState) -> bool:
-    """SHMEM_MAP is not negotiated, but a bit is that drafts used for it."""
+    """SHMEM is not negotiated, but a bit is that drafts used for it."""
     value = state.protocol_features.value if state.protocol_features else 0
-    return not value & P.SHMEM_MAP and bool(value & SHMEM_DRAFTS)
+    return not value & P.SHMEM and bool(value & SHMEM_DRAFTS)
 
 
 def _gated(step: Step) -> Sayings:
     spec = step.message.spec
     if spec is None or spec.requires is None or not step.lacks(spec.requires):
         return FINE
-    if spec.requires == P.SHMEM_MAP and shmem_by_draft(step.before):
+    if spec.requires == P.SHMEM and shmem_by_draft(step.before):
         return FINE  # the trap about its bit says it
     features = step.before.protocol_features
     negotiated = f"of which {features.value:#x} are negotiated" if features else "of which none are negotiated"

@@ -20,7 +20,7 @@ from vusniff.checks import (
     vrings,
 )
 from vusniff.checks.finding import Key, Level, Rule, Side, Trigger
-from vusniff.families.vhost_user.protocol import BackendRequest, Channels, FrontendRequest, GpuRequest
+from vusniff.families.vhost_user.protocol import STOPS_RING, BackendRequest, Channels, FrontendRequest, GpuRequest
 
 F, B, G = FrontendRequest, BackendRequest, GpuRequest
 
@@ -40,7 +40,7 @@ def _calls(*codes: BackendRequest) -> tuple[Key, ...]:
 _M, _S, _D, _K, _T = Level.MUST, Level.SHOULD, Level.DERIVED, Level.KNOWN, Level.TRAP
 _FE, _BE, _ANY = Side.FRONTEND, Side.BACKEND, Side.EITHER
 _FDS = _asks(F.SET_VRING_KICK, F.SET_VRING_CALL, F.SET_VRING_ERR)
-_RING_STATES = _asks(F.SET_VRING_NUM, F.SET_VRING_BASE, F.GET_VRING_BASE, F.SET_VRING_ENABLE, F.SET_VRING_ENDIAN)
+_RING_STATES = _asks(F.SET_VRING_NUM, F.SET_VRING_BASE, *STOPS_RING, F.SET_VRING_ENABLE, F.SET_VRING_ENDIAN)
 _RINGS = (*_RING_STATES, *_asks(F.SET_VRING_ADDR, F.VRING_KICK), *_FDS)
 _SET_MEMORY = _asks(F.SET_MEM_TABLE, F.ADD_MEM_REG)
 _BACKEND = _calls(*B)
@@ -116,13 +116,13 @@ RULES: tuple[Rule, ...] = (
     Rule("R46", "vring-no-fd-bit", _M, _FE, _TYPES, vrings.no_fd_bit, _FDS),
     Rule("R47", "vring-fd-reserved", _D, _FE, _TYPES, vrings.fd_word_reserved, _FDS),
     Rule("R48", "vring-kick-before-num", _D, _FE, "Ring states", vrings.kick_before_setup, _asks(F.SET_VRING_KICK, F.VRING_KICK), whole=True),
-    Rule("R49", "get-vring-base-num", _K, _FE, _TYPES, vrings.get_base_num, _asks(F.GET_VRING_BASE), once=True),
-    Rule("R50", "get-vring-base-index", _M, _BE, _TYPES, vrings.get_base_index, _replies(F.GET_VRING_BASE)),
+    Rule("R49", "get-vring-base-num", _K, _FE, _TYPES, vrings.get_base_num, _asks(*STOPS_RING), once=True),
+    Rule("R50", "get-vring-base-index", _M, _BE, _TYPES, vrings.get_base_index, _replies(*STOPS_RING)),
     Rule("R51", "vring-stopped-notifies", _M, _BE, "Ring states", vrings.stopped_silent, _INBAND, whole=True),
     Rule("R52", "vring-used-without-kick", _M, _FE, "Ring states", at_end=vrings.used_without_kick, whole=True),
     Rule("R53", "vring-never-enabled", _M, _FE, "Ring states", at_end=vrings.rings_enabled, whole=True),
     Rule("R54", "vring-base-repeated", _S, _FE, "Migrating back-end state", vrings.base_repeated, _asks(F.SET_VRING_BASE), whole=True),
-    Rule("R55", "vring-base-split", _M, _ANY, "Vring descriptor index for split virtqueues", vrings.split_base, (*_asks(F.SET_VRING_BASE), *_replies(F.GET_VRING_BASE)), whole=True),
+    Rule("R55", "vring-base-split", _M, _ANY, "Vring descriptor index for split virtqueues", vrings.split_base, (*_asks(F.SET_VRING_BASE), *_replies(*STOPS_RING)), whole=True),
     Rule("R56", "vring-enable-value", _M, _FE, _TYPES, vrings.enable_value, _asks(F.SET_VRING_ENABLE)),
     Rule("R57", "vring-endian", _M, _FE, _TYPES, vrings.endian, _asks(F.SET_VRING_ENDIAN), whole=True),
     Rule("R58", "inband-num", _M, _ANY, "In-band notifications", vrings.inband_num, (*_asks(F.VRING_KICK), *_INBAND)),
@@ -163,6 +163,7 @@ RULES: tuple[Rule, ...] = (
     Rule("R93", "kick-once-after-start", _S, _FE, "Ring states", remark="After SET_VRING_KICK the front-end kicks once: not visible on the socket, so never judged"),
     Rule("R94", "goes-on-after-wrong-reply", _S, _FE, "Communication", exchange.goes_on_after_wrong_reply, (Trigger.WRONG_BEFORE,), whole=True, unread=True),
     Rule("R95", "gpu-requests", _M, _BE, "vhost-user-gpu", gpu.requests, _GPU),
+    Rule("R96", "postcopy-with-memory-slots", _K, _FE, _TYPES, migration.postcopy_with_slots, _asks(F.POSTCOPY_ADVISE, F.POSTCOPY_LISTEN, F.POSTCOPY_END), once=True),
     Rule("T01", "regions-more-than-peer", _T, _FE, _TRAP, traps.regions_more_than_peer, _asks(F.SET_MEM_TABLE), unread=True),
     Rule("T02", "descriptors-more-than-peer", _T, _FE, _TRAP, traps.descriptors_more_than_peer, (Trigger.DESCRIPTORS,), unread=True),
     Rule("T03", "shmem-bit", _T, _ANY, _TRAP, traps.shmem_bit, (*_replies(F.GET_PROTOCOL_FEATURES), *_asks(F.GET_SHMEM_CONFIG), *_SHMEM)),

@@ -52,18 +52,18 @@ def descriptors_more_than_peer(step: Step) -> Sayings:
 
 
 def shmem_bit(step: Step) -> Sayings:
-    """SHMEM_MAP is bit 22 for both sides
+    """SHMEM is bit 22 for both sides
 
     Drafts had bit 20, rust-vmm vhost 0.16 has bit 21; those are GET_VRING_BASE_INFLIGHT and GPA_ADDRESSES now.
     """
     message, state = step.message, step.before
     if message.request == F.GET_PROTOCOL_FEATURES and message.channel is Channels.MAIN:
         value = step.values["u64"]
-        if step.memory.backend.program is not Program.RUST_VMM or value & P.SHMEM_MAP or not value & P.GPA_ADDRESSES:
+        if step.memory.backend.program is not Program.RUST_VMM or value & P.SHMEM or not value & P.GPA_ADDRESSES:
             return FINE
         return (
             Said(
-                f"{step.memory.backend} offers bit 21 and not bit 22: rust-vmm vhost 0.16 means SHMEM_MAP by it, "
+                f"{step.memory.backend} offers bit 21 and not bit 22: rust-vmm vhost 0.16 means SHMEM by it, "
                 "the specification GPA_ADDRESSES",
                 side=Side.BACKEND,
             ),
@@ -73,7 +73,7 @@ def shmem_bit(step: Step) -> Sayings:
     used = state.protocol_features.value & SHMEM_DRAFTS
     return (
         Said(
-            f"{message.name} is sent without SHMEM_MAP (bit 22); {bits(used)} is negotiated, which drafts and "
+            f"{message.name} is sent without SHMEM (bit 22); {bits(used)} is negotiated, which drafts and "
             "rust-vmm vhost 0.16 had for it",
             (state.protocol_features.by,),
         ),

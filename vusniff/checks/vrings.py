@@ -123,7 +123,7 @@ def get_base_num(step: Step) -> Sayings:
     """
     if not step.values["num"]:
         return FINE
-    return (Said(f"GET_VRING_BASE of vring {step.values['index']} has num {step.values['num']} instead of 0"),)
+    return (Said(f"{step.message.name} of vring {step.values['index']} has num {step.values['num']} instead of 0"),)
 
 
 def get_base_index(step: Step) -> Sayings:
@@ -134,7 +134,7 @@ def get_base_index(step: Step) -> Sayings:
     asked, told = step.asked["index"], step.values["index"]
     if asked == told:
         return FINE
-    return (Said(f"GET_VRING_BASE asked for vring {asked}, the reply is for vring {told}", (request.number,)),)
+    return (Said(f"{request.name} asked for vring {asked}, the reply is for vring {told}", (request.number,)),)
 
 
 def _stopped_for_sure(ring: Vring) -> bool:

@@ -22,6 +22,7 @@ from vusniff.families.vhost_user.protocol import (
     FLAG_NEED_REPLY,
     FLAG_REPLY,
     HEADER_SIZE,
+    STOPS_RING,
     VERSION,
     Channels,
     FrontendRequest,
@@ -192,7 +193,7 @@ class BackendPlayer:
         """A recorded reply for the ring, or the part of config space, that is asked for."""
         if line is None or _key(line.message) == _key(live):
             return data
-        if live.request == _F.GET_VRING_BASE and len(data) == HEADER_SIZE + 8 and len(live.data) >= HEADER_SIZE + 4:
+        if live.request in STOPS_RING and len(data) == HEADER_SIZE + 8 and len(live.data) >= HEADER_SIZE + 4:
             return data[:HEADER_SIZE] + live.data[HEADER_SIZE : HEADER_SIZE + 4] + data[HEADER_SIZE + 4 :]
         if live.request == _F.GET_CONFIG:
             return self._made_up(_F.GET_CONFIG, live)
@@ -206,7 +207,7 @@ class BackendPlayer:
             body = live.data[HEADER_SIZE : HEADER_SIZE + CONFIG_HEAD]
             body += bytes(self._config.get(at, 0) for at in range(offset, offset + size))
             return header(ORDER, request, VERSION | FLAG_REPLY, len(body)) + body
-        if request == _F.GET_VRING_BASE and "index" in values:
+        if request in STOPS_RING and "index" in values:
             return acknowledgement(ORDER, request, values["index"] if ORDER == "little" else values["index"] << 32)
         return acknowledgement(ORDER, request)
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vusniff.analysis.exchanges import OF_ONE_RUN
-from vusniff.families.vhost_user.protocol import Channels, FrontendRequest
+from vusniff.families.vhost_user.protocol import STOPS_RING, Channels, FrontendRequest
 from vusniff.message import Message
 from vusniff.record import DescriptorKind
 
@@ -110,7 +110,7 @@ def comparable(message: Message) -> Iterator[tuple[str, Any]]:
         yield "bytes", message.data.hex()
         return
     varying = VARYING.get(message.layout or "", frozenset())
-    if message.channel is Channels.MAIN and message.request == FrontendRequest.GET_VRING_BASE:
+    if message.channel is Channels.MAIN and message.request in STOPS_RING:
         varying = varying | {"num"}  # virtio-user sends what was in its memory
     if message.channel is Channels.MAIN and message.request == FrontendRequest.SET_LOG_BASE and message.reply:
         return  # its body is not specified, and every back-end sends another

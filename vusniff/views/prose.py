@@ -43,8 +43,11 @@ PROTOCOL_FEATURES: dict[str, str] = {
     "GET_VRING_BASE_INFLIGHT": "GET_VRING_BASE need not wait for requests in flight, which stay in the inflight "
     "buffer. It needs INFLIGHT_SHMFD.",
     "GPA_ADDRESSES": "Addresses in messages are guest physical addresses, and user addresses are not used. A "
-    "back-end built on rust-vmm's vhost 0.16 means SHMEM_MAP by this bit.",
-    "SHMEM_MAP": "The back-end maps files into VIRTIO shared memory regions of the device, such as the DAX window "
+    "back-end built on rust-vmm's vhost 0.16 means SHMEM by this bit.",
+    "GET_VRING_BASE_SKIP_DRAIN": "Rings can be stopped one by one without waiting for requests in flight "
+    "(GET_VRING_BASE_SKIP_DRAIN), which stay in the inflight buffer. It needs INFLIGHT_SHMFD and "
+    "GET_VRING_BASE_INFLIGHT.",
+    "SHMEM": "The back-end maps files into VIRTIO shared memory regions of the device, such as the DAX window "
     "of a file system. Older builds used bits 20 and 21 for it.",
 }
 

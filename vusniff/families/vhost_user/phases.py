@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from vusniff.channel import Channel
-from vusniff.families.vhost_user.protocol import F_LOG_ALL, FLAG_REPLY, Channels, FrontendRequest
+from vusniff.families.vhost_user.protocol import F_LOG_ALL, FLAG_REPLY, STOPS_RING, Channels, FrontendRequest
 
 SETTLE_NS = 100_000_000
 """A pause that ends what was being done, nanoseconds."""
@@ -104,7 +104,7 @@ PURPOSES: dict[int, PhaseKind] = {
         ),
         K.START,
     ),
-    F.GET_VRING_BASE: K.STOP,
+    **dict.fromkeys(STOPS_RING, K.STOP),
     **dict.fromkeys((F.RESET_DEVICE, F.RESET_OWNER), K.RESET),
     **dict.fromkeys((F.SET_LOG_BASE, F.SET_LOG_FD, F.SET_DEVICE_STATE_FD, F.CHECK_DEVICE_STATE), K.MIGRATION),
     **dict.fromkeys((F.POSTCOPY_ADVISE, F.POSTCOPY_LISTEN, F.POSTCOPY_END), K.POSTCOPY),
@@ -267,7 +267,7 @@ class Phases:
             self._asked = True
         elif request in (F.SET_VRING_KICK, F.VRING_KICK):
             self._kicked = self._rings = True
-        elif request in (F.GET_VRING_BASE, F.RESET_DEVICE, F.RESET_OWNER):
+        elif request in (*STOPS_RING, F.RESET_DEVICE, F.RESET_OWNER):
             self._kicked = False
         elif request == F.POSTCOPY_END:
             self._ending = True

@@ -107,6 +107,11 @@ class FrontendRequest(enum.IntEnum):
     SET_DEVICE_STATE_FD = 42
     CHECK_DEVICE_STATE = 43
     GET_SHMEM_CONFIG = 44
+    GET_VRING_BASE_SKIP_DRAIN = 45
+
+
+STOPS_RING = (FrontendRequest.GET_VRING_BASE, FrontendRequest.GET_VRING_BASE_SKIP_DRAIN)
+"""Requests that stop a ring and return where it was ("Ring states")."""
 
 
 class BackendRequest(enum.IntEnum):
@@ -179,14 +184,15 @@ class ProtocolFeature(enum.IntFlag):
     DEVICE_STATE = 1 << 19
     GET_VRING_BASE_INFLIGHT = 1 << 20
     GPA_ADDRESSES = 1 << 21
-    SHMEM_MAP = 1 << 22
+    SHMEM = 1 << 22
+    GET_VRING_BASE_SKIP_DRAIN = 1 << 23
 
 
 PROTOCOL_FEATURE_ALIASES = {
     "NET_MTU": "MTU",
     "SLAVE_REQ": "BACKEND_REQ",
     "SLAVE_SEND_FD": "BACKEND_SEND_FD",
-    "SHMEM": "SHMEM_MAP",
+    "SHMEM_MAP": "SHMEM",
 }
 """Names that protocol features have or had elsewhere -> the name here."""
 

@@ -6,7 +6,7 @@ import time
 from array import array
 
 from vusniff.analysis.timeline import Timeline
-from vusniff.families.vhost_user.protocol import FLAG_REPLY, VRING_INDEX_MASK, Channels, FrontendRequest
+from vusniff.families.vhost_user.protocol import FLAG_REPLY, STOPS_RING, VRING_INDEX_MASK, Channels, FrontendRequest
 from vusniff.meta import kind_of
 from vusniff.record import FrameKind
 
@@ -16,7 +16,7 @@ BY_INDEX = frozenset(
         F.SET_VRING_NUM,
         F.SET_VRING_ADDR,
         F.SET_VRING_BASE,
-        F.GET_VRING_BASE,
+        *STOPS_RING,
         F.SET_VRING_ENABLE,
         F.SET_VRING_ENDIAN,
         F.VRING_KICK,
