@@ -31,7 +31,7 @@ from vusniff.analysis.timeline import Timeline, read_all
 from vusniff.capture.index import Index
 from vusniff.capture.writer import CaptureWriter
 from vusniff.record import Frame
-from vusniff.views.tui.app import Room
+from vusniff.views.tui.app import TuiApp
 
 SIZE = (120, 40)
 TABLE_ROWS = 20_000
@@ -169,16 +169,16 @@ async def pressed(pilot: Any, keys: dict[str, int]) -> Times:
 KEYS = {"end": 1, "pageup": 40, "up": 40, "home": 1, "pagedown": 40, "down": 40}
 
 
-async def room_keys(path: Path) -> tuple[Times, Times]:
-    """The room: the timeline alone, and with everything open."""
+async def our_keys(path: Path) -> tuple[Times, Times]:
+    """The app: the timeline alone, and with everything open."""
     with Index(path) as index:
         timeline = Timeline(index)
         read_all(timeline)
-        room = Room(timeline, path.name)
-        async with room.run_test(size=SIZE) as pilot:
+        app = TuiApp(timeline, path.name)
+        async with app.run_test(size=SIZE) as pilot:
             await pilot.pause()
             await pilot.press("end")
-            while room.states.missing(len(timeline) - 1) > 512:
+            while app.states.missing(len(timeline) - 1) > 512:
                 await pilot.pause()
             await pilot.press("home")
             everything = await pressed(pilot, KEYS)
@@ -264,7 +264,7 @@ def main() -> None:
             synthetic.million(path)
         first_paint(path)
         answers(path)
-        alone, everything = asyncio.run(room_keys(path))
+        alone, everything = asyncio.run(our_keys(path))
         theirs, opened = asyncio.run(table_keys(path))
         print(f"DataTable of {TABLE_ROWS:,} rows: {opened:.1f} s to fill and paint")
         print(

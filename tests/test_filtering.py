@@ -16,9 +16,9 @@ from vusniff.capture.index import Index
 from vusniff.capture.writer import CaptureWriter
 from vusniff.filter import compile_filter
 from vusniff.record import Connection, End, Frame
-from vusniff.views.tui.app import Room
+from vusniff.views.tui.app import TuiApp
 from vusniff.views.tui.bars import Top
-from vusniff.views.tui.filtering import Prompt
+from vusniff.views.tui.prompt import Prompt
 
 pytestmark = pytest.mark.asyncio
 
@@ -28,10 +28,10 @@ async def opened(path: Path, size: tuple[int, int] = (120, 40), follow: bool = F
     with Index([path]) as index:
         timeline = Timeline(index)
         read_all(timeline)
-        room = Room(timeline, path.name, follow=follow)
-        async with room.run_test(size=size) as pilot:
+        app = TuiApp(timeline, path.name, follow=follow)
+        async with app.run_test(size=size) as pilot:
             await pilot.pause()
-            yield room, pilot
+            yield app, pilot
 
 
 @pytest.fixture
@@ -60,45 +60,45 @@ async def until(pilot: Pilot[int], fact: Callable[[], bool]) -> None:
     raise AssertionError("it did not come true")
 
 
-def expected(room: Room, text: str) -> list[int]:
-    return list(compile_filter(text).rows(room.timeline))
+def expected(app: TuiApp, text: str) -> list[int]:
+    return list(compile_filter(text).rows(app.timeline))
 
 
 @pytest.mark.parametrize("text", ["vring.index == 1", "vhost.request == SET_OWNER", "vhost.reply == 1 && !fd.kind"])
 async def test_only_what_passes_is_shown(every: Path, text: str) -> None:
-    async with opened(every) as (room, pilot):
+    async with opened(every) as (app, pilot):
         await typed(pilot, text, "enter")
-        await until(pilot, lambda: room.filtering.words == "")
-        assert list(room.view.rows or ()) == expected(room, text) != []
-        assert f"{text[:39]}" in room.query_one(Top)._said[1]
-        assert f"{len(expected(room, text))} of {len(room.timeline)} messages" in room.query_one(Top)._said[1]
-        assert not room.query_one(Prompt).display
-        assert not room.filtering.hints.display
+        await until(pilot, lambda: app.filtering.words == "")
+        assert list(app.view.rows or ()) == expected(app, text) != []
+        assert f"{text[:39]}" in app.query_one(Top)._words[1]
+        assert f"{len(expected(app, text))} of {len(app.timeline)} messages" in app.query_one(Top)._words[1]
+        assert not app.query_one(Prompt).display
+        assert not app.completing.hints.display
         await pilot.press("escape")
-        assert room.view.rows is None
-        assert room.filtering.text == ""
+        assert app.view.rows is None
+        assert app.filtering.text == ""
 
 
 async def test_findings_are_worked_out_first(every: Path) -> None:
-    async with opened(every) as (room, pilot):
+    async with opened(every) as (app, pilot):
         await typed(pilot, "finding.severity >= warning", "enter")
-        await until(pilot, lambda: room.filtering.words == "")
-        assert list(room.view.rows or ()) == expected(room, "finding.severity >= warning") != []
+        await until(pilot, lambda: app.filtering.words == "")
+        assert list(app.view.rows or ()) == expected(app, "finding.severity >= warning") != []
 
 
 async def test_the_place_of_an_error_is_marked_and_said(every: Path) -> None:
-    async with opened(every, (80, 24)) as (room, pilot):
+    async with opened(every, (80, 24)) as (app, pilot):
         await typed(pilot, "vhost.reply == 1 && vring.indx == 3 ")
-        assert room.filtering.hints.text.startswith("column 21: there is no field vring.indx")
-        assert "column 21: there is no field vring.indx" in screen_text(room)
-        marked = [segment.text for segment in room.query_one(Prompt).render_line(0) if marks(segment.style)]
+        assert app.completing.hints.text.startswith("column 21: there is no field vring.indx")
+        assert "column 21: there is no field vring.indx" in screen_text(app)
+        marked = [segment.text for segment in app.query_one(Prompt).render_line(0) if marks(segment.style)]
         assert "".join(marked) == "vring.indx"
         await pilot.press("enter")
-        assert room.query_one(Prompt).display, "a filter that is wrong is not applied"
-        assert room.view.rows is None
-        assert room.query_one(Prompt).cursor_position == 20
+        assert app.query_one(Prompt).display, "a filter that is wrong is not applied"
+        assert app.view.rows is None
+        assert app.query_one(Prompt).cursor_position == 20
         await pilot.press("escape")
-        assert not room.query_one(Prompt).display
+        assert not app.query_one(Prompt).display
 
 
 def marks(style: object) -> bool:
@@ -106,59 +106,59 @@ def marks(style: object) -> bool:
 
 
 async def test_tab_completes_fields_and_values(every: Path) -> None:
-    async with opened(every) as (room, pilot):
+    async with opened(every) as (app, pilot):
         await typed(pilot, "vhost.reques")
-        assert "vhost.request" in room.filtering.hints.text
+        assert "vhost.request" in app.completing.hints.text
         await pilot.press("tab")
-        assert room.query_one(Prompt).value == "vhost.request"
+        assert app.query_one(Prompt).value == "vhost.request"
         await pilot.press(*" == SET_VRING_E")
-        assert "SET_VRING_ENABLE" in room.filtering.hints.text
+        assert "SET_VRING_ENABLE" in app.completing.hints.text
         await pilot.press("tab", "tab")
-        second = room.query_one(Prompt).value
+        second = app.query_one(Prompt).value
         await pilot.press("shift+tab")
-        first = room.query_one(Prompt).value
+        first = app.query_one(Prompt).value
         assert {first, second} < {f"vhost.request == SET_VRING_{word}" for word in ("ENABLE", "ERR", "ENDIAN")}
         assert first != second
         await pilot.press("enter")
-        await until(pilot, lambda: room.filtering.words == "")
-        assert list(room.view.rows or ()) == expected(room, first) != []
+        await until(pilot, lambda: app.filtering.words == "")
+        assert list(app.view.rows or ()) == expected(app, first) != []
 
 
 async def test_tab_is_the_next_pane_elsewhere(every: Path) -> None:
-    async with opened(every) as (room, pilot):
+    async with opened(every) as (app, pilot):
         await pilot.press("tab")
-        assert room.focused is not room.view
+        assert app.focused is not app.view
         await pilot.press("slash")
-        assert room.focused is room.query_one(Prompt)
-        assert not room.filtering.hints.display
+        assert app.focused is app.query_one(Prompt)
+        assert not app.completing.hints.display
 
 
 async def test_the_key_offers_the_filter_that_is_applied(every: Path) -> None:
-    async with opened(every) as (room, pilot):
+    async with opened(every) as (app, pilot):
         await typed(pilot, "vhost.reply == 1", "enter")
         await pilot.press("ampersand")
-        assert room.query_one(Prompt).value == "vhost.reply == 1"
-        room.query_one(Prompt).value = ""
+        assert app.query_one(Prompt).value == "vhost.reply == 1"
+        app.query_one(Prompt).value = ""
         await pilot.press("enter")
-        assert room.view.rows is None
+        assert app.view.rows is None
 
 
 async def test_other_limits_take_the_filter_away(every: Path) -> None:
-    async with opened(every) as (room, pilot):
+    async with opened(every) as (app, pilot):
         await typed(pilot, "vhost.reply == 1", "enter")
-        room.limit(room.timeline.rows_of(2), "session 2", 2)
+        app.limit(app.timeline.rows_of(2), "session 2", 2)
         await pilot.pause()
-        assert room.filtering.text == ""
-        assert room.view.rows == room.timeline.rows_of(2)
+        assert app.filtering.text == ""
+        assert app.view.rows == app.timeline.rows_of(2)
 
 
 async def test_the_selected_message_stays_selected(every: Path) -> None:
-    async with opened(every) as (room, pilot):
-        row = expected(room, "vhost.reply == 1")[10]
-        room.view.go_to(row)
+    async with opened(every) as (app, pilot):
+        row = expected(app, "vhost.reply == 1")[10]
+        app.view.go_to(row)
         await typed(pilot, "vhost.reply == 1", "enter")
-        await until(pilot, lambda: room.filtering.words == "")
-        assert room.view.row == row
+        await until(pilot, lambda: app.filtering.words == "")
+        assert app.view.row == row
 
 
 async def test_a_growing_capture_is_filtered_on(tmp_path: Path) -> None:
@@ -167,27 +167,27 @@ async def test_a_growing_capture_is_filtered_on(tmp_path: Path) -> None:
         connection: Connection = writer.open("/run/live.sock", (End(1), End(2)), 1)
         writer.frame(Frame(connection.id, 0, 1_000, message(3)))
         writer.flush()
-        async with opened(path, follow=True) as (room, pilot):
+        async with opened(path, follow=True) as (app, pilot):
             await typed(pilot, "vhost.mtu > 1000", "enter")
             for number, mtu in enumerate((1500, 500, 9000)):
                 writer.frame(Frame(connection.id, 0, 2_000 + number, message(20, u64(mtu))))
             writer.flush()
-            await until(pilot, lambda: list(room.view.rows or ()) == [1, 3])
-            assert room.view.virtual_size.height == 2
+            await until(pilot, lambda: list(app.view.rows or ()) == [1, 3])
+            assert app.view.virtual_size.height == 2
 
 
 async def test_a_filter_for_such_messages_is_copied(every: Path) -> None:
-    async with opened(every) as (room, pilot):
-        for row in (0, 60, len(room.timeline) - 1):
-            room.view.go_to(row)
+    async with opened(every) as (app, pilot):
+        for row in (0, 60, len(app.timeline) - 1):
+            app.view.go_to(row)
             await pilot.press("c")
-            assert row in expected(room, room.clipboard)
+            assert row in expected(app, app.clipboard)
 
 
 async def test_an_empty_result_is_said(tmp_path: Path) -> None:
     path = written(tmp_path / "one.pcapng", [(0, message(3))])
-    async with opened(path) as (room, pilot):
+    async with opened(path) as (app, pilot):
         await typed(pilot, "vhost.request == SET_MEM_TABLE", "enter")
-        assert room.view.length == 0
-        assert "0 of 1 message" in room.query_one(Top)._said[1]
-        assert "vhost.request == SET_MEM_TABLE" in screen_text(room)
+        assert app.view.length == 0
+        assert "0 of 1 message" in app.query_one(Top)._words[1]
+        assert "vhost.request == SET_MEM_TABLE" in screen_text(app)

@@ -36,7 +36,7 @@ from vusniff.families.vhost_user.protocol import FrontendRequest
 from vusniff.progress import Bar
 from vusniff.record import Closed, Descriptor, DescriptorKind, End, Frame, FrameKind, Process
 from vusniff.sources.host import sockets
-from vusniff.views.tui.app import Room
+from vusniff.views.tui.app import TuiApp
 
 NASTY = "\x1b]0;owned\x07\x9b2J\x7f\u202e\u200b\u2028\U000e0041\ufe0f\r\nFORGED [red]x[/nope]"
 """Each kind of character that must not come out, a line that nobody of us wrote, and markup of rich."""
@@ -318,14 +318,14 @@ def test_the_bar_shows_a_name_as_text() -> None:
 async def test_no_pane_of_the_view_lets_a_name_out_raw(there: None) -> None:
     timeline = Timeline(Index([FILE]))
     read_all(timeline)
-    room = Room(timeline, FILE)
+    app = TuiApp(timeline, FILE)
     seen = ""
-    async with room.run_test(size=(160, 60)) as pilot:
+    async with app.run_test(size=(160, 60)) as pilot:
         for key in ("", "g", "d", "s", "b", "e", "v", "m", "f", "S", "F", "P", "C", "question_mark", "escape", "colon"):
             if key:
                 await pilot.press(key)
             await pilot.pause()
-            for strip in room.screen._compositor.render_strips():
+            for strip in app.screen._compositor.render_strips():
                 text = "".join(segment.text for segment in strip)
                 assert not hazards(text, "")
                 seen += text

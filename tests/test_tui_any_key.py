@@ -16,7 +16,7 @@ from textual.pilot import OutOfBounds, Pilot
 from vusniff.capture.writer import CaptureWriter
 from vusniff.families.vhost_user.protocol import FrontendRequest as F
 from vusniff.record import End, Frame, FrameKind
-from vusniff.views.tui.app import Room
+from vusniff.views.tui.app import TuiApp
 from vusniff.views.tui.keys import KEYS
 
 pytestmark = pytest.mark.asyncio
@@ -74,13 +74,13 @@ def empty(folder: Path) -> list[Path]:
     return [folder / "empty.pcapng"]
 
 
-async def burst(room: Room, pilot: Pilot[int], *keys: str) -> None:
+async def burst(app: TuiApp, pilot: Pilot[int], *keys: str) -> None:
     """Keys that arrive at once, as a terminal sends them that was slow, or a hand that is fast."""
-    assert room._driver is not None
+    assert app._driver is not None
     for key in keys:
         event = Key(key, {"space": " "}.get(key, key if len(key) == 1 else None))
-        event.set_sender(room)
-        room._driver.send_message(event)
+        event.set_sender(app)
+        app._driver.send_message(event)
     await pilot.pause()
     await pilot.pause()
 
@@ -92,16 +92,16 @@ LEAVING = ("enter", "escape", "q")
 @pytest.mark.parametrize("over", OVERLAYS)
 async def test_keys_for_a_screen_that_is_gone_are_ignored(over: str) -> None:
     """Each way to leave a screen, twice and more in one burst, and together with its opening."""
-    async with opened(CAPTURES / "virtio-user-packed-reconnect.pcapng") as (room, pilot):
+    async with opened(CAPTURES / "virtio-user-packed-reconnect.pcapng") as (app, pilot):
         for one in LEAVING:
             for other in LEAVING[:2]:
                 await pilot.press(over)
-                await burst(room, pilot, one, other, other)
-                assert room._exception is None, (over, one, other)
+                await burst(app, pilot, one, other, other)
+                assert app._exception is None, (over, one, other)
                 await pilot.press("escape", "escape", "escape")
-                await burst(room, pilot, over, "down", one, one, other)
-                assert room._exception is None, (over, one, other)
-                if not room.is_running or room._exit:  # q in the timeline
+                await burst(app, pilot, over, "down", one, one, other)
+                assert app._exception is None, (over, one, other)
+                if not app.is_running or app._exit:  # q in the timeline
                     return
                 await pilot.press("escape", "escape", "escape")
 
@@ -115,7 +115,7 @@ async def test_no_key_makes_it_fail(
     paths = made(tmp_path)
     choice = random.Random(seed)
     done: list[object] = []
-    async with opened(*paths, size=choice.choice(SIZES), follow=choice.random() < 0.3) as (room, pilot):
+    async with opened(*paths, size=choice.choice(SIZES), follow=choice.random() < 0.3) as (app, pilot):
         for _ in range(KEYS_OF_A_RUN):
             what = choice.random()
             if what < 0.08:
@@ -123,7 +123,7 @@ async def test_no_key_makes_it_fail(
                 done.append((width, height))
                 await pilot.resize_terminal(width, height)
             elif what < 0.16:
-                done.append(at := (choice.randrange(room.size.width), choice.randrange(room.size.height)))
+                done.append(at := (choice.randrange(app.size.width), choice.randrange(app.size.height)))
                 try:
                     await pilot.click(offset=at)
                 except (OutOfBounds, NoWidget):
@@ -131,7 +131,7 @@ async def test_no_key_makes_it_fail(
             elif what < 0.3:
                 keys = [choice.choice(PRESSED + MOVED) for _ in range(choice.randrange(2, 6))]
                 done.append(tuple(keys))
-                await burst(room, pilot, *keys, *(["enter"] * choice.randrange(3)))
+                await burst(app, pilot, *keys, *(["enter"] * choice.randrange(3)))
             elif what < 0.38:
                 done.append(text := choice.choice(TYPED))
                 await pilot.press(*("space" if letter == " " else letter for letter in text))
@@ -139,5 +139,5 @@ async def test_no_key_makes_it_fail(
                 done.append(key := choice.choice(PRESSED + MOVED))
                 await pilot.press(key)
         await pilot.pause()
-        assert room.is_running, done
-        assert room._exception is None, done
+        assert app.is_running, done
+        assert app._exception is None, done

@@ -42,13 +42,13 @@ def test_between_two_texts_are_few_messages(ending: str, large: Path) -> None:
 @pytest.mark.asyncio
 async def test_escape_stops_it_and_leaves_no_half_a_file(tmp_path: Path, large: Path) -> None:
     target = tmp_path / "out.jsonl"
-    async with opened(large) as (room, _):
-        room.judging.finish()
-        room.exporting.begin(str(target))
-        assert room.exporting.words.startswith("writing out.jsonl")
-        assert room.exporting.words.endswith(" %, Esc stops")
+    async with opened(large) as (app, _):
+        app.judging.finish()
+        app.exporting.begin(str(target))
+        assert app.exporting.words.startswith("writing out.jsonl")
+        assert app.exporting.words.endswith(" %, Esc stops")
         assert target.exists()
-        room.action_escape()
-        assert not room.exporting.words
+        app.action_escape()
+        assert not app.exporting.words
         assert not target.exists()
-        assert room.view.row is not None
+        assert app.view.row is not None

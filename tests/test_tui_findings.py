@@ -7,115 +7,115 @@ from pathlib import Path
 import pytest
 from test_tui import CAPTURES, QEMU, RECONNECT, details_text, message, opened, overlay_text, screen_text, written
 
-from vusniff.views.tui.app import Room
+from vusniff.views.tui.app import TuiApp
 from vusniff.views.tui.screens import LinesScreen
 
 pytestmark = pytest.mark.asyncio
 
 
-async def judged(room: Room, pilot: object) -> None:
+async def judged(app: TuiApp, pilot: object) -> None:
     """Wait until the whole capture is judged and shown."""
-    while room.timeline.analysed < len(room.timeline) or room.judging.words:
-        await room._animator.wait_for_idle()
+    while app.timeline.analysed < len(app.timeline) or app.judging.words:
+        await app._animator.wait_for_idle()
         await pilot.pause(0.01)  # type: ignore[attr-defined]
     await pilot.pause()  # type: ignore[attr-defined]
 
 
 async def test_findings_are_counted_marked_and_gone_to() -> None:
-    async with opened(RECONNECT) as (room, pilot):
-        await judged(room, pilot)
-        assert "1 warning, 2 notes" in screen_text(room)
-        assert list(room.judging.numbers) == [66, 74]
+    async with opened(RECONNECT) as (app, pilot):
+        await judged(app, pilot)
+        assert "1 warning, 2 notes" in screen_text(app)
+        assert list(app.judging.numbers) == [66, 74]
         await pilot.press("w")
         await pilot.pause()
-        assert room.view.row == 65
-        assert "▸W " in screen_text(room)
-        assert "w ! findings" in screen_text(room)
-        assert "W warning, front-end: SET_VRING_ENABLE comes" in details_text(room)
-        assert "rule owner-first (Front-end message types)" in details_text(room).replace("\n  ", " ")
+        assert app.view.row == 65
+        assert "▸W " in screen_text(app)
+        assert "w ! findings" in screen_text(app)
+        assert "W warning, front-end: SET_VRING_ENABLE comes" in details_text(app)
+        assert "rule owner-first (Front-end message types)" in details_text(app).replace("\n  ", " ")
         await pilot.press("w")
         await pilot.pause()
-        assert room.view.row == 73
+        assert app.view.row == 73
         await pilot.press("w")
-        assert room.view.row == 65
+        assert app.view.row == 65
         await pilot.press("W")
-        assert room.view.row == 73
+        assert app.view.row == 73
 
 
 async def test_the_rule_of_a_finding_is_explained() -> None:
-    async with opened(RECONNECT) as (room, pilot):
-        await judged(room, pilot)
+    async with opened(RECONNECT) as (app, pilot):
+        await judged(app, pilot)
         await pilot.press("w", "e")
         await pilot.pause()
-        assert "SET_VRING_ENABLE: request 18 of the main channel" in overlay_text(room)
-        assert "What it demands" in overlay_text(room)
+        assert "SET_VRING_ENABLE: request 18 of the main channel" in overlay_text(app)
+        assert "What it demands" in overlay_text(app)
         await pilot.press("escape", "enter")
         await pilot.pause()
-        (first,) = [i for i, one in enumerate(room.selected.details.lines) if one.key == "rule owner-first"]
-        room.selected.details.move_to(first)
+        (first,) = [i for i, one in enumerate(app.selected.details.lines) if one.key == "rule owner-first"]
+        app.selected.details.move_to(first)
         await pilot.press("e")
         await pilot.pause()
-        assert overlay_text(room).startswith("R")
-        assert "owner-first: rule" in overlay_text(room).partition("\n")[0]
+        assert overlay_text(app).startswith("R")
+        assert "owner-first: rule" in overlay_text(app).partition("\n")[0]
 
 
 async def test_the_evidence_of_a_finding_is_a_link(tmp_path: Path) -> None:
     zeros = bytes(8)
     path = written(tmp_path / "size.pcapng", [(0, message(1)), (1, message(15, zeros, 5)), (0, message(2, zeros))])
-    async with opened(path) as (room, pilot):
-        await judged(room, pilot)
-        assert len(room.judging.numbers)
-        linked = [finding for finding in room.timeline.findings if len(finding.evidence) > 1]
+    async with opened(path) as (app, pilot):
+        await judged(app, pilot)
+        assert len(app.judging.numbers)
+        linked = [finding for finding in app.timeline.findings if len(finding.evidence) > 1]
         assert linked
         finding = linked[0]
-        room.view.go_to(finding.number - 1)
+        app.view.go_to(finding.number - 1)
         await pilot.press("enter")
         await pilot.pause()
         other = next(number for number in finding.evidence if number != finding.number)
-        (at,) = [i for i, one in enumerate(room.selected.details.lines) if one.key == f"rule {finding.rule} #{other}"]
-        room.selected.details.move_to(at)
+        (at,) = [i for i, one in enumerate(app.selected.details.lines) if one.key == f"rule {finding.rule} #{other}"]
+        app.selected.details.move_to(at)
         await pilot.press("enter")
         await pilot.pause()
-        assert room.view.row == other - 1
+        assert app.view.row == other - 1
 
 
 async def test_all_findings_are_listed_and_one_is_picked() -> None:
-    async with opened(RECONNECT) as (room, pilot):
-        await judged(room, pilot)
+    async with opened(RECONNECT) as (app, pilot):
+        await judged(app, pilot)
         await pilot.press("exclamation_mark")
         await pilot.pause()
-        assert isinstance(room.screen, LinesScreen)
-        assert "GET_VRING_BASE of vring 0 has num 21922" in overlay_text(room)
+        assert isinstance(app.screen, LinesScreen)
+        assert "GET_VRING_BASE of vring 0 has num 21922" in overlay_text(app)
         await pilot.press("end", "enter")
         await pilot.pause()
-        assert room.view.row == 73
+        assert app.view.row == 73
 
 
 async def test_only_findings_that_are_shown_are_gone_to() -> None:
-    async with opened(RECONNECT) as (room, pilot):
-        await judged(room, pilot)
-        room.limit(room.timeline.rows_of(1), "session 1", 1)
+    async with opened(RECONNECT) as (app, pilot):
+        await judged(app, pilot)
+        app.limit(app.timeline.rows_of(1), "session 1", 1)
         await pilot.pause()
-        before = room.view.row
+        before = app.view.row
         await pilot.press("w")
         await pilot.pause()
-        assert room.view.row == before
-        assert room.view.rows is not None
+        assert app.view.row == before
+        assert app.view.rows is not None
 
 
 async def test_without_findings_the_keys_say_so() -> None:
-    async with opened(CAPTURES / "qemu-blk.pcapng") as (room, pilot):
-        await judged(room, pilot)
+    async with opened(CAPTURES / "qemu-blk.pcapng") as (app, pilot):
+        await judged(app, pilot)
         await pilot.press("w", "exclamation_mark")
         await pilot.pause()
-        assert not isinstance(room.screen, LinesScreen)
-        assert "w ! findings" not in screen_text(room)
+        assert not isinstance(app.screen, LinesScreen)
+        assert "w ! findings" not in screen_text(app)
 
 
 async def test_moving_is_possible_while_it_judges() -> None:
-    async with opened(QEMU) as (room, pilot):
+    async with opened(QEMU) as (app, pilot):
         await pilot.press("end", "up")
         await pilot.pause()
-        assert room.view.row == len(room.timeline) - 2
-        await judged(room, pilot)
-        assert room.timeline.analysed == len(room.timeline)
+        assert app.view.row == len(app.timeline) - 2
+        await judged(app, pilot)
+        assert app.timeline.analysed == len(app.timeline)

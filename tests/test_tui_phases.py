@@ -76,119 +76,119 @@ def test_folded_repeats_stand_for_every_row_once(requests: list[int], cut: int) 
 
 @pytest.mark.asyncio
 async def test_phases_are_headings_and_fold() -> None:
-    async with opened(OVS) as (room, pilot):
-        room.view.go_to(50)
+    async with opened(OVS) as (app, pilot):
+        app.view.go_to(50)
         await pilot.pause()
-        assert "session 1: start, #44 to #64" in screen_text(room)
-        lines = room.view.count
+        assert "session 1: start, #44 to #64" in screen_text(app)
+        lines = app.view.count
         await pilot.press("o")
         await pilot.pause()
-        assert "+ session 1: start, #44 to #64" in screen_text(room)
-        assert "21 rows folded" in screen_text(room)
-        assert room.view.count == lines - 21
-        assert room.view.row == 43
-        assert room.selected.state.border_title == "State after #44: * is what it changed"
+        assert "+ session 1: start, #44 to #64" in screen_text(app)
+        assert "21 rows folded" in screen_text(app)
+        assert app.view.count == lines - 21
+        assert app.view.row == 43
+        assert app.selected.state.border_title == "State after #44: * is what it changed"
         await pilot.press("enter")
-        assert room.view.count == lines
+        assert app.view.count == lines
         await pilot.press("O")
         await pilot.pause()
-        assert room.view.count == len(room.view.shown.places)
+        assert app.view.count == len(app.view.shown.phases)
         await pilot.press("O")
-        assert room.view.count == lines
+        assert app.view.count == lines
 
 
 @pytest.mark.asyncio
 async def test_a_click_on_a_heading_folds_it() -> None:
-    async with opened(QEMU) as (room, pilot):
-        lines = room.view.count
-        (line,) = [one for one in range(10) if (found := room.view.shown.heading(one)) and found.length]
+    async with opened(QEMU) as (app, pilot):
+        lines = app.view.count
+        (line,) = [one for one in range(10) if (found := app.view.shown.heading(one)) and found.length]
         await pilot.click("#timeline", offset=(20, line))
         await pilot.pause()
-        assert room.view.count < lines
+        assert app.view.count < lines
         await pilot.click("#timeline", offset=(20, line))
         await pilot.pause()
-        assert room.view.count == lines
+        assert app.view.count == lines
 
 
 @pytest.mark.asyncio
 async def test_going_to_a_folded_message_unfolds_it() -> None:
-    async with opened(OVS) as (room, pilot):
+    async with opened(OVS) as (app, pilot):
         await pilot.press("O", "R")
         await pilot.pause()
         await pilot.press(*":100", "enter")
         await pilot.pause()
-        assert room.view.row == 99
-        assert room.view.shown.heading(room.view.cursor) is None
-        assert "State after #100" in (room.selected.state.border_title or "")
+        assert app.view.row == 99
+        assert app.view.shown.heading(app.view.cursor) is None
+        assert "State after #100" in (app.selected.state.border_title or "")
 
 
 @pytest.mark.asyncio
 async def test_from_phase_to_phase() -> None:
-    async with opened(OVS) as (room, pilot):
-        room.view.go_to(50)
+    async with opened(OVS) as (app, pilot):
+        app.view.go_to(50)
         await pilot.press("left_curly_bracket")
-        heading = room.view.shown.heading(room.view.cursor)
+        heading = app.view.shown.heading(app.view.cursor)
         assert heading is not None
         assert heading.phase.first == 44
         await pilot.press("right_curly_bracket")
-        following = room.view.shown.heading(room.view.cursor)
+        following = app.view.shown.heading(app.view.cursor)
         assert following is not None
         assert following.phase.kind is PhaseKind.RUNNING
 
 
 @pytest.mark.asyncio
 async def test_a_session_and_a_filter_have_their_own_headings() -> None:
-    async with opened(RECONNECT) as (room, pilot):
-        assert "session 1: " in screen_text(room)
-        room.limit(room.timeline.rows_of(2), "session 2", 2)
+    async with opened(RECONNECT) as (app, pilot):
+        assert "session 1: " in screen_text(app)
+        app.limit(app.timeline.rows_of(2), "session 2", 2)
         await pilot.pause()
-        assert all(session == 2 for session, _ in room.view.shown.places)
-        assert len(room.view.shown.places) > 2
+        assert all(session == 2 for session, _ in app.view.shown.phases)
+        assert len(app.view.shown.phases) > 2
         await pilot.press("ampersand", *"vring.index==1", "enter")
         await pilot.pause()
-        assert room.view.shown.places == ()
-        assert room.view.count == room.view.length
+        assert app.view.shown.phases == ()
+        assert app.view.count == app.view.length
         await pilot.press("o")
         await pilot.press("escape")
         await pilot.pause()
-        assert room.view.shown.places
+        assert app.view.shown.phases
 
 
 @pytest.mark.asyncio
 async def test_repeats_are_one_row() -> None:
-    async with opened(RECONNECT) as (room, pilot):
-        lines = room.view.count
-        room.view.go_to(65)
+    async with opened(RECONNECT) as (app, pilot):
+        lines = app.view.count
+        app.view.go_to(65)
         await pilot.press("R")
         await pilot.pause()
-        assert room.view.count < lines
-        assert "x8 to #73: vring 0 off" in screen_text(room)
+        assert app.view.count < lines
+        assert "x8 to #73: vring 0 off" in screen_text(app)
         await pilot.press("R")
         await pilot.pause()
-        assert room.view.count == lines
-        assert "vring 7 off" in screen_text(room)
+        assert app.view.count == lines
+        assert "vring 7 off" in screen_text(app)
 
 
 @pytest.mark.asyncio
 async def test_playing_goes_through_what_is_folded() -> None:
-    async with opened(OVS) as (room, pilot):
+    async with opened(OVS) as (app, pilot):
         await pilot.press("O", "home")
         for _ in range(10):
             await pilot.press("greater_than_sign")
         await pilot.press("space")
-        while (room.view.row or 0) < 43:
+        while (app.view.row or 0) < 43:
             await pilot.pause(0.02)
-        assert room.view.shown.heading(room.view.cursor) is not None
-        assert "Vrings" in state_text(room)
+        assert app.view.shown.heading(app.view.cursor) is not None
+        assert "Vrings" in state_text(app)
 
 
 @pytest.mark.asyncio
 async def test_sessions_side_by_side_have_no_headings() -> None:
-    async with opened(OVS, RECONNECT) as (room, pilot):
-        sessions = len(room.timeline.sessions)
+    async with opened(OVS, RECONNECT) as (app, pilot):
+        sessions = len(app.timeline.sessions)
         assert sessions == 4
-        room.dividing.begin()
+        app.dividing.begin()
         await pilot.pause()
         await pilot.press("o")
         await pilot.pause()
-        assert bool(room.view.shown.places) is not room.dividing.side_by_side
+        assert bool(app.view.shown.phases) is not app.dividing.side_by_side

@@ -20,7 +20,7 @@ from captures import synthetic
 from vusniff.analysis.timeline import Timeline, read_all
 from vusniff.capture.index import Index
 from vusniff.families.vhost_user.protocol import FrontendRequest as Request
-from vusniff.views.tui.app import Room
+from vusniff.views.tui.app import TuiApp
 
 CAPTURES = Path(__file__).parent.parent / "captures"
 SMALL, LARGE = (80, 24), (200, 60)
@@ -57,12 +57,12 @@ def pictured(
     path = capture if isinstance(capture, Path) else CAPTURES / f"{capture}.pcapng"
 
     async def before(pilot: Pilot[int]) -> None:
-        room = pilot.app
-        assert isinstance(room, Room)
-        room.theme = theme
-        room.judging.finish()
+        app = pilot.app
+        assert isinstance(app, TuiApp)
+        app.theme = theme
+        app.judging.finish()
         await pilot.pause()
-        room.view.go_to(number - 1)
+        app.view.go_to(number - 1)
         await pilot.pause()
         await pilot.press(*keys)
         await pilot.pause()
@@ -71,11 +71,11 @@ def pictured(
     with Index(path) as index:
         timeline = Timeline(index)
         read_all(timeline)
-        return compare(Room(timeline, path.name, follow=follow), terminal_size=size, run_before=before)
+        return compare(TuiApp(timeline, path.name, follow=follow), terminal_size=size, run_before=before)
 
 
 @pytest.mark.parametrize("size", SIZES, ids=str)
-def test_room(snap_compare: Compare, size: tuple[int, int]) -> None:
+def test_first_screen(snap_compare: Compare, size: tuple[int, int]) -> None:
     assert pictured(snap_compare, "qemu-testpmd", 60, size)
 
 

@@ -309,13 +309,13 @@ def called(form: Form, argv: Sequence[str]) -> str | None:
 async def _view(dice: random.Random, keys: list[str]) -> None:
     from vusniff.analysis.timeline import Timeline, read_all
     from vusniff.capture.index import Index
-    from vusniff.views.tui.app import Room
+    from vusniff.views.tui.app import TuiApp
 
     with Index("a.pcapng") as index:
         timeline = Timeline(index)
         read_all(timeline)
-        room = Room(timeline, "a.pcapng", follow=False)
-        async with room.run_test(size=dice.choice(SIZES)) as pilot:
+        app = TuiApp(timeline, "a.pcapng", follow=False)
+        async with app.run_test(size=dice.choice(SIZES)) as pilot:
             for key in keys:
                 await pilot.press(key)
             await pilot.pause()

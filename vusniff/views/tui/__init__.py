@@ -27,8 +27,7 @@ def run_tui(
 
     ``follow`` goes on reading files that grow; ``device`` overrides the deduced device type; ``title`` stands on the
     first line instead of the files' names; ``on_exit`` is called when the screen has been given back, however that
-    came. Raises CaptureError for a file that is no capture,
-    and for one that can no longer be read.
+    came. Raises CaptureError for a file that is no capture, and for one that can no longer be read.
     """
     from vusniff.analysis.timeline import Timeline
     from vusniff.capture.index import Index
@@ -40,14 +39,14 @@ def run_tui(
             timeline = Timeline(index, device)
             timeline.update(FIRST_ROWS)
             os.environ.setdefault("TEXTUAL_FPS", str(FRAMES))  # read by Textual when it is imported
-            from vusniff.views.tui.app import Room
+            from vusniff.views.tui.app import TuiApp
 
-            room = Room(timeline, title or names_of(files), follow=follow)
-            room.run()
-            room.exporting.drop()
-            if room.broken is not None:
-                raise room.broken
-            return room.return_code or 0
+            app = TuiApp(timeline, title or names_of(files), follow=follow)
+            app.run()
+            app.exporting.drop()
+            if app.broken is not None:
+                raise app.broken
+            return app.return_code or 0
     finally:
         if on_exit is not None:
             on_exit()

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import Any
 
+from textual.app import App
 from textual.geometry import Size
 from textual.widget import Widget
-
-if TYPE_CHECKING:
-    from vusniff.views.tui.app import Room
 
 PANES = ("state", "details", "bytes")
 TWO = (110, 34)
@@ -18,74 +17,74 @@ THREE = (160, 30)
 
 
 class Arrangement:
-    """The panes of the room."""
+    """The panes on the first screen of an application."""
 
-    def __init__(self, room: Room) -> None:
-        self.room = room
+    def __init__(self, app: App[Any], view: Widget, fill: Callable[[], None]) -> None:
+        """``view`` is the timeline, which is always there; ``fill`` brings the other panes up to date."""
+        self._app = app
+        self._view = view
+        self._fill = fill
         self.size = Size(0, 0)
-        """Of the screen."""
+        """Of the screen, in cells."""
         self.pane = "state"
         """The pane below the timeline where there is room for one only; empty for none."""
 
     @property
     def narrow(self) -> bool:
         """There is room for one pane only."""
-        return self.room.screen_stack[0].has_class("one")
+        return self._app.screen_stack[0].has_class("one")
 
     def resized(self, size: Size) -> None:
-        """Arrange everything for another size of the screen: it is new to the app only after it has been told."""
+        """Arrange everything for another size of the screen, which Textual's application does not know yet."""
         self.size = size
         self.arrange()
 
     def arrange(self) -> None:
         """Arrange everything."""
-        room = self.room
         kind = "three" if self._holds(THREE) else "two" if self._holds(TWO) else "one"
-        room.screen_stack[0].set_classes(kind)
+        self._app.screen_stack[0].set_classes(kind)
         shown = set(PANES) if kind != "one" else {self.pane} - {""}
         for name in PANES:
             self._widget(name).set_class(name in shown, "shown")
-        self._widget("room").set_class(kind == "one" and bool(shown), "split")
-        room.say()
+        self._widget("body").set_class(kind == "one" and bool(shown), "split")
 
     def _holds(self, least: tuple[int, int]) -> bool:
         return self.size.width >= least[0] and self.size.height >= least[1]
 
     def _widget(self, name: str) -> Widget:
-        return self.room.screen_stack[0].query_one(f"#{name}")
+        return self._app.screen_stack[0].query_one(f"#{name}")
 
     def show(self, name: str) -> None:
-        """Show a pane where there is room for one only; no name for none."""
+        """Show a pane where there is room for one only; an empty name shows none."""
         self.pane = name
         self.arrange()
         if name:
-            self.room.call_after_refresh(self.room.selected.show)
+            self._app.call_after_refresh(self._fill)
 
     def turn(self, name: str) -> None:
         """Show a pane, or go to it; once more hides it where there is room for one only."""
-        room, pane = self.room, self._widget(name)
+        pane = self._widget(name)
         if self.narrow:
             self.show("" if self.pane == name and not pane.has_focus else name)
             if not self.pane:
-                room.view.focus()
+                self._view.focus()
         else:
-            (room.view if pane.has_focus else pane).focus()
+            (self._view if pane.has_focus else pane).focus()
 
     @property
     def zoomed(self) -> bool:
         """One pane is shown alone."""
-        return self._widget("room").has_class("zoomed")
+        return self._widget("body").has_class("zoomed")
 
     def zoom(self) -> None:
-        """The focused pane alone, and back."""
-        room = self.room
+        """Show the focused pane alone, or all panes again."""
         if self.zoomed:
-            self._widget("room").remove_class("zoomed")
-            for one in room.screen_stack[0].query(".big"):
+            self._widget("body").remove_class("zoomed")
+            for one in self._app.screen_stack[0].query(".big"):
                 one.remove_class("big")
         else:
-            focused = room.focused
-            big = self._widget("messages") if focused is None or focused is room.view else focused
+            focused = self._app.focused
+            big = self._widget("messages") if focused is None or focused is self._view else focused
             big.add_class("big")
-            self._widget("room").add_class("zoomed")
-        room.call_after_refresh(room.selected.show)
+            self._widget("body").add_class("zoomed")
+        self._app.call_after_refresh(self._fill)

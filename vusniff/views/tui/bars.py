@@ -1,9 +1,9 @@
-"""The first and the last line of the screen: what is open and how far it is read; the keys that count here."""
+"""The first line of the screen says what is open and what is being worked on; the last one which keys count."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from rich.cells import cell_len
 from rich.segment import Segment
@@ -12,10 +12,9 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from vusniff.printable import escape
+from vusniff.views.tui.judging import Judging
 from vusniff.views.tui.line import cut
-
-if TYPE_CHECKING:
-    from vusniff.views.tui.app import Room
+from vusniff.views.tui.timeline import TimelineView
 
 SMALLEST = (80, 24)
 """Columns and rows the view is made for."""
@@ -23,61 +22,52 @@ FULL_WORDS = 110
 """Columns from which findings are counted in words."""
 
 
-def top_words(room: Room) -> tuple[str, str]:
-    """What the first line says: what is selected, and how much there is."""
-    timeline, row = room.timeline, room.view.row
-    left = room.named
+def top_words(
+    title: str, view: TimelineView, judging: Judging, size: tuple[int, int], work: Sequence[str]
+) -> tuple[str, str]:
+    """What the first line says on the left, what is selected, and on the right: how much there is, and the ``work``
+    under way. ``size`` of the screen in columns and rows."""
+    timeline, row, left = view.timeline, view.row, title
     if row is not None:
-        place = timeline.place(row)
-        session = timeline.sessions[place.session - 1]
+        number = timeline.place(row).session
+        session = timeline.sessions[number - 1]
         device = f"{session.guess.device} ({session.guess.sure})" if session.guess else "device unknown"
-        left += f"  {device}  session {place.session} of {len(timeline.sessions)}  {session.path}"
-    width, height = room.size
+        left += f"  {device}  session {number} of {len(timeline.sessions)}  {session.path}"
+    width, height = size
     if width < SMALLEST[0] or height < SMALLEST[1]:
         return left, f"{width}x{height} is small: give it {SMALLEST[0]}x{SMALLEST[1]}"
-    right = [f"{room.filter_words}: {room.view.length:,} of"] if room.filter_words else []
+    right = [f"{view.words}: {view.length:,} of"] if view.words else []
     right.append(f"{len(timeline):,} message{'' if len(timeline) == 1 else 's'}")
-    if lost := room.view.losses.total:
+    if lost := view.losses.total:
         right.append(f"· {lost:,} LOST")
-    if found := room.judging.counts(width < FULL_WORDS):
-        right.append(f"· {found}")
-    search, story = room.finder.search, room.selected.story
-    if search is not None:
-        right.append(f"· searching {100 * search.seen // max(1, search.count)} %, Esc stops")
-    elif story is not None:
-        right.append(f"· looking {100 * story.seen // max(1, story.count)} %, Esc stops")
-    elif words := room.exporting.words or room.filtering.words or room.reading.words or room.judging.words:
-        right.append(f"· {words}")
-    if room.player.playing:
-        right.append(f"· playing {room.player.clockwork.words}")
+    right += [f"· {words}" for words in (judging.counts(width < FULL_WORDS), *work) if words]
     return left, " ".join(right)
 
 
 class Top(Widget):
-    """Name and place on the left, progress and mode on the right. Repaints only when a word changes."""
+    """The first line. It repaints only when a word changes."""
 
     def __init__(self) -> None:
         super().__init__(id="top")
-        self._said = ("", "")
+        self._words = ("", "")
 
-    def say(self, left: str, right: str) -> None:
-        """Show these words; the right ones are kept whole."""
-        said = (escape(left), escape(right))
-        if said != self._said:
-            self._said = said
+    def show(self, left: str, right: str) -> None:
+        """Show these words; where there is no room for all, the left ones are cut."""
+        words = (escape(left), escape(right))
+        if words != self._words:
+            self._words = words
             self.refresh()
 
     def render_line(self, y: int) -> Strip:
-        left, right = self._said
+        left, right = self._words
         width = self.size.width
-        room = width - cell_len(right) - 3
-        shown = cut(left, max(0, room))
+        shown = cut(left, max(0, width - cell_len(right) - 3))
         gap = " " * max(1, width - 2 - cell_len(shown) - cell_len(right))
         return Strip([Segment(f" {shown}{gap}{right} ", self.rich_style)]).crop_extend(0, width, self.rich_style)
 
 
 class Foot(Widget):
-    """Keys and words, as many as there is room for; a click on one does it."""
+    """The last line: keys and words, as many as there is room for. A click on one does what it says."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {"vs--key"}
 

@@ -11,7 +11,7 @@ from vusniff.printable import escape
 from vusniff.views import words
 from vusniff.views.state import base_words
 from vusniff.views.tui.features import names_at
-from vusniff.views.tui.line import Line, cut, line, wrapped
+from vusniff.views.tui.line import TextLine, cut, line, wrapped
 from vusniff.views.tui.state import value_words
 from vusniff.views.tui.vrings import enabled_word, regions_word
 
@@ -33,7 +33,7 @@ SINGLE = (
 
 def compare_lines(
     timeline: Timeline, first: tuple[int, DeviceState], second: tuple[int, DeviceState], width: int
-) -> list[Line]:
+) -> list[TextLine]:
     """Each is a row and the state after it; what differs comes first."""
     rows = list(_rows(timeline, first, second))
     name = min(LABEL, max(len(row[0]) for row in rows))

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+import time
+
 from vusniff.analysis.timeline import Timeline
+from vusniff.errors import ExistsError, OutputError
 from vusniff.files import open_output
 from vusniff.message import Message
 from vusniff.views import jsonl, text
@@ -28,6 +32,24 @@ def filter_like(message: Message) -> str:
     if message.payload and "index" in message.payload and (message.layout or "").startswith("vring"):
         parts.append(f"vring.index == {message.payload['index']}")
     return " && ".join(parts)
+
+
+def keep_picture(svg: str) -> str:
+    """Write a picture into the working directory; the file's name, which has the time in it and was free.
+
+    Raises OutputError when it cannot be written.
+    """
+    began = time.strftime("vusniff-%Y%m%d-%H%M%S")
+    for number in itertools.count(1):
+        name = f"{began}.svg" if number == 1 else f"{began}-{number}.svg"
+        try:
+            keep(name, svg)
+        except ExistsError:
+            continue
+        except OSError as error:
+            raise OutputError(f"{name} cannot be written: {error.strerror}") from error
+        return name
+    raise AssertionError  # counting never ends
 
 
 def keep(path: str, text: str, replaces: bytes | None = None) -> None:

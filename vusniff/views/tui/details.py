@@ -15,8 +15,8 @@ from vusniff.layouts.spans import spans
 from vusniff.message import Context, Message
 from vusniff.printable import escape
 from vusniff.views import text, words
-from vusniff.views.tui.judging import MARKS
-from vusniff.views.tui.line import Line, Part, line, wrapped
+from vusniff.views.tui.line import Part, TextLine, line, wrapped
+from vusniff.views.tui.marks import MARKS
 from vusniff.views.tui.passed import Passed
 from vusniff.views.tui.rows import ROLES, day, since
 
@@ -29,7 +29,7 @@ ALSO = 6
 
 def details(
     timeline: Timeline, row: int, state: DeviceState | None, width: int, lost: int = 0, passed: Passed | None = None
-) -> list[Line]:
+) -> list[TextLine]:
     """Everything about a row; ``state`` (of after it) tells where addresses lie and what descriptors are for, ``lost``
     how many messages before it were lost, ``passed`` where else its descriptors were passed."""
     message = timeline.message(row)
@@ -66,7 +66,7 @@ def details(
     return lines
 
 
-def _what(message: Message, width: int) -> Iterator[Line]:
+def _what(message: Message, width: int) -> Iterator[TextLine]:
     if message.request is None:
         yield line(("Bytes without a vhost-user header", "bad"))
         return
@@ -80,15 +80,15 @@ def _what(message: Message, width: int) -> Iterator[Line]:
         )
     if message.malformed:
         for number, parts in enumerate(wrapped(message.malformed.split(), width, "MALFORMED: ", "  ", "bad")):
-            yield Line(parts, key=f"malformed{number}")
+            yield TextLine(parts, key=f"malformed{number}")
     if message.spec is None:
         yield line(("Not in any dissector: shown as bytes", "warn"))
     elif message.spec.about:
         for number, parts in enumerate(wrapped(message.spec.about.split(), width, "", "", "dim")):
-            yield Line(parts, key=f"about{number}")
+            yield TextLine(parts, key=f"about{number}")
 
 
-def _finding(timeline: Timeline, finding: Finding, width: int) -> Iterator[Line]:
+def _finding(timeline: Timeline, finding: Finding, width: int) -> Iterator[TextLine]:
     """What is wrong, by which rule, and the messages that prove it."""
     letter, style = MARKS[finding.severity]
     key = f"rule {finding.rule}"
@@ -96,17 +96,17 @@ def _finding(timeline: Timeline, finding: Finding, width: int) -> Iterator[Line]
     sentence = escape(finding.sentence).split()
     for number, parts in enumerate(wrapped(sentence, width, f"{letter} {finding.severity}{blamed}: ", "  ")):
         first = (Part(parts[0].text, style), *parts[1:]) if not number else parts
-        yield Line(first, key=key if not number else f"{key} {number}")
+        yield TextLine(first, key=key if not number else f"{key} {number}")
     said = f"rule {finding.rule} ({finding.section}), e explains".split()
     for number, parts in enumerate(wrapped(said, width, "  ", "  ", "dim")):
-        yield Line(parts, key=f"{key} said {number}")
+        yield TextLine(parts, key=f"{key} said {number}")
     for other in finding.evidence:
         if other != finding.number:
             name = timeline.message(other - 1).name
             yield line("  see also ", (f"#{other}", "link"), f" {name}", jump=other, key=f"{key} #{other}")
 
 
-def _also(others: list[int], number: int, position: int) -> Line:
+def _also(others: list[int], number: int, position: int) -> TextLine:
     """Where else a descriptor was passed; Enter leads to the next of them, from the last to the first."""
     parts: list[tuple[str, str]] = []
     for other in others[:ALSO]:
@@ -120,7 +120,7 @@ def _label(name: str) -> Part:
     return Part(f"  {name:<{LABEL}}", "dim")
 
 
-def _header(timeline: Timeline, message: Message) -> Iterator[Line]:
+def _header(timeline: Timeline, message: Message) -> Iterator[TextLine]:
     sender = ARROWS[message.sender] if message.sender else "end not told apart yet"
     role = ROLES[message.sender] if message.sender else ""
     process = message.process
@@ -153,7 +153,7 @@ def _fields(
     where: Mapping[str, tuple[int, int]],
     state: DeviceState | None,
     message: Message,
-) -> Iterator[Line]:
+) -> Iterator[TextLine]:
     plain = [len(name) for name, value in values.items() if not isinstance(value, (dict, list))]
     pad = min(20, max((size for size in plain if size <= 20), default=0))
     for name, value in values.items():

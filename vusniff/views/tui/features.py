@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from vusniff.analysis.timeline import Timeline
 from vusniff.families.vhost_user.state import DeviceState, Seen
 from vusniff.views import words
 from vusniff.views.state import feature_names
-from vusniff.views.tui.line import Line, Part, line, wrapped
+from vusniff.views.tui.line import Part, Reference, TextLine, line, wrapped
 
-Said = Callable[[int], str]
 WIDE = 86
 """Cells that the longest name needs behind a column called ``acknowledged``."""
 
@@ -21,8 +20,8 @@ def names_at(timeline: Timeline, row: int, value: int, protocol: bool) -> list[s
 
 
 def summary(
-    timeline: Timeline, row: int, before: DeviceState, state: DeviceState, width: int, said: Said
-) -> Iterator[Line]:
+    timeline: Timeline, row: int, before: DeviceState, state: DeviceState, width: int, refer: Reference
+) -> Iterator[TextLine]:
     """What was negotiated, by name."""
     words_ = (
         ("Features", "features", state.features_offered, state.features, before.features, before.features_offered),
@@ -48,7 +47,7 @@ def summary(
             mark,
             (title, "heading"),
             f"  {what} {seen.value:#x}",
-            (f"  {said(seen.by)}" if seen.by else "", "link"),
+            (f"  {refer(seen.by)}" if seen.by else "", "link"),
             ("   F: all" if key == "features" else "", "dim"),
             jump=seen.by,
             key=key,
@@ -56,15 +55,15 @@ def summary(
         names = names_at(timeline, row, seen.value, key == "protocol")
         short = [words.short_name(name) for name in names]
         for number, parts in enumerate(wrapped(short or ["none"], width, "  ", "  ", "changed" if changed else "")):
-            yield Line(parts, jump=seen.by, key=f"{key} {number}")
+            yield TextLine(parts, jump=seen.by, key=f"{key} {number}")
 
 
-def matrix(timeline: Timeline, row: int, state: DeviceState, width: int, said: Said) -> list[Line]:
+def matrix(timeline: Timeline, row: int, state: DeviceState, width: int, refer: Reference) -> list[TextLine]:
     """Every bit that was offered or asked for: offered, acknowledged, refused."""
     place = timeline.place(row)
     guess = timeline.sessions[place.session - 1].guess
     device = f"{guess.device} ({guess.sure})" if guess else "device type unknown"
-    lines: list[Line] = [line((f"Session {place.session}", "strong"), f", {device}, after #{row + 1}")]
+    lines: list[TextLine] = [line((f"Session {place.session}", "strong"), f", {device}, after #{row + 1}")]
     if guess:
         lines += [line((f"  because {reason}", "dim")) for reason in dict.fromkeys(guess.reasons)]
     for title, offered, taken, protocol in (
@@ -73,20 +72,20 @@ def matrix(timeline: Timeline, row: int, state: DeviceState, width: int, said: S
     ):
         lines.append(line())
         lines.append(line((title, "heading")))
-        lines += [_origin("offered", offered, said), _origin("acknowledged", taken, said)]
+        lines += [_origin("offered", offered, refer), _origin("acknowledged", taken, refer)]
         lines += _bits(timeline, row, offered, taken, protocol, "acknowledged" if width >= WIDE else "ack.")
     return lines
 
 
-def _origin(name: str, seen: Seen[int] | None, said: Said) -> Line:
+def _origin(name: str, seen: Seen[int] | None, refer: Reference) -> TextLine:
     if seen is None:
         return line((f"  {name:<13} ", "dim"), ("not seen", "warn"))
-    return line((f"  {name:<13} ", "dim"), f"{seen.value:#x}", (f"  {said(seen.by)}", "link"), jump=seen.by)
+    return line((f"  {name:<13} ", "dim"), f"{seen.value:#x}", (f"  {refer(seen.by)}", "link"), jump=seen.by)
 
 
 def _bits(
     timeline: Timeline, row: int, offered: Seen[int] | None, taken: Seen[int] | None, protocol: bool, ack: str
-) -> Iterator[Line]:
+) -> Iterator[TextLine]:
     both = (offered.value if offered else 0) | (taken.value if taken else 0)
     if not both:
         yield line("  no bits")

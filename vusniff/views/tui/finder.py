@@ -1,105 +1,81 @@
-"""The prompt on the last line but one: search for a text, go to a number, a time or a vring."""
+"""Finds messages for the prompt: by a text, slice by slice, or by a number, a time or a vring."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
-from textual.widgets import Input
-
-from vusniff.views.tui import exporting
-from vusniff.views.tui.filtering import ASKED, HINT
-from vusniff.views.tui.reading import SLICE_SECONDS
+from vusniff.views.tui.application import Application
+from vusniff.views.tui.pace import NEXT_SECONDS, SLICE_SECONDS
+from vusniff.views.tui.prompt import Question
 from vusniff.views.tui.search import Search, target
-
-if TYPE_CHECKING:
-    from vusniff.views.tui.app import Room
-
-HINTS = {
-    "/": "text in requests, values, descriptors",
-    ASKED: HINT,
-    exporting.ASKED: exporting.HINT,
-    exporting.REPLACE: exporting.REPLACE_HINT,
-    ":": "1234 number, 2.5s since start, 12:30:01 time of day, v3 vring",
-}
 
 
 class Finder:
-    """Asks, and finds slice by slice."""
+    """The search under way, and the text it is for."""
 
-    def __init__(self, room: Room) -> None:
-        self.room = room
-        self.asked = ""
-        """What the prompt is for: ``/`` or ``:``; empty when it is closed."""
+    def __init__(self, app: Application, show_vring: Callable[[int], None]) -> None:
+        """``show_vring`` is called with the number of a vring that was asked for."""
+        self.app = app
         self.search: Search | None = None
         """The search under way."""
         self.wanted = ""
+        """The text that is searched for, as it was typed."""
+        self._show_vring = show_vring
 
-    def ask(self, what: str) -> None:
-        """Open the prompt."""
-        prompt = self.room.query_one("#prompt", Input)
-        self.asked = what
-        prompt.value = ""
-        prompt.placeholder = HINTS[what]
-        prompt.display = True
-        self.room.screen.set_focus(prompt)  # at once: what is typed behind the key belongs to it
+    @property
+    def words(self) -> str:
+        """How far the search is; empty when there is none."""
+        search = self.search
+        return f"searching {100 * search.seen // max(1, search.count)} %, Esc stops" if search else ""
 
-    def close(self) -> bool:
-        """Close the prompt or stop the search; False when there was neither."""
-        if self.asked:
-            self.asked = ""
-            self.room.query_one("#prompt").display = False
-            self.room.screen.set_focus(self.room.view)
-            return True
-        if self.search is not None:
-            self.search = None
-            return True
-        return False
+    def stop(self) -> bool:
+        """Stop the search; False when there is none."""
+        search, self.search = self.search, None
+        return search is not None
 
-    def answered(self, words: str) -> None:
-        """Enter in the prompt."""
-        asked = self.asked
-        self.close()
-        words = words.strip()
-        if not words:
+    def find(self, text: str) -> None:
+        """Search for a text from the selected message on, and highlight it."""
+        self.wanted = text
+        self.app.view.hit = text.lower()
+        self.app.view.refresh()
+        self.again(1)
+
+    def go_to(self, words: str) -> None:
+        """Go to what is meant by a number, a time or a vring."""
+        if words[0] in "vV" and words[1:].isdecimal():
+            self._show_vring(int(words[1:]))
             return
-        if asked == "/":
-            self.wanted = words
-            self.room.view.hit = words.lower()
-            self.room.view.refresh()
-            self.again(1)
-        elif words[0] in "vV" and words[1:].isdecimal():
-            self.room.selected.keep(int(words[1:]))
+        row = target(self.app.timeline, words)
+        if row is None:
+            self.app.announce(f"{words}: give {Question.TARGET.value}", "warning")
         else:
-            row = target(self.room.timeline, words)
-            if row is None:
-                self.room.tell(f"{words}: give {HINTS[':']}", severity="warning")
-            else:
-                self.room.leap(row)
+            self.app.jump_to(row)
 
-    def again(self, step: int) -> None:
-        """The next hit in a direction."""
+    def again(self, step: int) -> bool:
+        """Go to the next hit (``step`` 1) or the one before (-1); False when nothing has been searched for."""
         if not self.wanted:
-            self.ask("/")
-            return
-        view = self.room.view
-        self.search = Search(self.room.timeline, view.rows, self.wanted, view.position, step)
+            return False
+        view = self.app.view
+        self.search = Search(self.app.timeline, view.rows, self.wanted, view.position, step)
         self._work()
+        return True
 
     def _work(self) -> None:
+        """Search for one slice, and come again where that is not all."""
         search = self.search
         if search is None:
             return
         found = search.run(SLICE_SECONDS)
         if found is None:
-            self.room.say()
-            self.room.set_timer(0.001, self._work)
+            self.app.refresh_top()
+            self.app.later(NEXT_SECONDS, self._work)
             return
         self.search = None
-        view = self.room.view
+        view = self.app.view
         if found < 0:
-            self.room.tell(f"No message has {self.wanted!r}")
+            self.app.announce(f"No message has {self.wanted!r}")
         else:
             if (found - view.position) * search.step <= 0:
-                self.room.tell("Went on from the other end")
-            self.room.leap(view.shown.row_at(found))
-        self.room.say()
+                self.app.announce("Went on from the other end")
+            self.app.jump_to(view.shown.row_at(found))
+        self.app.refresh_top()

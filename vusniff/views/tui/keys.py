@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 
-class Key(NamedTuple):
+class Shortcut(NamedTuple):
     """A key and what it does."""
 
     keys: str
@@ -31,68 +31,54 @@ MOVING = (
 
 MOVE, FIND, SHOW, TIME, KEEP = "Move", "Find", "Show", "Time", "Keep"
 
-KEYS: tuple[Key, ...] = (
-    Key("question_mark,f1", "?", "help", "help", "all keys", SHOW),
-    Key("q", "q", "quit", "quit", "leave", SHOW),
-    Key("slash", "/", "search", "search", "search requests, values and descriptors for a text", FIND),
-    Key("ampersand", "&", "filter", "filter", "show only messages that pass a filter (Wireshark's syntax)", FIND),
-    Key("c", "c", "copy('filter')", "copy filter", "copy a filter for messages like this one", KEEP),
-    Key("n", "n", "again(1)", "next hit", "next hit", FIND),
-    Key("N", "N", "again(-1)", "previous hit", "previous hit", FIND),
-    Key("w", "w", "finding(1)", "finding", "next finding: a broken rule, or what is worth knowing", FIND),
-    Key("W", "W", "finding(-1)", "finding before", "previous finding", FIND),
-    Key("exclamation_mark", "!", "findings", "findings", "all findings; pick one to go to it", SHOW),
-    Key("colon,ctrl+g", ":", "jump", "go to", "go to a number, a time (2.5s, 12:30:01) or a vring (v3)", FIND),
-    Key("r", "r", "answer", "reply", "from a request to its reply, and back", MOVE),
-    Key("left_curly_bracket", "{", "phase(-1)", "phase", "to the beginning of the phase, or to the one before", MOVE),
-    Key("right_curly_bracket", "}", "phase(1)", "phase", "to the next phase", MOVE),
-    Key(
-        "o",
-        "o",
-        "fold",
-        "fold",
-        "fold a phase, or unfold it (also Enter on its heading, a click)",
-        SHOW,
-    ),
-    Key("O", "O", "fold_all", "fold all", "fold all phases, or unfold them", SHOW),
-    Key("R", "R", "repeats", "repeats", "runs of the same request as one row, and back", SHOW),
-    Key("b,backspace", "b", "retrace", "back", "back to where the last jump began", MOVE),
-    Key("s", "s", "pane('state')", "state", "vrings, memory and features as of the selected message", SHOW),
-    Key("d", "d", "pane('details')", "details", "all fields of the selected message", SHOW),
-    Key("x", "x", "pane('bytes')", "bytes", "its bytes; the selected field is marked", SHOW),
-    Key("z", "z", "zoom", "zoom", "the focused pane alone, and back", SHOW),
-    Key("left_square_bracket", "[", "vring(-1)", "vring", "card of the vring before", SHOW),
-    Key("right_square_bracket", "]", "vring(1)", "vring", "card of the next vring", SHOW),
-    Key("v", "v", "only_vring", "its story", "only the messages about this vring; Esc shows all again", FIND),
-    Key("S", "S", "sessions", "sessions", "all sessions; pick one to see only its messages", SHOW),
-    Key("C", "C", "compare", "compare", "this session beside the one before it on the same socket", SHOW),
-    Key("F", "F", "features", "features", "every feature bit: offered, acknowledged, refused", SHOW),
-    Key("M", "M", "memory", "memory", "the memory table drawn to scale", SHOW),
-    Key("e", "e", "explain", "explain", "what the selected request is for; what the rule of a finding demands", SHOW),
-    Key(
-        "t",
-        "t",
-        "clock",
-        "time",
-        "time column: since start, time of day, since the row above, within the session",
-        TIME,
-    ),
-    Key("f", "f", "follow", "follow", "stay with the newest message", TIME),
-    Key("space", "Space", "play", "play", "play from here as it happened; pause", TIME),
-    Key("P", "P", "scrub", "bar", "bar with phases and findings; a click or a drag on it goes there", TIME),
-    Key("less_than_sign", "<", "speed(-1)", "slower", "play slower", TIME),
-    Key("greater_than_sign", ">", "speed(1)", "faster", "play faster; beyond 100x without gaps", TIME),
-    Key("m", "m", "bookmark", "bookmark", "set a bookmark, or take it away", KEEP),
-    Key("apostrophe", "'", "bookmarked", "next bookmark", "to the next bookmark", MOVE),
-    Key("y", "y", "copy('text')", "copy", "copy the message as text", KEEP),
-    Key("Y", "Y", "copy('json')", "copy JSON", "copy the message as JSON", KEEP),
-    Key("X", "X", "copy('hex')", "copy hex", "copy the message's bytes in hex", KEEP),
-    Key(
-        "ctrl+e", "ctrl+e", "export", "export", "write what is shown to a file: text, JSON lines, CSV, HTML, SVG", KEEP
-    ),
-    Key("ctrl+s", "ctrl+s", "picture", "picture", "write the screen as an SVG picture", KEEP),
-    Key("ctrl+p", "ctrl+p", "command_palette", "commands", "command palette, with themes", SHOW),
+_ROWS = (
+    ("question_mark,f1", "?", "help", "help", "all keys", SHOW),
+    ("q", "q", "quit", "quit", "leave", SHOW),
+    ("slash", "/", "search", "search", "search requests, values and descriptors for a text", FIND),
+    ("ampersand", "&", "filter", "filter", "show only messages that pass a filter (Wireshark's syntax)", FIND),
+    ("c", "c", "copy('filter')", "copy filter", "copy a filter for messages like this one", KEEP),
+    ("n", "n", "again(1)", "next hit", "next hit", FIND),
+    ("N", "N", "again(-1)", "previous hit", "previous hit", FIND),
+    ("w", "w", "finding(1)", "finding", "next finding: a broken rule, or what is worth knowing", FIND),
+    ("W", "W", "finding(-1)", "finding before", "previous finding", FIND),
+    ("exclamation_mark", "!", "findings", "findings", "all findings; pick one to go to it", SHOW),
+    ("colon,ctrl+g", ":", "jump", "go to", "go to a number, a time (2.5s, 12:30:01) or a vring (v3)", FIND),
+    ("r", "r", "answer", "reply", "from a request to its reply, and back", MOVE),
+    ("left_curly_bracket", "{", "phase(-1)", "phase", "to the beginning of the phase, or to the one before", MOVE),
+    ("right_curly_bracket", "}", "phase(1)", "phase", "to the next phase", MOVE),
+    ("o", "o", "fold", "fold", "fold a phase, or unfold it (also Enter on its heading, a click)", SHOW),
+    ("O", "O", "fold_all", "fold all", "fold all phases, or unfold them", SHOW),
+    ("R", "R", "repeats", "repeats", "runs of the same request as one row, and back", SHOW),
+    ("b,backspace", "b", "retrace", "back", "back to where the last jump began", MOVE),
+    ("s", "s", "pane('state')", "state", "vrings, memory and features as of the selected message", SHOW),
+    ("d", "d", "pane('details')", "details", "all fields of the selected message", SHOW),
+    ("x", "x", "pane('bytes')", "bytes", "its bytes; the selected field is marked", SHOW),
+    ("z", "z", "zoom", "zoom", "the focused pane alone, and back", SHOW),
+    ("left_square_bracket", "[", "vring(-1)", "vring", "card of the vring before", SHOW),
+    ("right_square_bracket", "]", "vring(1)", "vring", "card of the next vring", SHOW),
+    ("v", "v", "only_vring", "its story", "only the messages about this vring; Esc shows all again", FIND),
+    ("S", "S", "sessions", "sessions", "all sessions; pick one to see only its messages", SHOW),
+    ("C", "C", "compare", "compare", "this session beside the one before it on the same socket", SHOW),
+    ("F", "F", "features", "features", "every feature bit: offered, acknowledged, refused", SHOW),
+    ("M", "M", "memory", "memory", "the memory table drawn to scale", SHOW),
+    ("e", "e", "explain", "explain", "what the selected request is for; what the rule of a finding demands", SHOW),
+    ("t", "t", "clock", "time", "time column: since start, time of day, since the row above, within the session", TIME),
+    ("f", "f", "follow", "follow", "stay with the newest message", TIME),
+    ("space", "Space", "play", "play", "play from here as it happened; pause", TIME),
+    ("P", "P", "scrub", "bar", "bar with phases and findings; a click or a drag on it goes there", TIME),
+    ("less_than_sign", "<", "speed(-1)", "slower", "play slower", TIME),
+    ("greater_than_sign", ">", "speed(1)", "faster", "play faster; beyond 100x without gaps", TIME),
+    ("m", "m", "bookmark", "bookmark", "set a bookmark, or take it away", KEEP),
+    ("apostrophe", "'", "bookmarked", "next bookmark", "to the next bookmark", MOVE),
+    ("y", "y", "copy('text')", "copy", "copy the message as text", KEEP),
+    ("Y", "Y", "copy('json')", "copy JSON", "copy the message as JSON", KEEP),
+    ("X", "X", "copy('hex')", "copy hex", "copy the message's bytes in hex", KEEP),
+    ("ctrl+e", "ctrl+e", "export", "export", "write what is shown to a file: text, JSON lines, CSV, HTML, SVG", KEEP),
+    ("ctrl+s", "ctrl+s", "picture", "picture", "write the screen as an SVG picture", KEEP),
+    ("ctrl+p", "ctrl+p", "command_palette", "commands", "command palette, with themes", SHOW),
 )
+
+KEYS = tuple(Shortcut(*row) for row in _ROWS)
 
 GROUPS = (MOVE, FIND, SHOW, TIME, KEEP)
 

@@ -6,7 +6,7 @@ out of `STYLES`; its colour is the theme's, and nothing is said by colour alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
@@ -20,6 +20,9 @@ STYLES = ("dim", "heading", "strong", "front", "back", "good", "bad", "warn", "c
 
 ELLIPSIS = "…"
 
+Reference = Callable[[int], str]
+"""Number of a message -> how lines refer to it: ``#35 SET_VRING_KICK``."""
+
 
 class Part(NamedTuple):
     """A piece of a line."""
@@ -29,7 +32,7 @@ class Part(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class TextLine:
     """One line of a pane."""
 
     parts: tuple[Part, ...] = ()
@@ -46,10 +49,10 @@ class Line:
         return "".join(part.text for part in self.parts)
 
 
-def line(*parts: str | tuple[str, str], jump: int = 0, span: tuple[int, int] | None = None, key: str = "") -> Line:
+def line(*parts: str | tuple[str, str], jump: int = 0, span: tuple[int, int] | None = None, key: str = "") -> TextLine:
     """Build a line from texts and (text, style) pairs."""
     made = tuple(Part(escape(part)) if isinstance(part, str) else Part(escape(part[0]), part[1]) for part in parts)
-    return Line(made, jump, span, key or None)
+    return TextLine(made, jump, span, key or None)
 
 
 def fit(text: str, width: int) -> str:

@@ -7,20 +7,20 @@ from collections.abc import Iterator, Sequence
 from vusniff.families.vhost_user.state import DeviceState, Region, translate
 from vusniff.printable import escape
 from vusniff.views import words
-from vusniff.views.tui.line import Line, Part, line
+from vusniff.views.tui.line import Part, TextLine, line
 from vusniff.views.tui.vrings import translated
 
 LEAST = 2
 """Cells a region gets however small it is."""
 
 
-def memory_lines(state: DeviceState, width: int) -> list[Line]:
+def memory_lines(state: DeviceState, width: int) -> list[TextLine]:
     """The map, and a list of regions with what lies in them."""
     regions = list(enumerate(state.regions or ()))
     if not regions:
         told = "not witnessed" if state.regions is None else "empty: no SET_MEM_TABLE or ADD_MEM_REG so far"
         return [line(("Memory table", "heading"), f"  {told}")]
-    lines: list[Line] = []
+    lines: list[TextLine] = []
     for title, by_guest in (("Guest addresses", True), ("User addresses of the front-end", False)):
         lines.append(line((title, "heading")))
         lines += _bar(regions, by_guest, width)
@@ -60,7 +60,7 @@ def _start(region: Region, by_guest: bool) -> int:
     return region.guest_address if by_guest else region.user_address
 
 
-def _bar(regions: Sequence[tuple[int, Region]], by_guest: bool, width: int) -> Iterator[Line]:
+def _bar(regions: Sequence[tuple[int, Region]], by_guest: bool, width: int) -> Iterator[TextLine]:
     """One line to scale; gaps longer than all memory are drawn broken, and every region is at least seen."""
     ordered = sorted(regions, key=lambda one: _start(one[1], by_guest))
     total = sum(region.size for _, region in ordered) or 1
@@ -91,10 +91,10 @@ def _bar(regions: Sequence[tuple[int, Region]], by_guest: bool, width: int) -> I
         parts.append(
             Part(fill * max(0, cells - len(label)), "bad" if what == "overlap" else "front" if position % 2 else "back")
         )
-    yield Line(tuple(parts))
+    yield TextLine(tuple(parts))
 
 
-def _gaps(regions: Sequence[tuple[int, Region]], by_guest: bool) -> Iterator[Line]:
+def _gaps(regions: Sequence[tuple[int, Region]], by_guest: bool) -> Iterator[TextLine]:
     """Where each begins and ends, what lies between, what overlaps."""
     ordered = sorted(regions, key=lambda one: _start(one[1], by_guest))
     end: int | None = None

@@ -1,4 +1,4 @@
-"""A widget that shows lines (`line.Line`): cursor, scrolling without animation, links. Knows nothing of captures.
+"""A widget that shows lines (`line.TextLine`): cursor, scrolling without animation, links. Knows nothing of captures.
 
 Every pane and most screens are one of these with other lines. It repaints only when its lines or its cursor change.
 """
@@ -20,7 +20,7 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from vusniff.printable import escape
-from vusniff.views.tui.line import ELLIPSIS, STYLES, Line
+from vusniff.views.tui.line import ELLIPSIS, STYLES, TextLine
 
 COMPONENTS = frozenset(f"vs--{name}" for name in (*STYLES, "cursor", "cursor-blurred"))
 """Component classes of every widget that shows lines; their colours stand in the app's CSS."""
@@ -104,7 +104,8 @@ class Lined(ScrollView, can_focus=True):
         scrollbar always has its place."""
         if size != self.virtual_size:
             self.set_reactive(Widget.virtual_size, size)
-            self.vertical_scrollbar.window_virtual_size = size.height
+            if self.is_attached:
+                self.vertical_scrollbar.window_virtual_size = size.height
 
     # -- moving -------------------------------------------------------------------------------------------------------
 
@@ -202,7 +203,7 @@ class LinesView(Lined):
     class Followed(Message):
         """Enter or a double click on a line."""
 
-        def __init__(self, view: LinesView, line: Line) -> None:
+        def __init__(self, view: LinesView, line: TextLine) -> None:
             super().__init__()
             self.view, self.line = view, line
 
@@ -212,7 +213,7 @@ class LinesView(Lined):
 
     def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:
         super().__init__(id=id, classes=classes)
-        self.lines: Sequence[Line] = ()
+        self.lines: Sequence[TextLine] = ()
         self.reading = False
         """Nothing to pick: there is no cursor, and the keys scroll."""
 
@@ -221,11 +222,11 @@ class LinesView(Lined):
         return len(self.lines)
 
     @property
-    def current(self) -> Line | None:
+    def current(self) -> TextLine | None:
         """The line under the cursor."""
         return self.lines[self.cursor] if self.cursor < len(self.lines) else None
 
-    def show(self, lines: Sequence[Line]) -> None:
+    def show(self, lines: Sequence[TextLine]) -> None:
         """Show other lines; the cursor stays at the top, or with what it was on where that is still there."""
         if lines == self.lines:
             return

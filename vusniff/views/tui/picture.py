@@ -12,7 +12,7 @@ from vusniff.capture.index import Index
 from vusniff.errors import SourceError
 from vusniff.files import check_output
 from vusniff.views.tui import names_of
-from vusniff.views.tui.app import Room
+from vusniff.views.tui.app import TuiApp
 from vusniff.views.tui.copying import keep
 
 NAMED = frozenset(key.value for key in Keys)
@@ -44,7 +44,7 @@ def write_picture(
         read_all(timeline)
         if at is not None and not 1 <= at <= len(timeline):
             raise SourceError(f"--at {at}: there are messages 1 to {len(timeline)}")
-        svg = asyncio.run(_painted(Room(timeline, names_of(paths)), size, at, keys))
+        svg = asyncio.run(_painted(TuiApp(timeline, names_of(paths)), size, at, keys))
     try:
         keep(target, svg, replaces)
     except OSError as error:
@@ -52,12 +52,12 @@ def write_picture(
     return 0
 
 
-async def _painted(room: Room, size: tuple[int, int], at: int | None, keys: Sequence[str]) -> str:
-    async with room.run_test(size=size) as pilot:
+async def _painted(app: TuiApp, size: tuple[int, int], at: int | None, keys: Sequence[str]) -> str:
+    async with app.run_test(size=size) as pilot:
         await pilot.pause()
-        room.view.go_to((len(room.timeline) if at is None else at) - 1)
+        app.view.go_to((len(app.timeline) if at is None else at) - 1)
         await pilot.pause()
-        room.judging.finish()
+        app.judging.finish()
         await pilot.press(*keys)
         await pilot.pause()
-        return room.export_screenshot(title="vusniff")
+        return app.export_screenshot(title="vusniff")

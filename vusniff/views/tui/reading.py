@@ -1,80 +1,74 @@
-"""Reads the capture on while the room is open: in slices between keys, then at a calm pace where it grows."""
+"""Reads the capture on: in slices between keys, then at a calm pace where it grows."""
 
 from __future__ import annotations
 
 import gc
 import time
-from typing import TYPE_CHECKING
 
 from vusniff.errors import VusniffError
+from vusniff.views.tui.application import Application
+from vusniff.views.tui.pace import NEXT_SECONDS, POLL_SECONDS, SLICE_SECONDS, next_size
 
-if TYPE_CHECKING:
-    from vusniff.views.tui.app import Room
-
-SLICE_SECONDS = 0.012
-"""Work at a stretch while keys may wait."""
 FEWEST, MOST = 256, 65536
 """Messages in a slice."""
-POLL_SECONDS = 0.1
-"""Between two looks at a growing file, and between two repaints of what grows."""
 NOTES = 3
-"""Sentences about what was skipped that are told at the end; the sessions screen has all."""
+"""Sentences about skipped stretches that are announced at the end; the sessions screen shows all."""
 
 
 class Reading:
-    """Where the reading is."""
+    """How far the capture has been read."""
 
-    def __init__(self, room: Room) -> None:
-        self.room = room
+    def __init__(self, app: Application) -> None:
+        self.app = app
         self.failure = ""
-        """Why it has stopped."""
+        """Why reading has stopped."""
         self._slice = 2048
         self._painted = 0.0
-        self._unseen = 0
+        self._unpainted = 0
+        """Messages that came after the last repaint."""
 
     def go_on(self) -> None:
-        """Read a slice and come again: at once while there is more."""
-        room = self.room
+        """Read one slice; then come again, sooner while there is more to read."""
+        app = self.app
         began = time.monotonic()
         try:
-            came = room.timeline.update(self._slice)
+            came = app.timeline.update(self._slice)
         except VusniffError as error:
             self.failure = str(error)
-            room.tell(self.failure, "error")
-            room.say()
+            app.announce(self.failure, "error")
+            app.refresh_top()
             return
         if came == self._slice:
-            took = max(time.monotonic() - began, 1e-6)
-            self._slice = max(FEWEST, min(MOST, int(self._slice * SLICE_SECONDS / took)))
-        done = room.timeline.complete
-        self._unseen += came
-        if self._unseen and (done or began - self._painted >= POLL_SECONDS):
-            self._painted, self._unseen = began, 0
-            empty = room.view.virtual_size.height == 0
-            room.view.grown()
+            self._slice = next_size(self._slice, began, SLICE_SECONDS, FEWEST, MOST)
+        done = app.timeline.complete
+        self._unpainted += came
+        if self._unpainted and (done or began - self._painted >= POLL_SECONDS):
+            self._painted, self._unpainted = began, 0
+            empty = not app.view.count
+            app.view.grown()
             if empty:
-                room.view.moved()
-            room.say()
+                app.view.moved()
+            app.refresh_top()
         if not done:
-            room.set_timer(0.001, self.go_on)
-        elif room.live:
-            room.set_timer(POLL_SECONDS, self.go_on)
+            app.later(NEXT_SECONDS, self.go_on)
+        elif app.live:
+            app.later(POLL_SECONDS, self.go_on)
         else:
-            # What was read stays: looking through it for cycles would hold up a key now and then.
+            # What was read stays in memory: looking through it for cycles would hold up a key now and then.
             gc.freeze()
-            room.view.settled()
-            for note in room.timeline.index.notes[:NOTES]:
-                room.tell(note, "warning")
-            room.say()
+            app.view.settled()
+            for note in app.timeline.index.notes[:NOTES]:
+                app.announce(note, "warning")
+            app.refresh_top()
 
     @property
     def words(self) -> str:
-        """How far it is."""
+        """How far it is; empty when a finished capture has been read."""
         if self.failure:
             return "reading has stopped"
-        if not self.room.timeline.complete:
-            read, there = self.room.timeline.index.progress
+        if not self.app.timeline.complete:
+            read, there = self.app.timeline.index.progress
             return f"reading {100 * read // max(1, there)} %"
-        if self.room.live:
-            return "following" if self.room.view.follow else "live, standing still (f follows)"
+        if self.app.live:
+            return "following" if self.app.view.follow else "live, standing still (f follows)"
         return ""

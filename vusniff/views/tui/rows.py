@@ -128,7 +128,7 @@ def day(time_ns: int) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Columns:
+class ColumnWidths:
     """Widths of the columns, by the width of the view and what the capture holds."""
 
     number: int
@@ -151,7 +151,7 @@ ARROWS_WIDE = {Sender.FRONTEND: "front -> back", Sender.BACKEND: "front <- back"
 ARROWS_NARROW = {Sender.FRONTEND: "F → B", Sender.BACKEND: "F ← B"}
 
 
-def columns(width: int, count: int, last: str, sessions: int) -> Columns:
+def columns(width: int, count: int, last: str, sessions: int) -> ColumnWidths:
     """Share ``width`` cells between the columns; the values get what is left."""
     number = max(3, len(str(count)))
     clock = max(8, len(last))
@@ -163,10 +163,10 @@ def columns(width: int, count: int, last: str, sessions: int) -> Columns:
     descriptors = max(0, min(60, (width - 120) // 2)) if width >= 140 else 0
     taken = GUTTER + number + 1 + clock + 1 + session + arrow + 1 + name + 1 + answer + 1
     taken += descriptors + 1 if descriptors else 0
-    return Columns(number, clock, session, arrow, name, max(8, width - taken), descriptors, answer)
+    return ColumnWidths(number, clock, session, arrow, name, max(8, width - taken), descriptors, answer)
 
 
-def heading(widths: Columns, clock: Clock) -> tuple[Part, ...]:
+def heading(widths: ColumnWidths, clock: Clock) -> tuple[Part, ...]:
     """The names of the columns."""
     named = {
         Clock.START: "seconds",
@@ -186,7 +186,7 @@ def heading(widths: Columns, clock: Clock) -> tuple[Part, ...]:
     return (Part(" ".join(cells_), "heading"),)
 
 
-def parts(row: int, said: Cells, when: str, gutter: Sequence[Part], widths: Columns) -> list[Part]:
+def parts(row: int, said: Cells, when: str, gutter: Sequence[Part], widths: ColumnWidths) -> list[Part]:
     """A row in its columns, behind ``GUTTER`` cells."""
     role = ROLES[said.sender] if said.sender else "dim"
     number = Part(f"{row + 1:>{widths.number}} {when:>{widths.time}} ", "dim" if said.reply else "")

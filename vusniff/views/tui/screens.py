@@ -1,8 +1,8 @@
-"""Screens over the room: lines to read or to pick from. What they show is worked out elsewhere."""
+"""The screen that shows an overlay, and the overlay with all keys."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import ClassVar
 
 from rich.cells import cell_len
@@ -13,7 +13,8 @@ from textual.screen import ModalScreen
 
 from vusniff.views.tui.bars import Foot
 from vusniff.views.tui.keys import GROUPS, KEYS, MOVING
-from vusniff.views.tui.line import Line, line, wrapped
+from vusniff.views.tui.line import TextLine, line, wrapped
+from vusniff.views.tui.overlays import Overlay
 from vusniff.views.tui.panes import LinesView
 
 HANG = 17
@@ -33,52 +34,50 @@ SIGNS = (
 )
 
 
-class LinesScreen(ModalScreen[Line | None]):
+class LinesScreen(ModalScreen[TextLine | None]):
     """Lines in a frame; Enter picks one, Esc leaves."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q", "leave", "back", show=False),
     ]
 
-    def __init__(
-        self, title: str, make: Callable[[int], Sequence[Line]], enter: str = "", key: str | None = None
-    ) -> None:
-        """``make`` is asked for the lines with the width there is; ``enter`` says what Enter does; the cursor begins on
-        the line with ``key``."""
+    def __init__(self, overlay: Overlay) -> None:
         super().__init__()
-        self._title, self._make, self._enter, self._key = title, make, enter, key
+        self.overlay = overlay
         self._began = False
 
     def compose(self) -> ComposeResult:
         view = LinesView(id="lines")
-        view.border_title = self._title
-        view.reading = not self._enter
+        view.border_title = self.overlay.title
+        view.reading = not self.overlay.enter
         yield view
         yield Foot()
 
     def on_mount(self) -> None:
-        """Keys that count here."""
+        """Show the keys that count here."""
         self._hint(False)
 
     def _hint(self, wide: bool) -> None:
-        hints = [("↑↓", "move" if self._enter else "scroll", "")]
+        enter = self.overlay.enter
+        hints = [("↑↓", "move" if enter else "scroll", "")]
         hints += [("←→", "the rest of long lines", "")] if wide else []
-        hints += [("Enter", self._enter, "screen.enter")] if self._enter else []
+        hints += [("Enter", enter, "screen.enter")] if enter else []
         self.query_one(Foot).show([*hints, ("Esc", "back", "screen.leave")])
 
     def on_resize(self) -> None:
-        """Lines for this width."""
+        """Make the lines for this width."""
         self.call_after_refresh(self._fill)
 
     def _fill(self) -> None:
         view = self.query_one(LinesView)
         width = view.scrollable_content_region.width
-        view.show(self._make(width))
+        view.show(self.overlay.make(width))
         self._hint(any(cell_len(one.text) > width for one in view.lines))
         if not self._began:
             self._began = True
-            keys = [number for number, one in enumerate(view.lines) if one.key == self._key]
-            if self._key is not None and keys:
+            wanted = self.overlay.key
+            keys = [number for number, one in enumerate(view.lines) if one.key == wanted]
+            if wanted is not None and keys:
                 view.move_to(keys[0], centre=True)
 
     def on_lines_view_followed(self, event: LinesView.Followed) -> None:
@@ -86,8 +85,8 @@ class LinesScreen(ModalScreen[Line | None]):
         if event.line.jump or (event.line.key or "").startswith("session "):
             self.dismiss(event.line)
 
-    def dismiss(self, result: Line | None = None) -> AwaitComplete:
-        """Leave. A key that arrives when this screen is gone already is ignored: keys may come several at once."""
+    def dismiss(self, result: TextLine | None = None) -> AwaitComplete:
+        """Leave. Nothing is done when the screen is gone already: several keys may come at once."""
         return super().dismiss(result) if self.is_active else AwaitComplete()
 
     def action_enter(self) -> None:
@@ -99,20 +98,25 @@ class LinesScreen(ModalScreen[Line | None]):
         self.dismiss(None)
 
 
-def help_lines(width: int) -> list[Line]:
-    """All keys."""
-    lines = [line((GROUPS[0], "heading")), *_told(((keys, what) for keys, what in MOVING), width)]
+def all_keys() -> Overlay:
+    """Every key and every sign."""
+    return Overlay("Keys", help_lines)
+
+
+def help_lines(width: int) -> list[TextLine]:
+    """All keys and signs, wrapped to a width in cells."""
+    lines = [line((GROUPS[0], "heading")), *_meanings(((keys, what) for keys, what in MOVING), width)]
     for group in GROUPS:
         if group != GROUPS[0]:
             lines += [line(), line((group, "heading"))]
-        lines += _told(((key.shown, key.help) for key in KEYS if key.group == group), width)
-    lines += [line(), line(("Signs", "heading")), *_told(SIGNS, width)]
+        lines += _meanings(((key.shown, key.help) for key in KEYS if key.group == group), width)
+    lines += [line(), line(("Signs", "heading")), *_meanings(SIGNS, width)]
     lines += [line(), line(("The same in plain text: vusniff read -v, vusniff state --at N", "dim"))]
     return lines
 
 
-def _told(said: Iterable[tuple[str, str]], width: int) -> Iterator[Line]:
+def _meanings(signs: Iterable[tuple[str, str]], width: int) -> Iterator[TextLine]:
     """Keys or signs, and what each means."""
-    for sign, what in said:
+    for sign, what in signs:
         for number, parts in enumerate(wrapped(what.split(), width, " " * HANG, " " * HANG)):
-            yield line("  ", (f"{sign:<{HANG - 2}}", "strong"), parts[1].text) if not number else Line(parts)
+            yield line("  ", (f"{sign:<{HANG - 2}}", "strong"), parts[1].text) if not number else TextLine(parts)

@@ -15,13 +15,13 @@ from vusniff.families.vhost_user.phases import Phase
 from vusniff.views.phases import lasted_words, numbers_words
 from vusniff.views.tui.line import Part
 
-Place = tuple[int, Phase]
+SessionPhase = tuple[int, Phase]
 """Session and phase."""
 Fold = tuple[int, int, str]
 """Session, first message and kind of a folded phase."""
 
 
-class Section(NamedTuple):
+class PhaseSection(NamedTuple):
     """A phase and its rows."""
 
     session: int
@@ -48,38 +48,40 @@ def fold_of(session: int, phase: Phase) -> Fold:
 class Sections:
     """Headings between positions."""
 
-    def __init__(self, places: Sequence[Place], rows: Sequence[int] | None, total: int, folded: Set[Fold]) -> None:
-        """``places`` in order; ``rows`` are those shown, ascending (None: all), ``total`` how many there are."""
-        firsts = [phase.first - 1 for _, phase in places]
+    def __init__(
+        self, phases: Sequence[SessionPhase], rows: Sequence[int] | None, total: int, folded: Set[Fold]
+    ) -> None:
+        """``phases`` in order; ``rows`` are those shown, ascending (None: all), ``total`` how many there are."""
+        firsts = [phase.first - 1 for _, phase in phases]
         if rows is not None:
             firsts = [bisect_left(rows, first) for first in firsts]
         self._firsts = firsts
         self._lines: list[int] = []
-        self._places = places
+        self._phases = phases
         self._folded = folded
         self._total = total
         hidden = 0
-        for number, (session, phase) in enumerate(places):
+        for number, (session, phase) in enumerate(phases):
             self._lines.append(firsts[number] + number - hidden)
             if folded and fold_of(session, phase) in folded:
                 hidden += self._end(number) - firsts[number]
-        self.count = total + len(places) - hidden
+        self.count = total + len(phases) - hidden
         """Lines."""
 
     def _end(self, number: int) -> int:
         return self._firsts[number + 1] if number + 1 < len(self._firsts) else self._total
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._phases)
 
-    def section(self, number: int) -> Section:
+    def section(self, number: int) -> PhaseSection:
         """The section with a number."""
-        session, phase = self._places[number]
+        session, phase = self._phases[number]
         first = self._firsts[number]
         folded = fold_of(session, phase) in self._folded
-        return Section(session, phase, self._lines[number], first, self._end(number) - first, folded)
+        return PhaseSection(session, phase, self._lines[number], first, self._end(number) - first, folded)
 
-    def heading(self, line: int) -> Section | None:
+    def heading(self, line: int) -> PhaseSection | None:
         """The section whose heading a line is."""
         number = bisect_left(self._lines, line)
         return self.section(number) if number < len(self._lines) and self._lines[number] == line else None
@@ -105,7 +107,7 @@ class Sections:
         return bisect_right(self._lines, line) - 1
 
 
-def places(timeline: Timeline, session: int | None) -> list[Place]:
+def session_phases(timeline: Timeline, session: int | None) -> list[SessionPhase]:
     """The phases of one session, or of all where they follow one another; none where sessions run side by side."""
     if session is not None:
         return [(session, phase) for phase in timeline.phases(session)]
@@ -113,7 +115,7 @@ def places(timeline: Timeline, session: int | None) -> list[Place]:
         return []
     found = [(known.number, phase) for known in timeline.sessions for phase in timeline.phases(known.number)]
     # A phase without messages comes before the one it stands before.
-    found.sort(key=lambda place: (place[1].first, place[0], place[1].start_ns, place[1].count > 0))
+    found.sort(key=lambda one: (one[1].first, one[0], one[1].start_ns, one[1].count > 0))
     return found
 
 
@@ -128,7 +130,7 @@ def side_by_side(timeline: Timeline) -> bool:
     return False
 
 
-def heading_parts(section: Section, width: int, named: bool, found: int, cursor: bool) -> list[Part]:
+def heading_parts(section: PhaseSection, width: int, named: bool, found: int, cursor: bool) -> list[Part]:
     """A heading across the view; ``named`` says whose phase it is, ``found`` counts messages with findings in it."""
     whose = f"session {section.session}: " if named else ""
     sign = " + " if section.folded and section.length else " "

@@ -8,7 +8,7 @@ from vusniff.printable import escape
 from vusniff.views import words
 from vusniff.views.account import ending
 from vusniff.views.state import peers
-from vusniff.views.tui.line import ELLIPSIS, Line, Part, line, wrapped
+from vusniff.views.tui.line import ELLIPSIS, Part, TextLine, line, wrapped
 from vusniff.views.tui.rows import since
 
 HEADS = ("#", "device", "messages", "no reply", "start s", "lasted", "ended", "socket", "between", "")
@@ -44,7 +44,7 @@ def ended(timeline: Timeline, session: Session, width: int) -> str:
     return said if width >= WIDE else said.replace(" by the ", " by ")
 
 
-def session_lines(timeline: Timeline, shown: int | None, width: int) -> list[Line]:
+def session_lines(timeline: Timeline, shown: int | None, width: int) -> list[TextLine]:
     """A heading and one line for each session; ``shown`` is the one the timeline is limited to."""
     waiting: dict[int, int] = {}
     for pending in timeline.tracker.pending():
@@ -99,10 +99,10 @@ def session_lines(timeline: Timeline, shown: int | None, width: int) -> list[Lin
         mark = "▸ " if session.number == shown else "  "
         tone = "bad" if row[3] or (session.closed and session.closed.reason in ("reset", "killed")) else ""
         lines.append(
-            Line((Part(mark), Part(escape("  ".join(cells(row)).rstrip()), tone)), key=f"session {session.number}")
+            TextLine((Part(mark), Part(escape("  ".join(cells(row)).rstrip()), tone)), key=f"session {session.number}")
         )
     if timeline.index.notes:
         lines += [line(), line(("Notes on the capture", "heading"))]
         for note in timeline.index.notes:
-            lines += [Line(parts) for parts in wrapped(escape(note).split(), width, "  ", "    ")]
+            lines += [TextLine(parts) for parts in wrapped(escape(note).split(), width, "  ", "    ")]
     return lines

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 
 from vusniff.analysis.timeline import Timeline
 from vusniff.views.tui.repeats import Repeats
 from vusniff.views.tui.rows import position_of
-from vusniff.views.tui.sections import Fold, Place, Section, Sections, fold_of
+from vusniff.views.tui.sections import Fold, PhaseSection, Sections, SessionPhase, fold_of
 
 
 class Shown:
@@ -19,7 +20,7 @@ class Shown:
         """The rows chosen, ascending; it may grow. None: all of them."""
         self.repeats: Repeats | None = None
         """Runs of the same request are one line each."""
-        self.places: Sequence[Place] = ()
+        self.phases: Sequence[SessionPhase] = ()
         """Phases whose headings are shown, in order."""
         self.folded: set[Fold] = set()
         self._sections = Sections((), None, 0, frozenset())
@@ -42,7 +43,7 @@ class Shown:
         """Lay the lines anew: rows came, or other headings, or a fold."""
         lined = self._lined
         total = len(self.timeline) if lined is None else len(lined)
-        self._sections = Sections(self.places, lined, total, self.folded)
+        self._sections = Sections(self.phases, lined, total, self.folded)
 
     def row_at(self, position: int) -> int:
         """The row at a position of those chosen."""
@@ -53,6 +54,10 @@ class Shown:
         if self.rows is None:
             return max(0, min(row, self.length - 1))
         return max(0, position_of(self.rows, row))
+
+    def first_from(self, row: int) -> int:
+        """The position of the first row chosen that is not before a row."""
+        return row if self.rows is None else bisect_left(self.rows, row)
 
     def has(self, row: int) -> bool:
         """It is among the rows chosen."""
@@ -77,11 +82,11 @@ class Shown:
             return self._sections.line(max(0, min(row, len(self.timeline) - 1)))
         return self._sections.line(max(0, position_of(lined, row)))
 
-    def heading(self, line: int) -> Section | None:
+    def heading(self, line: int) -> PhaseSection | None:
         """The section whose heading a line is."""
         return self._sections.heading(line)
 
-    def section_at(self, line: int) -> Section | None:
+    def section_at(self, line: int) -> PhaseSection | None:
         """The section that a line belongs to."""
         number = self._sections.number_at(line)
         return self._sections.section(number) if number >= 0 else None
@@ -95,7 +100,7 @@ class Shown:
 
     def line_of_heading(self, fold: Fold) -> int | None:
         """Where the heading of a phase is now."""
-        for number, (session, phase) in enumerate(self.places):
+        for number, (session, phase) in enumerate(self.phases):
             if fold_of(session, phase) == fold:
                 return self._sections.section(number).line
         return None

@@ -14,18 +14,18 @@ from vusniff.printable import escape
 from vusniff.record import Descriptor
 from vusniff.views import account, words
 from vusniff.views.tui import features, vrings
-from vusniff.views.tui.line import Line, Part, line, wrapped
+from vusniff.views.tui.line import Part, Reference, TextLine, line, wrapped
 
 
-def said_by(timeline: Timeline) -> vrings.Said:
+def reference_to(timeline: Timeline) -> Reference:
     """How a message is referred to."""
 
-    def said(number: int) -> str:
+    def refer(number: int) -> str:
         place = timeline.place(number - 1)
         reply = " reply" if timeline.index.meta[number - 1] & 4 else ""
         return f"#{number} {request_name(place.channel, timeline.index.request[number - 1])}{reply}"
 
-    return said
+    return refer
 
 
 def vring_of(timeline: Timeline, row: int) -> int | None:
@@ -39,30 +39,32 @@ def vring_of(timeline: Timeline, row: int) -> int | None:
 
 def state_lines(
     timeline: Timeline, row: int, before: DeviceState, state: DeviceState, chosen: int | None, width: int
-) -> list[Line]:
+) -> list[TextLine]:
     """The state after a row; ``chosen`` is the vring whose card is shown."""
-    said = said_by(timeline)
-    lines: list[Line] = []
+    refer = reference_to(timeline)
+    lines: list[TextLine] = []
     session = timeline.sessions[timeline.place(row).session - 1]
     if session.closed is not None and row + 1 == session.last:
         lines += [
-            Line(parts, key="end") for parts in wrapped(ending(timeline, session).split(), width, "", "", "strong")
+            TextLine(parts, key="end") for parts in wrapped(ending(timeline, session).split(), width, "", "", "strong")
         ]
     if not state.fresh:
         lines.append(line(("Joined late: ? is what was set before the capture began.", "warn"), key="late"))
-    lines += rings(before, state, chosen, width, said)
+    lines += rings(before, state, chosen, width, refer)
     lines.append(line())
-    lines += memory(before, state, width, said)
+    lines += memory(before, state, width, refer)
     lines.append(line())
-    lines += features.summary(timeline, row, before, state, width, said)
-    lines += others(before, state, said)
+    lines += features.summary(timeline, row, before, state, width, refer)
+    lines += others(before, state, refer)
     return lines
 
 
-def rings(before: DeviceState, state: DeviceState, chosen: int | None, width: int, said: vrings.Said) -> Iterator[Line]:
+def rings(
+    before: DeviceState, state: DeviceState, chosen: int | None, width: int, refer: Reference
+) -> Iterator[TextLine]:
     """All vrings, and the card of one; the card stands first where the others fill the screen."""
     many = len(state.vrings)
-    card = list(vrings.card(before, state, chosen, width, said)) if chosen is not None else []
+    card = list(vrings.card(before, state, chosen, width, refer)) if chosen is not None else []
     if many > vrings.DENSE and card:
         yield from card
         yield line()
@@ -96,19 +98,19 @@ def star(before: object, after: object) -> Part:
     return Part("*" if before != after else " ", "changed")
 
 
-def by(number: int, said: vrings.Said) -> tuple[str, str]:
+def by(number: int, refer: Reference) -> tuple[str, str]:
     """A reference to the message that set something."""
-    return (f"  {said(number)}" if number else "", "link")
+    return (f"  {refer(number)}" if number else "", "link")
 
 
-def memory(before: DeviceState, state: DeviceState, width: int, said: vrings.Said) -> Iterator[Line]:
+def memory(before: DeviceState, state: DeviceState, width: int, refer: Reference) -> Iterator[TextLine]:
     """The regions."""
     regions = state.regions
     mark = star((before.regions, before.regions_by), (state.regions, state.regions_by))
     if not regions:
         text = "not witnessed" if regions is None else "no regions"
         yield line(
-            mark, ("Memory", "heading"), f"  {text}", by(state.regions_by, said), jump=state.regions_by, key="mem"
+            mark, ("Memory", "heading"), f"  {text}", by(state.regions_by, refer), jump=state.regions_by, key="mem"
         )
         return
     many = f"{len(regions)} region{'s' if len(regions) > 1 else ''}"
@@ -117,7 +119,7 @@ def memory(before: DeviceState, state: DeviceState, width: int, said: vrings.Sai
         mark,
         ("Memory", "heading"),
         f"  {many}, {total}",
-        by(state.regions_by, said),
+        by(state.regions_by, refer),
         ("   M: map", "dim"),
         jump=state.regions_by,
         key="mem",
@@ -150,7 +152,7 @@ def memory(before: DeviceState, state: DeviceState, width: int, said: vrings.Sai
         )
 
 
-def others(before: DeviceState, state: DeviceState, said: vrings.Said) -> Iterator[Line]:
+def others(before: DeviceState, state: DeviceState, refer: Reference) -> Iterator[TextLine]:
     """What else was set: one line each, only what was."""
     single: list[tuple[str, str, Seen[object] | None]] = [
         ("owner", "owned", _seen(state.owned)),
@@ -178,7 +180,7 @@ def others(before: DeviceState, state: DeviceState, said: vrings.Said) -> Iterat
             star(getattr(before, name), getattr(state, name)),
             (f" {label:<13}", "dim"),
             value,
-            by(seen.by, said),
+            by(seen.by, refer),
             jump=seen.by,
             key=name,
         )

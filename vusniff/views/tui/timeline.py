@@ -19,14 +19,14 @@ from textual.widget import Widget
 
 from vusniff.analysis.timeline import Timeline
 from vusniff.views.tui import rows as rowing
-from vusniff.views.tui.judging import worst
 from vusniff.views.tui.line import Part, highlighted
 from vusniff.views.tui.losses import Losses
+from vusniff.views.tui.marks import mark_of
+from vusniff.views.tui.pace import NEXT_SECONDS, SLICE_SECONDS
 from vusniff.views.tui.panes import Lined
-from vusniff.views.tui.reading import SLICE_SECONDS
 from vusniff.views.tui.repeats import Repeats
 from vusniff.views.tui.rows import Answer, Cells, Clock
-from vusniff.views.tui.sections import Place, Section, fold_of, heading_parts
+from vusniff.views.tui.sections import PhaseSection, SessionPhase, fold_of, heading_parts
 from vusniff.views.tui.shown import Shown
 
 CACHED = 4096
@@ -62,11 +62,15 @@ class TimelineView(Lined):
         self.bookmarks: set[int] = set()
         self.hit = ""
         """Lower-case text to highlight."""
+        self.words = ""
+        """What the rows shown have in common; empty when all rows are shown."""
+        self.session: int | None = None
+        """The session that is shown alone."""
         self.losses = Losses(timeline.index)
         self.heading = Heading(self)
         self._cells: dict[int, Cells] = {}
         self._waiting: frozenset[int] | None = None
-        self._widths: rowing.Columns | None = None
+        self._widths: rowing.ColumnWidths | None = None
 
     # -- model ----------------------------------------------------------------------------------------------------
 
@@ -99,10 +103,12 @@ class TimelineView(Lined):
         """It is among the rows shown."""
         return self.shown.has(row)
 
-    def show_rows(self, rows: Sequence[int] | None) -> None:
-        """Show these rows, or all; the cursor stays on its row or goes to the nearest before it."""
+    def show_rows(self, rows: Sequence[int] | None, words: str, session: int | None) -> None:
+        """Show these rows, or all, as `Application.limit` says. The cursor stays on its row, or goes to the nearest
+        row before it."""
         row = self.row
-        self.shown.rows, self.shown.places = rows, ()
+        self.words, self.session = words, session
+        self.shown.rows, self.shown.phases = rows, ()
         if self.shown.repeats is not None:
             self._fold_repeats()
         self.shown.lay()
@@ -121,17 +127,17 @@ class TimelineView(Lined):
 
     # -- folding --------------------------------------------------------------------------------------------------
 
-    def divide(self, places: Sequence[Place]) -> None:
+    def divide(self, phases: Sequence[SessionPhase]) -> None:
         """Headings of these phases stand between the rows."""
         at = self._at()
-        self.shown.places = places
+        self.shown.phases = phases
         self._laid(at)
 
-    def _at(self) -> tuple[Section | None, int | None]:
+    def _at(self) -> tuple[PhaseSection | None, int | None]:
         """What the cursor is on, before the lines are laid anew."""
         return self.shown.heading(self.cursor), self.row
 
-    def _laid(self, at: tuple[Section | None, int | None]) -> None:
+    def _laid(self, at: tuple[PhaseSection | None, int | None]) -> None:
         """Lay the lines anew; the cursor stays on what it was on, and that where it is on the screen."""
         section, row = at
         top, before = self.scroll_offset.y, self.cursor
@@ -159,7 +165,7 @@ class TimelineView(Lined):
 
     def fold_all(self) -> None:
         """Fold all sections, or unfold them when all are."""
-        every = {fold_of(session, phase) for session, phase in self.shown.places}
+        every = {fold_of(session, phase) for session, phase in self.shown.phases}
         at = self._at()
         self.shown.folded = set() if every <= self.shown.folded else every
         self._laid(at)
@@ -177,7 +183,7 @@ class TimelineView(Lined):
     def _fold_repeats(self) -> None:
         self.shown.repeats = Repeats(self.timeline, self.rows)
         if not self.shown.repeats.run(SLICE_SECONDS):
-            self.set_timer(0.001, self._go_on_folding)
+            self.set_timer(NEXT_SECONDS, self._go_on_folding)
 
     def _go_on_folding(self) -> None:
         if self.shown.repeats is not None:
@@ -185,7 +191,7 @@ class TimelineView(Lined):
             done = self.shown.repeats.run(SLICE_SECONDS)
             self._laid(at)
             if not done:
-                self.set_timer(0.001, self._go_on_folding)
+                self.set_timer(NEXT_SECONDS, self._go_on_folding)
 
     def to_heading(self, step: int) -> None:
         """To the next phase, or to the one before."""
@@ -237,7 +243,7 @@ class TimelineView(Lined):
     # -- painting -----------------------------------------------------------------------------------------------------
 
     @property
-    def widths(self) -> rowing.Columns:
+    def widths(self) -> rowing.ColumnWidths:
         """The columns as they are now."""
         if self._widths is None:
             timeline = self.timeline
@@ -283,9 +289,7 @@ class TimelineView(Lined):
             pair = "┌" if row == exchange[0] else "└" if row == exchange[1] else "│"
         cursor = "▸" if position == self.cursor else " "
         mark = "★" if row in self.bookmarks else "!" if self.losses.before(row) else " "
-        findings = self.timeline.findings_at(row)
-        letter = worst(findings) if findings else (" ", "")
-        return [Part(cursor), Part(*letter), Part(f"{pair}{mark}")]
+        return [Part(cursor), Part(*mark_of(self.timeline.findings_at(row))), Part(f"{pair}{mark}")]
 
     def render_line(self, y: int) -> Strip:
         position = self.scroll_offset.y + y
@@ -302,7 +306,7 @@ class TimelineView(Lined):
         made = rowing.parts(row, said, when, gutter, self.widths)
         return self.strip(highlighted(made, self.hit) if self.hit else made, position == self.cursor)
 
-    def _heading_parts(self, section: Section, line: int) -> list[Part]:
+    def _heading_parts(self, section: PhaseSection, line: int) -> list[Part]:
         phase, found = section.phase, self.marked
         within = bisect_right(found, phase.last) - bisect_left(found, phase.first) if phase.count else 0
         named = len(self.timeline.sessions) > 1 and self.rows is None

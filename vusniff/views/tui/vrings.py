@@ -5,7 +5,7 @@ What the last message changed is marked by a star. A dash is "not set yet", a qu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from vusniff.families.vhost_user.protocol import F_ACCESS_PLATFORM
@@ -13,13 +13,10 @@ from vusniff.families.vhost_user.state import DeviceState, Life, Seen, Vring, pa
 from vusniff.printable import escape
 from vusniff.record import Descriptor
 from vusniff.views.state import base_words, unknown
-from vusniff.views.tui.line import Line, Part, cut, fit, line, wrapped
+from vusniff.views.tui.line import Part, Reference, TextLine, cut, fit, line, wrapped
 
 DENSE = 40
 """More vrings than this are shown as a grid of marks."""
-
-Said = Callable[[int], str]
-"""Number of a message -> ``#35 SET_VRING_KICK``."""
 
 MARKS = {Life.STOPPED: "·", Life.KICK_SET: "k", Life.STARTED: "S"}
 SIGNS = ("· stopped ", "k kick fd set ", "S started ", "+ enabled ", "- disabled ", "* changed")
@@ -47,7 +44,7 @@ def regions_word(ring: Vring, state: DeviceState) -> str:
     """The memory regions that hold the ring: ``r0``, or ``r0 r1 r1``; ``lost`` where an address is in none."""
     if ring.addresses is None:
         return unknown(state)
-    found = [place_of(state, address) for _, address in addresses(ring)]
+    found = [translate(state, address) for _, address in addresses(ring)]
     if state.regions is None:
         return "?"
     if any(place is None for place in found):
@@ -67,11 +64,6 @@ def addresses(ring: Vring) -> Sequence[tuple[str, int]]:
         return ()
     value = ring.addresses.value
     return (("descriptor", value.descriptor), ("available", value.available), ("used", value.used))
-
-
-def place_of(state: DeviceState, address: int) -> Any:
-    """`state.translate` for one byte."""
-    return translate(state, address)
 
 
 def enabled_word(ring: Vring, state: DeviceState) -> str:
@@ -124,7 +116,7 @@ def _texts(ring: Vring, state: DeviceState) -> list[str]:
     ]
 
 
-def table(before: DeviceState, state: DeviceState, chosen: int | None, width: int) -> Iterator[Line]:
+def table(before: DeviceState, state: DeviceState, chosen: int | None, width: int) -> Iterator[TextLine]:
     """One line a vring."""
     made: list[tuple[Vring, list[str], frozenset[str]]] = []
     for index in sorted(state.vrings):
@@ -147,7 +139,7 @@ def table(before: DeviceState, state: DeviceState, chosen: int | None, width: in
         for text, column, size in zip(texts, COLUMNS, widths, strict=True):
             parts.append(Part(fit(text, size), "changed" if column.field in new else _tone(ring, column.field, text)))
             parts.append(Part(" " * gap))
-        yield Line(tuple(parts[:-1]), key=f"vring {ring.index}")
+        yield TextLine(tuple(parts[:-1]), key=f"vring {ring.index}")
 
 
 def _widths(heads: Sequence[str], made: Sequence[tuple[Vring, list[str], frozenset[str]]]) -> list[int]:
@@ -166,12 +158,12 @@ def _tone(ring: Vring, field: str, text: str) -> str:
     return ""
 
 
-def dense(before: DeviceState, state: DeviceState, chosen: int | None, width: int) -> Iterator[Line]:
+def dense(before: DeviceState, state: DeviceState, chosen: int | None, width: int) -> Iterator[TextLine]:
     """A mark for every vring: life and whether it is enabled."""
     size = len(str(max(state.vrings, default=0)))
     per = max(1, (width - 2) // (size + 4))
     for said in wrapped(SIGNS, width, "  ", "  ", "dim"):
-        yield Line(said)
+        yield TextLine(said)
     indices = sorted(state.vrings)
     for start in range(0, len(indices), per):
         parts = [Part("  ")]
@@ -185,10 +177,10 @@ def dense(before: DeviceState, state: DeviceState, chosen: int | None, width: in
             tone = "changed" if new else "good" if enabled == "+" and life != "·" else "warn" if life != "·" else "dim"
             parts.append(Part(f"{around}{index:>{size}}{life}{enabled}{'*' if new else ''}", tone))
             parts.append(Part("" if new else "]" if index == chosen else " "))
-        yield Line(tuple(parts), key=f"vrings {start}")
+        yield TextLine(tuple(parts), key=f"vrings {start}")
 
 
-def card(before: DeviceState, state: DeviceState, index: int, width: int, said: Said) -> Iterator[Line]:
+def card(before: DeviceState, state: DeviceState, index: int, width: int, refer: Reference) -> Iterator[TextLine]:
     """One vring: each value, and the message that set it."""
     ring = state.vrings.get(index)
     if ring is None:
@@ -201,9 +193,9 @@ def card(before: DeviceState, state: DeviceState, index: int, width: int, said: 
         ring.enabled.value if ring.enabled else None
     ]
     yield line((f"Vring {index}", "heading"), ("  " + life, "strong"), ", ", (on, "strong"), key=f"card {index}")
-    for number, why in enumerate(reasons(ring, state, said)):
+    for number, why in enumerate(reasons(ring, state, refer)):
         for parts in wrapped(why.split(), width, "  ", "    ", "warn"):
-            yield Line(parts, key=f"why {number}")
+            yield TextLine(parts, key=f"why {number}")
     rows: list[tuple[str, str, str, Seen[Any] | None]] = [
         ("size", "num", str(ring.num.value) if ring.num else unknown(state), ring.num),
         ("base", "base", base_long(ring, state), ring.base),
@@ -211,7 +203,7 @@ def card(before: DeviceState, state: DeviceState, index: int, width: int, said: 
     if ring.addresses is None:
         rows.append(("addresses", "addresses", unknown(state), None))
     for name, address in addresses(ring):
-        place = place_of(state, address)
+        place = translate(state, address)
         where = (
             f"r{place.region} + {place.offset:#x}"
             if place
@@ -235,7 +227,7 @@ def card(before: DeviceState, state: DeviceState, index: int, width: int, said: 
     size = min(width - 32, max(len(value) for _, _, value, _ in rows)) if width >= 60 else width - 22
     for name, field, value, seen in rows:
         star = "*" if field in new else " "
-        by = f"  {said(seen.by)}" if seen is not None and seen.by else "  at the start" if seen is not None else ""
+        by = f"  {refer(seen.by)}" if seen is not None and seen.by else "  at the start" if seen is not None else ""
         tone = "changed" if field in new else _tone(ring, field, value)
         yield line(
             (star, "changed"),
@@ -247,16 +239,16 @@ def card(before: DeviceState, state: DeviceState, index: int, width: int, said: 
         )
 
 
-def reasons(ring: Vring, state: DeviceState, said: Said) -> Iterator[str]:
+def reasons(ring: Vring, state: DeviceState, refer: Reference) -> Iterator[str]:
     """What keeps a ring from running, as far as the socket tells."""
     if ring.enabled is not None and not ring.enabled.value:
         if ring.enabled.by:
-            yield f"Disabled by {said(ring.enabled.by)}."
+            yield f"Disabled by {refer(ring.enabled.by)}."
         else:
             yield "Disabled since the start: no SET_VRING_ENABLE 1 was sent for it."
     if ring.life is not None and ring.life.value is Life.STOPPED:
         if ring.life.by:
-            yield f"Stopped by {said(ring.life.by)}."
+            yield f"Stopped by {refer(ring.life.by)}."
         missing = [
             request
             for request, seen in (
@@ -270,7 +262,7 @@ def reasons(ring: Vring, state: DeviceState, said: Said) -> Iterator[str]:
             again = " again" if ring.life.by else ""
             yield f"To start it needs {', '.join(missing)}{again}."
     if ring.addresses is not None and state.regions is not None:
-        lost = [name for name, address in addresses(ring) if place_of(state, address) is None]
+        lost = [name for name, address in addresses(ring) if translate(state, address) is None]
         if lost:
             none = "No IOTLB entry seen translates" if translated(state) else "No memory region holds"
             yield f"{none} its {', '.join(lost)} address{'es' if len(lost) > 1 else ''}."
