@@ -7,12 +7,12 @@ import os
 from collections.abc import Callable, Sequence
 
 FRAMES = 120
-"""Repaints a second at most: a key waits for half of one on average."""
+"""Repaints a second at most. A key waits for half the time between two on average."""
 FIRST_ROWS = 2048
 """Messages read before the first paint."""
 COLLECTIONS = (10_000, 4, 500)
-"""`gc.set_threshold`: a paint leaves a few thousand objects in cycles, and a key should not wait for more than those of
-a few paints to be found (3 ms; 40 ms with what commands have)."""
+"""Arguments of `gc.set_threshold`. A paint leaves a few thousand objects in cycles. A key waits 3 ms while they are
+collected, and 40 ms with the thresholds of the other commands."""
 
 
 def run_tui(

@@ -1,4 +1,4 @@
-"""States for the screen: worked out in slices, so that no key waits for a million messages. Knows no screen."""
+"""States before and after messages, worked out in slices: no key waits for a million messages. Knows no screen."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class States:
         self._done: dict[int, int] = {}
         """Session -> messages of it that have been worked out."""
         self._windows: dict[int, tuple[int, list[DeviceState]]] = {}
-        """Session -> n and the states after its first n messages, after one more, and so on; used last stands last."""
+        """Session -> (n, the states after its first n, n + 1, ... messages); the one that was used last stands last."""
 
     def get(self, row: int) -> tuple[DeviceState, DeviceState] | None:
-        """Before and after a row; None when `step` has to be called first."""
+        """The states before and after a row; None when `step` has to be called first."""
         if self.missing(row) > CHECKPOINT:
             return None
         session = self.timeline.place(row).session
@@ -55,7 +55,7 @@ class States:
         return bisect_right(self.timeline.rows_of(session), row) - self._done.get(session, 0)
 
     def step(self, row: int, seconds: float) -> bool:
-        """Work for about so long towards a row; True when its state is at hand."""
+        """Work for about so many seconds towards a row; True when its state is at hand."""
         session = self.timeline.place(row).session
         rows = self.timeline.rows_of(session)
         deadline = time.monotonic() + seconds

@@ -16,16 +16,16 @@ from vusniff.families.vhost_user.protocol import HEADER_SIZE
 from vusniff.views.tui.panes import Lined
 
 WIDE = 72
-"""Cells from which a line has sixteen bytes instead of eight."""
+"""Width in cells from which a line has sixteen bytes instead of eight."""
 OFFSET = 5
 """Cells before the first byte."""
 
 UNDERLINED = Style(underline=True)
-"""The byte under the cursor is told without colour too."""
+"""The byte under the cursor can be seen without colour too."""
 
 
 class BytesView(Lined):
-    """Offset, bytes, and what of them can be printed."""
+    """Lines of an offset, bytes in hex, and the same bytes as far as they can be printed."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("l,right", "aside(1)", "next byte", show=False),
@@ -57,7 +57,7 @@ class BytesView(Lined):
         return -(-len(self.data) // self.per)
 
     def show(self, data: bytes, lit: tuple[int, int] | None) -> None:
-        """Show other bytes, or mark others of them."""
+        """Show the bytes of a message; ``lit`` are those of the selected field, first and behind the last."""
         if (data, lit) == (self.data, self.lit):
             return
         if data != self.data:
@@ -71,7 +71,7 @@ class BytesView(Lined):
         self.refresh()
 
     def on_resize(self) -> None:
-        """Perhaps more bytes in a line."""
+        """A line may have room for more bytes, or for fewer."""
         self.cursor = self.at // self.per
         self.extend(Size(self.size.width, self.count))
         self.refresh()
@@ -130,7 +130,7 @@ class BytesView(Lined):
         return self.lit is not None and self.lit[0] <= at < self.lit[1]
 
     def _edge(self, at: int, stop: int) -> str:
-        """What stands before a byte: the edge of the marked ones, so that they show without colour too."""
+        """What stands before a byte: a bracket where the marked bytes begin or end, so that no colour is needed."""
         first = at % self.per == 0
         if at < stop and self._lit(at) and (first or not self._lit(at - 1)):
             return "["

@@ -1,4 +1,4 @@
-"""Two sessions side by side as lines: what the second connection did otherwise than the first. Knows no screen."""
+"""Two sessions side by side as lines: where the second differs from the first. Knows no screen."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from vusniff.views.tui.state import value_words
 from vusniff.views.tui.vrings import enabled_word, regions_word
 
 Row = tuple[str, str, str]
+"""What is compared, and its value in either session."""
 
 LABEL = 26
-"""Cells for what is compared."""
+"""Cells for the name of what is compared."""
 
 SINGLE = (
     ("owner", "owned"),
@@ -29,12 +30,13 @@ SINGLE = (
     ("config", "config"),
     ("postcopy", "postcopy"),
 )
+"""Names on the screen and in `DeviceState`."""
 
 
 def compare_lines(
     timeline: Timeline, first: tuple[int, DeviceState], second: tuple[int, DeviceState], width: int
 ) -> list[TextLine]:
-    """Each is a row and the state after it; what differs comes first."""
+    """Lines of ``width`` cells; either session is a row and the state after it. What differs comes first."""
     rows = list(_rows(timeline, first, second))
     name = min(LABEL, max(len(row[0]) for row in rows))
     half = max(12, (width - name - 8) // 2)
@@ -64,7 +66,7 @@ def _broken(said: str, width: int) -> list[str]:
 
 
 def _pieces(said: str, width: int) -> Iterator[str]:
-    """What stands between commas, or its words where there is no room for that."""
+    """What stands between commas; single words where that is wider than ``width``."""
     for piece in said.replace(", ", ",\n").split("\n"):
         yield from [piece] if len(piece) <= width else piece.split()
 
@@ -114,7 +116,7 @@ def _refused(state: DeviceState) -> str:
 
 
 def _vrings(left: DeviceState, right: DeviceState) -> Iterator[Row]:
-    """What each vring has otherwise; those with the same to say are one row."""
+    """Where the vrings differ; those that differ in the same way are one row."""
     alike: dict[tuple[str, str], list[int]] = {}
     for index in sorted({*left.vrings, *right.vrings}):
         alike.setdefault(_different(_ring(left, index), _ring(right, index)), []).append(index)
@@ -134,7 +136,7 @@ def _numbers(indices: list[int]) -> str:
 
 
 def _different(one: dict[str, str], other: dict[str, str]) -> tuple[str, str]:
-    """Where two vrings differ, only that."""
+    """The values in which two vrings differ; all values of the first where they do not."""
     names = [name for name in {**one, **other} if one.get(name) != other.get(name)] or list(one)
     left, right = (", ".join(values.get(name, f"no {name}") for name in names) for values in (one, other))
     return left if one else "-", right if other else "-"

@@ -7,19 +7,19 @@ from collections.abc import Mapping
 from textual.color import Color, ColorParseError
 
 LEAST = 4.5
-"""Contrast of text and background, by the Web Content Accessibility Guidelines."""
+"""Least contrast of text and background, by the Web Content Accessibility Guidelines."""
 TEXTS = ("text-primary", "text-accent", "text-warning", "text-success", "text-error", "foreground-muted")
 STEP = 0.05
 
 
 def readable(colours: Mapping[str, str]) -> dict[str, str]:
-    """A theme's colours by name, those of text moved towards the foreground until they stand out."""
+    """A theme's colours by name. Those of text are moved towards the foreground until they can be read."""
     made = dict(colours)
     try:
         background, foreground = (Color.parse(colours[name]) for name in ("background", "foreground"))
         for name in TEXTS:
             made[name] = _moved(background + Color.parse(colours[name]), foreground, background).hex
-    except (KeyError, ColorParseError):  # the terminal's own palette: nobody knows what it looks like
+    except (KeyError, ColorParseError):  # the terminal's own palette: its colours are not known
         return dict(colours)
     return made
 
@@ -33,13 +33,13 @@ def _moved(text: Color, foreground: Color, background: Color) -> Color:
 
 
 def contrast(one: Color, other: Color) -> float:
-    """1 of the same colours to 21 of black and white."""
+    """From 1 (the same colour twice) to 21 (black and white)."""
     light, dark = sorted((_luminance(one), _luminance(other)), reverse=True)
     return (light + 0.05) / (dark + 0.05)
 
 
 def _luminance(colour: Color) -> float:
-    """0 of black to 1 of white (sRGB)."""
+    """From 0 (black) to 1 (white), by sRGB."""
     red, green, blue = (
         part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4 for part in colour.normalized
     )

@@ -1,4 +1,4 @@
-"""One message as text, JSON or hex, for a clipboard. Knows no screen."""
+"""Messages for the clipboard, and pictures for a file. Knows no screen."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from vusniff.views import jsonl, text
 
 
 def copied(timeline: Timeline, row: int, form: str) -> str:
-    """``text``: its line and all its fields, as ``read -v`` prints them; ``json``: as ``read --json``; ``hex``;
-    ``filter``: an expression that such messages pass."""
+    """A message as ``text`` (its line and all its fields, as ``read -v`` prints them), ``json`` (as ``read --json``),
+    ``hex``, or a ``filter`` that such messages pass."""
     message = timeline.message(row)
     if form == "json":
         return jsonl.encode(jsonl.message_dict(message, hexadecimal=True)).decode("utf-8", "surrogatepass")
@@ -53,6 +53,6 @@ def keep_picture(svg: str) -> str:
 
 
 def keep(path: str, text: str, replaces: bytes | None = None) -> None:
-    """Write a file; ``replaces`` as in `vusniff.files.open_output`. Raises OSError and OutputError."""
+    """Write a text file; ``replaces`` as in `vusniff.files.open_output`. Raises OSError and OutputError."""
     with open(open_output(path, replaces).fd, "w", encoding="utf-8") as file:
         file.write(text)

@@ -1,4 +1,4 @@
-"""All of one message as lines: exchange, fields, descriptors, what is wrong, header. Knows no screen."""
+"""One message as lines: exchange, findings, fields, descriptors, header. Knows no screen."""
 
 from __future__ import annotations
 
@@ -24,14 +24,17 @@ ARROWS = {Sender.FRONTEND: "front-end to back-end", Sender.BACKEND: "back-end to
 BLAMED = {Side.FRONTEND: "front-end", Side.BACKEND: "back-end"}
 LABEL = 12
 ALSO = 6
-"""Messages that are named where a descriptor was passed more than once."""
+"""Messages that are listed for a descriptor that was passed more than once."""
 
 
 def details(
     timeline: Timeline, row: int, state: DeviceState | None, width: int, lost: int = 0, passed: Passed | None = None
 ) -> list[TextLine]:
-    """Everything about a row; ``state`` (of after it) tells where addresses lie and what descriptors are for, ``lost``
-    how many messages before it were lost, ``passed`` where else its descriptors were passed."""
+    """Everything about the message of a row, in lines of ``width`` cells.
+
+    ``state`` is the one after it: it says where addresses lie and what descriptors are for. ``lost`` messages were
+    lost before it. ``passed`` says where else its descriptors were passed.
+    """
     message = timeline.message(row)
     lines = [*_what(message, width)]
     if lost:
@@ -107,7 +110,7 @@ def _finding(timeline: Timeline, finding: Finding, width: int) -> Iterator[TextL
 
 
 def _also(others: list[int], number: int, position: int) -> TextLine:
-    """Where else a descriptor was passed; Enter leads to the next of them, from the last to the first."""
+    """Where else a descriptor was passed. Enter leads to the next of these messages, from the last to the first."""
     parts: list[tuple[str, str]] = []
     for other in others[:ALSO]:
         parts += [(", ", ""), (f"#{other}", "link")]
@@ -201,7 +204,7 @@ def _place(name: str, value: Any, state: DeviceState | None, message: Message) -
 
 
 def uses(state: DeviceState, identity: str | None) -> Iterator[tuple[str, int]]:
-    """What a descriptor serves in a state, and the message that says so."""
+    """What a descriptor is used for in a state, with the number of the message that said so."""
     if identity is None:
         return
     for ring in state.vrings.values():

@@ -11,7 +11,7 @@ from vusniff.views.state import feature_names
 from vusniff.views.tui.line import Part, Reference, TextLine, line, wrapped
 
 WIDE = 86
-"""Cells that the longest name needs behind a column called ``acknowledged``."""
+"""Width in cells from which the longest name fits behind a column called ``acknowledged``."""
 
 
 def names_at(timeline: Timeline, row: int, value: int, protocol: bool) -> list[str]:
@@ -22,7 +22,7 @@ def names_at(timeline: Timeline, row: int, value: int, protocol: bool) -> list[s
 def summary(
     timeline: Timeline, row: int, before: DeviceState, state: DeviceState, width: int, refer: Reference
 ) -> Iterator[TextLine]:
-    """What was negotiated, by name."""
+    """The names of what was acknowledged, or else offered."""
     words_ = (
         ("Features", "features", state.features_offered, state.features, before.features, before.features_offered),
         (

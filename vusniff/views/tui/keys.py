@@ -11,7 +11,7 @@ class Shortcut(NamedTuple):
     keys: str
     """As Textual names them, comma-separated."""
     shown: str
-    """As people write them."""
+    """As the screen shows them."""
     action: str
     """Name of the app's action."""
     word: str
@@ -98,7 +98,7 @@ FOOTER = {
     "details": ("explain", "copy('text')", "pane('bytes')", "zoom", "help", "quit"),
     "bytes": ("copy('hex')", "zoom", "help", "quit"),
 }
-"""What counts in a pane; more actions follow while there is room."""
+"""Actions that count in a pane, most useful first; those of `MORE` follow where there is room."""
 
 FINDINGS = ("w !", "findings", "finding(1)")
 """What counts in the timeline once there are findings: the next one, and all of them."""
@@ -129,7 +129,7 @@ FIRST = {
 
 
 def hints(pane: str, found: bool = False) -> list[tuple[str, str, str]]:
-    """(key, word, action) in the order in which they are shown while there is room; ``found``: there are findings."""
+    """The last line as (key, word, action), in the order in which they get room; ``found``: there are findings."""
     by_action = {key.action: key for key in KEYS}
     wanted = FOOTER[pane]
     chosen = [by_action[action] for action in (*wanted, *(action for action in MORE if action not in wanted))]

@@ -39,9 +39,9 @@ class TextLine:
     jump: int = 0
     """Number of the message it leads to; 0 for none."""
     span: tuple[int, int] | None = None
-    """First byte and byte behind the last of what it shows, in the message's bytes."""
+    """Which of the message's bytes it shows: the first, and the one behind the last."""
     key: str | None = None
-    """What it is about, for what its pane can do with it; the cursor stays on the same key when lines change."""
+    """What it is about: decides what Enter does, and the cursor stays on the same key when lines change."""
 
     @property
     def text(self) -> str:
@@ -72,38 +72,22 @@ def cut(text: str, width: int) -> str:
 def wrapped(words: Iterable[str], width: int, first: str, indent: str, style: str = "") -> list[tuple[Part, ...]]:
     """Words in lines of at most ``width`` cells, the first line behind ``first``, the others behind ``indent``."""
     lines: list[list[str]] = [[]]
-    room = width - cell_len(first)
+    left = width - cell_len(first)
     for word in words:
         size = cell_len(word) + 1
-        if lines[-1] and size > room:
+        if lines[-1] and size > left:
             lines.append([])
-            room = width - cell_len(indent)
+            left = width - cell_len(indent)
         lines[-1].append(word)
-        room -= size
+        left -= size
     return [
         (Part(indent if number else first, "" if number else "dim"), Part(" ".join(group), style))
         for number, group in enumerate(lines)
     ]
 
 
-def table(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> list[list[str]]:
-    """Cells padded to the width of their columns, those of ``right`` on the left side."""
-    if not rows:
-        return []
-    widths = [max(cell_len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return [
-        [
-            " " * (widths[column] - cell_len(cell)) + cell
-            if column in right
-            else cell + " " * (widths[column] - cell_len(cell))
-            for column, cell in enumerate(row)
-        ]
-        for row in rows
-    ]
-
-
 def highlighted(parts: Sequence[Part], hit: str) -> list[Part]:
-    """Parts in which every occurrence of a text is marked; it is found across parts."""
+    """Parts with every occurrence of a lower-case text marked, also of one that goes across parts."""
     whole = "".join(part.text for part in parts).lower()
     marks: list[int] = []
     at = whole.find(hit)

@@ -25,11 +25,11 @@ class Losses:
 
     @property
     def total(self) -> int:
-        """All of them."""
+        """Messages known to be lost so far."""
         if self._seen < len(self._index.events):
             self._read()
         return self._total
 
     def before(self, row: int) -> int:
-        """Those between a row and the one before it."""
+        """Messages lost between a row and the row before it."""
         return self._before.get(row, 0) if self.total else 0

@@ -11,11 +11,11 @@ from vusniff.views.tui.line import Part, TextLine, line
 from vusniff.views.tui.vrings import translated
 
 LEAST = 2
-"""Cells a region gets however small it is."""
+"""Cells of the smallest region."""
 
 
 def memory_lines(state: DeviceState, width: int) -> list[TextLine]:
-    """The map, and a list of regions with what lies in them."""
+    """The map, and a list of regions with what lies in them, in lines of ``width`` cells."""
     regions = list(enumerate(state.regions or ()))
     if not regions:
         told = "not witnessed" if state.regions is None else "empty: no SET_MEM_TABLE or ADD_MEM_REG so far"
@@ -61,10 +61,10 @@ def _start(region: Region, by_guest: bool) -> int:
 
 
 def _bar(regions: Sequence[tuple[int, Region]], by_guest: bool, width: int) -> Iterator[TextLine]:
-    """One line to scale; gaps longer than all memory are drawn broken, and every region is at least seen."""
+    """One line drawn to scale; a gap longer than an eighth of all regions is cut short, and drawn broken."""
     ordered = sorted(regions, key=lambda one: _start(one[1], by_guest))
     total = sum(region.size for _, region in ordered) or 1
-    room = max(20, width - 4)
+    cells_across = max(20, width - 4)
     pieces: list[tuple[str, int, int]] = []  # what, size, region
     end = None
     for position, region in ordered:
@@ -74,7 +74,7 @@ def _bar(regions: Sequence[tuple[int, Region]], by_guest: bool, width: int) -> I
         pieces.append(("overlap" if end is not None and start < end else "region", region.size, position))
         end = max(end or 0, start + region.size)
     shown_gap = {n: min(size, total // 8) for n, (what, size, _) in enumerate(pieces) if what == "gap"}
-    scale = (total + sum(shown_gap.values())) / room
+    scale = (total + sum(shown_gap.values())) / cells_across
     parts: list[Part] = [Part("  ")]
     for number, (what, size, position) in enumerate(pieces):
         if what == "gap":
@@ -95,7 +95,7 @@ def _bar(regions: Sequence[tuple[int, Region]], by_guest: bool, width: int) -> I
 
 
 def _gaps(regions: Sequence[tuple[int, Region]], by_guest: bool) -> Iterator[TextLine]:
-    """Where each begins and ends, what lies between, what overlaps."""
+    """Where each region begins and ends, with gaps and overlaps."""
     ordered = sorted(regions, key=lambda one: _start(one[1], by_guest))
     end: int | None = None
     last = -1

@@ -100,8 +100,8 @@ class Lined(ScrollView, can_focus=True):
         return strip.crop_extend(x, x + width, base)
 
     def extend(self, size: Size) -> None:
-        """The content is so wide and high now. Unlike setting ``virtual_size`` it arranges nothing anew: the vertical
-        scrollbar always has its place."""
+        """Set the size of the content. Unlike an assignment to ``virtual_size`` this starts no new layout: none is
+        needed, because the vertical scrollbar is always there."""
         if size != self.virtual_size:
             self.set_reactive(Widget.virtual_size, size)
             if self.is_attached:
@@ -198,7 +198,7 @@ class LinesView(Lined):
             return self.view
 
     class Resized(Message):
-        """It has another size: lines may have to be broken elsewhere."""
+        """It has another size: lines may have to be wrapped anew."""
 
     class Followed(Message):
         """Enter or a double click on a line."""
@@ -215,7 +215,7 @@ class LinesView(Lined):
         super().__init__(id=id, classes=classes)
         self.lines: Sequence[TextLine] = ()
         self.reading = False
-        """Nothing to pick: there is no cursor, and the keys scroll."""
+        """There is nothing to pick: no cursor is shown, and the keys scroll."""
 
     @property
     def count(self) -> int:
@@ -227,7 +227,7 @@ class LinesView(Lined):
         return self.lines[self.cursor] if self.cursor < len(self.lines) else None
 
     def show(self, lines: Sequence[TextLine]) -> None:
-        """Show other lines; the cursor stays at the top, or with what it was on where that is still there."""
+        """Show other lines. The cursor stays on the line with the same key, where there is one, and at the top."""
         if lines == self.lines:
             return
         was = self.current
@@ -278,7 +278,7 @@ class LinesView(Lined):
         return self.strip(self.lines[position].parts, at_cursor)
 
     def on_resize(self) -> None:
-        """Whoever makes the lines is told."""
+        """Tell the maker of the lines."""
         self.post_message(self.Resized())
 
     def on_focus(self) -> None:

@@ -1,4 +1,4 @@
-"""Where in a session a descriptor was passed, by its identity; looked up in slices. Knows no screen."""
+"""Which messages of a session passed a descriptor, by its identity; found in slices. Knows no screen."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from vusniff.analysis.timeline import Timeline
 from vusniff.meta import has_options
 
 KEPT = 64
-"""Messages of one descriptor that are kept."""
+"""Messages that are kept for one descriptor."""
 
 
 class Passed:
@@ -22,7 +22,7 @@ class Passed:
         self._seen = 0
 
     def run(self, seconds: float) -> bool:
-        """Look for about so long; True when all that is there has been looked at."""
+        """Look for about so many seconds; True when all messages have been looked at."""
         deadline = time.monotonic() + seconds
         meta, rows = self._timeline.index.meta, self._rows
         while self._seen < len(rows):

@@ -21,7 +21,7 @@ class Repeats:
         """``base`` are the rows to fold, ascending; None: all. It may grow."""
         self.rows = array("I")
         self.counts = array("I")
-        """Per row: requests of the run that it stands for; 0 of one that stands for itself."""
+        """Per row: requests in the run that it stands for; 0 where it stands only for itself."""
         self.seen = 0
         """Rows of ``base`` that were looked at."""
         self._timeline = timeline
@@ -35,11 +35,11 @@ class Repeats:
 
     @property
     def total(self) -> int:
-        """Rows there are to fold."""
+        """How many rows there are to fold."""
         return len(self._timeline) if self._base is None else len(self._base)
 
     def run(self, seconds: float) -> bool:
-        """Look for about so long; True when all that is there has been looked at."""
+        """Look for about so many seconds; True when all rows have been looked at."""
         deadline = time.monotonic() + seconds
         while self.seen < self.total:
             self._look(min(self.total, self.seen + SLICE))
@@ -62,7 +62,7 @@ class Repeats:
         self._put(stop)
 
     def _put(self, end: int) -> None:
-        """The last run as it is shown; it may still go on."""
+        """Add the rows of the last run, which ends before position ``end`` as far as is known."""
         run = range(self._begin, end) if self._base is None else self._base[self._begin : end]
         if self._requests > 1:
             self.rows.append(run[0])

@@ -31,7 +31,7 @@ class Clock(enum.Enum):
 
     @property
     def next(self) -> Clock:
-        """The one the key cycles to."""
+        """The one that the key changes it to."""
         all_of_them = list(Clock)
         return all_of_them[(all_of_them.index(self) + 1) % len(all_of_them)]
 
@@ -45,7 +45,7 @@ class Answer(enum.Enum):
 
 
 class Cells(NamedTuple):
-    """What a row says, before columns."""
+    """The texts of a row, before they are fitted into columns."""
 
     session: str
     sender: Sender | None
@@ -59,11 +59,11 @@ class Cells(NamedTuple):
     odd: bool
     """Malformed, unknown, or a refusal."""
     open: bool
-    """A request to which no reply was seen when this was worded."""
+    """A request to which no reply had been seen by then."""
 
 
 def cells(timeline: Timeline, row: int, answer: Answer) -> Cells:
-    """Read and word one message."""
+    """Read one message, and put it into words."""
     message = timeline.message(row)
     failed = message.layout == "ack" and (message.payload or {}).get("u64", 0) != 0
     said, style = _answer(timeline, message, answer)
@@ -99,7 +99,7 @@ def _answer(timeline: Timeline, message: Message, answer: Answer) -> tuple[str, 
 
 
 def since(nanoseconds: int) -> str:
-    """Seconds with microseconds."""
+    """Nanoseconds as seconds with six decimals."""
     return text.since(nanoseconds)
 
 
@@ -118,12 +118,12 @@ def at(timeline: Timeline, row: int, clock: Clock, above: int | None) -> str:
 
 
 def position_of(rows: Sequence[int], row: int) -> int:
-    """Where a row stands in ascending rows: the last that is not behind it, -1 for none."""
+    """The position of a row in ascending rows, or of the nearest before it; -1 where all are behind it."""
     return bisect_right(rows, row) - 1
 
 
 def day(time_ns: int) -> str:
-    """Date and time of day, local."""
+    """Local date and time of day, from nanoseconds since the epoch."""
     return time.strftime("%Y-%m-%d ", time.localtime(time_ns // 1_000_000_000)) + text.clock(time_ns)
 
 
@@ -152,7 +152,10 @@ ARROWS_NARROW = {Sender.FRONTEND: "F → B", Sender.BACKEND: "F ← B"}
 
 
 def columns(width: int, count: int, last: str, sessions: int) -> ColumnWidths:
-    """Share ``width`` cells between the columns; the values get what is left."""
+    """Share ``width`` cells between the columns; the values get what is left.
+
+    ``count`` messages and ``sessions`` have to fit; ``last`` is the longest text of the time column.
+    """
     number = max(3, len(str(count)))
     clock = max(8, len(last))
     session = len(str(sessions)) + 1 if sessions > 1 else 0
@@ -187,7 +190,7 @@ def heading(widths: ColumnWidths, clock: Clock) -> tuple[Part, ...]:
 
 
 def parts(row: int, said: Cells, when: str, gutter: Sequence[Part], widths: ColumnWidths) -> list[Part]:
-    """A row in its columns, behind ``GUTTER`` cells."""
+    """A row in its columns, behind ``gutter``, which has ``GUTTER`` cells; ``when`` is its time column."""
     role = ROLES[said.sender] if said.sender else "dim"
     number = Part(f"{row + 1:>{widths.number}} {when:>{widths.time}} ", "dim" if said.reply else "")
     made = [*gutter, number]

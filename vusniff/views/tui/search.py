@@ -21,7 +21,7 @@ class Search:
         self.seen = 0
 
     def run(self, seconds: float) -> int | None:
-        """Search for about so long; the position of a hit, -1 when there is none, None when there is more to do."""
+        """Search for about so many seconds; the position of a hit, -1 for none, None when there is more to do."""
         deadline = time.monotonic() + seconds
         while self.seen < self.count:
             self.seen += 1

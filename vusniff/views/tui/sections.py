@@ -1,7 +1,7 @@
 """Which line shows what: rows under the headings of phases, sections folded or not. Knows no screen.
 
-Three counts are told apart: a row is a message of the capture, a position counts the rows that are shown, a line what
-is painted. Headings stand between positions, so only they are kept, whatever the length of the capture.
+There are three ways to count: a row is a message of the capture, a position counts the rows that are shown, a line
+counts what is painted. Headings stand between positions, so only headings are kept, however long the capture is.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Fold = tuple[int, int, str]
 
 
 class PhaseSection(NamedTuple):
-    """A phase and its rows."""
+    """A phase, and where its rows are shown."""
 
     session: int
     phase: Phase
@@ -36,12 +36,12 @@ class PhaseSection(NamedTuple):
 
     @property
     def fold(self) -> Fold:
-        """What it is remembered by."""
+        """What identifies it among the folded ones."""
         return fold_of(self.session, self.phase)
 
 
 def fold_of(session: int, phase: Phase) -> Fold:
-    """What a phase is remembered by."""
+    """What identifies a phase among the folded ones."""
     return session, phase.first, phase.kind.value
 
 
@@ -95,7 +95,7 @@ class Sections:
         return max(0, min(self._firsts[number] + under, self._total - 1))
 
     def line(self, position: int) -> int:
-        """The line that shows a position; the heading where it is folded."""
+        """The line that shows a position; the line of the heading where that phase is folded."""
         number = bisect_right(self._firsts, position) - 1
         if number < 0:
             return position

@@ -14,17 +14,17 @@ from vusniff.views.tui.rows import since
 HEADS = ("#", "device", "messages", "no reply", "start s", "lasted", "ended", "socket", "between", "")
 PATH = HEADS.index("socket")
 LEAST = 20
-"""Cells of a path that tell one from another."""
+"""Cells of a path that are enough to tell sockets apart."""
 MARK = 2
-"""Cells at the right that say that there is more."""
+"""Cells at the right for the sign that a line goes on."""
 MANY = 20
-"""More sessions than this do not fit on a screen: those that wait for an answer come first."""
+"""More sessions than this do not fit on a screen: those with unanswered requests come first."""
 WIDE = 140
-"""Cells from which times are shown too."""
+"""Width in cells from which times are shown too."""
 
 
 def counted(timeline: Timeline) -> str:
-    """How many sessions there are, and what of them is worth a look."""
+    """The title: how many sessions there are, and how many of them have unanswered requests."""
     count = len(timeline.sessions)
     waiting = len({timeline.place(pending.number - 1).session for pending in timeline.tracker.pending()})
     said = f"Sessions: {count:,}"
@@ -34,12 +34,12 @@ def counted(timeline: Timeline) -> str:
 
 
 def tail(path: str, width: int) -> str:
-    """The end of a path, which tells sockets apart."""
+    """The end of a path in ``width`` cells: it tells sockets apart better than the beginning."""
     return path if len(path) <= width else ELLIPSIS + path[-width + 1 :]
 
 
 def ended(timeline: Timeline, session: Session, width: int) -> str:
-    """How a session ended, in few words where there is little room."""
+    """How a session ended; in fewer words where ``width`` is small."""
     said = ending(timeline, session.closed)
     return said if width >= WIDE else said.replace(" by the ", " by ")
 
@@ -77,7 +77,7 @@ def session_lines(timeline: Timeline, shown: int | None, width: int) -> list[Tex
     hidden = set() if width >= WIDE else {4, 5}
     hidden |= {n for n in (3, 9) if not any(row[n] for row in rows)}
     sizes = [max(len(head), *(len(row[n]) for row in rows)) if rows else len(head) for n, head in enumerate(HEADS)]
-    # Who talks comes last: where there is no room for it, the path has what is left.
+    # The processes stand last. Where they have no room, the path gets what is left.
     left = width - 2 - MARK - sum(sizes[n] + 2 for n in range(PATH) if n not in hidden)
     who = sizes[PATH + 1] + 2
     sizes[PATH] = max(len(HEADS[PATH]), min(sizes[PATH], left - who if left - who >= LEAST else left))

@@ -1,4 +1,4 @@
-"""What the timeline shows: which rows, under which headings, repeats folded or not. Knows no screen."""
+"""What the timeline shows: which rows, under which headings, with runs folded or not. Knows no screen."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Shown:
         self.rows: Sequence[int] | None = None
         """The rows chosen, ascending; it may grow. None: all of them."""
         self.repeats: Repeats | None = None
-        """Runs of the same request are one line each."""
+        """The runs that are one line each; None where every row has its line."""
         self.phases: Sequence[SessionPhase] = ()
         """Phases whose headings are shown, in order."""
         self.folded: set[Fold] = set()
@@ -40,7 +40,7 @@ class Shown:
         return self._sections.count
 
     def lay(self) -> None:
-        """Lay the lines anew: rows came, or other headings, or a fold."""
+        """Lay the lines out anew, after rows, headings or folds have changed."""
         lined = self._lined
         total = len(self.timeline) if lined is None else len(lined)
         self._sections = Sections(self.phases, lined, total, self.folded)
@@ -60,23 +60,23 @@ class Shown:
         return row if self.rows is None else bisect_left(self.rows, row)
 
     def has(self, row: int) -> bool:
-        """It is among the rows chosen."""
+        """Whether a row is among those chosen."""
         return self.rows is None or (self.length > 0 and self.row_at(self.position_of(row)) == row)
 
     def row_on(self, line: int) -> int:
-        """The row in a line; of a heading its first, or the last before it."""
+        """The row in a line; of a heading the first row under it, or the last before it where it has none."""
         position = self._sections.position(line)
         lined = self._lined
         return position if lined is None else lined[position]
 
     def row_above(self, line: int) -> int | None:
-        """The row in the line above, whether there is a heading between or not."""
+        """The row that stands above a line, headings left out; None for the first."""
         position = self._sections.position(line) - 1
         lined = self._lined
         return None if position < 0 else position if lined is None else lined[position]
 
     def line_of(self, row: int) -> int:
-        """The line of a row, or what stands for it: its run, the heading of its folded section, the row before it."""
+        """The line of a row, or of what stands for it: its run, the heading it is folded into, the row before it."""
         lined = self._lined
         if lined is None:
             return self._sections.line(max(0, min(row, len(self.timeline) - 1)))
@@ -106,7 +106,7 @@ class Shown:
         return None
 
     def run_of(self, line: int) -> tuple[int, int] | None:
-        """(requests, number of the last message) of the run that a line stands for."""
+        """(requests, number of the last message) of the run that a line stands for; None for a single row."""
         repeats = self.repeats
         if repeats is None:
             return None
@@ -115,7 +115,7 @@ class Shown:
         return (count, repeats.last_of(position) + 1) if count else None
 
     def unfold(self, row: int) -> bool:
-        """Unfold what hides a row; whether anything did."""
+        """Unfold what hides a row; False when it was in view already."""
         if self.row_on(self.line_of(row)) == row and self.heading(self.line_of(row)) is None:
             return False
         section = self.section_at(self.line_of(row))

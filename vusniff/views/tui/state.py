@@ -18,7 +18,7 @@ from vusniff.views.tui.line import Part, Reference, TextLine, line, wrapped
 
 
 def reference_to(timeline: Timeline) -> Reference:
-    """How a message is referred to."""
+    """How lines refer to the messages of a capture."""
 
     def refer(number: int) -> str:
         place = timeline.place(number - 1)
@@ -40,7 +40,7 @@ def vring_of(timeline: Timeline, row: int) -> int | None:
 def state_lines(
     timeline: Timeline, row: int, before: DeviceState, state: DeviceState, chosen: int | None, width: int
 ) -> list[TextLine]:
-    """The state after a row; ``chosen`` is the vring whose card is shown."""
+    """The state after a row in lines of ``width`` cells; ``chosen`` is the vring whose card is shown."""
     refer = reference_to(timeline)
     lines: list[TextLine] = []
     session = timeline.sessions[timeline.place(row).session - 1]
@@ -153,7 +153,7 @@ def memory(before: DeviceState, state: DeviceState, width: int, refer: Reference
 
 
 def others(before: DeviceState, state: DeviceState, refer: Reference) -> Iterator[TextLine]:
-    """What else was set: one line each, only what was."""
+    """A line for each other value that was set."""
     single: list[tuple[str, str, Seen[object] | None]] = [
         ("owner", "owned", _seen(state.owned)),
         ("queues", "queue_num", _seen(state.queue_num)),
@@ -214,7 +214,7 @@ def status_names(value: int) -> list[str]:
 
 
 def value_words(name: str, value: object) -> str:
-    """A single value of the state."""
+    """A single value of the state in words; ``name`` is that of the field of `DeviceState`."""
     if value is None:
         return "none"
     if isinstance(value, bool):

@@ -41,11 +41,11 @@ class Story:
 
     @property
     def count(self) -> int:
-        """Messages of the session there are."""
+        """How many messages the session has."""
         return len(self._all)
 
     def run(self, seconds: float) -> bool:
-        """Look for about so long; True when all has been looked at."""
+        """Look for about so many seconds; True when all messages have been looked at."""
         deadline = time.monotonic() + seconds
         rows = self._all
         while self.seen < len(rows):

@@ -1,6 +1,6 @@
-"""The timeline: one row a message, painted line by line over the columns of a capture, whatever its length.
+"""The timeline: one row a message, painted line by line, however long the capture is.
 
-What it shows is an ascending array of rows, or all of them. A row's words exist only while it is near the screen.
+It shows an ascending array of rows, or all of them. A row is put into words only when it is painted.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from vusniff.views.tui.sections import PhaseSection, SessionPhase, fold_of, head
 from vusniff.views.tui.shown import Shown
 
 CACHED = 4096
-"""Worded rows kept."""
+"""Rows whose words are kept."""
 
 
 class TimelineView(Lined):
@@ -41,7 +41,7 @@ class TimelineView(Lined):
     ]
 
     class Moved(Message):
-        """The cursor is on another row, by the user's key (or not)."""
+        """The cursor is on another row."""
 
         def __init__(self, view: TimelineView) -> None:
             super().__init__()
@@ -90,7 +90,7 @@ class TimelineView(Lined):
 
     @property
     def row(self) -> int | None:
-        """The row under the cursor, of a heading the first under it; None of an empty view."""
+        """The row under the cursor, or the first under the heading there; None in an empty view."""
         return self.shown.row_on(self.cursor) if self.length and self.cursor < self.count else None
 
     @property
@@ -100,7 +100,7 @@ class TimelineView(Lined):
         return 0 if row is None else self.shown.position_of(row)
 
     def shows(self, row: int) -> bool:
-        """It is among the rows shown."""
+        """Whether a row is among those shown."""
         return self.shown.has(row)
 
     def show_rows(self, rows: Sequence[int] | None, words: str, session: int | None) -> None:
@@ -134,11 +134,11 @@ class TimelineView(Lined):
         self._laid(at)
 
     def _at(self) -> tuple[PhaseSection | None, int | None]:
-        """What the cursor is on, before the lines are laid anew."""
+        """What the cursor is on, for `_laid`: the phase of a heading, and the row."""
         return self.shown.heading(self.cursor), self.row
 
     def _laid(self, at: tuple[PhaseSection | None, int | None]) -> None:
-        """Lay the lines anew; the cursor stays on what it was on, and that where it is on the screen."""
+        """Lay the lines out anew. The cursor stays on what it was on, and that stays where it is on the screen."""
         section, row = at
         top, before = self.scroll_offset.y, self.cursor
         self.shown.lay()
@@ -200,7 +200,7 @@ class TimelineView(Lined):
             self.move_to(line, centre=True)
 
     def grown(self) -> None:
-        """More messages came: repaint what they change of what is on the screen, and no more."""
+        """More messages came: repaint only what they change on the screen."""
         self._waiting = None
         before, widths = self.virtual_size.height, self.widths
         if self.shown.repeats is None:
@@ -225,7 +225,7 @@ class TimelineView(Lined):
             self.refresh_lines(before, top + height - before)
 
     def settled(self) -> None:
-        """Nothing more will come for now: what is not answered will not be."""
+        """All messages have come: what is not answered now never will be."""
         self._cells.clear()
         self._waiting = None
         self.refresh()
@@ -244,7 +244,7 @@ class TimelineView(Lined):
 
     @property
     def widths(self) -> rowing.ColumnWidths:
-        """The columns as they are now."""
+        """The widths of the columns, for the size of the view and the messages that came so far."""
         if self._widths is None:
             timeline = self.timeline
             last = rowing.at(timeline, len(timeline) - 1, self.clock, 0) if len(timeline) else ""
@@ -270,7 +270,7 @@ class TimelineView(Lined):
         return Answer.NEVER if over or (not self.live and self.timeline.complete) else Answer.WAITS
 
     def exchange(self) -> tuple[int, int] | None:
-        """The rows of the request and the reply of which the cursor is on one."""
+        """The rows of a request and its reply, when the cursor is on either."""
         row = self.row
         if row is None or not (other := self.timeline.answers[row]):
             return None
@@ -323,7 +323,7 @@ class TimelineView(Lined):
     # -- moving -------------------------------------------------------------------------------------------------------
 
     def move_to(self, position: int, centre: bool = False) -> None:
-        """Also repaints the brackets of the exchanges that the cursor left and entered."""
+        """Put the cursor on a line, and repaint the brackets of the exchanges that it left and entered."""
         before = self.exchange()
         super().move_to(position, centre)
         for pair in {before, self.exchange()} - {None}:

@@ -84,7 +84,7 @@ class Column(NamedTuple):
     head: str
     short: str
     field: str
-    """What of a `Vring` it shows."""
+    """The field of `Vring` that it shows."""
 
 
 COLUMNS = (
@@ -98,7 +98,7 @@ COLUMNS = (
     Column("call", "call", "call"),
     Column("err", "err", "err"),
 )
-"""In the order of their worth: what there is no room for is cut at the end."""
+"""Most useful first: where there is no room for all, the last ones are cut."""
 
 
 def _texts(ring: Vring, state: DeviceState) -> list[str]:
