@@ -104,11 +104,9 @@ class TuiApp(Parts):
         self.selected.changed()
 
     def action_pane(self, name: str) -> None:
-        """Show a pane, or go to it; once more hides it where there is room for one only."""
         self.arrangement.turn(name)
 
     def action_zoom(self) -> None:
-        """The focused pane alone, and back."""
         self.arrangement.zoom()
 
     def on_descendant_focus(self, event: events.DescendantFocus) -> None:
@@ -150,7 +148,6 @@ class TuiApp(Parts):
         self.selected.details.focus()
 
     def action_retrace(self) -> None:
-        """To where the last jump began."""
         if self.trail:
             self.view.go_to(self.trail.pop())
         else:
@@ -159,11 +156,9 @@ class TuiApp(Parts):
     # -- vrings -------------------------------------------------------------------------------------------------------
 
     def action_vring(self, by: int) -> None:
-        """The card of another vring, which then stays while the timeline moves."""
         self.selected.next_vring(by)
 
     def action_only_vring(self) -> None:
-        """Only the messages about the chosen vring."""
         self.selected.tell_story()
 
     def action_escape(self) -> None:
@@ -195,7 +190,7 @@ class TuiApp(Parts):
             self.selected.let_go()
         self.refresh_top()
 
-    # -- the other keys -----------------------------------------------------------------------------------------------
+    # -- the other keys: `keys.KEYS` says what each does --------------------------------------------------------------
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         """Enter in the prompt."""
@@ -217,47 +212,37 @@ class TuiApp(Parts):
             self.finder.find(text)
 
     def action_search(self) -> None:
-        """Ask for a text."""
         self.prompt.ask(Question.TEXT)
 
     def action_filter(self) -> None:
-        """Ask for a filter."""
         self.completing.ask(self.filtering.text)
 
     def action_again(self, step: int) -> None:
-        """The next or the previous hit."""
         if not self.finder.again(step):
             self.prompt.ask(Question.TEXT)
 
     def action_finding(self, step: int) -> None:
-        """The next or the previous finding."""
         self.judging.next(step)
 
     def action_findings(self) -> None:
-        """All findings."""
         self._open(overlays.pick_finding(self, self.judging))
 
     def action_jump(self) -> None:
-        """Ask for a place."""
         self.prompt.ask(Question.TARGET)
 
     def action_fold(self) -> None:
-        """Fold the phase under the cursor, or unfold it."""
         if self.dividing.ready():
             self.view.fold()
 
     def action_fold_all(self) -> None:
-        """Fold all phases, or unfold them."""
         if self.dividing.ready():
             self.view.fold_all()
 
     def action_phase(self, step: int) -> None:
-        """The next or the previous phase."""
         if self.dividing.ready():
             self.view.to_heading(step)
 
     def action_repeats(self) -> None:
-        """Runs of the same request as one line, and back."""
         self.view.turn_repeats()
         if self.view.shown.repeats is None:
             self.announce("Every message has its own row")
@@ -265,23 +250,18 @@ class TuiApp(Parts):
             self.announce("Runs of the same request are one row: R shows them")
 
     def action_answer(self) -> None:
-        """From a request to its reply, and back."""
         self.view.to_answer()
 
     def action_clock(self) -> None:
-        """The next meaning of the time column."""
         self.view.turn_clock()
 
     def action_bookmark(self) -> None:
-        """Set a bookmark, or take it away."""
         self.view.turn_bookmark()
 
     def action_bookmarked(self) -> None:
-        """To the next bookmark."""
         self.view.to_bookmark()
 
     def action_follow(self) -> None:
-        """Stay with the newest message, or stand still."""
         self.view.follow = not self.view.follow
         if self.view.follow:
             self.view.move_to(self.view.count - 1)
@@ -291,30 +271,24 @@ class TuiApp(Parts):
         self.refresh_top()
 
     def action_play(self) -> None:
-        """Play or pause."""
         if self.playback.toggle():
             self.scrub.display = True
 
     def action_speed(self, by: int) -> None:
-        """Play slower or faster."""
         self.playback.change(by)
 
     def action_copy(self, form: str) -> None:
-        """To the terminal's clipboard (OSC 52)."""
         if self.view.row is not None:
             self.copy_to_clipboard(copied(self.timeline, self.view.row, form))
             self.announce(f"Copied #{self.view.row + 1} as {form}")
 
     def action_export(self) -> None:
-        """Ask for a file to write what is shown to."""
         self.prompt.ask(Question.FILE)
 
     def action_scrub(self) -> None:
-        """Show the bar, or hide it."""
         self.scrub.display = not self.scrub.display
 
     def action_picture(self) -> None:
-        """Write the screen as SVG into the working directory."""
         try:
             name = keep_picture(self.export_screenshot(title="vusniff"))
         except OutputError as error:
@@ -345,27 +319,21 @@ class TuiApp(Parts):
         self.push_screen(LinesScreen(overlay), picked)
 
     def action_help(self) -> None:
-        """All keys."""
         self._open(all_keys())
 
     def action_sessions(self) -> None:
-        """All sessions."""
         self._open(overlays.pick_session(self))
 
     def action_features(self) -> None:
-        """All feature bits."""
         self._open(overlays.feature_matrix(self, self.states))
 
     def action_compare(self) -> None:
-        """This session and the one before."""
         self._open(overlays.compare_sessions(self, self.states))
 
     def action_memory(self) -> None:
-        """The memory map."""
         self._open(overlays.memory_map(self, self.states))
 
     def action_explain(self) -> None:
-        """What the request is for."""
         details = self.selected.details
         self._open(overlays.explain(self, details.current if details.has_focus else None))
 

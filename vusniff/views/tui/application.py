@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from textual.notifications import SeverityLevel
-
 from vusniff.analysis.timeline import Timeline
 
 if TYPE_CHECKING:
-    from vusniff.views.tui.timeline import TimelineView  # which asks the marks of judging, which asks this
+    from textual.notifications import SeverityLevel
+
+    from vusniff.views.tui.timeline import TimelineView
 
 
 class Application(Protocol):

@@ -40,13 +40,7 @@ def memory_lines(state: DeviceState, width: int) -> list[TextLine]:
                 key=f"region {position}",
             )
         )
-        lines.append(
-            line(
-                f"      user {region.user_address:#x}, {held}",
-                (f"  #{region.by}", "link"),
-                jump=region.by,
-            )
-        )
+        lines.append(line(f"      user {region.user_address:#x}, {held}", (f"  #{region.by}", "link"), jump=region.by))
         if region.backend_address is not None:
             lines.append(line(f"      back-end {region.backend_address:#x} (postcopy)"))
         lines += [line(("      holds ", "dim"), text) for text in inside.get(position, ())]

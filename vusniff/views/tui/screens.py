@@ -37,9 +37,7 @@ SIGNS = (
 class LinesScreen(ModalScreen[TextLine | None]):
     """Lines in a frame; Enter picks one, Esc leaves."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,q", "leave", "back", show=False),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,q", "leave", "back", show=False)]
 
     def __init__(self, overlay: Overlay) -> None:
         super().__init__()

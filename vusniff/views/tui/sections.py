@@ -142,9 +142,4 @@ def heading_parts(section: PhaseSection, width: int, named: bool, found: int, cu
         said += f", {found:,} with findings" if found else ""
     begin = f"{'▸' if cursor else ' '}──{sign}"
     rest = max(0, width - len(begin) - len(whose) - len(phase.kind.value) - len(said) - 1)
-    return [
-        Part(begin, "dim"),
-        Part(f"{whose}{phase.kind}", "heading"),
-        Part(said, ""),
-        Part(" " + "─" * rest, "dim"),
-    ]
+    return [Part(begin, "dim"), Part(f"{whose}{phase.kind}", "heading"), Part(said, ""), Part(" " + "─" * rest, "dim")]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from vusniff.analysis.session import Session
 from vusniff.analysis.timeline import Timeline
 from vusniff.families.vhost_user.protocol import Channels, FrontendRequest, request_name
-from vusniff.families.vhost_user.state import Config, DeviceState, Inflight, Log, Seen
+from vusniff.families.vhost_user.state import Config, DeviceState, Inflight, Log
 from vusniff.layouts import dissect
 from vusniff.message import Context
 from vusniff.printable import escape
@@ -152,38 +152,33 @@ def memory(before: DeviceState, state: DeviceState, width: int, refer: Reference
         )
 
 
+OTHERS = (
+    ("owner", "owned"),
+    ("queues", "queue_num"),
+    ("memory slots", "max_mem_slots"),
+    ("MTU", "mtu"),
+    ("status", "status"),
+    ("config", "config"),
+    ("inflight", "inflight"),
+    ("dirty log", "log"),
+    ("log eventfd", "log_fd"),
+    ("back-end ch.", "backend_channel"),
+    ("GPU socket", "gpu_socket"),
+    ("postcopy", "postcopy"),
+    ("device state", "device_state"),
+)
+"""Names on the screen and in `DeviceState`."""
+
+
 def others(before: DeviceState, state: DeviceState, refer: Reference) -> Iterator[TextLine]:
     """A line for each other value that was set."""
-    single: list[tuple[str, str, Seen[object] | None]] = [
-        ("owner", "owned", _seen(state.owned)),
-        ("queues", "queue_num", _seen(state.queue_num)),
-        ("memory slots", "max_mem_slots", _seen(state.max_mem_slots)),
-        ("MTU", "mtu", _seen(state.mtu)),
-        ("status", "status", _seen(state.status)),
-        ("config", "config", _seen(state.config)),
-        ("inflight", "inflight", _seen(state.inflight)),
-        ("dirty log", "log", _seen(state.log)),
-        ("log eventfd", "log_fd", _seen(state.log_fd)),
-        ("back-end ch.", "backend_channel", _seen(state.backend_channel)),
-        ("GPU socket", "gpu_socket", _seen(state.gpu_socket)),
-        ("postcopy", "postcopy", _seen(state.postcopy)),
-        ("device state", "device_state", _seen(state.device_state)),
-    ]
-    shown = [(label, name, seen) for label, name, seen in single if seen is not None]
+    shown = [(label, name, seen) for label, name in OTHERS if (seen := getattr(state, name)) is not None]
     if shown or state.refused or state.iotlb or state.shmem:
         yield line()
         yield line((" Also", "heading"), key="also")
     for label, name, seen in shown:
-        assert seen is not None
-        value = escape(value_words(name, seen.value))
-        yield line(
-            star(getattr(before, name), getattr(state, name)),
-            (f" {label:<13}", "dim"),
-            value,
-            by(seen.by, refer),
-            jump=seen.by,
-            key=name,
-        )
+        mark, value = star(getattr(before, name), seen), escape(value_words(name, seen.value))
+        yield line(mark, (f" {label:<13}", "dim"), value, by(seen.by, refer), jump=seen.by, key=name)
     if state.iotlb:
         yield line(
             star(before.iotlb, state.iotlb), (f" {'IOTLB':<13}", "dim"), f"{len(state.iotlb)} entries", key="iotlb"
@@ -200,10 +195,6 @@ def others(before: DeviceState, state: DeviceState, refer: Reference) -> Iterato
             jump=refusal.by,
             key=f"refused {refusal.by}",
         )
-
-
-def _seen(seen: object) -> Seen[object] | None:
-    return seen if isinstance(seen, Seen) else None
 
 
 def status_names(value: int) -> list[str]:

@@ -36,9 +36,7 @@ CACHED = 4096
 class TimelineView(Lined):
     """The messages of a capture, or some of them."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "open", "details", show=False),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "follow_link", "details", show=False)]
 
     class Moved(Message):
         """The cursor is on another row."""
@@ -358,10 +356,6 @@ class TimelineView(Lined):
             self.fold()
         else:
             self.post_message(self.Opened())
-
-    def action_open(self) -> None:
-        """Enter."""
-        self.action_follow_link()
 
     def turn_clock(self) -> None:
         """The next meaning of the time column."""
