@@ -48,8 +48,8 @@ def compare_lines(
         columns = (_broken(label, name), _broken(escape(left), half), _broken(escape(right), half))
         for number, (named, one, other) in enumerate(zip_longest(*columns, fillvalue="")):
             sign = " " if number else "≠"
-            said = f"{named:<{name}}  {one:<{half}}  "
-            lines.append(line((f"  {sign} ", "changed"), said, (other, "changed")))
+            text = f"{named:<{name}}  {one:<{half}}  "
+            lines.append(line((f"  {sign} ", "changed"), text, (other, "changed")))
     if not different:
         lines.append(line("  nothing differs"))
     lines.append(line())
@@ -61,13 +61,13 @@ def compare_lines(
     return lines
 
 
-def _broken(said: str, width: int) -> list[str]:
-    return [parts[1].text for parts in wrapped(_pieces(said, width), width, "", "")]
+def _broken(text: str, width: int) -> list[str]:
+    return [parts[1].text for parts in wrapped(_pieces(text, width), width, "", "")]
 
 
-def _pieces(said: str, width: int) -> Iterator[str]:
+def _pieces(text: str, width: int) -> Iterator[str]:
     """What stands between commas; single words where that is wider than ``width``."""
-    for piece in said.replace(", ", ",\n").split("\n"):
+    for piece in text.replace(", ", ",\n").split("\n"):
         yield from [piece] if len(piece) <= width else piece.split()
 
 
@@ -120,8 +120,8 @@ def _vrings(left: DeviceState, right: DeviceState) -> Iterator[Row]:
     alike: dict[tuple[str, str], list[int]] = {}
     for index in sorted({*left.vrings, *right.vrings}):
         alike.setdefault(_different(_ring(left, index), _ring(right, index)), []).append(index)
-    for said, indices in alike.items():
-        yield f"vring {_numbers(indices)}", *said
+    for differences, indices in alike.items():
+        yield f"vring {_numbers(indices)}", *differences
 
 
 def _numbers(indices: list[int]) -> str:
@@ -146,14 +146,14 @@ def _ring(state: DeviceState, index: int) -> dict[str, str]:
     ring = state.vrings.get(index)
     if ring is None:
         return {}
-    said = {"life": str(ring.life.value) if ring.life else "?", "enabled": enabled_word(ring, state)}
+    values = {"life": str(ring.life.value) if ring.life else "?", "enabled": enabled_word(ring, state)}
     if ring.num:
-        said["size"] = f"size {ring.num.value}"
+        values["size"] = f"size {ring.num.value}"
     if ring.base:
-        said["base"] = f"base {base_words(state, ring)}"
+        values["base"] = f"base {base_words(state, ring)}"
     if ring.addresses is not None:
-        said["addresses"] = regions_word(ring, state)
+        values["addresses"] = regions_word(ring, state)
     for name in ("kick", "call"):
         if (seen := getattr(ring, name)) is not None:
-            said[name] = f"{name} {'none' if seen.value is None else 'set'}"
-    return said
+            values[name] = f"{name} {'none' if seen.value is None else 'set'}"
+    return values

@@ -100,9 +100,9 @@ def _finding(timeline: Timeline, finding: Finding, width: int) -> Iterator[TextL
     for number, parts in enumerate(wrapped(sentence, width, f"{letter} {finding.severity}{blamed}: ", "  ")):
         first = (Part(parts[0].text, style), *parts[1:]) if not number else parts
         yield TextLine(first, key=key if not number else f"{key} {number}")
-    said = f"rule {finding.rule} ({finding.section}), e explains".split()
-    for number, parts in enumerate(wrapped(said, width, "  ", "  ", "dim")):
-        yield TextLine(parts, key=f"{key} said {number}")
+    rule = f"rule {finding.rule} ({finding.section}), e explains".split()
+    for number, parts in enumerate(wrapped(rule, width, "  ", "  ", "dim")):
+        yield TextLine(parts, key=f"{key} rule {number}")
     for other in finding.evidence:
         if other != finding.number:
             name = timeline.message(other - 1).name

@@ -88,12 +88,12 @@ def wrapped(words: Iterable[str], width: int, first: str, indent: str, style: st
 
 def highlighted(parts: Sequence[Part], hit: str) -> list[Part]:
     """Parts with every occurrence of a lower-case text marked, also of one that goes across parts."""
-    whole = "".join(part.text for part in parts).lower()
+    text = "".join(part.text for part in parts).lower()
     marks: list[int] = []
-    at = whole.find(hit)
+    at = text.find(hit)
     while at >= 0:
         marks.append(at)
-        at = whole.find(hit, at + len(hit))
+        at = text.find(hit, at + len(hit))
     if not marks:
         return list(parts)
     made: list[Part] = []

@@ -17,7 +17,7 @@ FRAME_SECONDS = 0.05
 
 
 class PlaybackClock:
-    """A position in time that moves from row to row. Knows no screen, and is told the time."""
+    """A position in time that moves from row to row. Knows no screen and no clock."""
 
     def __init__(self) -> None:
         self.speed = SPEEDS.index(1)

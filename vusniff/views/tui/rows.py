@@ -66,7 +66,7 @@ def cells(timeline: Timeline, row: int, answer: Answer) -> Cells:
     """Read one message, and put it into words."""
     message = timeline.message(row)
     failed = message.layout == "ack" and (message.payload or {}).get("u64", 0) != 0
-    said, style = _answer(timeline, message, answer)
+    answered, style = _answer(timeline, message, answer)
     return Cells(
         str(message.session),
         message.sender,
@@ -75,7 +75,7 @@ def cells(timeline: Timeline, row: int, answer: Answer) -> Cells:
         message.name if message.request is not None else "(no header)",
         escape(words.summary(message)),
         escape(words.descriptors(message.descriptors)) if message.descriptors else "",
-        said,
+        answered,
         style,
         failed or message.malformed is not None or message.spec is None,
         not message.reply and not message.answered_by,
@@ -143,7 +143,7 @@ class ColumnWidths:
 
 GUTTER = 4
 ROLES = {Sender.FRONTEND: "front", Sender.BACKEND: "back"}
-"""Styles of who speaks."""
+"""Styles of the two ends."""
 ARROW_WIDE, ARROW_NARROW = 13, 5
 WIDE = 100
 """Cells from which directions are words."""
@@ -189,35 +189,35 @@ def heading(widths: ColumnWidths, clock: Clock) -> tuple[Part, ...]:
     return (Part(" ".join(cells_), "heading"),)
 
 
-def parts(row: int, said: Cells, when: str, gutter: Sequence[Part], widths: ColumnWidths) -> list[Part]:
+def parts(row: int, texts: Cells, when: str, gutter: Sequence[Part], widths: ColumnWidths) -> list[Part]:
     """A row in its columns, behind ``gutter``, which has ``GUTTER`` cells; ``when`` is its time column."""
-    role = ROLES[said.sender] if said.sender else "dim"
-    number = Part(f"{row + 1:>{widths.number}} {when:>{widths.time}} ", "dim" if said.reply else "")
+    role = ROLES[texts.sender] if texts.sender else "dim"
+    number = Part(f"{row + 1:>{widths.number}} {when:>{widths.time}} ", "dim" if texts.reply else "")
     made = [*gutter, number]
     if widths.session:
-        made.append(Part(fit(said.session, widths.session - 1) + " ", "dim"))
-    made.append(Part(fit(_arrow(said, widths.arrow == ARROW_WIDE), widths.arrow) + " ", role))
-    name = f"↳ {said.name}" if said.reply else said.name
-    made.append(Part(fit(name, widths.name) + " ", "bad" if said.odd else "dim" if said.reply else "strong"))
-    values = said.values
-    if said.descriptors and not widths.descriptors:
-        values += f" {said.descriptors}" if values else said.descriptors
-    answer = said.answer
+        made.append(Part(fit(texts.session, widths.session - 1) + " ", "dim"))
+    made.append(Part(fit(_arrow(texts, widths.arrow == ARROW_WIDE), widths.arrow) + " ", role))
+    name = f"↳ {texts.name}" if texts.reply else texts.name
+    made.append(Part(fit(name, widths.name) + " ", "bad" if texts.odd else "dim" if texts.reply else "strong"))
+    values = texts.values
+    if texts.descriptors and not widths.descriptors:
+        values += f" {texts.descriptors}" if values else texts.descriptors
+    answer = texts.answer
     if len(answer) > widths.answer:
         answer = answer.partition(" ")[0]
-    tone = "bad" if said.odd else ""
+    tone = "bad" if texts.odd else ""
     if widths.descriptors:
         made.append(Part(fit(values, widths.values) + " ", tone))
-        made.append(Part(fit(said.descriptors, widths.descriptors + widths.answer + 1 - len(answer) - 1) + " "))
+        made.append(Part(fit(texts.descriptors, widths.descriptors + widths.answer + 1 - len(answer) - 1) + " "))
     else:  # values go on where there is no answer
         made.append(Part(fit(values, widths.values + widths.answer - len(answer)) + " ", tone))
-    made.append(Part(answer, said.answer_style))
+    made.append(Part(answer, texts.answer_style))
     return made
 
 
-def _arrow(said: Cells, wide: bool) -> str:
-    if said.sender is not None:
-        return (ARROWS_WIDE if wide else ARROWS_NARROW)[said.sender]
+def _arrow(texts: Cells, wide: bool) -> str:
+    if texts.sender is not None:
+        return (ARROWS_WIDE if wide else ARROWS_NARROW)[texts.sender]
     if wide:
-        return ("end 0->end 1", "end 0<-end 1")[said.end]
-    return ("0 → 1", "0 ← 1")[said.end]
+        return ("end 0->end 1", "end 0<-end 1")[texts.end]
+    return ("0 → 1", "0 ← 1")[texts.end]

@@ -36,10 +36,10 @@ class Search:
 def row_text(timeline: Timeline, row: int) -> str:
     """What a search looks at: request, values and descriptors, in lower case."""
     message = timeline.message(row)
-    said = f"{message.name} {words.summary(message)}"
+    text = f"{message.name} {words.summary(message)}"
     if message.descriptors:
-        said += f" {words.descriptors(message.descriptors)}"
-    return said.lower()
+        text += f" {words.descriptors(message.descriptors)}"
+    return text.lower()
 
 
 CLOCK = re.compile(r"(\d{1,2}):(\d{2})(?::(\d{2})(\.\d+)?)?$")

@@ -135,11 +135,11 @@ def heading_parts(section: PhaseSection, width: int, named: bool, found: int, cu
     whose = f"session {section.session}: " if named else ""
     sign = " + " if section.folded and section.length else " "
     phase = section.phase
-    said = f", {numbers_words(phase)}" if phase.count else ""
-    said += f", {lasted_words(phase)}"
+    words = f", {numbers_words(phase)}" if phase.count else ""
+    words += f", {lasted_words(phase)}"
     if section.folded and section.length:
-        said += f", {section.length:,} row{'' if section.length == 1 else 's'} folded"
-        said += f", {found:,} with findings" if found else ""
+        words += f", {section.length:,} row{'' if section.length == 1 else 's'} folded"
+        words += f", {found:,} with findings" if found else ""
     begin = f"{'▸' if cursor else ' '}──{sign}"
-    rest = max(0, width - len(begin) - len(whose) - len(phase.kind.value) - len(said) - 1)
-    return [Part(begin, "dim"), Part(f"{whose}{phase.kind}", "heading"), Part(said, ""), Part(" " + "─" * rest, "dim")]
+    rest = max(0, width - len(begin) - len(whose) - len(phase.kind.value) - len(words) - 1)
+    return [Part(begin, "dim"), Part(f"{whose}{phase.kind}", "heading"), Part(words, ""), Part(" " + "─" * rest, "dim")]

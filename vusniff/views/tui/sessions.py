@@ -27,10 +27,10 @@ def counted(timeline: Timeline) -> str:
     """The title: how many sessions there are, and how many of them have unanswered requests."""
     count = len(timeline.sessions)
     waiting = len({timeline.place(pending.number - 1).session for pending in timeline.tracker.pending()})
-    said = f"Sessions: {count:,}"
+    text = f"Sessions: {count:,}"
     if not waiting:
-        return said
-    return f"{said}, {'first the ' if count > MANY else ''}{waiting:,} with requests that were not answered"
+        return text
+    return f"{text}, {'first the ' if count > MANY else ''}{waiting:,} with requests that were not answered"
 
 
 def tail(path: str, width: int) -> str:
@@ -40,8 +40,8 @@ def tail(path: str, width: int) -> str:
 
 def ended(timeline: Timeline, session: Session, width: int) -> str:
     """How a session ended; in fewer words where ``width`` is small."""
-    said = ending(timeline, session.closed)
-    return said if width >= WIDE else said.replace(" by the ", " by ")
+    text = ending(timeline, session.closed)
+    return text if width >= WIDE else text.replace(" by the ", " by ")
 
 
 def session_lines(timeline: Timeline, shown: int | None, width: int) -> list[TextLine]:

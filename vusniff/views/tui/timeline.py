@@ -210,7 +210,7 @@ class TimelineView(Lined):
         self._resize()
         top, height = self.scroll_offset.y, self.size.height
         answers = self.timeline.answers
-        for row in [row for row, said in self._cells.items() if said.open and answers[row]]:
+        for row in [row for row, texts in self._cells.items() if texts.open and answers[row]]:
             del self._cells[row]
             self.refresh_line(self.shown.line_of(row))
         if self.follow and self.count and before != self.count:
@@ -298,10 +298,10 @@ class TimelineView(Lined):
         row = self.shown.row_on(position)
         when = rowing.at(self.timeline, row, self.clock, self.shown.row_above(position))
         gutter = self._gutter(position, row, self.exchange())
-        said = self.cells_of(row)
+        texts = self.cells_of(row)
         if run := self.shown.run_of(position):
-            said = said._replace(values=f"x{run[0]:,} to #{run[1]}: {said.values}")
-        made = rowing.parts(row, said, when, gutter, self.widths)
+            texts = texts._replace(values=f"x{run[0]:,} to #{run[1]}: {texts.values}")
+        made = rowing.parts(row, texts, when, gutter, self.widths)
         return self.strip(highlighted(made, self.hit) if self.hit else made, position == self.cursor)
 
     def _heading_parts(self, section: PhaseSection, line: int) -> list[Part]:
@@ -389,8 +389,8 @@ class TimelineView(Lined):
         if other:
             self.go_to(other - 1)
         else:
-            said = self._answer_of(row)
-            what = "no reply to it was seen" if said is not Answer.NONE else "it stands alone: it asks for no reply"
+            answer = self._answer_of(row)
+            what = "no reply to it was seen" if answer is not Answer.NONE else "it stands alone: it asks for no reply"
             self.app.notify(f"#{row + 1}: {what}", markup=False)
 
 

@@ -41,7 +41,7 @@ def base_long(ring: Vring, state: DeviceState) -> str:
 
 
 def regions_word(ring: Vring, state: DeviceState) -> str:
-    """The memory regions that hold the ring: ``r0``, or ``r0 r1 r1``; ``lost`` where an address is in none."""
+    """The memory regions that hold the ring: ``r0``, or ``r0 r1 r1``; ``no region`` where an address is in none."""
     if ring.addresses is None:
         return unknown(state)
     found = [translate(state, address) for _, address in addresses(ring)]
@@ -162,8 +162,8 @@ def dense(before: DeviceState, state: DeviceState, chosen: int | None, width: in
     """A mark for every vring: life and whether it is enabled."""
     size = len(str(max(state.vrings, default=0)))
     per = max(1, (width - 2) // (size + 4))
-    for said in wrapped(SIGNS, width, "  ", "  ", "dim"):
-        yield TextLine(said)
+    for signs in wrapped(SIGNS, width, "  ", "  ", "dim"):
+        yield TextLine(signs)
     indices = sorted(state.vrings)
     for start in range(0, len(indices), per):
         parts = [Part("  ")]
@@ -240,7 +240,7 @@ def card(before: DeviceState, state: DeviceState, index: int, width: int, refer:
 
 
 def reasons(ring: Vring, state: DeviceState, refer: Reference) -> Iterator[str]:
-    """What keeps a ring from running, as far as the socket tells."""
+    """What keeps a ring from running, as far as the messages show."""
     if ring.enabled is not None and not ring.enabled.value:
         if ring.enabled.by:
             yield f"Disabled by {refer(ring.enabled.by)}."
