@@ -1,4 +1,9 @@
-"""The terminal view. Textual is imported only by the modules below, when a view is opened."""
+"""The terminal view: a capture on one screen, which keys explore.
+
+Owns widgets, keys, and the work between keys. It must not know sources, and a part of it must not know the application
+(`app`, `parts`), only what `application` lists. Start reading there, then in `parts`. Textual is imported only by the
+modules below, when a view is opened.
+"""
 
 from __future__ import annotations
 
@@ -26,8 +31,8 @@ def run_tui(
     """Show captures until the user leaves; returns the exit code.
 
     ``follow`` goes on reading files that grow; ``device`` overrides the deduced device type; ``title`` stands on the
-    first line instead of the files' names; ``on_exit`` is called when the screen has been given back, however that
-    came. Raises CaptureError for a file that is no capture, and for one that can no longer be read.
+    first line instead of the files' names; ``on_exit`` is called when the terminal is as it was before, also
+    after an error. Raises CaptureError for a file that is no capture, and for one that can no longer be read.
     """
     from vusniff.analysis.timeline import Timeline
     from vusniff.capture.index import Index
