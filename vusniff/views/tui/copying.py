@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import time
 
 from vusniff.analysis.timeline import Timeline
@@ -39,17 +38,17 @@ def keep_picture(svg: str) -> str:
 
     Raises OutputError when it cannot be written.
     """
-    began = time.strftime("vusniff-%Y%m%d-%H%M%S")
-    for number in itertools.count(1):
+    began, number = time.strftime("vusniff-%Y%m%d-%H%M%S"), 1
+    while True:
         name = f"{began}.svg" if number == 1 else f"{began}-{number}.svg"
         try:
             keep(name, svg)
         except ExistsError:
-            continue
+            number += 1
         except OSError as error:
             raise OutputError(f"{name} cannot be written: {error.strerror}") from error
-        return name
-    raise AssertionError  # counting never ends
+        else:
+            return name
 
 
 def keep(path: str, text: str, replaces: bytes | None = None) -> None:
