@@ -21,7 +21,7 @@ from vusniff.capture.input import BLOCK_LIMIT, Input, block_length, check_start
 from vusniff.capture.packet import DISSECTOR, DISSECTOR_DATA, INFO_SIZE, INTERFACE_LIMIT, LEAD_SIZE, dissector_of, lead
 from vusniff.errors import CaptureError
 from vusniff.families.registry import FIRST, families
-from vusniff.meta import pack_meta
+from vusniff.meta import FLAGS, OPTIONS, pack_meta
 from vusniff.record import Connection, FrameKind, Lost
 
 CONNECTION_LIMIT = 1 << 20
@@ -39,8 +39,8 @@ _KINDS = frozenset(
 """Blocks that may be ours."""
 
 KNOWN_TAGS = LEAD_SIZE - INFO_SIZE - 4
-ENDS = {lead(end, "")[:KNOWN_TAGS]: end << 5 for end in (0, 1)}
-"""How our packets of messages begin -> end that sent it << 5."""
+ENDS = {lead(end, "")[:KNOWN_TAGS]: pack_meta(0, FrameKind.MESSAGE, end, 0, 0) for end in (0, 1)}
+"""How our packets of messages begin -> what that says in the ``meta`` column."""
 _PLAIN_OPTIONS = 24
 _COMMON = f"8I{KNOWN_TAGS}s{INFO_SIZE}xI3I"
 _PLAIN_CODES = frozenset((pcapng.EPB_FLAGS, pcapng.EPB_PACKETID))
@@ -106,7 +106,7 @@ class Scan:
         self._begun = array("I")
         """The connections of this file, by their order in it: what interfaces of later sections continue."""
         self._bases: dict[int, int] = {}
-        """Interfaces whose packets can be the common ones -> connection << 8."""
+        """Interfaces whose packets can be the common ones -> what the connection is in the ``meta`` column."""
         self._skipped: Counter[str] = Counter()
         self._remark: str | None = None
         self._found = False
@@ -198,7 +198,7 @@ class Scan:
                 stop = at + total
                 if trailer != before or kind != 6 or tags_end or captured < 124 or stop > length:
                     break
-                meta = bases[interface] | ends[tags] | flags & 15
+                meta = bases[interface] | ends[tags] | flags & FLAGS
                 options = total - (captured + 3 & ~3) - 32
                 if options == 24:
                     extra = b""
@@ -206,7 +206,7 @@ class Scan:
                     extra = buffer[stop - 4 - options : stop - 4] if options > 0 else b""
                     if options < 0 or total & 3 or drop in extra or b'"lost":' in extra:
                         break
-                    meta |= bool(options) << 4
+                    meta |= OPTIONS if options else 0
                 add_offset(base_offset + at)
                 add_time(high << 32 | low)
                 add_request(request)
@@ -364,7 +364,7 @@ class Scan:
             same_order = self._ids.order(identity) == self._order
             usual = self._ids.connections[identity - 1].family == FIRST
             if usual and same_order and (interface.resolution, interface.offset) == (pcapng.NANOSECONDS, 0):
-                self._bases[number] = identity << 8
+                self._bases[number] = pack_meta(identity, FrameKind.MESSAGE, 0, 0, 0)
         return interface.connection
 
     def _continued(self, interface: _Interface) -> int | None:

@@ -22,6 +22,7 @@ from vusniff.layouts import dissect
 from vusniff.layouts.build import close, replaced
 from vusniff.layouts.spans import spans
 from vusniff.message import Layout
+from vusniff.meta import connection_of, end_of, kind_of
 from vusniff.record import Closed, Connection, Frame, FrameKind, Lost
 
 HEADER_FIELDS = ("request", "flags", "size")
@@ -181,9 +182,9 @@ def _tail(timeline: Timeline, number: int) -> list[int]:
     found: list[int] = []
     for row in range(number, len(timeline)):
         meta = timeline.index.meta[row]
-        if (meta ^ first) >> 8 or (meta ^ first) >> 5 & 1:
+        if connection_of(meta) != connection_of(first) or end_of(meta) != end_of(first):
             continue
-        if FrameKind(meta >> 6 & 3) is not FrameKind.CONTINUATION:
+        if kind_of(meta) is not FrameKind.CONTINUATION:
             break
         found.append(row + 1)
     return found

@@ -12,10 +12,11 @@ from vusniff.analysis.timeline import Timeline
 from vusniff.channel import Sender
 from vusniff.checks.finding import Finding, Severity
 from vusniff.checks.peers import Program, recognise, told_apart
-from vusniff.families.vhost_user.protocol import FLAG_REPLY, request_name
+from vusniff.families.vhost_user.protocol import request_name
 from vusniff.families.vhost_user.state import DeviceState, Seen
 from vusniff.layouts import dissect
 from vusniff.message import Context
+from vusniff.meta import REPLY
 from vusniff.record import Closed, Lost
 from vusniff.views import phases, state
 
@@ -187,7 +188,7 @@ def slowest(timeline: Timeline, number: int) -> list[dict[str, Any]]:
     waited = (
         (index.time_ns[row] - index.time_ns[answers[row] - 1], row)
         for row in timeline.rows_of(number)
-        if answers[row] and index.meta[row] & FLAG_REPLY
+        if answers[row] and index.meta[row] & REPLY
     )
     return [
         {"name": _name(timeline, row), "request": answers[row], "reply": row + 1, "latency_ns": latency}

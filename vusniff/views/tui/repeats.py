@@ -8,7 +8,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 
 from vusniff.analysis.timeline import Timeline
-from vusniff.families.vhost_user.protocol import FLAG_REPLY
+from vusniff.meta import NO_MESSAGE, REPLY
 
 SLICE = 4096
 """Rows between two looks at the clock."""
@@ -53,11 +53,11 @@ class Repeats:
         del self.rows[self._settled :], self.counts[self._settled :]
         for position in range(self.seen, stop):
             row = position if base is None else base[position]
-            key = (-1, position) if meta[row] & 0xC0 else (request[row], place_of[row])
+            key = (-1, position) if meta[row] & NO_MESSAGE else (request[row], place_of[row])
             if key != self._key:
                 self._put(position)
                 self._begin, self._key, self._requests, self._settled = position, key, 0, len(self.rows)
-            self._requests += not meta[row] & FLAG_REPLY
+            self._requests += not meta[row] & REPLY
         self.seen = stop
         self._put(stop)
 

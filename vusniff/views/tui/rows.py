@@ -16,6 +16,7 @@ from typing import NamedTuple
 from vusniff.analysis.timeline import Timeline
 from vusniff.channel import Sender
 from vusniff.message import Message
+from vusniff.meta import end_of
 from vusniff.printable import escape
 from vusniff.views import text, words
 from vusniff.views.tui.line import Part, cut, fit
@@ -70,7 +71,7 @@ def cells(timeline: Timeline, row: int, answer: Answer) -> Cells:
     return Cells(
         str(message.session),
         message.sender,
-        timeline.index.meta[row] >> 5 & 1,
+        end_of(timeline.index.meta[row]),
         message.reply,
         message.name if message.request is not None else "(no header)",
         escape(words.summary(message)),

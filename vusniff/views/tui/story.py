@@ -6,8 +6,8 @@ import time
 from array import array
 
 from vusniff.analysis.timeline import Timeline
-from vusniff.families.vhost_user.protocol import FLAG_REPLY, STOPS_RING, VRING_INDEX_MASK, Channels, FrontendRequest
-from vusniff.meta import kind_of
+from vusniff.families.vhost_user.protocol import STOPS_RING, VRING_INDEX_MASK, Channels, FrontendRequest
+from vusniff.meta import REPLY, kind_of
 from vusniff.record import FrameKind
 
 F = FrontendRequest
@@ -65,7 +65,7 @@ class Story:
         if kind_of(meta) is not FrameKind.MESSAGE or timeline.place(row).channel is not Channels.MAIN:
             return False
         other = timeline.answers[row]
-        return named(timeline, other - 1 if other and meta & FLAG_REPLY else row) == self.vring
+        return named(timeline, other - 1 if other and meta & REPLY else row) == self.vring
 
 
 def named(timeline: Timeline, row: int) -> int | None:
