@@ -96,6 +96,19 @@ def test_lines_are_the_same_whether_streamed_or_made_one_by_one(
     assert lines(capsys, "read", str(every)) == [message_line(message, first) for message in timeline.messages()]
 
 
+def test_bytes_without_a_header_are_not_shown_as_a_message_of_the_same_bytes(
+    talk: Talk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    peers = talk.connect()
+    peers.ask(F.SET_VRING_NUM, u32(0, 256))
+    peers.raw(peers.front, u32(F.SET_VRING_NUM, 1, 8, 0, 256))
+    talk.writer.close()
+    message, raw = lines(capsys, "read", str(talk.path))
+    assert "SET_VRING_NUM" in message
+    assert "(no header)" in raw
+    assert "SET_VRING_NUM" not in raw
+
+
 @pytest.mark.parametrize("hexadecimal", [False, True])
 def test_json_lines_are_the_documented_objects(
     every: Path, talk: Talk, capsys: pytest.CaptureFixture[str], hexadecimal: bool

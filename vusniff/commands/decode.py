@@ -24,7 +24,7 @@ from vusniff.families.vhost_user.protocol import (
 )
 from vusniff.message import Context, Message
 from vusniff.names import mask_of
-from vusniff.record import Descriptor
+from vusniff.record import Descriptor, FrameKind
 
 PROTOCOL_PREFIX = "VHOST_USER_PROTOCOL_F_"
 
@@ -193,7 +193,7 @@ def message_of(
 
     Raises DissectorError when it is shorter than a header or its size field does not agree with its length.
     """
-    from vusniff.layouts import dissect
+    from vusniff.analysis.compose import decode
 
     if len(data) < HEADER_SIZE:
         raise DissectorError(f"{len(data)} bytes are no message: a header alone has {HEADER_SIZE}")
@@ -216,7 +216,7 @@ def message_of(
         requester = channel.requester
         other = Sender.BACKEND if requester is Sender.FRONTEND else Sender.FRONTEND
         sender = other if reply else requester
-    decoded = dissect.payload(channel, request, reply, data[HEADER_SIZE:], 0, context)
+    _, _, _, decoded = decode(data, 0, FrameKind.MESSAGE, channel, context)
     return Message(
         number=1,
         time_ns=0,

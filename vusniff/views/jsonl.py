@@ -14,11 +14,11 @@ from typing import Any, NamedTuple
 from vusniff.analysis.compose import compose
 from vusniff.analysis.session import Place
 from vusniff.capture.batch import Batch, remembered, said
-from vusniff.channel import Channel
-from vusniff.families.vhost_user.protocol import FLAG_REPLY, HEADER_SIZE
-from vusniff.message import Context, Message
+from vusniff.message import Message
+from vusniff.meta import END_SHIFT, NO_MESSAGE, REPLY
 from vusniff.printable import escape_json
 from vusniff.record import Descriptor, Process
+from vusniff.views.repeated import OfPlace, Repeated
 
 
 def descriptor_dict(descriptor: Descriptor) -> dict[str, Any]:
@@ -64,7 +64,7 @@ def message_dict(message: Message, hexadecimal: bool = False) -> dict[str, Any]:
         "malformed": message.malformed,
     }
     if hexadecimal:
-        data = message.data if message.request is None else message.data[HEADER_SIZE:]
+        data = message.data if message.request is None else message.data[message.channel.header.size :]
         result["payload_hex"] = data.hex()
     if message.trailing:
         result["trailing_hex"] = message.trailing.hex()
@@ -95,37 +95,35 @@ def encode(value: Any) -> bytes:
     return made if made.isascii() and b"\x7f" not in made else escape_json(made.decode()).encode()
 
 
-class _Wording(NamedTuple):
-    """What JSON lines of one place have in common."""
+class _Common(NamedTuple):
+    """What the JSON lines of one place have in common."""
 
-    place: Place
-    """Kept, so that its id stays its own."""
     left: tuple[str, str]
     """Session to sender, by the end that sent."""
-    said: dict[bytes, tuple[str, str]]
-    """Message bytes -> request to payload, and what stands behind latency_ns."""
     processes: tuple[str, str]
     """The process at each end."""
+    header_size: int
 
 
-SAID = 32768
-"""Messages whose JSON is remembered."""
-SAID_SIZE = 256
-PLACES = 65536
+class _Own(NamedTuple):
+    """What follows from the bytes of a message."""
+
+    body: str
+    """Request to payload."""
+    tail: str
+    """What stands behind latency_ns."""
 
 
 class JsonLines:
     """Makes JSON lines from batches of columns: the text of `message_dict`, put together from pieces.
 
     Most messages of a long capture repeat one another but for number, time and answer, and to encode a dictionary of
-    twenty values costs more than to decode the message.
+    twenty values costs more than to decode the message (`views.repeated`).
     """
 
     def __init__(self, hexadecimal: bool = False) -> None:
         self._hexadecimal = hexadecimal
-        self._wordings: dict[int, _Wording] = {}
-        self._remembered = 0
-        self._said: dict[tuple[Context, Channel], dict[bytes, tuple[str, str]]] = {}
+        self._repeated: Repeated[_Common, _Own] = Repeated(_common)
 
     def lines(
         self, first: int, batch: Batch, places: Sequence[Place], others: Sequence[tuple[int, int] | None]
@@ -135,25 +133,26 @@ class JsonLines:
         ``others`` holds for each message number and time of its request or reply, or None.
         """
         made: list[str] = []
-        append, wordings, missing = made.append, self._wordings, batch.missing
+        append, known, missing = made.append, self._repeated.known, batch.missing
         columns = zip(batch.time_ns, batch.meta, batch.data, batch.options, places, others, strict=True)
         for number, (time_ns, meta, data, options, place, other) in enumerate(columns, first):
-            if meta & 0xC0 or missing or len(data) < HEADER_SIZE:
+            of_place = known.get(id(place)) or self._repeated.of(place)
+            left, processes, header_size = of_place[1]
+            if meta & NO_MESSAGE or missing or len(data) < header_size:
                 append(self._odd(number, batch, number - first, place, other))
                 continue
-            wording = wordings.get(id(place)) or self._wording(place)
-            said = wording[2].get(data) or self._say(number, batch, number - first, wording)
-            end = meta >> 5 & 1
+            own = of_place[2].get(data) or self._own(number, batch, number - first, of_place)
+            end = meta >> END_SHIFT & 1
             fds, process = spoken_of(options) if options else ("[]", None)
             if other is None:
                 answer = NO_ANSWER
-            elif meta & FLAG_REPLY:
+            elif meta & REPLY:
                 answer = f'"answers":{other[0]},"answered_by":null,"latency_ns":{abs(time_ns - other[1])}'
             else:
                 answer = f'"answers":null,"answered_by":{other[0]},"latency_ns":{abs(time_ns - other[1])}'
             append(
-                f'{{"number":{number},"time_ns":{time_ns},{wording[1][end]}{said[0]},"fds":{fds},'
-                f'"process":{process or wording[3][end]},{answer}{said[1]}}}\n'
+                f'{{"number":{number},"time_ns":{time_ns},{left[end]}{own[0]},"fds":{fds},'
+                f'"process":{process or processes[end]},{answer}{own[1]}}}\n'
             )
         return made
 
@@ -161,37 +160,28 @@ class JsonLines:
         message = compose(number, batch.frame(row), place, *(other or (0, 0)))
         return encode(message_dict(message, self._hexadecimal)).decode() + "\n"
 
-    def _wording(self, place: Place) -> _Wording:
-        if len(self._wordings) >= PLACES:
-            self._wordings.clear()
-        left = []
-        for end in (0, 1):
-            sender = place.sender(end)
-            who = f'"{sender.value}"' if sender else "null"
-            left.append(
-                f'"session":{place.session},"connection":{place.connection},"channel":"{place.channel}","sender":{who},'
-            )
-        said = self._said.setdefault((place.context, place.channel), {})
-        processes = [encode(process_dict(end.process)).decode() for end in place.ends]
-        wording = self._wordings[id(place)] = _Wording(place, (left[0], left[1]), said, (processes[0], processes[1]))
-        return wording
-
-    def _say(self, number: int, batch: Batch, row: int, wording: _Wording) -> tuple[str, str]:
+    def _own(self, number: int, batch: Batch, row: int, of_place: OfPlace[_Common, _Own]) -> _Own:
         frame = batch.frame(row)
-        values = message_dict(compose(number, frame, wording.place), self._hexadecimal)
+        values = message_dict(compose(number, frame, of_place.place), self._hexadecimal)
         names = list(values)
         request, payload, malformed = map(names.index, ("request", "payload", "malformed"))
         body = {name: values[name] for name in names[request : payload + 1]}
         tail = {name: values[name] for name in names[malformed:]}
-        said = (encode(body)[1:-1].decode(), "," + encode(tail)[1:-1].decode())
-        if len(frame.data) <= SAID_SIZE:
-            self._remembered += 1
-            if self._remembered > SAID:
-                self._remembered = 1
-                for said_of_one in self._said.values():
-                    said_of_one.clear()
-            wording.said[frame.data] = said
-        return said
+        own = _Own(encode(body)[1:-1].decode(), "," + encode(tail)[1:-1].decode())
+        self._repeated.keep(of_place.words, frame.data, own)
+        return own
+
+
+def _common(place: Place) -> _Common:
+    left = []
+    for end in (0, 1):
+        sender = place.sender(end)
+        who = f'"{sender.value}"' if sender else "null"
+        left.append(
+            f'"session":{place.session},"connection":{place.connection},"channel":"{place.channel}","sender":{who},'
+        )
+    processes = [encode(process_dict(end.process)).decode() for end in place.ends]
+    return _Common((left[0], left[1]), (processes[0], processes[1]), place.channel.header.size)
 
 
 NO_ANSWER = '"answers":null,"answered_by":null,"latency_ns":null'

@@ -8,25 +8,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
+from vusniff.analysis.compose import decode
 from vusniff.analysis.session import Pending, Place
 from vusniff.capture.batch import Batch, remembered, said
-from vusniff.channel import Channel, Sender
-from vusniff.families.vhost_user.protocol import FLAG_NEED_REPLY, FLAG_REPLY, HEADER_SIZE, HEADERS, Channels
-from vusniff.layouts import dissect
-from vusniff.message import Context, Message
+from vusniff.channel import Sender
+from vusniff.families.vhost_user.protocol import Channels
+from vusniff.message import Message
+from vusniff.meta import END_SHIFT, NO_MESSAGE, kind_of
 from vusniff.printable import escape
 from vusniff.record import Descriptor
 from vusniff.views import words
+from vusniff.views.repeated import OfPlace, Repeated
 
 TITLE_WIDTH = 30
-SAID = 32768
-"""Messages whose wording is remembered: equal messages are worded once."""
-SAID_SIZE = 256
-"""Bytes of the largest message whose wording is remembered."""
-PLACES = 65536
-"""Places whose wording is remembered."""
 
 ARROWS = {Sender.FRONTEND: "front -> back", Sender.BACKEND: "front <- back"}
 
@@ -46,73 +42,54 @@ def clock(time_ns: int) -> str:
     return f"{time.strftime('%H:%M:%S', time.localtime(time_ns // 1_000_000_000))}.{time_ns // 1000 % 1_000_000:06d}"
 
 
-class _Wording(NamedTuple):
-    """What lines of one place have in common."""
-
-    place: Place
-    """Kept, so that its id stays its own."""
-    left: tuple[str, str]
-    """Session and arrow, by the end that sent."""
-    said: dict[bytes, str]
-    """Message bytes -> title and values, shared by all places with the same context and channel."""
-
-
 class Lines:
-    """Makes lines from batches of columns, remembering the wording of equal messages."""
+    """Makes lines from batches of columns, remembering the wording of equal messages (`views.repeated`)."""
 
     def __init__(self) -> None:
         self.first_ns: int | None = None
         """When the first message was sent: times count from it."""
-        self._wordings: dict[int, _Wording] = {}
-        self._remembered = 0
-        self._said: dict[tuple[Context, Channel], dict[bytes, str]] = {}
+        self._repeated: Repeated[tuple[str, str], str] = Repeated(_left)
 
     def lines(self, first: int, batch: Batch, places: Sequence[Place], answers: Sequence[Pending | None]) -> list[str]:
         """The messages of a batch that was read with data, numbered from ``first``, each in one line."""
         made: list[str] = []
-        append, wordings, missing = made.append, self._wordings, batch.missing
+        append, known, missing = made.append, self._repeated.known, batch.missing
         if self.first_ns is None and len(batch):
             self.first_ns = batch.time_ns[0]
         first_ns = self.first_ns or 0
         columns = zip(batch.time_ns, batch.meta, batch.data, batch.options, places, answers, strict=True)
         for number, (time_ns, meta, data, options, place, answer) in enumerate(columns, first):
-            wording = wordings.get(id(place)) or self._wording(place)
-            said = wording[2].get(data)
-            if said is None or missing:
-                said = self._words(wording, data, missing.get(number - first, 0), meta)
+            of_place = known.get(id(place)) or self._repeated.of(place)
+            line = of_place[2].get(data)
+            if line is None or missing or meta & NO_MESSAGE:
+                line = self._words(of_place, data, missing.get(number - first, 0), meta)
             if options and (described := descriptors_of(options)):
-                said += f" {words.descriptors(described)}"
+                line += f" {words.descriptors(described)}"
             if answer:
-                said += f" (to #{answer[0]} after {words.duration(time_ns - answer[1])})"
-            append("%6d %11.6f %s%s\n" % (number, (time_ns - first_ns) / 1e9, wording[1][meta >> 5 & 1], said))  # noqa: UP031
+                line += f" (to #{answer[0]} after {words.duration(time_ns - answer[1])})"
+            left = of_place[1][meta >> END_SHIFT & 1]
+            append("%6d %11.6f %s%s\n" % (number, (time_ns - first_ns) / 1e9, left, line))  # noqa: UP031
         return made
 
-    def _wording(self, place: Place) -> _Wording:
-        if len(self._wordings) >= PLACES:
-            self._wordings.clear()
-        left = tuple(f"{place.session:>3} {arrow(place.sender(end), end)} " for end in (0, 1))
-        said = self._said.setdefault((place.context, place.channel), {})
-        wording = self._wordings[id(place)] = _Wording(place, (left[0], left[1]), said)
-        return wording
-
-    def _words(self, wording: _Wording, data: bytes, missing: int, meta: int) -> str:
+    def _words(self, of_place: OfPlace[tuple[str, str], str], data: bytes, missing: int, meta: int) -> str:
         """Title and values of a message: ``SET_VRING_NUM                  vring 0 size 256``."""
-        if meta & 0xC0 or len(data) < HEADER_SIZE:
+        place = of_place.place
+        request, flags, _, decoded = decode(data, missing, kind_of(meta), place.channel, place.context)
+        if request is None:
             return f"{'(no header)':<{TITLE_WIDTH}} {words.raw(data, missing)}"
-        place = wording.place
-        request, flags, _ = HEADERS[place.context.order].unpack_from(data)
-        reply = bool(flags & FLAG_REPLY)
-        decoded = dissect.payload(place.channel, request, reply, data[HEADER_SIZE:], missing, place.context)
-        title = words.title(decoded.name, decoded.layout, reply, bool(flags & FLAG_NEED_REPLY))
-        said = f"{title:<{TITLE_WIDTH}} {words.values(decoded, request, reply)}"
-        if not missing and len(data) <= SAID_SIZE:
-            self._remembered += 1
-            if self._remembered > SAID:
-                self._remembered = 1
-                for said_of_one in self._said.values():
-                    said_of_one.clear()
-            wording.said[data] = said
-        return said
+        header = place.channel.header
+        reply = header.is_reply(flags)
+        title = words.title(decoded.name, decoded.layout, reply, header.is_need_reply(flags))
+        line = f"{title:<{TITLE_WIDTH}} {words.values(decoded, request, reply)}"
+        if not missing:
+            self._repeated.keep(of_place.words, data, line)
+        return line
+
+
+def _left(place: Place) -> tuple[str, str]:
+    """Session and arrow, by the end that sent."""
+    zero, one = (f"{place.session:>3} {arrow(place.sender(end), end)} " for end in (0, 1))
+    return zero, one
 
 
 @remembered
