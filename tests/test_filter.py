@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import pytest
@@ -16,9 +15,8 @@ from vusniff.capture.index import Index
 from vusniff.channel import Sender
 from vusniff.errors import FilterError
 from vusniff.families.vhost_user.protocol import Channels
-from vusniff.filter import Filter, compile_filter, compiler
+from vusniff.filter import Filter, compile_filter
 from vusniff.filter.sieve import Around
-from vusniff.filter.source import Source
 from vusniff.message import Message
 from vusniff.views.jsonl import message_dict
 
@@ -187,20 +185,32 @@ def test_findings(timelines: list[Timeline]) -> None:
 )
 def test_header_filters_need_columns_only(every: Timeline, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     filter_ = compile_filter(text)
-    assert filter_.columns_only
     expected = [row for row in range(len(every)) if asked(filter_, every, row)]
 
     def refuse(*_: object) -> None:
         raise AssertionError("a message was read")
 
-    monkeypatch.setattr(Index, "packets", refuse)
+    monkeypatch.setattr(Index, "packet", refuse)
     monkeypatch.setattr(Index, "frame", refuse)
     assert list(filter_.rows(every)) == expected
 
 
-@pytest.mark.parametrize("text", ["vring.index == 1", "fd.count == 1", "proc.pid == 1", "vhost.malformed"])
-def test_other_filters_say_that_they_need_messages(text: str) -> None:
-    assert not compile_filter(text).columns_only
+@pytest.mark.parametrize("text", ["vring.index == 1", "fd.count == 1", "proc.pid == 1", "vhost.iotlb.iova"])
+def test_other_filters_read_only_messages_that_may_pass(
+    every: Timeline, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[int] = []
+    packet = Index.packet
+
+    def noted(index: Index, row: int) -> tuple[bytes, bytes, int]:
+        read.append(row)
+        return packet(index, row)
+
+    monkeypatch.setattr(Index, "packet", noted)
+    compile_filter(text).rows(every)
+    there = {number - 1 for number in numbers(every, text.partition(" ")[0])}
+    assert {row for row in there if compile_filter(text).match(every.message(row))} <= set(read)
+    assert len(set(read)) < len(every) / 2
 
 
 def asked(filter_: Filter, timeline: Timeline, row: int) -> bool:
@@ -243,31 +253,7 @@ def test_generated_filters_evaluate_like_the_oracle(timelines: list[Timeline]) -
     assert min(passes) > 20, "the generator makes filters that are all true or all false"
 
 
-# -- what a user wrote stays out of the code ---------------------------------------------------------------------------
-
-SECRET = "__import__('os')"
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        f'sock.path == "{SECRET}"',
-        f'sock.path contains r"{SECRET}"',
-        f'sock.path matches "{re.escape(SECRET)}"'.replace("\\", "\\\\"),
-        f'fd.name in {{"{SECRET}", "x"}}',
-        f'vhost.data contains "{SECRET}" && vhost.name == "{SECRET}"',
-        'vhost.name == "\\" or 1 #" || vhost.name ~ "or [(]1"',
-    ],
-)
-def test_no_text_of_the_user_is_in_the_source(text: str) -> None:
-    node = compile_filter(text).node
-    source = Source()
-    written = [source.test(test) for test in compiler.tests_of(node)]
-    _, most, least = compiler.scan_text(node)
-    for line in (*written, most, least or ""):
-        assert re.fullmatch(r"[\w\s().,<>=!&|\[\]:+*%^-]*", line), line
-        assert "import" not in line
-        assert " 1 #" not in line
+# -- any text is a filter or an error ----------------------------------------------------------------------------------
 
 
 @settings(max_examples=500, deadline=None)

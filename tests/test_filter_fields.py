@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from captures import synthetic
 from vusniff.analysis.timeline import Timeline, read_all
 from vusniff.capture.index import Index
 from vusniff.channel import Channel
+from vusniff.families.registry import channels
 from vusniff.families.vhost_user.protocol import Channels
 from vusniff.filter import compile_filter
 from vusniff.filter.compiler import NOWHERE
@@ -160,3 +162,17 @@ def test_reference_page_is_current() -> None:
     assert written.read_text() == page(), "write it again: python -m vusniff.filter.reference > docs/filter.md"
     for name in fields():
         assert f"`{name}`" in page()
+
+
+def test_every_channel_of_every_family_is_a_word_of_the_language(monkeypatch: pytest.MonkeyPatch) -> None:
+    other = Channel("other", "other-user", Channels.MAIN.header)
+    monkeypatch.setattr("vusniff.filter.fields.channels", lambda: (*channels(), other))
+    fields.cache_clear()
+    try:
+        assert compile_filter("vhost.channel == other").match(MESSAGE) is False
+        assert compile_filter("vhost.channel == other").match(replace(MESSAGE, channel=other)) is True
+    finally:
+        fields.cache_clear()
+
+
+MESSAGE = Message(1, 0, 1, 1, Channels.MAIN, None, 3, "SET_OWNER", 1, 0, {}, bytes(12))

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from vusniff.capture import facts, pcapng
-from vusniff.meta import CONNECTION_SHIFT, END_SHIFT, KIND_SHIFT, KINDS
+from vusniff.meta import CONNECTION_SHIFT, END_SHIFT, KIND_SHIFT, KINDS, OPTIONS
 from vusniff.record import Closed, Connection, Descriptor, Frame, FrameFields, Lost, Process
 
 OFFSET_BITS = 48
@@ -59,7 +59,13 @@ _said_often = remembered(_said)
 
 
 NOTHING_SAID: tuple[tuple[Descriptor, ...], Process | None] = ((), None)
-_row = tuple.__new__
+
+
+def frame_fields(meta: int, time_ns: int, data: bytes, options: bytes, missing: int) -> FrameFields:
+    """The fields of the frame of a row."""
+    descriptors, process = said(options) if meta & OPTIONS else NOTHING_SAID
+    kind, end = KINDS[meta >> KIND_SHIFT & 3], meta >> END_SHIFT & 1
+    return FrameFields(meta >> CONNECTION_SHIFT, end, time_ns, data, descriptors, process, kind, missing)
 
 
 @dataclass(slots=True)
@@ -90,40 +96,15 @@ class Batch:
 
     def frame(self, row: int) -> Frame:
         """One row as a frame; only of a batch with data."""
-        meta = self.meta[row]
-        options = self.options[row]
-        descriptors, process = said(options) if options else ((), None)
-        return Frame(
-            meta >> CONNECTION_SHIFT,
-            meta >> END_SHIFT & 1,
-            self.time_ns[row],
-            self.data[row],
-            descriptors,
-            process,
-            KINDS[meta >> KIND_SHIFT & 3],
-            self.missing.get(row, 0),
-        )
+        missing = self.missing.get(row, 0)
+        return Frame(*frame_fields(self.meta[row], self.time_ns[row], self.data[row], self.options[row], missing))
 
     def rows(self) -> Iterator[FrameFields]:
         """All rows, as `frame` has them; only of a batch with data."""
-        kinds, missing = KINDS, self.missing
+        missing = self.missing
         columns = zip(self.meta, self.time_ns, self.data, self.options, strict=True)
         for row, (meta, time_ns, data, options) in enumerate(columns):
-            descriptors, process = said(options) if options else NOTHING_SAID
-            gone = missing.get(row, 0) if missing else 0
-            yield _row(
-                FrameFields,
-                (
-                    meta >> CONNECTION_SHIFT,
-                    meta >> END_SHIFT & 1,
-                    time_ns,
-                    data,
-                    descriptors,
-                    process,
-                    kinds[meta >> KIND_SHIFT & 3],
-                    gone,
-                ),
-            )
+            yield frame_fields(meta, time_ns, data, options, missing.get(row, 0) if missing else 0)
 
     def records(self) -> Iterator[Event | Frame]:
         """Frames and events in order; only of a batch with data."""

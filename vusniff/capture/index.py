@@ -7,18 +7,17 @@ grows is followed by calling `Index.update` again.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from vusniff.capture import pcapng
-from vusniff.capture.batch import NOTHING_SAID, OFFSET_BITS, Batch, Event, said
+from vusniff.capture.batch import OFFSET_BITS, Batch, Event, frame_fields
 from vusniff.capture.input import BLOCK_LIMIT
 from vusniff.capture.packet import INFO_SIZE, LEAD_SIZE
 from vusniff.capture.reader import CaptureReader
 from vusniff.capture.scan import ENDS, KNOWN_TAGS, little_options
 from vusniff.errors import CaptureError
-from vusniff.meta import KINDS
-from vusniff.record import Closed, Connection, Frame, FrameFields, FrameKind
+from vusniff.record import Closed, Connection, Frame, FrameFields
 
 _NEAR = 4096
 """Bytes read for one message: nearly all fit."""
@@ -29,7 +28,6 @@ _PACKETS = {pcapng.structs(order, "I").pack(pcapng.ENHANCED_PACKET): order for o
 _HEADERS = {order: pcapng.structs(order, "7I").unpack_from for order in ("little", "big")}
 _COMMON = pcapng.structs("little", f"2I12x2I{KNOWN_TAGS}s{INFO_SIZE}xI")
 """Block header and tags of nearly all packets; others go the long way."""
-_row = tuple.__new__
 
 
 class Index:
@@ -134,39 +132,23 @@ class Index:
             yield self._frame(row, _WINDOW)
 
     def rows(self, start: int, stop: int) -> Iterator[FrameFields]:
-        """Messages in order, as `frames` has them, for who makes nothing but messages of them."""
-        windows, kinds = self._windows, KINDS
+        """Messages in order, as `frames` has them, for callers that only make messages of them."""
+        windows = self._windows
         columns = zip(self.offset[start:stop], self.time_ns[start:stop], self.meta[start:stop], strict=True)
         for place, time_ns, meta in columns:
             data, options, missing = windows[place >> OFFSET_BITS].packet(place & _OFFSET_MASK, _WINDOW)
-            descriptors, process = said(options) if meta & 0x10 else NOTHING_SAID
-            yield _row(
-                FrameFields,
-                (meta >> 8, meta >> 5 & 1, time_ns, data, descriptors, process, kinds[meta >> 6 & 3], missing),
-            )
+            yield frame_fields(meta, time_ns, data, options, missing)
 
-    def packets(self, rows: Iterable[int]) -> Iterator[tuple[bytes, bytes, int]]:
-        """Of some ascending rows, from large reads: the frame's bytes, the options in little-endian order, and how many
-        bytes are missing. For who looks at many messages and needs few facts of each."""
-        offset, windows = self.offset, self._windows
-        for row in rows:
-            place = offset[row]
-            yield windows[place >> OFFSET_BITS].packet(place & _OFFSET_MASK, _WINDOW)
+    def packet(self, row: int) -> tuple[bytes, bytes, int]:
+        """The bytes of a row, its options in little-endian order, and how many bytes are missing; from large reads,
+        for callers that look at many rows in ascending order and need few facts of each."""
+        place = self.offset[row]
+        return self._windows[place >> OFFSET_BITS].packet(place & _OFFSET_MASK, _WINDOW)
 
     def _frame(self, row: int, ahead: int) -> Frame:
-        place, meta = self.offset[row], self.meta[row]
+        place = self.offset[row]
         data, options, missing = self._windows[place >> OFFSET_BITS].packet(place & _OFFSET_MASK, ahead)
-        descriptors, process = said(options) if meta & 0x10 else ((), None)
-        return Frame(
-            meta >> 8,
-            meta >> 5 & 1,
-            self.time_ns[row],
-            data,
-            descriptors,
-            process,
-            FrameKind(meta >> 6 & 3),
-            missing,
-        )
+        return Frame(*frame_fields(self.meta[row], self.time_ns[row], data, options, missing))
 
 
 class _Window:

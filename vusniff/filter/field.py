@@ -44,7 +44,7 @@ class Origin(enum.Enum):
     FINDING = "finding"
 
 
-class Key(NamedTuple):
+class PayloadKey(NamedTuple):
     """The messages that may have a field of the payload."""
 
     channel: str
@@ -53,7 +53,7 @@ class Key(NamedTuple):
     reply: bool
 
 
-class Said(Protocol):
+class MessageLike(Protocol):
     """What a filter reads of a message: `vusniff.message.Message`, or as much of one as the filter needs."""
 
     @property
@@ -74,6 +74,12 @@ class Said(Protocol):
     def name(self) -> str: ...
     @property
     def flags(self) -> int: ...
+    @property
+    def version(self) -> int: ...
+    @property
+    def reply(self) -> bool: ...
+    @property
+    def need_reply(self) -> bool: ...
     @property
     def size(self) -> int: ...
     @property
@@ -112,7 +118,7 @@ class Surroundings(Protocol):
         """The findings that stand at a message."""
 
 
-Read = Callable[[Said, Surroundings], Any]
+Read = Callable[[MessageLike, Surroundings], Any]
 """The value of a field, or of one with several values all of them; None or nothing where the message has none."""
 
 
@@ -135,5 +141,5 @@ class Field:
     """Of BITS: name in any form -> the names that mean it in a decoded message."""
     bit_names: Read | None = None
     """Of BITS: the names of the bits that are set."""
-    keys: frozenset[Key] = frozenset()
+    keys: frozenset[PayloadKey] = frozenset()
     """Of PAYLOAD: the messages that may have it."""

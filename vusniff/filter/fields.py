@@ -9,13 +9,14 @@ Fields of payloads come from the tables of messages (`payload`); the others stan
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 from typing import Any
 
 from vusniff.channel import Sender
 from vusniff.checks.finding import Severity, Side
-from vusniff.families.vhost_user.protocol import CHANNELS, FLAG_NEED_REPLY, FLAG_REPLY, FLAG_VERSION, HEADER_SIZE
+from vusniff.families.registry import channels
 from vusniff.filter import payload
-from vusniff.filter.field import Field, Kind, Origin, Said, Surroundings
+from vusniff.filter.field import Field, Kind, MessageLike, Origin, Surroundings
 from vusniff.layouts import dissect
 from vusniff.record import DescriptorKind
 
@@ -23,18 +24,15 @@ RANKS = {severity.value: rank for rank, severity in enumerate(reversed(Severity)
 """Severities as numbers, so that ``finding.severity >= warning`` means what it says."""
 
 
-def _flags(mask: int, boolean: bool) -> Any:
-    def read(message: Said, _: Surroundings) -> Any:
-        if message.request is None:
-            return None
-        value = message.flags & mask
-        return bool(value) if boolean else value
+def _of_header(name: str) -> Any:
+    def read(message: MessageLike, _: Surroundings) -> Any:
+        return None if message.request is None else getattr(message, name)
 
     return read
 
 
 def _process(name: str) -> Any:
-    def read(message: Said, _: Surroundings) -> Any:
+    def read(message: MessageLike, _: Surroundings) -> Any:
         process = message.process
         return getattr(process, name) if process is not None else None
 
@@ -42,7 +40,7 @@ def _process(name: str) -> Any:
 
 
 def _descriptors(name: str) -> Any:
-    def read(message: Said, _: Surroundings) -> list[Any]:
+    def read(message: MessageLike, _: Surroundings) -> list[Any]:
         values = [getattr(descriptor, name) for descriptor in message.descriptors]
         return [value for value in values if value is not None]
 
@@ -50,22 +48,22 @@ def _descriptors(name: str) -> Any:
 
 
 def _findings(name: str) -> Any:
-    def read(message: Said, around: Surroundings) -> list[Any]:
+    def read(message: MessageLike, around: Surroundings) -> list[Any]:
         return [getattr(finding, name) for finding in around.findings(message.number)]
 
     return read
 
 
-def _severities(message: Said, around: Surroundings) -> list[int]:
+def _severities(message: MessageLike, around: Surroundings) -> list[int]:
     return [RANKS[finding.severity.value] for finding in around.findings(message.number)]
 
 
-def _bytes(message: Said, _: Surroundings) -> bytes | None:
-    data = message.data if message.request is None else message.data[HEADER_SIZE:]
+def _bytes(message: MessageLike, _: Surroundings) -> bytes | None:
+    data = message.data if message.request is None else message.data[message.channel.header.size :]
     return data or None
 
 
-def _sender(message: Said, _: Surroundings) -> str | None:
+def _sender(message: MessageLike, _: Surroundings) -> str | None:
     return None if message.sender is None else message.sender.value
 
 
@@ -76,10 +74,10 @@ _NUMBER, _BOOLEAN, _TEXT = Kind.NUMBER, Kind.BOOLEAN, Kind.TEXT
 STATIC: tuple[Field, ...] = (
     Field("vhost.request", Kind.REQUEST, _H, "request, by name or number", lambda m, _: m.request),
     Field("vhost.name", _TEXT, _H, "name of the request", lambda m, _: m.name),
-    Field("vhost.flags", _NUMBER, _H, "header flags", _flags(0xFFFFFFFF, False)),
-    Field("vhost.version", _NUMBER, _H, "flag bits 0-1", _flags(FLAG_VERSION, False)),
-    Field("vhost.reply", _BOOLEAN, _H, "flag bit 2: it is a reply", _flags(FLAG_REPLY, True)),
-    Field("vhost.need_reply", _BOOLEAN, _H, "flag bit 3: an acknowledgement is wanted", _flags(FLAG_NEED_REPLY, True)),
+    Field("vhost.flags", _NUMBER, _H, "header flags", _of_header("flags")),
+    Field("vhost.version", _NUMBER, _H, "flag bits 0-1", _of_header("version")),
+    Field("vhost.reply", _BOOLEAN, _H, "flag bit 2: it is a reply", _of_header("reply")),
+    Field("vhost.need_reply", _BOOLEAN, _H, "flag bit 3: an acknowledgement is wanted", _of_header("need_reply")),
     Field("vhost.size", _NUMBER, _H, "payload bytes by the header", lambda m, _: m.size),
     Field("vhost.number", _NUMBER, _H, "number of the message in its capture", lambda m, _: m.number),
     Field("vhost.time", Kind.SECONDS, _H, "time since the first message", lambda m, w: m.time_ns - w.first_ns),
@@ -89,7 +87,6 @@ STATIC: tuple[Field, ...] = (
         _C,
         "what the connection carries",
         lambda m, _: m.channel,
-        words=tuple(CHANNELS),
     ),
     Field("vhost.sender", _TEXT, _C, "who sent it", _sender, words=tuple(sender.value for sender in Sender)),
     Field("vhost.session", _NUMBER, _C, "number of the session", lambda m, _: m.session),
@@ -137,8 +134,10 @@ STATIC: tuple[Field, ...] = (
 
 @functools.cache
 def fields() -> dict[str, Field]:
-    """All fields by name. Raises DissectorError when the dissectors cannot be loaded."""
-    return {**{one.name: one for one in STATIC}, **payload.fields()}
+    """All fields by name. Raises DissectorError when dissectors or families cannot be loaded."""
+    static = {one.name: one for one in STATIC}
+    static["vhost.channel"] = replace(static["vhost.channel"], words=tuple(map(str, channels())))
+    return {**static, **payload.fields()}
 
 
 @functools.cache

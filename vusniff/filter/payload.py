@@ -15,7 +15,7 @@ from typing import Any
 from vusniff.channel import Channel
 from vusniff.families.vhost_user.device import DEVICES
 from vusniff.families.vhost_user.protocol import Channels, FrontendRequest, GpuRequest
-from vusniff.filter.field import Field, Key, Kind, Origin, Read, Said, Surroundings
+from vusniff.filter.field import Field, Kind, MessageLike, Origin, PayloadKey, Read, Surroundings
 from vusniff.layouts import dissect
 from vusniff.layouts.parts import Node, NodeKind, layouts_of, tree
 from vusniff.message import Alternatives, Context, Layout, enum_of
@@ -111,7 +111,7 @@ class _Found:
     kind: Kind
     paths: dict[str, PathOf] = field(default_factory=dict)
     """Layout -> where its values are in the payload."""
-    keys: set[Key] = field(default_factory=set)
+    keys: set[PayloadKey] = field(default_factory=set)
     tables: list[type[enum.Enum]] = field(default_factory=list)
     requests: dict[str, None] = field(default_factory=dict)
     """Where it occurs, for people."""
@@ -157,7 +157,7 @@ def _note(
     if one.kind is not kind:  # two layouts that mean different things by one name: text says both
         one.kind = Kind.BITS if {one.kind, kind} == {Kind.BITS, Kind.NUMBER} else Kind.TEXT
     one.paths.setdefault(layout.name, path)
-    one.keys.add(Key(channel, request, is_reply))
+    one.keys.add(PayloadKey(channel, request, is_reply))
     one.requests[request_name + (" reply" if is_reply and request is not None else "")] = None
     for names in _tables(layout, path):
         if names not in one.tables and name not in NAMELESS:
@@ -176,10 +176,10 @@ def _layouts() -> Iterator[tuple[str, int | None, str, bool, Layout]]:
             yield channel, None, "acknowledgements", True, dissector.ack
 
 
-def _unlisted() -> set[Key]:
+def _unlisted() -> set[PayloadKey]:
     """Messages whose layout is chosen by a bare function: they may be read by any."""
     return {
-        Key(channel, spec.code, is_reply)
+        PayloadKey(channel, spec.code, is_reply)
         for channel, dissector in dissect.load().items()
         for spec in dissector.specs.values()
         for choice, is_reply in ((spec.payload, False), (spec.reply, True))
@@ -363,7 +363,7 @@ def reader(
     if any(len(path) > 1 for path in paths.values()):
         return _deep(paths, types)
 
-    def read(message: Said, _: Surroundings) -> Any:
+    def read(message: MessageLike, _: Surroundings) -> Any:
         name = simple.get(message.layout)  # type: ignore[arg-type]
         payload = message.payload
         if name is None or not payload:
@@ -374,7 +374,7 @@ def reader(
     if requests is None:
         return read
 
-    def meant(message: Said, surroundings: Surroundings) -> Any:
+    def meant(message: MessageLike, surroundings: Surroundings) -> Any:
         if (message.channel, message.request) not in requests:
             return None
         return read(message, surroundings)
@@ -392,7 +392,7 @@ def _steps(values: list[Any], path: PathOf) -> list[Any]:
 
 
 def _all_of(paths: Mapping[str, PathOf], types: tuple[type, ...]) -> Read:
-    def read(message: Said, _: Surroundings) -> list[Any]:
+    def read(message: MessageLike, _: Surroundings) -> list[Any]:
         path = paths.get(message.layout)  # type: ignore[arg-type]
         if path is None or not message.payload:
             return []
@@ -404,7 +404,7 @@ def _all_of(paths: Mapping[str, PathOf], types: tuple[type, ...]) -> Read:
 def _deep(paths: Mapping[str, PathOf], types: tuple[type, ...]) -> Read:
     every = _all_of(paths, types)
 
-    def read(message: Said, surroundings: Surroundings) -> Any:
+    def read(message: MessageLike, surroundings: Surroundings) -> Any:
         values = every(message, surroundings)
         return values[0] if values else None
 
@@ -414,7 +414,7 @@ def _deep(paths: Mapping[str, PathOf], types: tuple[type, ...]) -> Read:
 def _from_hex(read: Read, several: bool) -> Read:
     """Bytes are hex strings in a decoded payload."""
 
-    def read_bytes(message: Said, around: Surroundings) -> Any:
+    def read_bytes(message: MessageLike, around: Surroundings) -> Any:
         value = read(message, around)
         try:
             if several:

@@ -16,9 +16,8 @@ from vusniff.capture.batch import Batch
 from vusniff.capture.index import Index
 from vusniff.capture.reader import CaptureReader
 from vusniff.errors import VusniffError
-from vusniff.families.vhost_user.protocol import FLAG_REPLY
 from vusniff.message import Message
-from vusniff.meta import flags_of, has_options
+from vusniff.meta import REPLY, connection_of, has_options
 from vusniff.progress import reading, tell
 from vusniff.record import Closed, Connection
 from vusniff.views import jsonl
@@ -249,13 +248,14 @@ def _run(timeline: Timeline, start: int, stop: int) -> Tracked:
     batch = Batch(index.offset[start:stop], times, index.request[start:stop], index.size[start:stop], meta)
     answers: list[Pending | None] = []
     others = _others(timeline, start, stop - start)
-    for row, (data, options, missing) in enumerate(index.packets(range(start, stop))):
+    for row in range(stop - start):
+        data, options, missing = index.packet(start + row)
         batch.data.append(data)
         batch.options.append(options if has_options(meta[row]) else b"")
         if missing:
             batch.missing[row] = missing
-        other = others[row] if flags_of(meta[row]) & FLAG_REPLY else None
-        answers.append(Pending(*other, batch.request[row], meta[row] >> 8) if other else None)
+        other = others[row] if meta[row] & REPLY else None
+        answers.append(Pending(*other, batch.request[row], connection_of(meta[row])) if other else None)
     return Tracked(start + 1, batch, [timeline.place(row) for row in range(start, stop)], answers)
 
 

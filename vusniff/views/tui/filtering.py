@@ -47,7 +47,7 @@ class Filtering:
         sieve, count = self._sieve, len(self.app.timeline)
         if sieve is None or self._seen >= count:
             return ""
-        if sieve.filter.needs_findings and self.app.timeline.analysed < count:
+        if sieve.needs_findings and self.app.timeline.analysed < count:
             return f"judging {100 * self.app.timeline.analysed // count} %, Esc stops"
         return f"filtering {100 * self._seen // count} %, Esc stops"
 
@@ -120,7 +120,7 @@ class Filtering:
     def _judged(self, sieve: Sieve) -> bool:
         """Whether the findings that the filter asks for are known; where they are not, some messages are checked."""
         timeline = self.app.timeline
-        if not sieve.filter.needs_findings:
+        if not sieve.needs_findings:
             return True
         if timeline.analysed < len(timeline):
             timeline.analyse(FEWEST)
