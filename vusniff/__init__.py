@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from vusniff.library import Analyzed as Analyzed
     from vusniff.library import analyze as analyze
     from vusniff.library import decode as decode
+    from vusniff.library import evidence as evidence
     from vusniff.library import open_capture as open_capture
     from vusniff.message import Context as Context
     from vusniff.message import Dissector as Dissector
@@ -58,14 +59,16 @@ if TYPE_CHECKING:
     from vusniff.message import Message as Message
     from vusniff.message import MessageSpec as MessageSpec
     from vusniff.record import Descriptor as Descriptor
+    from vusniff.record import Exit as Exit
+    from vusniff.record import OtherEvidence as OtherEvidence
 
 _WHERE = {
     "vusniff.errors": ("CaptureError", "DissectorError", "SourceError", "VusniffError"),
-    "vusniff.library": ("Analyzed", "analyze", "decode", "open_capture"),
+    "vusniff.library": ("Analyzed", "analyze", "decode", "evidence", "open_capture"),
     "vusniff.message": ("Context", "Dissector", "Layout", "Message", "MessageSpec"),
     "vusniff.channel": ("Channel", "Sender"),
     "vusniff.families.vhost_user.protocol": ("ProtocolFeature",),
-    "vusniff.record": ("Descriptor",),
+    "vusniff.record": ("Descriptor", "Exit", "OtherEvidence"),
     "vusniff.families.vhost_user.state": ("DeviceState",),
     "vusniff.analysis.timeline": ("Timeline",),
 }

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from vusniff.analysis.compose import compose
 from vusniff.analysis.session import Place
 from vusniff.analysis.timeline import Timeline, read_all
+from vusniff.capture.batch import Event
 from vusniff.capture.index import Index
 from vusniff.channel import Channel, Sender
 from vusniff.checks.finding import Finding
@@ -27,6 +28,14 @@ def open_capture(*paths: str | Path, device: str | None = None) -> Timeline:
     timeline = Timeline(Index(paths), device)
     read_all(timeline)
     return timeline
+
+
+def evidence(timeline: Timeline) -> Iterator[tuple[int, Event]]:
+    """All that a capture holds besides messages, in order: connections, their ends, losses, ends of processes, and
+    evidence of kinds that this version does not know. Each with the number of the message that it stands before; what
+    comes behind the last message has the number that the next would have."""
+    for row, event in timeline.index.events:
+        yield row + 1, event
 
 
 class Analyzed(NamedTuple):

@@ -1,4 +1,4 @@
-"""What a source reports and a capture file holds: connections, chunks, frames, descriptors, losses.
+"""What a source reports and a capture file holds: connections, chunks, frames, descriptors, losses, and other evidence.
 
 These types know sockets and descriptors, not vhost-user: nothing here says who is the front-end.
 """
@@ -171,4 +171,39 @@ class Lost:
     count: int
 
 
-Record = Connection | Frame | Closed | Lost
+Ends = tuple[tuple[int, int], ...]
+"""Ends of connections, each as the id of the connection and 0 or 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """The end of a process that held an end of a connection. Unknown is None."""
+
+    time_ns: int
+    pid: int | None = None
+    comm: str = ""
+    status: int | None = None
+    """Its exit status, where no signal killed it."""
+    signal: int | None = None
+    """Number of the signal that killed it."""
+    dumped_core: bool | None = None
+    ends: Ends = ()
+    """The ends that it held, also until shortly before its end."""
+
+
+@dataclass(frozen=True, slots=True)
+class OtherEvidence:
+    """Evidence of a kind that this version does not know: it is shown raw, and kept."""
+
+    kind: str
+    time_ns: int
+    data: str
+    """Its own keys: a JSON object in ASCII."""
+    ends: Ends = ()
+    """The ends that it is about."""
+
+
+Evidence = Exit | OtherEvidence
+"""What is neither a message nor an event of one connection. A new kind is added here, and see `capture.evidence`."""
+
+Record = Connection | Frame | Closed | Lost | Evidence

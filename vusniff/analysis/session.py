@@ -192,6 +192,11 @@ class Tracker:
         place = self._links[connection].place
         return place.sender(end) if place else None
 
+    def session_of(self, connection: int) -> int | None:
+        """Number of the session a connection belongs to, as far as known."""
+        link = self._links.get(connection)
+        return link.session.number if link and link.session else None
+
     def channel(self, connection: int) -> Channel:
         """What a connection carries, as far as known."""
         link = self._links[connection]

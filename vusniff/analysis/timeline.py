@@ -20,7 +20,7 @@ from vusniff.capture.index import Index
 from vusniff.families.family import PhasesOf, State
 from vusniff.message import Message
 from vusniff.meta import NO_MESSAGE
-from vusniff.record import Closed, Connection, Frame, FrameFields, Lost
+from vusniff.record import Closed, Connection, Exit, Frame, FrameFields, Lost
 
 if TYPE_CHECKING:
     from vusniff.checks.checker import Checker
@@ -165,6 +165,10 @@ class Timeline:
         """How a connection ended, if it did."""
         return self.index.closed.get(number)
 
+    def exits(self, number: int) -> tuple[Exit, ...]:
+        """The ends of the processes that held an end of a connection, in order; one that held both once."""
+        return tuple(dict.fromkeys(sorted(self.index.exits.get(number, {}).values(), key=lambda exit: exit.time_ns)))
+
     def state(self, row: int) -> State:
         """The state of the row's session after this message."""
         place = self.place(row)
@@ -283,6 +287,8 @@ class Timeline:
                 self.checker.closed(event)
             elif isinstance(event, Lost):
                 self.checker.lost(event)
+            elif isinstance(event, Exit):
+                self.checker.exited(event)
         return len(self) + 1
 
     def phases(self, session: int) -> tuple[Phase, ...]:

@@ -13,12 +13,12 @@ from typing import TypeVar
 
 from vusniff.capture import facts, pcapng
 from vusniff.meta import CONNECTION_SHIFT, END_SHIFT, KIND_SHIFT, KINDS, OPTIONS
-from vusniff.record import Closed, Connection, Descriptor, Frame, FrameFields, Lost, Process
+from vusniff.record import Closed, Connection, Descriptor, Evidence, Frame, FrameFields, Lost, Process
 
 OFFSET_BITS = 48
 """A row's offset is ``file number << 48 | byte offset of its block``."""
 
-Event = Connection | Closed | Lost
+Event = Connection | Closed | Lost | Evidence
 
 
 _USUAL_FLAGS = pcapng.options("little", [(pcapng.EPB_FLAGS, bytes(4))])[:4]

@@ -14,7 +14,7 @@ Keys by block:
 - packet: ``process``, ``fds`` (of ``kind``, ``id``, ``n``, ``name``, ``size``), ``kind``, ``lost_ns`` (when what
   ``epb_dropcount`` counts was lost), ``lost`` (of no known connection)
 - statistics: ``closed`` (reason), ``by``, ``lost`` (since the last packet)
-- custom block: ``vusniff``, ``lost`` (of no known connection)
+- custom block: ``vusniff``, ``lost`` (of no known connection); or one piece of evidence (see `evidence`)
 
 ``lost`` is [messages, time in ns].
 
@@ -38,7 +38,7 @@ FORMAT_VERSION = 1
 ENTERPRISE = 32473
 """IANA's enterprise number for examples (RFC 5612), until the project has its own."""
 
-_TEXT_LIMIT = 4096
+TEXT_LIMIT = 4096
 _OPTION_ROOM = 60_000
 """Bytes of JSON in one option; descriptors beyond it go into further options of the same packet."""
 
@@ -214,7 +214,7 @@ def closed_facts(closed: Closed | None, lost: Lost | None) -> bytes:
     """The option of interface statistics: why it ended, and what was lost since its last packet."""
     facts: dict[str, Any] = {}
     if closed:
-        facts["closed"] = closed.reason[:_TEXT_LIMIT]
+        facts["closed"] = closed.reason[:TEXT_LIMIT]
         if closed.by is not None:
             facts["by"] = closed.by
     if lost:
@@ -244,20 +244,20 @@ def _process(process: Process) -> dict[str, Any]:
     if process.tid is not None:
         facts["tid"] = process.tid
     if process.comm:
-        facts["comm"] = process.comm[:_TEXT_LIMIT]
+        facts["comm"] = process.comm[:TEXT_LIMIT]
     if process.label is not None:
-        facts["label"] = process.label[:_TEXT_LIMIT]
+        facts["label"] = process.label[:TEXT_LIMIT]
     return facts
 
 
 def _descriptor(descriptor: Descriptor) -> dict[str, Any]:
     facts: dict[str, Any] = {"kind": descriptor.kind.value}
     if descriptor.identity is not None:
-        facts["id"] = descriptor.identity[:_TEXT_LIMIT]
+        facts["id"] = descriptor.identity[:TEXT_LIMIT]
     if descriptor.number is not None:
         facts["n"] = descriptor.number
     if descriptor.name is not None:
-        facts["name"] = descriptor.name[:_TEXT_LIMIT]
+        facts["name"] = descriptor.name[:TEXT_LIMIT]
     if descriptor.size is not None:
         facts["size"] = descriptor.size
     return facts
@@ -282,7 +282,7 @@ def integer(value: object, least: int = 0, most: int = (1 << 64) - 1) -> int | N
 
 def text(value: object) -> str | None:
     """Text that can be printed and encoded, or None."""
-    return value[:_TEXT_LIMIT].encode("utf-8", "replace").decode() if isinstance(value, str) else None
+    return value[:TEXT_LIMIT].encode("utf-8", "replace").decode() if isinstance(value, str) else None
 
 
 def newer(facts: Mapping[str, Any]) -> int | None:

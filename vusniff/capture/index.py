@@ -17,7 +17,7 @@ from vusniff.capture.packet import INFO_SIZE, LEAD_SIZE
 from vusniff.capture.reader import CaptureReader
 from vusniff.capture.scan import ENDS, KNOWN_TAGS, little_options
 from vusniff.errors import CaptureError
-from vusniff.record import Closed, Connection, Frame, FrameFields
+from vusniff.record import Closed, Connection, Exit, Frame, FrameFields
 
 _NEAR = 4096
 """Bytes read for one message: nearly all fit."""
@@ -49,9 +49,11 @@ class Index:
         self.size: array[int] = none.size
         self.meta: array[int] = none.meta
         self.events: list[tuple[int, Event]] = none.events
-        """(row before which it stands, event) in order: connections, their ends, losses."""
+        """(row before which it stands, event) in order: connections, their ends, losses, other evidence."""
         self.closed: dict[int, Closed] = {}
         """Connection id -> how it ended."""
+        self.exits: dict[int, dict[int, Exit]] = {}
+        """Connection id -> end -> the end of the process that held it."""
         self._windows = [_Window(self._reader, number) for number in range(len(self._reader.scans))]
 
     def __len__(self) -> int:
@@ -120,6 +122,9 @@ class Index:
                 self.events.append((first + row, event))
                 if isinstance(event, Closed):
                     self.closed[event.connection] = event
+                elif isinstance(event, Exit):
+                    for connection, end in event.ends:
+                        self.exits.setdefault(connection, {}).setdefault(end, event)
         return len(self) - before
 
     def frame(self, row: int) -> Frame:

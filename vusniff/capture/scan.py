@@ -15,18 +15,22 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from vusniff.capture import facts, pcapng
+from vusniff.capture import evidence, facts, pcapng
 from vusniff.capture.batch import OFFSET_BITS, Batch
 from vusniff.capture.input import BLOCK_LIMIT, Input, block_length, check_start
 from vusniff.capture.packet import DISSECTOR, DISSECTOR_DATA, INFO_SIZE, INTERFACE_LIMIT, LEAD_SIZE, dissector_of, lead
 from vusniff.errors import CaptureError
 from vusniff.families.registry import FIRST, families
 from vusniff.meta import FLAGS, OPTIONS, pack_meta
-from vusniff.record import Connection, FrameKind, Lost
+from vusniff.record import Connection, FrameKind, Lost, OtherEvidence
 
 CONNECTION_LIMIT = 1 << 20
 """Connections of a capture: about 1 KiB is kept of each. Packets of further ones are skipped and counted."""
 _SECTION_LIMIT = 1000
+_UNKNOWN_LIMIT = 64 << 20
+"""Bytes of evidence of unknown kinds that are kept of a file; further pieces are skipped and counted."""
+_NAMED_KINDS = 8
+"""Unknown kinds that are counted by name."""
 _KINDS = frozenset(
     {
         pcapng.SECTION_HEADER,
@@ -108,6 +112,9 @@ class Scan:
         self._bases: dict[int, int] = {}
         """Interfaces whose packets can be the common ones -> what the connection is in the ``meta`` column."""
         self._skipped: Counter[str] = Counter()
+        self._unknown: Counter[str] = Counter()
+        """Kind -> pieces of evidence."""
+        self._unknown_size = 0
         self._remark: str | None = None
         self._found = False
         try:
@@ -127,6 +134,9 @@ class Scan:
         """What was skipped, cut or damaged, as sentences."""
         notes = [self.input.remark] if self.input.remark and self.input.partial >= 0 else []
         notes += [f"skipped {count} {what.format(s='s' if count > 1 else '')}" for what, count in self._skipped.items()]
+        if self._unknown:
+            kinds = ", ".join(f"{count} of {kind}" for kind, count in self._unknown.items())
+            notes.append(f"evidence of kinds that this vusniff does not know, which it shows raw and keeps: {kinds}")
         return [*self.cuts, *(f"{self.input.name}: {note}" for note in notes)]
 
     @property
@@ -505,13 +515,37 @@ class Scan:
                     batch.events.append((len(batch), event))
 
     def _own_block(self, body: bytes, batch: Batch) -> bool:
-        """A custom block of ours: losses that no connection is known for."""
+        """A custom block of ours: losses that no connection is known for, or evidence."""
         if self._unpack("I", body.ljust(4, b"\0"))[0] != facts.ENTERPRISE:
             return False
+        if len(body) > evidence.SIZE_LIMIT:
+            self._skipped["piece{s} of evidence that is too large"] += 1
+            return True
         said = facts.load(body[4:].rstrip(b"\0"))
+        if "kind" in said:
+            self._evidence(said, len(body), batch)
+            return True
         if lost := facts.parse_lost(said.get("lost"), None):
             batch.events.append((len(batch), lost))
         return "vusniff" in said
+
+    def _evidence(self, said: dict[str, Any], size: int, batch: Batch) -> None:
+        found = evidence.parse(said, self._nth)
+        if found is None:
+            self._skipped["piece{s} of evidence that cannot be read"] += 1
+            return
+        if isinstance(found, OtherEvidence):
+            if self._unknown_size + size > _UNKNOWN_LIMIT:
+                self._skipped["piece{s} of evidence of an unknown kind: there is too much of it"] += 1
+                return
+            self._unknown_size += size
+            named = found.kind in self._unknown or len(self._unknown) < _NAMED_KINDS
+            self._unknown[found.kind if named else "others"] += 1
+        batch.events.append((len(batch), found))
+
+    def _nth(self, ordinal: int) -> int | None:
+        """The id of the n-th connection of this file."""
+        return self._begun[ordinal - 1] if 0 < ordinal <= len(self._begun) else None
 
 
 def little_options(order: str, options: bytes) -> bytes:

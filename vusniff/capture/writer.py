@@ -2,6 +2,7 @@
 
 Owns how records become blocks and what happens when they cannot be written. It must not know sources, sessions or
 decoded messages; of vhost-user it knows the header and the names, for the text that Wireshark shows without a plugin.
+What the blocks of evidence say is `evidence`'s.
 
 Any number of connections. One becomes an interface with its first frame or loss, so that those who connect and say
 nothing leave nothing behind. What is known of it here is freed when it ends. When the interfaces of a section are used
@@ -17,7 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
-from vusniff.capture import facts, pcapng
+from vusniff.capture import evidence, facts, pcapng
 from vusniff.capture.bound import Bound
 from vusniff.capture.output import Descriptor, open_output
 from vusniff.capture.packet import DISSECTOR_DATA, FRAME_LIMIT, INTERFACE_LIMIT, LEAD_SIZE, dissector_of, lead
@@ -25,7 +26,7 @@ from vusniff.channel import Channel
 from vusniff.families.family import HEAD, Family
 from vusniff.families.registry import FIRST, family_named, recognised
 from vusniff.passed_sockets import PassedSockets
-from vusniff.record import Closed, Connection, End, Frame, FrameKind, Lost, Process
+from vusniff.record import Closed, Connection, End, Evidence, Frame, FrameKind, Lost, Process
 
 _CACHE_LIMIT = 4096
 _STATISTICS = 512
@@ -36,12 +37,18 @@ _COUNT_LIMIT = (1 << 64) - 1
 """Most that a count in the file can say."""
 _WAITING_BLOCKS = 64
 """Blocks other than packets that wait for a capture that cannot be written; beyond it connections are only counted."""
+_ENDED = 4096
+"""Connections that have ended and can still be named by evidence."""
 _DIRECTIONS = (pcapng.FLAG_OUTBOUND, pcapng.FLAG_INBOUND)
 _PADS = (b"", bytes(3), bytes(2), bytes(1))
 
 
 def _text(words: str) -> bytes:
     return words.encode("utf-8", "backslashreplace")
+
+
+def _is_evidence(order: str, block: bytes) -> bool:
+    return bool(pcapng.structs(order, "I").unpack_from(block)[0] == pcapng.CUSTOM)
 
 
 def _version() -> str:
@@ -157,6 +164,8 @@ class CaptureWriter:
         """Those of them that have ended since the last flush."""
         self._by_inode: dict[int, _Interface] = {}
         """Those that have not ended, by the sockets of their ends."""
+        self._ended_ordinals: dict[int, int] = {}
+        """Connection -> ordinal, of the last that have ended: a process ends after its connections."""
         self._opened = self._begun = self._used = 0
         """Connections that were opened, those that have got an interface, and interfaces of this section."""
         self._passed: PassedSockets[Channel] = PassedSockets()
@@ -278,6 +287,24 @@ class CaptureWriter:
         else:
             self._lose(self._interfaces[lost.connection], lost.count, lost.time_ns)
 
+    def evidence(self, one: Evidence) -> None:
+        """Evidence other than a message, written by the next `flush` behind what came before it.
+
+        Connections that are not in the file are not named; evidence that is about these only is left out.
+        """
+        named = tuple((ordinal, end) for connection, end in one.ends if (ordinal := self._ordinal(connection)))
+        if one.ends and not named:
+            return
+        if self.failure is not None and len(self._blocks) >= _WAITING_BLOCKS:
+            return  # what is missing from the capture has been said
+        for piece in evidence.pieces(replace(one, ends=named)):
+            self._blocks.append(pcapng.custom_block(self.order, facts.ENTERPRISE, evidence.build(piece)))
+
+    def _ordinal(self, connection: int) -> int:
+        """Which connection of the file it is, 0 for none."""
+        interface = self._interfaces.get(connection)
+        return interface.ordinal if interface is not None else self._ended_ordinals.get(connection, 0)
+
     def close_connection(self, closed: Closed) -> None:
         """A connection ends: its statistics, unless nothing is in the capture that they could be of."""
         if self.stopped is not None:
@@ -290,6 +317,10 @@ class CaptureWriter:
             self._passed.forget(inode)
         if not self._keeps_ended:
             del self._interfaces[closed.connection]
+            if interface.ordinal:
+                if len(self._ended_ordinals) >= _ENDED:
+                    del self._ended_ordinals[next(iter(self._ended_ordinals))]
+                self._ended_ordinals[closed.connection] = interface.ordinal
             for inode in interface.inodes:
                 if self._by_inode.get(inode) is interface:
                     del self._by_inode[inode]
@@ -330,7 +361,7 @@ class CaptureWriter:
         kept = []
         for block in self._blocks:
             room -= len(block)
-            if room >= 0 or not self._take_back(block):
+            if room >= 0 or not (self._take_back(block) or _is_evidence(self.order, block)):
                 kept.append(block)
         self._blocks = kept
         self.close()

@@ -31,7 +31,7 @@ from vusniff.families.vhost_user.protocol import (
 )
 from vusniff.families.vhost_user.state import Postcopy
 from vusniff.message import Message
-from vusniff.record import Closed, Lost
+from vusniff.record import Closed, Exit, Lost
 
 KEPT = 100
 """Findings of one rule and side that are kept of a session."""
@@ -44,6 +44,8 @@ VERDICTS = frozenset({"ack", "result"})
 CAPTURE_ENDED = "capture ended"
 """`Closed.reason` of a connection that was open when its source stopped."""
 MAX_LEGACIES = 4096
+MAX_EXITS = 64
+"""Ends of processes remembered of a session."""
 MAX_ENDED = 64
 """Sessions between one that has ended and the newest that ends, beyond which its state is let go."""
 LOOK_NS = 50_000_000
@@ -301,6 +303,13 @@ class Checker:
                 self._doubt(life.memory, "messages were lost")
                 for link in life.memory.links.values():
                     link.waiting.clear()
+
+    def exited(self, exit: Exit) -> None:
+        """A process that held ends of connections has ended: rules find it in the memory of the session."""
+        for session in dict.fromkeys(self._tracker.session_of(connection) for connection, _ in exit.ends):
+            life = self._lives.get(session or 0)
+            if life is not None and len(life.memory.exits) < MAX_EXITS:
+                life.memory.exits.append(exit)
 
     def closed(self, closed: Closed) -> None:
         """A connection ends; with the main one its session does."""

@@ -14,7 +14,7 @@ from vusniff.channel import Sender
 from vusniff.checks.peers import NOBODY, Peer
 from vusniff.families.vhost_user.state import DeviceState, Seen, Vring
 from vusniff.message import Message
-from vusniff.record import Closed
+from vusniff.record import Closed, Exit
 
 MAX_WAITING = 4096
 MAX_ASKED = 256
@@ -87,6 +87,8 @@ class Memory:
     frontend: Peer = NOBODY
     backend: Peer = NOBODY
     links: dict[int, Link] = field(default_factory=dict)
+    exits: list[Exit] = field(default_factory=list)
+    """Ends of processes that held an end of its connections, as far as they came before the end of the session."""
     status_written: Seen[int] | None = None
     """Last SET_STATUS."""
     table_reply: int = 0

@@ -148,7 +148,7 @@ def _choose(files: Sequence[str], names: Sequence[str], args: argparse.Namespace
         rows = wanted.rows(timeline)
     if args.session is not None:
         rows = [row for row in rows if timeline.place(row).session == args.session]
-    return Chosen(timeline, rows, names, args.limit)
+    return Chosen(timeline, rows, names, args.limit, wanted is not None)
 
 
 def _write(output: str | None, form: str, chosen: Chosen, replaces: bytes | None) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from vusniff.analysis.session import Place
 from vusniff.analysis.timeline import Timeline
+from vusniff.capture.batch import Event
 from vusniff.capture.facts import Section
 from vusniff.capture.writer import CaptureWriter
 from vusniff.errors import CaptureError, DissectorError, VusniffError
@@ -23,7 +24,7 @@ from vusniff.layouts.build import close, replaced
 from vusniff.layouts.spans import spans
 from vusniff.message import Layout
 from vusniff.meta import connection_of, end_of, kind_of
-from vusniff.record import Closed, Connection, Frame, FrameKind, Lost
+from vusniff.record import Closed, Connection, Evidence, Exit, Frame, FrameKind, Lost, OtherEvidence
 
 HEADER_FIELDS = ("request", "flags", "size")
 REPEAT_LIMIT = 100_000
@@ -289,7 +290,7 @@ def _write(
     edits: Edits,
 ) -> int:
     ids: dict[int, int] = {}
-    events = [(row, event) for row, event in timeline.index.events if _connection(event) in (None, *kept)]
+    events = [(row, event) for row, event in timeline.index.events if _is_kept(event, kept)]
     told = written = later_ns = waiting = 0
 
     def tell(row: int) -> None:
@@ -304,6 +305,9 @@ def _write(
                 writer.close_connection(
                     replace(event, connection=ids[event.connection], time_ns=event.time_ns + later_ns, received=0)
                 )
+            elif isinstance(event, Evidence):
+                ends = tuple((ids[connection], end) for connection, end in event.ends if connection in ids)
+                writer.evidence(replace(event, ends=ends, time_ns=event.time_ns + later_ns))
             else:
                 connection = None if event.connection is None else ids[event.connection]
                 writer.lost(Lost(connection, event.time_ns + later_ns, event.count))
@@ -328,5 +332,12 @@ def _write(
     return written
 
 
-def _connection(event: Connection | Closed | Lost) -> int | None:
-    return event.id if isinstance(event, Connection) else event.connection
+def _is_kept(event: Event, kept: set[int]) -> bool:
+    """Whether it is about a connection that is kept, or about none."""
+    match event:
+        case Connection():
+            return event.id in kept
+        case Closed() | Lost():
+            return event.connection is None or event.connection in kept
+        case Exit() | OtherEvidence():
+            return not event.ends or any(connection in kept for connection, _ in event.ends)

@@ -18,7 +18,7 @@ from vusniff.layouts import dissect
 from vusniff.message import Context
 from vusniff.meta import REPLY
 from vusniff.record import Closed, Lost
-from vusniff.views import phases, state
+from vusniff.views import evidence, phases, state
 
 SLOWEST = 5
 NAMED_BY = 256
@@ -80,14 +80,17 @@ def session_dict(timeline: Timeline, session: Session) -> dict[str, Any]:
         "began_ns": session.opened_ns if session.opened_ns is not None else first,
         "ended_ns": closed.time_ns if closed else None,
         "last_ns": timeline.time_ns(rows[-1]),
-        "ended": ending(timeline, closed),
+        "ended": ending(timeline, closed, session),
         "joined_late": session.joined_late,
         "previous": session.previous,
     }
 
 
-def ending(timeline: Timeline, closed: Closed | None) -> str:
-    """How a connection ended, and who ended it."""
+def ending(timeline: Timeline, closed: Closed | None, session: Session | None = None) -> str:
+    """How a connection ended, and who ended it; of a ``session`` also which processes ended."""
+    if session is not None:
+        exits = timeline.exits(next(iter(session.connections)))
+        return ending(timeline, closed) + evidence.sentences(exits)
     if closed is None:
         return "open"
     sender = None if closed.by is None else timeline.tracker.sender(closed.connection, closed.by)

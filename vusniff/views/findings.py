@@ -14,11 +14,11 @@ from typing import Any
 
 from vusniff.analysis.compose import compose
 from vusniff.analysis.session import Pending, Place, Rows, Session, Tracker
-from vusniff.capture.batch import Batch
+from vusniff.capture.batch import Batch, Event
 from vusniff.checks.checker import Checker
 from vusniff.checks.finding import Finding, Rule, Severity, Side
 from vusniff.printable import escape, escape_json
-from vusniff.record import Closed, Connection, Lost
+from vusniff.record import Closed, Connection, Exit, Lost
 
 SIDES = {Side.FRONTEND: "front-end", Side.BACKEND: "back-end", Side.EITHER: "either side"}
 EVIDENCE_SHOWN = 8
@@ -64,12 +64,14 @@ class Judged:
         for _, event in events[told:]:
             self._tell(event)
 
-    def _tell(self, event: Connection | Closed | Lost) -> None:
+    def _tell(self, event: Event) -> None:
         if isinstance(event, Closed):
             self.tracker.closed(event)
             self.checker.closed(event)
         elif isinstance(event, Lost):
             self.checker.lost(event)
+        elif isinstance(event, Exit):
+            self.checker.exited(event)
 
     def conclude(self) -> None:
         """There is nothing more to come."""

@@ -19,8 +19,8 @@ from vusniff.errors import VusniffError
 from vusniff.message import Message
 from vusniff.meta import REPLY, connection_of, has_options
 from vusniff.progress import reading, tell
-from vusniff.record import Closed, Connection
-from vusniff.views import jsonl
+from vusniff.record import Closed, Connection, Evidence
+from vusniff.views import evidence, jsonl
 from vusniff.views.phases import phase_lines
 from vusniff.views.text import Lines, details, message_line
 
@@ -40,6 +40,8 @@ class Tracked(NamedTuple):
     batch: Batch
     places: list[Place]
     answers: list[Pending | None]
+    tracker: Tracker | None = None
+    """Who is who, where evidence other than messages is to be shown."""
 
     def messages(self) -> Iterator[Message]:
         """Its messages, decoded."""
@@ -63,7 +65,7 @@ def stream(paths: Sequence[str], device: str | None, follow: bool, stop: Callabl
         for _, event in batch.events:
             if isinstance(event, Closed):
                 tracker.closed(event)
-        yield Tracked(first, batch, places, answers)
+        yield Tracked(first, batch, places, answers, tracker)
         first += len(batch)
     tell(reader.notes)
 
@@ -109,6 +111,8 @@ def print_stream(
         if passed is not None:
             texts = [text if passes else "" for text, passes in zip(texts, passed, strict=True)]
         count += sum(map(bool, texts))
+        if passed is None:
+            texts = _with_evidence(tracked, texts, session, args.json)
         if session is not None and not count:
             sessions = max([sessions, *(place.session for place in tracked.places)])
         if between:
@@ -131,6 +135,22 @@ def _remarked(remarks: deque[tuple[int, str]], first: int, texts: list[str]) -> 
             made.append(f"{remarks.popleft()[1]}\n")
         made.append(text)
     return made
+
+
+def _with_evidence(tracked: Tracked, texts: list[str], session: int | None, as_json: bool) -> list[str]:
+    """The texts of messages, each behind the other evidence that stands before it."""
+    tracker = tracked.tracker
+    if tracker is None:
+        return texts
+    found: dict[int, str] = {}
+    for row, event in tracked.batch.events:
+        if isinstance(event, Evidence) and evidence.is_of(event, session, tracker):
+            said = evidence.json_line(event, tracker) if as_json else evidence.line(event)
+            found[row] = found.get(row, "") + said
+    if not found:
+        return texts
+    made = [found.get(row, "") + text for row, text in enumerate(texts)]
+    return [*made, found[len(texts)]] if len(texts) in found else made
 
 
 def _only(session: int | None, texts: list[str], places: Sequence[Place]) -> list[str]:
@@ -173,8 +193,8 @@ def print_timeline(paths: Sequence[str], args: argparse.Namespace) -> int:
         others = _others(timeline, tracked.first - 1, len(tracked.batch))
         texts = lines.lines(tracked.first, tracked.batch, tracked.places, others)
         texts = _only(args.session, texts, tracked.places)
-        terminal.put_json("".join(texts))
         count += sum(map(bool, texts))
+        terminal.put_json("".join(_with_evidence(tracked, texts, args.session, True)))
     terminal.flush()
     return count
 
@@ -205,7 +225,7 @@ def _everything(paths: Sequence[str], timeline: Timeline) -> Iterator[Tracked]:
     first = 0
     for batch in CaptureReader(paths).batches(data=True, max_rows=STREAM_ROWS):
         last = min(first + len(batch), len(timeline))
-        yield Tracked(first + 1, batch, [timeline.place(row) for row in range(first, last)], [])
+        yield Tracked(first + 1, batch, [timeline.place(row) for row in range(first, last)], [], timeline.tracker)
         first = last
 
 

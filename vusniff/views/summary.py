@@ -43,6 +43,12 @@ def lasted_words(session: dict[str, Any]) -> str:
     return words.duration(max(end_ns - session["began_ns"], 0)) + ("" if session["ended_ns"] else " so far")
 
 
+def _ended_words(ended: str) -> str:
+    """How a session ended; one that is open may have lost a process."""
+    how, separator, exits = ended.partition("; ")
+    return "still open when the capture ended" + separator + exits if how == "open" else ended
+
+
 def _capture_section(values: dict[str, Any]) -> Section:
     lasted, connections = values["last_ns"] - values["first_ns"], values["connections"]
     sources = [
@@ -111,7 +117,7 @@ def _who_section(session: dict[str, Any]) -> Section:
             else "not told by what was seen",
         ),
         ("lasted", f"{lasted_words(session)} from {moment(session['began_ns'])}, {session['messages']} messages"),
-        ("ended", session["ended"] if session["ended"] != "open" else "still open when the capture ended"),
+        ("ended", _ended_words(session["ended"])),
         ("joined late", "what came before the first message is unknown" if session["joined_late"] else None),
         ("reconnect", f"follows session {session['previous']} on the same path" if session["previous"] else None),
     ]

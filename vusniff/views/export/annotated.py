@@ -23,14 +23,13 @@ from vusniff.checks.finding import Finding
 from vusniff.checks.table import RULES
 from vusniff.errors import VusniffError
 from vusniff.printable import escape
-from vusniff.record import Closed, Connection, Frame, Lost
+from vusniff.record import Closed, Connection, Exit, Frame, Lost, OtherEvidence, Record
 from vusniff.views.export.chosen import Chosen
 from vusniff.views.findings import Judged
 
 _COMMENT_ROOM = 32_000
 """Bytes of the comments of a packet."""
 _ROWS = 4096
-_Record = Connection | Closed | Lost | Frame
 
 
 def annotate(chosen: Chosen, target: str, replaces: bytes | None = None) -> None:
@@ -86,7 +85,7 @@ def annotate_live(
 
 def _pieces(
     reader: CaptureReader, judged: Judged, stop: Callable[[], bool]
-) -> Iterator[tuple[dict[int, list[str]], Iterable[_Record]]]:
+) -> Iterator[tuple[dict[int, list[str]], Iterable[Record]]]:
     """What has come: what to say of which message, and the records. The section header is a piece of its own."""
     comments: dict[int, list[str]] = defaultdict(list)
     findings, told, begun = judged.checker.findings, 0, False
@@ -121,7 +120,7 @@ def _writer(
     )
 
 
-def _write(writer: CaptureWriter, record: _Record, comments: list[bytes]) -> None:
+def _write(writer: CaptureWriter, record: Record, comments: list[bytes]) -> None:
     match record:
         case Connection():
             writer.open(record.path, record.ends, record.opened_ns, record.joined_late, record.family)
@@ -129,6 +128,8 @@ def _write(writer: CaptureWriter, record: _Record, comments: list[bytes]) -> Non
             writer.close_connection(record)
         case Lost():
             writer.lost(record)
+        case Exit() | OtherEvidence():
+            writer.evidence(record)
         case Frame():
             writer.frame(record, comments)
 
@@ -138,7 +139,7 @@ def _check(writer: CaptureWriter) -> None:
         raise VusniffError(writer.failure.partition(";")[0])
 
 
-def _records(chosen: Chosen) -> Iterator[tuple[_Record, list[bytes]]]:
+def _records(chosen: Chosen) -> Iterator[tuple[Record, list[bytes]]]:
     """Events and chosen frames in their order."""
     index = chosen.timeline.index
     events, at = index.events, 0

@@ -13,6 +13,7 @@ from vusniff.analysis.timeline import Timeline
 from vusniff.checks.finding import Finding
 from vusniff.families.vhost_user.phases import Phase
 from vusniff.message import Message
+from vusniff.record import Evidence
 
 Result = TypeVar("Result")
 Texts = Generator[str, None, Result]
@@ -41,6 +42,8 @@ class Chosen:
     """What the files are called in documents."""
     limit: int | None = None
     """Most messages in a document; None is its own default."""
+    picked: bool = False
+    """A filter picked the rows."""
     progress: Progress = field(default_factory=Progress)
 
     def messages(self, most: int | None = None) -> Iterator[Message]:
@@ -56,6 +59,23 @@ class Chosen:
     def findings(self, number: int) -> tuple[Finding, ...]:
         """The findings that stand at a message."""
         return self.timeline.findings_at(number - 1)
+
+    def evidence(self) -> Iterator[tuple[int, Evidence]]:
+        """Evidence other than messages, each with the number of the message that it stands before; of the sessions
+        that have a row among the chosen ones, and none where messages were picked."""
+        if self.picked:
+            return
+        timeline, rows = self.timeline, self.rows
+        found = [(row + 1, one) for row, one in timeline.index.events if isinstance(one, Evidence)]
+        if not found:
+            return
+        if len(rows) == len(timeline):
+            yield from found
+            return
+        sessions = {timeline.places[which].session for which in {timeline.place_of[row] for row in rows}}
+        for number, one in found:
+            if any(timeline.tracker.session_of(connection) in sessions for connection, _ in one.ends):
+                yield number, one
 
     def sessions(self) -> Texts[list[int]]:
         """Numbers of the sessions that have a row among the chosen ones."""

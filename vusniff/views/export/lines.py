@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import time
+from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
 from vusniff.message import Message
 from vusniff.printable import escape
-from vusniff.views import jsonl, words
+from vusniff.record import Evidence
+from vusniff.views import evidence, jsonl, words
 from vusniff.views.export.chosen import Chosen
 from vusniff.views.text import message_line
 
@@ -25,14 +27,28 @@ _FORMULA = ("=", "+", "-", "@")
 def text(chosen: Chosen) -> Iterator[str]:
     """Lines as ``vusniff read`` prints them."""
     first = chosen.first_ns
-    for message in chosen.messages():
-        yield message_line(message, first) + "\n"
+    for one in _in_order(chosen):
+        yield message_line(one, first) + "\n" if isinstance(one, Message) else evidence.line(one)
 
 
 def json_lines(chosen: Chosen) -> Iterator[str]:
-    """One JSON object a message, with its bytes; see docs/jsonl.md."""
+    """One JSON object a message, with its bytes, or a piece of other evidence; see docs/jsonl.md."""
+    for one in _in_order(chosen):
+        if isinstance(one, Message):
+            yield jsonl.encode(jsonl.message_dict(one, hexadecimal=True)).decode("utf-8", "backslashreplace") + "\n"
+        else:
+            yield evidence.json_line(one, chosen.timeline.tracker)
+
+
+def _in_order(chosen: Chosen) -> Iterator[Message | Evidence]:
+    """Messages and other evidence."""
+    waiting = deque(chosen.evidence())
     for message in chosen.messages():
-        yield jsonl.encode(jsonl.message_dict(message, hexadecimal=True)).decode("utf-8", "backslashreplace") + "\n"
+        while waiting and waiting[0][0] <= message.number:
+            yield waiting.popleft()[1]
+        yield message
+    for _, one in waiting:
+        yield one
 
 
 def comma_separated(chosen: Chosen) -> Iterator[str]:

@@ -32,7 +32,20 @@ from vusniff.families.vhost_user.protocol import (
 from vusniff.layouts import dissect
 from vusniff.layouts.parts import Node, NodeKind
 from vusniff.layouts.spans import walk
-from vusniff.record import Closed, Connection, Descriptor, DescriptorKind, End, Frame, FrameKind, Lost, Process
+from vusniff.record import (
+    Closed,
+    Connection,
+    Descriptor,
+    DescriptorKind,
+    End,
+    Exit,
+    Frame,
+    FrameKind,
+    Lost,
+    OtherEvidence,
+    Process,
+    Record,
+)
 
 _REASONS = frozenset({"eof", "reset", "killed", "capture ended"})
 _SOURCES = frozenset({"proxy", "probe fentry", "probe kprobe", "probe rawtp", "strace"})
@@ -91,6 +104,7 @@ def redact(files: Sequence[str], target: str, device: str | None = None) -> list
     source = sections[0].source if sections[0].source in _SOURCES else ""
     edited = ("not told here",) if any(section.edited for section in sections) else ()
     order = orders.pop() if orders else sections[0].order
+    dropped = 0
     with CaptureWriter(target, source=source, order=order, host=host, edited=edited, keeps_ended=True) as writer:
         for written, record in enumerate(_records(timeline, names)):
             match record:
@@ -102,6 +116,10 @@ def redact(files: Sequence[str], target: str, device: str | None = None) -> list
                     writer.close_connection(replace(record, reason=reason))
                 case Lost():
                     writer.lost(record)
+                case Exit():
+                    writer.evidence(replace(record, comm=names.comm(record.comm)))
+                case OtherEvidence():  # nobody here knows what it says
+                    dropped += 1
                 case Frame():
                     writer.frame(record)
             if written % 64 == 0:
@@ -109,10 +127,12 @@ def redact(files: Sequence[str], target: str, device: str | None = None) -> list
         writer.flush()
         if writer.failure:
             raise VusniffError(writer.failure)
-    return index.notes
+    pieces = f"{dropped} piece{'s' if dropped > 1 else ''} of evidence"
+    left_out = [f"left out by --redact: {pieces} of kinds that this vusniff does not know"] if dropped else []
+    return [*index.notes, *left_out]
 
 
-def _records(timeline: Timeline, names: _Names) -> Iterator[Connection | Closed | Lost | Frame]:
+def _records(timeline: Timeline, names: _Names) -> Iterator[Record]:
     index = timeline.index
     events, at = index.events, 0
     for row, frame in enumerate(index.frames()):
@@ -213,11 +233,14 @@ class _Names:
         """A process: the programs that everybody knows keep their names."""
         if process is None:
             return None
-        comm = process.comm
+        return Process(process.pid, self.comm(process.comm), process.tid)
+
+    def comm(self, comm: str) -> str:
+        """The name of a process."""
         if comm and comm not in _PROCESSES and not _THREAD.fullmatch(comm):
             kind = next((beginning for beginning in _BEGINNINGS if comm.startswith(beginning)), "process")
-            comm = self._of(kind, comm)
-        return Process(process.pid, comm, process.tid)
+            return self._of(kind, comm)
+        return comm
 
     def descriptor(self, descriptor: Descriptor) -> Descriptor:
         """A descriptor."""

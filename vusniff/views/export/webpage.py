@@ -14,12 +14,14 @@ from collections.abc import Iterator
 from importlib import metadata, resources
 from typing import Any
 
+from vusniff.analysis.session import Session
+from vusniff.analysis.timeline import Timeline
 from vusniff.families.vhost_user.advance import advance
 from vusniff.families.vhost_user.phases import Phase
 from vusniff.families.vhost_user.state import DeviceState, initial
 from vusniff.message import Context, Message
 from vusniff.printable import escape
-from vusniff.views import phases, state, words
+from vusniff.views import evidence, phases, state, words
 from vusniff.views.export.chosen import Chosen
 from vusniff.views.summary import moment
 
@@ -127,9 +129,17 @@ def _session(chosen: Chosen, number: int, found: tuple[Phase, ...]) -> dict[str,
         "backend": backend,
         "device": session.guess.device if session.guess else None,
         "late": session.joined_late,
-        "closed": session.closed.reason if session.closed else None,
+        "closed": _closed(timeline, session),
         "phases": [phases.phase_dict(phase) for phase in found],
     }
+
+
+def _closed(timeline: Timeline, session: Session) -> str | None:
+    """How it ended, and which processes did."""
+    exits = evidence.sentences(timeline.exits(next(iter(session.connections))))
+    if not exits:
+        return session.closed.reason if session.closed else None
+    return escape((session.closed.reason if session.closed else "still open") + exits)
 
 
 def _messages(chosen: Chosen, most: int, about: dict[str, str]) -> Iterator[str]:

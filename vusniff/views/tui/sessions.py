@@ -39,9 +39,9 @@ def tail(path: str, width: int) -> str:
 
 
 def ended(timeline: Timeline, session: Session, width: int) -> str:
-    """How a session ended; in fewer words where ``width`` is small."""
-    text = ending(timeline, session.closed)
-    return text if width >= WIDE else text.replace(" by the ", " by ")
+    """How a session ended, in few words where there is little room."""
+    said = ending(timeline, session.closed, session)
+    return said if width >= WIDE else said.replace(" by the ", " by ")
 
 
 def session_lines(timeline: Timeline, shown: int | None, width: int) -> list[TextLine]:

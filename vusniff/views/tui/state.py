@@ -12,7 +12,7 @@ from vusniff.layouts import dissect
 from vusniff.message import Context
 from vusniff.printable import escape
 from vusniff.record import Descriptor
-from vusniff.views import account, words
+from vusniff.views import account, evidence, words
 from vusniff.views.tui import features, vrings
 from vusniff.views.tui.line import Part, Reference, TextLine, line, wrapped
 
@@ -86,11 +86,12 @@ def ending(timeline: Timeline, session: Session) -> str:
     if closed is None:
         return "Still open."
     if closed.reason == "capture ended":
-        return "The capture ends here; the connection was still open."
+        exits = evidence.sentences(timeline.exits(next(iter(session.connections))))
+        return f"The capture ends here; the connection was still open{escape(exits)}."
     after = ""
     if session.last:
         after = f", {words.duration(closed.time_ns - timeline.time_ns(session.last - 1))} after its last message"
-    return f"The connection ends here: {escape(account.ending(timeline, closed))}{after}."
+    return f"The connection ends here: {escape(account.ending(timeline, closed, session))}{after}."
 
 
 def star(before: object, after: object) -> Part:

@@ -1,0 +1,122 @@
+"""Evidence other than messages in a capture file: one custom block each, JSON like all of ours (see `facts`).
+
+Keys of every kind: ``vusniff``, ``kind``, ``time_ns``, ``ends`` (of [connection, end]; a connection by its number in
+the file, counted as ``continues`` counts). The rest are the kind's own; `KINDS` is the table of them, and a new kind is
+a row there. Of a kind that is not in it everything is kept: a reader of today loses nothing of a newer capture.
+
+Building takes our own records; reading takes anything: what is not of the expected type is left out or no evidence.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from vusniff.capture.facts import FORMAT_VERSION, TEXT_LIMIT, dump, integer, load, text
+from vusniff.record import Ends, Evidence, Exit, OtherEvidence
+
+SIZE_LIMIT = 256 << 10
+"""Bytes of a block that is read."""
+DATA_LIMIT = SIZE_LIMIT // 2
+"""Bytes of what an unknown kind says: written again, with other numbers of connections, it is still small enough."""
+ENDS_LIMIT = 4096
+"""Ends that one block names; who held more of them has several blocks."""
+KIND_LIMIT = 64
+"""Characters of the name of a kind."""
+_COMMON = frozenset({"vusniff", "kind", "time_ns", "ends"})
+
+Facts = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """How one kind of evidence is written and read."""
+
+    type: type[Exit]
+    """The record. A second kind makes this a union."""
+    build: Callable[[Any], dict[str, Any]]
+    """Its own keys."""
+    parse: Callable[[Facts, int, Ends], Evidence | None]
+    """By its keys, time and ends; None where a key without which it says nothing is missing."""
+
+
+def _exit_facts(one: Exit) -> dict[str, Any]:
+    facts = {"pid": one.pid, "status": one.status, "signal": one.signal, "core": one.dumped_core}
+    known = {key: value for key, value in facts.items() if value is not None}
+    return known | ({"comm": one.comm[:TEXT_LIMIT]} if one.comm else {})
+
+
+def _parse_exit(facts: Facts, time_ns: int, ends: Ends) -> Exit:
+    core = facts.get("core")
+    return Exit(
+        time_ns,
+        integer(facts.get("pid"), 1),
+        text(facts.get("comm")) or "",
+        integer(facts.get("status"), 0, (1 << 32) - 1),
+        integer(facts.get("signal"), 1, 127),
+        core if isinstance(core, bool) else None,
+        ends,
+    )
+
+
+KINDS: dict[str, Kind] = {
+    "exit": Kind(Exit, _exit_facts, _parse_exit),
+}
+"""Name in the file -> how it is written and read."""
+_NAMES = {kind.type: name for name, kind in KINDS.items()}
+
+
+def kind_of(one: Evidence) -> str:
+    """The name of its kind."""
+    return one.kind if isinstance(one, OtherEvidence) else _NAMES[type(one)]
+
+
+def build(one: Evidence) -> bytes:
+    """What a block says of it; its ends name connections as the file does."""
+    name = kind_of(one)
+    own = load(one.data.encode()) if isinstance(one, OtherEvidence) else KINDS[name].build(one)
+    facts: dict[str, Any] = {"vusniff": FORMAT_VERSION, "kind": name, "time_ns": one.time_ns}
+    if one.ends:
+        facts["ends"] = one.ends
+    return dump(facts | {key: value for key, value in own.items() if key not in _COMMON})
+
+
+def pieces(one: Evidence) -> Iterator[Evidence]:
+    """The same in as many pieces as its ends take, each true of itself."""
+    if len(one.ends) <= ENDS_LIMIT:
+        yield one
+        return
+    for at in range(0, len(one.ends), ENDS_LIMIT):
+        yield replace(one, ends=one.ends[at : at + ENDS_LIMIT])
+
+
+def parse(facts: Facts, connection: Callable[[int], int | None]) -> Evidence | None:
+    """One piece of evidence; ``connection`` gives the id of the n-th connection of the file. None for what is none."""
+    name, time_ns = text(facts.get("kind")), integer(facts.get("time_ns"))
+    if not name or len(name) > KIND_LIMIT or time_ns is None:
+        return None
+    ends = _ends(facts.get("ends"), connection)
+    kind = KINDS.get(name)
+    if kind is not None:
+        return kind.parse(facts, time_ns, ends)
+    try:
+        data = json.dumps({key: value for key, value in facts.items() if key not in _COMMON}, allow_nan=False)
+    except (ValueError, RecursionError):  # no number that JSON has, or lists within lists
+        return None
+    if len(data) > DATA_LIMIT:
+        return None
+    return OtherEvidence(name, time_ns, data, ends)
+
+
+def _ends(stated: object, connection: Callable[[int], int | None]) -> Ends:
+    """The ends that are there in this file, each once."""
+    found: dict[tuple[int, int], None] = {}
+    for pair in stated[:ENDS_LIMIT] if isinstance(stated, list) else ():
+        if isinstance(pair, list) and len(pair) == 2:
+            ordinal, end = integer(pair[0], 1), integer(pair[1], 0, 1)
+            known = None if ordinal is None or end is None else connection(ordinal)
+            if known is not None and end is not None:
+                found[known, end] = None
+    return tuple(found)

@@ -1,0 +1,104 @@
+"""Evidence other than messages, in words and as JSON: one row of `KINDS` for each kind.
+
+The line for people begins with ``# ``. JSON objects have a key ``kind``, which messages have not; docs/jsonl.md and
+docs/evidence.schema.json describe them. A kind without a row is shown raw.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+from vusniff.analysis.session import Tracker
+from vusniff.capture.evidence import kind_of
+from vusniff.printable import escape, escape_json
+from vusniff.record import Ends, Evidence, Exit, OtherEvidence
+
+RAW_LIMIT = 160
+"""Characters of unknown evidence in a line."""
+
+
+class Kind(NamedTuple):
+    """How one kind is shown."""
+
+    words: Callable[[Any], str]
+    """In a sentence without a full stop, with names as they are."""
+    values: Callable[[Any], dict[str, Any]]
+    """Its own keys."""
+
+
+def signal_name(number: int) -> str:
+    """``SIGKILL``, or ``signal 40`` for one without a name."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def _exit_words(one: Exit) -> str:
+    who = f"{one.comm or 'process'} ({one.pid})" if one.pid is not None else one.comm or "a process"
+    if one.signal is not None:
+        return f"{who} was killed by {signal_name(one.signal)}{' (core dumped)' if one.dumped_core else ''}"
+    return f"{who} ended" if one.status is None else f"{who} exited with status {one.status}"
+
+
+def _exit_values(one: Exit) -> dict[str, Any]:
+    return {
+        "pid": one.pid,
+        "comm": one.comm,
+        "status": one.status,
+        "signal": one.signal,
+        "signal_name": None if one.signal is None else signal_name(one.signal),
+        "dumped_core": one.dumped_core,
+    }
+
+
+KINDS: dict[type, Kind] = {
+    Exit: Kind(_exit_words, _exit_values),
+}
+
+
+def sentence(one: Evidence) -> str:
+    """What it says, in printable characters."""
+    if not isinstance(one, OtherEvidence):
+        return escape(KINDS[type(one)].words(one))
+    said = f'unknown evidence "{one.kind}" {one.data}'
+    return escape(said if len(said) <= RAW_LIMIT else said[:RAW_LIMIT] + " ...")
+
+
+def sentences(found: Iterable[Exit]) -> str:
+    """What to say behind how a connection ended: ``; qemu (12) was killed by SIGKILL``, or nothing."""
+    return "".join(f"; {_exit_words(one)}" for one in found)
+
+
+def line(one: Evidence) -> str:
+    """It between the lines of messages."""
+    return f"# {sentence(one)}\n"
+
+
+def json_line(one: Evidence, tracker: Tracker) -> str:
+    """It between the JSON lines of messages."""
+    values: dict[str, Any] = {"kind": kind_of(one), "time_ns": one.time_ns, "ends": _ends(one.ends, tracker)}
+    if not isinstance(one, OtherEvidence):
+        values |= KINDS[type(one)].values(one)
+    text = json.dumps(values, separators=(",", ":"))
+    if isinstance(one, OtherEvidence):  # as it is: its numbers may be of any size
+        text = f'{text[:-1]},"data":{one.data}}}'
+    return escape_json(text) + "\n"
+
+
+def _ends(ends: Ends, tracker: Tracker) -> list[dict[str, Any]]:
+    made = []
+    for connection, end in ends:
+        sender = tracker.sender(connection, end)
+        side = sender.value if sender else None
+        session = tracker.session_of(connection)
+        made.append({"session": session, "connection": connection, "end": end, "side": side})
+    return made
+
+
+def is_of(one: Evidence, session: int | None, tracker: Tracker) -> bool:
+    """Whether it is about a session; all of it is where none is asked for."""
+    return session is None or any(tracker.session_of(connection) == session for connection, _ in one.ends)
