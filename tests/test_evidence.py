@@ -162,7 +162,14 @@ def test_evidence_that_cannot_be_read_is_counted(tmp_path: Path, said: object) -
 
 def test_values_of_other_types_are_unknown(tmp_path: Path) -> None:
     said = {
-        **{"vusniff": 1, "kind": "exit", "time_ns": 9, "pid": "x", "comm": 7, "status": -1, "signal": 0, "core": 1},
+        "vusniff": 1,
+        "kind": "exit",
+        "time_ns": 9,
+        "pid": "x",
+        "comm": 7,
+        "status": -1,
+        "signal": 0,
+        "core": 1,
         "ends": [[1, 0], [1, 0], [1, 2], [0, 1], [99, 0], [True, 0], ["1", 0], [1], 5, [1, 1, 1]],
     }
     assert found(with_block(capture(tmp_path / "c.pcapng"), said)) == [Exit(9, ends=((1, 0),))]
@@ -247,7 +254,7 @@ def test_redaction_drops_what_it_does_not_know_and_says_so(tmp_path: Path) -> No
         (Exit(1, 34), "process (34) ended"),
         (Exit(1, None, "vm", 2), "vm exited with status 2"),
         (Exit(1), "a process ended"),
-        (Exit(1, 1, "a\x1b]0;x\x07\nb"), "a\\x1b]0;x\\x07\\nb (1) ended"),
+        (Exit(1, 1, "a\x1b]0;x\x07\nb"), "a\\x1b]0;x\\x07\\x0ab (1) ended"),
     ],
 )
 def test_an_exit_in_words(tmp_path: Path, exit: Exit, words: str) -> None:
@@ -318,8 +325,14 @@ def test_json_of_read_and_of_export(tmp_path: Path) -> None:
     assert lines[1:3] == run("export", path, "--format", "jsonl")[1].splitlines()[1:3]
     exit, sample = map(json.loads, lines[1:3])
     assert exit == {
-        **{"kind": "exit", "time_ns": KILLED.time_ns, "pid": 34, "comm": "dpdk-testpmd", "status": None},
-        **{"signal": 9, "signal_name": "SIGKILL", "dumped_core": False},
+        "kind": "exit",
+        "time_ns": KILLED.time_ns,
+        "pid": 34,
+        "comm": "dpdk-testpmd",
+        "status": None,
+        "signal": 9,
+        "signal_name": "SIGKILL",
+        "dumped_core": False,
         "ends": [{"session": 1, "connection": 1, "end": 1, "side": "backend"}],
     }
     assert sample["kind"] == "sample"
@@ -335,7 +348,7 @@ def test_the_summary_says_how_the_process_ended(tmp_path: Path) -> None:
     path = capture(tmp_path / "c.pcapng", KILLED)
     how = "closed by the back-end; dpdk-testpmd (34) was killed by SIGKILL"
     assert how in run("summary", path, "--session", "1")[1]
-    assert json.loads(run("summary", path, "--session", "1", "--json")[1])["session"]["ended"] == how
+    assert json.loads(run("summary", path, "--session", "1", "--format", "json")[1])["session"]["ended"] == how
     assert how in run("export", path, "--format", "markdown")[1]
     assert "eof; dpdk-testpmd (34) was killed by SIGKILL" in run("export", path, "--format", "html")[1]
 

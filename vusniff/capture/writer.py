@@ -37,7 +37,7 @@ _COUNT_LIMIT = (1 << 64) - 1
 """Most that a count in the file can say."""
 _WAITING_BLOCKS = 64
 """Blocks other than packets that wait for a capture that cannot be written; beyond it connections are only counted."""
-_ENDED = 4096
+_ENDED = 1024
 """Connections that have ended and can still be named by evidence."""
 _DIRECTIONS = (pcapng.FLAG_OUTBOUND, pcapng.FLAG_INBOUND)
 _PADS = (b"", bytes(3), bytes(2), bytes(1))

@@ -49,6 +49,7 @@ from vusniff.sources.host.endpoints import (
     peer_process,
 )
 from vusniff.sources.proxy.bursts import Bursts
+from vusniff.sources.proxy.exits import Exits
 from vusniff.sources.proxy.loop import Loop
 from vusniff.sources.proxy.open_files import OpenFiles, raise_limit
 from vusniff.sources.proxy.recorder import Recorder
@@ -101,6 +102,7 @@ class Proxy:
         self._bursts = Bursts(self._loop, say)
         self._files = OpenFiles()
         self._recorder = Recorder(writer, self._loop, say)
+        self._exits = Exits(self._loop, self._files, self._recorder.evidence)
         self._peers = (_Peers(sides[0]), _Peers(sides[1]))
         self._listeners: list[Listener] = []
         self._relays: set[Relay] = set()
@@ -157,6 +159,7 @@ class Proxy:
 
     def _command_ended(self, _: int) -> None:
         assert self._process is not None
+        self._exits.child_ended(self._process.pid)
         code = self._process.wait()
         self._status = code if code >= 0 else 128 - code
         self._loop.ignore(self._pidfd)
@@ -165,6 +168,7 @@ class Proxy:
             self._accept(listener, peers)
 
     def _finish(self) -> None:
+        self._exits.end()
         for relay in list(self._relays):
             relay.finish("capture ended")
         for peers in self._peers:
@@ -327,6 +331,7 @@ class Proxy:
         channel: Channel | None = None,
     ) -> Relay:
         connection = self._recorder.open(path, ends)
+        self._exits.hold(connection, (first, second), channel is None)
         sockets, tell = (first, second), self._bursts.tell
         relay = Relay(
             self._loop, self._recorder, sockets, connection, channel, self._relay, self._files, tell, self._closed
@@ -337,6 +342,7 @@ class Proxy:
 
     def _closed(self, relay: Relay) -> None:
         self._relays.discard(relay)
+        self._exits.release(relay.connection.id)
         if relay in self._joined:
             self._joined.discard(relay)
             if not self._listeners:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 
 from vusniff.capture.writer import CaptureWriter
-from vusniff.record import Closed, Connection, End, Frame, FrameKind, Lost
+from vusniff.record import Closed, Connection, End, Evidence, Frame, FrameKind, Lost
 from vusniff.sources.proxy.loop import Loop
 
 RETRY_SECONDS = 1.0
@@ -66,6 +66,12 @@ class Recorder:
         """A connection ends."""
         if self._writer.stopped is None:
             self._writer.close_connection(closed)
+            self._flush()
+
+    def evidence(self, one: Evidence) -> None:
+        """Something else was seen."""
+        if self._writer.stopped is None:
+            self._writer.evidence(one)
             self._flush()
 
     def end(self, file: str | None) -> None:
