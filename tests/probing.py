@@ -16,7 +16,7 @@ import pytest
 
 from vusniff.capture.reader import CaptureReader
 from vusniff.errors import SourceError
-from vusniff.record import Closed, Connection, Frame, Lost
+from vusniff.record import Closed, Connection, Exit, Frame, Lost
 
 
 def why_no_probe() -> str | None:
@@ -56,6 +56,7 @@ class Recording:
         self.frames: list[Frame] = []
         self.closed: list[Closed] = []
         self.lost: list[Lost] = []
+        self.exits: list[Exit] = []
 
     def finish(self) -> None:
         """Interrupts it and reads its capture."""
@@ -72,7 +73,9 @@ class Recording:
                     self.frames.append(record)
                 elif isinstance(record, Closed):
                     self.closed.append(record)
-                else:
+                elif isinstance(record, Exit):
+                    self.exits.append(record)
+                elif isinstance(record, Lost):
                     self.lost.append(record)
 
     def data(self, end: int | None = None) -> list[bytes]:

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from probing import MODE, connected, message, needs_probe, recording
+from probing import Recording, connected, message, needs_probe, recording
 
 from vusniff.record import DescriptorKind, FrameKind
 from vusniff.sources.host.descriptors import describe
@@ -475,18 +475,84 @@ def test_a_peer_is_killed(tmp_path: Path) -> None:
                 size = probe.path.stat().st_size
             probe.finish()
     (closed,) = probe.closed
+    assert (closed.by, closed.reason) == (0, "killed")
+    (exit,) = probe.exits
+    assert (exit.pid, exit.status, exit.signal, exit.dumped_core, exit.ends) == (child, None, 9, False, ((1, 0),))
+    assert probe.frames[-1].time_ns < exit.time_ns <= closed.time_ns
+
+
+PEER = """
+import os, signal, socket, sys, threading
+near = socket.socket(socket.AF_UNIX)
+near.connect(sys.argv[1])
+near.send(bytes.fromhex(sys.argv[2]))
+near.recv(1)
+"""
+
+
+def _ended_by(tmp_path: Path, then: str, *, survivor_closes: bool = True) -> tuple[Recording, int]:
+    """A peer in a process of its own speaks, is told to go on, and does something; the other end closes at once."""
+    path = str(tmp_path / "s")
+    with recording(tmp_path / "c.pcapng", "--path", path) as probe, socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        listener.listen()
+        command = [sys.executable, "-c", PEER + then, path, message(1).hex()]
+        with subprocess.Popen(command) as peer:
+            far, _ = listener.accept()
+            with far:
+                assert far.recv(12) == message(1)
+                far.send(b"x")
+                assert far.recv(12) == b""
+            if survivor_closes:
+                peer.wait(60)
+                until(lambda: b'"closed"' in probe.path.read_bytes() and b'"exit"' in probe.path.read_bytes())
+            probe.finish()
+            peer.kill()
+    return probe, peer.pid
+
+
+@pytest.mark.parametrize(
+    ("then", "status", "number", "reason"),
+    [
+        ("os.kill(os.getpid(), signal.SIGKILL)", None, signal.SIGKILL, ("killed",)),
+        ("os.kill(os.getpid(), signal.SIGSYS)", None, signal.SIGSYS, ("killed",)),
+        ("os._exit(3)", 3, None, ("eof", "process ended")),
+        ("threading.Thread(target=lambda: os._exit(4)).start(); signal.pause()", 4, None, ("eof", "process ended")),
+        ("near.close(); os._exit(0)", 0, None, ("eof",)),
+    ],
+)
+def test_how_a_peer_ended_and_that_it_was_first(
+    tmp_path: Path, then: str, status: int | None, number: int | None, reason: tuple[str, ...]
+) -> None:
+    probe, pid = _ended_by(tmp_path, then)
+    (exit,) = probe.exits
+    assert (exit.pid, exit.status, exit.signal, exit.ends) == (pid, status, number, ((1, 0),))
+    assert exit.comm.startswith("python")
+    (closed,) = probe.closed
     assert closed.by == 0
-    assert closed.reason == (
-        "process ended" if MODE in (None, "rawtp") and "rawtp" in _attached(probe.path) else "killed"
-    )
+    assert closed.reason in reason
 
 
-def _attached(path: Path) -> str:
-    from vusniff.capture.reader import CaptureReader
+def test_a_process_that_goes_on_has_not_ended(tmp_path: Path) -> None:
+    probe, _ = _ended_by(tmp_path, "near.close(); signal.pause()", survivor_closes=False)
+    assert probe.exits == []
 
-    with CaptureReader(path) as reader:
-        reader.read(1)
-        return reader.sections[0].source
+
+def test_whose_child_goes_on_with_the_socket_has_not_ended(tmp_path: Path) -> None:
+    path = str(tmp_path / "s")
+    with recording(tmp_path / "c.pcapng", "--path", path) as probe, socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        listener.listen()
+        then = "child = os.fork()\nif child: os._exit(0)\nnear.send(b'again'); near.recv(1)"
+        with subprocess.Popen([sys.executable, "-c", PEER + then, path, message(1).hex()]) as peer:
+            far, _ = listener.accept()
+            with far:
+                far.send(b"x")
+                assert far.recv(12) == message(1)
+                assert far.recv(5) == b"again"
+                peer.wait(60)
+                probe.finish()
+    assert probe.exits == []
 
 
 @pytest.mark.parametrize("flags", [["--mount"], ["--mount", "--net"]])

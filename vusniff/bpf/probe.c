@@ -6,6 +6,7 @@
  *   MODE_FENTRY  fentry and fexit of unix_stream_sendmsg and unix_release
  *   MODE_KPROBE  kprobe and kretprobe of the same functions
  *   MODE_RAWTP   raw tracepoints sys_enter and sys_exit: sendmsg, sendmmsg, sendto, write, writev, close
+ * and in all of them the raw tracepoint sched_process_exit.
  *
  * No kernel header is read: O_* are offsets and T_* enumeration values of the running kernel (vusniff/bpf/offsets.py),
  * SIZE_* are the record sizes that the reader expects (vusniff/bpf/records.py).
@@ -32,6 +33,8 @@ BPF_F_TABLE("array", u32, struct bucket, sockets, BUCKETS, MAPPABLE);
 /* Verdicts by inode: from user space, to which nothing else is known before a socket speaks, and on passed sockets. */
 BPF_TABLE("hash", u64, u32, presets, 65536);
 BPF_TABLE("array", u32, struct inflight, sending, THREADS);
+/* Processes whose end is reported: those at the ends of sockets that are followed. */
+BPF_TABLE("hash", u32, u8, peers, 8192);
 #ifdef MODE_RAWTP
 BPF_PROG_ARRAY(steps, 1);
 #endif
@@ -261,6 +264,13 @@ static __always_inline int judge(struct scratch *s)
 	return 0;
 }
 
+static __always_inline void note_peer(u32 tgid)
+{
+	u8 one = 1;
+	if (tgid && !peers.lookup(&tgid))
+		peers.update(&tgid, &one);
+}
+
 /* Who is at both ends: once per socket, and again if it did not reach the ring. */
 static __always_inline void announce(struct entry *state, struct socket_key *key, u64 id, u64 time)
 {
@@ -277,6 +287,7 @@ static __always_inline void announce(struct entry *state, struct socket_key *key
 	o->path_length = copy_path(o->path, key->sock);
 	o->peer_path_length = copy_path(o->peer_path, peer);
 	bpf_get_current_comm(o->comm, 16);
+	note_peer(o->peer_pid);
 	if (emit(o, sizeof(*o)))
 		state->speaker = 1; /* nobody: the first that speaks is named */
 	else
@@ -449,6 +460,8 @@ static __always_inline int report(struct scratch *s)
 	s->sequence = state->sequence;
 	s->lost = state->lost;
 	s->named = state->speaker != id;
+	if (state->speaker >> 32 != id >> 32)
+		note_peer(id >> 32);
 	add(&state->sequence, 1);
 	pass(s);
 	int handed = s->sent.captured <= SHORT ? emit_short(s) : emit_long(s);
@@ -526,6 +539,29 @@ static __always_inline int on_close(u64 socket, int final)
 	bpf_get_current_comm(c.comm, 16);
 	if (!emit(&c, sizeof(c)))
 		count_lost(LOST_CLOSED);
+	return 0;
+}
+
+/*
+ * The last thread of a process ends. Two that end at the same moment may both be the last by the count: the first takes
+ * the process out of the table.
+ */
+RAW_TRACEPOINT_PROBE(sched_process_exit)
+{
+	u32 tgid = bpf_get_current_pid_tgid() >> 32;
+	if (!peers.lookup(&tgid))
+		return 0;
+	u64 task = bpf_get_current_task();
+	if (load4(load8(task + O_TASK_SIGNAL) + O_SIGNAL_LIVE) || peers.delete(&tgid))
+		return 0;
+	struct exited e = {};
+	e.kind = EXITED;
+	e.tgid = tgid;
+	e.time = bpf_ktime_get_ns();
+	e.code = load4(task + O_TASK_EXIT_CODE);
+	bpf_probe_read_kernel(e.comm, 16, (void *)(load8(task + O_TASK_LEADER) + O_TASK_COMM));
+	if (!emit(&e, sizeof(e)))
+		count_lost(LOST_EXITED);
 	return 0;
 }
 

@@ -15,8 +15,8 @@
 #define PATH_LIMIT 108
 #define NO_WAKEUP 1 /* BPF_RB_NO_WAKEUP: the reader comes by itself; waking it for every send costs eight times the send */
 
-enum record_kind { SENT = 1, PASSED, OPENED, DONE, CLOSED };
-enum lost_reason { LOST_SENT, LOST_PASSED, LOST_OPENED, LOST_DONE, LOST_CLOSED, LOST_TABLE, LOST_REASONS };
+enum record_kind { SENT = 1, PASSED, OPENED, DONE, CLOSED, EXITED };
+enum lost_reason { LOST_SENT, LOST_PASSED, LOST_OPENED, LOST_DONE, LOST_CLOSED, LOST_TABLE, LOST_EXITED, LOST_REASONS };
 enum verdict { UNKNOWN = 0, TRIES = 4, IGNORED = 100, FOLLOWED = 200 };
 enum control { FOLLOWING, CONTROLS };
 
@@ -115,11 +115,22 @@ struct closed {
 	char comm[16];
 };
 
+/* A process whose socket is followed ends; its files are closed after this. */
+struct exited {
+	u8 kind, flags;
+	u16 call;
+	u32 tgid;
+	u64 time;
+	u32 code, unused;
+	char comm[16];
+};
+
 _Static_assert(sizeof(struct sent) == SIZE_SENT, "sent");
 _Static_assert(sizeof(struct passed) == SIZE_PASSED + FD_LIMIT * SIZE_PASSED_FD, "passed");
 _Static_assert(sizeof(struct opened) == SIZE_OPENED, "opened");
 _Static_assert(sizeof(struct done) == SIZE_DONE, "done");
 _Static_assert(sizeof(struct closed) == SIZE_CLOSED, "closed");
+_Static_assert(sizeof(struct exited) == SIZE_EXITED, "exited");
 _Static_assert(sizeof(struct entry) == SIZE_ENTRY, "entry");
 
 /* Where the bytes and the control messages of a send are. */

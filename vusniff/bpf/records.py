@@ -16,9 +16,10 @@ import os
 import struct
 from collections.abc import Iterator
 
-SENT, PASSED, OPENED, DONE, CLOSED = 1, 2, 3, 4, 5
+SENT, PASSED, OPENED, DONE, CLOSED, EXITED = 1, 2, 3, 4, 5, 6
 """First byte of a record: a send with its data, the descriptors of the send that follows, a socket that speaks for the
-first time, the return of a send that was not sent in full (or of a sendmmsg), a socket that is closed."""
+first time, the return of a send that was not sent in full (or of a sendmmsg), a socket that is closed, a process that
+ends."""
 
 IGNORED, FOLLOWED = 100, 200
 """Verdicts on a socket."""
@@ -38,12 +39,14 @@ DONE_ALL = struct.Struct("=BBHIQqQ")
 CLOSED_ALL = struct.Struct("=BBHIQQQII16s")
 """kind, flags (1: the last reference, 2: unread data is thrown away), call, tid, time, sock, inode, tgid, exit code
 with bit 31 when exiting, comm."""
+EXITED_ALL = struct.Struct("=BBHIQII16s")
+"""kind, flags, call, tgid, time, exit code as wait(2) gives it, unused, comm of the first thread."""
 
 ENTRY = struct.Struct("=QQQQ")
 """Of a socket: inode number and verdict (low byte), sends, how many of them did not reach the ring, who spoke last."""
 _BUCKETS, _WAYS = 16384, 4
 
-LOST_REASONS = ("send", "descriptors", "connection", "return", "close", "table full")
+LOST_REASONS = ("send", "descriptors", "connection", "return", "close", "table full", "exit")
 """What the kernel program counts when it cannot hand a record over, in the order of its map."""
 
 SIZES = {
@@ -53,6 +56,7 @@ SIZES = {
     "SIZE_OPENED": OPENED_ALL.size,
     "SIZE_DONE": DONE_ALL.size,
     "SIZE_CLOSED": CLOSED_ALL.size,
+    "SIZE_EXITED": EXITED_ALL.size,
     "SIZE_ENTRY": ENTRY.size,
 }
 

@@ -7,20 +7,24 @@ its inode.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from vusniff.bpf.records import PASSED_FD
 from vusniff.capture.writer import CaptureWriter
 from vusniff.families.framing import Framer
 from vusniff.passed_sockets import PassedSockets
-from vusniff.record import Chunk, Closed, Connection, Descriptor, End, Frame, FrameKind, Lost, Process
+from vusniff.record import Chunk, Closed, Connection, Descriptor, End, Exit, Frame, FrameKind, Lost, Process
 from vusniff.sources.host.held import held
 from vusniff.sources.host.unixdiag import path_text
 from vusniff.sources.probe.passed import descriptors
-from vusniff.sources.probe.sends import Opened, Send
+from vusniff.sources.probe.sends import Exited, Opened, Send
 
 _PROCESSES = 64
 """Threads remembered per end of a connection."""
+LATELY_NS = 5_000_000_000
+"""How long after its last connection the end of a process is still told."""
+_LEFT_PROCESSES, _LEFT_ENDS = 1024, 64
+"""Processes whose connections have ended lately, and ends of each, that are remembered."""
 
 
 @dataclass(slots=True)
@@ -33,6 +37,21 @@ class Side:
     lost: int = 0
     """Losses that have been told."""
     speakers: dict[tuple[int, bytes], Process] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Dying:
+    """A process that has begun to end: its files are closed next, which takes long where it has much memory."""
+
+    pid: int
+    time: int
+    exit: Exit
+    told: bool = False
+
+    @property
+    def killed(self) -> bool:
+        """By a signal."""
+        return self.exit.signal is not None
 
 
 @dataclass(slots=True)
@@ -49,6 +68,8 @@ class Link:
     lost: int = 0
     going: tuple[int | None, int, str] | None = None
     """An end is gone: which, when in kernel time, why. The connection ends when what was sent before is written."""
+    dying: dict[int, Dying] = field(default_factory=dict)
+    """End -> its process, which is ending."""
 
 
 class Links:
@@ -74,6 +95,8 @@ class Links:
         self._by_inode: dict[int, tuple[Link, int]] = {}
         self._passed: PassedSockets[bool] = PassedSockets()
         """Tells which end of a pair was passed."""
+        self._left: dict[int, list[tuple[int, int, int]]] = {}
+        """By process: connection, end and time in the kernel of what it held lately."""
         self.connections = self.messages = self.lost = self.failed = self.amended = 0
 
     def all(self) -> list[Link]:
@@ -227,6 +250,47 @@ class Links:
             self._lose(*known, lost - side.lost, self._epoch(time))
             side.lost = lost
 
+    def exited(self, exited: Exited) -> None:
+        """A process begins to end. It is told when a connection ends with it, for its socket may be somebody else's by
+        now; at once when all of its connections have ended already."""
+        code, number = exited.code, exited.code & 0x7F
+        how = (None, number, bool(code & 0x80)) if number else (code >> 8 & 0xFF, None, None)
+        comm = exited.comm.decode(errors="backslashreplace")
+        dying = Dying(exited.tgid, exited.time, Exit(self._epoch(exited.time), exited.tgid, comm, *how))
+        held = False
+        for link in self.all():
+            for end in (0, 1):
+                if link.connection is not None and _pid_of(link.sides[end]) == exited.tgid:
+                    link.dying[end] = dying
+                    held = True
+        if not held:
+            self.tell(dying)
+
+    def tell(self, dying: Dying) -> None:
+        """A process has ended, and its connections with it."""
+        if dying.told:
+            return
+        dying.told = True
+        left = self._left.pop(dying.pid, ())
+        ends = [(connection, end) for connection, end, time in left if dying.time - time <= LATELY_NS]
+        for link in self.all():
+            if link.connection is not None:
+                ends += [(link.connection.id, end) for end, one in link.dying.items() if one is dying]
+        if ends:
+            self._writer.evidence(replace(dying.exit, ends=tuple(ends)))
+
+    def _leave(self, link: Link, time: int) -> None:
+        """Remembers who held the ends of a connection that ends."""
+        assert link.connection is not None
+        for end, side in enumerate(link.sides):
+            pid = _pid_of(side)
+            if pid is not None and end not in link.dying:
+                if pid not in self._left and len(self._left) >= _LEFT_PROCESSES:
+                    del self._left[next(iter(self._left))]
+                left = self._left.setdefault(pid, [])
+                left.append((link.connection.id, end, time))
+                del left[:-_LEFT_ENDS]
+
     def end(self, link: Link, by: int | None, time: int, reason: str) -> None:
         """A connection ends: unfinished messages and statistics are written."""
         for side in link.sides:
@@ -237,9 +301,17 @@ class Links:
         time_ns = self._epoch(time)
         for side in link.sides:
             self._write(link, side.framer.end(time_ns))
+        self._leave(link, time)
         self._writer.close_connection(Closed(link.connection.id, time_ns, reason, by, link.received, link.lost))
 
     def drop(self, link: Link) -> None:
         """A connection is not wanted after all."""
         for side in link.sides:
             self._by_inode.pop(side.inode, None)
+
+
+def _pid_of(side: Side) -> int | None:
+    """Who holds an end, as far as known: who spoke for it last, before who connected or listened."""
+    spoken = next(reversed(side.speakers.values()), None)
+    process = spoken or side.process
+    return process.pid if process else None

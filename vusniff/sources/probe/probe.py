@@ -36,7 +36,7 @@ from vusniff.sources.host.unixdiag import (
 )
 from vusniff.sources.probe.links import Link, Links
 from vusniff.sources.probe.selection import Candidate, Selection
-from vusniff.sources.probe.sends import Event, Opened, Send, Sends, Shut
+from vusniff.sources.probe.sends import Event, Exited, Opened, Send, Sends, Shut
 
 DRAIN_SECONDS = 0.005
 PIECE_BYTES = 256 << 10
@@ -47,6 +47,8 @@ CHECK_SECONDS = 0.1
 """How often sockets are asked whether they are still there, where the kernel program cannot see them go."""
 CHECK_SHARE = 20
 """Times as long as a check took until the next one."""
+EXIT_NS = 60_000_000_000
+"""How long a process may take to end: one that has given its socket to another ends long before the connection."""
 _CLOCK_STEP_NS = 1_000_000
 
 Say = Callable[[str], None]
@@ -212,6 +214,8 @@ class Probe:
                 self._meet(event)
             elif type(event) is Shut:
                 self._shut(event)
+            elif type(event) is Exited:
+                links.exited(event)
         for event in self._sends.belated:
             links.amend(event.inode)
         for event, count in self._sends.overflowed:
@@ -273,6 +277,7 @@ class Probe:
     # -- the end of a connection --------------------------------------------------------------------------------------
 
     def _end(self, link: Link, by: int | None, time: int, reason: str) -> None:
+        by, reason = self._with_processes(link, by, time, reason)
         for side in link.sides:
             counted = self.program.sends(side.inode)
             if counted is not None:
@@ -280,6 +285,25 @@ class Probe:
                 self.program.forget(side.inode)
             self._unheld.pop(side.inode, None)
         self.links.end(link, by, time, reason)
+
+    def _with_processes(self, link: Link, by: int | None, time: int, reason: str) -> tuple[int | None, str]:
+        """Who ended a connection and why, when the processes that ended are known: where closing is not seen, the end
+        whose process was killed is found later than the close of the other end, which only answers it."""
+        dying = [
+            (one.time, end, one)
+            for end, one in link.dying.items()
+            if time - one.time < EXIT_NS and (end == by or not self._is_there(link, end))
+        ]
+        for _, _, one in dying:
+            self.links.tell(one)
+        if not dying:
+            return by, reason
+        begun, end, first = min(dying, key=lambda one: one[0])
+        if end != by and begun > time:
+            return by, reason
+        if first.killed:
+            return end, "killed"
+        return end, "process ended" if reason == "capture ended" else reason
 
     def _check(self) -> None:
         """Ends the connections of which an end is gone; keeps the clock."""

@@ -80,7 +80,18 @@ class Shut:
     """As wait(2) gives it, when the process is ending."""
 
 
-Event = Send | Opened | Shut
+@dataclass(frozen=True, slots=True)
+class Exited:
+    """The last thread of a process ends, before its files are closed."""
+
+    tgid: int
+    time: int
+    code: int
+    """As wait(2) gives it."""
+    comm: bytes
+
+
+Event = Send | Opened | Shut | Exited
 
 
 class Sends:
@@ -156,6 +167,9 @@ class Sends:
                 queue.append(_opened(records.OPENED_ALL.unpack_from(piece, at)))
             elif kind == records.CLOSED:
                 queue.append(_shut(records.CLOSED_ALL.unpack_from(piece, at)))
+            elif kind == records.EXITED:
+                _, _, _, tgid, time, code, _, comm = records.EXITED_ALL.unpack_from(piece, at)
+                queue.append(Exited(tgid, time, code, comm.rstrip(b"\0")))
             while queue:
                 first = queue[0]
                 if type(first) is Send and first.result is None:
