@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import signal
 import struct
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 
 from vusniff.capture.index import Index
 from vusniff.errors import SourceError
-from vusniff.record import Closed, Connection, Descriptor, DescriptorKind, Frame, FrameKind
+from vusniff.record import Closed, Connection, Descriptor, DescriptorKind, Exit, Frame, FrameKind
 from vusniff.sources.strace.log import Fd, Log, Text, Value, parse_fd, unescape
 from vusniff.sources.strace.strace import Imported, import_strace
 
@@ -32,6 +33,7 @@ class Capture(NamedTuple):
     frames: list[Frame]
     connections: list[Connection]
     closed: dict[int, Closed]
+    exits: list[Exit]
 
     def bytes(self, connection: int, end: int) -> bytes:
         return b"".join(frame.data for frame in self.frames if (frame.connection, frame.end) == (connection, end))
@@ -40,7 +42,8 @@ class Capture(NamedTuple):
 def load(path: Path, done: Imported) -> Capture:
     with Index(path) as index:
         index.update()
-        return Capture(done, list(index.frames()), list(index.connections), dict(index.closed))
+        exits = [one for _, one in index.events if isinstance(one, Exit)]
+        return Capture(done, list(index.frames()), list(index.connections), dict(index.closed), exits)
 
 
 def import_logs(tmp_path: Path, *logs: Path) -> Capture:
@@ -343,6 +346,60 @@ def test_pids_in_brackets_and_names(tmp_path: Path) -> None:
     assert {frame.process.tid for frame in capture.frames if frame.process} == {4712}
 
 
+@pytest.mark.parametrize(
+    ("words", "how"),
+    [
+        ("killed by SIGSYS", (None, signal.SIGSYS, False)),
+        ("killed by SIGSEGV (core dumped)", (None, signal.SIGSEGV, True)),
+        ("killed by SIGRT_3", (None, 35, False)),
+        ("killed by SIGNONE", (None, None, False)),
+        ("exited with 1", (1, None, None)),
+        ("exited with 0", (0, None, None)),
+    ],
+)
+def test_how_a_process_ended(tmp_path: Path, words: str, how: tuple[int | None, int | None, bool | None]) -> None:
+    text = (
+        f"100<qemu> 1700000000.1 {sendmsg(GET, 12)}\n101 1700000000.2 {sendmsg(GET, 12)}\n"
+        f"101 1700000000.3 +++ {words} +++\n100 1700000000.4 +++ {words} +++\n102 1700000000.5 +++ exited with 9 +++\n"
+    )
+    capture = import_text(tmp_path, text)
+    (exit,) = capture.exits
+    assert (exit.pid, exit.comm, exit.ends) == (100, "qemu", ((1, 0),))
+    assert (exit.status, exit.signal, exit.dumped_core) == how
+    if exit.status is not None:
+        assert exit.time_ns == 1_700_000_000_400_000_000
+
+
+def test_a_thread_that_exits_is_not_its_process(tmp_path: Path) -> None:
+    text = f"100 {sendmsg(GET, 12)}\n101 {sendmsg(GET, 12)}\n101 +++ exited with 0 +++\n100 {sendmsg(GET, 12)}\n"
+    assert import_text(tmp_path, text).exits == []
+
+
+def test_the_end_of_the_only_process(tmp_path: Path) -> None:
+    (exit,) = import_text(tmp_path, f"{sendmsg(GET, 12)}\n+++ killed by SIGKILL +++\n").exits
+    assert (exit.pid, exit.signal, exit.ends) == (None, 9, ((1, 0),))
+
+
+def test_lines_like_an_end_are_none(tmp_path: Path) -> None:
+    ends = ("+++ exited with +++", "+++ exited with 1", "+++ killed by +++", "+++ killed by SIGKILL +++ x", "+++ x +++")
+    assert import_text(tmp_path, "\n".join((sendmsg(GET, 12), *ends)) + "\n").exits == []
+
+
+@pytest.mark.parametrize(
+    ("then", "how"),
+    [("os.kill(os.getpid(), 31)", (None, signal.SIGSYS)), ("os._exit(7)", (7, None))],
+)
+def test_the_end_of_a_real_program(strace: str, tmp_path: Path, then: str, how: tuple[int | None, int | None]) -> None:
+    program = f"import os,socket;a,b=socket.socketpair();a.send(bytes.fromhex('{header(1).hex()}'));b.recv(12);{then}"
+    log = tmp_path / "log"
+    command = [strace, "-f", "-yy", "-x", "-s", "65536", "-ttt", "-T", "-o", str(log), sys.executable, "-c", program]
+    subprocess.run(command, timeout=60)
+    (exit,) = import_logs(tmp_path, log).exits
+    assert (exit.status, exit.signal) == how
+    assert exit.pid is not None
+    assert set(exit.ends) == {(1, 0), (1, 1)}
+
+
 def test_midnight_passes(tmp_path: Path) -> None:
     text = "".join(f"{time} {sendmsg(GET, 12)}\n" for time in ("23:59:59.999999", "00:00:00.000001"))
     first, second = import_text(tmp_path, text).frames
@@ -612,6 +669,8 @@ REAL = (
     f"102 close({FRONT}) = 0",
     "close(3) = 04149",
     "100 +++ exited with 0 +++",
+    "101 1700000001.2 +++ killed by SIGSEGV (core dumped) +++",
+    "+++ killed by SIGRT_12 +++",
 )
 """Lines as strace prints them, of every kind that is understood (and one that is none of its)."""
 NUMBERS = (

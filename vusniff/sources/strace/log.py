@@ -9,6 +9,7 @@ is counted.
 from __future__ import annotations
 
 import re
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO
@@ -65,6 +66,18 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
+class ThreadEnd:
+    """A thread has ended, as the last line about it says."""
+
+    line: int
+    time_ns: int | None
+    status: int | None
+    signal: int | None
+    """A signal ends all threads of a process."""
+    dumped_core: bool | None
+
+
+@dataclass(frozen=True, slots=True)
 class Fd:
     """A descriptor as strace prints it."""
 
@@ -92,6 +105,8 @@ class Log:
     unreadable: int = 0
     """Lines that are not strace's."""
     unfinished: dict[int | None, _Head] = field(default_factory=dict)
+    ended: dict[int | None, ThreadEnd] = field(default_factory=dict)
+    """Thread -> how it ended; the first `PENDING_LIMIT` of them."""
     from_start: bool = False
     """It begins with the program: its execve or its loader's reads are there."""
     _now_ns: int | None = None
@@ -121,6 +136,7 @@ class Log:
         if not rest or rest.startswith(_REMARKS):
             if rest.startswith("+++"):
                 self.unfinished.pop(tid, None)
+                self._end(tid, rest, number, now_ns)
             return None
         if rest.startswith("<... "):
             resumed = _RESUMED.match(rest)
@@ -172,6 +188,15 @@ class Log:
             ended_ns,
         )
 
+    def _end(self, tid: int | None, text: str, number: int, now_ns: int | None) -> None:
+        match = _END.match(text)
+        if match is None or (tid not in self.ended and len(self.ended) >= PENDING_LIMIT):
+            return
+        status = None if match["status"] is None else int(match["status"])
+        killed = match["signal"] is not None
+        core = match["core"] is not None if killed else None
+        self.ended[tid] = ThreadEnd(number, now_ns, status, _signal_number(match["signal"]) if killed else None, core)
+
     def _time(self, prefix: re.Match[str]) -> int | None:
         """What the log's clock says; a time of day runs on past midnight."""
         if prefix["hours"]:
@@ -211,6 +236,12 @@ class _UnreadableError(Exception):
 
 _REMARKS = ("+++ ", "--- ", "strace: ", "Process ")
 _UNFINISHED = " <unfinished ...>"
+_END = re.compile(
+    r"\+\+\+ (?:exited with (?P<status>\d{1,3})|killed by (?P<signal>SIG[A-Z]{2,12}|SIGRT_\d{1,2})"
+    r"(?P<core> \(core dumped\))?) \+\+\+$"
+)
+_FIRST_REAL_TIME = 32
+"""What strace calls SIGRT_0."""
 _PREFIX = re.compile(
     r"\s*"
     r"(?:\[pid\s+(?P<bracketed>\d{1,7})(?:<[^>]*>)?\]\s+|(?P<pid>\d{1,7})(?:<(?P<comm>[^>]*)>)?\s+)?"
@@ -237,6 +268,12 @@ _PLAIN = re.compile(r"[^\s,\[\](){}\"<]+")
 _ESCAPE = re.compile(rb"\\(x[0-9a-fA-F]{2}|[0-7]{1,3}|.)", re.DOTALL)
 _ESCAPED = {b"n": b"\n", b"t": b"\t", b"r": b"\r", b"v": b"\v", b"f": b"\f", b"a": b"\a", b"b": b"\b", b"e": b"\x1b"}
 _CLOSING = {"[": "]", "{": "}", "(": ")"}
+
+
+def _signal_number(name: str) -> int | None:
+    if name.startswith("SIGRT_"):
+        return _FIRST_REAL_TIME + int(name.removeprefix("SIGRT_"))
+    return signal.Signals[name].value if name in signal.Signals.__members__ else None
 
 
 def unescape(text: str) -> bytes:

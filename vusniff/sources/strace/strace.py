@@ -13,6 +13,8 @@ it, which is exact in a log of one process (lines are written as calls return) a
 receive bears the time of its beginning. Logs without times get one microsecond per call; logs with times of day only
 (-t, -tt) happen on the first day of 1970.
 
+A process has ended when a signal has killed one of the threads that used the socket, or all of them have exited.
+
 Limit: a receive that took several messages at once shows the descriptors of the last of them; they are given to the
 first. Peers that are known read message by message.
 """
@@ -37,8 +39,8 @@ from vusniff.families.vhost_user.protocol import (
     HEADER_SIZE,
     VERSION,
 )
-from vusniff.record import Chunk, Closed, DescriptorKind, End, Frame, Process
-from vusniff.sources.strace.log import Log
+from vusniff.record import Chunk, Closed, DescriptorKind, End, Exit, Frame, Process
+from vusniff.sources.strace.log import Log, ThreadEnd
 from vusniff.sources.strace.sockets import CALLS, OTHER_FILES, Ending, Piece, Socket, Sockets
 
 LOOK = 4
@@ -80,14 +82,25 @@ class _Talk:
         return {inode for inode in inodes if inode is not None}
 
 
+@dataclass(frozen=True, slots=True)
+class _Gone:
+    """A process has ended that held ends of connections."""
+
+    log: int
+    line: int
+    time_ns: int | None
+    exit: Exit
+    ends: tuple[tuple[_Talk, int], ...]
+
+
 @dataclass(slots=True)
 class _Move:
     """Something that happened on a connection."""
 
     talk: _Talk
     end: int
-    """Of a piece, which end sent it; of an ending, which end's log says so."""
-    what: Piece | Ending
+    """Of a piece, which end sent it; of an ending, which end's log says so; of a process, which end it held."""
+    what: Piece | Ending | _Gone
     time_ns: int = 0
 
 
@@ -116,7 +129,7 @@ def import_strace(paths: Sequence[str], target: str | Path | BinaryIO, replaces:
     for talk in chosen:
         _describe(talk, passed, logs)
     clocks = {log.clock for log in logs}
-    moves = _arrange(chosen, merge=len(clocks) == 1 and clocks <= {"epoch", "day"})
+    moves = _arrange(chosen, _gone(chosen, logs), merge=len(clocks) == 1 and clocks <= {"epoch", "day"})
     with CaptureWriter(target, source="strace", replaces=replaces, order=order, host=facts.Host()) as writer:
         _write(chosen, moves, writer, order)
         writer.flush()
@@ -268,10 +281,48 @@ def _process(socket: Socket) -> Process | None:
     return Process(min(socket.tids), socket.comm, min(socket.tids)) if socket.tids else None
 
 
+def _gone(talks: Sequence[_Talk], logs: Sequence[Log]) -> list[_Gone]:
+    """The processes that have ended, each with the ends that it held."""
+    found: dict[tuple[int | None, int], tuple[int, ThreadEnd, str, list[tuple[_Talk, int]]]] = {}
+    for talk in talks:
+        for end, socket in zip((talk.first, 1 - talk.first), talk.sockets, strict=True):
+            last = _last_thread(socket, logs) if socket is not None else None
+            if socket is not None and last is not None:
+                pid = min(socket.tids) if socket.tids else None
+                key = pid, last[0] if pid is None else -1
+                found.setdefault(key, (*last, socket.comm, []))[3].append((talk, end))
+    return [
+        _Gone(
+            log,
+            thread.line,
+            thread.time_ns,
+            Exit(0, pid, comm, thread.status, thread.signal, thread.dumped_core),
+            tuple(ends),
+        )
+        for (pid, _), (log, thread, comm, ends) in found.items()
+    ]
+
+
+def _last_thread(socket: Socket, logs: Sequence[Log]) -> tuple[int, ThreadEnd] | None:
+    """The log and the end of the thread with which the owner of a socket has ended; None where it has not."""
+    ended = [
+        (log, logs[log].ended[tid])
+        for tid in socket.tids or (None,)
+        for log in sorted(socket.logs)
+        if tid in logs[log].ended
+    ]
+    killed = [one for one in ended if one[1].status is None]
+    if killed:
+        return killed[-1]
+    if len(ended) < max(len(socket.tids), 1):
+        return None
+    return max(ended, key=lambda one: (one[1].time_ns or 0, one[0], one[1].line))
+
+
 # -- when --------------------------------------------------------------------------------------------------------------
 
 
-def _arrange(talks: Sequence[_Talk], merge: bool) -> list[_Move]:
+def _arrange(talks: Sequence[_Talk], gone: Sequence[_Gone], merge: bool) -> list[_Move]:
     """All that happened, in one order, with times that never go back.
 
     The lines of one log are in order, whatever its clock says. With ``merge`` the logs have a clock in common, else
@@ -284,6 +335,7 @@ def _arrange(talks: Sequence[_Talk], merge: bool) -> list[_Move]:
         for end, socket in zip((talk.first, 1 - talk.first), talk.sockets, strict=True):
             if socket is not None and socket.end is not None:
                 moves.append(_Move(talk, end, socket.end))
+    moves += [_Move(*one.ends[0], one) for one in gone]
     moves.sort(key=lambda move: (move.what.log, move.what.line))
     latest: dict[int, int] = {}
     for move in moves:
@@ -312,10 +364,12 @@ def _write(talks: Sequence[_Talk], moves: Sequence[_Move], writer: CaptureWriter
         for end, pieces in zip((talk.first, 1 - talk.first), talk.said, strict=True)
     }
     endings: dict[_Talk, int] = {}
-    records: list[tuple[int, _Talk, Frame | None]] = []
+    records: list[tuple[int, _Talk, Frame | _Gone | None]] = []
     for place, move in enumerate(moves):
         if isinstance(move.what, Ending):
             endings.setdefault(move.talk, place)
+            continue
+        if isinstance(move.what, _Gone):
             continue
         endings.pop(move.talk, None)  # it goes on: another descriptor of the same socket was closed
         piece = move.what
@@ -325,8 +379,14 @@ def _write(talks: Sequence[_Talk], moves: Sequence[_Move], writer: CaptureWriter
     for (talk, _), framer in framers.items():
         records += [(frame.time_ns, talk, frame) for frame in framer.end(len(moves) - 1)]
     records += [(place, talk, None) for talk, place in endings.items()]
+    records += [(place, move.talk, move.what) for place, move in enumerate(moves) if isinstance(move.what, _Gone)]
     records.sort(key=lambda record: record[0])
     for place, talk, frame in records:
+        if isinstance(frame, _Gone):
+            ends = tuple((held.id, end) for held, end in frame.ends if held.id)
+            if ends:
+                writer.evidence(replace(frame.exit, time_ns=moves[place].time_ns, ends=ends))
+            continue
         if not talk.id:
             opened_ns = next((socket.opened_ns for socket in talk.sockets if socket and socket.opened), None)
             talk.id = writer.open(talk.path, talk.ends, opened_ns, talk.late).id
