@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from vusniff.analysis.timeline import Timeline
@@ -28,18 +28,27 @@ ALSO = 6
 
 
 def details(
-    timeline: Timeline, row: int, state: DeviceState | None, width: int, lost: int = 0, passed: Passed | None = None
+    timeline: Timeline,
+    row: int,
+    state: DeviceState | None,
+    width: int,
+    lost: int = 0,
+    passed: Passed | None = None,
+    behind: Sequence[str] = (),
 ) -> list[TextLine]:
     """Everything about the message of a row, in lines of ``width`` cells.
 
     ``state`` is the one after it: it says where addresses lie and what descriptors are for. ``lost`` messages were
-    lost before it. ``passed`` says where else its descriptors were passed.
+    lost before it. ``passed`` says where else its descriptors were passed, ``behind`` what was seen between it and the
+    next.
     """
     message = timeline.message(row)
     lines = [*_what(message, width)]
     if lost:
         many = "one message was" if lost == 1 else f"{lost:,} messages were"
         lines.append(line((f"! {many} lost before this one", "bad"), key="lost"))
+    for sentence in behind:
+        lines += [Line(parts, key="then") for parts in wrapped(f"Then {sentence}.".split(), width, "", "  ", "warn")]
     for finding in timeline.findings_at(row):
         lines += _finding(timeline, finding, width)
     where = _spans(message, timeline.place(row).context)

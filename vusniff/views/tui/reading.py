@@ -42,7 +42,7 @@ class Reading:
             self._slice = next_size(self._slice, began, SLICE_SECONDS, FEWEST, MOST)
         done = app.timeline.complete
         self._unpainted += came
-        if self._unpainted and (done or began - self._painted >= POLL_SECONDS):
+        if (self._unpainted or app.view.evidence.news()) and (done or began - self._painted >= POLL_SECONDS):
             self._painted, self._unpainted = began, 0
             empty = not app.view.count
             app.view.grown()

@@ -78,7 +78,8 @@ class Selected:
             width = self.details.scrollable_content_region.width or NO_WIDTH
             lost = self.app.view.losses.before(row)
             state = both[1] if both else None
-            self.details.show(details.details(self.app.timeline, row, state, width, lost, self._passed(row)))
+            behind = self.app.view.evidence.behind(row, row)
+            self.details.show(details.details(self.app.timeline, row, state, width, lost, self._passed(row), behind))
         self.show_bytes()
         if self.state.display:
             self._show_state(row)

@@ -19,6 +19,7 @@ from textual.widget import Widget
 
 from vusniff.analysis.timeline import Timeline
 from vusniff.views.tui import rows as rowing
+from vusniff.views.tui.evidence import EvidenceRows
 from vusniff.views.tui.line import Part, highlighted
 from vusniff.views.tui.losses import Losses
 from vusniff.views.tui.marks import mark_of
@@ -65,6 +66,7 @@ class TimelineView(Lined):
         self.session: int | None = None
         """The session that is shown alone."""
         self.losses = Losses(timeline.index)
+        self.evidence = EvidenceRows(timeline.index)
         self.heading = Heading(self)
         self._cells: dict[int, Cells] = {}
         self._waiting: frozenset[int] | None = None
@@ -221,6 +223,9 @@ class TimelineView(Lined):
             self.heading.refresh()
         elif before < top + height and before != self.count:
             self.refresh_lines(before, top + height - before)
+        if self.count:
+            for row in set(self.evidence.tell()):
+                self.refresh_line(self.shown.line_of(row))
 
     def settled(self) -> None:
         """All messages have come: what is not answered now never will be."""
@@ -281,12 +286,12 @@ class TimelineView(Lined):
             if self.shown.row_on(position) in rows or self.shown.heading(position):
                 self.refresh_line(position)
 
-    def _gutter(self, position: int, row: int, exchange: tuple[int, int] | None) -> list[Part]:
+    def _gutter(self, position: int, row: int, exchange: tuple[int, int] | None, behind: bool) -> list[Part]:
         pair = " "
         if exchange and exchange[0] <= row <= exchange[1]:
             pair = "┌" if row == exchange[0] else "└" if row == exchange[1] else "│"
         cursor = "▸" if position == self.cursor else " "
-        mark = "★" if row in self.bookmarks else "!" if self.losses.before(row) else " "
+        mark = "★" if row in self.bookmarks else "!" if self.losses.before(row) else "#" if behind else " "
         return [Part(cursor), Part(*mark_of(self.timeline.findings_at(row))), Part(f"{pair}{mark}")]
 
     def render_line(self, y: int) -> Strip:
@@ -297,10 +302,14 @@ class TimelineView(Lined):
             return self.strip(self._heading_parts(section, position), position == self.cursor)
         row = self.shown.row_on(position)
         when = rowing.at(self.timeline, row, self.clock, self.shown.row_above(position))
-        gutter = self._gutter(position, row, self.exchange())
+        run = self.shown.run_of(position)
+        behind = self.evidence.behind(row, run[1] - 1 if run else row)
+        gutter = self._gutter(position, row, self.exchange(), bool(behind))
         texts = self.cells_of(row)
-        if run := self.shown.run_of(position):
+        if run:
             texts = texts._replace(values=f"x{run[0]:,} to #{run[1]}: {texts.values}")
+        if behind:
+            texts = texts._replace(values=f"# {'; '.join(behind)}; {texts.values}".rstrip("; "))
         made = rowing.parts(row, texts, when, gutter, self.widths)
         return self.strip(highlighted(made, self.hit) if self.hit else made, position == self.cursor)
 
