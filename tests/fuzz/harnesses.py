@@ -22,7 +22,7 @@ from vusniff_dissectors import DISSECTORS
 
 from captures import synthetic
 from vusniff.analysis.timeline import Timeline, read_all
-from vusniff.capture import facts, pcapng
+from vusniff.capture import evidence, facts, pcapng
 from vusniff.capture.index import Index
 from vusniff.capture.packet import lead
 from vusniff.capture.reader import CaptureReader
@@ -233,6 +233,9 @@ def options(data: bytes) -> None:
     texts = facts.frame_facts(Frame(1, 0, 0, b"", descriptors), process, None, None)
     if facts.parse_frame(texts) != (descriptors, process):
         raise AssertionError(f"{descriptors}, {process} were written and read as {facts.parse_frame(texts)}")
+    found = evidence.parse(said, lambda ordinal: ordinal)
+    if found is not None and evidence.parse(facts.load(evidence.build(found)), lambda ordinal: ordinal) != found:
+        raise AssertionError(f"{found} was written and read as another")
     facts.descriptor_comments(descriptors)
     facts.closed_facts(closed, None)
 
@@ -480,13 +483,35 @@ HARNESSES: Sequence[Harness] = (
             b'{"lost":[1,2]}',
             b'"lost_ns":1',
             b'"closed":"eof"',
+            b'{"vusniff":1,"kind":"exit","time_ns":1,"ends":[[1,0]],"signal":9}',
+            b'{"vusniff":1,"kind":"sample","time_ns":1,"x":[]}',
         ),
     ),
     Harness(
         "options",
         options,
         (),
-        (b'"fds":[', b'"ends":[', b'"held":[', b'"process":{', b'"pid":', b'"label":', b'"id":', b'"kind":"memfd"'),
+        (
+            *(
+                b'"fds":[',
+                b'"ends":[',
+                b'"held":[',
+                b'"process":{',
+                b'"pid":',
+                b'"label":',
+                b'"id":',
+                b'"kind":"memfd"',
+            ),
+            *(
+                b'"kind":"exit"',
+                b'"kind":"sample"',
+                b'"time_ns":1',
+                b'"status":',
+                b'"signal":',
+                b'"core":true',
+                b"[1,0]",
+            ),
+        ),
     ),
     Harness("framer", framer, (), (struct.pack("<III", 1, 1, 0), struct.pack("<III", 5, 1, 8))),
     Harness("layouts", layouts),

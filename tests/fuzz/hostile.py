@@ -501,6 +501,23 @@ def foreign(dice: random.Random, parts: list[Part]) -> None:
     parts.insert(dice.randrange(len(parts) + 1), raw)
 
 
+def evidence(dice: random.Random, parts: list[Part]) -> None:
+    """Evidence other than messages, of known and unknown kinds, about connections that may not be there."""
+    ends = [[dice.choice((0, 1, 1, 2, 3, 99)), dice.choice((0, 1, 1, 2))] for _ in range(dice.randrange(4))]
+    said: dict[str, Any] = {
+        "vusniff": 1,
+        "kind": dice.choice(("exit", "exit", "sample", *TEXTS)),
+        "time_ns": 1,
+        "ends": ends,
+    }
+    if dice.random() < 0.8:
+        said["time_ns"] = packet(dice, parts).ticks
+    for key in dice.sample(("pid", "comm", "status", "signal", "core", "ends", "time_ns"), dice.randrange(6)):
+        said[key] = value(dice)
+    body = pcapng.structs(order_of(parts), "I").pack(facts.ENTERPRISE) + _json(said)
+    parts.insert(dice.randrange(len(parts) + 1), Part(pcapng.CUSTOM, body=body))
+
+
 def tags(dice: random.Random, parts: list[Part]) -> None:
     """A packet for another dissector, of another end, with no or broken tags."""
     one = packet(dice, parts)
@@ -552,7 +569,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         swap,
     ),
     *(times, clock, interface_number, option, name, loss, said, said, said, passed, passed, people, section, foreign),
-    *(tags, unframed, closing, closing),
+    *(tags, unframed, closing, closing, evidence, evidence),
 )
 """What is done to a capture; what stands there more than once is done more often."""
 
