@@ -25,7 +25,7 @@ from vusniff.bpf.load import Attach, attach_program
 from vusniff.capture.reader import CaptureReader
 from vusniff.capture.writer import CaptureWriter
 from vusniff.errors import SourceError
-from vusniff.record import Closed, Connection, Frame
+from vusniff.record import Closed, Connection, Exit, Frame
 from vusniff.sources.host.descriptors import describe
 from vusniff.sources.probe.probe import Probe
 from vusniff.sources.probe.selection import Selection
@@ -200,6 +200,11 @@ def watch(mode: str, folder: Path) -> dict[str, Any]:
         "path": connection.path == path,
         "pid": {end.process.pid for end in connection.ends if end.process} == {child},
         "closed": [closed[one.id].reason for one in (reset, connection)],
+        "exits": [
+            [one.pid == child, one.signal, {(connection.id, 0), (connection.id, 1)} <= set(one.ends)]
+            for one in records
+            if isinstance(one, Exit)
+        ],
         "lost": closed[connection.id].lost,
         "said": said,
     }

@@ -84,5 +84,6 @@ def test_every_way_to_attach(image: Path) -> None:
         assert result["path"]
         assert result["pid"]
         assert result["lost"] == 0
-        assert result["closed"] == ["reset", "process ended" if result["mode"] == "rawtp" else "killed"]
+        assert result["closed"] == ["reset", "killed"]
+        assert result["exits"] == [[True, 9, True]]
         assert "1 sends failed and are not in the capture" in result["said"]

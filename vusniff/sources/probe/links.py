@@ -201,6 +201,9 @@ class Links:
         if process == side.process:
             process = side.process
         side.speakers[key] = process
+        end = int(side is link.sides[1])
+        if end in link.dying and link.dying[end].pid != process.pid:
+            del link.dying[end]  # another process has its socket
         return process
 
     def _open(self, link: Link, time_ns: int) -> None:

@@ -47,8 +47,8 @@ CHECK_SECONDS = 0.1
 """How often sockets are asked whether they are still there, where the kernel program cannot see them go."""
 CHECK_SHARE = 20
 """Times as long as a check took until the next one."""
-EXIT_NS = 60_000_000_000
-"""How long a process may take to end: one that has given its socket to another ends long before the connection."""
+EXIT_NS = 10_000_000_000
+"""How long a process may take to end, which is its memory's. A connection that ends later ends with somebody else."""
 _CLOCK_STEP_NS = 1_000_000
 
 Say = Callable[[str], None]
@@ -299,7 +299,7 @@ class Probe:
         if not dying:
             return by, reason
         begun, end, first = min(dying, key=lambda one: one[0])
-        if end != by and begun > time:
+        if begun > time:
             return by, reason
         if first.killed:
             return end, "killed"
