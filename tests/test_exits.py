@@ -16,8 +16,11 @@ from pathlib import Path
 import pytest
 
 from vusniff.capture.reader import CaptureReader
-from vusniff.record import Closed, Connection, Exit, Frame
+from vusniff.record import Closed, Connection, End, Exit, Frame
+from vusniff.sources.host.endpoints import peer_process
 from vusniff.sources.proxy import exits
+from vusniff.sources.proxy.loop import Loop
+from vusniff.sources.proxy.open_files import OpenFiles
 
 PATIENCE = 30.0
 REQUEST = struct.pack("=III", 1, 1, 0)
@@ -98,7 +101,7 @@ def test_our_own_child_ends(tmp_path: Path, then: str, status: int | None, numbe
     command = sys.executable, "-c", FRONT + then, str(tmp_path / "front")
     with backend(tmp_path / "back", "c.recv(1)"), proxy(tmp_path, *command) as process:
         process.wait(PATIENCE)
-    front = next(one for one in told(tmp_path) if one.ends == ((1, 0),))
+    (front,) = [one for one in told(tmp_path) if one.ends == ((1, 0),)]
     assert (front.status, front.signal) == (status, number)
     assert front.comm.startswith("python")
     seen = [type(one) for one in records(tmp_path)]
@@ -117,7 +120,7 @@ def test_how_a_process_of_others_ended(tmp_path: Path) -> None:
         killed.send_signal(signal.SIGKILL)
         killed.wait(PATIENCE)
         until(lambda: any(isinstance(one, Exit) and one.ends == ((1, 1),) for one in records_or_none(tmp_path)))
-    back = next(one for one in told(tmp_path) if one.ends == ((1, 1),))
+    (back,) = [one for one in told(tmp_path) if one.ends == ((1, 1),)]
     assert back.pid == killed.pid
     assert (back.status, back.signal, back.dumped_core) == ((None, 9, False) if TELLS else (None, None, None))
 
@@ -141,6 +144,24 @@ def test_whose_child_holds_the_connection_has_not_ended_it(tmp_path: Path) -> No
         process.send_signal(signal.SIGINT)
         process.wait(PATIENCE)
     assert [type(one) for one in records(tmp_path) if not isinstance(one, Frame)] == [Connection, Closed]
+
+
+def test_the_end_of_a_process_is_told_once(tmp_path: Path) -> None:
+    path, loop = tmp_path / "s", Loop()
+    told: list[Exit] = []
+    watched = exits.Exits(loop, OpenFiles(), told.append)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        with program(FRONT, path) as process, listener.accept()[0] as sock:
+            watched.hold(Connection(1, str(path), (End(None, peer_process(sock)), End())), (sock, sock), True)
+            process.kill()
+            os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+            watched.release(1)
+            watched.end()
+            watched.end()
+    loop.close()
+    assert [(one.pid, one.signal, one.ends) for one in told] == [(process.pid, 9, ((1, 0),))]
 
 
 @pytest.mark.parametrize(

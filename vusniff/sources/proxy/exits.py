@@ -47,7 +47,7 @@ How = tuple[int | None, int | None, bool | None]
 UNKNOWN: How = (None, None, None)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Held:
     """A process that holds ends."""
 
@@ -176,7 +176,8 @@ class Exits:
             self._loop.after(_LOOK_SECONDS, functools.partial(self._look, held))
 
     def _write(self, held: _Held) -> None:
-        assert held.ended is not None
+        if held.ended is None or held.pidfd < 0:
+            return
         if held.how == UNKNOWN:
             held.how = _how(held.pidfd)
         when, seen = held.ended
