@@ -20,6 +20,7 @@ import pytest
 from vusniff.demo import backend, frontend, wire
 from vusniff.demo.memory import Layout, Memory, Region, Ring
 from vusniff.demo.wire import Link, PeerError
+from vusniff.errors import SourceError
 
 DEADLINE = 20.0
 VERSION, REPLY, NEED_REPLY = 1, 4, 8
@@ -170,19 +171,19 @@ def test_options_that_do_not_go_together_are_named(tmp_path: Path) -> None:
     assert done.stderr.startswith("vusniff: --listen goes with --frontend")
 
 
-def test_a_stale_socket_is_replaced_and_a_used_one_is_not(tmp_path: Path) -> None:
+def test_a_socket_that_is_bound_is_not_replaced(tmp_path: Path) -> None:
+    """Whether it listens or not; what `test_endpoints` holds of listening holds for both peers."""
     path = str(tmp_path / "s")
-    wire.listen(path).close()
-    assert os.path.exists(path)
-    with wire.listen(path), pytest.raises(PeerError, match="somebody listens"):
-        wire.listen(path)
-    plain = tmp_path / "file"
-    plain.write_text("mine")
-    with pytest.raises(PeerError, match="is no socket"):
-        wire.listen(str(plain))
-    assert plain.read_text() == "mine"
-    with pytest.raises(PeerError, match="too long"):
-        wire.listen("/" + "x" * 200)
+    with socket.socket(socket.AF_UNIX) as slow:
+        slow.bind(path)
+        for _ in range(2):
+            there = os.lstat(path)
+            with pytest.raises(SourceError, match="bound to it already"):
+                backend.serve(path, connect=False, count=1, timeout=0.05)
+            with pytest.raises(SourceError, match="bound to it already"):
+                frontend.run(path, listen=True, count=1, timeout=0.05)
+            assert os.path.samestat(os.lstat(path), there)
+            slow.listen()
 
 
 def test_nobody_comes(tmp_path: Path) -> None:
@@ -406,6 +407,13 @@ def test_a_ring_full_of_lies(ram: int) -> None:
 # What a front-end must survive.
 
 
+def listening(path: str) -> socket.socket:
+    sock = socket.socket(socket.AF_UNIX)
+    sock.bind(path)
+    sock.listen()
+    return sock
+
+
 @pytest.mark.parametrize(
     ("answer", "sentence"),
     [
@@ -418,7 +426,7 @@ def test_a_ring_full_of_lies(ram: int) -> None:
 )
 def test_a_front_end_with_a_wrong_back_end(tmp_path: Path, answer: bytes, sentence: str) -> None:
     path = str(tmp_path / "s")
-    with wire.listen(path) as listener:
+    with listening(path) as listener:
         front = start_frontend(Path(path))
         with wire.accept(listener, path, DEADLINE) as sock:
             assert len(sock.recv(12)) == 12
@@ -429,7 +437,7 @@ def test_a_front_end_with_a_wrong_back_end(tmp_path: Path, answer: bytes, senten
 
 def test_a_front_end_with_a_silent_back_end(tmp_path: Path) -> None:
     path = str(tmp_path / "s")
-    with wire.listen(path) as listener:
+    with listening(path) as listener:
         front = start_frontend(Path(path), timeout=0.2)
         with wire.accept(listener, path, DEADLINE):
             assert front.wait() == 1

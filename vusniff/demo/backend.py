@@ -9,7 +9,6 @@ Replies are written as libvhost-user writes them: the header in one send, the pa
 
 from __future__ import annotations
 
-import contextlib
 import mmap
 import os
 import socket
@@ -30,6 +29,8 @@ from vusniff.families.vhost_user.protocol import (
     FrontendRequest,
     ProtocolFeature,
 )
+from vusniff.sources.host.endpoints import Side
+from vusniff.sources.host.endpoints import listen as listen_at
 
 QUEUES = 4
 F_MTU, F_MAC, F_MRG_RXBUF, F_STATUS, F_CTRL_VQ, F_MQ, F_VERSION_1 = (1 << bit for bit in (3, 5, 15, 16, 17, 22, 32))
@@ -384,13 +385,14 @@ def serve(
     """Hold ``count`` sessions at ``path`` one after another; the exit code: 0 when no front-end did wrong.
 
     Raises:
-        PeerError: the path cannot be used, or nobody came within ``timeout`` seconds.
+        SourceError: it cannot listen at the path.
+        PeerError: nobody came within ``timeout`` seconds.
     """
     failed = 0
-    listener = None if connect else wire.listen(path)
+    listener = None if connect else listen_at(Side(True, path))
     try:
         for number in range(1, count + 1):
-            sock = wire.connect(path, timeout) if listener is None else wire.accept(listener, path, timeout)
+            sock = wire.connect(path, timeout) if listener is None else wire.accept(listener.sock, path, timeout)
             session = Session(sock, timeout)
             try:
                 session.run()
@@ -401,6 +403,4 @@ def serve(
     finally:
         if listener is not None:
             listener.close()
-            with contextlib.suppress(OSError):
-                os.unlink(path)
     return 1 if failed else 0

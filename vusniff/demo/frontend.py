@@ -11,7 +11,6 @@ Guest memory stays from session to session, and so do the rings' indices in it.
 
 from __future__ import annotations
 
-import contextlib
 import mmap
 import os
 import socket
@@ -32,6 +31,8 @@ from vusniff.families.vhost_user.protocol import (
     FrontendRequest,
     ProtocolFeature,
 )
+from vusniff.sources.host.endpoints import Side
+from vusniff.sources.host.endpoints import listen as listen_at
 
 PAIRS = 2
 RINGS = 2 * PAIRS
@@ -417,14 +418,15 @@ def run(
     ``pause`` is the time in seconds before each request, for those who watch.
 
     Raises:
-        PeerError: the path cannot be used, or nobody came within ``timeout`` seconds.
+        SourceError: it cannot listen at the path.
+        PeerError: nobody came within ``timeout`` seconds.
     """
     guest = Guest()
     listener = None
     try:
-        listener = wire.listen(path) if listen else None
+        listener = listen_at(Side(True, path)) if listen else None
         for number in range(1, count + 1):
-            sock = wire.connect(path, timeout) if listener is None else wire.accept(listener, path, timeout)
+            sock = wire.connect(path, timeout) if listener is None else wire.accept(listener.sock, path, timeout)
             session = Session(sock, guest, lambda: time.sleep(pause) if pause else None, timeout)
             try:
                 session.run()
@@ -435,7 +437,5 @@ def run(
     finally:
         if listener is not None:
             listener.close()
-            with contextlib.suppress(OSError):
-                os.unlink(path)
         guest.close()
     return 0

@@ -10,7 +10,6 @@ import contextlib
 import os
 import select
 import socket
-import stat
 import struct
 import time
 from collections.abc import Iterable, Sequence
@@ -160,36 +159,6 @@ class Link:
 def is_reply(message: Incoming, request: int) -> bool:
     """Whether the message is the reply to ``request``."""
     return message.request == request and bool(message.flags & FLAG_REPLY)
-
-
-def listen(path: str) -> socket.socket:
-    """A socket that listens at ``path``; a stale socket file there is replaced, anything else is not.
-
-    Raises:
-        PeerError: the path is too long, taken, or cannot be bound.
-    """
-    sock = socket.socket(socket.AF_UNIX)
-    try:
-        with contextlib.suppress(FileNotFoundError):
-            if not stat.S_ISSOCK(os.lstat(path).st_mode):
-                raise PeerError(f"{path} is there and is no socket: choose another path")
-            with socket.socket(socket.AF_UNIX) as probe:
-                probe.settimeout(1.0)
-                try:
-                    probe.connect(path)
-                except ConnectionRefusedError:
-                    os.unlink(path)
-                else:
-                    raise PeerError(f"somebody listens at {path} already: choose another path")
-        sock.bind(path)
-        sock.listen()
-    except OSError as error:
-        sock.close()
-        raise PeerError(f"cannot listen at {path}: {_reason(error, 1.0)}") from None
-    except BaseException:
-        sock.close()
-        raise
-    return sock
 
 
 def accept(listener: socket.socket, path: str, timeout: float) -> socket.socket:
