@@ -398,6 +398,42 @@ def test_what_wireshark_reads_goes_where_it_was_told(shared: Path, victim: Path)
     assert not (victim.parent / "plugins").exists()
 
 
+@needs_root
+def test_what_wireshark_reads_is_removed_where_it_was_put_and_nowhere_else(shared: Path, tmp_path: Path) -> None:
+    """Neither through a link of another user, nor is one of his FIFOs waited for."""
+    program = tmp_path / "vusniff"
+    program.write_text("the real vusniff\n")
+    link = shared / "extcap"
+    link.symlink_to(tmp_path)
+    theirs(link)
+    (shared / "plugins").mkdir()
+    words = [*VUSNIFF, "wireshark", "uninstall", "--directory", str(shared)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert "is a symbolic link in a directory that other users may write" in done.stderr
+    assert program.exists()
+    os.mkfifo(shared / "plugins" / "vusniff.lua")
+    theirs(shared / "plugins" / "vusniff.lua")
+    for word in ("install", "uninstall"):
+        words[-3] = word
+        done = subprocess.run(words, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 2
+        assert "vusniff.lua is not from vusniff: move it away first" in done.stderr
+
+
+@needs_root
+def test_what_wireshark_is_sent_goes_through_no_link(shared: Path, victim: Path) -> None:
+    link = shared / "fifo"
+    link.symlink_to(victim)
+    theirs(link)
+    words = [sys.executable, str(Path(files.__file__).with_name("__main__.py")), "extcap", "--capture"]
+    words += ["--extcap-interface=vusniff-ssh", "--host=nowhere.invalid", f"--fifo={link}"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert "is a symbolic link in a directory that other users may write" in done.stderr
+    assert victim.read_bytes() == SECRET
+
+
 # -- the terminal view ------------------------------------------------------------------------------------------------
 
 

@@ -81,12 +81,13 @@ def remove(path: str | Path, fd: int) -> None:
             os.unlink(name, dir_fd=folder)
 
 
-def install(path: Path, text: str, mode: int) -> None:
+def install(path: Path, text: str, mode: int, mark: bytes) -> None:
     """Puts a file that other programs read into its place at once, with the directories that are missing.
 
-    What it replaces is the caller's business. Raises `OutputError`.
+    It replaces a file only if ``mark`` stands in it. Raises `OutputError`.
     """
-    with _said(path), _place(path, parents=True) as (folder, name, _found):
+    with _said(path), _place(path, parents=True) as (folder, name, found):
+        _refuse_foreign(path, folder, name, found, mark)
         new = f".{name}.new"
         with contextlib.suppress(FileNotFoundError):
             os.unlink(new, dir_fd=folder)
@@ -102,6 +103,39 @@ def install(path: Path, text: str, mode: int) -> None:
             raise
 
 
+def uninstall(path: Path, mark: bytes) -> bool:
+    """Takes away what `install` has put there; False where there is nothing. Raises `OutputError`."""
+    try:
+        with _place(path) as (folder, name, found):
+            if found is None:
+                return False
+            _refuse_foreign(path, folder, name, found, mark)
+            os.unlink(name, dir_fd=folder)
+            return True
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise OutputError(f"cannot remove {path}: {error.strerror or error}") from error
+
+
+def _refuse_foreign(path: Path, folder: int, name: str, found: int | None, mark: bytes) -> None:
+    """Raises `OutputError` for what is there and is none of ours; never waits, as a FIFO would make us."""
+    if found is None:
+        return
+    data = b""
+    if stat.S_ISREG(os.fstat(found).st_mode):
+        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+        try:
+            _same(path, fd, os.fstat(found))
+            data = os.pread(fd, _MARKED, 0)
+        finally:
+            os.close(fd)
+    if mark not in data:
+        raise OutputError(f"{path} is not from vusniff: move it away first")
+
+
+_MARKED = 1 << 16
+"""Bytes at the beginning of an installed file, among which its mark is."""
 _LARGEST_ID = (1 << 32) - 2
 """Of a user or group."""
 

@@ -152,9 +152,14 @@ def _capture(interface: str, settings: dict[str, str]) -> int:
     import subprocess
     import tempfile
 
+    from vusniff.capture.pcapng import MAGIC
+    from vusniff.errors import VusniffError
+    from vusniff.files import open_output
+
     try:
         words = command(interface, settings)
-        with open(settings["--fifo"], "wb", buffering=0) as fifo, tempfile.TemporaryFile() as log:
+        output = open_output(settings["--fifo"], MAGIC)
+        with open(output.fd, "wb", buffering=0) as fifo, tempfile.TemporaryFile() as log:
             child = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log)
             ended, failure = _copy(child, fifo)
             status = child.wait()
@@ -162,7 +167,7 @@ def _capture(interface: str, settings: dict[str, str]) -> int:
                 log.seek(max(0, log.seek(0, os.SEEK_END) - 4096))
                 said = log.read().decode("utf-8", "replace")
                 failure = said or f"vusniff: {words[0]} ended with {status}{failure and f': {failure}'}\n"
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, VusniffError) as error:
         terminal.say(f"cannot capture: {error}")
         return 2
     terminal.tell_lines(failure)

@@ -17,7 +17,7 @@ from vusniff.errors import OutputError, VusniffError
 
 LUA_NAME = "vusniff.lua"
 EXTCAP_NAME = "vusniff"
-_MARK = "vusniff"
+_MARK = b"vusniff"
 """Stands in every file of ours, and in hardly any other of these names."""
 _LINE = re.compile(r"^([^:]+):\s+(/.*)$")
 
@@ -121,9 +121,8 @@ def wrapper() -> str:
 def install(where: Folders, lua: str) -> Iterator[str]:
     """Write both files; says what was done. Raises VusniffError for what cannot be written."""
     for path, text, mode in ((where.lua, lua, 0o644), (where.program, wrapper(), 0o755)):
-        _refuse_foreign(path)
         try:
-            files.install(path, text, mode)
+            files.install(path, text, mode, _MARK)
         except OutputError as error:
             raise OutputError(f"{error}; or name a folder with --directory") from error
         yield f"wrote {path}"
@@ -134,21 +133,4 @@ def install(where: Folders, lua: str) -> Iterator[str]:
 def uninstall(where: Folders) -> Iterator[str]:
     """Remove both files; says what was done."""
     for path in (where.lua, where.program):
-        _refuse_foreign(path)
-        try:
-            path.unlink()
-        except FileNotFoundError:
-            yield f"there is no {path}"
-        except OSError as error:
-            raise VusniffError(f"cannot remove {path}: {error.strerror}") from error
-        else:
-            yield f"removed {path}"
-
-
-def _refuse_foreign(path: Path) -> None:
-    try:
-        text = path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return
-    if _MARK not in text:
-        raise VusniffError(f"{path} is not from vusniff: move it away first")
+        yield f"removed {path}" if files.uninstall(path, _MARK) else f"there is no {path}"
