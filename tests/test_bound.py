@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
+import shutil
 import signal
 import socket
 import subprocess
@@ -16,6 +17,7 @@ import pytest
 from probing import connected, message, needs_probe, recording
 from test_proxy import Program, accepted, frames, listening, records, talk, until
 from test_proxy import connected as connected_to
+from test_tui_tmux import CAPTURES, Terminal
 from test_writer import walk
 
 from vusniff.capture.bound import LOOK, RESERVE, SHARE, Bound, size_of
@@ -279,3 +281,17 @@ def test_the_probe_leaves_room_on_the_disk(tmp_path: Path, small: Path) -> None:
     assert "would stay free on the file system of" in said
     assert free(small) > (4 << 20) // SHARE // 2
     assert is_whole(small / "c.pcapng")
+
+
+@pytest.mark.skipif(shutil.which("tmux") is None, reason="tmux is not installed")
+def test_a_view_of_standard_input_leaves_room_on_the_disk(tmp_path: Path, small: Path) -> None:
+    """It keeps what comes in a file, and what comes is chosen elsewhere."""
+    with contextlib.closing(Terminal((120, 40), tmp_path)) as terminal:
+        flood = f"{{ cat {CAPTURES / 'qemu-blk.pcapng'}; head -c 16M /dev/zero; }}"
+        terminal.start(f"{flood} | TMPDIR={small} {sys.executable} -m vusniff view -")
+        terminal.until("50 messages")
+        until(lambda: free(small) < 2 << 20)
+        assert free(small) >= (4 << 20) // SHARE
+        terminal.keys("q")
+        screen = terminal.until("returned 2").replace("\n", "")
+        assert "standard input was not read to its end: less than" in screen

@@ -9,6 +9,7 @@ import sys
 import tempfile
 import threading
 
+from vusniff.capture.bound import Bound
 from vusniff.errors import CaptureError, SourceError
 
 
@@ -77,8 +78,14 @@ class _Spool:
         self._file.close()
 
     def _copy(self) -> None:
+        """Until its end, or until it would fill the disk: who chooses what is said on a socket chooses how much."""
         try:
+            bound = Bound(self._file.fileno(), tempfile.gettempdir())
             while data := os.read(self._source, 1 << 20):
+                room, why = bound.room(0)
+                if len(data) > room:
+                    self.failure = why
+                    break
                 view = memoryview(data)
                 while view:
                     view = view[self._file.write(view) :]
@@ -86,6 +93,7 @@ class _Spool:
             self.failure = error.strerror
         except ValueError:  # the view was left
             pass
+        os.close(self._source)  # the program that writes to us is told
 
 
 def _size(words: str) -> tuple[int, int]:
