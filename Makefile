@@ -1,6 +1,7 @@
 # make demo    set up .venv and watch a small front-end and back-end talk
 # make test    set up everything and run all checks and tests
-# make check   the same without installing packages of the distribution
+# make quick   lint, types, contracts and unit tests: under a minute, no root, no other programs
+# make check   the same as make test, without installing packages of the distribution
 # make fuzz    look for inputs that nothing was ready for, each harness for SECONDS=60
 # make bench   measure speed and memory (the soak alone takes ten minutes)
 # make golden  write the expected outputs of the captures again, after a change of output that is meant
@@ -12,7 +13,7 @@ SECONDS ?= 60
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check lint tests fuzz bench generated golden captures packages kernels tshark clean
+.PHONY: demo test quick check lint tests fuzz bench generated golden captures packages kernels tshark clean
 
 demo: $(VENV)/vusniff.stamp
 	@$(BIN)/vusniff demo
@@ -21,6 +22,9 @@ test: packages kernels tshark
 	@$(MAKE) --no-print-directory check
 
 check: lint tests
+
+quick: lint
+	$(BIN)/pytest -n $(WORKERS) -m "not slow"
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .

@@ -26,6 +26,17 @@ settings.register_profile("vusniff", deadline=None)
 settings.load_profile("vusniff")
 checker.rules_may_raise = True
 os.environ[cli.RULES_MAY_RAISE] = "1"  # for the commands that tests start
+SLOW = {
+    *("peers", "vm"),
+    *("test_probe.py", "test_capture.py", "test_viewer.py", "test_extcap.py", "test_bound.py", "test_proxy.py"),
+    *("test_wireshark.py", "test_webpage.py", "test_tui_tmux.py", "test_many_connections.py", "test_fuzz.py"),
+    *("test_files.py", "test_export.py", "test_bounds.py", "test_edit.py", "test_child.py", "test_cli.py"),
+    *("test_skipping.py", "test_conftest.py", "test_doctor.py", "test_demo.py", "test_printable.py"),
+    *("test_example_dissector.py", "test_passed_sockets.py"),
+    *("test_tui.py", "test_filtering.py", "test_tui_any_key.py", "test_tui_scrub.py", "test_tui_snapshots.py"),
+}
+"""Files and folders that `make quick` leaves out: they start programs, need root, another package or a virtual machine,
+or take seconds. A single test elsewhere is left out by ``@pytest.mark.slow``. `make test` runs all."""
 _PACKAGES = (
     *("vusniff-*.dist-info", "construct", "lark", "rich", "textual", "pygments", "markdown_it", "mdurl"),
     *("mdit_py_plugins", "linkify_it", "uc_micro", "platformdirs", "typing_extensions.py"),
@@ -81,6 +92,14 @@ def _children_end() -> Iterator[None]:
         if child.poll() is None:
             child.kill()
             child.wait()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks what is in `SLOW`."""
+    folder = Path(__file__).parent
+    for item in items:
+        if item.path.is_relative_to(folder) and item.path.relative_to(folder).parts[0] in SLOW:
+            item.add_marker("slow")
 
 
 def _skipped(config: pytest.Config) -> list[pytest.TestReport]:

@@ -221,6 +221,7 @@ def asked(filter_: Filter, timeline: Timeline, row: int) -> bool:
 # -- generated filters beside the oracle -------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_generated_filters_evaluate_like_the_oracle(timelines: list[Timeline]) -> None:
     oracles = [
         Oracle(

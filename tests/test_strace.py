@@ -709,6 +709,7 @@ def mutated(draw: st.DrawFn) -> bytes:
     return line.encode("utf-8", "surrogatepass")
 
 
+@pytest.mark.slow
 @settings(max_examples=400, deadline=None)
 @given(st.lists(st.one_of(mutated(), mutated(), mutated(), st.binary(max_size=60)), max_size=12))
 @example([b"close(3) = 04149"])
