@@ -24,22 +24,16 @@ from pathlib import Path
 
 TARGET_US = 15.0
 RUNS = 3
+LISTENS = b"00010000"
+"""Flags of a socket that listens, in /proc/net/unix (__SO_ACCEPTCON in include/linux/net.h)."""
 REQUEST = struct.pack("=IIIQ", 12, 1, 8, 0)
 REPLY = struct.pack("=IIIQ", 12, 5, 8, 0)
-PROXY = [
-    sys.executable,
-    "-m",
-    "vusniff",
-    "proxy",
-    "--listen",
-    "front",
-    "--connect",
-    "back",
-    "-w",
-    "c.pcapng",
-    "--quiet",
-]
-SOCAT = ["socat", "UNIX-LISTEN:front", "UNIX-CONNECT:back"]
+PROXY = (
+    *(sys.executable, "-m", "vusniff", "proxy", "--listen", "{0}/front", "--connect", "{0}/back"),
+    *("-w", "c.pcapng", "--quiet"),
+)
+SOCAT = ("socat", "UNIX-LISTEN:{0}/front", "UNIX-CONNECT:{0}/back")
+"""Command lines; {0} is the directory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,14 +92,28 @@ def _held(pid: int | None) -> int:
     return len(os.listdir(f"/proc/{pid}/fd")) if pid else 0
 
 
+def wait_for_listener(path: str) -> None:
+    """Waits until somebody listens at a path.
+
+    The socket's file is there earlier, and a connection made to find out would be the only one that socat accepts.
+    """
+    name = path.encode()
+    while not any(_listens(line.split(), name) for line in Path("/proc/net/unix").read_bytes().splitlines()):
+        time.sleep(0.01)
+
+
+def _listens(words: Sequence[bytes], name: bytes) -> bool:
+    return words[3:4] == [LISTENS] and words[7:] == [name]
+
+
 def through(words: Sequence[str], directory: str, fds: Sequence[int], count: int) -> Figures:
     """Plays through a program that listens at front."""
     front = f"{directory}/front"
     Path(front).unlink(missing_ok=True)
-    with subprocess.Popen(words, cwd=directory, stderr=subprocess.DEVNULL) as program:
-        while not os.path.exists(front):
-            time.sleep(0.01)
+    command = [word.format(directory) for word in words]
+    with subprocess.Popen(command, cwd=directory, stderr=subprocess.DEVNULL) as program:
         try:
+            wait_for_listener(front)
             return play(front, fds, count, program.pid)
         finally:
             program.terminate()
@@ -128,8 +136,7 @@ def main(count: int, leak_count: int) -> int:
             finally:
                 os._exit(1)
         try:
-            while not os.path.exists(back):
-                time.sleep(0.01)
+            wait_for_listener(back)
             memory = os.memfd_create("ram")
             print(f"{count} round trips of two messages of 20 bytes, best of {RUNS}, all on one CPU")
             print("through         descriptors  CPU us/message  us/round trip")
