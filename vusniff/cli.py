@@ -7,6 +7,7 @@ is asked for is imported, so that ``vusniff --help`` costs an interpreter's star
 from __future__ import annotations
 
 import argparse
+import atexit
 import gc
 import importlib
 import os
@@ -67,7 +68,8 @@ def parser_of(wanted: Collection[str | None]) -> argparse.ArgumentParser:
         epilog="Each command explains itself: vusniff COMMAND --help",
     )
     parser.add_argument("--version", action="store_true", help="print the version and exit")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    # Without `prog` argparse would format a usage for it, and ask `shutil` how wide the terminal is.
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands", prog=parser.prog)
     for name, module, words in COMMANDS:
         command = commands.add_parser(name, help=words, description=words[0].upper() + words[1:] + ".")
         if name in wanted:
@@ -103,15 +105,17 @@ def _run(words: list[str]) -> int:
     parser = parser_of([next((word for word in words if not word.startswith("-")), None)])
     args = parser.parse_args(words)
     if args.version:
-        from importlib.metadata import version
+        from vusniff.distributions import version
 
-        terminal.put_line(f"vusniff {version('vusniff')}")
+        terminal.put_line(f"vusniff {version()}")
         terminal.flush()
         return 0
     if args.command is None:
         parser.print_help()
         return EXIT_USAGE
     gc.set_threshold(*COLLECTIONS)
+    # At its exit the interpreter looks for cycles in all that was imported, which takes longer than a short command.
+    atexit.register(gc.freeze)
     if os.environ.get(RULES_MAY_RAISE):
         from vusniff.checks import checker
 

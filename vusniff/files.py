@@ -19,9 +19,12 @@ import stat
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vusniff.errors import ExistsError, OutputError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 _LINKS = 40

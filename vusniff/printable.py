@@ -13,16 +13,15 @@ NAME = 120
 """Characters of a table's cell: what is longer is cut in the middle, so that one name does not widen a table."""
 MARK = " ... "
 
-_HIDING = re.compile(
-    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
-)
-"""Characters that Python calls printable and that show nothing: variation selectors, fillers, the braille blank."""
+_HIDING = "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+"""Characters that Python calls printable and that show nothing: variation selectors, fillers, the braille blank.
+A pattern that `re` compiles when a text is not ASCII, and keeps: that takes longer than the start of some commands."""
 _SGR = re.compile(r"(\x1b\[[0-9;]*m)")
 _ASCII_LINES = bytes([*range(32, 127), 10])
 
 
 def _is_shown(character: str) -> bool:
-    return character.isprintable() and not _HIDING.match(character)
+    return character.isprintable() and (character < "\u0100" or not re.match(_HIDING, character))
 
 
 def _escaped(code: int) -> str:
@@ -44,7 +43,7 @@ _ESCAPES = _Escapes({code: chr(code) if _is_shown(chr(code)) else _escaped(code)
 
 def escape(text: str) -> str:
     """Text in one line, every character of which can be seen."""
-    if text.isprintable() and (text.isascii() or not _HIDING.search(text)):
+    if text.isprintable() and (text.isascii() or not re.search(_HIDING, text)):
         return text
     return text.translate(_ESCAPES)
 
@@ -77,7 +76,7 @@ def escape_json(text: str) -> str:
     return _UNSEEN.sub(_json_escape, text)
 
 
-_UNSEEN = re.compile(r"[\x7f-\U0010ffff]")
+_UNSEEN = re.compile(r"[^\x00-\x7e]")
 
 
 def _json_escape(found: re.Match[str]) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vusniff.capture import pcapng
 from vusniff.capture.batch import OFFSET_BITS, Batch, Event, frame_fields
@@ -18,6 +18,9 @@ from vusniff.capture.reader import CaptureReader
 from vusniff.capture.scan import ENDS, KNOWN_TAGS, little_options
 from vusniff.errors import CaptureError
 from vusniff.record import Closed, Connection, Exit, Frame, FrameFields
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _NEAR = 4096
 """Bytes read for one message: nearly all fit."""

@@ -10,7 +10,6 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from vusniff import files
@@ -106,7 +105,7 @@ def open_output(target: str | Path | BinaryIO | Descriptor, replaces: bytes | No
     """Opens what a capture is to be written to; raises `CaptureError`. What is open already is taken as it is."""
     if isinstance(target, Descriptor):
         return target
-    if isinstance(target, str | Path):
+    if isinstance(target, str | os.PathLike):
         return open_path(target, replaces)
     try:
         target.flush()

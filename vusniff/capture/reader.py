@@ -6,15 +6,19 @@ read buffers, whatever the size of the capture.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vusniff.capture.batch import Batch, Event
 from vusniff.capture.facts import Section
 from vusniff.capture.scan import Ids, Scan
 from vusniff.errors import CaptureError
 from vusniff.record import Connection, Frame
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 POLL_SECONDS = 0.03
 FILE_LIMIT = 1 << 15
@@ -75,7 +79,7 @@ class CaptureReader:
     """
 
     def __init__(self, paths: str | Path | Sequence[str | Path]) -> None:
-        names = [paths] if isinstance(paths, str | Path) else list(paths)
+        names = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
         if not 0 < len(names) <= FILE_LIMIT:
             raise CaptureError("name a capture file to read" if not names else f"more than {FILE_LIMIT} capture files")
         self._ids = Ids()

@@ -23,6 +23,7 @@ from vusniff.capture.bound import Bound
 from vusniff.capture.output import Descriptor, open_output
 from vusniff.capture.packet import DISSECTOR_DATA, FRAME_LIMIT, INTERFACE_LIMIT, LEAD_SIZE, dissector_of, lead
 from vusniff.channel import Channel
+from vusniff.distributions import version
 from vusniff.families.family import HEAD, Family
 from vusniff.families.registry import FIRST, family_named, recognised
 from vusniff.passed_sockets import PassedSockets
@@ -49,15 +50,6 @@ def _text(words: str) -> bytes:
 
 def _is_evidence(order: str, block: bytes) -> bool:
     return bool(pcapng.structs(order, "I").unpack_from(block)[0] == pcapng.CUSTOM)
-
-
-def _version() -> str:
-    from importlib import metadata
-
-    try:
-        return metadata.version("vusniff")
-    except metadata.PackageNotFoundError:
-        return "unknown"
 
 
 class _Interface:
@@ -181,7 +173,7 @@ class CaptureWriter:
         self._flags = pcapng.structs(order, "HHIHHQ").pack
         self._end = pcapng.structs(order, "II").pack
         section = facts.Section(source, order, snaplen, host or facts.Host.here(), edited=edited)
-        application = application or f"vusniff {_version()}"
+        application = application or f"vusniff {version()}"
         self._section_header = pcapng.section_header(
             order,
             [

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from vusniff import terminal
@@ -45,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Judge captures; 1 when a finding is as bad as ``--fail-on`` or a capture is cut, else 0."""
-    from vusniff.views import findings, reports
+    from vusniff.views import findings
 
     rules = _rules(args.rule, args.ignore)
     if args.list:
@@ -57,10 +56,11 @@ def run(args: argparse.Namespace) -> int:
         raise VusniffError(f"--format {args.format} is one document and does not go with --follow: use text or json")
     chosen = _filter(args)
     judged = _judge(args, rules, chosen)
-    if args.format == "sarif":
-        _write(reports.sarif(judged, args.files))
-    elif args.format == "junit":
-        _write(reports.junit(judged, args.fail_on))
+    if args.format in ("sarif", "junit"):
+        from vusniff.views import reports
+
+        sarif = args.format == "sarif"
+        _write(reports.sarif(judged, args.files) if sarif else reports.junit(judged, args.fail_on))
     if judged.cuts and args.fail_on != "never":
         return 1
     return 1 if any(finding.severity.rank <= _worst(args.fail_on) for finding in judged.checker.findings) else 0
@@ -106,6 +106,8 @@ def _slugs(option: str, words: Sequence[str]) -> set[str]:
 
 def _close(word: str, slugs: Sequence[str]) -> list[str]:
     """The slugs that resemble a word most, part by part."""
+    from difflib import get_close_matches
+
     parts = word.lower().split("-")
     scores = {slug: sum(bool(get_close_matches(part, slug.split("-"), 1, 0.7)) for part in parts) for slug in slugs}
     best = max(scores.values())

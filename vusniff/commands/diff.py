@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
     """Print the differences; 0 when there is none, 1 when there are some."""
     from vusniff.analysis.compare import SLOWER
     from vusniff.errors import VusniffError
-    from vusniff.views import diff, jsonl, page
+    from vusniff.views import diff, page
 
     if len(args.files) > 2:
         raise VusniffError(f"{len(args.files)} files: give two captures, or one that holds two sessions")
@@ -53,6 +53,8 @@ def run(args: argparse.Namespace) -> int:
         sides.append(diff.side_of(timelines[place], [args.files[place]], number, label))
     found = diff.comparison(sides[0], sides[1], factor)
     if args.format == "json":
+        from vusniff.views import jsonl
+
         terminal.put_json(jsonl.encode(diff.diff_dict(found)) + b"\n")
     else:
         made = diff.diff_page(found)

@@ -22,10 +22,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print all meanings of a name."""
-    from vusniff.views import explain, jsonl, page
+    from vusniff.views import explain, page
 
     topics = explain.topics(" ".join(args.what), args.device)
     if args.json:
+        from vusniff.views import jsonl
+
         for topic in topics:
             told = {"kind": topic.kind, "name": topic.name, "device": topic.device, **page.as_dict(topic.page)}
             terminal.put_json(jsonl.encode(told) + b"\n")

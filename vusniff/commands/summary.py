@@ -21,7 +21,7 @@ def run(args: argparse.Namespace) -> int:
     from vusniff.capture.index import Index
     from vusniff.errors import VusniffError
     from vusniff.progress import reading
-    from vusniff.views import account, jsonl, page, summary
+    from vusniff.views import page, summary
 
     timeline = Timeline(Index(args.files), args.device)
     with reading(args.files[0]) as progress:
@@ -35,6 +35,8 @@ def run(args: argparse.Namespace) -> int:
         raise VusniffError(f"--session {chosen}: there are sessions 1 to {count}")
     timeline.conclude()
     if args.format == "json":
+        from vusniff.views import account, jsonl
+
         terminal.put_json(jsonl.encode(account.summary_dict(timeline, args.files, chosen)) + b"\n")
         return 0
     made = summary.summary_page(timeline, args.files, chosen)

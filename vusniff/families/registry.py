@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from importlib.metadata import entry_points
 
 from vusniff.channel import Channel
+from vusniff.distributions import entry_points
 from vusniff.errors import DissectorError
 from vusniff.families.family import Bytes, Family
 
@@ -25,7 +25,7 @@ def families() -> Mapping[str, Family]:
     Raises DissectorError when a distribution's entry point cannot be imported or is no `Family`.
     """
     found: dict[str, Family] = {}
-    for point in sorted(entry_points(group=ENTRY_POINTS), key=lambda point: (point.name != FIRST, point.name)):
+    for point in sorted(entry_points(ENTRY_POINTS), key=lambda point: (point.name != FIRST, point.name)):
         try:
             family = point.load()
         except Exception as error:  # a vendor's module may fail in any way when it is imported

@@ -10,3 +10,33 @@ Must not know sessions, files or screens: what decides a layout beyond the heade
 
 Start with `parts`, then `dissect.payload`, which is what everybody calls.
 """
+
+from __future__ import annotations
+
+import importlib
+import sys
+from types import ModuleType
+from typing import Any
+
+_LATER = ("hashlib", "pdb", "pickle", "traceback")
+"""What construct imports for a debugger, compiled declarations and pickles: half of the time that its import takes."""
+
+
+class _Later(ModuleType):
+    """Stands for a module, and imports it when something of it is asked for."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(importlib.import_module(self.__name__), name)
+
+
+def _import_construct() -> None:
+    absent = [name for name in _LATER if name not in sys.modules]
+    sys.modules.update((name, _Later(name)) for name in absent)
+    try:
+        importlib.import_module("construct")
+    finally:
+        for name in absent:
+            del sys.modules[name]
+
+
+_import_construct()

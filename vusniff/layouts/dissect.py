@@ -18,11 +18,11 @@ from __future__ import annotations
 import functools
 import io
 from collections.abc import Callable, Mapping
-from importlib.metadata import EntryPoint, entry_points
 from typing import Any, NamedTuple
 
 from construct import ConstructError, Container
 
+from vusniff.distributions import EntryPoint, entry_points
 from vusniff.errors import DissectorError
 from vusniff.layouts import codegen
 from vusniff.layouts.parts import tree
@@ -69,7 +69,7 @@ def spec_of(channel: str, request: int) -> MessageSpec | None:
 def _load() -> dict[str, Dissector]:
     merged: dict[str, Dissector] = {}
     # Sorted, so that the result does not depend on the order of installation; ours comes first and may be extended.
-    points = sorted(entry_points(group=ENTRY_POINTS), key=lambda point: (point.name != "vhost-user", point.name))
+    points = sorted(entry_points(ENTRY_POINTS), key=lambda point: (point.name != "vhost-user", point.name))
     for point in points:
         for dissector in _dissectors(point):
             known = merged.get(dissector.channel)

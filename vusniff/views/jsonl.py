@@ -7,6 +7,7 @@ latency_ns, malformed, trailing_hex (only where bytes are left over).
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -74,8 +75,10 @@ def message_dict(message: Message, hexadecimal: bool = False) -> dict[str, Any]:
 _dump = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
 
 
+@functools.cache
 def _encoder() -> Callable[[Any], bytes]:
-    """The fastest JSON encoder there is: msgspec of the extra ``fast``, else the standard library's."""
+    """The fastest JSON encoder there is: msgspec of the extra ``fast``, else the standard library's. Found when JSON is
+    first written: text does not pay for it."""
     try:
         import msgspec
     except ImportError:
@@ -83,13 +86,10 @@ def _encoder() -> Callable[[Any], bytes]:
     return msgspec.json.Encoder().encode
 
 
-_encode = _encoder()
-
-
 def encode(value: Any) -> bytes:
     """Any of the dictionaries above -> one line of JSON, UTF-8, without a newline and without what cannot be seen."""
     try:
-        made = _encode(value)
+        made = _encoder()(value)
     except UnicodeEncodeError:  # a lone surrogate: a name of a file that is no UTF-8
         return escape_json(_dump(value)).encode()
     return made if made.isascii() and b"\x7f" not in made else escape_json(made.decode()).encode()

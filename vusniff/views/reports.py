@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from vusniff.checks.finding import Finding, Rule, Severity
+from vusniff.distributions import version
 from vusniff.printable import escape_json, escape_lines
 from vusniff.views.findings import CAPTURE_CUT, NOT_JUDGED, Judged, closing_lines, finding_lines, title
 
@@ -31,7 +31,7 @@ def sarif(judged: Judged, files: Sequence[str]) -> str:
         "tool": {
             "driver": {
                 "name": "vusniff",
-                "version": version("vusniff"),
+                "version": version(),
                 "rules": [_sarif_rule(rule) for rule in judged.rules],
             }
         },

@@ -60,13 +60,9 @@ _DISPLAY = {HERE: "vusniff: vhost-user on this host", SSH: "vusniff: vhost-user 
 
 def interfaces() -> str:
     """What can be captured from."""
-    from importlib import metadata
+    from vusniff.distributions import version
 
-    try:
-        version = metadata.version("vusniff")
-    except metadata.PackageNotFoundError:
-        version = "unknown"
-    lines = [f"extcap {{version={version}}}{{display=vusniff}}"]
+    lines = [f"extcap {{version={version()}}}{{display=vusniff}}"]
     lines += [f"interface {{value={name}}}{{display={words}}}" for name, words in _DISPLAY.items()]
     return "\n".join(lines)
 

@@ -11,11 +11,12 @@ import html
 import json
 from bisect import bisect_left
 from collections.abc import Iterator
-from importlib import metadata, resources
+from importlib import resources
 from typing import Any
 
 from vusniff.analysis.session import Session
 from vusniff.analysis.timeline import Timeline
+from vusniff.distributions import version
 from vusniff.families.vhost_user.advance import advance
 from vusniff.families.vhost_user.phases import Phase
 from vusniff.families.vhost_user.state import DeviceState, initial
@@ -70,13 +71,9 @@ def _safe(value: Any) -> Any:
 def _values(chosen: Chosen, title: str, most: int) -> Iterator[str]:
     """What the page shows, as the JSON of one object in pieces."""
     timeline = chosen.timeline
-    try:
-        version = metadata.version("vusniff")
-    except metadata.PackageNotFoundError:
-        version = "unknown"
     values = {
         "title": title,
-        "made": f"vusniff {version}",
+        "made": f"vusniff {version()}",
         "captured": moment(chosen.first_ns) if len(timeline) else "",
         "total": len(chosen.rows),
         "shown": min(len(chosen.rows), most),
