@@ -68,10 +68,10 @@ def parser_of(wanted: Collection[str | None]) -> argparse.ArgumentParser:
         epilog="Each command explains itself: vusniff COMMAND --help",
     )
     parser.add_argument("--version", action="store_true", help="print the version and exit")
-    # Without `prog` argparse would format a usage for it, and ask `shutil` how wide the terminal is.
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands", prog=parser.prog)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
     for name, module, words in COMMANDS:
-        command = commands.add_parser(name, help=words, description=words[0].upper() + words[1:] + ".")
+        about = words[0].upper() + words[1:] + "."
+        command = commands.add_parser(name, help=words, description=about, add_help=name in wanted)
         if name in wanted:
             implementation = importlib.import_module(f"vusniff.commands.{module}")
             implementation.add_arguments(command)
@@ -102,6 +102,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(words: list[str]) -> int:
     """Run one command; what it raises is for `main`."""
+    gc.set_threshold(*COLLECTIONS)
     parser = parser_of([next((word for word in words if not word.startswith("-")), None)])
     args = parser.parse_args(words)
     if args.version:
@@ -113,7 +114,6 @@ def _run(words: list[str]) -> int:
     if args.command is None:
         parser.print_help()
         return EXIT_USAGE
-    gc.set_threshold(*COLLECTIONS)
     # At its exit the interpreter looks for cycles in all that was imported, which takes longer than a short command.
     atexit.register(gc.freeze)
     if os.environ.get(RULES_MAY_RAISE):

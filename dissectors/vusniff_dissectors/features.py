@@ -1,7 +1,8 @@
 """Feature bits: virtio bits by device type, vhost bits, protocol features and the device status.
 
 Names are those of the VIRTIO specification, of linux/virtio_*.h and of the vhost-user document. The virtio bits 0-23
-and 50-127 belong to the device type, the rest to every device; a vhost-user feature word carries bits 0-63.
+and 50-127 belong to the device type, the rest to every device; a vhost-user feature word carries bits 0-63. Classes
+that only `features` puts together are no enums: one takes as long to make as many lines to print.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import functools
 from typing import Any
 
 
-class CommonFeatures(enum.IntFlag):
+class CommonFeatures:
     """Bits of every virtio device."""
 
     VIRTIO_F_NOTIFY_ON_EMPTY = 1 << 24
@@ -31,14 +32,14 @@ class CommonFeatures(enum.IntFlag):
     VIRTIO_F_SUSPEND = 1 << 43
 
 
-class VhostFeatures(enum.IntFlag):
+class VhostFeatures:
     """Bits of the vhost protocol inside the feature word; the guest never sees them."""
 
     VHOST_F_LOG_ALL = 1 << 26
     VHOST_USER_F_PROTOCOL_FEATURES = 1 << 30
 
 
-class NetFeatures(enum.IntFlag):
+class NetFeatures:
     """Network card, device type 1."""
 
     VIRTIO_NET_F_CSUM = 1 << 0
@@ -88,7 +89,7 @@ class NetFeatures(enum.IntFlag):
     VIRTIO_NET_F_IPSEC = 1 << 70
 
 
-class BlkFeatures(enum.IntFlag):
+class BlkFeatures:
     """Block device, device type 2."""
 
     VIRTIO_BLK_F_BARRIER = 1 << 0
@@ -109,7 +110,7 @@ class BlkFeatures(enum.IntFlag):
     VIRTIO_BLK_F_ZONED = 1 << 17
 
 
-class ConsoleFeatures(enum.IntFlag):
+class ConsoleFeatures:
     """Console, device type 3."""
 
     VIRTIO_CONSOLE_F_SIZE = 1 << 0
@@ -117,7 +118,7 @@ class ConsoleFeatures(enum.IntFlag):
     VIRTIO_CONSOLE_F_EMERG_WRITE = 1 << 2
 
 
-class BalloonFeatures(enum.IntFlag):
+class BalloonFeatures:
     """Traditional memory balloon, device type 5."""
 
     VIRTIO_BALLOON_F_MUST_TELL_HOST = 1 << 0
@@ -128,7 +129,7 @@ class BalloonFeatures(enum.IntFlag):
     VIRTIO_BALLOON_F_REPORTING = 1 << 5
 
 
-class ScsiFeatures(enum.IntFlag):
+class ScsiFeatures:
     """SCSI host, device type 8."""
 
     VIRTIO_SCSI_F_INOUT = 1 << 0
@@ -137,13 +138,13 @@ class ScsiFeatures(enum.IntFlag):
     VIRTIO_SCSI_F_T10_PI = 1 << 3
 
 
-class NinepFeatures(enum.IntFlag):
+class NinepFeatures:
     """9P transport, device type 9."""
 
     VIRTIO_9P_MOUNT_TAG = 1 << 0
 
 
-class GpuFeatures(enum.IntFlag):
+class GpuFeatures:
     """GPU, device type 16."""
 
     VIRTIO_GPU_F_VIRGL = 1 << 0
@@ -154,13 +155,13 @@ class GpuFeatures(enum.IntFlag):
     VIRTIO_GPU_F_BLOB_ALIGNMENT = 1 << 5
 
 
-class RtcFeatures(enum.IntFlag):
+class RtcFeatures:
     """Real-time clock, device type 17."""
 
     VIRTIO_RTC_F_ALARM = 1 << 0
 
 
-class VsockFeatures(enum.IntFlag):
+class VsockFeatures:
     """Socket device, device type 19."""
 
     VIRTIO_VSOCK_F_STREAM = 1 << 0
@@ -168,7 +169,7 @@ class VsockFeatures(enum.IntFlag):
     VIRTIO_VSOCK_F_NO_IMPLIED_STREAM = 1 << 2
 
 
-class CryptoFeatures(enum.IntFlag):
+class CryptoFeatures:
     """Crypto device, device type 20."""
 
     VIRTIO_CRYPTO_F_REVISION_1 = 1 << 0
@@ -179,7 +180,7 @@ class CryptoFeatures(enum.IntFlag):
     VIRTIO_CRYPTO_F_AKCIPHER_STATELESS_MODE = 1 << 5
 
 
-class IommuFeatures(enum.IntFlag):
+class IommuFeatures:
     """IOMMU, device type 23."""
 
     VIRTIO_IOMMU_F_INPUT_RANGE = 1 << 0
@@ -191,7 +192,7 @@ class IommuFeatures(enum.IntFlag):
     VIRTIO_IOMMU_F_BYPASS_CONFIG = 1 << 6
 
 
-class MemFeatures(enum.IntFlag):
+class MemFeatures:
     """Memory device, device type 24."""
 
     VIRTIO_MEM_F_ACPI_PXM = 1 << 0
@@ -199,38 +200,38 @@ class MemFeatures(enum.IntFlag):
     VIRTIO_MEM_F_PERSISTENT_SUSPEND = 1 << 2
 
 
-class SoundFeatures(enum.IntFlag):
+class SoundFeatures:
     """Sound device, device type 25."""
 
     VIRTIO_SND_F_CTLS = 1 << 0
 
 
-class FsFeatures(enum.IntFlag):
+class FsFeatures:
     """File system, device type 26."""
 
     VIRTIO_FS_F_NOTIFICATION = 1 << 0
 
 
-class PmemFeatures(enum.IntFlag):
+class PmemFeatures:
     """Persistent memory, device type 27."""
 
     VIRTIO_PMEM_F_SHMEM_REGION = 1 << 0
 
 
-class ScmiFeatures(enum.IntFlag):
+class ScmiFeatures:
     """SCMI, device type 32."""
 
     VIRTIO_SCMI_F_P2A_CHANNELS = 1 << 0
     VIRTIO_SCMI_F_SHARED_MEMORY = 1 << 1
 
 
-class I2cFeatures(enum.IntFlag):
+class I2cFeatures:
     """I2C adapter, device type 34."""
 
     VIRTIO_I2C_F_ZERO_LENGTH_REQUEST = 1 << 0
 
 
-class CanFeatures(enum.IntFlag):
+class CanFeatures:
     """CAN bus, device type 36."""
 
     VIRTIO_CAN_F_CAN_CLASSIC = 1 << 0
@@ -239,7 +240,7 @@ class CanFeatures(enum.IntFlag):
     VIRTIO_CAN_F_LATE_TX_ACK = 1 << 3
 
 
-class BluetoothFeatures(enum.IntFlag):
+class BluetoothFeatures:
     """Bluetooth host controller, device type 40."""
 
     VIRTIO_BT_F_VND_HCI = 1 << 0
@@ -248,7 +249,7 @@ class BluetoothFeatures(enum.IntFlag):
     VIRTIO_BT_F_CONFIG_V2 = 1 << 3
 
 
-class GpioFeatures(enum.IntFlag):
+class GpioFeatures:
     """GPIO controller, device type 41."""
 
     VIRTIO_GPIO_F_IRQ = 1 << 0
@@ -330,7 +331,7 @@ DEVICE_TYPES: dict[str, int] = {
 }
 """Short name of a device type -> its number in the VIRTIO specification."""
 
-DEVICE_FEATURES: dict[str, type[enum.IntFlag]] = {
+DEVICE_FEATURES: dict[str, type] = {
     "net": NetFeatures,
     "blk": BlkFeatures,
     "console": ConsoleFeatures,
@@ -355,14 +356,13 @@ DEVICE_FEATURES: dict[str, type[enum.IntFlag]] = {
 """Bits of the device types that have any."""
 
 
-def _union(name: str, *parts: type[enum.IntFlag]) -> type[enum.IntFlag]:
+def _union(name: str, *parts: type) -> type[enum.IntFlag]:
     members: dict[str, int] = {}
     taken = 0
     for part in parts:
-        for member, value in part.__members__.items():
-            if not taken & value:
-                members[member] = int(value)
-        taken |= sum(int(member) for member in part)
+        own = {member: value for member, value in vars(part).items() if not member.startswith("_")}
+        members.update((member, value) for member, value in own.items() if not taken & value)
+        taken |= sum(set(own.values()))
     make: Any = enum.IntFlag
     made: type[enum.IntFlag] = make(name, members)
     return made

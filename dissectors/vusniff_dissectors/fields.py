@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from typing import Any, NamedTuple
 
 from construct import (
@@ -48,10 +47,13 @@ class _Mac(Adapter):  # type: ignore[misc]
 
 class _Uuid(Adapter):  # type: ignore[misc]
     def _decode(self, obj: bytes, context: Any, path: Any) -> str:
-        return str(uuid.UUID(bytes=obj))
+        digits = obj.hex()
+        return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
 
     def _encode(self, obj: str, context: Any, path: Any) -> bytes:
-        return uuid.UUID(obj).bytes
+        from uuid import UUID
+
+        return UUID(obj).bytes
 
 
 class _PaddedText(Adapter):  # type: ignore[misc]

@@ -26,7 +26,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -72,7 +71,7 @@ class Host:
                 boot_id = file.read().strip()
         except OSError:
             boot_id = ""
-        return cls(uname.nodename, boot_id, f"{uname.sysname} {uname.release} {uname.version}", platform.machine())
+        return cls(uname.nodename, boot_id, f"{uname.sysname} {uname.release} {uname.version}", uname.machine)
 
 
 @dataclass(frozen=True, slots=True)

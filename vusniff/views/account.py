@@ -5,13 +5,11 @@ from __future__ import annotations
 import heapq
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vusniff.analysis.session import Session
 from vusniff.analysis.timeline import Timeline
 from vusniff.channel import Sender
-from vusniff.checks.finding import Finding, Severity
-from vusniff.checks.peers import Program, recognise, told_apart
 from vusniff.families.vhost_user.protocol import request_name
 from vusniff.families.vhost_user.state import DeviceState, Seen
 from vusniff.layouts import dissect
@@ -19,6 +17,9 @@ from vusniff.message import Context
 from vusniff.meta import REPLY
 from vusniff.record import Closed, Lost
 from vusniff.views import evidence, phases, state
+
+if TYPE_CHECKING:
+    from vusniff.checks.finding import Finding
 
 SLOWEST = 5
 NAMED_BY = 256
@@ -56,6 +57,8 @@ def overview(timeline: Timeline, files: Sequence[str]) -> dict[str, Any]:
 
 def _judged(timeline: Timeline, session: Session) -> dict[str, Any]:
     """A session, and how many different findings of each severity it has: one that repeats counts once."""
+    from vusniff.checks.finding import Severity
+
     different = {(one.rule, one.side): one.severity for one in reversed(timeline.findings_of(session.number))}
     found = Counter(different.values())
     findings = {severity.value: found[severity] for severity in Severity}
@@ -140,6 +143,8 @@ def account(timeline: Timeline, number: int) -> dict[str, Any]:
 
 
 def _programs(timeline: Timeline, session: Session, device_state: DeviceState) -> dict[str, str | None]:
+    from vusniff.checks.peers import Program, recognise, told_apart
+
     found: dict[str, str | None] = {}
     offered = device_state.protocol_features_offered
     for sender, name in zip(Sender, people(timeline, session), strict=True):

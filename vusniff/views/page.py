@@ -4,40 +4,34 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from vusniff.printable import cell, escape, shorten
-from vusniff.views.markdown import literal
 
 WIDTH = 110
 """Columns at which lines of text are broken; tables are as wide as they are."""
 GAP = "  "
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(NamedTuple):
     """Labels with values, one below the other."""
 
     rows: Sequence[tuple[str, str]]
 
 
-@dataclass(frozen=True, slots=True)
-class Items:
+class Items(NamedTuple):
     """Sentences, one below the other."""
 
     lines: Sequence[str]
 
 
-@dataclass(frozen=True, slots=True)
-class Prose:
+class Prose(NamedTuple):
     """Paragraphs."""
 
     paragraphs: Sequence[str]
 
 
-@dataclass(frozen=True, slots=True)
-class Table:
+class Table(NamedTuple):
     """Rows of cells under their names."""
 
     columns: Sequence[str]
@@ -47,16 +41,14 @@ class Table:
 Part = Facts | Items | Prose | Table
 
 
-@dataclass(frozen=True, slots=True)
-class Section:
+class Section(NamedTuple):
     """A title and what stands under it."""
 
     title: str
     parts: Sequence[Part]
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
+class Page(NamedTuple):
     """Everything, under one title."""
 
     title: str
@@ -129,6 +121,8 @@ def _row(cells: Iterable[str]) -> str:
 
 
 def _markdown_of(part: Part) -> Iterator[str]:
+    from vusniff.views.markdown import literal
+
     match part:
         case Facts(rows):
             yield from (f"- **{literal(name)}**: {literal(value)}" for name, value in rows)
@@ -144,6 +138,8 @@ def _markdown_of(part: Part) -> Iterator[str]:
 
 def markdown(page: Page) -> str:
     """The page as Markdown."""
+    from vusniff.views.markdown import literal
+
     lines = [f"# {literal(page.title)}"]
     for section in page.sections:
         lines += ["", f"## {literal(section.title)}"]
