@@ -10,11 +10,14 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator
-from typing import BinaryIO, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from vusniff import files
 from vusniff.capture.pcapng import MAGIC
 from vusniff.errors import CaptureError, ExistsError, OutputError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 class Output(Protocol):
