@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from vusniff.cli import main
-from vusniff.demo.wire import Incoming, Link, listen
+from vusniff.demo.wire import Incoming, Link
+from vusniff.sources.host.endpoints import Side, listen
 
 DEADLINE = 30.0
 VERSION, REPLY, NEED_REPLY = 1, 4, 8
@@ -43,12 +44,12 @@ class Background:
 @contextlib.contextmanager
 def listening(path: Path, peer: Callable[[Link], object]) -> Iterator[None]:
     """A peer that listens at a path and gets one connection."""
-    listener = listen(str(path))
-    listener.settimeout(DEADLINE)
+    listener = listen(Side(True, str(path)))
+    listener.sock.settimeout(DEADLINE)
 
     def run() -> object:
-        with listener:
-            link = Link(listener.accept()[0], "the player", DEADLINE)
+        with contextlib.closing(listener):
+            link = Link(listener.sock.accept()[0], "the player", DEADLINE)
         try:
             return peer(link)
         finally:
