@@ -181,6 +181,7 @@ def test_findings(timelines: list[Timeline]) -> None:
         'vhost.name matches "vring" xor vhost.latency > 2us',
         "vhost.channel in {main, gpu} and vhost.session == 1 and sock.connection == 1 and vhost.number < 100",
         "vhost.answered_by || vhost.answers == 4 || vhost.flags & 8 || vhost.time > 1",
+        "vhost.flags && !(vhost.flags == 0x1f)",
     ],
 )
 def test_header_filters_need_columns_only(every: Timeline, text: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,6 @@
 """A frame and its place -> the decoded message. Pure: the same frame in the same place is always the same message.
 
-`decode` is the one place where a header is taken off a frame and its payload given to the dissectors.
+`decode` is the one place where the payload of a frame is given to the dissectors, `header_of` where its header is read.
 
 Two speed tricks stay. To judge a message takes 12 us (`summary` and `check`, bench_check.py). It takes 2.6 us more
 where nothing is remembered by place and bytes, and 2.9 us more where each message is made by its constructor. A filter
@@ -36,13 +36,22 @@ def decode(
     Bytes without a header have the request None, and all of them are left over. Never raises for what the bytes hold;
     DissectorError when the dissectors cannot be loaded.
     """
-    header = channel.header
-    if kind is not FrameKind.MESSAGE or len(data) < header.size:
+    head = header_of(data, kind, channel, context)
+    if head is None:
         malformed = None if kind is FrameKind.CONTINUATION else f"no {channel.family} header"
         return None, 0, len(data) + missing, dissect.Decoded(kind.name, None, None, malformed, data, None)
-    request, flags, size = header.read[context.order](data, 0)
+    request, flags, size = head
+    header = channel.header
     decoded = dissect.payload(channel, request, header.is_reply(flags), data[header.size :], missing, context)
     return request, flags, size, decoded
+
+
+def header_of(data: bytes, kind: FrameKind, channel: Channel, context: Context) -> tuple[int, int, int] | None:
+    """Request, flags and size by the header of a frame; None where it has none."""
+    header = channel.header
+    if kind is not FrameKind.MESSAGE or len(data) < header.size:
+        return None
+    return header.read[context.order](data, 0)
 
 
 def compose(number: int, frame: Frame | FrameFields, place: Place, other: int = 0, other_time_ns: int = 0) -> Message:

@@ -10,12 +10,12 @@ import functools
 from array import array
 from typing import TYPE_CHECKING, Any
 
-from vusniff.analysis.compose import fields
+from vusniff.analysis.compose import fields, header_of
 from vusniff.capture.batch import NOTHING_SAID, said
 from vusniff.channel import Channel, Sender
 from vusniff.filter.field import Origin, Surroundings
 from vusniff.filter.match import Matches, asking, matcher
-from vusniff.filter.tree import Node, Test
+from vusniff.filter.tree import Node, Operator, Test
 from vusniff.layouts import dissect
 from vusniff.meta import FLAGS, NEED_REPLY, REPLY, VERSION, end_of, flags_of, has_options, kind_of
 from vusniff.record import Descriptor, FrameKind, Process
@@ -113,7 +113,7 @@ class Row:
         if kind_of(meta) is not FrameKind.MESSAGE:
             return False
         # Bytes that were cut before the end of the header look like a request of 0 with flags of 0.
-        return bool(self._requests[self.at] or flags_of(meta)) or self._fields()["request"] is not None
+        return bool(self._requests[self.at] or flags_of(meta)) or self._header() is not None
 
     @property
     def name(self) -> str:
@@ -177,7 +177,8 @@ class Row:
 
     @property
     def flags(self) -> int:
-        return self._fields()["flags"]  # type: ignore[no-any-return]
+        header = self._header()
+        return header[1] if header else 0
 
     @property
     def payload(self) -> dict[str, Any] | None:
@@ -203,6 +204,10 @@ class Row:
 
     def _said(self) -> tuple[tuple[Descriptor, ...], Process | None]:
         return said(self._bytes()[1]) if has_options(self._metas[self.at]) else NOTHING_SAID
+
+    def _header(self) -> tuple[int, int, int] | None:
+        """Request, flags and size by the bytes."""
+        return header_of(self._bytes()[0], kind_of(self._metas[self.at]), self.place.channel, self.place.context)
 
     def _fields(self) -> dict[str, Any]:
         """What the bytes say."""
@@ -243,8 +248,8 @@ class Sieve:
 def _asking(test: Test) -> Matches:
     """What asks a test of a `Row`, and reads the file only where the columns do not answer it."""
     field = test.field
-    if field.name == "vhost.flags" and test.mask is not None and 0 <= test.mask <= FLAGS:
-        return asking(test, lambda row, _: row.low_flags)  # type: ignore[attr-defined]
+    if field.name == "vhost.flags":
+        return _asking_flags(test)
     asked = asking(test)
     if field.origin is not Origin.PAYLOAD or not field.keys:
         return asked
@@ -256,3 +261,22 @@ def _asking(test: Test) -> Matches:
         return (row.request in requests or (replies and row.reply)) and asked(row, around)
 
     return has_payload
+
+
+def _asking_flags(test: Test) -> Matches:
+    """The columns have the lowest flags, and a message whose lowest flags are others need not be read."""
+    low = test.operator is Operator.PRESENT if test.mask is None else 0 <= test.mask <= FLAGS
+    if low:
+        return asking(test, lambda row, _: row.low_flags)  # type: ignore[attr-defined]
+    asked = asking(test)
+    if test.operator is not Operator.EQ or test.mask is not None:
+        return asked
+    wanted = test.values[0]
+    assert isinstance(wanted, int)
+    lowest = wanted & FLAGS
+
+    def may_fit(row: Any, around: Surroundings) -> bool:
+        flags = row.low_flags
+        return flags is not None and flags & FLAGS == lowest and asked(row, around)
+
+    return may_fit
