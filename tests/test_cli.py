@@ -91,3 +91,11 @@ def test_a_wrong_device_type_is_refused_before_anything_starts(words: tuple[str,
     assert done.stderr.startswith("vusniff: --device toaster: no such device type; there are net, blk,")
     assert done.stderr.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("number", ["99", "-1", str(1 << 40)])
+@pytest.mark.parametrize("command", ["capture", "proxy --listen a --connect b"])
+def test_a_descriptor_that_is_not_open_is_one_sentence(command: str, number: str, tmp_path: Path) -> None:
+    words = [*command.split(), "-q", "-w", str(tmp_path / "c.pcapng"), f"--ready-fd={number}"]
+    done = shell("", *words)
+    assert (done.returncode, done.stderr) == (2, f"vusniff: descriptor {number} is not open\n")

@@ -467,7 +467,7 @@ async def test_the_view_follows_no_link_either(
         (shared / name).symlink_to(victim)
         theirs(shared / name)
     async with opened(inputs / "in.pcapng") as (room, pilot):
-        monkeypatch.setattr(room, "tell", lambda words, *_, **__: told.append(words))
+        monkeypatch.setattr(room, "announce", lambda words, *_, **__: told.append(words))
         await pilot.press("ctrl+e", *"out", "full_stop", *"csv", "enter")
         room.action_picture()
         room.action_screenshot()

@@ -181,9 +181,9 @@ def packages():
 before = packages()
 from vusniff.capture.index import Index
 from vusniff.analysis.timeline import Timeline
-from vusniff.views.tui.app import Room
+from vusniff.views.tui.app import TuiApp
 async def play(timeline):
-    async with Room(timeline, "capture").run_test(size=(120, 40)) as pilot:
+    async with TuiApp(timeline, "capture").run_test(size=(120, 40)) as pilot:
         for key in ("enter", "?", "escape", "/", *"vhost", "enter", "escape", "j", "S", "escape", "!", "escape", "x"):
             await pilot.press(key)
 with Index([sys.argv[1]]) as index:

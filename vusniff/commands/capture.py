@@ -20,6 +20,7 @@ from vusniff.commands.recording import (
     bound_of,
     can_be_followed,
     capture_file,
+    check_descriptors,
     check_recording_arguments,
     max_size_words,
     record_and_show,
@@ -107,7 +108,7 @@ def _record(file: str, args: argparse.Namespace) -> int:
 
     if file == "-" and sys.stdout.isatty():
         raise SourceError("a capture is not for a terminal: send standard output to a file or to vusniff view -")
-    _check_descriptors(args)
+    check_descriptors(args.ready_fd, args.until_fd)
     modes = (Attach(args.attach),) if args.attach else tuple(Attach)
     wanted = selection(args)
     _as_caller(check_path, file, args)  # before the kernel is asked, which takes seconds
@@ -164,15 +165,6 @@ def _reader_of_output() -> int | None:
     """Standard output where somebody reads it: select(2) calls a pipe readable when its reader has gone."""
     mode = os.fstat(1).st_mode
     return 1 if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) else None
-
-
-def _check_descriptors(args: argparse.Namespace) -> None:
-    for number in (args.ready_fd, args.until_fd):
-        if number is not None:
-            try:
-                os.fstat(number)
-            except OSError:
-                raise SourceError(f"descriptor {number} is not open") from None
 
 
 def _words(file: str, args: argparse.Namespace) -> list[str]:

@@ -16,6 +16,7 @@ from vusniff.commands.recording import (
     bound_of,
     can_be_followed,
     capture_file,
+    check_descriptors,
     check_recording_arguments,
     max_size_words,
     record_and_show,
@@ -76,6 +77,7 @@ def _pass_on(sides: list[Side], file: str, args: argparse.Namespace) -> int:
     from vusniff.capture.writer import CaptureWriter
     from vusniff.sources.proxy.proxy import run_proxy
 
+    check_descriptors(args.ready_fd)
     output = open_path(file)
     writer = CaptureWriter(output, source="proxy", bound=bound_of(output, args))
     status = run_proxy(sides, writer, args.peer_command, say, file, lambda: begun(args, output))

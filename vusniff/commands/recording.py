@@ -88,6 +88,16 @@ def can_be_followed(file: str) -> bool:
         return True
 
 
+def check_descriptors(*numbers: int | None) -> None:
+    """Refuse descriptors that are not open before anything begins. Raises SourceError."""
+    for number in numbers:
+        if number is not None:
+            try:
+                os.fstat(number)
+            except (OSError, OverflowError):
+                raise SourceError(f"descriptor {number} is not open") from None
+
+
 def begun(args: argparse.Namespace, output: Descriptor) -> None:
     """Tell the process that waits for it, if one does, that the source has begun, and hand it the capture to read.
 
