@@ -27,7 +27,7 @@ def test_generated_files_are_current(made: Path) -> None:
     if sys.version_info >= (3, 13):  # argparse words options otherwise since then
         names = [name for name in names if name.parts[0] == "docs"]
     stale = [str(name) for name in names if (ROOT / name).read_text("utf-8") != (made / name).read_text("utf-8")]
-    assert stale == [], "run: COLUMNS=80 python scripts/generated.py"
+    assert stale == [], "run: make generated"
 
 
 def test_the_reference_has_every_request(made: Path) -> None:
