@@ -130,7 +130,9 @@ def import_strace(paths: Sequence[str], target: str | Path | BinaryIO, replaces:
         _describe(talk, passed, logs)
     clocks = {log.clock for log in logs}
     moves = _arrange(chosen, _gone(chosen, logs), merge=len(clocks) == 1 and clocks <= {"epoch", "day"})
-    with CaptureWriter(target, source="strace", replaces=replaces, order=order, host=facts.Host()) as writer:
+    with CaptureWriter(
+        target, source="strace", replaces=replaces, order=order, host=facts.Host(), keeps_ended=True
+    ) as writer:
         _write(chosen, moves, writer, order)
         writer.flush()
         if writer.failure is not None:
