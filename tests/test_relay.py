@@ -680,6 +680,7 @@ def test_a_channel_that_there_is_no_room_for_is_passed_on_as_it_is(stage: Stage)
     with ours, theirs, socket.socket(fileno=fd):
         assert os.fstat(fd).st_ino == inode
         assert len(stage.relays) == 1
+    assert len(stage.said) == 1, stage.said
     (sentence,) = stage.said
     assert "without being recorded" in sentence
     assert [frame.data for frame in stage.frames()] == [message(21)]

@@ -83,6 +83,8 @@ def lines(capture: Path, *arguments: str, lua: Path | None = None) -> Iterator[s
 def fields(capture: Path, names: list[str], lua: Path, passes: int = 1) -> Iterator[dict[str, list[str]]]:
     """For each packet the values of fields, as text; in the second of two ``passes``, as Wireshark does it."""
     form = ["-T", "fields", "-E", f"separator={SEPARATOR}", "-E", f"aggregator={AGGREGATOR}", "-E", "occurrence=a"]
+    # Evidence is in custom blocks, which tshark lists among the packets.
+    form += ["-Y", "exported_pdu"]
     # The first pass has fields only if it filters, as that of Wireshark always has.
     form += ["-2", "-R", "frame"] if passes == 2 else []
     for line in lines(capture, *form, *(part for name in names for part in ("-e", name)), lua=lua):

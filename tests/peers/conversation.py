@@ -21,7 +21,7 @@ def read(capture: Path) -> list[dict[str, Any]]:
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
-    return [json.loads(line) for line in done.stdout.splitlines()]
+    return [row for row in map(json.loads, done.stdout.splitlines()) if "kind" not in row]
 
 
 def conversation(messages: list[dict[str, Any]]) -> Conversation:
