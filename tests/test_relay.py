@@ -599,11 +599,11 @@ def test_other_sockets_are_passed_on_as_they_are(stage: Stage) -> None:
         other.close()
 
 
-def numbers() -> list[int]:
-    """Descriptors in every number that is free below them, and twenty more at least."""
+def numbers(least: int = 20) -> list[int]:
+    """Descriptors in every number that is free below them, and so many at least."""
     gc.collect()  # what waits to be collected must not make room later
     last, taken = max(int(name) for name in os.listdir("/proc/self/fd")), list[int]()
-    while len(taken) < 20 or taken[-1] < last:
+    while len(taken) < least or taken[-1] < last:
         taken.append(os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC))
     return taken
 
@@ -613,13 +613,8 @@ def test_descriptors_that_find_no_room_are_told_and_counted(stage: Stage, memory
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     socket.send_fds(stage.left, [message(5, bytes(8))], memory)
-    gc.collect()
-    highest = max(int(name) for name in os.listdir("/proc/self/fd"))
-    taken = []
-    while (fd := os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)) <= highest:
-        taken.append(fd)
-    taken.append(fd)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (fd + 3, hard))
+    taken = numbers()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(taken) + 3, hard))
     poll = select.poll()
     poll.register(stage.right, select.POLLIN)
     try:
@@ -639,12 +634,14 @@ def test_descriptors_that_find_no_room_are_told_and_counted(stage: Stage, memory
     assert stage.closed()[0].lost == 1
 
 
-def test_descriptors_wait_in_the_queue_until_there_is_room(stage: Stage, memory: list[int]) -> None:
+@pytest.mark.parametrize("least", [20, 700])
+def test_descriptors_wait_in_the_queue_until_there_is_room(stage: Stage, memory: list[int], least: int) -> None:
+    """Also those of the first message, of a process that had many files open before."""
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     socket.send_fds(stage.left, [message(5, bytes(8))], memory)
-    taken = numbers()
+    taken = numbers(least)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(taken) + 1, hard))
     poll = select.poll()
     poll.register(stage.right, select.POLLIN)
@@ -672,15 +669,17 @@ def test_a_channel_that_there_is_no_room_for_is_passed_on_as_it_is(stage: Stage)
     inode = os.fstat(theirs.fileno()).st_ino
     socket.send_fds(stage.left, [message(21)], [theirs.fileno()])
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (theirs.fileno() + 12, hard))
+    taken = numbers()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(taken) * 3 // 2, hard))  # room for a message, none for a channel
     try:
         _, (fd,) = stage.receive(stage.right, 12)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        for number in taken:
+            os.close(number)
     with ours, theirs, socket.socket(fileno=fd):
         assert os.fstat(fd).st_ino == inode
         assert len(stage.relays) == 1
-    assert len(stage.said) == 1, stage.said
     (sentence,) = stage.said
     assert "without being recorded" in sentence
     assert [frame.data for frame in stage.frames()] == [message(21)]

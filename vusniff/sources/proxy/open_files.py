@@ -10,12 +10,15 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
+import sys
 from collections.abc import Iterable
 
 from vusniff.families.vhost_user.protocol import MAX_FDS
 
 RESERVE = 512
 """Descriptors kept back: those of two messages, and a few; half of all where that is fewer."""
+_UNKNOWN = sys.maxsize
+"""Highest number before anybody looked."""
 
 
 def raise_limit() -> None:
@@ -29,16 +32,17 @@ class OpenFiles:
     """The reserve of this process."""
 
     def __init__(self) -> None:
-        self._highest = 0
-        """Highest number of the descriptors that came with a message lately."""
+        self._highest = _UNKNOWN
+        """No descriptor above this number is open, but for the few that were opened since without being told here."""
 
     def is_reserved(self, fd: int) -> bool:
         """Whether the number of a new descriptor is one that is kept back."""
+        self.came((fd,))
         return fd >= _limit() - _reserve()
 
     def came(self, fds: Iterable[int]) -> None:
-        """These came with a message."""
-        self._highest = max(fds, default=0)
+        """These were opened, or came with a message."""
+        self._highest = max(self._highest, *fds, 0)
 
     def has_room(self) -> bool:
         """Whether the descriptors of one more message will find room."""
@@ -46,9 +50,11 @@ class OpenFiles:
         if self._highest < limit - RESERVE:
             return True
         try:
-            return limit - len(os.listdir("/proc/self/fd")) >= min(MAX_FDS, _reserve() // 2)
+            numbers = os.listdir("/proc/self/fd")
         except OSError:
             return False
+        self._highest = max(map(int, numbers))
+        return limit - len(numbers) >= min(MAX_FDS, _reserve() // 2)
 
 
 def _limit() -> int:
