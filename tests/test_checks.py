@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
-from checks_cases import channels, exchange, memory, migration, negotiation, traps, vrings
+from checks_cases import channels, exchange, memory, migration, negotiation, setting_up, traps, values, vrings
 from checks_cases.script import (
     MEMORY,
     PROTOCOL,
@@ -51,7 +51,7 @@ from vusniff.families.vhost_user.protocol import Channels
 from vusniff.message import Context
 from vusniff.record import End, Frame
 
-SUBJECTS = (exchange, negotiation, memory, vrings, migration, channels, traps)
+SUBJECTS = (exchange, negotiation, memory, vrings, migration, channels, traps, values, setting_up)
 FIRES = [case for subject in SUBJECTS for case in subject.FIRES]
 QUIET = [case for subject in SUBJECTS for case in subject.QUIET]
 INVISIBLE = {"kick-once-after-start"}
@@ -109,8 +109,8 @@ def test_every_rule_has_both_kinds_of_sessions() -> None:
 
 def test_the_table_is_complete() -> None:
     ids = [rule.id for rule in RULES]
-    assert ids[:96] == [f"R{number:02}" for number in range(1, 97)]
-    assert ids[96:] == [f"T{number:02}" for number in range(1, len(ids) - 95)]
+    assert ids[:106] == [f"R{number:02}" for number in range(1, 107)]
+    assert ids[106:] == [f"T{number:02}" for number in range(1, len(ids) - 105)]
     assert len(BY_SLUG) == len(RULES)
 
 

@@ -9,6 +9,10 @@ from vusniff.checks.step import Step
 from vusniff.families.vhost_user.protocol import Channels, ProtocolFeature
 
 MAX_DESCRIPTORS = 8
+SHMEM_READ_WRITE = 1
+MAX_SHMEM = 256
+NO_OBJECT = (bytes(16), b"\xff" * 16)
+"""UUIDs that name nothing: the nil and the max UUID of RFC 9562."""
 PAGE = 4096
 """The smallest page there is; arm64 hosts may have 16 or 64 KiB."""
 
@@ -46,6 +50,14 @@ def notifier(step: Step) -> Sayings:
     return FINE
 
 
+def object_named(step: Step) -> Sayings:
+    """A shared object has a UUID other than the nil and the max UUID"""
+    uuid = step.values["uuid"]
+    if bytes.fromhex(uuid.replace("-", "")) not in NO_OBJECT:
+        return FINE
+    return (Said(f"{step.message.name} names {uuid}, which is no object; rust-vmm refuses it"),)
+
+
 def object_known(step: Step) -> Sayings:
     """SHARED_OBJECT_REMOVE names an object that this back-end has added"""
     uuid = step.values["uuid"]
@@ -67,11 +79,15 @@ def lookup_reply(step: Step) -> Sayings:
 
 
 def shmem_map(step: Step) -> Sayings:
-    """SHMEM_MAP has one descriptor, overlaps no mapping and stays in its region"""
+    """SHMEM_MAP has one descriptor, a length and known flags, overlaps no mapping and stays in its region"""
     values, there = step.values, len(step.message.descriptors)
     shmid, start, length = values["shmid"], values["shm_offset"], values["len"]
     if there != 1:
         return (Said(f"SHMEM_MAP has {there or 'no'} descriptors instead of one"),)
+    if not length:
+        return (Said(f"SHMEM_MAP at {start:#x} of region {shmid} has length 0"),)
+    if unknown := values["flags"] & ~SHMEM_READ_WRITE:
+        return (Said(f"SHMEM_MAP has unassigned flags {unknown:#x}; 0 is read-only, 1 is read-write"),)
     if step.memory.whole:
         for (other_id, offset), size in step.before.shmem.items():
             if other_id == shmid and offset < start + length and start < offset + size:
@@ -101,8 +117,13 @@ def shmem_unmap(step: Step) -> Sayings:
 
 
 def shmem_config(step: Step) -> Sayings:
-    """The shared memory regions do not change in a connection, and their sizes are multiples of a page"""
+    """The shared memory regions are as many as told, multiples of a page, and the same for a whole connection"""
     sizes = tuple(step.values.get("mem_size") or ())
+    told, there = step.values.get("num_regions", 0), sum(1 for size in sizes if size)
+    if told > MAX_SHMEM:
+        return (Said(f"GET_SHMEM_CONFIG is answered by {told} regions; {MAX_SHMEM} are the most"),)
+    if sizes and told != there:
+        return (Said(f"GET_SHMEM_CONFIG is answered by num_regions {told}, and {there} sizes are not 0"),)
     for shmid, size in enumerate(sizes):
         if size % PAGE:
             return (Said(f"shared memory region {shmid} has {size} bytes, which is no multiple of a page"),)

@@ -22,6 +22,7 @@ from vusniff.checks.table import RULES
 from vusniff.families.family import State
 from vusniff.families.vhost_user.protocol import (
     CHANNELS,
+    F_PROTOCOL_FEATURES,
     FLAG_NEED_REPLY,
     FLAG_REPLY,
     NAME,
@@ -29,7 +30,7 @@ from vusniff.families.vhost_user.protocol import (
     FrontendRequest,
     ProtocolFeature,
 )
-from vusniff.families.vhost_user.state import Postcopy
+from vusniff.families.vhost_user.state import DeviceState, Postcopy
 from vusniff.message import Message
 from vusniff.record import Closed, Exit, Lost
 
@@ -64,6 +65,12 @@ WRONG_WAY = frozenset(
 """Channel, sender and reply flag of messages that come from the side that does not send such."""
 FOLLOWED = (Channels.MAIN, Channels.BACKEND)
 """Channels whose messages decide a device's state."""
+
+
+def _without_bit_30(state: DeviceState) -> bool:
+    """SET_FEATURES left out bit 30."""
+    return state.features is not None and not state.features.value & F_PROTOCOL_FEATURES
+
 
 Judge = Callable[[Step], Sayings]
 _Asked = tuple[Judge, bool, bool, str, Rule]
@@ -208,8 +215,11 @@ class Checker:
             if flags & FLAG_REPLY:
                 if message.layout in VERDICTS and message.payload and message.payload.get("u64"):
                     self._pull(Trigger.FAILED, step, readable)
-            elif flags & FLAG_NEED_REPLY and not before.has(_REPLY_ACK):
-                self._pull(Trigger.NEED_REPLY, step, readable)
+            elif flags & FLAG_NEED_REPLY:
+                if not before.has(_REPLY_ACK):
+                    self._pull(Trigger.NEED_REPLY, step, readable)
+                elif before.protocol_features_offered is None or _without_bit_30(before):
+                    self._pull(Trigger.UNCOUNTED, step, readable)
         elif plan.odd or message.descriptors:
             # From the wrong side what it would mean from the other is not asked.
             self._pull(Trigger.HEADER if message.request is not None else Trigger.DESCRIPTORS, step, readable)

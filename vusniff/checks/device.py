@@ -74,6 +74,44 @@ def config_size(step: Step) -> Sayings:
     return FINE
 
 
+CONFIG_SPACE = 4096
+
+
+def config_wraps(step: Step) -> Sayings:
+    """A config access stays within the 4096 bytes that a configuration space may have"""
+    offset, size = step.values.get("offset"), step.values.get("size")
+    if offset is None or size is None or offset + size <= CONFIG_SPACE:
+        return FINE
+    more = " and wraps" if offset + size > 1 << 32 else ""
+    return (
+        Said(
+            f"{step.message.name} of {size} bytes at {offset:#x} goes beyond the {CONFIG_SPACE} bytes of a "
+            f"configuration space{more}; rust-vmm refuses it"
+        ),
+    )
+
+
+def mtu_range(step: Step) -> Sayings:
+    """An MTU is 68 to 65535"""
+    mtu = step.values["u64"]
+    if 68 <= mtu <= 65535:
+        return FINE
+    return (Said(f"NET_SET_MTU sets {mtu}; 68 to 65535 are possible, and DPDK refuses others"),)
+
+
+KEY_ROOM = (("sym", "key_len", 64), ("sym", "auth_key_len", 512), ("asym", "keylen", 1024))
+"""Where a length of CREATE_CRYPTO_SESSION stands, its name, and the bytes of its key's field."""
+
+
+def crypto_key_length(step: Step) -> Sayings:
+    """Key lengths of a crypto session are those of keys that have room in their fields"""
+    for union, length, room in KEY_ROOM:
+        told = (step.values.get(union) or {}).get(length, 0)
+        if told > room:
+            return (Said(f"{step.message.name} has {length} {told}; its field has {room} bytes"),)
+    return FINE
+
+
 def config_refused(step: Step) -> Sayings:
     """GET_CONFIG is answered with the configuration"""
     if step.request is None or (step.message.size and step.values.get("size") != 0):

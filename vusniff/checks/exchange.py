@@ -5,9 +5,16 @@ from __future__ import annotations
 from vusniff.amounts import duration
 from vusniff.channel import Sender
 from vusniff.checks.finding import FINE, SIDES, Said, Sayings, Severity, Side
+from vusniff.checks.peers import Program
 from vusniff.checks.recall import listening, suspended
 from vusniff.checks.step import End, Pairing, Step, Waiting
-from vusniff.families.vhost_user.protocol import HEADER_SIZE, Channels, FrontendRequest, ProtocolFeature
+from vusniff.families.vhost_user.protocol import (
+    F_PROTOCOL_FEATURES,
+    HEADER_SIZE,
+    Channels,
+    FrontendRequest,
+    ProtocolFeature,
+)
 from vusniff.message import Message
 
 F, P = FrontendRequest, ProtocolFeature
@@ -46,6 +53,59 @@ def out_of_order(step: Step) -> Sayings:
         "still waits"
     )
     return (Said(sentence, (step.request.number, oldest.number), _sender(step)),)
+
+
+def sent_while_waiting(step: Step) -> Sayings:
+    """A request that needs an answer is sent when no other one waits
+
+    QEMU takes the next reply for that to its last request and gives up when it is another one: "Received unexpected
+    msg type. Expected 11 received 5". Back-ends answer in order, so that nothing else is wrong with it.
+    """
+    if step.pairing is not Pairing.OVERTAKES or step.message.channel is not Channels.MAIN:
+        return FINE
+    older = step.skipped[0]
+    return (
+        Said(
+            f"{step.message.name} needs an answer and is sent while {older.name} (#{older.number}) waits for its own; "
+            "QEMU takes the next reply for that to its last request",
+            (older.number,),
+            _sender(step),
+        ),
+    )
+
+
+def acknowledgement_not_counted(step: Step) -> Sayings:
+    """An acknowledgement is asked for when the back-end counts REPLY_ACK as negotiated
+
+    By the specification it is once SET_PROTOCOL_FEATURES has it. rust-vmm's vhost up to 0.13 also wants
+    GET_PROTOCOL_FEATURES to have been asked, and before June 2021 bit 30 to be acknowledged; it stays silent else.
+    """
+    before, backend = step.before, step.memory.backend
+    if step.message.channel is not Channels.MAIN or not step.memory.whole or not before.has(P.REPLY_ACK):
+        return FINE
+    if _reply_of_its_own(step.message) or backend.program not in (Program.RUST_VMM, Program.UNKNOWN):
+        return FINE
+    severity = None if backend.program is Program.RUST_VMM else Severity.NOTE
+    name = f"{step.message.name} asks for an acknowledgement"
+    by = before.protocol_features.by if before.protocol_features else 0
+    if before.protocol_features_offered is None and F.GET_PROTOCOL_FEATURES not in step.link.asked:
+        words = f"{name} and GET_PROTOCOL_FEATURES was never asked: rust-vmm's vhost up to 0.13 does not answer then"
+        return (Said(words, (by,), severity=severity),)
+    if before.features is not None and not before.features.value & F_PROTOCOL_FEATURES:
+        words = f"{name} and SET_FEATURES left out bit 30: rust-vmm's vhost of before June 2021 does not answer then"
+        return (Said(words, (before.features.by, by), severity=severity),)
+    return FINE
+
+
+def log_base_reply_empty(step: Step) -> Sayings:
+    """The reply to SET_LOG_BASE has a payload
+
+    QEMU takes any, and DPDK sends none. rust-vmm's front-end waits for a u64 before 0.16, and for the log since.
+    """
+    if step.message.size or step.memory.frontend.program is not Program.CLOUD_HYPERVISOR:
+        return FINE
+    words = f"the reply to SET_LOG_BASE has no payload; {step.memory.frontend} waits for one"
+    return (Said(words, (step.request.number,) if step.request else ()),)
 
 
 def _reply_of_its_own(request: Message) -> bool:

@@ -78,6 +78,7 @@ class Trigger(enum.Enum):
     PAYLOAD = "the payload does not fit its layout"
     DESCRIPTORS = "descriptors came with it"
     NEED_REPLY = "need_reply is set"
+    UNCOUNTED = "need_reply is set, and features were negotiated in another way than most front-ends do"
     PAIRING = "a reply does not fit the requests that wait"
     WRONG_BEFORE = "a request follows a wrong reply"
     UNKNOWN = "the request is not in the specification"
@@ -121,7 +122,7 @@ class Rule:
     """One rule: the row of the table."""
 
     id: str
-    """``R01`` to ``R95`` as numbered by the project's list of protocol rules, ``T01`` up for traps."""
+    """``R01`` up for rules of the specification, ``T01`` up for traps."""
     slug: str
     """Its stable name."""
     level: Level

@@ -96,6 +96,18 @@ def payload_size(step: Step) -> Sayings:
     return FINE
 
 
+def padding_zero(step: Step) -> Sayings:
+    """Padding is 0
+
+    Nobody looks at it, and programs that do not clear their memory send what was there: a remark.
+    """
+    padding = step.values.get("padding") or step.values.get("unused")
+    if not padding or (isinstance(padding, str) and not padding.strip("0")):
+        return FINE
+    value = padding if isinstance(padding, str) else f"{padding:#x}"
+    return (Said(f"{step.message.name} has {value} in its padding"),)
+
+
 def descriptors_late(step: Step) -> Sayings:
     """Descriptors come with the first byte of the header"""
     message = step.message

@@ -7,10 +7,13 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from vusniff.amounts import descriptor as descriptor_words
+from vusniff.amounts import duration
 from vusniff.amounts import size as size_words
-from vusniff.checks.finding import FINE, Said, Sayings, Side
-from vusniff.checks.recall import listening
-from vusniff.checks.step import Step
+from vusniff.channel import Sender
+from vusniff.checks.finding import FINE, Said, Sayings, Severity
+from vusniff.checks.peers import Program
+from vusniff.checks.recall import listening, running
+from vusniff.checks.step import End, Step
 from vusniff.families.vhost_user.protocol import FrontendRequest, ProtocolFeature
 from vusniff.families.vhost_user.state import DeviceState, Region
 from vusniff.record import Descriptor, DescriptorKind
@@ -21,6 +24,8 @@ MAX_TABLE = 8
 U64 = 1 << 64
 
 IOTLB_MISS, IOTLB_UPDATE, IOTLB_INVALIDATE, IOTLB_FAIL = 1, 2, 3, 4
+READ_WRITE = 3
+"""The largest permissions of an IOTLB message."""
 
 
 def span(start: int, size: int) -> str:
@@ -228,15 +233,108 @@ def _too_small(descriptor: Descriptor, region: Region) -> bool:
     return mappable and bool(descriptor.size) and region.mmap_offset + region.size > (descriptor.size or 0)
 
 
-def nothing_shared(step: Step) -> Sayings:
-    """Memory is shared before the first ring is kicked
+SHARED = "is the guest's memory shared (share=on)?"
+MAPS_AT_ONCE = (Program.LIBVHOST_USER, Program.RUST_VMM, Program.UNKNOWN)
+"""Back-ends that look for a ring's addresses in memory when they get them: others wait until the ring is kicked."""
+MEMORY_FOLLOWS = (Program.QEMU, Program.CLOUD_HYPERVISOR)
+"""Front-ends that share memory right after SET_FEATURES."""
+STALLED_NS = 1_000_000_000
+"""How long a front-end must have said nothing more for memory to count as missing."""
 
-    A guest whose memory is private (no ``share=on``, no memory-backend-memfd) has no region to send.
+
+def nothing_shared(step: Step) -> Sayings:
+    """Memory is shared before ring addresses are set and before the first ring is kicked
+
+    A guest whose memory is private (no ``share=on``, no memory-backend-memfd) has no region to send. libvhost-user
+    ends with "Invalid vring_addr message" then, rust-vmm refuses the addresses, DPDK waits for memory.
     """
+    message = step.message
     if step.before.regions or step.before.vrings.running is not None:
         return FINE
-    hint = "is the guest's memory shared (share=on)?"
-    return (Said(f"vring {step.values['index']} is kicked and no memory region was sent; {hint}", side=Side.FRONTEND),)
+    if message.request == F.SET_MEM_TABLE:
+        if step.after.regions or listening(step.before):
+            return FINE
+        return (Said(f"the first memory table is empty; {SHARED}"),)
+    if message.request == F.SET_VRING_ADDR:
+        if step.memory.backend.program not in MAPS_AT_ONCE:
+            return FINE
+        words = f"vring {step.values['index']} gets addresses and no memory region was sent"
+        return (Said(f"{words}: libvhost-user and rust-vmm refuse them; {SHARED}"),)
+    return (Said(f"vring {step.values['index']} is kicked and no memory region was sent; {SHARED}"),)
+
+
+def memory_never_came(end: End) -> Sayings:
+    """Memory is shared after SET_FEATURES
+
+    QEMU sets the features and then finds out that it has no memory to share: "Failed initializing vhost-user memory
+    map, consider using -object memory-backend-file share=on" stands in its own log only.
+    """
+    state, memory = end.state, end.memory
+    if state.features is None or state.regions_by or state.regions or memory.frontend.program not in MEMORY_FOLLOWS:
+        return FINE
+    gone = end.closed is not None and end.closer is not Sender.BACKEND
+    if not gone and end.silent_ns < STALLED_NS:
+        return FINE
+    how = "the session ended" if gone else f"the front-end says nothing more for {duration(end.silent_ns)}"
+    words = f"SET_FEATURES came (#{state.features.by}), then no memory, and {how}; {SHARED}"
+    return (Said(words, (state.features.by,)),)
+
+
+SPDK_PAGE = 2 << 20
+
+
+def spdk_alignment(step: Step) -> Sayings:
+    """SPDK gets memory regions that begin and end on 2 MiB
+
+    It registers memory in pieces of 2 MiB and rounds what is not: a piece that two regions share is registered once.
+    """
+    if step.memory.backend.program is not Program.SPDK:
+        return FINE
+    for region in _added(step):
+        if (region.mmap_offset | region.size) % SPDK_PAGE:
+            place = f"region {span(region.guest_address, region.size)} at offset {region.mmap_offset:#x}"
+            return (Said(f"{place} does not begin and end on 2 MiB, the pieces in which SPDK registers memory"),)
+    return FINE
+
+
+REMAPS_NOT = (Program.SPDK, Program.VPP)
+"""Back-ends of which it is known that they kept, or keep, pointers into memory that was replaced."""
+
+
+def replaced_while_running(end: End) -> Sayings:
+    """After memory was replaced while rings run their addresses are set again
+
+    QEMU does not set them again when memory is plugged in, and libvhost-user and DPDK find the rings in the new
+    memory by themselves, so it is a note but for those of which it is known that they did not.
+    """
+    by = end.memory.replaced
+    if not by:
+        return FINE
+    old = [
+        ring
+        for ring in end.state.vrings.values()
+        if ring.addresses is not None
+        and ring.addresses.by < by
+        and ring.life is not None
+        and (running(ring) or ring.life.by > by)
+    ]
+    if not old:
+        return FINE
+    affected = end.memory.backend.program in REMAPS_NOT
+    listed = ", ".join(str(ring.index) for ring in old[:8])
+    words = (
+        f"memory is replaced while vring {listed} {'run' if len(old) > 1 else 'runs'}, and SET_VRING_ADDR never follows"
+    )
+    if affected:
+        words += f": {end.memory.backend} may keep pointers into the old memory"
+    return (
+        Said(
+            words,
+            tuple(ring.addresses.by for ring in old[:4] if ring.addresses),
+            severity=Severity.WARNING if affected else Severity.NOTE,
+            number=by,
+        ),
+    )
 
 
 def _in_regions(state: DeviceState, start: int, size: int) -> bool:
@@ -272,6 +370,17 @@ def iotlb_backend_type(step: Step) -> Sayings:
     if kind in (IOTLB_MISS, IOTLB_FAIL):
         return FINE
     return (Said(f"the back-end sends an IOTLB message of type {kind}; it has 1 and 4"),)
+
+
+def iotlb_permissions(step: Step) -> Sayings:
+    """Permissions of an IOTLB message are 0 to 3
+
+    Of an invalidation they mean nothing, and QEMU leaves them as they were in memory.
+    """
+    permissions = step.values["permissions"]
+    if permissions <= READ_WRITE or step.values["type"] == IOTLB_INVALIDATE:
+        return FINE
+    return (Said(f"{step.message.name} has permissions {permissions:#x}; 0 to 3 are possible"),)
 
 
 def iotlb_unasked(step: Step) -> Sayings:

@@ -153,6 +153,8 @@ def pair(step: Step) -> None:
     due = answer_due(message, step.before)
     message = lasting(message)
     if due is not False:
+        if due and link.waiting and link.waiting[-1].must:
+            step.pairing, step.skipped = Pairing.OVERTAKES, (link.waiting[-1].message,)
         # As Waiting(...) and Asked(...), without their Python code: every request comes by.
         link.waiting.append(_tuple(Waiting, (message, due is True, step.before)))
     asked = link.asked
@@ -184,6 +186,8 @@ def _reset(memory: Memory, message: Message, step: Step) -> None:
 
 def _table(memory: Memory, message: Message, step: Step) -> None:
     memory.table_reply = 0
+    if step.before.regions and step.before.vrings.running is not None and not listening(step.before):
+        memory.replaced = message.number
 
 
 def _table_reply(memory: Memory, message: Message, step: Step) -> None:

@@ -93,6 +93,8 @@ class Memory:
     """Last SET_STATUS."""
     table_reply: int = 0
     """Number of a postcopy reply to SET_MEM_TABLE that the front-end has not acknowledged yet."""
+    replaced: int = 0
+    """Number of the last SET_MEM_TABLE that replaced memory while a ring ran."""
     misses: dict[int, int] = field(default_factory=dict)
     """I/O address of an IOTLB miss -> its message."""
     objects: dict[str, int] = field(default_factory=dict)
@@ -134,6 +136,8 @@ class Pairing(enum.Enum):
     """The request was answered already."""
     OUT_OF_ORDER = enum.auto()
     """An older request waits."""
+    OVERTAKES = enum.auto()
+    """Not a reply: a request that is due an answer, sent while another one waits for its own."""
 
 
 @dataclass(slots=True)
@@ -153,7 +157,7 @@ class Step:
     """Of a reply: the request it answers."""
     pairing: Pairing = Pairing.FINE
     skipped: tuple[Message, ...] = ()
-    """Older requests that wait, of a reply that is out of order."""
+    """Older requests that wait, of a reply that is out of order and of a request that is sent while they wait."""
     late: Message | None = None
     """A request that waits for too long."""
 

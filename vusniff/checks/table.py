@@ -59,12 +59,16 @@ _GPU = (
 )
 _LOOKUP_REPLY = (Key(Channels.BACKEND, B.BACKEND_SHARED_OBJECT_LOOKUP, True),)
 _SHMEM = _calls(B.BACKEND_SHMEM_MAP, B.BACKEND_SHMEM_UNMAP)
+_PADDED = (*_asks(F.SET_MEM_TABLE, F.ADD_MEM_REG, F.REM_MEM_REG, F.SEND_RARP), *_replies(F.GET_SHMEM_CONFIG), *_SHMEM)
+_OBJECTS = (
+    *_calls(B.BACKEND_SHARED_OBJECT_ADD, B.BACKEND_SHARED_OBJECT_REMOVE, B.BACKEND_SHARED_OBJECT_LOOKUP),
+    *_asks(F.GET_SHARED_OBJECT),
+)
 _LOGGED = _asks(F.SET_LOG_BASE, F.SET_VRING_ADDR, F.SET_MEM_TABLE, F.ADD_MEM_REG)
 
 _TYPES = "Front-end message types"
 _BACK_TYPES = "Back-end message types"
 _REGION = "Memory region description"
-_TRAP = "known trap"
 
 # fmt: off
 RULES: tuple[Rule, ...] = (
@@ -164,27 +168,46 @@ RULES: tuple[Rule, ...] = (
     Rule("R94", "goes-on-after-wrong-reply", _S, _FE, "Communication", exchange.goes_on_after_wrong_reply, (Trigger.WRONG_BEFORE,), whole=True, unread=True),
     Rule("R95", "gpu-requests", _M, _BE, "vhost-user-gpu", gpu.requests, _GPU),
     Rule("R96", "postcopy-with-memory-slots", _K, _FE, _TYPES, migration.postcopy_with_slots, _asks(F.POSTCOPY_ADVISE, F.POSTCOPY_LISTEN, F.POSTCOPY_END), once=True),
-    Rule("T01", "regions-more-than-peer", _T, _FE, _TRAP, traps.regions_more_than_peer, _asks(F.SET_MEM_TABLE), unread=True),
-    Rule("T02", "descriptors-more-than-peer", _T, _FE, _TRAP, traps.descriptors_more_than_peer, (Trigger.DESCRIPTORS,), unread=True),
-    Rule("T03", "shmem-bit", _T, _ANY, _TRAP, traps.shmem_bit, (*_replies(F.GET_PROTOCOL_FEATURES), *_asks(F.GET_SHMEM_CONFIG), *_SHMEM)),
-    Rule("T04", "config-flags", _T, _FE, _TRAP, device.config_flags, _asks(F.GET_CONFIG, F.SET_CONFIG)),
-    Rule("T05", "vring-enable-before-features", _T, _FE, _TRAP, negotiation.enable_before_features, _asks(F.SET_VRING_ENABLE)),
-    Rule("T06", "vring-not-restarted", _T, _FE, _TRAP, at_end=vrings.not_restarted, whole=True),
-    Rule("T07", "queue-size-more-than-peer", _T, _FE, _TRAP, traps.queue_size_refused, _replies(F.SET_VRING_NUM), traps.queue_size_closed),
-    Rule("T08", "request-never-answered", _T, _BE, _TRAP, at_end=exchange.never_answered, whole=True),
-    Rule("T09", "request-waits", _T, _BE, _TRAP, exchange.waits_too_long, (Trigger.LATE,), unread=True),
-    Rule("T10", "vring-lost-after-reconnect", _T, _FE, _TRAP, at_end=traps.rings_lost, whole=True),
-    Rule("T11", "memory-not-shared", _T, _FE, _TRAP, memory.not_shared, _SET_MEMORY),
-    Rule("T12", "nothing-shared", _T, _FE, _TRAP, memory.nothing_shared, _asks(F.SET_VRING_KICK, F.VRING_KICK), whole=True, once=True),
-    Rule("T13", "features-shrink", _T, _BE, _TRAP, traps.features_shrink, _replies(F.GET_FEATURES), once=True),
-    Rule("T14", "protocol-features-shrink", _T, _BE, _TRAP, traps.protocol_features_shrink, _replies(F.GET_PROTOCOL_FEATURES), once=True),
-    Rule("T15", "descriptor-of-two-rings", _T, _FE, _TRAP, traps.descriptor_of_two_rings, _asks(F.SET_VRING_KICK, F.SET_VRING_CALL), whole=True),
-    Rule("T16", "descriptor-missing", _T, _FE, _TRAP, traps.descriptor_missing, _asks(F.SET_BACKEND_REQ_FD, F.SET_LOG_FD, F.GPU_SET_SOCKET)),
-    Rule("T17", "request-refused", _T, _ANY, _TRAP, exchange.refused, (Trigger.FAILED,)),
-    Rule("T18", "refused-by-closing", _T, _BE, _TRAP, at_end=exchange.refused_by_closing, whole=True),
-    Rule("T19", "pending-at-close", _T, _ANY, _TRAP, at_end=exchange.pending_at_close, whole=True),
-    Rule("T20", "config-refused", _T, _BE, _TRAP, device.config_refused, _replies(F.GET_CONFIG), unread=True),
-    Rule("T21", "request-unknown", _T, _ANY, _TRAP, traps.unknown_request, (Trigger.UNKNOWN,), unread=True),
+    Rule("R97", "iotlb-permissions", _M, _ANY, "An IOTLB message", memory.iotlb_permissions, (*_asks(F.IOTLB_MSG), *_calls(B.BACKEND_IOTLB_MSG))),
+    Rule("R98", "mtu-range", _M, _FE, "virtio, Network Device, Device configuration layout", device.mtu_range, _asks(F.NET_SET_MTU)),
+    Rule("R99", "queue-num-zero", _D, _BE, "Multiple queue support", vrings.queues_there, _replies(F.GET_QUEUE_NUM)),
+    Rule("R100", "inflight-queues", _D, _FE, "Inflight description; rust-vmm vhost 0.16, VhostUserInflight::is_valid", vrings.inflight_queues, _asks(F.GET_INFLIGHT_FD, F.SET_INFLIGHT_FD)),
+    Rule("R101", "config-outside-space", _D, _FE, "Virtio device config space; rust-vmm vhost 0.16, VhostUserConfig::is_valid", device.config_wraps, _asks(F.GET_CONFIG, F.SET_CONFIG), unread=True),
+    Rule("R102", "vring-address-flags", _D, _FE, "A vring address description; rust-vmm vhost 0.16, VhostUserVringAddrFlags", vrings.address_flags, _asks(F.SET_VRING_ADDR)),
+    Rule("R103", "padding-not-zero", _K, _ANY, "Message Specification", header.padding_zero, _PADDED, once=True),
+    Rule("R104", "shared-object-nil", _D, _ANY, "VhostUserShared; rust-vmm vhost 0.16, VhostUserSharedMsg::is_valid", backend_channel.object_named, _OBJECTS),
+    Rule("R105", "crypto-key-length", _D, _FE, _TYPES, device.crypto_key_length, _asks(F.CREATE_CRYPTO_SESSION)),
+    Rule("R106", "packed-ring-first-base", _D, _FE, "Vring descriptor indices for packed virtqueues; virtio, Driver and Device Ring Wrap Counters", vrings.packed_first_base, _asks(F.SET_VRING_BASE), whole=True),
+    Rule("T01", "regions-more-than-peer", _T, _FE, "libvhost-user of QEMU 10.2, VHOST_MEMORY_BASELINE_NREGIONS; DPDK 26.07, vhost_user_set_mem_table", traps.regions_more_than_peer, _asks(F.SET_MEM_TABLE), unread=True),
+    Rule("T02", "descriptors-more-than-peer", _T, _FE, "libvhost-user of QEMU 10.2, vu_message_read_default; DPDK 26.07, read_vhost_message", traps.descriptors_more_than_peer, (Trigger.DESCRIPTORS,), unread=True),
+    Rule("T03", "shmem-bit", _T, _ANY, "rust-vmm vhost 0.16, VhostUserProtocolFeatures", traps.shmem_bit, (*_replies(F.GET_PROTOCOL_FEATURES), *_asks(F.GET_SHMEM_CONFIG), *_SHMEM)),
+    Rule("T04", "config-flags", _T, _FE, "rust-vmm vhost 0.16, VhostUserConfigFlags", device.config_flags, _asks(F.GET_CONFIG, F.SET_CONFIG)),
+    Rule("T05", "vring-enable-before-features", _T, _FE, "rust-vmm vhost 0.16, BackendReqHandler::handle_request", negotiation.enable_before_features, _asks(F.SET_VRING_ENABLE)),
+    Rule("T06", "vring-not-restarted", _T, _FE, "vhost-user, Ring states; DPDK 26.07, vq_is_ready", at_end=vrings.not_restarted, whole=True),
+    Rule("T07", "queue-size-more-than-peer", _T, _FE, "rust-vmm vhost-user-backend 0.22, VhostUserHandler::set_vring_num", traps.queue_size_refused, _replies(F.SET_VRING_NUM), traps.queue_size_closed),
+    Rule("T08", "request-never-answered", _T, _BE, "QEMU 10.0, vhost_user_read, which waits without a limit", at_end=exchange.never_answered, whole=True),
+    Rule("T09", "request-waits", _T, _BE, "QEMU 10.0, vhost_user_read, which waits without a limit", exchange.waits_too_long, (Trigger.LATE,), unread=True),
+    Rule("T10", "vring-lost-after-reconnect", _T, _FE, "vhost-user, Ring states, and Inflight I/O tracking", at_end=traps.rings_lost, whole=True),
+    Rule("T11", "memory-not-shared", _T, _FE, "DPDK 26.07, vhost_user_mmap_region; libvhost-user of QEMU 10.2, vu_add_mem_reg", memory.not_shared, _SET_MEMORY),
+    Rule("T12", "nothing-shared", _T, _FE, "QEMU 10.0, vhost_user_fill_set_mem_table_msg; libvhost-user of QEMU 10.2, vu_set_vring_addr_exec", memory.nothing_shared, _asks(F.SET_MEM_TABLE, F.SET_VRING_ADDR, F.SET_VRING_KICK, F.VRING_KICK), whole=True, once=True),
+    Rule("T13", "features-shrink", _T, _BE, "QEMU 10.0, vhost_net_init: \"vhost lacks feature mask\"", traps.features_shrink, _replies(F.GET_FEATURES), once=True),
+    Rule("T14", "protocol-features-shrink", _T, _BE, "vhost-user, Protocol features", traps.protocol_features_shrink, _replies(F.GET_PROTOCOL_FEATURES), once=True),
+    Rule("T15", "descriptor-of-two-rings", _T, _FE, "Linux, eventfd(2): one read takes what all have written", traps.descriptor_of_two_rings, _asks(F.SET_VRING_KICK, F.SET_VRING_CALL), whole=True),
+    Rule("T16", "descriptor-missing", _T, _FE, "libvhost-user of QEMU 10.2, vu_set_backend_req_fd", traps.descriptor_missing, _asks(F.SET_BACKEND_REQ_FD, F.SET_LOG_FD, F.GPU_SET_SOCKET)),
+    Rule("T17", "request-refused", _T, _ANY, "QEMU 10.0, process_message_reply", exchange.refused, (Trigger.FAILED,)),
+    Rule("T18", "refused-by-closing", _T, _BE, "DPDK 26.07, vhost_user_msg_handler; rust-vmm vhost 0.16, BackendReqHandler::handle_request", at_end=exchange.refused_by_closing, whole=True),
+    Rule("T19", "pending-at-close", _T, _ANY, "QEMU 10.0, vhost_user_read_header: \"Failed to read msg header\"", at_end=exchange.pending_at_close, whole=True),
+    Rule("T20", "config-refused", _T, _BE, "QEMU 10.0, vhost_user_get_config", device.config_refused, _replies(F.GET_CONFIG), unread=True),
+    Rule("T21", "request-unknown", _T, _ANY, "rust-vmm vhost 0.16, BackendReqHandler::handle_request; DPDK 26.07, vhost_user_msg_handler", traps.unknown_request, (Trigger.UNKNOWN,), unread=True),
+    Rule("T22", "request-while-waiting", _T, _FE, "QEMU 10.0, process_message_reply: \"Received unexpected msg type\"", exchange.sent_while_waiting, (Trigger.PAIRING,), unread=True, once=True),
+    Rule("T23", "acknowledgement-not-counted", _T, _FE, "rust-vmm vhost 0.1 to 0.13, BackendReqHandler::update_reply_ack_flag", exchange.acknowledgement_not_counted, (Trigger.UNCOUNTED,), whole=True, unread=True, once=True),
+    Rule("T24", "log-base-reply-empty", _T, _BE, "rust-vmm vhost 0.15, Frontend::set_log_base; DPDK 26.07, vhost_user_set_log_base", exchange.log_base_reply_empty, _replies(F.SET_LOG_BASE), unread=True),
+    Rule("T25", "inflight-before-rings", _T, _FE, "DPDK 21.11, vhost_user_set_inflight_fd", vrings.inflight_before_rings, _asks(F.SET_INFLIGHT_FD), whole=True),
+    Rule("T26", "memory-replaced-while-running", _T, _FE, "SPDK 18.07, vhost_setup_mem_table, and its issue 3132; DPDK before 18.05, vhost_user_set_mem_table", at_end=memory.replaced_while_running),
+    Rule("T27", "rings-announced-not-set-up", _T, _FE, "DPDK 20.05 and 26.07, virtio_is_ready", at_end=vrings.announced, whole=True),
+    Rule("T28", "regions-not-on-2-mib", Level.KNOWN, _FE, "SPDK 26.09, vhost_session_mem_region_calc", memory.spdk_alignment, _SET_MEMORY, once=True),
+    Rule("T29", "pair-half-enabled", _T, _FE, "cloud-hypervisor 17, VhostUserHandle::setup_vhost_user, and its issue 2911", vrings.pair_half_enabled, _asks(F.SET_VRING_ENABLE), whole=True, once=True),
+    Rule("T30", "memory-never-came", _T, _FE, "QEMU 10.0, vhost_user_fill_set_mem_table_msg: \"Failed initializing vhost-user memory map\"", at_end=memory.memory_never_came, whole=True),
 )
 # fmt: on
 

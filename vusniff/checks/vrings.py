@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from vusniff.checks.finding import FINE, Said, Sayings, Severity
+from vusniff.checks.peers import Program
 from vusniff.checks.recall import running, suspended
 from vusniff.checks.step import End, Step
-from vusniff.families.vhost_user.protocol import F_ACCESS_PLATFORM, F_PROTOCOL_FEATURES
+from vusniff.families.vhost_user.protocol import F_ACCESS_PLATFORM, F_PROTOCOL_FEATURES, ProtocolFeature
 from vusniff.families.vhost_user.state import Life, Vring, translate, vring
 
 QUEUE_SIZE = 32768
@@ -84,6 +85,127 @@ def queue_size(step: Step) -> Sayings:
     if step.before.packed is False and num & num - 1:
         return (Said(f"vring {index} is a split ring of size {num}, which is no power of two"),)
     return FINE
+
+
+ADDRESS_FLAGS = 1
+"""VHOST_VRING_F_LOG."""
+
+
+def address_flags(step: Step) -> Sayings:
+    """Flags of SET_VRING_ADDR are 0 or VHOST_VRING_F_LOG"""
+    unknown = step.values["flags"] & ~ADDRESS_FLAGS
+    if not unknown:
+        return FINE
+    return (
+        Said(
+            f"SET_VRING_ADDR of vring {step.values['index']} has unassigned flags {unknown:#x}; rust-vmm refuses them"
+        ),
+    )
+
+
+def queues_there(step: Step) -> Sayings:
+    """A back-end has a queue"""
+    if step.values["u64"]:
+        return FINE
+    return (Said("GET_QUEUE_NUM is answered by 0: no front-end finds enough queues then"),)
+
+
+def packed_first_base(step: Step) -> Sayings:
+    """A packed ring that begins at its first descriptor begins with its wrap counters at 1
+
+    Both counters are 1 on a new ring, so that a base of 0 is one that a front-end gave which thinks in split rings.
+    A ring that goes on after a migration or a reconnect may stand at 0 in its second round.
+    """
+    value = step.values["num"]
+    if not step.before.packed or value & 0xFFFF or step.memory.previous is not None:
+        return FINE
+    ring = vring(step.before, step.values["index"])
+    if ring.base is not None:
+        return FINE
+    return (
+        Said(
+            f"packed vring {ring.index} begins at base {value:#x}, with the driver's wrap counter 0; a new ring begins "
+            "at 0x8000 or 0x80008000, else descriptors seem used before",
+            (step.before.features.by,) if step.before.features else (),
+        ),
+    )
+
+
+def pair_half_enabled(step: Step) -> Sayings:
+    """A network ring is enabled once the other ring of its pair is set up
+
+    Of a ring that is not set up itself it says nothing: QEMU enables pairs before it sets them up.
+    """
+    index, backend = step.values["index"], step.memory.backend
+    if not step.values["num"] or backend.program is not Program.DPDK or step.memory.device not in (None, "net"):
+        return FINE
+    ring, other = vring(step.before, index), vring(step.before, index ^ 1)
+    if not running(ring) or other.addresses is not None or running(other) or ring.life is None:
+        return FINE
+    told = step.before.queue_num
+    if told is None or told.value * 2 <= other.index:
+        return FINE
+    return (
+        Said(
+            f"vring {index} is enabled before vring {other.index}, the other of its pair, is set up; programs that use "
+            "DPDK look for both",
+            (ring.life.by,),
+        ),
+    )
+
+
+def announced(end: End) -> Sayings:
+    """Rings that SET_VRING_CALL announces are set up
+
+    DPDK before 20.08, which does not offer STATUS, starts none before all of them are ready; later ones wait for all
+    rings of devices that are no network devices.
+    """
+    memory, offered = end.memory, end.state.protocol_features_offered
+    if memory.backend.program is not Program.DPDK or end.silent_ns < SETTLED_NS:
+        return FINE
+    old = offered is None or not offered.value & ProtocolFeature.STATUS
+    if not old and memory.device in (None, "net"):
+        return FINE
+    rings = list(end.state.vrings.values())
+    ready = [ring for ring in rings if running(ring)]
+    missing = [ring for ring in rings if ring.call is not None and ring.call.by and ring.addresses is None]
+    if not ready or not missing:
+        return FINE
+    listed = ", ".join(str(ring.index) for ring in missing[:8])
+    which = f"{memory.backend}, older than 20.08 as it offers no STATUS," if old else str(memory.backend)
+    return (
+        Said(
+            f"vring {listed} {'was' if len(missing) == 1 else 'were'} announced by SET_VRING_CALL and never set up; "
+            f"{which} waits for all rings before it starts any",
+            tuple(ring.call.by for ring in missing[:4] if ring.call),
+            number=ready[0].life.by if ready[0].life else None,
+        ),
+    )
+
+
+def inflight_queues(step: Step) -> Sayings:
+    """An inflight buffer is for one queue or more"""
+    values = step.values
+    if values["num_queues"] and values["queue_size"]:
+        return FINE
+    name = "num_queues" if not values["num_queues"] else "queue_size"
+    return (Said(f"{step.message.name} has {name} 0; rust-vmm refuses it"),)
+
+
+def inflight_before_rings(step: Step) -> Sayings:
+    """SET_INFLIGHT_FD comes after the first message about a ring
+
+    DPDK makes a ring when a message names it, and before 22.03 gave the buffer only to the rings that were there.
+    """
+    backend = step.memory.backend
+    if backend.program is not Program.DPDK or len(step.before.vrings):
+        return FINE
+    return (
+        Said(
+            f"SET_INFLIGHT_FD comes before any ring message; {backend} before 22.03 gives the buffer to the rings that "
+            "it knows, which are none"
+        ),
+    )
 
 
 def no_fd_bit(step: Step) -> Sayings:

@@ -376,7 +376,8 @@ def translate(state: DeviceState, address: int, length: int = 1) -> Place | None
     """Find the memory region that holds a ring address.
 
     With VIRTIO_F_ACCESS_PLATFORM it is an I/O address and goes through the IOTLB messages seen; with GPA_ADDRESSES a
-    guest address; else a user address of the front-end (specification, "Memory access").
+    guest address; else a user address of the front-end (specification, "Memory access"). With XEN_MMAP it may be
+    either: QEMU's front-end for Xen has no user addresses and sends guest addresses, others send user addresses.
     """
     guest = bool(state.has(ProtocolFeature.GPA_ADDRESSES))
     if state.features is not None and state.features.value & F_ACCESS_PLATFORM:
@@ -386,10 +387,11 @@ def translate(state: DeviceState, address: int, length: int = 1) -> Place | None
                 break
         else:
             return None
-    for position, region in enumerate(state.regions or ()):
-        start = region.guest_address if guest else region.user_address
-        if start <= address and address + length <= start + region.size:
-            return Place(position, address - start)
+    for by_guest in (True,) if guest else (False, True) if state.has(ProtocolFeature.XEN_MMAP) else (False,):
+        for position, region in enumerate(state.regions or ()):
+            start = region.guest_address if by_guest else region.user_address
+            if start <= address and address + length <= start + region.size:
+                return Place(position, address - start)
     return None
 
 
