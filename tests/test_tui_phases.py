@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from talk import Talk, eventfd, u32, u64
 from test_tui import CAPTURES, QEMU, RECONNECT, message, opened, screen_text, state_text, written
 
 from vusniff.analysis.timeline import Timeline, read_all
 from vusniff.capture.index import Index
 from vusniff.families.vhost_user.phases import Phase, PhaseKind
+from vusniff.families.vhost_user.protocol import FrontendRequest as F
 from vusniff.views.tui.repeats import Repeats
 from vusniff.views.tui.sections import Sections, fold_of
 
@@ -50,8 +52,8 @@ def test_without_phases_a_line_is_a_position() -> None:
     assert [sections.position(line) for line in range(5)] == [sections.line(row) for row in range(5)] == list(range(5))
 
 
-@given(st.lists(st.sampled_from([1, 3, 18]), max_size=40), st.integers(1, 40))
-def test_folded_repeats_stand_for_every_row_once(requests: list[int], cut: int) -> None:
+@given(st.lists(st.sampled_from([1, 3, 18]), max_size=40), st.integers(1, 40), st.sets(st.integers(0, 40)))
+def test_folded_repeats_stand_for_every_row_once(requests: list[int], cut: int, begins: set[int]) -> None:
     import tempfile
 
     with tempfile.TemporaryDirectory() as name:
@@ -60,7 +62,7 @@ def test_folded_repeats_stand_for_every_row_once(requests: list[int], cut: int) 
             timeline = Timeline(index)
             read_all(timeline)
             for base in (None, range(0, len(requests), 2)):
-                repeats = Repeats(timeline, base)
+                repeats = Repeats(timeline, base, begins)
                 if base is None:  # in two pieces
                     repeats._look(min(cut, len(requests)))
                 assert repeats.run(60)
@@ -69,9 +71,37 @@ def test_folded_repeats_stand_for_every_row_once(requests: list[int], cut: int) 
                 for position, row in enumerate(repeats.rows):
                     run = [one for one in rows if row <= one <= repeats.last_of(position)]
                     assert len({requests[one] for one in run}) == 1
+                    assert not begins.intersection(run[1:])
                     assert repeats.counts[position] == (len(run) if len(run) > 1 else 0)
                     stood += run
                 assert stood == rows
+
+
+@pytest.mark.asyncio
+async def test_a_run_ends_where_a_phase_begins(tmp_path: Path) -> None:
+    """SET_STATUS 0 announces a stop; it has a row of its own, and the cursor on it selects it."""
+    talk = Talk(tmp_path / "status.pcapng")
+    peers = talk.connect()
+    peers.ask(F.GET_FEATURES)
+    peers.ask(F.SET_FEATURES, u64(1 << 30))
+    peers.ask(F.SET_VRING_NUM, u32(0, 256))
+    peers.ask(F.SET_VRING_KICK, u64(0), eventfd(5))
+    for status in (1, 3, 11, 15, 0):
+        last = peers.ask(F.SET_STATUS, u64(status))
+        talk.now += 10**9 if status == 15 else 0
+    peers.ask(F.GET_VRING_BASE, u32(0, 0))
+    talk.writer.close()
+    async with opened(talk.path) as (app, pilot):
+        await pilot.press("R")
+        await pilot.pause()
+        stop = next(phase for _, phase in app.view.shown.phases if phase.kind is PhaseKind.STOP)
+        assert stop.first == last
+        line = app.view.shown.line_of(last - 1)
+        assert app.view.shown.row_on(line) == last - 1
+        app.view.move_to(line)
+        await pilot.pause()
+        assert f"State after #{last}" in (app.selected.state.border_title or "")
+        assert "x4 to" in screen_text(app)
 
 
 @pytest.mark.asyncio

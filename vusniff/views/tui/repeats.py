@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from array import array
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from vusniff.analysis.timeline import Timeline
 from vusniff.meta import NO_MESSAGE, REPLY
@@ -15,15 +15,20 @@ SLICE = 4096
 
 
 class Repeats:
-    """The rows that are left when every run of one request, with its replies, is shown by its first row."""
+    """The rows that are left when every run of one request, with its replies, is shown by its first row.
 
-    def __init__(self, timeline: Timeline, base: Sequence[int] | None) -> None:
-        """``base`` are the rows to fold, ascending; None: all. It may grow."""
+    A run stays within a phase: else a request that begins the next one (SET_STATUS 0 before a stop) had no row.
+    """
+
+    def __init__(self, timeline: Timeline, base: Sequence[int] | None, begins: Iterable[int] = ()) -> None:
+        """``base`` are the rows to fold, ascending; None: all. It may grow. A run ends where a phase begins: at the
+        rows ``begins``."""
         self.rows = array("I")
         self.counts = array("I")
         """Per row: requests in the run that it stands for; 0 where it stands only for itself."""
         self.seen = 0
         """Rows of ``base`` that were looked at."""
+        self.begins = frozenset(begins)
         self._timeline = timeline
         self._base = base
         self._begin = 0
@@ -49,12 +54,12 @@ class Repeats:
 
     def _look(self, stop: int) -> None:
         index, place_of = self._timeline.index, self._timeline.place_of
-        meta, request, base = index.meta, index.request, self._base
+        meta, request, base, begins = index.meta, index.request, self._base, self.begins
         del self.rows[self._settled :], self.counts[self._settled :]
         for position in range(self.seen, stop):
             row = position if base is None else base[position]
             key = (-1, position) if meta[row] & NO_MESSAGE else (request[row], place_of[row])
-            if key != self._key:
+            if key != self._key or row in begins:
                 self._put(position)
                 self._begin, self._key, self._requests, self._settled = position, key, 0, len(self.rows)
             self._requests += not meta[row] & REPLY

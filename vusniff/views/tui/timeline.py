@@ -131,6 +131,8 @@ class TimelineView(Lined):
         """Headings of these phases stand between the rows."""
         at = self._at()
         self.shown.phases = phases
+        if self.shown.repeats is not None and self.shown.repeats.begins != self._begins:
+            self._fold_repeats()
         self._laid(at)
 
     def _at(self) -> tuple[PhaseSection | None, int | None]:
@@ -180,8 +182,13 @@ class TimelineView(Lined):
             self.shown.repeats = None
         self._laid(at)
 
+    @property
+    def _begins(self) -> frozenset[int]:
+        """The rows at which phases begin."""
+        return frozenset(phase.first - 1 for _, phase in self.shown.phases)
+
     def _fold_repeats(self) -> None:
-        self.shown.repeats = Repeats(self.timeline, self.rows)
+        self.shown.repeats = Repeats(self.timeline, self.rows, self._begins)
         if not self.shown.repeats.run(SLICE_SECONDS):
             self.set_timer(NEXT_SECONDS, self._go_on_folding)
 
