@@ -15,6 +15,8 @@ from typing import IO
 import pytest
 from probing import connected, message, needs_probe, recording
 
+from vusniff.capture.reader import CaptureReader
+
 pytestmark = needs_probe
 
 CAPTURE = [sys.executable, "-m", "vusniff", "capture"]
@@ -112,6 +114,28 @@ def test_lines_appear_while_it_runs(tmp_path: Path) -> None:
     assert rest == b""
     assert b"2 messages on 1 connections, 0 lost" in said
     assert file.stat().st_mode & 0o777 == 0o600
+
+
+def test_it_ends_after_so_many_messages(tmp_path: Path) -> None:
+    path = tmp_path / "c.pcapng"
+    with recording(path, "--path", str(tmp_path / "s"), "--count", "3") as probe:
+        near, far = connected(str(tmp_path / "s"))
+        with near, far:
+            for _ in range(5):
+                near.send(message(1))
+            said = probe.process.communicate(timeout=60)[1]
+    assert probe.process.returncode == 0
+    assert "3 messages on 1 connections, 0 lost" in said
+    with CaptureReader(str(path)) as reader:
+        assert sum(map(len, reader.batches())) == 3
+
+
+def test_it_ends_after_a_time(tmp_path: Path) -> None:
+    path = tmp_path / "c.pcapng"
+    with recording(path, "--path", str(tmp_path / "s"), "--for", "300ms") as probe:
+        said = probe.process.communicate(timeout=60)[1]
+    assert probe.process.returncode == 1  # nothing was seen
+    assert "0 messages" in said
 
 
 def test_json_lines(tmp_path: Path) -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from vusniff.cli import main
+from vusniff.commands.times import seconds, some_seconds
 
 CAPTURE = str(Path(__file__).parent.parent / "captures" / "qemu-blk.pcapng")
 COMMANDS = (
@@ -99,3 +103,37 @@ def test_a_descriptor_that_is_not_open_is_one_sentence(command: str, number: str
     words = [*command.split(), "-q", "-w", str(tmp_path / "c.pcapng"), f"--ready-fd={number}"]
     done = shell("", *words)
     assert (done.returncode, done.stderr) == (2, f"vusniff: descriptor {number} is not open\n")
+
+
+def test_a_file_in_place_of_a_command_is_opened(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["read", str(CAPTURE)]) == 0
+    expected = capsys.readouterr().out
+    assert main([str(CAPTURE)]) == 0  # without a terminal as text
+    assert capsys.readouterr().out == expected
+    for name in (f"{tmp_path}/nothing", "nothing.pcapng"):
+        assert main([name]) == 2
+        assert f"cannot read {name}: No such file or directory" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as raised:
+        main(["nothing"])
+    assert raised.value.code == 2
+    assert "invalid choice: 'nothing'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("word", "value"),
+    [("5", 5), ("300ms", 0.3), ("30s", 30), ("1.5m", 90), ("8h", 28800), ("7d", 7 * 86400)],
+)
+def test_times(word: str, value: float) -> None:
+    assert seconds(word) == pytest.approx(value)
+
+
+@pytest.mark.parametrize("word", ["", "x", "-1", "nan", "inf", "1e3", "5 weeks", "9" * 400, "367d", "٣"])
+def test_what_is_no_time_is_refused(word: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError):
+        seconds(word)
+
+
+def test_no_time_at_all_is_refused_where_it_makes_no_sense() -> None:
+    assert seconds("0") == 0
+    with pytest.raises(argparse.ArgumentTypeError, match="no time at all"):
+        some_seconds("0s")

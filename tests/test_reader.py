@@ -574,8 +574,9 @@ def test_what_is_no_capture_is_refused_in_one_sentence(tmp_path: Path) -> None:
     synthetic.every(capture)
     cases: list[tuple[str, bytes | None, str]] = [
         ("empty", b"", "is empty"),
-        ("gz", gzip.compress(capture.read_bytes()), "compressed with gzip: decompress it first"),
-        ("zst", b"\x28\xb5\x2f\xfd0000", "zstd"),
+        ("xz", b"\xfd7zXZ\0" + bytes(20), "compressed with xz: decompress it first"),
+        ("gz", gzip.compress(b""), "compressed data is cut or damaged at its beginning, or there is nothing in it"),
+        ("zst", b"\x28\xb5\x2f\xfd0000", "compressed data is cut or damaged"),
         ("pcap", b"\xd4\xc3\xb2\xa1" + bytes(20), "classic pcap file"),
         ("nanopcap", b"\xa1\xb2\x3c\x4d" + bytes(20), "classic pcap file"),
         ("json", b'{"number":1}\n', "JSON"),
@@ -761,7 +762,11 @@ def test_a_pipe_of_something_else_is_refused(tmp_path: Path) -> None:
         "from vusniff.capture.reader import CaptureReader as R; from vusniff.errors import CaptureError\n"
         "try: list(R('-').batches())\nexcept CaptureError as e: print(e)"
     )
-    for content, why in ((b"\x1f\x8b\x08rest of it", "gzip"), (b"", "standard input is empty"), (b"hi", "no capture")):
+    for content, why in (
+        (b"\x1f\x8b\x08rest of it", "compressed data is cut"),
+        (b"", "standard input is empty"),
+        (b"hi", "no capture"),
+    ):
         done = subprocess.run([sys.executable, "-c", script], input=content, capture_output=True, check=True)
         assert why in done.stdout.decode()
 

@@ -45,6 +45,8 @@ COLLECTIONS = (100_000, 20, 20)
 """`gc.set_threshold`. Captures make millions of objects and next to no cycles: look for these less often."""
 RULES_MAY_RAISE = "VUSNIFF_RULES_MAY_RAISE"
 """Environment variable by which our tests make a rule that raises end the command (`vusniff.checks.checker`)."""
+_OF_CAPTURES = (".pcapng", ".pcapng.gz", ".pcapng.zst")
+"""Endings of names that are taken for files even where no such file is."""
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
 
@@ -65,7 +67,7 @@ def parser_of(wanted: Collection[str | None]) -> argparse.ArgumentParser:
     parser = Parser(
         prog="vusniff",
         description="See what a vhost-user front-end and back-end say to each other.",
-        epilog="Each command explains itself: vusniff COMMAND --help",
+        epilog="vusniff FILE opens a capture. Each command explains itself: vusniff COMMAND --help",
     )
     parser.add_argument("--version", action="store_true", help="print the version and exit")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
@@ -103,6 +105,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(words: list[str]) -> int:
     """Run one command; what it raises is for `main`."""
     gc.set_threshold(*COLLECTIONS)
+    words = _opening(words)
     parser = parser_of([next((word for word in words if not word.startswith("-")), None)])
     args = parser.parse_args(words)
     if args.version:
@@ -123,6 +126,17 @@ def _run(words: list[str]) -> int:
     status: int = args.run(args)
     terminal.flush()
     return status
+
+
+def _opening(words: list[str]) -> list[str]:
+    """The words, with the command that opens a file where the file stands in place of a command."""
+    first = words[0] if words else ""
+    if first.startswith("-") or any(first == name for name, *_ in COMMANDS):
+        return words
+    if not (os.path.exists(first) or "/" in first or first.endswith(_OF_CAPTURES)):
+        return words
+    shown = sys.stdin.isatty() and sys.stderr.isatty()  # where the terminal view reads and paints
+    return ["view" if shown else "read", *words]
 
 
 def _fill_standard_streams() -> None:

@@ -13,6 +13,7 @@ import stat
 import struct
 
 from vusniff.capture import pcapng
+from vusniff.capture.compressed import is_compressed, unpacked
 from vusniff.errors import CaptureError
 from vusniff.files import descriptor_of
 
@@ -23,8 +24,6 @@ BLOCK_LIMIT = 64 << 20
 _PIPE_WAIT = 0.1
 
 _LOOKS = (
-    (b"\x1f\x8b", "is compressed with gzip: decompress it first (gunzip)"),
-    (b"\x28\xb5\x2f\xfd", "is compressed with zstd: decompress it first (unzstd)"),
     (b"\xfd7zXZ\0", "is compressed with xz: decompress it first (unxz)"),
     (b"BZh", "is compressed with bzip2: decompress it first (bunzip2)"),
     (b"\x04\x22\x4d\x18", "is compressed with lz4: decompress it first (unlz4)"),
@@ -63,7 +62,11 @@ class Input:
         """Nothing can follow: a pipe was closed."""
         self.remark: str | None = None
         """What happened to the file meanwhile, as the end of a sentence; nothing more is read then."""
+        self.damage: str | None = None
+        """Why not all of a compressed file could be unpacked, in the same way."""
         self._path = path
+        self._packed = False
+        """It was compressed, and `unpacked` is read in its place."""
         try:
             number = 0 if path == "-" else descriptor_of(path)
             # By its number: to open it again takes the right to, which its user may not have.
@@ -81,6 +84,8 @@ class Input:
             raise CaptureError(f"{self.name} is a terminal: give a capture file, or pipe one in")
         self.seekable = stat.S_ISREG(mode)
         self._pending = bytearray()
+        if self.seekable and is_compressed(head := self.head()):
+            self._unpack(head)
 
     def close(self) -> None:
         """Gives the descriptor back."""
@@ -150,10 +155,21 @@ class Input:
             data = os.read(self._fd, CHUNK)
             self.closed = not data
             pending += data
+            if not self.position and not self._packed and len(pending) >= 4 and is_compressed(pending):
+                self._unpack(bytes(pending))
+                pending.clear()
             self.partial = len(pending)
             if not self.position:
                 check_start(self.name, bytes(pending[:12]))
         return bytes(pending)
+
+    def _unpack(self, head: bytes) -> None:
+        """Read on from what it holds unpacked; ``head`` has been read already, unless it is a file."""
+        packed, self._fd, self._packed = self._fd, -1, True
+        try:
+            self._fd, self.damage = unpacked(packed, b"" if self.seekable else head, head, self.name)
+        finally:
+            os.close(packed)
 
     def _look_for_another(self) -> None:
         """A file renamed over ours, or removed, will not grow."""

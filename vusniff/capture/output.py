@@ -13,11 +13,16 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from vusniff import files
+from vusniff.capture.compressed import Compressor, compressor_of
 from vusniff.capture.pcapng import MAGIC
 from vusniff.errors import CaptureError, ExistsError, OutputError
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+_PACKED = 1 << 16
+"""Bytes that are compressed and not written yet, at most."""
 
 
 class Output(Protocol):
@@ -30,6 +35,9 @@ class Output(Protocol):
 
     def cut(self, extra: int) -> bool:
         """Takes back the last ``extra`` bytes written; False where that cannot be done."""
+
+    def finish(self) -> OSError | None:
+        """Writes what it still holds, for nothing comes any more; the error where that fails."""
 
     def close(self) -> None:
         """Never raises."""
@@ -63,6 +71,9 @@ class Descriptor:
             return False
         return True
 
+    def finish(self) -> OSError | None:
+        return None
+
     def fileno(self) -> int:
         """The descriptor, which stays ours."""
         return self._fd
@@ -71,6 +82,37 @@ class Descriptor:
         fd, self._fd = self._fd, -1
         with contextlib.suppress(OSError):
             os.close(fd)
+
+
+class Packing(Descriptor):
+    """A descriptor of ours that takes bytes and writes them compressed."""
+
+    def __init__(self, fd: int, name: str, made: bool, compressor: Compressor) -> None:
+        super().__init__(fd, name, made)
+        self._compressor = compressor
+        self._packed = bytearray()
+        self._error: OSError | None = None
+
+    def write(self, data: bytes) -> tuple[int, OSError | None]:
+        if self._error is not None:
+            return 0, self._error
+        self._packed += self._compressor.compress(data)
+        if len(self._packed) >= _PACKED and self._put() is not None:
+            return 0, self._error
+        return len(data), None
+
+    def _put(self) -> OSError | None:
+        """Writes what is packed. A file that could not be written once has a gap, and takes nothing more."""
+        _, self._error = super().write(bytes(self._packed))
+        self._packed.clear()
+        return self._error
+
+    def cut(self, extra: int) -> bool:
+        return extra == 0
+
+    def finish(self) -> OSError | None:
+        self._packed += self._compressor.flush()
+        return self._error or self._put()
 
 
 class Stream:
@@ -100,6 +142,9 @@ class Stream:
             return False
         return True
 
+    def finish(self) -> OSError | None:
+        return None
+
     def close(self) -> None:
         return
 
@@ -120,8 +165,11 @@ def open_output(target: str | Path | BinaryIO | Descriptor, replaces: bytes | No
 def open_path(path: str | Path, replaces: bytes | None = MAGIC) -> Descriptor:
     """Opens a file as `vusniff.files` does; ``-`` is standard output, a terminal is refused. Raises `CaptureError`.
 
-    By default a file that is there already is replaced if it is a capture.
+    By default a file that is there already is replaced if it is a capture. A name that ends in .gz or .zst is written
+    compressed; such a file is not known to be a capture, and not replaced by default.
     """
+    compressor = compressor_of(str(path))
+    replaces = None if compressor and replaces == MAGIC else replaces
     name = "standard output" if str(path) == "-" else str(path)
     path = "/dev/stdout" if str(path) == "-" else path
     if files.descriptor_of(path) == 1 and sys.stdout is not None:
@@ -131,6 +179,8 @@ def open_path(path: str | Path, replaces: bytes | None = MAGIC) -> Descriptor:
     if os.isatty(opened.fd):
         os.close(opened.fd)
         raise CaptureError("a capture is not for a terminal: redirect standard output or name a file")
+    if compressor is not None:
+        return Packing(opened.fd, name, opened.made, compressor)
     return Descriptor(opened.fd, name, opened.made)
 
 

@@ -148,11 +148,14 @@ class Scan:
         elif partial and self.at_end and not why:
             start = self.input.position
             why = f"cut at byte {start}: it ends in the middle of a block, whose {partial} bytes are not read"
+        why = self.input.damage or why
         return [f"{self.input.name}: {why}"] if why else []
 
     def refuse(self) -> None:
         """Raises `CaptureError` when all that is there has been read and none of it is ours."""
         if self.input.position == 0:
+            if self.input.damage:
+                raise CaptureError(f"{self.input.name} cannot be read: {self.input.damage}")
             if not self.input.size:
                 raise CaptureError(f"{self.input.name} is empty: nothing has been captured into it")
             raise CaptureError(f"{self.input.name} is cut off in its first block: nothing can be read from it")

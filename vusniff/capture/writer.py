@@ -383,6 +383,8 @@ class CaptureWriter:
             )
             self._lost_anywhere = None
         self.flush()
+        if (error := self._out.finish()) is not None:
+            self._fail(error, 0)
         self._out.close()
 
     def __enter__(self) -> CaptureWriter:

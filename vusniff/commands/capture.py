@@ -25,6 +25,7 @@ from vusniff.commands.recording import (
     max_size_words,
     record_and_show,
 )
+from vusniff.commands.times import some_seconds
 from vusniff.commands.viewer import choose, step_down
 from vusniff.errors import CaptureError, SourceError
 from vusniff.files import sudo_user
@@ -59,6 +60,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     which.add_argument("--vm", action="append", default=[], metavar="NAME", help="of the QEMU with this -name")
     which.add_argument("--all", action="store_true", help="also what does not look like vhost-user")
     add_recording_arguments(parser, "the capture; - is standard output (default: a new file for temporary files)")
+    when = parser.add_argument_group("when to end (default: when interrupted)")
+    when.add_argument("--for", dest="seconds", type=some_seconds, metavar="TIME", help="after so long: 30s, 10m, 8h")
+    when.add_argument("--count", type=int, metavar="N", help="after N messages")
     parser.add_argument("--attach", choices=_MODES, help="how to attach (default: the first of these that works)")
     parser.add_argument("--until-fd", type=int, help=argparse.SUPPRESS)
 
@@ -69,6 +73,8 @@ def run(args: argparse.Namespace) -> int:
         raise SourceError("there is nothing to show with --quiet or -w -: leave it out, or leave out --tui and --json")
     check_recording_arguments(args)
     _check_selection(args)
+    if args.count is not None and args.count < 1:
+        raise SourceError(f"--count {args.count}: at least 1")
     file = capture_file(args.write)
     if args.quiet or not can_be_followed(file):
         return _record(file, args)
@@ -121,7 +127,7 @@ def _record(file: str, args: argparse.Namespace) -> int:
         if args.ready_fd is None:
             say(f"attached by {program.attach}; interrupt to end")
 
-    probe = Probe(program, writer, wanted, say, file)
+    probe = Probe(program, writer, wanted, say, file, args.count, args.seconds)
     probe.run(ready, _reader_of_output() if args.until_fd is None and file == "-" else args.until_fd)
     return 0 if probe.links.messages and writer.stopped is None else 1
 
@@ -174,4 +180,8 @@ def _words(file: str, args: argparse.Namespace) -> list[str]:
         words += [f"--{option}={value}" for value in getattr(args, option)]
     if args.all:
         words.append("--all")
+    if args.seconds is not None:
+        words.append(f"--for={args.seconds}")
+    if args.count is not None:
+        words.append(f"--count={args.count}")
     return [*words, f"--attach={args.attach}"] if args.attach else words

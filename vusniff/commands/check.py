@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from vusniff import terminal
+from vusniff.commands.times import some_seconds
 from vusniff.errors import VusniffError
 
 if TYPE_CHECKING:
@@ -35,7 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             option, metavar="SLUG", action="append", default=[], help=f"{words}; repeat it, or separate by commas"
         )
     parser.add_argument("--format", choices=FORMATS, default="text", help="text (default), JSON lines, SARIF or JUnit")
-    parser.add_argument("--wait", type=_seconds, default=5.0, metavar="SECONDS", help="how long a request may wait (5)")
+    parser.add_argument(
+        "--wait", type=some_seconds, default=5.0, metavar="SECONDS", help="how long a request may wait (5)"
+    )
     parser.add_argument("--follow", action="store_true", help="go on as the capture grows, until interrupted")
     parser.add_argument("--device", metavar="TYPE", help="device type (net, blk, fs, ...) instead of the deduced one")
     parser.add_argument("--filter", metavar="EXPR", help="only findings at messages that pass this filter")
@@ -68,16 +71,6 @@ def run(args: argparse.Namespace) -> int:
 
 def _worst(fail_on: str) -> int:
     return FAIL_ON.index(fail_on) if fail_on != "never" else -1
-
-
-def _seconds(word: str) -> float:
-    try:
-        value = float(word)
-    except ValueError:
-        value = 0.0
-    if not 0 < value <= 86400:
-        raise argparse.ArgumentTypeError(f"{word!r} is no time: give seconds, such as 5")
-    return value
 
 
 def _rules(wanted: Sequence[str], ignored: Sequence[str]) -> tuple[Rule, ...]:

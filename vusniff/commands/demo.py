@@ -21,6 +21,7 @@ from typing import IO, TypeAlias
 from vusniff import terminal
 from vusniff.child import command
 from vusniff.commands.recording import can_be_followed
+from vusniff.commands.times import seconds
 from vusniff.errors import SourceError, VusniffError
 
 CAPTURE = "vusniff-demo.pcapng"
@@ -45,9 +46,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="sessions, one after the other (default 2: one reconnect)",
     )
-    parser.add_argument("--pause", type=_seconds, metavar="SECONDS", help="wait before each request of the front-end")
+    parser.add_argument("--pause", type=seconds, metavar="SECONDS", help="wait before each request of the front-end")
     parser.add_argument(
-        "--timeout", type=_seconds, default=30.0, metavar="SECONDS", help="give up when nothing happens (default 30)"
+        "--timeout", type=seconds, default=30.0, metavar="SECONDS", help="give up when nothing happens (default 30)"
     )
     parser.add_argument("-w", "--write", metavar="FILE", help=f"the capture to leave (default ./{CAPTURE})")
     view = parser.add_mutually_exclusive_group()
@@ -250,13 +251,3 @@ def _positive(word: str) -> int:
     if not word.isdecimal() or not 0 < int(word) <= 1_000_000:
         raise argparse.ArgumentTypeError(f"{word!r} is no count: give a number from 1 to 1000000")
     return int(word)
-
-
-def _seconds(word: str) -> float:
-    try:
-        value = float(word)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 86400:
-        raise argparse.ArgumentTypeError(f"{word!r} is no time: give seconds, such as 0.5")
-    return value

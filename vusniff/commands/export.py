@@ -29,14 +29,15 @@ FORMATS = {
 _EPILOG = """jsonl: one object a message (docs/jsonl.md). markdown: a bug report. html: one page for any browser,
 without network. mermaid, svg: sequence diagrams. pcapng: the capture again, with findings as packet comments, which
 Wireshark shows; also of one that is being recorded: vusniff capture -w - | vusniff export - --format pcapng | wireshark
--k -i -. --redact works with every format; SECURITY.md says what it removes and what it leaves."""
+-k -i -. OUT is written compressed when its name ends in .gz or .zst. --redact works with every format; SECURITY.md says
+what it removes and what it leaves."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of ``vusniff export``."""
     parser.epilog = _EPILOG
     parser.add_argument("files", metavar="FILE", nargs="+", help="capture files, merged by time; - is standard input")
-    parser.add_argument("--format", choices=FORMATS, help="how (default: by the ending of -o)")
+    parser.add_argument("--format", choices=FORMATS, help="how (default: by the ending of -o, before .gz or .zst)")
     parser.add_argument("-o", "--output", metavar="OUT", help="where to (default: standard output)")
     parser.add_argument("--force", action="store_true", help="replace OUT if it is there already")
     parser.add_argument("--session", type=int, metavar="N", help="only session N")
@@ -85,7 +86,8 @@ def _annotate_stream(args: argparse.Namespace, form: str) -> int:
 
 
 def _by_ending(output: str | None) -> str | None:
-    ending = os.path.splitext(output or "")[1].lower()
+    name = output or ""
+    ending = os.path.splitext(name.removesuffix(".gz").removesuffix(".zst"))[1].lower()
     return next((form for form, endings in FORMATS.items() if ending in endings), None)
 
 
@@ -162,19 +164,20 @@ def _write(output: str | None, form: str, chosen: Chosen, replaces: bytes | None
         for text in texts:
             (terminal.put_json if form == "jsonl" else terminal.put)(text)
         return
+    from vusniff.capture.compressed import compressor_of
     from vusniff.errors import VusniffError
     from vusniff.files import open_output
 
+    compressor = compressor_of(output)
     try:
         with open(open_output(output, replaces).fd, "wb") as file:
-            _put(texts, file.write)
+            for text in texts:
+                data = text.encode("utf-8", "backslashreplace")
+                file.write(compressor.compress(data) if compressor else data)
+            if compressor:
+                file.write(compressor.flush())
     except OSError as error:
         raise VusniffError(f"cannot write {output}: {error.strerror}") from error
-
-
-def _put(texts: Iterable[str], write: Callable[[bytes], object]) -> None:
-    for text in texts:
-        write(text.encode("utf-8", "backslashreplace"))
 
 
 def _makers() -> dict[str, Callable[[Chosen], Iterable[str]]]:

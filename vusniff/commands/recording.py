@@ -22,6 +22,7 @@ from typing import IO
 
 from vusniff import terminal
 from vusniff.capture.bound import Bound, size_of
+from vusniff.capture.compressed import ENDINGS
 from vusniff.capture.output import Descriptor
 from vusniff.child import command
 from vusniff.commands.read import add_view_arguments, check_view_arguments
@@ -79,8 +80,8 @@ def capture_file(wanted: str | None) -> str:
 
 
 def can_be_followed(file: str) -> bool:
-    """Whether a view can read the file while it is written: not standard output, a FIFO or a device."""
-    if file == "-" or descriptor_of(file) is not None:
+    """Whether a view can read the file while it is written: not standard output, a FIFO, a device, or compressed."""
+    if file == "-" or file.endswith(ENDINGS) or descriptor_of(file) is not None:
         return False
     try:
         return stat.S_ISREG(os.stat(file).st_mode)

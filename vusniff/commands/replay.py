@@ -6,6 +6,7 @@ import argparse
 import math
 
 from vusniff import terminal
+from vusniff.commands.times import some_seconds
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--timeout",
-        type=_seconds,
+        type=some_seconds,
         default=10.0,
         metavar="SECONDS",
         help="longest wait for the program, and for each thing it has to say (default 10)",
@@ -99,11 +100,4 @@ def _speed(word: str) -> float:
     value = _number(word)
     if value != 0 and not 1e-6 <= value <= 1e6:
         raise argparse.ArgumentTypeError(f"{word!r} is no speed: give a number such as 1, 10 or 0.5, or 0")
-    return value
-
-
-def _seconds(word: str) -> float:
-    value = _number(word)
-    if not 0 < value <= 86400:
-        raise argparse.ArgumentTypeError(f"{word!r} is no time: give seconds, such as 0.5")
     return value

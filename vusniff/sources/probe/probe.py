@@ -11,9 +11,11 @@ by memory and not by how fast it can be written.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import select
 import signal
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -55,10 +57,24 @@ Say = Callable[[str], None]
 
 
 class Probe:
-    """One capture of running peers. ``say`` takes sentences for the user."""
+    """One capture of running peers. ``say`` takes sentences for the user.
 
-    def __init__(self, program: Program, writer: CaptureWriter, selection: Selection, say: Say, file: str) -> None:
+    It ends by itself after ``count`` messages, with all that its last send holds, and after ``seconds``.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        writer: CaptureWriter,
+        selection: Selection,
+        say: Say,
+        file: str,
+        count: int | None = None,
+        seconds: float | None = None,
+    ) -> None:
         self.program = program
+        self._count = count if count is not None else sys.maxsize
+        self._seconds = seconds if seconds is not None else math.inf
         self._writer = writer
         self._selection = selection
         self._say = say
@@ -91,12 +107,13 @@ class Probe:
     # -- running ------------------------------------------------------------------------------------------------------
 
     def run(self, ready: Callable[[], None] | None = None, until: int | None = None) -> None:
-        """Records until SIGINT, SIGTERM, `stop`, or the end of what can be read from ``until``; then sums up."""
+        """Records until SIGINT, SIGTERM, `stop`, its own end or that of the descriptor ``until``; then sums up."""
         with self._signals() as wake:
             if ready is not None:
                 ready()
             watched = [wake] if until is None else [wake, until]
-            while not self._stopping:
+            end = time.monotonic() + self._seconds
+            while not self._stopping and time.monotonic() < end:
                 if not self.step() and until in select.select(watched, [], [], DRAIN_SECONDS)[0]:
                     self._stopping = True
         self.close()
@@ -206,6 +223,9 @@ class Probe:
         links = self.links
         send = links.send
         for event in events:
+            if links.messages >= self._count:
+                self._stopping = True
+                break
             if type(event) is Send:
                 if links.find(event.inode) is None:
                     self._meet_unannounced(event)

@@ -134,9 +134,8 @@ def import_strace(paths: Sequence[str], target: str | Path | BinaryIO, replaces:
         target, source="strace", replaces=replaces, order=order, host=facts.Host(), keeps_ended=True
     ) as writer:
         _write(chosen, moves, writer, order)
-        writer.flush()
-        if writer.failure is not None:
-            raise SourceError(writer.failure.partition(";")[0])  # the rest is about live traffic
+    if writer.failure is not None:
+        raise SourceError(writer.failure.partition(";")[0])  # the rest is about live traffic
     notes = _notes(chosen, logs, clocks, sockets)
     return Imported(len(chosen), sum(talk.frames for talk in chosen), left_out, notes)
 

@@ -47,8 +47,7 @@ def annotate(chosen: Chosen, target: str, replaces: bytes | None = None) -> None
             _write(writer, record, said)
             if written % 64 == 0:
                 writer.flush()
-        writer.flush()
-        _check(writer)
+    _check(writer)
 
 
 def annotate_live(
@@ -80,6 +79,8 @@ def annotate_live(
         finally:
             if writer is not None:
                 writer.close()
+        if writer is not None:
+            _check(writer)
         return reader.notes
 
 
