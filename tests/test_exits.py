@@ -141,6 +141,7 @@ def test_whose_child_holds_the_connection_has_not_ended_it(tmp_path: Path) -> No
     front = program(FRONT + "s.recv(1); time.sleep(60)", tmp_path / "front")
     with proxy(tmp_path) as process, backend(tmp_path / "back", "os.fork() and os._exit(0)\nc.recv(1)") as back, front:
         until(lambda: back.poll() is not None)
+        until(lambda: len([one for one in records_or_none(tmp_path) if isinstance(one, Frame)]) == 2)
         process.send_signal(signal.SIGINT)
         process.wait(PATIENCE)
     assert [type(one) for one in records(tmp_path) if not isinstance(one, Frame)] == [Connection, Closed]
