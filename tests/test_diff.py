@@ -177,6 +177,41 @@ def test_another_order(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert "SET_VRING_CALL vring 0-1 comes at another place: A after SET_VRING_KICK vring 0" in out
 
 
+def test_another_order_after_the_same_request(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Two answers with the same request before them are told apart by what stands before that."""
+
+    def said(name: str, run: int, *requests: int) -> str:
+        said = Said(tmp_path / name, run)
+        for request in requests:
+            said.ask(request)
+            said.answer(request, Q(1))
+        return said.close()
+
+    x, y, s, begin, then = F.GET_MAX_MEM_SLOTS, F.GET_FEATURES, F.GET_STATUS, F.GET_QUEUE_NUM, F.GET_PROTOCOL_FEATURES
+    left = said("a.pcapng", 0, begin, s, x, then, s, y)
+    right = said("b.pcapng", 1, begin, s, y, then, s, x)
+    found = differ(capsys, left, right)
+    moved = [change for change in found["changes"] if change["difference"] == "order"]
+    assert moved
+    assert all(change["a"] != change["b"] for change in moved)
+
+
+def test_the_sessions_that_are_compared_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "three.pcapng"
+    with CaptureWriter(path, source="test") as writer:
+        for number in range(3):
+            connection = writer.open(f"/run/{number}.sock").id
+            writer.frame(Frame(connection, 0, synthetic.START_NS + number, HEADERS["little"].pack(1, 1, 0)))
+    notes = differ(capsys, str(path), status=0)["notes"]
+    assert notes == [
+        f"A is session 1 of 3 in {path}: --session-a N compares another one",
+        f"B is session 3 of 3 in {path}: --session-b N compares another one",
+    ]
+    assert differ(capsys, str(path), "--session-a", "1", "--session-b", "2", status=0)["notes"] == []
+    assert main(["diff", str(path)]) == 0
+    assert "B is session 3 of 3" in " ".join(capsys.readouterr().out.split())
+
+
 def test_more_rings_are_said_together(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     a, b = session(tmp_path / "a"), session(tmp_path / "b", rings=4)
     found = differ(capsys, a, b)

@@ -186,6 +186,22 @@ def test_many_sessions_are_listed_shortly(tmp_path: Path) -> None:
     assert text.count("\n") < PAGE_LINES + summary.SESSIONS
 
 
+def test_each_session_tells_its_slowest_answer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Not only the session that is told in full."""
+    path = tmp_path / "slow.pcapng"
+    with CaptureWriter(path, source="test") as writer:
+        for number, waited in enumerate((7_000_000_000, 1_000)):
+            start = synthetic.START_NS + number * 10**10
+            connection = writer.open("/run/x.sock").id
+            writer.frame(Frame(connection, 0, start, HEADERS["little"].pack(F.GET_FEATURES, VERSION, 0)))
+            reply = HEADERS["little"].pack(F.GET_FEATURES, VERSION | FLAG_REPLY, 8) + bytes(8)
+            writer.frame(Frame(connection, 1, start + waited, reply))
+            writer.close_connection(Closed(connection, start + waited, "eof"))
+    assert "7.00 s GET_FEATURES #1" in sections(printed(capsys, str(path)))["Sessions"]
+    found = told(capsys, str(path))["capture"]["sessions"]
+    assert [one["slowest_answer"]["latency_ns"] for one in found] == [7_000_000_000, 1_000]
+
+
 def test_tables_are_shortened_in_the_middle() -> None:
     rows = [(str(number), "x") for number in range(100)]
     short = page.shortened(rows, 10)

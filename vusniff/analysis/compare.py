@@ -148,7 +148,7 @@ def _sequences(left: Stage, right: Stage, slower: float) -> Iterator[Change]:
             yield _change(Difference.MISSING, left.kind, exchange, None, said(exchange), "")
             continue
         if key not in aligned:
-            behind = (_after(one.exchanges, place[key]) for one, place in zip((left, right), places, strict=True))
+            behind = _apart_by(left.exchanges, places[0][key], right.exchanges, places[1][key])
             yield _change(Difference.ORDER, left.kind, exchange, other, *behind)
         yield from _details(left.kind, exchange, other, slower)
     for key, exchange in theirs.items():
@@ -167,11 +167,25 @@ def _numbered(exchanges: Sequence[Exchange]) -> dict[tuple[str, str, str, int], 
     return found
 
 
-def _after(exchanges: list[Exchange], place: int) -> str:
-    if not place:
+BEHIND = 3
+"""Exchanges before one that are named to say where it stands."""
+
+
+def _apart_by(left: Sequence[Exchange], mine: int, right: Sequence[Exchange], theirs: int) -> tuple[str, str]:
+    """Where two exchanges stand: what comes before them, so far back that it differs, else which they are."""
+    for depth in range(1, BEHIND + 1):
+        here, there = _after(left, mine, depth), _after(right, theirs, depth)
+        if here != there:
+            return here, there
+    return f"as number {mine + 1} of the phase", f"as number {theirs + 1}"
+
+
+def _after(exchanges: Sequence[Exchange], place: int, depth: int) -> str:
+    before = exchanges[max(0, place - depth) : place]
+    if not before:
         return "first"
-    before = exchanges[place - 1]
-    return f"after {before.name}{f' {before.target}' if before.target else ''}"
+    words = " and ".join(f"{one.name}{f' {one.target}' if one.target else ''}" for one in before)
+    return f"after {words}"
 
 
 def _sets(left: Stage, right: Stage, slower: float) -> Iterator[Change]:

@@ -62,7 +62,8 @@ def _judged(timeline: Timeline, session: Session) -> dict[str, Any]:
     different = {(one.rule, one.side): one.severity for one in reversed(timeline.findings_of(session.number))}
     found = Counter(different.values())
     findings = {severity.value: found[severity] for severity in Severity}
-    return {**session_dict(timeline, session), "findings": findings}
+    took = slowest(timeline, session.number, 1)
+    return {**session_dict(timeline, session), "findings": findings, "slowest_answer": took[0] if took else None}
 
 
 def session_dict(timeline: Timeline, session: Session) -> dict[str, Any]:
@@ -190,8 +191,8 @@ def _name(timeline: Timeline, row: int) -> str:
     return spec.name if spec else request_name(channel, request)
 
 
-def slowest(timeline: Timeline, number: int) -> list[dict[str, Any]]:
-    """The replies that took longest, worst first."""
+def slowest(timeline: Timeline, number: int, most: int = SLOWEST) -> list[dict[str, Any]]:
+    """The replies that took longest, worst first, at most so many."""
     index, answers = timeline.index, timeline.answers
     waited = (
         (index.time_ns[row] - index.time_ns[answers[row] - 1], row)
@@ -200,7 +201,7 @@ def slowest(timeline: Timeline, number: int) -> list[dict[str, Any]]:
     )
     return [
         {"name": _name(timeline, row), "request": answers[row], "reply": row + 1, "latency_ns": latency}
-        for latency, row in heapq.nlargest(SLOWEST, waited)
+        for latency, row in heapq.nlargest(most, waited)
     ]
 
 

@@ -82,8 +82,8 @@ def side_of(timeline: Timeline, files: Sequence[str], number: int, label: str) -
     return Side(label, files, known, timeline.session_state(number, last), context, found, divided)
 
 
-def comparison(left: Side, right: Side, slower: float) -> Comparison:
-    """Compare two sessions."""
+def comparison(left: Side, right: Side, slower: float, notes: Sequence[str] = ()) -> Comparison:
+    """Compare two sessions; ``notes`` say how they were chosen."""
     different = list(settings(left, right))
     told = {request for setting in different for request in SETTLED_BY.get(setting.name, ())}
     changes = [
@@ -92,7 +92,7 @@ def comparison(left: Side, right: Side, slower: float) -> Comparison:
         if change.name not in told or change.difference not in (Difference.VALUE, Difference.ANSWER)
     ]
     return Comparison(
-        left, right, different, changes, pairs(left.stages, right.stages), [*_notes(left), *_notes(right)]
+        left, right, different, changes, pairs(left.stages, right.stages), [*notes, *_notes(left), *_notes(right)]
     )
 
 

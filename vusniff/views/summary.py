@@ -72,6 +72,11 @@ def _capture_section(values: dict[str, Any]) -> Section:
     return Section("Capture", [known])
 
 
+def _slowest_words(took: dict[str, Any] | None) -> str:
+    """The answer that took longest in a session: how long, and to what."""
+    return f"{words.duration(took['latency_ns'])} {took['name']} #{took['request']}" if took else "-"
+
+
 def _sessions_section(values: dict[str, Any]) -> Section:
     def row(session: dict[str, Any]) -> Sequence[str]:
         return (
@@ -82,6 +87,7 @@ def _sessions_section(values: dict[str, Any]) -> Section:
             session["device"] or "?",
             str(session["messages"]),
             lasted_words(session),
+            _slowest_words(session["slowest_answer"]),
             session["ended"],
             _counted(session["findings"]),
         )
@@ -95,7 +101,18 @@ def _sessions_section(values: dict[str, Any]) -> Section:
         rows = [*first[:head], left_out, *last[-tail:]]
     else:
         rows = list(map(row, every))
-    columns = ("#", "path", "front-end", "back-end", "device", "messages", "lasted", "ended", "findings")
+    columns = (
+        "#",
+        "path",
+        "front-end",
+        "back-end",
+        "device",
+        "messages",
+        "lasted",
+        "slowest answer",
+        "ended",
+        "findings",
+    )
     return Section("Sessions", [Table(columns, rows)])
 
 
