@@ -21,6 +21,8 @@ from vusniff.families.vhost_user.state import (
     translate,
     vring,
 )
+from vusniff.message import Context
+from vusniff.views.state import no_regions, state_dict
 
 PROTOCOL = 1 << 30
 USER = 0x7F0000000000
@@ -49,6 +51,33 @@ def test_a_new_connection_is_off_and_a_late_one_unknown(talk: Talk) -> None:
     assert not state.fresh
     assert state.vrings[0].num == Seen(256, 1)
     assert state.vrings[0].enabled is None
+
+
+def test_memory_that_was_there_before_stays_unknown(talk: Talk) -> None:
+    """Of a session joined late: a region added is not all there is, and one removed does not leave none."""
+    peers = talk.connect(late=True)
+    peers.ask(F.ADD_MEM_REG, u64(0) + region(0, 1 << 30, USER), memfd(51))
+    state = last(talk)
+    assert state.regions is not None
+    assert len(state.regions) == 1
+    assert state.regions_part
+    assert not state.memory_unknown
+    values = state_dict(state, Context())
+    assert (len(values["regions"]), values["regions_complete"]) == (1, False)
+    peers.ask(F.REM_MEM_REG, u64(0) + region(0, 1 << 30, USER))
+    state = last(talk)
+    assert state.memory_unknown
+    assert no_regions(state) == "unknown"
+    assert state_dict(state, Context())["regions"] is None
+    peers.ask(F.SET_MEM_TABLE, u32(1, 0) + region(0, 1 << 30, USER), memfd(51))
+    assert not last(talk).regions_part
+    peers = talk.connect()
+    peers.ask(F.ADD_MEM_REG, u64(0) + region(0, 1 << 30, USER), memfd(51))
+    peers.ask(F.REM_MEM_REG, u64(0) + region(0, 1 << 30, USER))
+    state = last(talk)
+    assert not state.memory_unknown
+    assert no_regions(state) == "no regions"
+    assert state_dict(state, Context())["regions_complete"]
 
 
 def test_features_are_offered_then_acknowledged(talk: Talk) -> None:

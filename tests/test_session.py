@@ -152,6 +152,38 @@ def test_garbage_before_a_header_joins_the_same_session(talk: Talk) -> None:
     assert timeline.message(number - 1).name == "GET_FEATURES"
 
 
+@pytest.mark.parametrize("speaks_first", ["channel", "main"])
+@pytest.mark.parametrize("reply", [False, True])
+def test_a_back_end_channel_joined_late_belongs_to_its_session(talk: Talk, speaks_first: str, reply: bool) -> None:
+    """What passed its socket was not seen: it is known by the processes at its ends."""
+    main, channel = talk.connect(late=True), talk.connect("pair:5-6", inodes=(5, 6), late=True)
+
+    def on_channel() -> None:
+        if reply:
+            channel.say(0, B.BACKEND_CONFIG_CHANGE_MSG, u64(0), 5)
+        else:
+            channel.say(1, B.BACKEND_CONFIG_CHANGE_MSG)
+
+    def on_main() -> None:
+        main.ask(F.GET_STATUS)
+
+    for speak in (on_channel, on_main) if speaks_first == "channel" else (on_main, on_channel):
+        speak()
+    timeline = talk.timeline()
+    assert len(timeline.sessions) == 1
+    messages = {message.channel: message for message in timeline.messages()}
+    assert messages[Channels.BACKEND].sender is (Sender.FRONTEND if reply else Sender.BACKEND)
+    assert messages[Channels.MAIN].sender is Sender.FRONTEND
+
+
+def test_a_late_channel_of_one_of_two_devices_is_not_guessed(talk: Talk) -> None:
+    """Two devices of the same two processes: nothing tells whose the channel is."""
+    talk.connect("/run/vm1.sock", late=True).ask(F.GET_STATUS)
+    talk.connect("/run/vm2.sock", late=True).ask(F.GET_STATUS)
+    talk.connect("pair:5-6", inodes=(5, 6), late=True).say(1, B.BACKEND_CONFIG_CHANGE_MSG)
+    assert len(talk.timeline().sessions) == 3
+
+
 def test_features_decide_how_later_messages_are_read(talk: Talk) -> None:
     peers = talk.connect()
     before = peers.ask(F.SET_VRING_BASE, u32(0, 0x80008000))

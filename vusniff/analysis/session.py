@@ -30,6 +30,9 @@ from vusniff.record import Closed, Connection, End, Frame
 MAX_PENDING = 4096
 """Requests of one connection that may wait for their replies; the oldest is given up beyond that."""
 
+MAX_COMPANIONS = 64
+"""Connections between the same processes that are looked at to find the session of a channel."""
+
 _tuple = tuple.__new__
 
 
@@ -154,6 +157,17 @@ class Rows(NamedTuple):
     time_ns: Sequence[int]
 
 
+def _pids(connection: Connection) -> list[int]:
+    """The processes that sit at the ends of a connection, as far as known."""
+    return [end.process.pid for end in connection.ends if end.process]
+
+
+def _asked_there(family: Family) -> Channel:
+    """The channel on which a family's main side answers: where a reply on an unnamed socket belongs."""
+    asks = family.main.requester
+    return next(channel for channel in family.channels if channel.requester not in (None, asks))
+
+
 class Tracker:
     """Follows the records of one capture in their order."""
 
@@ -167,10 +181,14 @@ class Tracker:
         self._links: dict[int, _Link] = {}
         self._passed: PassedSockets[tuple[Session, Channel]] = PassedSockets()
         self._by_path: dict[str, int] = {}
+        self._late: dict[frozenset[int], list[_Link]] = {}
+        """Processes -> the named connections between them that were open before the capture began."""
 
     def opened(self, connection: Connection, order: str = "little") -> None:
         """A connection appears, before its first frame. Its session begins with that frame, not before."""
-        self._links[connection.id] = _Link(connection, order)
+        link = self._links[connection.id] = _Link(connection, order)
+        if connection.joined_late and not connection.path.startswith("pair:") and (who := _pids(connection)):
+            self._late.setdefault(frozenset(who), []).append(link)
 
     def closed(self, closed: Closed) -> None:
         """A connection ends."""
@@ -251,13 +269,40 @@ class Tracker:
                 return True
         return False
 
+    def _companion(self, link: _Link) -> _Link | None:
+        """The main connection that a channel belongs to which was open before the capture began.
+
+        What passed its socket was not seen. Its processes tell, where they share one main connection only.
+        """
+        found = self._late.get(frozenset(_pids(link.connection)), []) if link.connection.joined_late else []
+        if len(found) > MAX_COMPANIONS or len(set(_pids(link.connection))) < len(link.connection.ends):
+            return None
+        family = link.connection.family
+        going = [
+            other
+            for other in found
+            if other.connection.family == family and (other.session is None or other.session.closed is None)
+        ]
+        return going[0] if len(going) == 1 else None
+
     def _introduce(self, link: _Link, frame: Frame, request: int, flags: int) -> None:
         """The first framed message of a connection: find its session, its channel and who asks on it."""
         if link.session is not None or not self._adopt(link):
             family = family_named(link.connection.family)
             named = not link.connection.path.startswith("pair:")
             channel = family.main if named else family.likely_channel(frame, request, flags)
-            if link.session is None:
+            main = None if named or link.session is not None else self._companion(link)
+            if main is not None and (channel is not family.main or flags & REPLY):
+                asks = 1 - frame.end if flags & REPLY else frame.end
+                link.requester = asks
+                if main.session is None:
+                    # Who asks on the channel answers on the main connection.
+                    backend = _pids(link.connection)[asks]
+                    main.requester = 1 - _pids(main.connection).index(backend)
+                    self._begin(main, family.main)
+                assert main.session is not None
+                self._join(link, main.session, _asked_there(family) if channel is family.main else channel)
+            elif link.session is None:
                 self._begin(link, channel)
             else:
                 self._join(link, link.session, channel)

@@ -159,11 +159,11 @@ def _bits_apart(sides: tuple[Side, Side], values: list[int | None], protocol: bo
 
 
 def _memory(one: DeviceState) -> str:
-    if one.regions is None:
+    if one.regions is None or one.memory_unknown:
         return "unknown"
     shown = [f"{region.guest_address:#x}+{words.size(region.size)}" for region in one.regions[:TARGETS]]
     more = f" and {len(one.regions) - TARGETS} more" if len(one.regions) > TARGETS else ""
-    return ", ".join(shown) + more or "no regions"
+    return ", ".join(shown) + more + (" and perhaps others" if one.regions_part else "") or "no regions"
 
 
 def _sizes(one: DeviceState) -> str:

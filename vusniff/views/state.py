@@ -124,7 +124,7 @@ def state_dict(state: DeviceState, context: Context) -> dict[str, Any]:
         "queue_num": _seen(state.queue_num),
         "max_mem_slots": _seen(state.max_mem_slots),
         "regions": None
-        if state.regions is None
+        if state.memory_unknown
         else [
             {
                 "guest_address": region.guest_address,
@@ -135,8 +135,9 @@ def state_dict(state: DeviceState, context: Context) -> dict[str, Any]:
                 "fd": descriptor_dict(region.descriptor) if region.descriptor else None,
                 "by": region.by,
             }
-            for region in state.regions
+            for region in state.regions or ()
         ],
+        "regions_complete": state.regions is not None and not state.regions_part,
         "vrings": [_vring(state, state.vrings[index]) for index in sorted(state.vrings)],
         "config": {"data": config.value.data.hex(), "known": config.value.known.hex(), "by": config.by}
         if config
@@ -327,6 +328,15 @@ def region_row(number: int, region: Region) -> tuple[str, ...]:
     )
 
 
+OTHER_REGIONS = "there may be other regions: what was there when this was joined is unknown"
+"""Said of memory of which only changes were seen."""
+
+
+def no_regions(state: DeviceState) -> str:
+    """What a state without regions that are known says of memory."""
+    return "unknown" if state.memory_unknown else "no regions"
+
+
 def tables(state: DeviceState, context: Context) -> Iterator[RenderableType]:
     """The state as rich renderables, in the order people ask: vrings, memory, features, the rest."""
     if state.vrings:
@@ -335,8 +345,10 @@ def tables(state: DeviceState, context: Context) -> Iterator[RenderableType]:
         yield "Vrings: none set up\n" if state.fresh else "Vrings: unknown\n"
     if state.regions:
         yield table("Memory", MEMORY_COLUMNS, (region_row(*region) for region in enumerate(state.regions)))
+        if state.regions_part:
+            yield f"{OTHER_REGIONS}\n"
     else:
-        yield f"Memory: {'unknown' if state.regions is None else 'no regions'}\n"
+        yield f"Memory: {no_regions(state)}\n"
     features = [
         *feature_rows(context, state.features_offered, state.features),
         *feature_rows(context, state.protocol_features_offered, state.protocol_features, protocol=True),

@@ -181,9 +181,12 @@ def _state_sections(device_state: DeviceState) -> Iterator[Section]:
         yield Section("Vrings, at the end", [Items(["none set up" if device_state.fresh else "unknown"])])
     if device_state.regions:
         regions = [state.region_row(*region) for region in enumerate(device_state.regions)]
-        yield Section("Memory", [Table(state.MEMORY_COLUMNS, page.shortened(regions, REGIONS))])
+        parts: list[page.Part] = [Table(state.MEMORY_COLUMNS, page.shortened(regions, REGIONS))]
+        if device_state.regions_part:
+            parts.append(Items([state.OTHER_REGIONS]))
+        yield Section("Memory", parts)
     else:
-        yield Section("Memory", [Items(["no regions" if device_state.regions is not None else "unknown"])])
+        yield Section("Memory", [Items([state.no_regions(device_state)])])
     rest = list(state.rest_rows(device_state))
     if rest:
         yield Section("Also set", [Facts(rest)])

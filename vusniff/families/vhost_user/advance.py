@@ -126,7 +126,7 @@ def _set_mem_table(state: DeviceState, message: Message) -> DeviceState:
         _region(values, descriptors[i] if i < len(descriptors) else None, message.number)
         for i, values in enumerate(table)
     )
-    return evolve(state, regions=regions, regions_by=message.number)
+    return evolve(state, regions=regions, regions_by=message.number, regions_part=False)
 
 
 def _mem_table_reply(state: DeviceState, message: Message) -> DeviceState:
@@ -145,7 +145,8 @@ def _add_mem_reg(state: DeviceState, message: Message) -> DeviceState:
     if len(regions) >= MAX_ENTRIES:
         return state
     region = _region(_payload(message), _first(message), message.number)
-    return evolve(state, regions=(*regions, region), regions_by=message.number)
+    part = state.regions_part or state.regions is None
+    return evolve(state, regions=(*regions, region), regions_by=message.number, regions_part=part)
 
 
 def _add_mem_reg_reply(state: DeviceState, message: Message) -> DeviceState:
@@ -167,7 +168,8 @@ def _rem_mem_reg(state: DeviceState, message: Message) -> DeviceState:
     regions = tuple(
         region for region in state.regions or () if (region.guest_address, region.user_address, region.size) != gone
     )
-    return evolve(state, regions=regions, regions_by=message.number)
+    part = state.regions_part or state.regions is None
+    return evolve(state, regions=regions, regions_by=message.number, regions_part=part)
 
 
 def _set_log_base(state: DeviceState, message: Message) -> DeviceState:

@@ -299,6 +299,8 @@ class DeviceState:
     regions: tuple[Region, ...] | None = None
     """None: no memory message seen."""
     regions_by: int = 0
+    regions_part: bool = False
+    """Regions were added to, or removed from, memory that was not seen: there may be others."""
     vrings: Vrings = field(default_factory=Vrings)
     all_enabled: Seen[bool] | None = None
     """What a ring is before SET_VRING_ENABLE: disabled at the start, enabled by SET_FEATURES without bit 30."""
@@ -319,6 +321,11 @@ class DeviceState:
     """Direction of the last SET_DEVICE_STATE_FD: 0 save, 1 load."""
     refused: tuple[Refusal, ...] = ()
     """The last few."""
+
+    @property
+    def memory_unknown(self) -> bool:
+        """Nothing is known of memory: no message about it was seen, or only removals from what was not seen."""
+        return self.regions is None or (self.regions_part and not self.regions)
 
     @property
     def packed(self) -> bool | None:

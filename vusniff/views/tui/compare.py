@@ -90,7 +90,7 @@ def _rows(timeline: Timeline, first: tuple[int, DeviceState], second: tuple[int,
                     yield f"  {words.short_name(bit)}", *text
     for label, name in SINGLE:
         yield label, _single(left, name), _single(right, name)
-    yield "regions", str(len(left.regions or ())), str(len(right.regions or ()))
+    yield "regions", _count(left), _count(right)
     yield "memory", _memory(left), _memory(right)
     yield "inflight", _inflight(left), _inflight(right)
     yield "refused", _refused(left), _refused(right)
@@ -100,6 +100,12 @@ def _rows(timeline: Timeline, first: tuple[int, DeviceState], second: tuple[int,
 def _single(state: DeviceState, name: str) -> str:
     seen = getattr(state, name)
     return "-" if seen is None else value_words(name, seen.value)
+
+
+def _count(state: DeviceState) -> str:
+    if state.memory_unknown:
+        return "unknown"
+    return f"{len(state.regions or ())}{' or more' if state.regions_part else ''}"
 
 
 def _memory(state: DeviceState) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from vusniff.families.vhost_user.state import DeviceState, Region, translate
 from vusniff.printable import escape
 from vusniff.views import words
+from vusniff.views.state import OTHER_REGIONS
 from vusniff.views.tui.line import Part, TextLine, line
 from vusniff.views.tui.vrings import translated
 
@@ -18,7 +19,7 @@ def memory_lines(state: DeviceState, width: int) -> list[TextLine]:
     """The map, and a list of regions with what lies in them, in lines of ``width`` cells."""
     regions = list(enumerate(state.regions or ()))
     if not regions:
-        why = "not witnessed" if state.regions is None else "empty: no SET_MEM_TABLE or ADD_MEM_REG so far"
+        why = "not witnessed" if state.memory_unknown else "empty: no SET_MEM_TABLE or ADD_MEM_REG so far"
         return [line(("Memory table", "heading"), f"  {why}")]
     lines: list[TextLine] = []
     for title, by_guest in (("Guest addresses", True), ("User addresses of the front-end", False)):
@@ -45,8 +46,12 @@ def memory_lines(state: DeviceState, width: int) -> list[TextLine]:
             lines.append(line(f"      back-end {region.backend_address:#x} (postcopy)"))
         lines += [line(("      holds ", "dim"), text) for text in inside.get(position, ())]
     if lost := inside.get(-1):
-        lines.append(line(("  Not in the IOTLB" if translated(state) else "  In no region", "bad")))
-        lines += [line(("      ", ""), (text, "bad")) for text in lost]
+        tone = "" if state.regions_part else "bad"
+        where = "Not in the IOTLB" if translated(state) else "In no region" + " seen" * state.regions_part
+        lines.append(line((f"  {where}", tone)))
+        lines += [line(("      ", ""), (text, tone)) for text in lost]
+    if state.regions_part:
+        lines.append(line((f"  {OTHER_REGIONS}", "dim")))
     return lines
 
 

@@ -109,12 +109,12 @@ def memory(before: DeviceState, state: DeviceState, width: int, refer: Reference
     regions = state.regions
     mark = star((before.regions, before.regions_by), (state.regions, state.regions_by))
     if not regions:
-        text = "not witnessed" if regions is None else "no regions"
+        text = "not witnessed" if state.memory_unknown else "no regions"
         yield line(
             mark, ("Memory", "heading"), f"  {text}", by(state.regions_by, refer), jump=state.regions_by, key="mem"
         )
         return
-    many = f"{len(regions)} region{'s' if len(regions) > 1 else ''}"
+    many = f"{len(regions)} region{'s' if len(regions) > 1 else ''}{' or more' if state.regions_part else ''}"
     total = words.size(sum(region.size for region in regions))
     yield line(
         mark,

@@ -45,7 +45,7 @@ def regions_word(ring: Vring, state: DeviceState) -> str:
     if ring.addresses is None:
         return unknown(state)
     found = [translate(state, address) for _, address in addresses(ring)]
-    if state.regions is None:
+    if state.regions is None or (state.regions_part and None in found):
         return "?"
     if any(place is None for place in found):
         return "no IOTLB" if translated(state) else "no region"
@@ -261,7 +261,7 @@ def reasons(ring: Vring, state: DeviceState, refer: Reference) -> Iterator[str]:
         if missing and state.fresh:
             again = " again" if ring.life.by else ""
             yield f"To start it needs {', '.join(missing)}{again}."
-    if ring.addresses is not None and state.regions is not None:
+    if ring.addresses is not None and state.regions is not None and not state.regions_part:
         lost = [name for name, address in addresses(ring) if translate(state, address) is None]
         if lost:
             none = "No IOTLB entry seen translates" if translated(state) else "No memory region holds"
