@@ -16,7 +16,7 @@ from vusniff.capture.index import Index
 from vusniff.capture.writer import CaptureWriter
 from vusniff.channel import Channel
 from vusniff.cli import main
-from vusniff.families.vhost_user.phases import PURPOSES, SETTLE_NS, Phase, PhaseKind, Phases, value_of
+from vusniff.families.vhost_user.phases import PURPOSES, SETTLE_NS, WAIT_NS, Phase, PhaseKind, Phases, value_of
 from vusniff.families.vhost_user.protocol import F_LOG_ALL, FLAG_REPLY, HEADERS, VERSION, Channels, FrontendRequest
 from vusniff.record import Closed, Connection, Frame
 
@@ -26,10 +26,16 @@ MS = 1_000_000
 Said = tuple[int, int | None] | int
 
 
-def divide(*said: Said | float, opened_ns: int | None = None, closed_ns: int | None = None) -> list[Phase]:
+def divide(
+    *said: Said | float,
+    opened_ns: int | None = None,
+    closed_ns: int | None = None,
+    now_ns: int = 0,
+    late: bool = False,
+) -> list[Phase]:
     """Requests a microsecond apart, (request, what it sets), or a pause in milliseconds as a float."""
     values: dict[int, int | None] = {}
-    phases = Phases(values.get, opened_ns)
+    phases = Phases(values.get, opened_ns, joined_late=late)
     time_ns = number = 0
     for one in said:
         if isinstance(one, float):
@@ -39,7 +45,7 @@ def divide(*said: Said | float, opened_ns: int | None = None, closed_ns: int | N
         number, time_ns = number + 1, time_ns + 1000
         values[number] = value
         phases.feed(number, time_ns, request, False, Channels.MAIN)
-    return list(phases.phases(time_ns, closed_ns))
+    return list(phases.phases(max(time_ns, now_ns), closed_ns))
 
 
 SETUP = (F.GET_FEATURES, F.SET_OWNER, F.SET_FEATURES, F.SET_MEM_TABLE, F.SET_VRING_NUM, F.SET_VRING_KICK)
@@ -50,7 +56,7 @@ MESSAGES = st.lists(
         st.one_of(*[st.sampled_from(COMMON)] * 6, st.sampled_from(sorted({0, 99, *F}))),
         st.sampled_from((VERSION, VERSION, VERSION, FLAG_REPLY)),
         st.sampled_from((Channels.MAIN, Channels.MAIN, Channels.MAIN, Channels.BACKEND)),
-        st.sampled_from((1, 1, 1, 1, SETTLE_NS, SETTLE_NS + 1)),
+        st.sampled_from((1, 1, 1, 1, SETTLE_NS, SETTLE_NS + 1, WAIT_NS + 1)),
         st.sampled_from((0, 0, 1, F_LOG_ALL)),
     ),
     min_size=8,
@@ -208,6 +214,61 @@ def test_late_joiners_are_taken_to_run() -> None:
     phases = Phases(lambda number: 1, joined_late=True)
     phases.feed(1, 1000, F.SET_VRING_ENABLE, False, Channels.MAIN)
     assert [phase.kind for phase in phases.phases()] == [K.RUNNING]
+
+
+def joined_late(*said: Said | float) -> list[Phase]:
+    """The phases of a session of which the beginning was not seen."""
+    return divide(*said, late=True)
+
+
+def test_a_set_up_that_was_joined_late_is_none_of_running() -> None:
+    """Whether it runs was not seen: what sets it up is no part of running."""
+    set_up = (FEATURES, F.SET_MEM_TABLE, *RING, ON)
+    phases = joined_late(F.GET_STATUS, *set_up)
+    assert kinds(phases)[:2] == ["running", "start"]
+    assert (phases[0].last, phases[1].first) == (1, 2)
+    negotiated = joined_late(F.GET_STATUS, F.GET_QUEUE_NUM, F.SET_VRING_CALL, *set_up)
+    assert kinds(negotiated)[:4] == ["running", "feature negotiation", "initialisation", "start"]
+    plugged = joined_late(F.GET_STATUS, F.SET_MEM_TABLE, 900.0, F.GET_STATUS)
+    assert kinds(plugged) == ["running"]
+
+
+@pytest.mark.parametrize(
+    ("request_", "kind"),
+    [
+        (F.GET_FEATURES, K.NEGOTIATION),
+        (F.GET_QUEUE_NUM, K.NEGOTIATION),
+        (F.GET_CONFIG, K.INITIALISATION),
+        (F.GET_VRING_BASE, K.STOP),
+        (F.GET_STATUS, K.RUNNING),
+    ],
+)
+def test_a_reply_tells_where_a_late_session_stands(request_: int, kind: PhaseKind) -> None:
+    phases = Phases(lambda number: 1, joined_late=True)
+    phases.feed(1, 1000, request_, True, Channels.MAIN)
+    assert [phase.kind for phase in phases.phases()] == [kind]
+
+
+def test_a_pause_is_no_work() -> None:
+    """22 s between two questions of an initialisation are waiting."""
+    phases = divide(*ASK, F.SET_OWNER, F.SET_VRING_CALL, 22_000.0, F.GET_CONFIG, F.SET_VRING_CALL, 300.0, F.GET_CONFIG)
+    assert kinds(phases) == ["feature negotiation", "initialisation", "idle", "initialisation"]
+    assert phases[2].duration_ns > 22_000 * MS
+    assert all(phase.duration_ns < WAIT_NS for phase in phases if phase.kind is not K.IDLE)
+    assert whole(phases, 8)
+    waited = divide(*ASK, 5000.0, F.SET_OWNER, F.SET_VRING_CALL)
+    assert kinds(waited) == ["feature negotiation", "idle", "initialisation"]
+
+
+def test_postcopy_ends_with_its_last_message() -> None:
+    """What comes after POSTCOPY_END is no postcopy, however long nothing is said."""
+    said = (*UP, 200.0, F.POSTCOPY_ADVISE, F.POSTCOPY_LISTEN, 300.0, F.POSTCOPY_END)
+    ended = divide(*said, 5000.0, F.GET_VRING_BASE)
+    assert kinds(ended)[-3:] == ["postcopy", "running", "stop"]
+    assert ended[-3].duration_ns < 400 * MS
+    assert ended[-2].duration_ns >= 5000 * MS
+    assert kinds(divide(*said, now_ns=60_000 * MS))[-2:] == ["postcopy", "running"]
+    assert kinds(divide(*said[:-1], now_ns=60_000 * MS))[-1] == "postcopy"
 
 
 def test_nothing_said_is_no_phase() -> None:

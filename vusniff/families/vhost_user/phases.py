@@ -7,6 +7,9 @@ SET_VRING_ENABLE, SET_STATUS or SET_FEATURES switches off). A phase is closed by
   to the phase they fall into. A front-end that repeats the steps for each queue pair stays in one phase.
 * Running and idle are what lies between: they last until something is done, and may have no message at all. After a
   pause of `SETTLE_NS` a start is over; without one, what follows belongs to it.
+* A phase ends with its last message, and what follows is waiting: a pause of `WAIT_NS` divides what is done as well,
+  and a migration or postcopy is over with the message that ends it.
+* Of a session joined late it is unknown whether it runs: it is taken to, until what is said shows that it is set up.
 * What a front-end sends just before the request that tells (SET_VRING_ENABLE 0 and SET_STATUS 0 before GET_VRING_BASE,
   SET_VRING_ENABLE 1 before SET_FEATURES, GET_FEATURES before GET_PROTOCOL_FEATURES) belongs to what it announces.
 """
@@ -24,6 +27,8 @@ from vusniff.families.vhost_user.protocol import F_LOG_ALL, FLAG_REPLY, STOPS_RI
 
 SETTLE_NS = 100_000_000
 """A pause that ends what was being done, nanoseconds."""
+WAIT_NS = 1_000_000_000
+"""A pause in what is done that is no part of it, nanoseconds: the front-end waits for something else."""
 ANNOUNCED = 4096
 """Messages that may be taken over into the phase they announce."""
 
@@ -125,7 +130,11 @@ ENDS_LOGGING = frozenset({F.SET_FEATURES, F.SET_VRING_ADDR, F.GET_FEATURES})
 """What takes dirty logging back, for one queue pair after the other."""
 LASTING = frozenset({K.RUNNING, K.IDLE, K.MIGRATION, K.POSTCOPY})
 """Phases that last until the next one; others end with their last message."""
-ANNOUNCES = frozenset({F.SET_VRING_ENABLE, F.SET_STATUS, F.GET_FEATURES})
+SETS_UP = frozenset({F.SET_FEATURES, F.SET_MEM_TABLE, F.ADD_MEM_REG, F.SET_VRING_ADDR})
+"""What comes before a ring is prepared, but also while rings run."""
+LEADS_TO_RUNNING = frozenset({K.START, K.MIGRATION, K.POSTCOPY})
+"""After these a device runs, where a ring was kicked."""
+ANNOUNCES = frozenset({F.SET_VRING_ENABLE, F.SET_STATUS, F.GET_FEATURES}) | SETS_UP
 """What may belong to the phase after it."""
 MARKS = frozenset({F.GET_FEATURES, F.VRING_KICK})
 """Requests without a purpose that say something of what comes later."""
@@ -207,13 +216,12 @@ class Phases:
             if now is None:
                 if channel is Channels.UNKNOWN:
                     return
-                now = self._begin(K.RUNNING, number, time_ns)
+                now = self._begin(self._answered(request) if channel is Channels.MAIN else K.RUNNING, number, time_ns)
             elif now.kind is K.START and self._kicked and not reply and time_ns - now.end_ns > SETTLE_NS:
                 now = self._begin(K.RUNNING, number, time_ns)
         else:
             kind = self._next(now, request, number, time_ns)
-            again = kind is K.START and self._kicked and now is not None and time_ns - now.end_ns > SETTLE_NS
-            if now is None or kind is not now.kind or again:
+            if now is None or kind is not now.kind or self._again(now, time_ns):
                 now = self._turn(kind, number, time_ns)
             if request in ANNOUNCES:
                 self._announcers.append(_Announcer(number, time_ns, request, now.last, now.count, now.end_ns))
@@ -253,13 +261,24 @@ class Phases:
             return ()
         goes_on = closed_ns is None
         end_ns = max(now.end_ns, now_ns if closed_ns is None else closed_ns)
-        if now.kind in LASTING:
+        if now.kind in LASTING and not self._ending:
             return (*self._done, now.ended(end_ns, goes_on))
         if end_ns - now.end_ns <= SETTLE_NS and not (now.kind is K.START and self._kicked and not goes_on):
             return (*self._done, now.ended(now.end_ns, goes_on))
-        after = K.RUNNING if now.kind is K.START and self._kicked else K.IDLE
+        after = K.RUNNING if now.kind in LEADS_TO_RUNNING and self._kicked else K.IDLE
         rest = Phase(after, now.last + 1, now.last, 0, now.end_ns, end_ns, goes_on)
         return (*self._done, now.ended(now.end_ns), rest)
+
+    def _again(self, now: _Open, time_ns: int) -> bool:
+        """What is done now was done before a pause, and is done once more."""
+        if now.kind in LASTING:
+            return False
+        return time_ns - now.end_ns > (SETTLE_NS if now.kind is K.START and self._kicked else WAIT_NS)
+
+    def _answered(self, request: int) -> PhaseKind:
+        """Where a session stood that was joined late and begins with a reply: where its request was sent."""
+        purpose = K.NEGOTIATION if request == F.GET_FEATURES else PURPOSES.get(request)
+        return purpose if self._late and purpose in (K.NEGOTIATION, K.INITIALISATION, K.STOP) else K.RUNNING
 
     def _note(self, request: int) -> None:
         """Remember what a request says of what comes later."""
@@ -323,7 +342,7 @@ class Phases:
     def _after_running(self, request: int, purpose: PhaseKind | None, number: int) -> PhaseKind:
         if purpose is None:
             return K.RUNNING
-        if request in BEGINS_AGAIN:
+        if request in BEGINS_AGAIN or (purpose is K.NEGOTIATION and not self._kicked):
             return K.NEGOTIATION
         if request == F.SET_FEATURES:
             return K.MIGRATION if self._logs(number) else K.RUNNING
@@ -383,7 +402,7 @@ class Phases:
             return self._begin(kind, number, time_ns)
         if now.kind is K.START and not self._rings and kind in (K.NEGOTIATION, K.INITIALISATION) and self._done:
             before = self._done[-1]
-            if before.kind is kind:
+            if before.kind is kind and time_ns - now.end_ns <= WAIT_NS:
                 del self._done[-1]
                 self._now = _Open(kind, before.first, now.last, before.count + now.count, before.start_ns, now.end_ns)
                 return self._now
@@ -404,25 +423,26 @@ class Phases:
         if one.request == F.GET_FEATURES:
             return kind is K.NEGOTIATION
         if kind in (K.STOP, K.RESET):
-            return self._value(one.number) == 0
-        return kind is K.START and one.request == F.SET_VRING_ENABLE and self._value(one.number) == 1
+            return one.request not in SETS_UP and self._value(one.number) == 0
+        if kind is not K.START:
+            return False
+        return one.request in SETS_UP or (one.request == F.SET_VRING_ENABLE and self._value(one.number) == 1)
 
     def _begin(self, kind: PhaseKind, number: int, time_ns: int) -> _Open:
         """End the phase that goes on, and what is left of time before the next one."""
         now, done = self._now, self._done
         if now is not None and now.count:
-            done.append(now.ended(time_ns if now.kind in LASTING else now.end_ns))
+            done.append(now.ended(time_ns if now.kind in LASTING and not self._ending else now.end_ns))
         elif now is None:
             self._before_first(number, time_ns)
         rest = kind in (K.RUNNING, K.IDLE)
         end_ns = done[-1].end_ns if done else time_ns
         if not rest and done:
             before = done[-1].kind
-            if before is K.START and self._kicked and end_ns < time_ns:
+            pause = WAIT_NS if (before, kind) == (K.NEGOTIATION, K.INITIALISATION) else SETTLE_NS
+            if before in LEADS_TO_RUNNING and self._kicked and end_ns < time_ns:
                 done.append(Phase(K.RUNNING, number, number - 1, 0, end_ns, time_ns))
-            elif before in (K.NEGOTIATION, K.INITIALISATION, K.START, K.STOP, K.RESET) and (
-                end_ns + SETTLE_NS < time_ns and (before, kind) != (K.NEGOTIATION, K.INITIALISATION)
-            ):
+            elif before not in (K.CONNECT, K.RECONNECT) and end_ns + pause < time_ns:
                 done.append(Phase(K.IDLE, number, number - 1, 0, end_ns, time_ns))
         self._rings = self._ending = False
         self._now = _Open(kind, number, number - 1, 0, end_ns if rest else time_ns, time_ns)
