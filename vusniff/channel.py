@@ -21,6 +21,11 @@ class Sender(str, enum.Enum):
     __str__ = str.__str__
 
     @property
+    def words(self) -> str:
+        """As people write it: ``front-end``."""
+        return "front-end" if self is Sender.FRONTEND else "back-end"
+
+    @property
     def other(self) -> Sender:
         """The other side."""
         return Sender.BACKEND if self is Sender.FRONTEND else Sender.FRONTEND

@@ -177,7 +177,10 @@ class Message:
     """Number of the reply to this request, as far as it has been seen."""
     latency_ns: int | None = None
     """Of a reply: time since its request. Of an answered request: time to its reply."""
+    missing: int = 0
+    """Bytes of it that were sent but not captured."""
     malformed: str | None = None
+    """What does not fit, as a sentence; also that it was not captured in full, where bytes are `missing`."""
     trailing: bytes = b""
     """Bytes behind the layout."""
     layout: str | None = None

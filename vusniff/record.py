@@ -113,6 +113,10 @@ class FrameKind(enum.IntEnum):
     """More payload of the message before it in this direction, which is too large for one frame."""
 
 
+UNDIVIDED = 255 << 10
+"""Bytes of a frame up to which a capture never divides it: only of a longer one may the rest be a CONTINUATION."""
+
+
 @dataclass(frozen=True, slots=True)
 class Frame:
     """One message as it was seen: what one packet of a capture file holds."""
@@ -143,6 +147,10 @@ class FrameFields(NamedTuple):
     process: Process | None
     kind: FrameKind
     missing: int
+
+
+CAPTURE_ENDED = "capture ended"
+"""`Closed.reason` of a connection that was open when its source stopped."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from checks_cases.script import (
+    BACK,
     GIB,
     MEMORY,
     PROTOCOL,
@@ -27,6 +28,7 @@ from checks_cases.script import (
     gpu_socket,
     hello,
     memfd,
+    raw,
     region,
     ring,
     single,
@@ -34,6 +36,7 @@ from checks_cases.script import (
     table,
     u32,
     u64,
+    unfinished,
     up,
 )
 from vusniff.checks.finding import Side
@@ -48,7 +51,50 @@ CONFIG = u32(0, 4, 0) + bytes(4)
 LONG = 6.0
 NO_ACK = PROTOCOL & ~P.REPLY_ACK
 
+ONES = b"\xff" * 12
+FEATURES_SET = fe(F.SET_FEATURES, u64(1 << 30))
+
 FIRES = [
+    Case(
+        "bytes-unread", [*hello(), raw(ONES), *MEMORY], FE, says="front-end sends 12 bytes that begin no message: ff ff"
+    ),
+    Case("bytes-unread", [*hello(), raw(ONES + bytes(8), 1), *MEMORY], BE, says="20 bytes"),
+    Case("bytes-unread", [*hello(), channel(), back(B.BACKEND_VRING_CALL, u32(0, 0)), raw(ONES, 1, BACK)], BE),
+    Case("bytes-unread", [*hello(), *MEMORY, raw(ONES)], FE, late=True, says="12 bytes"),
+    Case("stream-lost", [*hello(), raw(ONES), raw(bytes(8)), raw(ONES)], FE, says="the front-end sent from #8 on"),
+    Case("stream-lost", [*hello(), raw(ONES, 1), *MEMORY, Close(0)], BE, says="the back-end sent from #8 on"),
+    Case(
+        "message-unfinished",
+        [*hello(), unfinished(fe(F.SET_VRING_NUM, u32(0, 256)), 1), Close(0)],
+        FE,
+        says="the front-end closed after 7 of 8 bytes of SET_VRING_NUM's payload",
+    ),
+    Case(
+        "message-unfinished",
+        [*hello(), unfinished(fe(F.SET_MEM_TABLE), 40), Close(0)],
+        FE,
+        says="closed after the header of SET_MEM_TABLE and before its 40 bytes of payload",
+    ),
+    Case("message-unfinished", [*hello(), raw(bytes(7)), Close(0)], FE, says="closed after 7 of 12 bytes of a header"),
+    Case(
+        "message-unfinished",
+        [*hello(), unfinished(fe(F.SET_VRING_NUM, u32(0, 256)), 1), Close(1)],
+        FE,
+        "note",
+        says="the back-end closed when the front-end had sent 7 of 8 bytes",
+    ),
+    Case(
+        "message-unfinished",
+        [fe(F.GET_FEATURES), unfinished(be(F.GET_FEATURES, u64(0)), 7), Close(1)],
+        BE,
+        says="the back-end closed after 1 of 8 bytes of GET_FEATURES's payload",
+    ),
+    Case(
+        "message-unfinished",
+        [*hello(), unfinished(FEATURES_SET, 0xFFFFFFF7), *MEMORY],
+        FE,
+        says="SET_FEATURES says that 4294967287 bytes of payload follow; 0 bytes came before #9",
+    ),
     Case("header-version", [*hello(), fe(F.GET_FEATURES, flags=0)], FE, says="version 0"),
     Case("header-version", [fe(F.GET_FEATURES), be(F.GET_FEATURES, u64(0), flags=6)], BE, says="version 2"),
     Case("header-version", [*hello(), channel(), back(B.BACKEND_VRING_CALL, u32(0, 0), flags=3)], BE),
@@ -172,6 +218,14 @@ ADDED: list[Part] = [
 LOGGED: list[Part] = [*up(), fe(F.SET_LOG_BASE, u64(1 << 20, 0), memfd(9)), be(F.SET_LOG_BASE), fe(F.GET_FEATURES)]
 
 QUIET = [
+    Case("bytes-unread", [raw(ONES), *hello()], late=True),
+    Case("bytes-unread", [*hello(), Gap(), raw(ONES), *MEMORY]),
+    Case("bytes-unread", [*hello(), raw(bytes(3)), *MEMORY]),
+    Case("stream-lost", [*hello(), raw(ONES), *MEMORY, Close(0)]),
+    Case("stream-lost", [*hello(), Gap(), raw(ONES), Close(0)]),
+    Case("message-unfinished", [*hello(), cut(FEATURES_SET, 1), *MEMORY, Close(0)]),
+    Case("message-unfinished", [*hello(), cut(FEATURES_SET, 1), Close(0)]),
+    Case("message-unfinished", [*hello(), unfinished(FEATURES_SET, 1)]),
     Case("header-version", WELL),
     Case(
         "header-version",

@@ -43,6 +43,8 @@ class Say(NamedTuple):
     fds: tuple[Descriptor, ...]
     missing: int = 0
     kind: FrameKind = FrameKind.MESSAGE
+    unsent: int = 0
+    """Bytes that its header says beyond those that were sent."""
 
 
 class Wait(NamedTuple):
@@ -121,6 +123,16 @@ def acked(say: Say, value: int = 0) -> tuple[Say, Say]:
 def cut(say: Say, missing: int) -> Say:
     """The message with its last bytes not captured."""
     return say._replace(payload=say.payload[: len(say.payload) - missing], missing=missing)
+
+
+def unfinished(say: Say, unsent: int) -> Say:
+    """The message without its last bytes, which its sender never sent."""
+    return say._replace(payload=say.payload[: max(len(say.payload) - unsent, 0)], unsent=unsent)
+
+
+def raw(data: bytes, end: int = 0, connection: int = MAIN) -> Say:
+    """Bytes that no header was found for."""
+    return Say(connection, end, 0, 0, data, (), kind=FrameKind.RAW)
 
 
 def eventfd(number: int) -> Descriptor:
@@ -292,7 +304,7 @@ def _connection(number: int, kind: int, case: Case) -> Connection:
 
 
 def _frame(part: Say, connection: int, now: int) -> Frame:
-    header = u32(part.request, part.flags, len(part.payload) + part.missing)
+    header = u32(part.request, part.flags, len(part.payload) + part.missing + part.unsent)
     data = part.payload if part.kind is not FrameKind.MESSAGE else header + part.payload
     return Frame(connection, part.end, now, data, part.fds, None, part.kind, part.missing)
 

@@ -15,7 +15,7 @@ from vusniff.analysis.session import Place
 from vusniff.channel import Channel
 from vusniff.layouts import dissect
 from vusniff.message import Context, Message
-from vusniff.record import Frame, FrameFields, FrameKind
+from vusniff.record import UNDIVIDED, Frame, FrameFields, FrameKind
 
 REMEMBERED = 1024
 """Frames of which the decoded fields are remembered."""
@@ -43,6 +43,9 @@ def decode(
     request, flags, size = head
     header = channel.header
     decoded = dissect.payload(channel, request, header.is_reply(flags), data[header.size :], missing, context)
+    if len(data) + missing < header.size + size and len(data) < UNDIVIDED:
+        there = len(data) - header.size
+        decoded = decoded._replace(malformed=f"its header says that {size} bytes of payload follow, and {there} came")
     return request, flags, size, decoded
 
 
@@ -104,6 +107,7 @@ def _fields(data: bytes, missing: int, kind: FrameKind, end: int, place: Place) 
         "answers": None,
         "answered_by": None,
         "latency_ns": None,
+        "missing": missing,
         "malformed": decoded.malformed,
         "trailing": decoded.trailing,
         "layout": decoded.layout,

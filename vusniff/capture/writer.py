@@ -208,6 +208,10 @@ class CaptureWriter:
                 self._by_inode[inode] = interface
         return connection
 
+    def passed(self, *inodes: int) -> Channel | None:
+        """What a socket carries that was passed as a descriptor in a message that says so; None for any other."""
+        return next(filter(None, map(self._passed.get, inodes)), None)
+
     def frame(self, frame: Frame, comments: Sequence[bytes] = ()) -> int:
         """One frame, written by the next `flush`; returns its number. One longer than a packet takes several.
 

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from vusniff.analysis.session import Place, Tracker
 from vusniff.channel import Channel, Sender
+from vusniff.checks import stream
 from vusniff.checks.finding import SIDES, Finding, Rule, Said, Sayings, Severity, Side, Trigger
 from vusniff.checks.header import FLAGS_AS_EXPECTED
 from vusniff.checks.peers import NOBODY, Peer, recognise
@@ -32,7 +33,7 @@ from vusniff.families.vhost_user.protocol import (
 )
 from vusniff.families.vhost_user.state import DeviceState, Postcopy
 from vusniff.message import Message
-from vusniff.record import Closed, Exit, Lost
+from vusniff.record import CAPTURE_ENDED, Closed, Exit, Lost
 
 KEPT = 100
 """Findings of one rule and side that are kept of a session."""
@@ -42,8 +43,6 @@ SLOW = frozenset({FrontendRequest.CHECK_DEVICE_STATE, FrontendRequest.POSTCOPY_E
 """Requests whose answer waits for something that takes its time."""
 VERDICTS = frozenset({"ack", "result"})
 """Layouts of replies that are 0 for success."""
-CAPTURE_ENDED = "capture ended"
-"""`Closed.reason` of a connection that was open when its source stopped."""
 MAX_LEGACIES = 4096
 MAX_EXITS = 64
 """Ends of processes remembered of a session."""
@@ -225,6 +224,9 @@ class Checker:
             self._pull(Trigger.HEADER if message.request is not None else Trigger.DESCRIPTORS, step, readable)
         if step.late is not None:
             self._pull(Trigger.LATE, step, readable)
+        if link.unread or not readable:
+            self._pull(Trigger.STREAM, step, readable)
+            stream.follow(link, message)
         if flags & FLAG_REPLY:
             if step.pairing is Pairing.WRONG:
                 link.wrong_reply = message.number
@@ -313,6 +315,7 @@ class Checker:
                 self._doubt(life.memory, "messages were lost")
                 for link in life.memory.links.values():
                     link.waiting.clear()
+                    link.lost = True
 
     def exited(self, exit: Exit) -> None:
         """A process that held ends of connections has ended: rules find it in the memory of the session."""
@@ -351,7 +354,7 @@ class Checker:
         previous = self._legacies.pop(session.previous, None) if session.previous is not None else None
         if previous is None and session.previous is not None and (earlier := self._lives.get(session.previous)):
             previous = legacy(earlier.memory, earlier.state)
-        memory = Memory(session.number, whole, previous)
+        memory = Memory(session.number, whole, session.joined_late, previous)
         return _Life(session.initial(), memory, session.family.advance, session.family.name == NAME)
 
     def _meet(self, memory: Memory, message: Message, place: Place) -> Link:

@@ -85,6 +85,7 @@ class Trigger(enum.Enum):
     LATE = "a request waits for too long"
     FAILED = "an acknowledgement says failure"
     UNOWNED = "a main request while SET_OWNER was not seen"
+    STREAM = "a message is not whole, or follows one that is not"
     POSTCOPY = "a main request between POSTCOPY_LISTEN and POSTCOPY_END"
 
     __hash__ = object.__hash__  # that of Enum is Python code, and these are looked up with every message

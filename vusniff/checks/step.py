@@ -60,6 +60,10 @@ class Link:
     """Number of a reply that answered nothing, until the next request."""
     late_said: int = 0
     """Number of the last request that was said to wait for too long."""
+    unread: dict[Sender | None, Message] = field(default_factory=dict)
+    """Side -> the last that it said, where that is no whole message; of several raw stretches in a row the first."""
+    lost: bool = False
+    """Something of it was lost."""
 
 
 class Legacy(NamedTuple):
@@ -81,6 +85,8 @@ class Memory:
     session: int
     whole: bool
     """Seen from its first byte, and so far nothing was lost, cut or unreadable."""
+    late: bool = False
+    """Not seen from its first byte."""
     previous: Legacy | None = None
     device: str | None = None
     """Device type as far as deduced or given."""

@@ -16,6 +16,7 @@ from vusniff.checks import (
     memory,
     migration,
     negotiation,
+    stream,
     traps,
     vrings,
 )
@@ -178,6 +179,9 @@ RULES: tuple[Rule, ...] = (
     Rule("R104", "shared-object-nil", _D, _ANY, "VhostUserShared; rust-vmm vhost 0.16, VhostUserSharedMsg::is_valid", backend_channel.object_named, _OBJECTS),
     Rule("R105", "crypto-key-length", _D, _FE, _TYPES, device.crypto_key_length, _asks(F.CREATE_CRYPTO_SESSION)),
     Rule("R106", "packed-ring-first-base", _D, _FE, "Vring descriptor indices for packed virtqueues; virtio, Driver and Device Ring Wrap Counters", vrings.packed_first_base, _asks(F.SET_VRING_BASE), whole=True),
+    Rule("R107", "bytes-unread", _M, _ANY, "Message Specification", stream.no_message, (Trigger.STREAM,), unread=True),
+    Rule("R108", "stream-lost", _M, _ANY, "Message Specification", at_end=stream.never_found_again),
+    Rule("R109", "message-unfinished", _M, _ANY, "Message Specification", stream.not_finished, (Trigger.STREAM,), stream.stopped_within, unread=True),
     Rule("T01", "regions-more-than-peer", _T, _FE, "libvhost-user of QEMU 10.2, VHOST_MEMORY_BASELINE_NREGIONS; DPDK 26.07, vhost_user_set_mem_table", traps.regions_more_than_peer, _asks(F.SET_MEM_TABLE), unread=True),
     Rule("T02", "descriptors-more-than-peer", _T, _FE, "libvhost-user of QEMU 10.2, vu_message_read_default; DPDK 26.07, read_vhost_message", traps.descriptors_more_than_peer, (Trigger.DESCRIPTORS,), unread=True),
     Rule("T03", "shmem-bit", _T, _ANY, "rust-vmm vhost 0.16, VhostUserProtocolFeatures", traps.shmem_bit, (*_replies(F.GET_PROTOCOL_FEATURES), *_asks(F.GET_SHMEM_CONFIG), *_SHMEM)),

@@ -94,3 +94,9 @@ class Family:
     """``phases(value, opened_ns, previous_end_ns=..., joined_late=...)``: see `vhost_user.phases.Phases`."""
     value_of: Callable[[int, bytes, str], int | None]
     """Request, payload and byte order -> the number that phases ask for."""
+    largest: Callable[[Channel, int], int] | None = None
+    """Channel and request -> bytes of the largest payload that is believed; None: `message_size` believes in each it
+    tells. What is larger is read on, until a header is found in it."""
+    find: Callable[[Bytes, str, int, Channel], int | None] | None = None
+    """Bytes of a channel that may be anything, byte order, an offset -> the offset there or behind of the first header
+    that surely is one, None for none. Linear in the bytes. None: one is looked for only where a send begins."""

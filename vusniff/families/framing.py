@@ -6,8 +6,10 @@ same frames for every cut. It knows where a message ends and nothing of what is 
 which channel this is.
 
 A stream's family is that of its first header (`registry.recognised`) and stays the same. Bytes that are no header of it
-make the direction raw from there on, since no boundary behind them could be trusted.
-Raw bytes are framed as they come, in pieces of at most 64 KiB; only their concatenation does not depend on the cut.
+are raw, and the next header that surely is one is looked for in them and in what follows (`Family.find`). A header that
+says a size which no message of its kind has (`Family.largest`) is read on, and doubted: its message ends where such a
+header is found in what should be its payload. Raw bytes, and messages that are doubted, are framed as they come, the
+former in pieces of at most 64 KiB; only their concatenation does not depend on the cut.
 
 Memory: one frame of at most FRAME_LIMIT bytes and DESCRIPTOR_LIMIT descriptors is held. Time: linear in bytes.
 """
@@ -15,9 +17,11 @@ Memory: one frame of at most FRAME_LIMIT bytes and DESCRIPTOR_LIMIT descriptors 
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 
+from vusniff.channel import Channel
 from vusniff.families.family import HEAD, Bytes, Family
-from vusniff.families.registry import recognised
+from vusniff.families.registry import families, recognised
 from vusniff.record import Chunk, Descriptor, Frame, FrameKind, Process
 
 FRAME_LIMIT = 1 << 20
@@ -26,29 +30,34 @@ RAW_LIMIT = 64 << 10
 """Bytes one raw frame holds at most."""
 DESCRIPTOR_LIMIT = 1024
 """Descriptors one frame gathers; more of them, sent along with the middle of a message, start a CONTINUATION."""
+BELIEVED = 1 << 10
+"""Bytes of a message that are believed whatever it is."""
 
 
 class Framer:
     """Cuts one direction of a connection into frames.
 
-    ``late`` says that the stream is joined somewhere in its middle: bytes are raw up to the first chunk that begins
-    with a header (see `_begins_message`). A hole in the stream (``Chunk.missing``, `gap`) that hides a message
-    boundary leads to the same search. A hole within a payload is no such case: the frame ends there with ``missing``
-    set, and what follows the hole of that payload is a CONTINUATION.
+    ``late`` says that the stream is joined somewhere in its middle: bytes are raw up to the first header that surely is
+    one (see `_search`). A hole in the stream (``Chunk.missing``, `gap`) that hides a message boundary leads to the same
+    search. A hole within a payload is no such case: the frame ends there with ``missing`` set, and what follows the
+    hole of that payload is a CONTINUATION.
+
+    ``channel`` decides which sizes are believed; None: the stream is part of what no other connection has opened.
 
     Descriptors belong to the frame that holds the byte they were sent with.
     """
 
     __slots__ = (
         "_buffer",
+        "_channel",
         "_continues",
         "_descriptors",
+        "_doubted",
         "_found",
         "_known",
-        "_late",
+        "_lost",
         "_order",
         "_process",
-        "_raw",
         "_rest",
         "_seen_ns",
         "_stream",
@@ -58,12 +67,14 @@ class Framer:
         "framed",
     )
 
-    def __init__(self, order: str = sys.byteorder, late: bool = False) -> None:
+    def __init__(self, order: str = sys.byteorder, late: bool = False, channel: Channel | None = None) -> None:
         self.family: Family | None = None
         """Known since the first header."""
         self._order = order
-        self._late = late
-        self._raw = False
+        self._want = HEAD
+        self._channel = channel
+        self._lost = late
+        """Where the next message begins is not known."""
         self._stream = (0, 0)
         self._seen_ns = 0
         self._found = 0
@@ -81,11 +92,29 @@ class Framer:
             if chunk.descriptors:  # no byte to belong to: shown, and not kept waiting for one
                 frames.append(Frame(*self._stream, chunk.time_ns, b"", chunk.descriptors, chunk.process, FrameKind.RAW))
             return frames
-        if self._late and self._begins_message(chunk):
-            self._late = False
-        if self._raw or self._late:
+        if self._lost or self._doubted:
+            at = self._search(data, chunk.missing)
+            if at:
+                self._take(replace(chunk, data=data[:at], missing=0), frames)
+                chunk = replace(chunk, data=data[at:], descriptors=())
+            if at is not None:
+                self._begin_anew(frames)
+        self._take(chunk, frames)
+        return frames
+
+    def _begin_anew(self, frames: list[Frame]) -> None:
+        """The next byte begins a message: of one that was not whole by now nothing more was sent."""
+        if self._known:
+            frames.append(self._cut_short(0))
+            self._expect_header()
+        self._lost = False
+
+    def _take(self, chunk: Chunk, frames: list[Frame]) -> None:
+        """Frames a chunk, of which it is known whether it begins a message."""
+        data = chunk.data
+        if self._lost:
             self._feed_raw(chunk, data, frames)
-            return frames
+            return
 
         if self._buffer and chunk.descriptors:
             self._add_descriptors(chunk.descriptors, frames)
@@ -96,7 +125,12 @@ class Framer:
             if not self._known and not self._buffer and length - offset >= HEAD:
                 # Whole messages in one chunk need no copy through the buffer.
                 total = self._size(data, offset)
-                if total is not None and total <= FRAME_LIMIT and total <= length - offset:
+                if (
+                    total is not None
+                    and total <= length - offset
+                    and total <= FRAME_LIMIT
+                    and (total <= BELIEVED or self._believes(data, offset, total))
+                ):
                     message = data[offset : offset + total]
                     frames.append(Frame(*self._stream, chunk.time_ns, message, tuple(self._descriptors), chunk.process))
                     offset += total
@@ -110,17 +144,60 @@ class Framer:
             if not self._known:
                 total = self._size(self._buffer)
                 if total is None:
-                    self._raw = True
-                    self._feed_raw(chunk, bytes(self._buffer) + data[offset:], frames)
-                    return frames
+                    rest = bytes(self._buffer) + data[offset:]
+                    at = self._find(rest, 1)
+                    if at is None:
+                        self._lost = True
+                        self._feed_raw(chunk, rest, frames)
+                        return
+                    self._feed_raw(replace(chunk, missing=0), rest[:at], frames)
+                    self._start(chunk)
+                    self._buffer += rest[at:HEAD]
+                    offset += max(at - HEAD, 0)
+                    continue
+                self._doubted = total > BELIEVED and not self._believes(self._buffer, 0, total)
                 self._expect(total)
+                at = self._find(data, offset) if self._doubted else None
+                if at is not None:
+                    self._take(replace(chunk, data=data[offset:at], descriptors=(), missing=0), frames)
+                    self._begin_anew(frames)
+                    offset = at
+                    self._start(chunk)
+                    continue
                 if len(self._buffer) < self._want:
                     continue
             frames.append(self._finish())
             self._start(chunk)
         if chunk.missing:
             self._skip(chunk, frames)
-        return frames
+
+    def _believes(self, header: Bytes, offset: int, total: int) -> bool:
+        """Whether the message whose header stands at an offset may have so many bytes."""
+        family = self.family
+        if family is None or family.largest is None:
+            return True
+        request = family.main.header.read[self._order](header, offset)[0]
+        return total - family.main.header.size <= family.largest(self._channel_of(family), request)
+
+    def _channel_of(self, family: Family) -> Channel:
+        if self._channel is None:
+            return family.main
+        return self._channel if self._channel.family == family.name else family.unknown
+
+    def _find(self, data: Bytes, start: int) -> int | None:
+        """Where the first header stands in bytes that may be anything, ``start`` or behind; None for nowhere."""
+        for family in (self.family,) if self.family else families().values():
+            at = family.find(data, self._order, start, self._channel_of(family)) if family.find else None
+            if at is not None:
+                self.family = family
+                return at
+        return None
+
+    def _search(self, data: Bytes, missing: int) -> int | None:
+        """The same of what begins with a send: less is asked there, unless a message that is doubted may go on."""
+        if self._lost and self._begins_message(data, missing):
+            return 0
+        return self._find(data, 0)
 
     def _size(self, header: Bytes, offset: int = 0) -> int | None:
         """Bytes of the message whose header stands at an offset; None when that is none."""
@@ -138,16 +215,25 @@ class Framer:
         """
         self._found = 0
         self.framed = True
+        if self._lost or self._doubted:
+            at = self._search(waiting, 0)
+            if at == 0:
+                return self._size(waiting) or len(waiting)
+            self.framed = self._known
+            most = len(waiting) if at is None else at
+            return min(self._left(), most) if self._known and at is not None else self._left() or most
         if self._known:
             return self._left()
         lacking = HEAD - len(self._buffer)
-        total = None
-        if not (self._raw or self._late or len(waiting) < lacking):
-            header = self._buffer + waiting[:lacking] if self._buffer else waiting
-            total = self._size(header)
+        header = self._buffer + waiting[:lacking] if self._buffer else waiting
+        total = self._size(header) if len(waiting) >= lacking else None
         if total is None:
             self.framed = False
-            return len(waiting)
+            at = self._find(self._buffer + waiting, 1) if len(waiting) >= lacking else None
+            return len(waiting) if at is None or at <= len(self._buffer) else at - len(self._buffer)
+        if total > BELIEVED and not self._believes(header, 0, total):
+            at = self._find(waiting, lacking)
+            return total - len(self._buffer) if at is None else at
         if self._buffer:
             return total - len(self._buffer)
         if total <= FRAME_LIMIT:
@@ -161,9 +247,14 @@ class Framer:
 
     def header(self, data: bytes) -> tuple[int, int] | None:
         """Request and flags of the message that ``data``, next to be fed, is (of); None where no header tells."""
-        if self._raw or self._late or self._continues:
+        if self._lost or self._doubted:
+            if self._search(data, 0) != 0:
+                return None
+            head = b""
+        elif self._continues:
             return None
-        head = bytes(self._buffer[:HEAD])
+        else:
+            head = bytes(self._buffer[:HEAD])
         head += data[: HEAD - len(head)]
         if len(head) < HEAD or self._size(head) is None or self.family is None:
             return None
@@ -174,30 +265,33 @@ class Framer:
         """Whether ``data``, taken of what `due` was shown last, is a frame by itself: then it is not to be fed."""
         return len(data) == self._found
 
-    def end(self, time_ns: int) -> list[Frame]:
+    def end(self, time_ns: int, closed: bool = False) -> list[Frame]:
         """What is left of an unfinished message when the stream ends at ``time_ns``.
 
-        A message whose header is whole says how many bytes are missing; less than a header is raw.
+        ``closed``: its sender has closed it, so nothing more was sent. Else a message whose header is whole says how
+        many bytes are missing. Less than a header is raw.
         """
         frames: list[Frame] = []
         if self._known or self._buffer:
             if not self._buffer:
                 self._time_ns = time_ns
-            frames.append(self._cut_short(self._left()))
+            left = 0 if closed or self._doubted else self._left()
+            if left or self._buffer or self._descriptors:
+                frames.append(self._cut_short(left))
         self._expect_header()
         return frames
 
     def gap(self) -> list[Frame]:
         """Sends were lost here: gives what is left of an unfinished message, and looks for the next header."""
         frames = self.end(self._seen_ns)
-        self._raw = False
-        self._late = True
+        self._lost = True
         return frames
 
     def _expect_header(self) -> None:
         self._buffer = bytearray()
         self._known = False
         self._continues = False
+        self._doubted = False
         self._want = HEAD
         self._rest = 0
         self._descriptors: list[Descriptor] = []
@@ -244,8 +338,9 @@ class Framer:
     def _continue(self, left: int) -> None:
         """A frame is done and ``left`` bytes of its message are due."""
         if left:
+            doubted = self._doubted
             self._expect_header()
-            self._continues = True
+            self._continues, self._doubted = True, doubted
             self._expect(left)
         else:
             self._expect_header()
@@ -263,22 +358,22 @@ class Framer:
         if self._known:
             frames.append(Frame(*self._stream, chunk.time_ns, b"", (), chunk.process, FrameKind.RAW, missing - left))
         self._expect_header()
-        self._late = True
+        self._lost = True
 
-    def _begins_message(self, chunk: Chunk) -> bool:
-        """Whether this chunk, with nothing known of what went before, begins with a header.
+    def _begins_message(self, data: Bytes, missing: int) -> bool:
+        """Whether a send, with nothing known of what went before, begins with a header; ``missing`` more bytes of it
+        were not captured.
 
         Payloads hold small numbers too, so more is asked here: see `Family.begins`; and a send that holds the whole
         message, or exactly its header, as libvhost-user writes it.
         """
-        data = chunk.data
         if len(data) < HEAD:
             return False
         family = self.family or recognised(data, self._order, anywhere=True)
         total = None if family is None else family.begins(data, self._order, 0)
         if family is None or total is None:
             return False
-        if len(data) != family.main.header.size and total > len(data) + chunk.missing:
+        if len(data) != family.main.header.size and total > len(data) + missing:
             return False
         self.family = family
         return True

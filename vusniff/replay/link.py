@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 from vusniff.channel import Channel
 from vusniff.errors import SourceError
-from vusniff.families.vhost_user.family import message_size
+from vusniff.families.vhost_user.header import message_size
 from vusniff.families.vhost_user.protocol import HEADER_SIZE, MAX_FDS
 from vusniff.sources.host.endpoints import Side, connect, listen
 

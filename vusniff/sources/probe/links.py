@@ -12,8 +12,21 @@ from dataclasses import dataclass, field, replace
 from vusniff.bpf.records import PASSED_FD
 from vusniff.capture.writer import CaptureWriter
 from vusniff.families.framing import Framer
+from vusniff.families.registry import FIRST, family_named
 from vusniff.passed_sockets import PassedSockets
-from vusniff.record import Chunk, Closed, Connection, Descriptor, End, Exit, Frame, FrameKind, Lost, Process
+from vusniff.record import (
+    CAPTURE_ENDED,
+    Chunk,
+    Closed,
+    Connection,
+    Descriptor,
+    End,
+    Exit,
+    Frame,
+    FrameKind,
+    Lost,
+    Process,
+)
 from vusniff.sources.host.held import held
 from vusniff.sources.host.unixdiag import path_text
 from vusniff.sources.probe.passed import descriptors
@@ -124,10 +137,11 @@ class Links:
             return None
         late = opened.inode in self._existed or opened.peer_inode in self._existed
         end = self._end_of(opened)
-        own = Side(opened.inode, Framer(late=late))
-        other = Side(opened.peer_inode, Framer(late=late))
-        sides = (own, other) if end == 0 else (other, own)
         path = path_text(opened.path if end else opened.peer_path) or path_text(opened.peer_path or opened.path)
+        channel = None if path else self._writer.passed(opened.inode, opened.peer_inode) or family_named(FIRST).unknown
+        own = Side(opened.inode, Framer(late=late, channel=channel))
+        other = Side(opened.peer_inode, Framer(late=late, channel=channel))
+        sides = (own, other) if end == 0 else (other, own)
         if path is None:
             path = f"pair:{sides[0].inode}-{sides[1].inode}"
         own.process = self._process(opened.tgid, opened.comm, opened.tid, path)
@@ -303,7 +317,7 @@ class Links:
             return
         time_ns = self._epoch(time)
         for side in link.sides:
-            self._write(link, side.framer.end(time_ns))
+            self._write(link, side.framer.end(time_ns, closed=reason != CAPTURE_ENDED))
         self._leave(link, time)
         self._writer.close_connection(Closed(link.connection.id, time_ns, reason, by, link.received, link.lost))
 

@@ -200,11 +200,11 @@ class _Direction:
         "target",
     )
 
-    def __init__(self, end: int, source: socket.socket, target: socket.socket) -> None:
+    def __init__(self, end: int, source: socket.socket, target: socket.socket, channel: Channel | None) -> None:
         self.end = end
         self.source = source
         self.target = target
-        self.framer = Framer()
+        self.framer = Framer(channel=channel)
         self.data: bytes | memoryview = b""
         """Received and not yet sent on."""
         self.descriptors = _NONE
@@ -252,7 +252,10 @@ class Relay:
         self._files = files
         self._tell = tell
         self._closed = closed
-        self._directions = (_Direction(0, sockets[0], sockets[1]), _Direction(1, sockets[1], sockets[0]))
+        self._directions = (
+            _Direction(0, sockets[0], sockets[1], channel),
+            _Direction(1, sockets[1], sockets[0], channel),
+        )
         self._reason = "eof"
         self._by: int | None = None
         self._messages = 0
@@ -426,7 +429,7 @@ class Relay:
     def _end(self, direction: _Direction, closed: bool, reason: str) -> None:
         """Nothing more comes from this end; ``closed``: it cannot be sent to either."""
         direction.ended = True
-        self._record(direction.framer.end(time.time_ns()))
+        self._record(direction.framer.end(time.time_ns(), closed=True))
         if self._by is None:
             self._reason, self._by = reason, direction.end
         if closed:

@@ -32,9 +32,10 @@ from typing import BinaryIO
 from vusniff.capture import facts
 from vusniff.capture.pcapng import MAGIC
 from vusniff.capture.writer import CaptureWriter
+from vusniff.channel import Channel
 from vusniff.errors import SourceError
 from vusniff.families.framing import Framer
-from vusniff.families.registry import recognised
+from vusniff.families.registry import FIRST, family_named, recognised
 from vusniff.families.vhost_user.protocol import (
     HEADER_SIZE,
     VERSION,
@@ -360,7 +361,9 @@ def _write(talks: Sequence[_Talk], moves: Sequence[_Move], writer: CaptureWriter
     the order in which their first bytes went.
     """
     framers = {
-        (talk, end): Framer(order, late=talk.late and not _begins_with_header(pieces[:1], order))
+        (talk, end): Framer(
+            order, late=talk.late and not _begins_with_header(pieces[:1], order), channel=_channel(talk)
+        )
         for talk in talks
         for end, pieces in zip((talk.first, 1 - talk.first), talk.said, strict=True)
     }
@@ -377,8 +380,9 @@ def _write(talks: Sequence[_Talk], moves: Sequence[_Move], writer: CaptureWriter
         speaker = _speaker(move, piece)
         chunk = Chunk(0, move.end, place, piece.data, piece.descriptors, speaker, piece.missing)
         records += [(frame.time_ns, move.talk, frame) for frame in framers[move.talk, move.end].feed(chunk)]
-    for (talk, _), framer in framers.items():
-        records += [(frame.time_ns, talk, frame) for frame in framer.end(len(moves) - 1)]
+    for (talk, end), framer in framers.items():
+        closed = _said_all(talk, end, moves[endings[talk]].what if talk in endings else None)
+        records += [(frame.time_ns, talk, frame) for frame in framer.end(len(moves) - 1, closed)]
     records += [(place, talk, None) for talk, place in endings.items()]
     records += [(place, move.talk, move.what) for place, move in enumerate(moves) if isinstance(move.what, _Gone)]
     records.sort(key=lambda record: record[0])
@@ -398,6 +402,19 @@ def _write(talks: Sequence[_Talk], moves: Sequence[_Move], writer: CaptureWriter
             end = moves[place].end
             by = 1 - end if ending.by_peer else end
             writer.close_connection(Closed(talk.id, moves[place].time_ns, ending.reason, by, talk.frames))
+
+
+def _channel(talk: _Talk) -> Channel | None:
+    """What decides which sizes are believed: without a path any channel may be carried."""
+    return family_named(FIRST).unknown if talk.path.startswith(("pair:", "fd ", "socket:")) else None
+
+
+def _said_all(talk: _Talk, end: int, ending: object) -> bool:
+    """Whether an end has sent nothing beyond what the log has of it when the connection ended: what it sent is in its
+    own log, or its peer has read up to the end of the stream."""
+    pieces = talk.said[end ^ talk.first]
+    sending = bool(pieces) and pieces[-1].sending
+    return isinstance(ending, Ending) and (sending or (ending.by_peer and ending.reason == "eof"))
 
 
 def _speaker(move: _Move, piece: Piece) -> Process | None:

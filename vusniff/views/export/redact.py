@@ -20,7 +20,7 @@ from vusniff.capture.index import Index
 from vusniff.capture.writer import CaptureWriter
 from vusniff.checks.peers import BACKENDS, FRONTENDS
 from vusniff.errors import VusniffError
-from vusniff.families.vhost_user.family import SIZE_LIMIT
+from vusniff.families.vhost_user.header import SIZE_LIMIT
 from vusniff.families.vhost_user.protocol import (
     FLAG_NEED_REPLY,
     FLAG_REPLY,
