@@ -21,8 +21,9 @@ from vusniff.layouts.parts import layouts_of
 from vusniff.layouts.rows import FieldRow, rows_of, size_of
 from vusniff.message import Context, Layout, MessageSpec
 from vusniff.views import prose
-from vusniff.views.explain import Topic, explain, topics
+from vusniff.views.explain import explain, topics
 from vusniff.views.page import Table
+from vusniff.views.topic import Topic
 from vusniff.views.words import short_name
 
 CAPTURES = Path(__file__).parent.parent / "captures"

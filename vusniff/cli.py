@@ -31,7 +31,7 @@ COMMANDS: tuple[tuple[str, str, str], ...] = (
     ("summary", "summary", "say on one page what a capture holds, for a bug report"),
     ("check", "check", "judge captures: which rule was broken, by whom, with the evidence"),
     ("diff", "diff", "compare two sessions: what was negotiated, said and answered differently"),
-    ("explain", "explain", "explain a request, a feature, a rule or a phase"),
+    ("explain", "explain", "explain a request, a feature, a rule, a phase or an error text"),
     ("decode", "decode", "decode one message from a log"),
     ("export", "export", "write captures as JSON, CSV, text, a page, a sequence diagram, or a shareable capture"),
     ("wireshark", "wireshark", "teach the installed Wireshark vhost-user, and to capture it"),

@@ -10,7 +10,6 @@ import difflib
 import functools
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 from vusniff.channel import Channel, Sender
 from vusniff.checks.finding import Key, Level, Rule, Side, Trigger
@@ -35,6 +34,7 @@ from vusniff.message import Choice, Context, Message, MessageSpec
 from vusniff.printable import escape
 from vusniff.views import page, prose
 from vusniff.views.page import Items, Page, Prose, Section, Table
+from vusniff.views.topic import Topic
 from vusniff.views.words import short_name
 
 CHANNELS = {Channels.MAIN: "main channel", Channels.BACKEND: "back-end channel", Channels.GPU: "GPU socket"}
@@ -51,18 +51,6 @@ LIKE = 5
 """Close matches that are offered for a word that nothing is called."""
 
 
-@dataclass(frozen=True, slots=True)
-class Topic:
-    """One thing that can be explained."""
-
-    kind: str
-    """``request``, ``feature``, ``protocol feature``, ``value``, ``rule``, ``phase``."""
-    name: str
-    page: Page
-    device: str | None = None
-    """Of a feature, the device type that has it; None for those that every device has."""
-
-
 def explain(what: Message | str, device: str | None = None, width: int = page.WIDTH) -> str:
     """The explanation of a message's request, or of what people call a thing, as text.
 
@@ -76,16 +64,22 @@ def topics(what: Message | str, device: str | None = None) -> list[Topic]:
     """Everything that is called so: all meanings of a name that has several. Raises VusniffError for none."""
     if isinstance(what, Message):
         return [_of_message(what)]
+    found = named(what, device)
+    if not found:
+        raise VusniffError(unknown(what))
+    return found
+
+
+def named(what: str, device: str | None = None) -> list[Topic]:
+    """Everything that is called so, or that has this number; nothing where nothing is. Raises VusniffError for a device
+    type that there is not."""
     if device is not None and device not in DEVICES:
         raise VusniffError(f"--device {device}: no such device type; there are {', '.join(DEVICES)}")
     words = normal(what)
     found = _numbered(int(words, 0), device) if re.fullmatch(r"0X[0-9A-F]+|0|[1-9][0-9]*", words) else []
-    found = found or [
+    return found or [
         topic for topic in _catalogue().get(words, ()) if device in (None, topic.device) or not topic.device
     ]
-    if not found:
-        raise VusniffError(_unknown(what, words))
-    return found
 
 
 def everything() -> Iterator[Topic]:
@@ -99,7 +93,9 @@ def normal(what: str) -> str:
     return words.removeprefix("VHOST_USER_")
 
 
-def _unknown(what: str, words: str) -> str:
+def unknown(what: str) -> str:
+    """What to say of a word that nothing is called."""
+    words = normal(what)
     like = difflib.get_close_matches(words, _catalogue(), n=LIKE, cutoff=0.6)
     like += [known for known in _catalogue() if len(words) > 2 and words in known and known not in like][:LIKE]
     names = list(dict.fromkeys(topic.name for word in like for topic in _catalogue()[word]))[:LIKE]
@@ -108,7 +104,7 @@ def _unknown(what: str, words: str) -> str:
         return f"nothing is called '{shown}'; did you mean {' or '.join(names)}?"
     return (
         f"nothing is called '{shown}': give a request (GET_FEATURES or its number), a feature, a protocol feature, "
-        "a rule (R48 or its slug) or a phase"
+        "a rule (R48 or its slug), a phase, or an error text"
     )
 
 

@@ -1,0 +1,19 @@
+"""One thing that can be explained."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from vusniff.views.page import Page
+
+
+class Topic(NamedTuple):
+    """One thing that can be explained."""
+
+    kind: str
+    """``request``, ``feature``, ``protocol feature``, ``value``, ``rule``, ``phase``, ``error text``, ``features``,
+    ``word``."""
+    name: str
+    page: Page
+    device: str | None = None
+    """Of a feature, the device type that has it; None for those that every device has."""
