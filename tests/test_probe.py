@@ -490,10 +490,12 @@ near.recv(1)
 """
 
 
-def _ended_by(tmp_path: Path, then: str, *, survivor_closes: bool = True) -> tuple[Recording, int]:
+def _ended_by(
+    tmp_path: Path, then: str, *, survivor_closes: bool = True, attach: str = "auto"
+) -> tuple[Recording, int]:
     """A peer in a process of its own speaks, is told to go on, and does something; the other end closes at once."""
-    path = str(tmp_path / "s")
-    with recording(tmp_path / "c.pcapng", "--path", path) as probe, socket.socket(socket.AF_UNIX) as listener:
+    path, how = str(tmp_path / "s"), () if attach == "auto" else ("--attach", attach)
+    with recording(tmp_path / "c.pcapng", "--path", path, *how) as probe, socket.socket(socket.AF_UNIX) as listener:
         listener.bind(path)
         listener.listen()
         command = [sys.executable, "-c", PEER + then, path, message(1).hex()]
@@ -511,6 +513,7 @@ def _ended_by(tmp_path: Path, then: str, *, survivor_closes: bool = True) -> tup
     return probe, peer.pid
 
 
+@pytest.mark.parametrize("attach", ["auto", "rawtp"])
 @pytest.mark.parametrize(
     ("then", "status", "number", "reason"),
     [
@@ -522,9 +525,10 @@ def _ended_by(tmp_path: Path, then: str, *, survivor_closes: bool = True) -> tup
     ],
 )
 def test_how_a_peer_ended_and_that_it_was_first(
-    tmp_path: Path, then: str, status: int | None, number: int | None, reason: tuple[str, ...]
+    tmp_path: Path, then: str, status: int | None, number: int | None, reason: tuple[str, ...], attach: str
 ) -> None:
-    probe, pid = _ended_by(tmp_path, then)
+    """Raw tracepoints see no close by an exit: the survivor's is the first they see, and the exit came before it."""
+    probe, pid = _ended_by(tmp_path, then, attach=attach)
     (exit,) = probe.exits
     assert (exit.pid, exit.status, exit.signal, exit.ends) == (pid, status, number, ((1, 0),))
     assert exit.comm.startswith("python")
