@@ -102,7 +102,24 @@ FIRES = [
     Case("header-reply-flag", [*hello(), fe(F.SET_OWNER, flags=5)], FE, says="with the reply flag"),
     Case("header-reserved-flags", [fe(F.GET_FEATURES, flags=0x11)], FE, says="0x10"),
     Case("header-reserved-flags", [fe(F.GET_FEATURES), be(F.GET_FEATURES, u64(0), flags=0x80000005)], BE),
-    Case("reply-with-need-reply", [fe(F.GET_FEATURES, flags=9), be(F.GET_FEATURES, u64(0), flags=13)], BE, comms=QEMU),
+    Case(
+        "reply-with-need-reply",
+        [*hello(), fe(F.SET_OWNER, flags=9), be(F.SET_OWNER, u64(0), flags=13)],
+        BE,
+        severity="warning",
+        comms=QEMU,
+    ),
+    *(
+        # QEMU's tools are libblkio, and so is QEMU where it asks for a reply to GET_FEATURES: it takes such replies.
+        Case(
+            "reply-with-need-reply",
+            [fe(F.GET_FEATURES, flags=9), be(F.GET_FEATURES, u64(0), flags=13)],
+            BE,
+            severity="note",
+            comms=(comm, "qemu-storage-da"),
+        )
+        for comm in ("qemu-io", "qemu-storage-da", "qemu-img", "qemu-system-x86")
+    ),
     Case(
         "reply-with-need-reply",
         [fe(F.GET_FEATURES, flags=9), be(F.GET_FEATURES, u64(0), flags=13)],

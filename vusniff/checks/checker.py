@@ -408,6 +408,7 @@ class Checker:
 
     def _finish(self, life: _Life, closed: Closed | None, closer: Sender | None, time_ns: int) -> None:
         memory = life.memory
+        self.peers[memory.session] = memory.frontend, memory.backend  # what they said may have told them apart
         self._ended[memory.session] = life.state
         if (gone := memory.session - MAX_ENDED) in self._ended:
             self._ended[gone] = None

@@ -17,6 +17,9 @@ class Program(str, enum.Enum):
     """An implementation of vhost-user."""
 
     QEMU = "QEMU"
+    """Its devices for virtual machines (hw/virtio/vhost-user.c)."""
+    LIBBLKIO = "libblkio"
+    """Also inside QEMU, as its block driver virtio-blk-vhost-user."""
     LIBVHOST_USER = "libvhost-user"
     DPDK = "DPDK"
     SPDK = "SPDK"
@@ -45,6 +48,11 @@ class Peer(NamedTuple):
 NOBODY = Peer(Program.UNKNOWN, "")
 
 FRONTENDS = (
+    ("qemu-io", Program.LIBBLKIO),
+    ("qemu-img", Program.LIBBLKIO),
+    ("qemu-nbd", Program.LIBBLKIO),
+    ("qemu-storage-da", Program.LIBBLKIO),
+    ("blkio-", Program.LIBBLKIO),
     ("qemu-", Program.QEMU),
     ("CPU ", Program.QEMU),
     ("cloud-hyperviso", Program.CLOUD_HYPERVISOR),
@@ -52,7 +60,8 @@ FRONTENDS = (
     ("dpdk-", Program.DPDK),
     ("testpmd", Program.DPDK),
 )
-"""Beginnings of process names of front-ends; QEMU's vCPU threads are called ``CPU 0/KVM``."""
+"""Beginnings of process names of front-ends, the first that fits; QEMU's vCPU threads are called ``CPU 0/KVM``. QEMU's
+tools have no virtual machine, so no vhost-user device: what they are front-end of is a disk, through libblkio."""
 
 BACKENDS = (
     ("dpdk-", Program.DPDK),
@@ -85,6 +94,11 @@ def told_apart(peer: Peer, protocol_features_offered: int) -> Peer:
     if peer.comm.startswith("virtiofsd") and protocol_features_offered & ProtocolFeature.HOST_NOTIFIER:
         return Peer(Program.LIBVHOST_USER, peer.comm)
     return peer
+
+
+def asks_for_all(peer: Peer) -> Peer:
+    """libblkio inside QEMU: it asks for a reply to GET_FEATURES, which QEMU's own front-end never does."""
+    return Peer(Program.LIBBLKIO, peer.comm) if peer.program is Program.QEMU else peer
 
 
 class Limit(NamedTuple):

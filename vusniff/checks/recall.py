@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from vusniff.channel import Channel
-from vusniff.checks.peers import told_apart
+from vusniff.checks.peers import asks_for_all, told_apart
 from vusniff.checks.step import (
     MAX_ASKED,
     MAX_BYTES,
@@ -230,6 +230,11 @@ def _offered(memory: Memory, message: Message, step: Step) -> None:
     memory.backend = told_apart(memory.backend, step.values["u64"])
 
 
+def _asked_features(memory: Memory, message: Message, step: Step) -> None:
+    if message.flags & FLAG_NEED_REPLY:
+        memory.frontend = asks_for_all(memory.frontend)
+
+
 def _gpu_features(memory: Memory, message: Message, step: Step) -> None:
     memory.gpu_features = Seen(step.values["u64"], message.number)
 
@@ -316,6 +321,7 @@ _HANDLERS: dict[tuple[Channel, int, bool], Handler] = {
     (Channels.BACKEND, B.BACKEND_SHARED_OBJECT_ADD, False): _object_add,
     (Channels.BACKEND, B.BACKEND_SHARED_OBJECT_REMOVE, False): _object_remove,
     (Channels.MAIN, F.GET_PROTOCOL_FEATURES, True): _offered,
+    (Channels.MAIN, F.GET_FEATURES, False): _asked_features,
     (Channels.GPU, G.GPU_SET_PROTOCOL_FEATURES, False): _gpu_features,
 }
 
