@@ -271,6 +271,21 @@ def test_what_lasts_is_compared_as_a_set(tmp_path: Path, capsys: pytest.CaptureF
     assert brief(found) == [("added", "SEND_RARP", None)]
 
 
+def test_addresses_of_a_process_are_no_difference(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """libblkio has no guest; its guest addresses are those of its process, other ones in each run."""
+
+    def adds(address: int) -> Callable[[Said], None]:
+        def middle(said: Said) -> None:
+            memfd = Descriptor(DescriptorKind.MEMFD, "memfd:77", 30, "buffer", 4096)
+            said.ask(F.ADD_MEM_REG, struct.pack("<5Q", 0, address, 4096, address, 0), memfd)
+
+        return middle
+
+    a = session(tmp_path / "a", middle=adds(0x7F1200000000))
+    differ(capsys, a, session(tmp_path / "b", middle=adds(0x7F9900001000)), status=0)
+    differ(capsys, a, session(tmp_path / "c", middle=adds(0x100000000)))
+
+
 def test_a_phase_that_only_one_went_through(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def reset(said: Said) -> None:
         said.ask(F.RESET_DEVICE)

@@ -51,6 +51,10 @@ MAC = bytes(6) + b"\1\0" + b"\1\0"
                 flags=9,
             ),
         ),
+        (  # libblkio has no guest: both addresses are those of its process
+            message(F.ADD_MEM_REG, u64(0) + region(0x7F1200000000, 4096, 0x7F1200000000), memfd(3), flags=9),
+            message(F.ADD_MEM_REG, u64(0) + region(0x7F9900001000, 4096, 0x7F9900001000), memfd(3), flags=9),
+        ),
         (
             message(F.GET_INFLIGHT_FD, struct.pack("<QQHH", 4096, 0, 2, 128) + b"abcd", memfd(1, 4096)),
             message(F.GET_INFLIGHT_FD, struct.pack("<QQHH", 8192, 64, 2, 128) + b"efgh", memfd(2, 8192)),
@@ -89,6 +93,16 @@ def test_another_run_is_no_difference(recorded: Message, live: Message) -> None:
             message(F.SET_MEM_TABLE, TABLE + region(0, 4096, 0x7000), memfd(3), flags=9),
             message(F.SET_MEM_TABLE, TABLE + region(0, 8192, 0x7000), memfd(3), flags=9),
             [("regions[0].size", 4096, 8192)],
+        ),
+        (
+            message(F.SET_MEM_TABLE, TABLE + region(0, 4096, 0x7000), memfd(3), flags=9),
+            message(F.SET_MEM_TABLE, TABLE + region(4096, 4096, 0x7000), memfd(3), flags=9),
+            [("regions[0].guest_address", 0, 4096)],
+        ),
+        (  # GPA_ADDRESSES: a guest's address, repeated
+            message(F.ADD_MEM_REG, u64(0) + region(1 << 32, 4096, 1 << 32), memfd(3), flags=9),
+            message(F.ADD_MEM_REG, u64(0) + region(2 << 32, 4096, 2 << 32), memfd(3), flags=9),
+            [("guest_address", 1 << 32, 2 << 32)],
         ),
         (
             message(F.GET_CONFIG, config(MAC)),

@@ -35,6 +35,8 @@ OF_ONE_RUN = frozenset(
     }
 )
 """Fields of any layout that another run of the same programs says otherwise: `vusniff.replay` leaves them out too."""
+PROCESS_ADDRESSES = 1 << 40
+"""From here guest addresses are none that a guest has: 1 TiB."""
 VOLATILE = OF_ONE_RUN | {"key", "auth_key", "fence_id", "data", "cursor", "edid"}
 """Fields that mean nothing beyond one run."""
 FROM_THE_START = (0, 0x8000, 0x80008000)
@@ -202,11 +204,18 @@ class _Folding:
         return {"base": "where it stopped" if self._bases[ring] == base else "elsewhere than where it stopped"}
 
 
+def of_a_process(guest_address: object, user_address: object) -> bool:
+    """The guest address of a region is that of its front-end's process, which has no guest, so that it is another one
+    in each run: libblkio and SPDK's initiator give both addresses the same value."""
+    return isinstance(guest_address, int) and guest_address >= PROCESS_ADDRESSES and guest_address == user_address
+
+
 def _target(message: Message) -> str:
     payload = message.payload or {}
     start, size = payload.get("guest_address"), payload.get("size")
     if isinstance(start, int) and isinstance(size, int):
-        return f"{start:#x}+{amounts.size(size)}"
+        place = "" if of_a_process(start, payload.get("user_address")) else f"{start:#x}"
+        return f"{place}+{amounts.size(size)}"
     if "index" in payload:
         return f"vring {payload['index']}"
     if "type_name" in payload and "iova" in payload:
@@ -224,6 +233,8 @@ def _plain(payload: Mapping[str, Any]) -> Values:
     found: Values = {}
     for name, value in payload.items():
         if name in VOLATILE or "padding" in name or name in ("index", "success"):
+            continue
+        if name == "guest_address" and of_a_process(value, payload.get("user_address")):
             continue
         if name.endswith(("_name", "_names")) and name.rpartition("_")[0] in payload:
             continue

@@ -1,9 +1,9 @@
 """What a live message says otherwise than the recorded one. Pure: two decoded messages in, named fields out.
 
 Not compared is what another run of the same programs says otherwise: numbers and identities of descriptors, addresses
-of mappings and rings, where a ring stands (no data goes through the rings of a replay), where and how large a back-end
-made the inflight buffer, padding. Everything else is: which request is answered, flags, features bit by bit, sizes,
-config space, acknowledgements, number and kind of descriptors.
+of mappings and rings, guest addresses where there is no guest, where a ring stands (no data goes through the rings of a
+replay), where and how large a back-end made the inflight buffer, padding. Everything else is: which request is
+answered, flags, features bit by bit, sizes, config space, acknowledgements, number and kind of descriptors.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from vusniff.analysis.exchanges import OF_ONE_RUN
+from vusniff.analysis.exchanges import OF_ONE_RUN, of_a_process
 from vusniff.families.vhost_user.protocol import STOPS_RING, Channels, FrontendRequest
 from vusniff.message import Message
 from vusniff.record import DescriptorKind
@@ -123,6 +123,8 @@ def _flat(values: Mapping[str, Any], prefix: str, leaves_out: frozenset[str]) ->
     for name, value in values.items():
         named = (name.endswith("_names") and name[:-6] in values) or (name.endswith("_name") and name[:-5] in values)
         if named or name in leaves_out or "padding" in name:
+            continue
+        if name == "guest_address" and of_a_process(value, values.get("user_address")):
             continue
         if isinstance(value, Mapping):
             yield from _flat(value, f"{prefix}{name}.", leaves_out)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vusniff.analysis.compare import Change, Difference, Pair, compare, pairs
-from vusniff.analysis.exchanges import LIMIT, STAGES, Stage, stages
+from vusniff.analysis.exchanges import LIMIT, STAGES, Stage, of_a_process, stages
 from vusniff.analysis.timeline import Timeline
 from vusniff.families.vhost_user.phases import Phase
 from vusniff.families.vhost_user.state import DeviceState, Seen, initial
@@ -161,7 +161,11 @@ def _bits_apart(sides: tuple[Side, Side], values: list[int | None], protocol: bo
 def _memory(one: DeviceState) -> str:
     if one.regions is None or one.memory_unknown:
         return "unknown"
-    shown = [f"{region.guest_address:#x}+{words.size(region.size)}" for region in one.regions[:TARGETS]]
+    shown = [
+        ("" if of_a_process(region.guest_address, region.user_address) else f"{region.guest_address:#x}")
+        + f"+{words.size(region.size)}"
+        for region in one.regions[:TARGETS]
+    ]
     more = f" and {len(one.regions) - TARGETS} more" if len(one.regions) > TARGETS else ""
     return ", ".join(shown) + more + (" and perhaps others" if one.regions_part else "") or "no regions"
 
