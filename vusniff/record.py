@@ -200,6 +200,39 @@ class Exit:
 
 
 @dataclass(frozen=True, slots=True)
+class Position:
+    """Where one ring stood, as it was read from memory. Unknown is None.
+
+    Indexes of a split ring count modulo 65536; those of a packed ring are slots, of which there are ``size``.
+    """
+
+    ring: int
+    """Its index in the device."""
+    size: int
+    """Descriptors."""
+    packed: bool
+    available: int
+    """What the driver makes available next."""
+    used: int
+    """What the device uses next."""
+    in_flight: int
+    """Made available and not used yet: chains of a split ring, slots of a packed one. More than ``size`` where one of
+    the sides has written an index that cannot be."""
+    available_wrap: bool | None = None
+    """The driver's wrap counter, of a packed ring."""
+    used_wrap: bool | None = None
+    """The device's wrap counter, of a packed ring."""
+    no_interrupt: bool = False
+    """The driver wants no calls."""
+    no_notify: bool = False
+    """The device wants no kicks."""
+    used_event: int | None = None
+    """With VIRTIO_RING_F_EVENT_IDX: the driver wants a call when the used index has passed this one."""
+    available_event: int | None = None
+    """The same of the device and kicks."""
+
+
+@dataclass(frozen=True, slots=True)
 class OtherEvidence:
     """Evidence of a kind that this version does not know: it is shown raw, and kept."""
 

@@ -10,6 +10,7 @@ from vusniff.channel import Channel
 from vusniff.message import Context, Message
 
 if TYPE_CHECKING:
+    from vusniff.families.places import Places
     from vusniff.families.vhost_user.device import Guess
     from vusniff.families.vhost_user.phases import Phase
     from vusniff.record import Frame
@@ -100,3 +101,5 @@ class Family:
     find: Callable[[Bytes, str, int, Channel], int | None] | None = None
     """Bytes of a channel that may be anything, byte order, an offset -> the offset there or behind of the first header
     that surely is one, None for none. Linear in the bytes. None: one is looked for only where a send begins."""
+    places: Callable[[State], Places] | None = None
+    """State -> where the rings are in memory; None: rings of this family are not read."""

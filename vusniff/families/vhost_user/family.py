@@ -8,6 +8,7 @@ from vusniff.families.vhost_user.advance import advance
 from vusniff.families.vhost_user.device import DEVICES
 from vusniff.families.vhost_user.header import begins, find, largest, message_size
 from vusniff.families.vhost_user.phases import Phases, value_of
+from vusniff.families.vhost_user.places import places
 from vusniff.families.vhost_user.protocol import (
     CHANNEL_PASSED_BY,
     CHANNELS,
@@ -64,4 +65,5 @@ FAMILY = Family(
     value_of=value_of,
     largest=largest,
     find=find,
+    places=places,
 )

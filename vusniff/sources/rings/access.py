@@ -1,0 +1,261 @@
+"""Memory that two processes share, as far as we may read it: found by descriptor, read and never written.
+
+Ways, in this order: a duplicate of the descriptor, which a proxy keeps as it passes (no privilege); the same object
+below /proc/PID/fd of either peer, by its identity; pidfd_getfd(2); the addresses of the front-end by
+process_vm_readv(2). All but the first need CAP_SYS_PTRACE, or to be the same user (ptrace(2), "Ptrace access mode
+checking"). A file of another process is opened anew, read-only, where that is allowed.
+
+Only what lies in memory or on a local disk is read: a peer decides what it passes, and a read from a file system in
+user space or on a network could wait for ever.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import functools
+import os
+import stat
+from collections.abc import Callable, Iterable, Sequence
+
+from vusniff.families.places import Buffer, Memory
+from vusniff.record import Descriptor, DescriptorKind
+from vusniff.sources.host.descriptors import describe, describe_of
+
+Read = Callable[[], bytes]
+"""Reads one piece. Raises OSError; shorter where the file ends."""
+KEPT_LIMIT = 1024
+"""Duplicates kept at a time."""
+_LOOKED_AT = 4096
+"""Descriptors of one process that are looked at."""
+_END = (1 << 63) - 1
+"""Of the longest file."""
+_PIDFD_GETFD = 438
+"""Its number in every architecture (asm-generic/unistd.h)."""
+_FILE_SYSTEMS = {
+    0x01021994: "tmpfs",
+    0x958458F6: "hugetlbfs",
+    0xEF53: "ext4",
+    0x58465342: "xfs",
+    0x9123683E: "btrfs",
+    0x794C7630: "overlayfs",
+}
+"""Those whose reads do not wait for anybody else (include/uapi/linux/magic.h; hugetlbfs and memfd lie in memory)."""
+NEEDS = "it needs CAP_SYS_PTRACE (run as root), or vusniff proxy, which needs nothing"
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class _Iovec(ctypes.Structure):
+    _fields_ = (("base", ctypes.c_void_p), ("length", ctypes.c_size_t))
+
+
+class UnreadableError(Exception):
+    """Memory that cannot be read, and why: the end of a sentence that begins with what it is."""
+
+
+class Access:
+    """All that is held open to be read. ``reserved`` says of the number of a new descriptor that there is no room."""
+
+    def __init__(self, reserved: Callable[[int], bool] = lambda fd: False) -> None:
+        self._reserved = reserved
+        self._kept: dict[str, int] = {}
+        """Identity -> our own descriptor: duplicates, and what was opened of other processes."""
+        self._new: set[str] = set()
+        """Kept since the last `retain`: what it is for is not known yet."""
+        self.full = False
+        """Something could not be kept for want of room."""
+
+    def keep(self, fd: int, descriptor: Descriptor) -> None:
+        """Keeps a duplicate of a descriptor that passes, if it may be memory or an eventfd."""
+        identity = descriptor.identity
+        if identity is None or descriptor.kind not in (
+            DescriptorKind.MEMFD,
+            DescriptorKind.FILE,
+            DescriptorKind.EVENTFD,
+        ):
+            return
+        self._new.add(identity)
+        if identity in self._kept:
+            return
+        if len(self._kept) >= KEPT_LIMIT:
+            self.full = True
+            return
+        with contextlib.suppress(OSError, UnreadableError):
+            self._hold(identity, os.dup(fd))
+
+    def retain(self, wanted: Iterable[str]) -> None:
+        """Closes what is neither wanted nor new: a duplicate keeps memory alive after its owners have gone."""
+        wanted = set(wanted)
+        for identity in [one for one in self._kept if one not in wanted and one not in self._new]:
+            os.close(self._kept.pop(identity))
+        self._new.clear()
+
+    def close(self) -> None:
+        """Closes all."""
+        self._new.clear()
+        self.retain(())
+
+    def _hold(self, identity: str, fd: int) -> int:
+        if self._reserved(fd):
+            os.close(fd)
+            self.full = True
+            raise UnreadableError("there is no room for more open files (raise the limit, ulimit -n)")
+        self._kept[identity] = fd
+        return fd
+
+    def find(self, descriptor: Descriptor, pids: Sequence[int]) -> int:
+        """Our own descriptor of the same object; ``pids`` are the peers that may hold it. Raises `UnreadableError`."""
+        identity = descriptor.identity
+        if identity is None:
+            raise UnreadableError("what the descriptor is was not seen")
+        held = self._kept.get(identity)
+        if held is None:
+            held = self._hold(identity, _opened(descriptor, identity, pids))
+        return held
+
+    def memory(self, region: Memory, pids: Sequence[int]) -> Callable[[int, int], Read]:
+        """How pieces of a region are read: ``(offset, bytes)`` gives what reads them. Raises `UnreadableError`.
+
+        ``pids``: the front-end first, whose addresses are read where its memory has no descriptor.
+        """
+        try:
+            fd = self._file(region.descriptor, pids)
+        except UnreadableError as error:
+            read = _by_address(region, pids)
+            if read is None:
+                raise error from None
+            return read
+        return _pieces(fd, region.file_offset)
+
+    def buffer(self, buffer: Buffer, pids: Sequence[int]) -> Callable[[int, int], Read]:
+        """The same for a piece of a file."""
+        return _pieces(self._file(buffer.descriptor, pids), buffer.offset)
+
+    def _file(self, descriptor: Descriptor, pids: Sequence[int]) -> int:
+        fd = self.find(descriptor, pids)
+        try:
+            refused = _refused(fd)
+        except OSError as error:
+            raise UnreadableError(error.strerror or str(error)) from None
+        if refused:
+            raise UnreadableError(refused)
+        return fd
+
+    def eventfd_count(self, descriptor: Descriptor, pids: Sequence[int]) -> int | None:
+        """The count of an eventfd by /proc: what was signalled and not read yet. None where it cannot be seen."""
+        identity = descriptor.identity
+        with contextlib.suppress(OSError, UnreadableError, ValueError):
+            fd = self._kept.get(identity or "")
+            if fd is not None:
+                return _count(f"/proc/self/fdinfo/{fd}")
+            for pid in pids:
+                if descriptor.number is not None and describe_of(pid, descriptor.number).identity == identity:
+                    return _count(f"/proc/{pid}/fdinfo/{descriptor.number}")
+        return None
+
+
+def _pieces(fd: int, start: int) -> Callable[[int, int], Read]:
+    def piece(offset: int, size: int) -> Read:
+        if start + offset + size > _END:
+            raise UnreadableError("no file is so long")
+        return functools.partial(os.pread, fd, size, start + offset)
+
+    return piece
+
+
+def _count(path: str) -> int | None:
+    with open(path, encoding="ascii") as file:
+        for line in file:
+            if line.startswith("eventfd-count:"):
+                return int(line.split(":")[1], 16)
+    return None
+
+
+def _opened(descriptor: Descriptor, identity: str, pids: Sequence[int]) -> int:
+    """The object of a descriptor, by the peers that hold it."""
+    why = f"no peer holds {identity} any more"
+    for pid in pids:
+        try:
+            numbers = sorted(map(int, os.listdir(f"/proc/{pid}/fd")), key=lambda n: (n != descriptor.number, n))
+        except PermissionError:
+            why = NEEDS
+            continue
+        except OSError:
+            continue
+        for number in numbers[:_LOOKED_AT]:
+            if describe_of(pid, number).identity != identity:
+                continue
+            fd = _reopened(f"/proc/{pid}/fd/{number}", descriptor)
+            if fd is None:
+                fd = _taken(pid, number)
+            if fd is None:
+                why = NEEDS
+                continue
+            if describe(fd).identity == identity:
+                return fd
+            os.close(fd)  # the number has come to mean something else
+    raise UnreadableError(why)
+
+
+def _reopened(path: str, descriptor: Descriptor) -> int | None:
+    """A file opened anew, read-only; None where that is not allowed, or it is no regular file."""
+    if descriptor.kind is DescriptorKind.EVENTFD:
+        return None
+    with contextlib.suppress(OSError):
+        if stat.S_ISREG(os.stat(path).st_mode):
+            return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+    return None
+
+
+def _taken(pid: int, number: int) -> int | None:
+    """A descriptor of another process by pidfd_getfd(2)."""
+    with contextlib.suppress(OSError):
+        process = os.pidfd_open(pid)
+        try:
+            fd = _libc.syscall(_PIDFD_GETFD, process, number, 0)
+        finally:
+            os.close(process)
+        return fd if fd >= 0 else None
+    return None
+
+
+def _refused(fd: int) -> str | None:
+    """Why a file is not read."""
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        return "it is no file in memory"
+    kind = _file_system(fd)
+    return None if kind in _FILE_SYSTEMS else f"it lies on a file system (type {kind:#x}) where a read could wait"
+
+
+def _file_system(fd: int) -> int:
+    """f_type by fstatfs(2), which Python does not give: the first word of struct statfs."""
+    found = (ctypes.c_long * 32)()
+    if _libc.fstatfs(fd, found):
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    return int(found[0]) & 0xFFFFFFFF
+
+
+def _by_address(region: Memory, pids: Sequence[int]) -> Callable[[int, int], Read] | None:
+    """A region in the front-end's own address space."""
+    if not pids:
+        return None
+    pid, start = pids[0], region.user_address
+
+    def piece(offset: int, size: int) -> Read:
+        buffer = ctypes.create_string_buffer(size)
+        here = _Iovec(ctypes.addressof(buffer), size)
+        there = _Iovec(start + offset, size)
+
+        def read() -> bytes:
+            got = _libc.process_vm_readv(pid, ctypes.byref(here), 1, ctypes.byref(there), 1, 0)
+            if got < 0:
+                raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+            return buffer.raw[:got]
+
+        return read
+
+    try:
+        piece(0, 1)()
+    except OSError:
+        return None
+    return piece
