@@ -1,0 +1,146 @@
+"""Rings read from outside while real programs use them, against what these programs count themselves."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+import vusniff
+from peers import dpdk
+from peers.processes import LONGEST, Process, Stage, wait_for_socket, wait_until
+from peers.requirements import require
+from vusniff.families.places import Places
+from vusniff.families.vhost_user.places import places
+from vusniff.record import Position
+from vusniff.sources.rings.access import Access
+from vusniff.sources.rings.reader import RingReader
+
+pytestmark = [pytest.mark.xdist_group("peers"), pytest.mark.timeout(LONGEST)]
+RINGS = {
+    "split": "",
+    "split-mergeable-in-order": ",mrg_rxbuf=1,in_order=1",
+    "packed": ",packed_vq=1,mrg_rxbuf=0",
+    "packed-in-order": ",packed_vq=1,mrg_rxbuf=0,in_order=1",
+}
+TESTPMD = ("package dpdk-dev",) if shutil.which("dpdk-testpmd") is None else ()
+
+
+@dataclass(slots=True)
+class Pair:
+    """Two testpmd, which forward all they get to each other, with a proxy between them."""
+
+    frontend: dpdk.Testpmd
+    backend: dpdk.Testpmd
+    proxy: Process
+    capture: Path
+
+    def places(self) -> Places:
+        timeline = vusniff.open_capture(self.capture)
+        found = places(timeline.state(len(timeline) - 1))
+        timeline.index.close()
+        return found
+
+    def counted(self) -> tuple[int, int]:
+        """Packets that the back-end has taken from, and given to, the rings, once both have stopped.
+
+        testpmd does one command after the other and keeps what it writes until there is more: so it is asked again and
+        again, until the answers behind the one that may be older are the same.
+        """
+        for testpmd in (self.frontend, self.backend):
+            testpmd.tell("stop")
+            testpmd.tell("show port info 0")
+        for testpmd in (self.frontend, self.backend):
+            wait_until(lambda testpmd=testpmd: stopped(testpmd), "a testpmd that has stopped")  # type: ignore[misc]
+        asked = self.backend.process.count("TX-packets:")
+        wait_until(lambda: told(self.backend, "show port stats 0", "TX-packets:") > asked + 1, "counters of the port")
+        lines = "\n".join(self.backend.process.lines)
+        received, sent = (re.findall(rf"{way}-packets:\s*(\d+)", lines)[-1] for way in ("RX", "TX"))
+        return int(received), int(sent)
+
+
+def told(testpmd: dpdk.Testpmd, command: str, pattern: str) -> int:
+    """How often it has answered, after it was asked once more."""
+    testpmd.tell(command)
+    return testpmd.process.count(pattern)
+
+
+def stopped(testpmd: dpdk.Testpmd) -> bool:
+    return told(testpmd, "show port info 0", "Infos for port 0") > 0 and testpmd.process.count("Done") > 0
+
+
+def start(stage: Stage, options: str, pairs: int, *words: str) -> Pair:
+    front, back, capture = stage.path("front.sock"), stage.path("back.sock"), stage.path("seen.pcapng")
+    backend = dpdk.Testpmd(stage, "backend", dpdk.vhost_port(back, pairs=pairs, connect=False), pairs=pairs)
+    wait_for_socket(back, backend.process)
+    sides = ["--listen", str(front), "--connect", str(back), "-w", str(capture), "--quiet", *words]
+    proxy = stage.start("proxy", [sys.executable, "-m", "vusniff", "proxy", *sides])
+    wait_for_socket(front, proxy)
+    port = dpdk.virtio_user_port(front, pairs=pairs) + options
+    frontend = dpdk.Testpmd(stage, "frontend", port, pairs=pairs)
+    backend.process.wait_line(dpdk.READY)
+    return Pair(frontend, backend, proxy, capture)
+
+
+def readers(pair: Pair, found: Places) -> Iterator[RingReader]:
+    """By what the front-end holds, and by its addresses where nothing says which file they are in."""
+    pids = [pair.frontend.process.pid, pair.backend.process.pid]
+    yield RingReader(found, Access(), pids)
+    if os.geteuid() == 0:
+        yield RingReader(found, Access(), pids[1:])
+
+
+@pytest.mark.parametrize("name", RINGS)
+def test_used_indexes_are_what_the_back_end_counts(name: str) -> None:
+    require(TESTPMD)
+    is_packed = name.startswith("packed")
+    pairs = 1 if is_packed else 2
+    with Stage() as stage:
+        pair = start(stage, RINGS[name], pairs)
+        pair.backend.tell("start")
+        pair.frontend.tell("start tx_first")
+        pair.backend.wait_received()
+        found = pair.places()
+        assert len(found.rings) == 2 * pairs
+        assert found.unreadable == ()
+        for reader in readers(pair, found):
+            assert reader.reasons == {}
+            before = reader.positions()
+            wait_until(lambda before=before, reader=reader: moved(before, reader.positions()), "rings that move")  # type: ignore[misc]
+            assert all(position.in_flight <= position.size for position in reader.positions())
+        received, sent = pair.counted()
+        for reader in readers(pair, found):
+            rings = reader.positions()
+            modulus = rings[0].size if is_packed else 1 << 16
+            assert sum(one.used for one in rings if one.ring % 2) % modulus == received % modulus
+            assert sum(one.used for one in rings if one.ring % 2 == 0) % modulus == sent % modulus
+        pair.frontend.quit()
+        pair.backend.quit()
+        pair.proxy.send_signal(signal.SIGTERM)
+        assert pair.proxy.wait_exit() == 0
+        if not is_packed:
+            answered = bases(pair.capture)
+            assert {one.ring: one.used for one in rings} == answered
+
+
+def moved(before: list[Position], now: list[Position]) -> bool:
+    return all(old.used != new.used or old.in_flight != new.in_flight for old, new in zip(before, now, strict=True))
+
+
+def bases(capture: Path) -> dict[int, int]:
+    """What the back-end answered to GET_VRING_BASE."""
+    timeline = vusniff.open_capture(capture)
+    found = {
+        message.payload["index"]: message.payload["num"]
+        for message in timeline.messages()
+        if message.name == "GET_VRING_BASE" and message.answers and message.payload
+    }
+    timeline.index.close()
+    return found
