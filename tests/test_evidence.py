@@ -7,6 +7,7 @@ import signal
 import struct
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,13 +23,16 @@ from vusniff.capture.writer import CaptureWriter
 from vusniff.checks.checker import Checker
 from vusniff.checks.table import RULES
 from vusniff.cli import main
-from vusniff.record import Closed, Connection, End, Evidence, Exit, Frame, OtherEvidence, Process
+from vusniff.record import Closed, Connection, End, Evidence, Exit, Frame, OtherEvidence, Position, Process, Sample
 from vusniff.views.findings import Judged
 
 DOCS = Path(__file__).parent.parent / "docs"
 QEMU, DPDK = Process(12, "qemu-system-x86"), Process(34, "dpdk-testpmd")
 KILLED = Exit(1_003_000_000, 34, "dpdk-testpmd", None, 9, False, ((1, 1),))
-SAMPLE = OtherEvidence("sample", 1_004_000_000, '{"ring": 0, "big": 123456789012345678901234567890}', ((1, 0), (1, 1)))
+UNKNOWN = OtherEvidence("omen", 1_004_000_000, '{"ring": 0, "big": 123456789012345678901234567890}', ((1, 0), (1, 1)))
+MOVING = Position(0, 256, False, 700, 690, 10, None, None, True, True, 5, 6, 0)
+STUCK = Position(1, 64, True, 3, 1, 2, True, False, moved_ns=4_200_000_000, waiting_ns=4_100_000_000, unread_kicks=1)
+SAMPLE = Sample(1_003_500_000, (MOVING, STUCK), (("ring 2", "its addresses were not seen"),), 12, ((1, 0),))
 
 
 def message(request: int, payload: bytes = b"", flags: int = 1) -> bytes:
@@ -92,11 +96,27 @@ EXITS = st.builds(
     st.none() | st.booleans(),
     st.lists(st.just((1, 0)) | st.just((1, 1)), unique=True, max_size=2).map(tuple),
 )
+INDEX, BIT, LONG = st.integers(0, 65535), st.none() | st.booleans(), st.none() | st.integers(0, (1 << 64) - 1)
+POSITIONS = st.builds(
+    Position,
+    *(st.integers(0, (1 << 32) - 1), st.integers(1, 32768), st.booleans(), INDEX, INDEX, INDEX, BIT, BIT),
+    *(st.booleans(), st.booleans(), st.none() | INDEX, st.none() | INDEX, LONG, LONG, LONG),
+    st.none() | st.integers(0, 32768),
+)
+TEXT = OPTIONAL_TEXT.filter(bool)
+SAMPLES = st.builds(
+    Sample,
+    st.integers(0, (1 << 64) - 1),
+    st.lists(POSITIONS, max_size=4).map(tuple),
+    st.lists(st.tuples(TEXT, TEXT), max_size=2).map(tuple),
+    LONG,
+    st.just(((1, 0),)),
+)
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.lists(EXITS, max_size=5), st.sampled_from(("little", "big")))
-def test_exits_come_back(tmp_path_factory: pytest.TempPathFactory, exits: list[Exit], order: str) -> None:
+@given(st.lists(EXITS | SAMPLES, max_size=5), st.sampled_from(("little", "big")))
+def test_what_is_known_comes_back(tmp_path_factory: pytest.TempPathFactory, exits: list[Evidence], order: str) -> None:
     path = capture(tmp_path_factory.mktemp("exits") / "c.pcapng", *exits, order=order)
     assert found(path) == exits
     assert notes(path) == []
@@ -141,15 +161,15 @@ def test_who_held_many_connections_has_several_blocks(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "said",
     [
-        {"vusniff": 1, "kind": "sample"},
-        {"vusniff": 1, "kind": "sample", "time_ns": -1},
-        {"vusniff": 1, "kind": "sample", "time_ns": 1 << 64},
+        {"vusniff": 1, "kind": "omen"},
+        {"vusniff": 1, "kind": "omen", "time_ns": -1},
+        {"vusniff": 1, "kind": "omen", "time_ns": 1 << 64},
         {"vusniff": 1, "kind": "", "time_ns": 1},
         {"vusniff": 1, "kind": ["exit"], "time_ns": 1},
         {"vusniff": 1, "kind": "x" * 65, "time_ns": 1},
-        b'{"vusniff": 1, "kind": "sample", "time_ns": 1, "x": NaN}',
-        b'{"vusniff": 1, "kind": "sample", "time_ns": 1, "x": 1e999}',
-        {"vusniff": 1, "kind": "sample", "time_ns": 1, "x": "y" * evidence.DATA_LIMIT},
+        b'{"vusniff": 1, "kind": "omen", "time_ns": 1, "x": NaN}',
+        b'{"vusniff": 1, "kind": "omen", "time_ns": 1, "x": 1e999}',
+        {"vusniff": 1, "kind": "omen", "time_ns": 1, "x": "y" * evidence.DATA_LIMIT},
         {"vusniff": 1, "kind": "exit", "time_ns": 1, "comm": "y" * evidence.SIZE_LIMIT},
     ],
 )
@@ -175,10 +195,26 @@ def test_values_of_other_types_are_unknown(tmp_path: Path) -> None:
     assert found(with_block(capture(tmp_path / "c.pcapng"), said)) == [Exit(9, ends=((1, 0),))]
 
 
+def test_rings_of_other_types_are_left_out(tmp_path: Path) -> None:
+    ring = {"n": 0, "size": 256, "a": 5, "u": 3, "f": 2}
+    wrong = [{**ring, "size": 0}, {**ring, "size": 32769}, {**ring, "a": 65536}, {**ring, "u": "x"}, {"n": 1}, 7]
+    said = {
+        "vusniff": 1,
+        "kind": "sample",
+        "time_ns": 9,
+        "rings": [ring, *wrong],
+        "dirty": -1,
+        "unreadable": [["x"], 1],
+    }
+    assert found(with_block(capture(tmp_path / "c.pcapng"), said)) == [Sample(9, (Position(0, 256, False, 5, 3, 2),))]
+    said |= {"rings": {**ring, "m": "x", "k": -1, "aw": 2}, "unreadable": [["ring 1", "why"]]}
+    assert found(with_block(capture(tmp_path / "d.pcapng"), said)) == [Sample(9, (), (("ring 1", "why"),))]
+
+
 def test_unknown_kinds_are_counted_by_name(tmp_path: Path) -> None:
-    path = capture(tmp_path / "c.pcapng", SAMPLE, SAMPLE, OtherEvidence("call", 5, "{}"))
+    path = capture(tmp_path / "c.pcapng", UNKNOWN, UNKNOWN, OtherEvidence("call", 5, "{}"))
     (note,) = notes(path)
-    assert note.endswith("which it shows raw and keeps: 2 of sample, 1 of call")
+    assert note.endswith("which it shows raw and keeps: 2 of omen, 1 of call")
 
 
 def test_many_unknown_kinds_take_bounded_memory(tmp_path: Path) -> None:
@@ -192,13 +228,13 @@ def test_many_unknown_kinds_take_bounded_memory(tmp_path: Path) -> None:
 
 
 def test_merging_keeps_it_and_says_connections_anew(tmp_path: Path) -> None:
-    one = capture(tmp_path / "1.pcapng", KILLED, SAMPLE)
+    one = capture(tmp_path / "1.pcapng", KILLED, UNKNOWN)
     late = [Exit(7_000_000_000, 34, "dpdk-testpmd", 1, None, None, ((1, 1),))]
     other = capture(tmp_path / "2.pcapng", *late, base=6_000_000_000, last=False)
     said = found(other, one)
     assert [(type(piece), piece.time_ns) for piece in said] == [
         (Exit, KILLED.time_ns),
-        (OtherEvidence, SAMPLE.time_ns),
+        (OtherEvidence, UNKNOWN.time_ns),
         (Exit, 7_000_000_000),
     ]
     with CaptureReader([other, one]) as reader:
@@ -209,9 +245,9 @@ def test_merging_keeps_it_and_says_connections_anew(tmp_path: Path) -> None:
 
 
 def test_edit_keeps_it(tmp_path: Path) -> None:
-    source, target = capture(tmp_path / "c.pcapng", KILLED, SAMPLE), tmp_path / "e.pcapng"
+    source, target = capture(tmp_path / "c.pcapng", KILLED, UNKNOWN), tmp_path / "e.pcapng"
     assert run("edit", source, "-o", target, "--drop", "2")[0] == 0
-    assert found(target) == [KILLED, SAMPLE]
+    assert found(target) == [KILLED, UNKNOWN]
 
 
 def test_edit_moves_it_with_the_messages(tmp_path: Path) -> None:
@@ -221,14 +257,22 @@ def test_edit_moves_it_with_the_messages(tmp_path: Path) -> None:
 
 
 def test_an_export_as_pcapng_keeps_it(tmp_path: Path) -> None:
-    source, target = capture(tmp_path / "c.pcapng", KILLED, SAMPLE), tmp_path / "e.pcapng"
+    source, target = capture(tmp_path / "c.pcapng", KILLED, SAMPLE, UNKNOWN), tmp_path / "e.pcapng"
     assert run("export", source, "-o", target)[0] == 0
-    assert found(target) == [KILLED, SAMPLE]
+    assert found(target) == [KILLED, SAMPLE, UNKNOWN]
+
+
+def test_redaction_keeps_where_rings_stood_and_no_sentences(tmp_path: Path) -> None:
+    sample = replace(SAMPLE, unreadable=(("ring 2", "my secret"), ("my secret", "too")))
+    source, target = capture(tmp_path / "c.pcapng", sample), tmp_path / "e.pcapng"
+    assert run("export", source, "--redact", "-o", target)[0] == 0
+    assert found(target) == [replace(SAMPLE, unreadable=(("ring 2", "not told here"),))]
+    assert b"secret" not in target.read_bytes()
 
 
 def test_redaction_drops_what_it_does_not_know_and_says_so(tmp_path: Path) -> None:
     secret = Exit(1_003_000_000, 77, "my-secret-tool", 3, None, None, ((1, 0),))
-    source, target = capture(tmp_path / "c.pcapng", KILLED, secret, SAMPLE), tmp_path / "e.pcapng"
+    source, target = capture(tmp_path / "c.pcapng", KILLED, secret, UNKNOWN), tmp_path / "e.pcapng"
     status, _, said = run("export", source, "--redact", "-o", target)
     assert status == 0
     assert "left out by --redact: 1 piece of evidence of kinds that this vusniff does not know" in said
@@ -265,13 +309,21 @@ def test_an_exit_in_words(tmp_path: Path, exit: Exit, words: str) -> None:
     assert "SET_OWNER" in second
 
 
+def test_a_sample_in_words(tmp_path: Path) -> None:
+    _, out, _ = run("read", capture(tmp_path / "c.pcapng", SAMPLE))
+    assert out.splitlines()[1] == (
+        "# ring 0: 10 in flight (available 700, used 690); ring 1: 2 in flight (available 3, used 1), waiting for "
+        "4.10 s; ring 2 is not readable: its addresses were not seen; 12 pages are set in the dirty log"
+    )
+
+
 @pytest.mark.parametrize("words", [(), ("-v",), ("-x",), ("--session", "1")])
 def test_read_shows_evidence_at_its_place(tmp_path: Path, words: tuple[str, ...]) -> None:
-    path = capture(tmp_path / "c.pcapng", KILLED, SAMPLE)
+    path = capture(tmp_path / "c.pcapng", KILLED, UNKNOWN)
     out = run("read", path, *words)[1].splitlines()
     lines = [line for line in out if line.startswith("# ")]
     assert lines[0] == "# dpdk-testpmd (34) was killed by SIGKILL"
-    assert lines[1].startswith('# unknown evidence "sample" {"ring": 0')
+    assert lines[1].startswith('# unknown evidence "omen" {"ring": 0')
     assert "GET_FEATURES" in out[0]
     assert (
         run("read", path, "--session", "2")[1].startswith("#2")
@@ -288,7 +340,7 @@ def test_evidence_behind_the_last_message_is_shown(tmp_path: Path) -> None:
 
 
 def test_a_pipe_shows_it(tmp_path: Path) -> None:
-    path = capture(tmp_path / "c.pcapng", KILLED, SAMPLE)
+    path = capture(tmp_path / "c.pcapng", KILLED, UNKNOWN)
     with path.open("rb") as file:
         command = [sys.executable, "-m", "vusniff", "read", "-"]
         out = subprocess.run(command, stdin=file, capture_output=True, text=True, timeout=60).stdout
@@ -320,10 +372,10 @@ def test_a_filter_picks_messages_only(tmp_path: Path) -> None:
 def test_json_of_read_and_of_export(tmp_path: Path) -> None:
     jsonschema = pytest.importorskip("jsonschema")
     check = jsonschema.Draft202012Validator(json.loads((DOCS / "evidence.schema.json").read_text("utf-8")))
-    path = capture(tmp_path / "c.pcapng", KILLED, SAMPLE)
+    path = capture(tmp_path / "c.pcapng", KILLED, UNKNOWN)
     lines = run("read", path, "--json")[1].splitlines()
     assert lines[1:3] == run("export", path, "--format", "jsonl")[1].splitlines()[1:3]
-    exit, sample = map(json.loads, lines[1:3])
+    exit, unknown = map(json.loads, lines[1:3])
     assert exit == {
         "kind": "exit",
         "time_ns": KILLED.time_ns,
@@ -335,11 +387,14 @@ def test_json_of_read_and_of_export(tmp_path: Path) -> None:
         "dumped_core": False,
         "ends": [{"session": 1, "connection": 1, "end": 1, "side": "backend"}],
     }
-    assert sample["kind"] == "sample"
-    assert sample["data"] == json.loads(SAMPLE.data)
-    assert [end["side"] for end in sample["ends"]] == ["frontend", "backend"]
-    for one in (exit, sample):
+    assert unknown["kind"] == "omen"
+    assert unknown["data"] == json.loads(UNKNOWN.data)
+    assert [end["side"] for end in unknown["ends"]] == ["frontend", "backend"]
+    for one in (exit, unknown):
         check.validate(one)
+    (line,) = run("read", capture(tmp_path / "s.pcapng", SAMPLE), "--json")[1].splitlines()[1:2]
+    check.validate(json.loads(line))
+    assert json.loads(line)["rings"][1]["waiting_ns"] == 4_100_000_000
     message_schema = jsonschema.Draft202012Validator(json.loads((DOCS / "message.schema.json").read_text("utf-8")))
     assert not message_schema.is_valid(exit)
 
@@ -354,7 +409,7 @@ def test_the_summary_says_how_the_process_ended(tmp_path: Path) -> None:
 
 
 def test_programs_go_through_all_evidence(tmp_path: Path) -> None:
-    timeline = vusniff.open_capture(capture(tmp_path / "c.pcapng", KILLED, SAMPLE))
+    timeline = vusniff.open_capture(capture(tmp_path / "c.pcapng", KILLED, UNKNOWN))
     events = list(vusniff.evidence(timeline))
     assert [(number, type(one)) for number, one in events if isinstance(one, Evidence)] == [
         (2, Exit),

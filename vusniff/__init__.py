@@ -61,6 +61,8 @@ if TYPE_CHECKING:
     from vusniff.record import Descriptor as Descriptor
     from vusniff.record import Exit as Exit
     from vusniff.record import OtherEvidence as OtherEvidence
+    from vusniff.record import Position as Position
+    from vusniff.record import Sample as Sample
 
 _WHERE = {
     "vusniff.errors": ("CaptureError", "DissectorError", "SourceError", "VusniffError"),
@@ -68,7 +70,7 @@ _WHERE = {
     "vusniff.message": ("Context", "Dissector", "Layout", "Message", "MessageSpec"),
     "vusniff.channel": ("Channel", "Sender"),
     "vusniff.families.vhost_user.protocol": ("ProtocolFeature",),
-    "vusniff.record": ("Descriptor", "Exit", "OtherEvidence"),
+    "vusniff.record": ("Descriptor", "Exit", "OtherEvidence", "Position", "Sample"),
     "vusniff.families.vhost_user.state": ("DeviceState",),
     "vusniff.analysis.timeline": ("Timeline",),
 }

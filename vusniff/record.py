@@ -230,6 +230,28 @@ class Position:
     """With VIRTIO_RING_F_EVENT_IDX: the driver wants a call when the used index has passed this one."""
     available_event: int | None = None
     """The same of the device and kicks."""
+    moved_ns: int | None = None
+    """How long before, in nanoseconds, the device was last seen to use something; None: not since it is sampled."""
+    waiting_ns: int | None = None
+    """How long something has been in flight and the device has used nothing; None: nothing waits, or it moves."""
+    unread_kicks: int | None = None
+    """Count of the kick descriptor: more than 0 is a kick that the back-end has not read. Looked at while it waits."""
+    tracked: int | None = None
+    """In flight by the in-flight buffer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Where rings of one device stood at one moment. It is written when something has changed."""
+
+    time_ns: int
+    rings: tuple[Position, ...] = ()
+    unreadable: tuple[tuple[str, str], ...] = ()
+    """What cannot be read from here on, and why: (``ring 3``, sentence). Told once."""
+    dirty_pages: int | None = None
+    """Pages set in the dirty log of a migration."""
+    ends: Ends = ()
+    """The front-end's end of the main connection."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,7 +266,7 @@ class OtherEvidence:
     """The ends that it is about."""
 
 
-Evidence = Exit | OtherEvidence
+Evidence = Exit | Sample | OtherEvidence
 """What is neither a message nor an event of one connection. A new kind is added here, and see `capture.evidence`."""
 
 Record = Connection | Frame | Closed | Lost | Evidence

@@ -501,7 +501,8 @@ HARNESSES: Sequence[Harness] = (
             b'"lost_ns":1',
             b'"closed":"eof"',
             b'{"vusniff":1,"kind":"exit","time_ns":1,"ends":[[1,0]],"signal":9}',
-            b'{"vusniff":1,"kind":"sample","time_ns":1,"x":[]}',
+            b'{"vusniff":1,"kind":"sample","time_ns":1,"rings":[{"n":0,"size":256,"a":5,"u":3,"f":2}]}',
+            b'{"vusniff":1,"kind":"omen","time_ns":1,"x":[]}',
         ),
     ),
     Harness(
@@ -521,7 +522,11 @@ HARNESSES: Sequence[Harness] = (
             ),
             *(
                 b'"kind":"exit"',
+                b'"kind":"omen"',
                 b'"kind":"sample"',
+                b'"rings":[{"n":0,"size":4,"a":1,"u":0,"f":1',
+                b'"unreadable":[["',
+                b'"dirty":',
                 b'"time_ns":1',
                 b'"status":',
                 b'"signal":',

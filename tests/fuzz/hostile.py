@@ -514,6 +514,16 @@ def evidence(dice: random.Random, parts: list[Part]) -> None:
         said["time_ns"] = packet(dice, parts).ticks
     for key in dice.sample(("pid", "comm", "status", "signal", "core", "ends", "time_ns"), dice.randrange(6)):
         said[key] = value(dice)
+    if said["kind"] == "sample":
+        rings: list[dict[str, Any]] = [
+            {"n": number, "size": 256, "a": 5, "u": 3, "f": 2, "m": 0} for number in range(dice.randrange(5))
+        ]
+        for ring in rings:
+            for key in dice.sample(
+                ("n", "size", "a", "u", "f", "p", "aw", "ue", "m", "w", "k", "t"), dice.randrange(4)
+            ):
+                ring[key] = value(dice)
+        said |= {"rings": rings, "unreadable": [[dice.choice(TEXTS), dice.choice(TEXTS)]], "dirty": value(dice)}
     body = pcapng.structs(order_of(parts), "I").pack(facts.ENTERPRISE) + _json(said)
     parts.insert(dice.randrange(len(parts) + 1), Part(pcapng.CUSTOM, body=body))
 

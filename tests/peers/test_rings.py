@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from probing import needs_probe
 
 import vusniff
 from peers import dpdk
@@ -19,7 +20,7 @@ from peers.processes import LONGEST, Process, Stage, wait_for_socket, wait_until
 from peers.requirements import require
 from vusniff.families.places import Places
 from vusniff.families.vhost_user.places import places
-from vusniff.record import Position
+from vusniff.record import Position, Sample
 from vusniff.sources.rings.access import Access
 from vusniff.sources.rings.reader import RingReader
 
@@ -128,6 +129,76 @@ def test_used_indexes_are_what_the_back_end_counts(name: str) -> None:
         if not is_packed:
             answered = bases(pair.capture)
             assert {one.ring: one.used for one in rings} == answered
+
+
+def samples(capture: Path) -> list[Sample]:
+    timeline = vusniff.open_capture(capture)
+    found = [one for _, one in vusniff.evidence(timeline) if isinstance(one, Sample)]
+    timeline.index.close()
+    return found
+
+
+def last(capture: Path, ring: int) -> Position | None:
+    """Where a ring stood by the last sample that tells of it."""
+    told = [position for sample in samples(capture) for position in sample.rings if position.ring == ring]
+    return told[-1] if told else None
+
+
+def waits(capture: Path) -> list[int]:
+    """The transmit rings that wait, by the last samples."""
+    found = {ring: last(capture, ring) for ring in (1, 3)}
+    return [ring for ring, position in found.items() if position is not None and position.waiting_ns is not None]
+
+
+@pytest.mark.parametrize("name", ["split", "packed"])
+def test_the_proxy_tells_that_rings_move_wait_and_go_on(name: str) -> None:
+    require(TESTPMD)
+    with Stage() as stage:
+        pair = start(stage, RINGS[name], 2, "--rings=50")
+        pair.backend.tell("start")
+        pair.frontend.tell("start tx_first")
+        pair.backend.wait_received()
+        wait_until(lambda: all((one := last(pair.capture, n)) and one.moved_ns == 0 for n in range(4)), "moving rings")
+        pair.backend.process.send_signal(signal.SIGSTOP)
+        wait_until(lambda: waits(pair.capture) != [], "a sample of a ring that waits")
+        waiting = waits(pair.capture)
+        pair.backend.process.send_signal(signal.SIGCONT)
+        wait_until(lambda: not waits(pair.capture), "a sample of a ring that goes on")
+        assert waiting
+        pair.counted()
+        found = pair.places()
+        final = RingReader(found, Access(), [pair.frontend.process.pid]).positions()
+        wait_until(
+            lambda: all((one := last(pair.capture, p.ring)) and one.used == p.used for p in final), "the last positions"
+        )
+        pair.frontend.quit()
+        pair.backend.quit()
+        pair.proxy.send_signal(signal.SIGTERM)
+        assert pair.proxy.wait_exit() == 0, pair.proxy.tail()
+        assert all(sample.unreadable == () for sample in samples(pair.capture))
+
+
+@needs_probe
+def test_the_probe_tells_what_the_rings_do() -> None:
+    require(TESTPMD)
+    with Stage() as stage:
+        path, capture = stage.path("vhost.sock"), stage.path("seen.pcapng")
+        words = ["capture", "--quiet", "--path", str(path), "-w", str(capture), "--rings=50"]
+        probe = stage.start("probe", [sys.executable, "-m", "vusniff", *words])
+        probe.wait_line("attached by")
+        backend = dpdk.Testpmd(stage, "backend", dpdk.vhost_port(path, pairs=1, connect=False), pairs=1)
+        wait_for_socket(path, backend.process)
+        frontend = dpdk.Testpmd(stage, "frontend", dpdk.virtio_user_port(path, pairs=1), pairs=1)
+        backend.process.wait_line(dpdk.READY)
+        backend.tell("start")
+        frontend.tell("start tx_first")
+        backend.wait_received()
+        wait_until(lambda: all((one := last(capture, n)) and one.moved_ns == 0 for n in range(2)), "moving rings")
+        frontend.quit()
+        backend.quit()
+        probe.send_signal(signal.SIGINT)
+        assert probe.wait_exit() == 0, probe.tail()
+        assert all(sample.unreadable == () for sample in samples(capture))
 
 
 def moved(before: list[Position], now: list[Position]) -> bool:

@@ -14,8 +14,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from vusniff.capture import samples
 from vusniff.capture.facts import FORMAT_VERSION, TEXT_LIMIT, dump, integer, load, text
-from vusniff.record import Ends, Evidence, Exit, OtherEvidence
+from vusniff.record import Ends, Evidence, Exit, OtherEvidence, Sample
 
 SIZE_LIMIT = 256 << 10
 """Bytes of a block that is read."""
@@ -25,6 +26,8 @@ ENDS_LIMIT = 4096
 """Ends that one block names; who held more of them has several blocks."""
 KIND_LIMIT = 64
 """Characters of the name of a kind."""
+_BLOCK = 20
+"""Bytes of a block around its text."""
 _COMMON = frozenset({"vusniff", "kind", "time_ns", "ends"})
 
 Facts = Mapping[str, Any]
@@ -34,8 +37,8 @@ Facts = Mapping[str, Any]
 class Kind:
     """How one kind of evidence is written and read."""
 
-    type: type[Exit]
-    """The record. A second kind makes this a union."""
+    type: type[Exit] | type[Sample]
+    """The record."""
     build: Callable[[Any], dict[str, Any]]
     """Its own keys."""
     parse: Callable[[Facts, int, Ends], Evidence | None]
@@ -63,6 +66,7 @@ def _parse_exit(facts: Facts, time_ns: int, ends: Ends) -> Exit:
 
 KINDS: dict[str, Kind] = {
     "exit": Kind(Exit, _exit_facts, _parse_exit),
+    "sample": Kind(Sample, samples.build, samples.parse),
 }
 """Name in the file -> how it is written and read."""
 _NAMES = {kind.type: name for name, kind in KINDS.items()}
@@ -81,6 +85,11 @@ def build(one: Evidence) -> bytes:
     if one.ends:
         facts["ends"] = one.ends
     return dump(facts | {key: value for key, value in own.items() if key not in _COMMON})
+
+
+def size(one: Evidence) -> int:
+    """Bytes that it takes in a file, about."""
+    return len(build(one)) + _BLOCK
 
 
 def pieces(one: Evidence) -> Iterator[Evidence]:

@@ -283,12 +283,15 @@ class CaptureWriter:
         else:
             self._lose(self._interfaces[lost.connection], lost.count, lost.time_ns)
 
-    def evidence(self, one: Evidence) -> None:
+    def evidence(self, one: Evidence, by_file: bool = False) -> None:
         """Evidence other than a message, written by the next `flush` behind what came before it.
 
-        Connections that are not in the file are not named; evidence that is about these only is left out.
+        Connections that are not in the file are not named; evidence that is about these only is left out. ``by_file``:
+        it names connections as the file does, because it was learned from the file.
         """
         named = tuple((ordinal, end) for connection, end in one.ends if (ordinal := self._ordinal(connection)))
+        if by_file:
+            named = one.ends
         if one.ends and not named:
             return
         if self.failure is not None and len(self._blocks) >= _WAITING_BLOCKS:

@@ -26,6 +26,7 @@ from vusniff.commands.recording import (
     record_and_show,
 )
 from vusniff.commands.times import some_seconds
+from vusniff.commands.sampling import add_ring_arguments, check_ring_arguments, ring_words, sampling_of
 from vusniff.commands.viewer import choose, step_down
 from vusniff.errors import CaptureError, SourceError
 from vusniff.files import sudo_user
@@ -59,6 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     which.add_argument("--vm", action="append", default=[], metavar="NAME", help="of the QEMU with this -name")
     which.add_argument("--all", action="store_true", help="also what does not look like vhost-user")
+    add_ring_arguments(parser)
     add_recording_arguments(parser, "the capture; - is standard output (default: a new file for temporary files)")
     when = parser.add_argument_group("when to end (default: when interrupted)")
     when.add_argument("--for", dest="seconds", type=some_seconds, metavar="TIME", help="after so long: 30s, 10m, 8h")
@@ -72,6 +74,7 @@ def run(args: argparse.Namespace) -> int:
     if (args.quiet or args.write == "-") and (args.tui or args.json):
         raise SourceError("there is nothing to show with --quiet or -w -: leave it out, or leave out --tui and --json")
     check_recording_arguments(args)
+    check_ring_arguments(args)
     _check_selection(args)
     if args.count is not None and args.count < 1:
         raise SourceError(f"--count {args.count}: at least 1")
@@ -127,7 +130,8 @@ def _record(file: str, args: argparse.Namespace) -> int:
         if args.ready_fd is None:
             say(f"attached by {program.attach}; interrupt to end")
 
-    probe = Probe(program, writer, wanted, say, file, args.count, args.seconds)
+    sampling = sampling_of(args, output, say)
+    probe = Probe(program, writer, wanted, say, file, args.count, args.seconds, sampling)
     probe.run(ready, _reader_of_output() if args.until_fd is None and file == "-" else args.until_fd)
     return 0 if probe.links.messages and writer.stopped is None else 1
 
@@ -175,7 +179,7 @@ def _reader_of_output() -> int | None:
 
 def _words(file: str, args: argparse.Namespace) -> list[str]:
     """The command line of the probe's process."""
-    words = ["capture", "-w", file, *max_size_words(args)]
+    words = ["capture", "-w", file, *max_size_words(args), *ring_words(args)]
     for option in ("path", "inode", "pid", "comm", "vm"):
         words += [f"--{option}={value}" for value in getattr(args, option)]
     if args.all:

@@ -21,6 +21,7 @@ from vusniff.commands.recording import (
     max_size_words,
     record_and_show,
 )
+from vusniff.commands.sampling import add_ring_arguments, check_ring_arguments, ring_words, sampling_of
 from vusniff.errors import SourceError
 from vusniff.terminal import say
 
@@ -32,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of ``vusniff proxy``."""
     parser.usage = (
         "%(prog)s (--listen PATH | --connect PATH) (--listen PATH | --connect PATH) "
-        "[-w FILE] [--max-size SIZE] [--tui | --json | -v | -x | -q] [-- COMMAND ...]"
+        "[-w FILE] [--max-size SIZE] [--rings[=HZ]] [--tui | --json | -v | -x | -q] [-- COMMAND ...]"
     )
     sides = parser.add_argument_group("sides", "Exactly two; @NAME is an abstract socket.")
     sides.add_argument(
@@ -42,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--connect", action="append", default=[], metavar="PATH", help="connect to the peer that listens here"
     )
     add_recording_arguments(parser, "the capture (default: a new file for temporary files)")
+    add_ring_arguments(parser)
     parser.add_argument(
         "peer_command",
         metavar="COMMAND",
@@ -60,10 +62,11 @@ def run(args: argparse.Namespace) -> int:
     if args.quiet and (args.tui or args.json):
         raise SourceError("--quiet shows nothing: leave it out, or leave out --tui and --json")
     check_recording_arguments(args)
+    check_ring_arguments(args)
     file = capture_file(args.write)
     if args.quiet or not can_be_followed(file):
         return _pass_on(sides, file, args)
-    words = ["proxy", "-w", file, *max_size_words(args)]
+    words = ["proxy", "-w", file, *max_size_words(args), *ring_words(args)]
     for path in args.listen:
         words += ["--listen", path]
     for path in args.connect:
@@ -80,7 +83,8 @@ def _pass_on(sides: list[Side], file: str, args: argparse.Namespace) -> int:
     check_descriptors(args.ready_fd)
     output = open_path(file)
     writer = CaptureWriter(output, source="proxy", bound=bound_of(output, args))
-    status = run_proxy(sides, writer, args.peer_command, say, file, lambda: begun(args, output))
+    sampling = sampling_of(args, output, say)
+    status = run_proxy(sides, writer, args.peer_command, say, file, lambda: begun(args, output), sampling)
     if args.ready_fd is not None:
         # A view passes on the interrupt that this process may have had already from the terminal.
         signal.signal(signal.SIGTERM, signal.SIG_IGN)

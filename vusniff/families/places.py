@@ -82,5 +82,7 @@ class Places:
     rings: tuple[RingPlace, ...] = ()
     unreadable: tuple[tuple[int, str], ...] = ()
     """Ring, and why it cannot be read."""
+    why: str | None = None
+    """Why none of its rings can be read."""
     tracking: Tracking | None = None
     dirty_log: Buffer | None = None

@@ -24,7 +24,7 @@ from vusniff.layouts.build import close, replaced
 from vusniff.layouts.spans import spans
 from vusniff.message import Layout
 from vusniff.meta import connection_of, end_of, kind_of
-from vusniff.record import Closed, Connection, Evidence, Exit, Frame, FrameKind, Lost, OtherEvidence
+from vusniff.record import Closed, Connection, Evidence, Exit, Frame, FrameKind, Lost, OtherEvidence, Sample
 
 HEADER_FIELDS = ("request", "flags", "size")
 REPEAT_LIMIT = 100_000
@@ -339,5 +339,5 @@ def _is_kept(event: Event, kept: set[int]) -> bool:
             return event.id in kept
         case Closed() | Lost():
             return event.connection is None or event.connection in kept
-        case Exit() | OtherEvidence():
+        case Exit() | Sample() | OtherEvidence():
             return not event.ends or any(connection in kept for connection, _ in event.ends)

@@ -9,12 +9,14 @@ from __future__ import annotations
 import json
 import signal
 from collections.abc import Callable, Iterable
+from dataclasses import fields
 from typing import Any, NamedTuple
 
+from vusniff.amounts import duration
 from vusniff.analysis.session import Tracker
 from vusniff.capture.evidence import kind_of
 from vusniff.printable import escape, escape_json
-from vusniff.record import Ends, Evidence, Exit, OtherEvidence
+from vusniff.record import Ends, Evidence, Exit, OtherEvidence, Position, Sample
 
 RAW_LIMIT = 160
 """Characters of unknown evidence in a line."""
@@ -55,8 +57,43 @@ def _exit_values(one: Exit) -> dict[str, Any]:
     }
 
 
+RINGS_SHOWN = 4
+"""Rings of a sample in a line."""
+
+
+def _sample_words(one: Sample) -> str:
+    said = [_ring_words(position) for position in one.rings[:RINGS_SHOWN]]
+    if len(one.rings) > RINGS_SHOWN:
+        said.append(f"and {len(one.rings) - RINGS_SHOWN} more rings")
+    said += [f"{what} is not readable: {why}" for what, why in one.unreadable[:RINGS_SHOWN]]
+    if len(one.unreadable) > RINGS_SHOWN:
+        said.append(f"and {len(one.unreadable) - RINGS_SHOWN} more that are not readable")
+    if one.dirty_pages is not None:
+        said.append(f"{one.dirty_pages} pages are set in the dirty log")
+    return "; ".join(said) or "rings were looked at"
+
+
+def _ring_words(one: Position) -> str:
+    waits = "" if one.waiting_ns is None else f", waiting for {duration(one.waiting_ns)}"
+    return f"ring {one.ring}: {one.in_flight} in flight (available {one.available}, used {one.used}){waits}"
+
+
+def _sample_values(one: Sample) -> dict[str, Any]:
+    return {
+        "rings": [ring_values(position) for position in one.rings],
+        "unreadable": [{"what": what, "why": why} for what, why in one.unreadable],
+        "dirty_pages": one.dirty_pages,
+    }
+
+
+def ring_values(one: Position) -> dict[str, Any]:
+    """Where a ring stood, as JSON."""
+    return {field.name: getattr(one, field.name) for field in fields(Position)}
+
+
 KINDS: dict[type, Kind] = {
     Exit: Kind(_exit_words, _exit_values),
+    Sample: Kind(_sample_words, _sample_values),
 }
 
 

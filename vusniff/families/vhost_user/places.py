@@ -9,7 +9,8 @@ from vusniff.record import Descriptor
 
 F_EVENT_IDX = 1 << 29
 F_IN_ORDER = 1 << 35
-IOMMU_WORDS = "not readable: its addresses go through an IOMMU"
+LATE_WORDS = "it was set up before the capture began, so where its rings are was not seen"
+IOMMU_WORDS = "its addresses go through an IOMMU"
 
 
 def places(state: DeviceState) -> Places:
@@ -33,6 +34,7 @@ def places(state: DeviceState) -> Places:
         regions,
         tuple(found),
         tuple(unreadable),
+        None if state.fresh or found or unreadable else LATE_WORDS,
         Tracking(
             Buffer(tracking.descriptor, tracking.mmap_offset, tracking.mmap_size),
             tracking.num_queues,
@@ -47,20 +49,20 @@ def places(state: DeviceState) -> Places:
 def _ring(state: DeviceState, ring: Vring) -> RingPlace | str:
     """Where a ring is, or why it cannot be read."""
     if ring.num is None:
-        return "not readable: its size was not seen"
+        return "its size was not seen"
     if ring.addresses is None:
-        return "not readable: its addresses were not seen"
+        return "its addresses were not seen"
     if state.features is None:
-        return "not readable: SET_FEATURES was not seen, so whether it is split or packed is unknown"
+        return "SET_FEATURES was not seen, so whether it is split or packed is unknown"
     if not state.regions:
-        return "not readable: no memory table was seen"
+        return "no memory table was seen"
     size, addresses, packed = ring.num.value, ring.addresses.value, bool(state.packed)
     spots = [_spot(state, *area) for area in _areas(addresses, size, packed)]
     descriptors, available, used = spots
     if descriptors is None or available is None or used is None:
         if state.features.value & F_ACCESS_PLATFORM:
             return IOMMU_WORDS
-        return "not readable: an address of it lies in no memory region"
+        return "an address of it lies in no memory region"
     told = (ring.num, ring.addresses, ring.base, ring.life)
     return RingPlace(
         ring.index,

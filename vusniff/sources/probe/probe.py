@@ -39,6 +39,7 @@ from vusniff.sources.host.unixdiag import (
 from vusniff.sources.probe.links import Link, Links
 from vusniff.sources.probe.selection import Candidate, Selection
 from vusniff.sources.probe.sends import Event, Exited, Opened, Send, Sends, Shut
+from vusniff.sources.rings.sampler import Sampling
 
 DRAIN_SECONDS = 0.005
 PIECE_BYTES = 256 << 10
@@ -71,10 +72,13 @@ class Probe:
         file: str,
         count: int | None = None,
         seconds: float | None = None,
+        sampling: Sampling | None = None,
     ) -> None:
         self.program = program
         self._count = count if count is not None else sys.maxsize
         self._seconds = seconds if seconds is not None else math.inf
+        self._sampling = sampling
+        self._next_sample = 0.0
         self._writer = writer
         self._selection = selection
         self._say = say
@@ -139,11 +143,19 @@ class Probe:
             after = time.monotonic()
             self._next_check = after + max(CHECK_SECONDS, CHECK_SHARE * (after - now))
         self._flush()
+        if self._sampling is not None and now >= self._next_sample and not self._backlog:
+            pause = self._sampling.turn(lambda sample: self._writer.evidence(sample, by_file=True))
+            self._next_sample = time.monotonic() + (pause or 0)
+            if pause is None:
+                self._sampling = None
         return busy
 
     def close(self) -> None:
         """Detaches, writes what is left, closes the capture, and says what was seen and what was lost."""
         self.program.detach_entries()
+        if self._sampling is not None:
+            self._sampling.close()
+            self._sampling = None
         while self.step():
             pass
         self._deliver(self._sends.expire(time.monotonic_ns() + (1 << 62)))

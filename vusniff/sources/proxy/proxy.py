@@ -54,6 +54,7 @@ from vusniff.sources.proxy.loop import Loop
 from vusniff.sources.proxy.open_files import OpenFiles, raise_limit
 from vusniff.sources.proxy.recorder import Recorder
 from vusniff.sources.proxy.relay import NO_ROOM_WORDS, Relay
+from vusniff.sources.rings.sampler import Sampling
 
 RETRY_CONNECT_SECONDS = 0.1
 WAITING_LIMIT = 64
@@ -89,6 +90,7 @@ class Proxy:
         say: Say,
         file: str = "the capture",
         ready: Callable[[], None] | None = None,
+        sampling: Sampling | None = None,
     ) -> None:
         if len(sides) != 2:
             raise SourceError("a proxy stands between two sides: give --listen and --connect, exactly two in all")
@@ -102,6 +104,10 @@ class Proxy:
         self._bursts = Bursts(self._loop, say)
         self._files = OpenFiles()
         self._recorder = Recorder(writer, self._loop, say)
+        self._sampling = sampling
+        if sampling is not None:
+            sampling.access.reserved = self._files.is_reserved
+            self._recorder.keep = sampling.access.keep
         self._exits = Exits(self._loop, self._files, self._recorder.evidence)
         self._peers = (_Peers(sides[0]), _Peers(sides[1]))
         self._listeners: list[Listener] = []
@@ -146,6 +152,16 @@ class Proxy:
         if self._call_ready:
             self._call_ready()
         self._pair()
+        self._sample()
+
+    def _sample(self) -> None:
+        """Looks at the rings now and again."""
+        if self._sampling is not None:
+            after = self._sampling.turn(lambda sample: self._recorder.evidence(sample, by_file=True))
+            if after is None:
+                self._recorder.keep = self._sampling = None
+            else:
+                self._loop.after(after, self._sample)
 
     def _start_command(self) -> None:
         if not self._command:
@@ -169,6 +185,9 @@ class Proxy:
 
     def _finish(self) -> None:
         self._exits.end()
+        if self._sampling is not None:
+            self._sampling.close()
+            self._recorder.keep = None
         for relay in list(self._relays):
             relay.finish("capture ended")
         for peers in self._peers:
@@ -356,9 +375,10 @@ def run_proxy(
     status: Say,
     file: str = "the capture",
     ready: Callable[[], None] | None = None,
+    sampling: Sampling | None = None,
 ) -> int:
     """Runs a proxy to its end and returns the exit status; the writer is closed. Raises `SourceError`."""
     try:
-        return Proxy(sides, writer, command, status, file, ready).run()
+        return Proxy(sides, writer, command, status, file, ready, sampling).run()
     except OSError as error:
         raise SourceError(f"the proxy cannot go on: {error.strerror or error}") from None

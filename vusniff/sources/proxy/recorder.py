@@ -6,10 +6,10 @@ Owns the counters of a run. Writing never fails here: traffic goes on, the loss 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from vusniff.capture.writer import CaptureWriter
-from vusniff.record import Closed, Connection, End, Evidence, Frame, FrameKind, Lost
+from vusniff.record import Closed, Connection, Descriptor, End, Evidence, Frame, FrameKind, Lost
 from vusniff.sources.proxy.loop import Loop
 
 RETRY_SECONDS = 1.0
@@ -24,6 +24,8 @@ class Recorder:
         self._loop = loop
         self._say = say
         self._failing = False
+        self.keep: Callable[[int, Descriptor], None] | None = None
+        """Takes what a sampler of rings may read."""
         self.connections = 0
         self.messages = 0
         self.lost = 0
@@ -68,11 +70,17 @@ class Recorder:
             self._writer.close_connection(closed)
             self._flush()
 
-    def evidence(self, one: Evidence) -> None:
-        """Something else was seen."""
+    def evidence(self, one: Evidence, by_file: bool = False) -> None:
+        """Something else was seen; ``by_file`` as in `CaptureWriter.evidence`."""
         if self._writer.stopped is None:
-            self._writer.evidence(one)
+            self._writer.evidence(one, by_file)
             self._flush()
+
+    def passed(self, fds: Iterable[int], descriptors: Iterable[Descriptor]) -> None:
+        """Descriptors pass: ``fds`` are ours until they are sent on."""
+        if self.keep is not None:
+            for fd, descriptor in zip(fds, descriptors, strict=False):
+                self.keep(fd, descriptor)
 
     def end(self, file: str | None) -> None:
         """Closes the capture and sums up, unless there is no ``file`` to speak of."""

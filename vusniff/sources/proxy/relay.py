@@ -345,6 +345,7 @@ class Relay:
         if passed:
             self._files.came(passed)
             descriptors = tuple([describe(fd) for fd in passed])
+            self._recorder.passed(passed, descriptors)
             if descriptors[0].kind is DescriptorKind.SOCKET:
                 interposed = self._interpose(direction, data, passed)
         framer, number, end = direction.framer, self.connection.id, direction.end

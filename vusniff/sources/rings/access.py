@@ -54,10 +54,11 @@ class UnreadableError(Exception):
 
 
 class Access:
-    """All that is held open to be read. ``reserved`` says of the number of a new descriptor that there is no room."""
+    """All that is held open to be read."""
 
     def __init__(self, reserved: Callable[[int], bool] = lambda fd: False) -> None:
-        self._reserved = reserved
+        self.reserved = reserved
+        """Says of the number of a new descriptor that there is no room for it."""
         self._kept: dict[str, int] = {}
         """Identity -> our own descriptor: duplicates, and what was opened of other processes."""
         self._new: set[str] = set()
@@ -96,7 +97,7 @@ class Access:
         self.retain(())
 
     def _hold(self, identity: str, fd: int) -> int:
-        if self._reserved(fd):
+        if self.reserved(fd):
             os.close(fd)
             self.full = True
             raise UnreadableError("there is no room for more open files (raise the limit, ulimit -n)")

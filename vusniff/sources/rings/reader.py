@@ -31,7 +31,9 @@ class RingReader:
     def __init__(self, places: Places, access: Access, pids: Sequence[int]) -> None:
         self.places = places
         self.reasons: dict[int | str, str] = dict(places.unreadable)
-        """Ring, or what else there is (``in-flight buffer``, ``dirty log``) -> why it cannot be read."""
+        """Ring, or what else there is (``device``, ``in-flight buffer``, ``dirty log``) -> why it cannot be read."""
+        if places.why is not None:
+            self.reasons["device"] = places.why
         self._access = access
         self._pids = pids
         self._regions: dict[int, Callable[[int, int], Read]] = {}

@@ -23,7 +23,7 @@ from vusniff.checks.finding import Finding
 from vusniff.checks.table import RULES
 from vusniff.errors import VusniffError
 from vusniff.printable import escape
-from vusniff.record import Closed, Connection, Exit, Frame, Lost, OtherEvidence, Record
+from vusniff.record import Closed, Connection, Exit, Frame, Lost, OtherEvidence, Record, Sample
 from vusniff.views.export.chosen import Chosen
 from vusniff.views.findings import Judged
 
@@ -129,7 +129,7 @@ def _write(writer: CaptureWriter, record: Record, comments: list[bytes]) -> None
             writer.close_connection(record)
         case Lost():
             writer.lost(record)
-        case Exit() | OtherEvidence():
+        case Exit() | Sample() | OtherEvidence():
             writer.evidence(record)
         case Frame():
             writer.frame(record, comments)

@@ -45,6 +45,7 @@ from vusniff.record import (
     OtherEvidence,
     Process,
     Record,
+    Sample,
 )
 
 _REASONS = frozenset({"eof", "reset", "killed", "capture ended"})
@@ -82,6 +83,8 @@ _FORMATS = frozenset(
 )
 _MODIFIERS = frozenset({0, (1 << 56) - 1})
 """Linear, and none (DRM_FORMAT_MOD_INVALID)."""
+_WHAT = re.compile(r"device|ring \d{1,10}|in-flight buffer|dirty log")
+"""What a sample says that it could not read."""
 _PADDING = re.compile(r"(\w+_)?(padding|reserved)\d*")
 _PAIR = re.compile(r"pair:\d{1,20}(-\d{1,20})?")
 
@@ -118,6 +121,9 @@ def redact(files: Sequence[str], target: str, device: str | None = None) -> list
                     writer.lost(record)
                 case Exit():
                     writer.evidence(replace(record, comm=names.comm(record.comm)))
+                case Sample():
+                    told = [(what, why) for what, why in record.unreadable if _WHAT.fullmatch(what)]
+                    writer.evidence(replace(record, unreadable=tuple((what, "not told here") for what, _ in told)))
                 case OtherEvidence():  # nobody here knows what it says
                     dropped += 1
                 case Frame():

@@ -1,0 +1,174 @@
+"""Sampling of rings while a source records: follows the capture that the source writes, and reads what it tells of.
+
+Where rings are follows from messages, which sources do not know: the capture is read again, as views do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from vusniff.errors import CaptureError, SourceError
+
+if TYPE_CHECKING:
+    from vusniff.analysis.session import Session
+    from vusniff.analysis.timeline import Timeline
+    from vusniff.capture.output import Descriptor
+    from vusniff.families.family import State
+    from vusniff.families.places import Places
+    from vusniff.record import Sample
+    from vusniff.sources.rings.access import Access
+
+DEFAULT_HZ = 10.0
+MOST_HZ = 1000.0
+IDLE_SECONDS = 0.5
+"""Time between two looks while no ring moves."""
+SHARE = 10
+"""Times as long as a look took until the next one: a tenth of a core at most."""
+
+
+def add_ring_arguments(parser: argparse.ArgumentParser) -> None:
+    """Whether and how often rings are looked at."""
+    parser.add_argument(
+        "--rings",
+        nargs="?",
+        const=DEFAULT_HZ,
+        type=_rate,
+        metavar="HZ",
+        help=f"record where the rings stand, read {DEFAULT_HZ:g} times a second or HZ, written when it changes and at "
+        "most once a second",
+    )
+    parser.add_argument("--every-sample", action="store_true", help="with --rings: write each change that is seen")
+
+
+def _rate(words: str) -> float:
+    try:
+        rate = float(words)
+    except ValueError:
+        rate = 0.0
+    if not 0 < rate <= MOST_HZ:
+        raise argparse.ArgumentTypeError(f"{words!r} is no rate: give times a second, more than 0, up to {MOST_HZ:g}")
+    return rate
+
+
+def check_ring_arguments(args: argparse.Namespace) -> None:
+    """Refuse what says nothing. Raises SourceError."""
+    if args.every_sample and args.rings is None:
+        raise SourceError("--every-sample is about samples of rings: add --rings, or leave it out")
+
+
+def ring_words(args: argparse.Namespace) -> list[str]:
+    """For the source's command line."""
+    words = [] if args.rings is None else [f"--rings={args.rings}"]
+    return [*words, "--every-sample"] if args.every_sample else words
+
+
+@dataclass(slots=True)
+class _Followed:
+    """How far a session has been followed."""
+
+    done: int
+    state: State
+    places: Places | None = None
+
+
+class CaptureSampling:
+    """The rings of a capture that this process writes: see `vusniff.sources.rings.sampler.Sampling`."""
+
+    def __init__(self, path: str, hz: float, every_change: bool, say: Callable[[str], None]) -> None:
+        """``path``: where the capture can be read."""
+        from vusniff.sources.rings.access import Access
+        from vusniff.sources.rings.sampler import Sampler
+
+        self._path = path
+        self._every_seconds = 1 / hz
+        self._say = say
+        self._timeline: Timeline | None = None
+        self._sessions: dict[int, _Followed] = {}
+        self._put: Callable[[Sample], None] = lambda sample: None
+        self.access: Access = Access()
+        self._sampler = Sampler(self.access, self._write, every_change)
+
+    def _write(self, sample: Sample) -> int:
+        from vusniff.capture import evidence
+
+        self._put(sample)
+        return evidence.size(sample)
+
+    def turn(self, write: Callable[[Sample], None]) -> float | None:
+        """One look; see `Sampling`."""
+        began = time.monotonic()
+        self._put = write
+        try:
+            self._follow()
+        except CaptureError as error:
+            self._say(f"rings are not sampled any more: {error}")
+            self.close()
+            return None
+        busy = self._sampler.sample(time.time_ns())
+        least = self._every_seconds if busy else max(self._every_seconds, IDLE_SECONDS)
+        return max(least, SHARE * (time.monotonic() - began))
+
+    def close(self) -> None:
+        """Let go of everything."""
+        self._sampler.close()
+        if self._timeline is not None:
+            self._timeline.index.close()
+            self._timeline = None
+
+    def _follow(self) -> None:
+        """Read what was written since, and take over what has changed."""
+        if self._timeline is None:
+            from vusniff.analysis.timeline import Timeline
+            from vusniff.capture.index import Index
+
+            self._timeline = Timeline(Index(self._path))
+        timeline, touched = self._timeline, set[int]()
+        while True:
+            first = len(timeline)
+            if not timeline.update() and timeline.complete:
+                break
+            touched.update(timeline.place(row).session for row in range(first, len(timeline)))
+        sessions = timeline.sessions
+        for number in sorted(touched | self._sessions.keys()):
+            session = sessions[number - 1]
+            if session.closed is not None:
+                self._sampler.follow(number, (), (), None)
+                self._sessions.pop(number, None)
+            elif number in touched:
+                self._advance(timeline, session)
+        self._sampler.settle()
+
+    def _advance(self, timeline: Timeline, session: Session) -> None:
+        find = session.family.places
+        if find is None:
+            return
+        known = self._sessions.get(session.number)
+        if known is None:
+            known = self._sessions[session.number] = _Followed(0, session.initial())
+        rows, advance = timeline.rows_of(session.number), session.family.advance
+        for row in rows[known.done :]:
+            known.state = advance(known.state, timeline.message(row))
+        known.done = len(rows)
+        places = find(known.state)
+        if places == known.places:
+            return
+        known.places = places
+        main = timeline.tracker.connections(session)[0]
+        sender = timeline.tracker.sender(main.id, 0)
+        front = 0 if sender is None or sender is sender.FRONTEND else 1
+        ends = (main.ends[front], main.ends[1 - front])
+        pids = [end.process.pid for end in ends if end.process is not None]
+        self._sampler.follow(session.number, ((main.id, front),), pids, places)
+
+
+def sampling_of(args: argparse.Namespace, output: Descriptor, say: Callable[[str], None]) -> CaptureSampling | None:
+    """What samples the rings as the arguments say. Raises SourceError where the capture cannot be read again."""
+    if args.rings is None:
+        return None
+    if not output.made:
+        raise SourceError(f"--rings needs a capture that is a file, because it is read again: {output.name} is none")
+    return CaptureSampling(f"/proc/self/fd/{output.fileno()}", args.rings, args.every_sample, say)
