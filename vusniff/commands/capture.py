@@ -25,8 +25,8 @@ from vusniff.commands.recording import (
     max_size_words,
     record_and_show,
 )
-from vusniff.commands.times import some_seconds
 from vusniff.commands.sampling import add_ring_arguments, check_ring_arguments, ring_words, sampling_of
+from vusniff.commands.times import some_seconds
 from vusniff.commands.viewer import choose, step_down
 from vusniff.errors import CaptureError, SourceError
 from vusniff.files import sudo_user

@@ -169,6 +169,9 @@ def sampling_of(args: argparse.Namespace, output: Descriptor, say: Callable[[str
     """What samples the rings as the arguments say. Raises SourceError where the capture cannot be read again."""
     if args.rings is None:
         return None
-    if not output.made:
-        raise SourceError(f"--rings needs a capture that is a file, because it is read again: {output.name} is none")
+    from vusniff.capture.output import Packing
+
+    if not output.made or isinstance(output, Packing):
+        what = "is compressed" if output.made else "is none"
+        raise SourceError(f"--rings needs a plain file to record to, because it is read again: {output.name} {what}")
     return CaptureSampling(f"/proc/self/fd/{output.fileno()}", args.rings, args.every_sample, say)
