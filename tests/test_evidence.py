@@ -24,6 +24,7 @@ from vusniff.checks.checker import Checker
 from vusniff.checks.table import RULES
 from vusniff.cli import main
 from vusniff.record import Closed, Connection, End, Evidence, Exit, Frame, OtherEvidence, Position, Process, Sample
+from vusniff.views.evidence import sentence
 from vusniff.views.findings import Judged
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -312,7 +313,11 @@ def test_an_exit_in_words(tmp_path: Path, exit: Exit, words: str) -> None:
 def test_a_sample_in_words(tmp_path: Path) -> None:
     _, out, _ = run("read", capture(tmp_path / "c.pcapng", SAMPLE))
     assert out.splitlines()[1] == (
-        "# ring 0: 10 in flight (available 700, used 690); ring 1: 2 in flight (available 3, used 1), waiting for "
+        "# ring 0 moves; ring 1 is not served: 2 in flight, nothing used for 4.10 s (kick not read); ring 2 is not "
+        "readable: its addresses were not seen"
+    )
+    assert sentence(SAMPLE) == (
+        "ring 0: 10 in flight (available 700, used 690); ring 1: 2 in flight (available 3, used 1), waiting for "
         "4.10 s; ring 2 is not readable: its addresses were not seen; 12 pages are set in the dirty log"
     )
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from test_evidence import KILLED, SAMPLE, capture, message
+from test_evidence import KILLED, UNKNOWN, capture, message
 from test_tui import details_text, opened, screen_text
 
+from vusniff.analysis.session import Tracker
 from vusniff.capture.index import Index
 from vusniff.capture.writer import CaptureWriter
 from vusniff.record import End, Exit, Frame, Process
@@ -17,7 +18,7 @@ pytestmark = pytest.mark.asyncio
 
 
 async def test_an_exit_stands_behind_the_message_before_it(tmp_path: Path) -> None:
-    async with opened(capture(tmp_path / "c.pcapng", KILLED, SAMPLE), size=(200, 40)) as (room, pilot):
+    async with opened(capture(tmp_path / "c.pcapng", KILLED, UNKNOWN), size=(200, 40)) as (room, pilot):
         first, second = (
             next(line for line in screen_text(room).splitlines() if name in line)
             for name in ("GET_FEATURES", "SET_OWNER")
@@ -29,7 +30,7 @@ async def test_an_exit_stands_behind_the_message_before_it(tmp_path: Path) -> No
         await pilot.pause()
         said = details_text(room).replace("\n", " ")
         assert "Then dpdk-testpmd (34) was killed by SIGKILL." in said
-        assert 'Then unknown evidence "sample"' in said
+        assert 'Then unknown evidence "omen"' in said
 
 
 async def test_an_exit_that_comes_while_one_looks(tmp_path: Path) -> None:
@@ -52,7 +53,7 @@ async def test_an_exit_that_comes_while_one_looks(tmp_path: Path) -> None:
 async def test_many_pieces_are_counted(tmp_path: Path) -> None:
     with Index(capture(tmp_path / "c.pcapng", *[KILLED] * 20)) as index:
         index.update()
-        rows = EvidenceRows(index)
+        rows = EvidenceRows(index, Tracker(None))
         assert rows.behind(1, 5) == []
         assert rows.behind(0, 0)[-1] == "and 16 more"
         assert rows.tell() == [0] * 20

@@ -28,6 +28,7 @@ COMMANDS: tuple[tuple[str, str, str], ...] = (
     ("view", "view", "open captures in the terminal view"),
     ("read", "read", "print captures: one line a message, all fields, or JSON"),
     ("state", "state", "show features, memory and vrings as of a message"),
+    ("rings", "rings", "show where the rings stood over time, in a capture made with --rings"),
     ("summary", "summary", "say on one page what a capture holds, for a bug report"),
     ("check", "check", "judge captures: which rule was broken, by whom, with the evidence"),
     ("diff", "diff", "compare two sessions: what was negotiated, said and answered differently"),

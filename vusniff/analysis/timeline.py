@@ -14,6 +14,7 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from vusniff.analysis.compose import compose
+from vusniff.analysis.rings import RingHistory, Standing
 from vusniff.analysis.session import Pending, Place, Rows, Session, Tracker
 from vusniff.capture.batch import Batch
 from vusniff.capture.index import Index
@@ -58,6 +59,7 @@ class Timeline:
         self._found: dict[int, list[Finding]] = {}
         self._found_in: dict[int, list[Finding]] = {}
         self._sorted = 0
+        self._ring_history: RingHistory | None = None
 
     def __len__(self) -> int:
         return len(self.answers)
@@ -164,6 +166,28 @@ class Timeline:
     def closed(self, number: int) -> Closed | None:
         """How a connection ended, if it did."""
         return self.index.closed.get(number)
+
+    @property
+    def ring_history(self) -> RingHistory:
+        """Where rings stood, by all samples read so far; made when it is first asked for."""
+        if self._ring_history is None:
+            self._ring_history = RingHistory(self.tracker)
+        self._ring_history.update(self.index.events)
+        return self._ring_history
+
+    def standings(self, session: int, row: int) -> dict[int, Standing]:
+        """Where the rings of a session stood when the next message came, by their latest samples. Of rings that do not
+        run, or whose place has changed since, nothing is known."""
+        find = self.sessions[session - 1].family.places
+        history = self.ring_history
+        if find is None or not history.rings_of(session):
+            return {}
+        found = {}
+        for place in find(self.session_state(session, row)).rings:
+            standing = history.at(session, place.index, row + 1, place.since)
+            if standing is not None:
+                found[place.index] = standing
+        return found
 
     def exits(self, number: int) -> tuple[Exit, ...]:
         """The ends of the processes that held an end of a connection, in order; one that held both once."""

@@ -24,7 +24,7 @@ def run(args: argparse.Namespace) -> int:
     from vusniff.capture.index import Index
     from vusniff.errors import VusniffError
     from vusniff.progress import reading, tell
-    from vusniff.views import jsonl, phases, state
+    from vusniff.views import jsonl, phases, rings, state
 
     timeline = Timeline(Index(args.files), args.device)
     with reading(args.files[0]) as progress:
@@ -47,6 +47,7 @@ def run(args: argparse.Namespace) -> int:
     device_state, place = timeline.state(row), timeline.place(row)
     frontend, backend = state.peers(timeline, session)
     guess = session.guess
+    standings = timeline.standings(chosen, row)
     gone_through = [phase for phase in timeline.phases(chosen) if phase.first <= row + 1]
     if args.json:
         device = {"type": guess.device, "sure": guess.sure.value, "reasons": guess.reasons} if guess else None
@@ -58,6 +59,7 @@ def run(args: argparse.Namespace) -> int:
             "backend": backend,
             "device": device,
             **state.state_dict(device_state, place.context),
+            "rings": [rings.standing_dict(one) for one in standings.values()],
             "phases": [phases.phase_dict(phase) for phase in gone_through],
         }
         terminal.put_json(jsonl.encode(result) + b"\n")
@@ -77,6 +79,11 @@ def run(args: argparse.Namespace) -> int:
         console.print()
         for renderable in state.tables(device_state, place.context):
             console.print(renderable)
+        if standings:
+            history = timeline.ring_history
+            now_ns = timeline.time_ns(row + 1) if row + 1 < len(timeline) else history.latest_ns(chosen)
+            cells = (rings.row(history, chosen, one, row + 1, now_ns) for one in standings.values())
+            console.print(state.table("Rings, as last seen", rings.COLUMNS, cells))
         first_ns = timeline.time_ns(0)
         rows = (phases.phase_row(phase, first_ns) for phase in gone_through)
         console.print(state.table("Phases", phases.COLUMNS, rows))

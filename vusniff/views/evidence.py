@@ -13,6 +13,7 @@ from dataclasses import fields
 from typing import Any, NamedTuple
 
 from vusniff.amounts import duration
+from vusniff.analysis.rings import Change, Changes, Doing, kick_waits, numbers
 from vusniff.analysis.session import Tracker
 from vusniff.capture.evidence import kind_of
 from vusniff.printable import escape, escape_json
@@ -65,12 +66,17 @@ def _sample_words(one: Sample) -> str:
     said = [_ring_words(position) for position in one.rings[:RINGS_SHOWN]]
     if len(one.rings) > RINGS_SHOWN:
         said.append(f"and {len(one.rings) - RINGS_SHOWN} more rings")
-    said += [f"{what} is not readable: {why}" for what, why in one.unreadable[:RINGS_SHOWN]]
-    if len(one.unreadable) > RINGS_SHOWN:
-        said.append(f"and {len(one.unreadable) - RINGS_SHOWN} more that are not readable")
+    said += _unreadable_words(one)
     if one.dirty_pages is not None:
         said.append(f"{one.dirty_pages} pages are set in the dirty log")
     return "; ".join(said) or "rings were looked at"
+
+
+def _unreadable_words(one: Sample) -> list[str]:
+    said = [f"{what} is not readable: {why}" for what, why in one.unreadable[:RINGS_SHOWN]]
+    if len(one.unreadable) > RINGS_SHOWN:
+        said.append(f"and {len(one.unreadable) - RINGS_SHOWN} more that are not readable")
+    return said
 
 
 def _ring_words(one: Position) -> str:
@@ -105,14 +111,44 @@ def sentence(one: Evidence) -> str:
     return escape(said if len(said) <= RAW_LIMIT else said[:RAW_LIMIT] + " ...")
 
 
+class Narrator:
+    """Evidence in sentences, in order: of samples only what has changed and matters, mostly nothing."""
+
+    def __init__(self, tracker: Tracker) -> None:
+        self._changes = Changes(tracker)
+
+    def sentence(self, one: Evidence) -> str:
+        """What it says, in printable characters; nothing where nobody wants to know."""
+        if not isinstance(one, Sample):
+            return sentence(one)
+        said = [change_words(change) for change in self._changes.take(one)]
+        return escape("; ".join([*said, *_unreadable_words(one)]))
+
+    def line(self, one: Evidence) -> str:
+        """It between the lines of messages."""
+        said = self.sentence(one)
+        return f"# {said}\n" if said else ""
+
+
+def change_words(change: Change) -> str:
+    """What rings have come to do."""
+    rings = change.positions
+    who, many = numbers(one.ring for one in rings), len(rings) > 1
+    if change.doing is Doing.MOVING:
+        if change.before is Doing.NOT_SERVED:
+            return f"{who} {'go' if many else 'goes'} on after {duration(max(one.waiting_ns or 0 for one in rings))}"
+        return f"{who} {'move' if many else 'moves'}"
+    if change.doing is Doing.NO_BUFFERS:
+        return f"{who} {'have' if many else 'has'} no buffers: the driver has made none available for a second"
+    waits = max(one.waiting_ns or 0 for one in rings)
+    unread = " (kick not read)" if all(map(kick_waits, rings)) else ""
+    flight = ", ".join(str(one.in_flight) for one in rings)
+    return f"{who} {'are' if many else 'is'} not served: {flight} in flight, nothing used for {duration(waits)}{unread}"
+
+
 def sentences(found: Iterable[Exit]) -> str:
     """What to say behind how a connection ended: ``; qemu (12) was killed by SIGKILL``, or nothing."""
     return "".join(f"; {_exit_words(one)}" for one in found)
-
-
-def line(one: Evidence) -> str:
-    """It between the lines of messages."""
-    return f"# {sentence(one)}\n"
 
 
 def json_line(one: Evidence, tracker: Tracker) -> str:

@@ -96,6 +96,7 @@ def print_stream(
     else:
         pieces = stream(paths, args.device, follow, stop)
     around = StreamSurroundings(chosen) if chosen else None
+    narrator: evidence.Narrator | None = None
     for tracked in pieces:
         passed = around.passed(tracked) if around else None
         if args.json:
@@ -112,7 +113,9 @@ def print_stream(
             texts = [text if passes else "" for text, passes in zip(texts, passed, strict=True)]
         count += sum(map(bool, texts))
         if passed is None:
-            texts = _with_evidence(tracked, texts, session, args.json)
+            if narrator is None and tracked.tracker is not None and not args.json:
+                narrator = evidence.Narrator(tracked.tracker)
+            texts = _with_evidence(tracked, texts, session, narrator)
         if session is not None and not count:
             sessions = max([sessions, *(place.session for place in tracked.places)])
         if between:
@@ -137,15 +140,17 @@ def _remarked(remarks: deque[tuple[int, str]], first: int, texts: list[str]) -> 
     return made
 
 
-def _with_evidence(tracked: Tracked, texts: list[str], session: int | None, as_json: bool) -> list[str]:
-    """The texts of messages, each behind the other evidence that stands before it."""
+def _with_evidence(
+    tracked: Tracked, texts: list[str], session: int | None, narrator: evidence.Narrator | None
+) -> list[str]:
+    """The texts of messages, each behind the other evidence that stands before it: as JSON where nobody narrates."""
     tracker = tracked.tracker
     if tracker is None:
         return texts
     found: dict[int, str] = {}
     for row, event in tracked.batch.events:
         if isinstance(event, Evidence) and evidence.is_of(event, session, tracker):
-            said = evidence.json_line(event, tracker) if as_json else evidence.line(event)
+            said = narrator.line(event) if narrator else evidence.json_line(event, tracker)
             found[row] = found.get(row, "") + said
     if not found:
         return texts
@@ -194,7 +199,7 @@ def print_timeline(paths: Sequence[str], args: argparse.Namespace) -> int:
         texts = lines.lines(tracked.first, tracked.batch, tracked.places, others)
         texts = _only(args.session, texts, tracked.places)
         count += sum(map(bool, texts))
-        terminal.put_json("".join(_with_evidence(tracked, texts, args.session, True)))
+        terminal.put_json("".join(_with_evidence(tracked, texts, args.session, None)))
     terminal.flush()
     return count
 

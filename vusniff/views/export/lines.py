@@ -26,9 +26,9 @@ _FORMULA = ("=", "+", "-", "@")
 
 def text(chosen: Chosen) -> Iterator[str]:
     """Lines as ``vusniff read`` prints them."""
-    first = chosen.first_ns
+    first, narrator = chosen.first_ns, evidence.Narrator(chosen.timeline.tracker)
     for one in _in_order(chosen):
-        yield message_line(one, first) + "\n" if isinstance(one, Message) else evidence.line(one)
+        yield message_line(one, first) + "\n" if isinstance(one, Message) else narrator.line(one)
 
 
 def json_lines(chosen: Chosen) -> Iterator[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 
+from vusniff.analysis.session import Tracker
 from vusniff.capture.index import Index
 from vusniff.record import Evidence
 from vusniff.views import evidence
@@ -15,19 +16,21 @@ SHOWN = 4
 class EvidenceRows:
     """What a capture holds between its messages, read as the capture grows."""
 
-    def __init__(self, index: Index) -> None:
+    def __init__(self, index: Index, tracker: Tracker) -> None:
         self._index = index
+        self._narrator = evidence.Narrator(tracker)
         self._seen = 0
         self._rows: list[int] = []
-        self._found: list[Evidence] = []
+        self._found: list[str] = []
+        """In sentences."""
         self._told = 0
 
     def _read(self) -> None:
         events = self._index.events
         for row, event in events[self._seen :]:
-            if isinstance(event, Evidence):
+            if isinstance(event, Evidence) and (said := self._narrator.sentence(event)):
                 self._rows.append(max(row - 1, 0))
-                self._found.append(event)
+                self._found.append(said)
         self._seen = len(events)
 
     def news(self) -> list[int]:
@@ -49,4 +52,4 @@ class EvidenceRows:
             return []
         found = self._found[bisect_left(self._rows, first) : bisect_left(self._rows, last + 1)]
         more = [f"and {len(found) - SHOWN} more"] if len(found) > SHOWN else []
-        return [*map(evidence.sentence, found[:SHOWN]), *more]
+        return [*found[:SHOWN], *more]

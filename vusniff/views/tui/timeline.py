@@ -66,7 +66,7 @@ class TimelineView(Lined):
         self.session: int | None = None
         """The session that is shown alone."""
         self.losses = Losses(timeline.index)
-        self.evidence = EvidenceRows(timeline.index)
+        self.evidence = EvidenceRows(timeline.index, timeline.tracker)
         self.heading = Heading(self)
         self._cells: dict[int, Cells] = {}
         self._waiting: frozenset[int] | None = None

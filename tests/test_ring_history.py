@@ -1,0 +1,254 @@
+"""What rings do by their samples: in a word, over time, and what has changed; as text, JSON and tables."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import struct
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import vusniff
+from vusniff.analysis.rings import Doing, doing, kick_waits, numbers, used_between
+from vusniff.capture.writer import CaptureWriter
+from vusniff.cli import main
+from vusniff.families.vhost_user.device import DEVICES
+from vusniff.families.vhost_user.queues import Purpose, purpose
+from vusniff.record import Descriptor, DescriptorKind, End, Frame, Position, Process, Sample
+from vusniff.views.rings import bar, moved_words, rate_words, sparkline, wants_words
+
+BASE, SECOND = 1_700_000_000_000_000_000, 1_000_000_000
+STILL = Position(0, 256, False, 700, 690, 10)
+MOVES = replace(STILL, moved_ns=0)
+WAITS = replace(STILL, moved_ns=2 * SECOND, waiting_ns=2 * SECOND)
+EMPTY = replace(STILL, in_flight=0, moved_ns=2 * SECOND)
+
+
+@pytest.mark.parametrize(
+    ("position", "what_for", "what"),
+    [
+        (STILL, Purpose.REQUESTS, Doing.IDLE),
+        (MOVES, Purpose.REQUESTS, Doing.MOVING),
+        (replace(MOVES, in_flight=0), Purpose.FILLED, Doing.MOVING),
+        (WAITS, Purpose.REQUESTS, Doing.NOT_SERVED),
+        (WAITS, Purpose.FILLED, Doing.IDLE),
+        (WAITS, Purpose.UNKNOWN, Doing.WAITING),
+        (replace(WAITS, unread_kicks=1), Purpose.UNKNOWN, Doing.NOT_SERVED),
+        (replace(WAITS, unread_kicks=1, no_notify=True), Purpose.UNKNOWN, Doing.WAITING),
+        (EMPTY, Purpose.REQUESTS, Doing.IDLE),
+        (EMPTY, Purpose.UNKNOWN, Doing.IDLE),
+        (EMPTY, Purpose.FILLED, Doing.NO_BUFFERS),
+    ],
+)
+def test_what_a_ring_does(position: Position, what_for: Purpose, what: Doing) -> None:
+    assert doing(position, what_for) is what
+
+
+def test_what_queues_are_for() -> None:
+    assert [purpose("net", n) for n in range(3)] == [Purpose.FILLED, Purpose.REQUESTS, Purpose.FILLED]
+    assert [purpose("vsock", n) for n in range(3)] == [Purpose.FILLED, Purpose.REQUESTS, Purpose.FILLED]
+    assert [purpose("scsi", n) for n in range(3)] == [Purpose.REQUESTS, Purpose.FILLED, Purpose.REQUESTS]
+    assert {purpose("blk", n) for n in range(3)} == {Purpose.REQUESTS}
+    assert purpose(None, 0) is purpose("9p", 0) is purpose("no device", 0) is Purpose.UNKNOWN
+    assert all(purpose(device, 1 << 31) for device in DEVICES)
+
+
+def test_what_was_used_between() -> None:
+    assert used_between(replace(STILL, used=65530), replace(STILL, used=4)) == 10
+    first = replace(STILL, packed=True, used=250, used_wrap=True)
+    assert used_between(first, replace(first, used=4, used_wrap=False)) == 10
+    assert used_between(replace(first, used_wrap=False), replace(first, used=4, used_wrap=True)) == 10
+    assert used_between(first, first) == 0
+
+
+@pytest.mark.parametrize(
+    ("indexes", "words"), [([3], "ring 3"), ([0, 1], "rings 0, 1"), ([2, 0, 1], "rings 0 to 2"), ([1, 3], "rings 1, 3")]
+)
+def test_rings_in_words(indexes: list[int], words: str) -> None:
+    assert numbers(indexes) == words
+
+
+def test_cells() -> None:
+    assert [rate_words(rate) for rate in (0, 7, 999, 1200, 123456, 7.25e6, 2e9)] == [
+        *("0/s", "7/s", "999/s", "1.2k/s", "123k/s", "7.2M/s", "2000M/s"),
+    ]
+    assert wants_words(STILL) == "kicks, calls"
+    assert wants_words(replace(STILL, no_notify=True, no_interrupt=True)) == "no kicks, no calls"
+    assert wants_words(replace(STILL, available_event=5, used_event=6)) == "kick at 5, call at 6"
+    assert wants_words(replace(STILL, packed=True, available_event=0x8005)) == "kick at 5, calls"
+    assert [moved_words(one) for one in (STILL, MOVES, WAITS)] == ["not seen", "now", "2.00 s ago"]
+    assert [bar(replace(STILL, in_flight=n), 4) for n in (0, 1, 128, 256, 60000)] == [
+        *("    ", "▏   ", "██  ", "████", "████"),
+    ]
+    assert sparkline([0, 1, 4, 8], 3) == "▁▄█"
+    assert sparkline([0, 0], 8) == "▁▁"
+    assert sparkline([], 8) == ""
+    assert kick_waits(replace(STILL, unread_kicks=1))
+
+
+# -- a capture --------------------------------------------------------------------------------------------------------
+
+RAM = Descriptor(DescriptorKind.MEMFD, "memfd:5", 7, "ram", 1 << 20)
+
+
+def request(number: int, payload: bytes) -> bytes:
+    return struct.pack("<III", number, 1, len(payload)) + payload
+
+
+SET_UP = (
+    (request(2, struct.pack("<Q", 1 << 32)), ()),
+    (request(5, struct.pack("<II4Q", 1, 0, 0, 1 << 20, 1 << 30, 0)), (RAM,)),
+    *(
+        one
+        for ring in (0, 1)
+        for one in (
+            (request(8, struct.pack("<II", ring, 256)), ()),
+            (request(9, struct.pack("<II4Q", ring, 0, 1 << 30, 0x4000_3000, 0x4000_2000, 0)), ()),
+            (request(10, struct.pack("<II", ring, 0)), ()),
+            (request(12, struct.pack("<Q", ring)), (Descriptor(DescriptorKind.EVENTFD, f"eventfd:{ring}"),)),
+        )
+    ),
+)
+"""Ten messages: features, memory, two rings."""
+
+
+def capture(path: Path, parts: Iterable[Sample | bytes]) -> Path:
+    """Two rings that are set up; then samples and messages, a second apart."""
+    with CaptureWriter(path, source="proxy", order="little") as writer:
+        ends = End(7, Process(12, "qemu-system-x86")), End(8, Process(34, "dpdk-testpmd"))
+        one = writer.open("/run/vm1.sock", ends, BASE)
+        for data, descriptors in SET_UP:
+            writer.frame(Frame(one.id, 0, BASE, data, tuple(descriptors)))
+        for number, part in enumerate(parts, 1):
+            if isinstance(part, Sample):
+                writer.evidence(replace(part, time_ns=BASE + number * SECOND, ends=((one.id, 0),)))
+            else:
+                writer.frame(Frame(one.id, 0, BASE + number * SECOND, part))
+    return path
+
+
+def sample(*positions: Position) -> Sample:
+    return Sample(0, tuple(positions))
+
+
+def both(one: Position, **changes: int) -> Sample:
+    return sample(one, replace(one, ring=1, **changes))  # type: ignore[arg-type]
+
+
+def run(*words: object) -> tuple[int, str, str]:
+    with contextlib.redirect_stdout(io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True)) as out:
+        with contextlib.redirect_stderr(io.StringIO()) as said:
+            status = main([str(word) for word in words])
+        assert isinstance(out.buffer, io.BytesIO)
+        return status, out.buffer.getvalue().decode(), said.getvalue()
+
+
+STORY = (
+    both(STILL),
+    both(MOVES),
+    both(MOVES, used=695),
+    both(WAITS),
+    both(WAITS, unread_kicks=1),
+    both(replace(MOVES, used=800, available=810)),
+    both(WAITS),
+    sample(EMPTY),
+)
+
+
+def changes(out: str) -> list[str]:
+    return [line for line in out.splitlines() if line.startswith("# ")]
+
+
+def test_only_what_matters_is_told(tmp_path: Path) -> None:
+    path = capture(tmp_path / "c.pcapng", STORY)
+    told = [
+        "# rings 0, 1 move",
+        "# ring 1 is not served: 10 in flight, nothing used for 2.00 s",
+        "# ring 1 goes on after 4.00 s",
+        "# ring 1 is not served: 10 in flight, nothing used for 2.00 s",
+        "# ring 0 has no buffers: the driver has made none available for a second",
+    ]
+    assert changes(run("read", path, "--device", "net")[1]) == told
+    assert changes(run("export", path, "--device", "net", "--format", "text")[1]) == told
+    every = run("read", path, "--device", "net", "--json")[1].splitlines()
+    assert len([line for line in every if '"kind":"sample"' in line]) == len(STORY)
+
+
+def test_what_was_done_before_a_new_place_is_forgotten(tmp_path: Path) -> None:
+    path = capture(tmp_path / "c.pcapng", [both(STILL), both(MOVES), both(STILL), both(MOVES)])
+    assert changes(run("read", path)[1]) == ["# rings 0, 1 move"] * 2
+
+
+def test_what_is_not_readable_is_told(tmp_path: Path) -> None:
+    path = capture(tmp_path / "c.pcapng", [Sample(0, (), (("ring 1", "it lies \x1b elsewhere"),))])
+    assert changes(run("read", path)[1]) == ["# ring 1 is not readable: it lies \\x1b elsewhere"]
+    status, out, said = run("rings", path)
+    assert (status, out) == (1, "")
+    assert "session 1: ring 1 is not readable: it lies \\x1b elsewhere" in said
+    assert "no samples of rings: record with --rings" in said
+
+
+def test_standings_as_of_a_message(tmp_path: Path) -> None:
+    get_base = request(11, struct.pack("<II", 1, 0))
+    set_base = request(10, struct.pack("<II", 0, 5))
+    parts: list[Sample | bytes] = [
+        both(STILL),
+        request(3, b""),
+        both(MOVES),
+        request(3, b""),
+        get_base,
+        set_base,
+        sample(WAITS),
+    ]
+    timeline = vusniff.open_capture(capture(tmp_path / "c.pcapng", parts), device="blk")
+    assert len(timeline) == 14
+    first = timeline.standings(1, 9)
+    assert {ring: one.position.moved_ns for ring, one in first.items()} == {0: None, 1: None}
+    assert timeline.standings(1, 8) == {}
+    then = timeline.standings(1, 10)
+    assert {ring: one.doing for ring, one in then.items()} == {0: Doing.MOVING, 1: Doing.MOVING}
+    assert set(timeline.standings(1, 12)) == {0}
+    (last,) = timeline.standings(1, 13).values()
+    assert last.doing is Doing.NOT_SERVED
+    assert timeline.ring_history.rates(1, 0, 14) == [0.0, 0.0]
+    timeline.index.close()
+
+
+def test_a_capture_without_samples(tmp_path: Path) -> None:
+    timeline = vusniff.open_capture(capture(tmp_path / "c.pcapng", []))
+    assert timeline.standings(1, 9) == {}
+    assert timeline.ring_history.rings == []
+    timeline.index.close()
+    assert run("rings", tmp_path / "c.pcapng")[0] == 1
+
+
+def test_the_command(tmp_path: Path) -> None:
+    path = capture(tmp_path / "c.pcapng", STORY)
+    status, out, _ = run("rings", path, "--device", "net")
+    assert status == 0
+    head, *lines = out.splitlines()
+    assert head.split("  ")[0] == "time"
+    assert len(lines) == 15
+    assert lines[0].split() == ["1.000", "1", "0", "idle", "700", "690", "10", "of", "256", "-", "kicks,", "calls"]
+    assert "not served for 2.00 s (kick not read)" in lines[9]
+    assert "110/s" in lines[11]
+    assert len(run("rings", path, "--ring", "1", "--session", "1")[1].splitlines()) == 8
+    assert run("rings", path, "--session", "2")[0] == 2
+    objects = [json.loads(line) for line in run("rings", path, "--json", "--device", "net")[1].splitlines()]
+    assert [one["state"] for one in objects if one["ring"] == 1][3:5] == ["not served", "not served"]
+    assert objects[0]["session"] == 1
+
+
+def test_the_state_has_them(tmp_path: Path) -> None:
+    path = capture(tmp_path / "c.pcapng", STORY)
+    out = run("state", path, "--device", "net")[1]
+    assert "Rings, as last seen" in out
+    assert "not served for 3.00 s" in out
+    assert "no buffers" in out
+    rings = json.loads(run("state", path, "--json", "--device", "net")[1])["rings"]
+    assert [(one["ring"], one["state"]) for one in rings] == [(0, "no buffers"), (1, "not served")]
+    assert json.loads(run("state", path, "--json", "--at", "4")[1])["rings"] == []

@@ -1,0 +1,256 @@
+"""What rings do, by samples of where they stood: in one word, over time, and what has changed. Pure.
+
+Samples say what was read; this says what it means. Whether a ring with something in flight is not served depends on
+what it is for: room that the driver gives for what may come is no work that waits.
+"""
+
+from __future__ import annotations
+
+import enum
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+from vusniff.analysis.session import Tracker
+from vusniff.families.vhost_user.queues import Purpose, purpose
+from vusniff.record import Position, Sample
+
+MOVES_NS = 1_000_000_000
+"""How long after something was used a ring is said to move."""
+RATES = 64
+"""Rates that are kept for a picture of them."""
+
+
+class Doing(str, enum.Enum):
+    """What a ring does."""
+
+    MOVING = "moving"
+    IDLE = "idle"
+    """Nothing is to be done."""
+    NOT_SERVED = "not served"
+    """The driver waits for the device."""
+    WAITING = "waiting"
+    """Something is in flight, and whether the device is to work on it is not known."""
+    NO_BUFFERS = "no buffers"
+    """The driver gives no room for what may come."""
+
+    __str__ = str.__str__
+
+
+class Ring(NamedTuple):
+    """Which ring of a capture."""
+
+    session: int
+    ring: int
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a ring stood, by the last sample that tells of it."""
+
+    position: Position
+    time_ns: int
+    number: int
+    """The message that the sample stands before."""
+    purpose: Purpose = Purpose.UNKNOWN
+
+    @property
+    def doing(self) -> Doing:
+        """What it did then."""
+        return doing(self.position, self.purpose)
+
+
+def doing(position: Position, what_for: Purpose) -> Doing:
+    """What a ring does, by where it stands."""
+    if position.moved_ns is not None and position.moved_ns < MOVES_NS:
+        return Doing.MOVING
+    if not position.in_flight:
+        return Doing.NO_BUFFERS if what_for is Purpose.FILLED else Doing.IDLE
+    if position.waiting_ns is None or what_for is Purpose.FILLED:
+        return Doing.IDLE
+    if what_for is Purpose.REQUESTS or kick_waits(position):
+        return Doing.NOT_SERVED
+    return Doing.WAITING
+
+
+def kick_waits(position: Position) -> bool:
+    """The back-end has not read a kick that it wants: one that polls leaves kicks alone."""
+    return bool(position.unread_kicks) and not position.no_notify
+
+
+def used_between(before: Position, after: Position) -> int:
+    """What the device has used between two positions of a ring, at least: where it went round, that is not seen."""
+    if before.packed:
+        laps = 2 * before.size
+        return (_packed_used(after) - _packed_used(before)) % laps
+    return (after.used - before.used) & 0xFFFF
+
+
+def _packed_used(position: Position) -> int:
+    return position.used + (0 if position.used_wrap else position.size)
+
+
+@dataclass(slots=True)
+class _Line:
+    """The samples of one ring, in order."""
+
+    numbers: list[int] = field(default_factory=list)
+    times: list[int] = field(default_factory=list)
+    positions: list[Position] = field(default_factory=list)
+
+
+class RingHistory:
+    """Where the rings of a capture stood, fed with its events in order."""
+
+    def __init__(self, tracker: Tracker) -> None:
+        self._tracker = tracker
+        self._lines: dict[Ring, _Line] = {}
+        self._seen = 0
+        self.unreadable: dict[int, dict[str, str]] = {}
+        """By session: what could not be read, and why."""
+        self.dirty_pages: dict[int, tuple[int, int]] = {}
+        """By session: time and pages, as last read of the dirty log."""
+
+    def update(self, events: Sequence[tuple[int, object]]) -> None:
+        """Take what is new; ``events`` as `vusniff.capture.index.Index` has them."""
+        for row, event in events[self._seen :]:
+            if isinstance(event, Sample):
+                self._take(row + 1, event)
+        self._seen = len(events)
+
+    def _take(self, number: int, sample: Sample) -> None:
+        session = session_of(sample, self._tracker)
+        if session is None:
+            return
+        for position in sample.rings:
+            line = self._lines.setdefault(Ring(session, position.ring), _Line())
+            line.numbers.append(number)
+            line.times.append(sample.time_ns)
+            line.positions.append(position)
+        if sample.unreadable:
+            self.unreadable.setdefault(session, {}).update(sample.unreadable)
+        if sample.dirty_pages is not None:
+            self.dirty_pages[session] = sample.time_ns, sample.dirty_pages
+
+    @property
+    def rings(self) -> list[Ring]:
+        """All of which there are samples, in order."""
+        return sorted(self._lines)
+
+    def rings_of(self, session: int) -> list[int]:
+        """The rings of a session of which there are samples."""
+        return [ring.ring for ring in self.rings if ring.session == session]
+
+    def latest_ns(self, session: int) -> int:
+        """When the last sample of a session was taken; 0 for none."""
+        return max((self._lines[Ring(session, index)].times[-1] for index in self.rings_of(session)), default=0)
+
+    def at(self, session: int, index: int, number: int, since: int = 0) -> Standing | None:
+        """Where a ring stood before message ``number`` + 1, by the samples behind message ``since``."""
+        line = self._lines.get(Ring(session, index))
+        if line is None:
+            return None
+        at = bisect_right(line.numbers, number + 1) - 1
+        if at < 0 or line.numbers[at] <= since:
+            return None
+        return Standing(line.positions[at], line.times[at], line.numbers[at], self._purpose(session, index))
+
+    def rates(self, session: int, index: int, number: int, since: int = 0) -> list[float]:
+        """How much was used a second from sample to sample until then, at least; the last `RATES` of them."""
+        line = self._lines.get(Ring(session, index))
+        if line is None:
+            return []
+        stop = bisect_right(line.numbers, number + 1)
+        start = max(bisect_left(line.numbers, since + 1), stop - RATES - 1)
+        made = []
+        for at in range(start + 1, stop):
+            seconds = (line.times[at] - line.times[at - 1]) / 1e9
+            used = used_between(line.positions[at - 1], line.positions[at])
+            made.append(used / seconds if seconds > 0 else 0.0)
+        return made
+
+    def standings(self, session: int) -> Iterator[Standing]:
+        """All samples of the rings of a session, by time and ring."""
+        found = [
+            (time_ns, index, number, position)
+            for index in self.rings_of(session)
+            for time_ns, number, position in _entries(self._lines[Ring(session, index)])
+        ]
+        for time_ns, index, number, position in sorted(found, key=lambda one: one[:3]):
+            yield Standing(position, time_ns, number, self._purpose(session, index))
+
+    def _purpose(self, session: int, index: int) -> Purpose:
+        return purpose(device_of(self._tracker, session), index)
+
+
+def _entries(line: _Line) -> Iterator[tuple[int, int, Position]]:
+    return zip(line.times, line.numbers, line.positions, strict=True)
+
+
+def session_of(sample: Sample, tracker: Tracker) -> int | None:
+    """The session of the device that a sample is of."""
+    return next((found for one, _ in sample.ends if (found := tracker.session_of(one)) is not None), None)
+
+
+def device_of(tracker: Tracker, session: int) -> str | None:
+    """The short name of a session's device type."""
+    guess = tracker.sessions[session - 1].guess
+    return guess.device if guess else None
+
+
+class Change(NamedTuple):
+    """Something that rings of a device have come to do."""
+
+    doing: Doing
+    before: Doing | None
+    positions: tuple[Position, ...]
+    """Where they stand; of a ring that goes on ``waiting_ns`` is how long it was not served."""
+
+
+class Changes:
+    """What matters in samples, fed with them in order: rings that begin to move, stall, go on, or have no buffers."""
+
+    def __init__(self, tracker: Tracker) -> None:
+        self._tracker = tracker
+        self._last: dict[Ring, Doing] = {}
+        self._moved: set[Ring] = set()
+        self._stalled: dict[Ring, int] = {}
+        """Since when a ring that is not served waits."""
+
+    def take(self, sample: Sample) -> list[Change]:
+        """What a sample says that those before it did not."""
+        session = session_of(sample, self._tracker) or 0
+        device = device_of(self._tracker, session) if session else None
+        found: dict[tuple[Doing, Doing | None], list[Position]] = {}
+        for position in sample.rings:
+            ring = Ring(session, position.ring)
+            now = doing(position, purpose(device, position.ring))
+            before = self._last.get(ring)
+            self._last[ring] = now
+            if position.moved_ns is None:
+                self._moved.discard(ring)  # its place has changed
+            if now is Doing.MOVING:
+                new, first = before is not now, ring not in self._moved
+                self._moved.add(ring)
+                stalled = self._stalled.pop(ring, None)
+                if stalled is not None:
+                    waited = replace(position, waiting_ns=sample.time_ns - stalled)
+                    found.setdefault((now, Doing.NOT_SERVED), []).append(waited)
+                elif new and first:
+                    found.setdefault((now, None), []).append(position)
+            elif now is not before and now in (Doing.NOT_SERVED, Doing.NO_BUFFERS):
+                if now is Doing.NOT_SERVED:
+                    self._stalled[ring] = sample.time_ns - (position.waiting_ns or 0)
+                found.setdefault((now, before), []).append(position)
+        return [Change(now, before, tuple(positions)) for (now, before), positions in found.items()]
+
+
+def numbers(indexes: Iterable[int]) -> str:
+    """Rings in words: ``ring 0``, ``rings 0 to 3``, ``rings 1, 3``."""
+    found = sorted(indexes)
+    if len(found) == 1:
+        return f"ring {found[0]}"
+    if found == list(range(found[0], found[-1] + 1)) and len(found) > 2:
+        return f"rings {found[0]} to {found[-1]}"
+    return "rings " + ", ".join(map(str, found))

@@ -1,0 +1,61 @@
+"""``vusniff rings``: where the rings stood over time, as a capture with samples tells."""
+
+from __future__ import annotations
+
+import argparse
+
+from vusniff import terminal
+from vusniff.printable import escape
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of ``vusniff rings``."""
+    parser.epilog = (
+        "Samples are recorded by vusniff proxy --rings and vusniff capture --rings. A rate is what was used from one "
+        "sample to the next, at least: a ring that goes round in between looks slower. Of a packed ring an index is "
+        "slot/wrap counter."
+    )
+    parser.add_argument("files", metavar="FILE", nargs="+", help="capture files, merged by time")
+    parser.add_argument("--session", type=int, metavar="N", help="of session N only")
+    parser.add_argument("--ring", type=int, metavar="N", help="ring N only")
+    parser.add_argument("--json", action="store_true", help="one JSON object a line for every sample of every ring")
+    parser.add_argument("--device", metavar="TYPE", help="device type (net, blk, fs, ...) instead of the deduced one")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print all samples; 1 when there are none."""
+    from vusniff.analysis.timeline import Timeline, read_all
+    from vusniff.capture.index import Index
+    from vusniff.errors import VusniffError
+    from vusniff.progress import reading, tell
+    from vusniff.views import jsonl, rings
+
+    timeline = Timeline(Index(args.files), args.device)
+    with reading(args.files[0]) as progress:
+        read_all(timeline, progress)
+    tell(timeline.index.notes)
+    count = len(timeline.sessions)
+    if args.session is not None and not 1 <= args.session <= count:
+        raise VusniffError(f"--session {args.session}: there are sessions 1 to {count}")
+    history = timeline.ring_history
+    sessions = [args.session] if args.session else range(1, count + 1)
+    for session in sessions:
+        for what, why in history.unreadable.get(session, {}).items():
+            terminal.tell(escape(f"session {session}: {what} is not readable: {why}"))
+    found = [one for one in history.rings if one.session in sessions and args.ring in (None, one.ring)]
+    if not found:
+        terminal.tell("no samples of rings: record with --rings")
+        return 1
+    if args.json:
+        for session in sessions:
+            for one in history.standings(session):
+                if args.ring in (None, one.position.ring):
+                    values = {"session": session, **rings.standing_dict(one)}
+                    terminal.put_json(jsonl.encode(values) + b"\n")
+        return 0
+    rows = [rings.LINE_COLUMNS, *rings.lines(history, sessions, timeline.time_ns(0), args.ring)]
+    widths = [max(len(cells[column]) for cells in rows) for column in range(len(rings.LINE_COLUMNS))]
+    for cells in rows:
+        texts = (text.ljust(width) for text, width in zip(cells, widths, strict=True))
+        terminal.put(escape("  ".join(texts).rstrip()) + "\n")
+    return 0
