@@ -113,6 +113,8 @@ WALK: tuple[tuple[str, ...], ...] = (
     ("state", "--session", "1", FILE),
     ("state", "--session", "1", "--device", "fs", FILE),
     ("state", "--json", "--session", "1", FILE),
+    ("rings", FILE),
+    ("rings", "--json", "--session", "1", "--ring", "0", FILE),
     ("summary", FILE),
     ("summary", "--session", "1", FILE),
     ("summary", "--session", "1", "--device", "fs", FILE),

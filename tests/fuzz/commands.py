@@ -159,6 +159,8 @@ FORMS: tuple[Form, ...] = (
     Form(lambda dice: ["state", "a.pcapng", *device(dice)]),
     Form(lambda dice: ["state", "--at", number(dice), "a.pcapng"]),
     Form(lambda dice: ["state", "--json", "--session", number(dice), "a.pcapng"], printed=False),
+    Form(lambda dice: ["rings", "a.pcapng", *device(dice)]),
+    Form(words("rings", "--json", "a.pcapng"), printed=False),
     Form(lambda dice: ["summary", "a.pcapng", *device(dice)]),
     Form(words("summary", "--format", "markdown", "a.pcapng", "b.pcapng")),
     Form(words("summary", "--format", "json", "a.pcapng"), printed=False),
