@@ -164,6 +164,7 @@ CONFIG_SIZES = {
     "bluetooth": 5,
     "gpio": 8,
     "spi": 32,
+    "media": 40,
 }
 
 
@@ -183,6 +184,18 @@ def test_config_fields_lie_wholly_in_what_was_read() -> None:
     }
     assert config_space.decode("blk", 5000, b"\1\2\3") == {}
     assert config_space.decode("blk", 0, b"") == {}
+
+
+def test_config_of_a_media_device() -> None:
+    """Device type 48 of virtio 1.4, "Media Device": capabilities, type, name."""
+    data = bytes.fromhex("00002004 00000000") + b"simple_device" + bytes(19)
+    assert config_space.decode("media", 0, data) == {
+        "device_caps": 0x04200000,
+        "device_caps_names": ["V4L2_CAP_EXT_PIX_FORMAT", "V4L2_CAP_STREAMING"],
+        "device_type": 0,
+        "card": "simple_device",
+    }
+    assert features.DEVICE_TYPES["media"] == 48
 
 
 def test_config_of_a_file_system_and_an_input_device() -> None:

@@ -21,6 +21,7 @@ from vusniff.layouts.parts import layouts_of
 from vusniff.layouts.rows import FieldRow, rows_of, size_of
 from vusniff.message import Context, Layout, MessageSpec
 from vusniff.views import prose
+from vusniff.views.editions import EDITIONS
 from vusniff.views.explain import explain, topics
 from vusniff.views.page import Table
 from vusniff.views.topic import Topic
@@ -116,6 +117,23 @@ def test_every_phase_is_explained() -> None:
     for kind in PhaseKind:
         assert prose.PHASES[kind][0] in " ".join(explain(kind.value).split())
         assert only(kind.name, "phase").name == kind.value
+
+
+@pytest.mark.parametrize("name", sorted(EDITIONS))
+def test_where_editions_differ_each_is_told(name: str) -> None:
+    """Of what nothing is called there is no edition; the text has each edition and what it says."""
+    text = " ".join(explain(name).split())
+    for edition, words in EDITIONS[name]:
+        assert edition in text
+        assert words in text
+
+
+def test_the_newest_edition_and_those_before_are_told() -> None:
+    text = " ".join(explain("GET_VRING_BASE").split())
+    assert "QEMU 11.1.3 num may be 1 where GET_VRING_BASE_INFLIGHT (bit 20) is negotiated" in text
+    assert "September 2026 num of the request is reserved and must be 0" in text
+    assert "Must not be sent once CONFIGURE_MEM_SLOTS is negotiated" in " ".join(explain("POSTCOPY_LISTEN").split())
+    assert "keep user addresses" in " ".join(explain("GPA_ADDRESSES").split())
 
 
 def test_prose_is_of_things_that_exist() -> None:

@@ -38,6 +38,20 @@ class GpuEvent(enum.IntFlag):
     VIRTIO_GPU_EVENT_DISPLAY = 1
 
 
+class MediaCapabilities(enum.IntFlag):
+    """Field device_caps of the media device: V4L2_CAP_* (linux/videodev2.h), those of video devices."""
+
+    V4L2_CAP_VIDEO_CAPTURE = 0x00000001
+    V4L2_CAP_VIDEO_OUTPUT = 0x00000002
+    V4L2_CAP_VIDEO_CAPTURE_MPLANE = 0x00001000
+    V4L2_CAP_VIDEO_OUTPUT_MPLANE = 0x00002000
+    V4L2_CAP_VIDEO_M2M_MPLANE = 0x00004000
+    V4L2_CAP_VIDEO_M2M = 0x00008000
+    V4L2_CAP_EXT_PIX_FORMAT = 0x00200000
+    V4L2_CAP_READWRITE = 0x01000000
+    V4L2_CAP_STREAMING = 0x04000000
+
+
 DEVICES: dict[str, Any] = {
     "net": Struct(
         "mac" / MAC,
@@ -162,6 +176,7 @@ DEVICES: dict[str, Any] = {
         "max_cs_hold_ns" / N.u32,
         "max_cs_inactive_ns" / N.u32,
     ),
+    "media": Struct("device_caps" / N.u32, "device_type" / N.u32, "card" / padded_text(32)),
 }
 """Device type -> its config space with every optional field. A device without a feature may end it earlier."""
 
@@ -169,6 +184,7 @@ NAMES: dict[str, Mapping[str, type[enum.IntFlag]]] = {
     "net": {"status": NetStatus},
     "crypto": {"status": CryptoStatus},
     "gpu": {"events_read": GpuEvent, "events_clear": GpuEvent},
+    "media": {"device_caps": MediaCapabilities},
 }
 """Device type -> bits of its fields."""
 

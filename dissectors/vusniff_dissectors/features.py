@@ -328,6 +328,7 @@ DEVICE_TYPES: dict[str, int] = {
     "bluetooth": 40,
     "gpio": 41,
     "spi": 45,
+    "media": 48,
 }
 """Short name of a device type -> its number in the VIRTIO specification."""
 

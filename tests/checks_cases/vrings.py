@@ -89,6 +89,14 @@ FIRES = [
     ),
     Case("vring-kick-before-num", [*hello(protocol=INBAND), *MEMORY, *set_up()[:2], fe(F.VRING_KICK, u32(0, 0))]),
     Case("get-vring-base-num", [*up(), fe(F.GET_VRING_BASE, u32(0, 5))], says="num 5"),
+    Case(
+        "get-vring-base-num",
+        [
+            *up(protocol=PROTOCOL | P.INFLIGHT_SHMFD | P.GET_VRING_BASE_INFLIGHT),
+            fe(F.GET_VRING_BASE, u32(0, 1)),
+        ],
+        says="as QEMU 11.1.3 allowed",
+    ),
     Case("get-vring-base-num", [*up(), fe(F.GET_VRING_BASE_SKIP_DRAIN, u32(0, 5))], says="SKIP_DRAIN of vring 0"),
     Case("get-vring-base-index", [*up(), fe(F.GET_VRING_BASE, u32(0, 0)), be(F.GET_VRING_BASE, u32(1, 0))]),
     Case("vring-stopped-notifies", [*up(protocol=INBAND), channel(), *stop(), back(B.BACKEND_VRING_CALL, u32(0, 0))]),

@@ -6,7 +6,12 @@ from vusniff.checks.finding import FINE, Said, Sayings, Severity
 from vusniff.checks.peers import Program
 from vusniff.checks.recall import running, suspended
 from vusniff.checks.step import End, Step
-from vusniff.families.vhost_user.protocol import F_ACCESS_PLATFORM, F_PROTOCOL_FEATURES, ProtocolFeature
+from vusniff.families.vhost_user.protocol import (
+    F_ACCESS_PLATFORM,
+    F_PROTOCOL_FEATURES,
+    FrontendRequest,
+    ProtocolFeature,
+)
 from vusniff.families.vhost_user.state import Life, Vring, translate, vring
 
 QUEUE_SIZE = 32768
@@ -241,11 +246,17 @@ def get_base_num(step: Step) -> Sayings:
     """num is 0 in a GET_VRING_BASE request
 
     Demanded since 2023 (QEMU 8.2), and back-ends do not look at it. DPDK's virtio-user (seen: 22.11) sends what was
-    in its memory: its fault, but one that breaks nothing, so it is a remark.
+    in its memory: its fault, but one that breaks nothing, so it is a remark. QEMU 11.1.3 let it be 1 with
+    GET_VRING_BASE_INFLIGHT, to leave requests in flight; since September 2026 there is GET_VRING_BASE_SKIP_DRAIN.
     """
-    if not step.values["num"]:
+    num = step.values["num"]
+    if not num:
         return FINE
-    return (Said(f"{step.message.name} of vring {step.values['index']} has num {step.values['num']} instead of 0"),)
+    words = f"{step.message.name} of vring {step.values['index']} has num {num} instead of 0"
+    inflight = step.before.has(ProtocolFeature.GET_VRING_BASE_INFLIGHT)
+    if num == 1 and inflight and step.message.request == FrontendRequest.GET_VRING_BASE:
+        words += ", as QEMU 11.1.3 allowed to leave requests in flight; the newest edition has a request for it"
+    return (Said(words),)
 
 
 def get_base_index(step: Step) -> Sayings:

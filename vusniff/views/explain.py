@@ -33,6 +33,7 @@ from vusniff.layouts.rows import members_of, rows_of, size_of
 from vusniff.message import Choice, Context, Message, MessageSpec
 from vusniff.printable import escape
 from vusniff.views import page, prose
+from vusniff.views.editions import EDITIONS
 from vusniff.views.page import Items, Page, Prose, Section, Table
 from vusniff.views.topic import Topic
 from vusniff.views.words import short_name
@@ -239,7 +240,14 @@ def _request(channel: Channel, spec: MessageSpec) -> Topic:
     sections = [Section("What it is for", [Prose([spec.about or "nothing is said about it"]), facts]), *payload, *reply]
     if rules:
         sections.append(Section("Rules", [Items(rules)]))
+    sections += _editions(spec.name)
     return Topic("request", spec.name, Page(f"{spec.name}: request {spec.code} of the {CHANNELS[channel]}", sections))
+
+
+def _editions(name: str) -> list[Section]:
+    """What each edition of the specification says of it, where they differ."""
+    said = EDITIONS.get(name)
+    return [Section("Editions of the specification", [page.facts(*said)])] if said else []
 
 
 def _phase_of(channel: Channel, code: int) -> str | None:
@@ -301,6 +309,7 @@ def _protocol_feature(name: str, bit: int, others: Sequence[str]) -> Topic:
     sections = [Section("What it is for", [Prose([prose.PROTOCOL_FEATURES.get(short, "A protocol feature.")]), known])]
     if gated:
         sections.append(Section("Requests that need it", [Items(gated)]))
+    sections += _editions(short)
     return Topic("protocol feature", short, Page(f"{name}: protocol feature, bit {bit}", sections))
 
 
@@ -339,6 +348,7 @@ def _feature(device: str | None, name: str, bit: int) -> Topic:
     sections = [Section("What it is for", [Prose([words]), known])]
     if gated:
         sections.append(Section("Requests that need it", [Items(gated)]))
+    sections += _editions(name)
     return Topic("feature", name, Page(f"{name}: feature of {whose}, bit {bit}", sections), device)
 
 
@@ -384,7 +394,8 @@ def _rule(rule: Rule) -> Topic:
         ("judged", "only in sessions seen whole from their first byte" if rule.whole else "in every session"),
         ("specified", rule.section),
     )
-    made = Page(f"{rule.id} {rule.slug}: rule", [Section("What it demands", [Prose(paragraphs), known])])
+    sections = [Section("What it demands", [Prose(paragraphs), known]), *_editions(rule.slug)]
+    made = Page(f"{rule.id} {rule.slug}: rule", sections)
     return Topic("rule", rule.slug, made)
 
 

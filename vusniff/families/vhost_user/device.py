@@ -36,7 +36,7 @@ class Guess:
 
 DEVICES: tuple[str, ...] = (
     *("net", "blk", "console", "rng", "balloon", "scsi", "9p", "gpu", "rtc", "input", "vsock", "crypto", "iommu"),
-    *("mem", "sound", "fs", "pmem", "rpmb", "scmi", "i2c", "can", "bluetooth", "gpio", "spi"),
+    *("mem", "sound", "fs", "pmem", "rpmb", "scmi", "i2c", "can", "bluetooth", "gpio", "spi", "media"),
 )
 """Short names of device types, as ``--device`` takes them (virtio specification, "Device Types")."""
 
@@ -114,6 +114,8 @@ PROGRAMS = (
     ("vhost-device-vs", "vsock"),
     ("vhost-device-in", "input"),
     ("vhost-device-gpio", "gpio"),
+    ("vhost-device-me", "media"),
+    ("vhost-user-medi", "media"),
     ("vhost-device-gpu", "gpu"),
     ("vusniff-demo", "net"),
 )
