@@ -19,11 +19,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from captures import synthetic
-from vusniff.analysis.session import Tracker
 from vusniff.analysis.timeline import Timeline, read_all
 from vusniff.capture.index import Index
 from vusniff.capture.reader import CaptureReader
-from vusniff.checks.checker import Checker
 from vusniff.checks.table import RULES
 from vusniff.cli import COLLECTIONS
 from vusniff.commands.check import ROWS
@@ -49,10 +47,8 @@ def resident() -> int:
 
 def check(path: Path) -> int:
     """All that `vusniff check` does but writing; returns how many messages."""
-    tracker = Tracker()
-    checker = Checker(tracker, RULES)
+    judged = Judged(RULES)
     with CaptureReader(path) as reader:
-        judged = Judged(tracker, checker, RULES, reader.notes)
         for batch in reader.batches(max_rows=ROWS):
             judged.take(batch, reader.order)
     judged.conclude()

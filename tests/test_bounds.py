@@ -13,14 +13,12 @@ from typing import Any
 import pytest
 from talk import Talk, eventfd, memfd, region, u32, u64
 
-from vusniff.analysis.session import Tracker
+from vusniff.analysis.driver import Driver
 from vusniff.analysis.timeline import Timeline, read_all
 from vusniff.capture.index import Index
 from vusniff.capture.reader import CaptureReader
-from vusniff.checks.checker import Checker
 from vusniff.checks.table import RULES
 from vusniff.families.vhost_user.protocol import FrontendRequest as F
-from vusniff.record import Connection
 from vusniff.views import jsonl
 from vusniff.views.export import lines, mermaid, report, svg, webpage
 from vusniff.views.export.chosen import Chosen
@@ -58,8 +56,7 @@ def kept_of(work: Callable[[], object]) -> int:
 
 
 def judged(path: Path) -> object:
-    tracker = Tracker()
-    one = Judged(tracker, Checker(tracker), RULES)
+    one = Judged(RULES)
     with CaptureReader(path) as reader:
         for batch in reader.batches(max_rows=50):
             one.take(batch, reader.order)
@@ -67,20 +64,14 @@ def judged(path: Path) -> object:
 
 
 def printed(path: Path) -> object:
-    tracker, made, text = Tracker(), jsonl.JsonLines(), Lines()
+    driver, made, text = Driver(), jsonl.JsonLines(), Lines()
     with CaptureReader(path) as reader:
-        first = 1
         for batch in reader.batches(max_rows=50):
-            for _, event in batch.events:
-                if isinstance(event, Connection):
-                    tracker.opened(event)
-            places: list[Any] = []
-            answers: list[Any] = []
-            tracker.track(first, batch, batch.frame, places, answers)
-            made.lines(first, batch, places, [None] * len(batch))
-            text.lines(first, batch, places, answers)
-            first += len(batch)
-    return made, text, tracker
+            first = driver.count + 1
+            placed = driver.place_batch(batch, reader.order)
+            made.lines(first, batch, placed.places, placed.answers)
+            text.lines(first, batch, placed.places, placed.answers)
+    return made, text, driver
 
 
 def looked_at(path: Path) -> object:

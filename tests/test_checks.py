@@ -47,7 +47,9 @@ from vusniff.analysis.session import Place
 from vusniff.checks import checker as checker_module
 from vusniff.checks.finding import Level, Rule, Severity, Side, Trigger
 from vusniff.checks.table import BY_SLUG, RULES
+from vusniff.families.pairing import Pairing
 from vusniff.families.vhost_user.protocol import Channels
+from vusniff.families.vhost_user.state import Seen, evolve, initial
 from vusniff.message import Context
 from vusniff.record import End, Frame
 
@@ -128,7 +130,8 @@ def test_a_request_on_a_channel_that_was_not_passed_is_found() -> None:
     checker, now = tell(Case("", hello(protocol=PROTOCOL | P.CONFIG)))
     place = Place(1, 2, Channels.BACKEND, 1, Context(), (End(), End()))
     frame = Frame(2, 1, now, u32(B.BACKEND_CONFIG_CHANGE_MSG, 1, 0))
-    checker.feed(compose(8, frame, place), place)
+    state = evolve(initial(True), owned=Seen(True, 1), protocol_features=Seen(int(PROTOCOL | P.CONFIG), 6))
+    checker.feed(compose(8, frame, place), place, Pairing.UNASKED, state, state)
     assert [finding.rule for finding in checker.findings] == ["backend-request-too-early"]
 
 

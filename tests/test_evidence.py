@@ -15,12 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import vusniff
-from vusniff.analysis.session import Tracker
 from vusniff.capture import evidence, facts, pcapng
 from vusniff.capture.index import Index
 from vusniff.capture.reader import CaptureReader
 from vusniff.capture.writer import CaptureWriter
-from vusniff.checks.checker import Checker
 from vusniff.checks.table import RULES
 from vusniff.cli import main
 from vusniff.record import Closed, Connection, End, Evidence, Exit, Frame, OtherEvidence, Position, Process, Sample
@@ -426,8 +424,7 @@ def test_programs_go_through_all_evidence(tmp_path: Path) -> None:
 
 def test_rules_find_it_in_the_memory_of_the_session(tmp_path: Path) -> None:
     path = capture(tmp_path / "c.pcapng", KILLED, last=False)
-    tracker = Tracker(None)
-    judged = Judged(tracker, Checker(tracker), RULES)
+    judged = Judged(RULES)
     exits: list[object] = []
     with CaptureReader(path) as reader:
         for batch in reader.batches():

@@ -7,12 +7,12 @@ from pathlib import Path
 
 from talk import START_NS, Talk, socket
 
-from vusniff.analysis.session import Pending, Place, Tracker
+from vusniff.analysis.driver import Driver
 from vusniff.capture.reader import CaptureReader
 from vusniff.capture.writer import CaptureWriter
 from vusniff.families.vhost_user.protocol import BackendRequest, Channels, FrontendRequest
 from vusniff.passed_sockets import LIMIT, PassedSockets
-from vusniff.record import Closed, Connection, Descriptor, DescriptorKind, End, Frame
+from vusniff.record import Closed, Descriptor, DescriptorKind, End, Frame
 
 RECONNECTS = 10_000
 
@@ -47,18 +47,12 @@ def test_back_end_channels_stay_in_their_session_over_ten_thousand_reconnects(tm
             spoken += 1
         peers.close()
     talk.writer.close()
-    tracker = Tracker()
+    driver = Driver()
     with CaptureReader(talk.path) as reader:
-        number = 1
         for batch in reader.batches():
-            places: list[Place] = []
-            answers: list[Pending | None] = []
-            for _, event in batch.events:
-                if isinstance(event, Connection):
-                    tracker.opened(event)
-            tracker.track(number, batch, batch.frame, places, answers)
-            number += len(batch)
+            places = driver.place_batch(batch, reader.order).places
             assert all(place.channel in (Channels.MAIN, Channels.BACKEND) for place in places)
+    tracker = driver.tracker
     assert len(tracker.sessions) == RECONNECTS
     assert sum(len(session.connections) == 2 for session in tracker.sessions) == spoken
     named = talk.path.read_bytes().count(b"BACKEND_CONFIG_CHANGE_MSG")

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from talk import STEP_NS, Talk, socket, u32, u64
 
-from vusniff.analysis.session import MAX_PENDING, Tracker
+from vusniff.analysis.session import Tracker
 from vusniff.channel import Sender
 from vusniff.errors import VusniffError
+from vusniff.families.pairing import MAX_WAITING
 from vusniff.families.vhost_user.device import Sure
 from vusniff.families.vhost_user.protocol import BackendRequest as B
 from vusniff.families.vhost_user.protocol import Channels
@@ -199,10 +200,10 @@ def test_features_decide_how_later_messages_are_read(talk: Talk) -> None:
 
 def test_requests_that_are_never_answered_are_bounded(talk: Talk) -> None:
     peers = talk.connect()
-    for _ in range(MAX_PENDING + 10):
+    for _ in range(MAX_WAITING + 10):
         peers.ask(F.GET_FEATURES)
     pending = talk.timeline().tracker.pending()
-    assert len(pending) == MAX_PENDING
+    assert len(pending) == MAX_WAITING
     assert pending[0].number == 11
 
 

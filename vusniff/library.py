@@ -56,11 +56,7 @@ def analyze(timeline: Timeline) -> Iterator[Analyzed]:
     while timeline.analyse():
         pass
     timeline.conclude()
-    states: dict[int, State] = {}
-    for message in timeline.messages():
-        session = timeline.sessions[message.session - 1]
-        before = states.get(message.session) or session.initial()
-        states[message.session] = after = session.family.advance(before, message)
+    for message, _, _, _, after in timeline.steps():
         yield Analyzed(message, after, timeline.findings_at(message.number - 1))
 
 

@@ -132,6 +132,10 @@ class MessageSpec:
     section: str = ""
     """Section of the specification."""
 
+    def has_reply(self, context: Context) -> bool:
+        """Whether it has a reply of its own in a context, whatever need_reply says."""
+        return self.answered or bool(self.may_answer and self.may_answer(context))
+
 
 @dataclass(frozen=True, slots=True)
 class Dissector:

@@ -22,8 +22,10 @@ NO_MESSAGE = 0xC0
 END_SHIFT = 5
 OPTIONS = 0x10
 FLAGS = 0xF
-REPLY = 0x4
-NEED_REPLY = 0x8
+REPLY_SHIFT = 2
+NEED_REPLY_SHIFT = 3
+REPLY = 1 << REPLY_SHIFT
+NEED_REPLY = 1 << NEED_REPLY_SHIFT
 VERSION = 0x3
 """What the flags say whatever the header of a family looks like."""
 

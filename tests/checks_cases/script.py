@@ -10,12 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from vusniff.analysis.compose import compose
-from vusniff.analysis.session import Pending, Place, Rows, Tracker
+from vusniff.analysis.driver import Driver, Steps
+from vusniff.capture.batch import Batch
 from vusniff.checks.checker import KEPT, Checker
 from vusniff.checks.finding import Finding, Rule, Side
 from vusniff.checks.table import RULES
 from vusniff.families.vhost_user.protocol import BackendRequest, FrontendRequest, GpuRequest, ProtocolFeature
+from vusniff.meta import pack_meta
 from vusniff.record import Closed, Connection, Descriptor, DescriptorKind, End, Frame, FrameKind, Lost, Process
 
 F, B, G, P = FrontendRequest, BackendRequest, GpuRequest, ProtocolFeature
@@ -261,11 +262,9 @@ def checker_of(case: Case, kept: int = KEPT, rules: Sequence[Rule] = RULES) -> C
 
 def tell(case: Case, kept: int = KEPT, rules: Sequence[Rule] = RULES) -> tuple[Checker, int]:
     """The checker in the middle of a session, and the time."""
-    tracker = Tracker(case.device)
-    checker = Checker(tracker, rules, kept=kept)
+    told = _Told(Driver(case.device), rules, kept)
     opened: dict[int, int] = {}
-    now, number, generation = START_NS, 0, 0
-    times: dict[int, int] = {}
+    now, generation = START_NS, 0
     for part in case.session:
         if isinstance(part, Wait):
             now += int(part.seconds * SECOND_NS)
@@ -273,26 +272,42 @@ def tell(case: Case, kept: int = KEPT, rules: Sequence[Rule] = RULES) -> tuple[C
             generation += 1
             opened.clear()
         elif isinstance(part, Gap):
-            checker.lost(Lost(None if part.everywhere else opened[MAIN], now, 1))
+            told.take(Lost(None if part.everywhere else opened[MAIN], now, 1))
         elif isinstance(part, Close):
             now += STEP_NS
-            closed = Closed(opened[MAIN], now, part.reason, part.by, lost=part.lost)
-            tracker.closed(closed)
-            checker.closed(closed)
+            told.take(Closed(opened[MAIN], now, part.reason, part.by, lost=part.lost))
         else:
             now += STEP_NS
-            number += 1
             if part.connection not in opened:
                 opened[part.connection] = connection = 10 * generation + part.connection
-                tracker.opened(_connection(connection, part.connection, case))
-            frame = _frame(part, opened[part.connection], now)
-            place, answer = _place(tracker, number, frame)
-            times[number] = now
-            message = compose(number, frame, place, answer, times.get(answer, 0))
-            state = checker.feed(message, place)
-            assert state is not None
-            assert checker.state(message.session) in (state, None)
-    return checker, now
+                told.take(_connection(connection, part.connection, case))
+            told.take(_frame(part, opened[part.connection], now))
+    return told.checker, now
+
+
+class _Told:
+    """What is told of a session goes the way of any capture."""
+
+    def __init__(self, driver: Driver, rules: Sequence[Rule], kept: int) -> None:
+        self.driver = driver
+        self.steps = Steps(driver.tracker)
+        self.checker = Checker(driver.tracker, rules, kept=kept)
+
+    def take(self, one: Frame | Connection | Closed | Lost) -> None:
+        batch = Batch()
+        if isinstance(one, Frame):
+            request, flags, size = struct.unpack_from("<III", one.data.ljust(12, b"\0"))
+            batch.offset.append(0)
+            batch.time_ns.append(one.time_ns)
+            batch.request.append(request)
+            batch.size.append(size)
+            batch.meta.append(pack_meta(one.connection, one.kind, one.end, 0, flags))
+        else:
+            batch.events.append((0, one))
+        frames = [one] if isinstance(one, Frame) else []
+        placed = self.driver.place(batch, batch.events, frames.__getitem__, lambda _: "little")
+        for step in self.steps.of(self.driver.count, frames, placed, batch.events, self.checker.tell):
+            self.checker.feed(*step)
 
 
 def _connection(number: int, kind: int, case: Case) -> Connection:
@@ -307,13 +322,3 @@ def _frame(part: Say, connection: int, now: int) -> Frame:
     header = u32(part.request, part.flags, len(part.payload) + part.missing + part.unsent)
     data = part.payload if part.kind is not FrameKind.MESSAGE else header + part.payload
     return Frame(connection, part.end, now, data, part.fds, None, part.kind, part.missing)
-
-
-def _place(tracker: Tracker, number: int, frame: Frame) -> tuple[Place, int]:
-    request, flags = struct.unpack_from("<II", frame.data.ljust(8, b"\0"))
-    meta = frame.connection << 8 | frame.kind << 6 | frame.end << 5 | flags & 0xF
-    places: list[Place] = []
-    answers: list[Pending | None] = []
-    rows = Rows([meta], [request], [frame.time_ns])
-    tracker.track(number, rows, lambda i: frame, places, answers)
-    return places[0], answers[0].number if answers[0] else 0

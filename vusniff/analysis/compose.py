@@ -23,8 +23,8 @@ REMEMBERED_BYTES = 32
 """Longest of them: longer messages hold addresses, and hardly repeat."""
 
 _new, _set = object.__new__, object.__setattr__
-_known: dict[tuple[int, int, bytes], tuple[Place, dict[str, Any]]] = {}
-"""Id of the place, end and bytes -> the place, which keeps its id, and the fields that follow from these three."""
+_known: dict[tuple[Place, int, bytes], dict[str, Any]] = {}
+"""Place, end and bytes -> the fields that follow from these three."""
 dissect.derived.append(_known)
 
 
@@ -57,8 +57,13 @@ def header_of(data: bytes, kind: FrameKind, channel: Channel, context: Context) 
     return header.read[context.order](data, 0)
 
 
-def compose(number: int, frame: Frame | FrameFields, place: Place, other: int = 0, other_time_ns: int = 0) -> Message:
-    """Decode message ``number``; ``other`` numbers its request or reply (0: none), sent at ``other_time_ns``."""
+Other = tuple[int, ...] | None
+"""Of a reply number and time of the request that it answers, of a request those of the reply to it, where there is one.
+Time in nanoseconds; a `vusniff.families.pairing.Pending` is one too."""
+
+
+def compose(number: int, frame: Frame | FrameFields, place: Place, other: Other = None) -> Message:
+    """Decode message ``number``."""
     values = fields(frame.data, frame.missing, frame.kind, frame.end, place).copy()
     # What Message(...) would do, in a third of the time.
     values["number"] = number
@@ -67,8 +72,8 @@ def compose(number: int, frame: Frame | FrameFields, place: Place, other: int = 
     if frame.process:
         values["process"] = frame.process
     if other:
-        values["answers" if place.channel.header.is_reply(values["flags"]) else "answered_by"] = other
-        values["latency_ns"] = abs(time_ns - other_time_ns)
+        values["answers" if place.channel.header.is_reply(values["flags"]) else "answered_by"] = other[0]
+        values["latency_ns"] = abs(time_ns - other[1])
     message = _new(Message)
     _set(message, "__dict__", values)
     return message
@@ -78,13 +83,13 @@ def fields(data: bytes, missing: int, kind: FrameKind, end: int, place: Place) -
     """All fields of a message, as far as its bytes and its place tell them. They are shared: never change them."""
     if kind is not FrameKind.MESSAGE or missing or len(data) > REMEMBERED_BYTES:
         return _fields(data, missing, kind, end, place)
-    key = (id(place), end, data)
+    key = (place, end, data)
     known = _known.get(key)
     if known is None:
         if len(_known) >= REMEMBERED:
             _known.clear()
-        known = _known[key] = place, _fields(data, 0, kind, end, place)
-    return known[1]
+        known = _known[key] = _fields(data, 0, kind, end, place)
+    return known
 
 
 def _fields(data: bytes, missing: int, kind: FrameKind, end: int, place: Place) -> dict[str, Any]:

@@ -11,7 +11,6 @@ every line printed; the device's state is its family's.
 from __future__ import annotations
 
 import functools
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
@@ -19,29 +18,28 @@ from typing import NamedTuple, Protocol
 from vusniff.channel import Channel, Sender
 from vusniff.errors import VusniffError
 from vusniff.families.family import Family, Reading, State
+from vusniff.families.pairing import Due, Pairing, Pairs, Pending
 from vusniff.families.registry import families, family_named
 from vusniff.families.vhost_user.device import Guess
-from vusniff.layouts import dissect
 from vusniff.message import Context
-from vusniff.meta import CONNECTION_SHIFT, END_SHIFT, FLAGS, NEED_REPLY, NO_MESSAGE, REPLY
+from vusniff.meta import (
+    CONNECTION_SHIFT,
+    END_SHIFT,
+    FLAGS,
+    NEED_REPLY,
+    NEED_REPLY_SHIFT,
+    NO_MESSAGE,
+    REPLY,
+    REPLY_SHIFT,
+)
 from vusniff.passed_sockets import PassedSockets
-from vusniff.record import Closed, Connection, End, Frame
-
-MAX_PENDING = 4096
-"""Requests of one connection that may wait for their replies; the oldest is given up beyond that."""
+from vusniff.record import Closed, Connection, End, Frame, Lost
 
 MAX_COMPANIONS = 64
 """Connections between the same processes that are looked at to find the session of a channel."""
 
 _tuple = tuple.__new__
-
-
-@functools.lru_cache(maxsize=1024)
-def answered_requests(channel: Channel, context: Context) -> frozenset[int]:
-    """The requests of a channel that have a reply of their own, whatever need_reply says."""
-    dissector = dissect.load().get(channel)
-    specs = dissector.specs.values() if dissector else ()
-    return frozenset(spec.code for spec in specs if spec.answered or (spec.may_answer and spec.may_answer(context)))
+_NONE, _OPTIONAL, _DUE_WITH_DESCRIPTORS = Pairing.NONE, Pairing.OPTIONAL, Pairing.DUE_WITH_DESCRIPTORS
 
 
 @functools.cache
@@ -53,8 +51,10 @@ def _telling(channel: Channel, is_reply: bool) -> frozenset[int]:
     return frozenset(opening | reading)
 
 
-class Place(NamedTuple):
-    """Where a message belongs: constant until its connection or session learns something new."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Place:
+    """Where a message belongs: constant until its connection or session learns something new. Equal only to itself, so
+    that what follows from a place can be kept by it."""
 
     session: int
     connection: int
@@ -71,15 +71,6 @@ class Place(NamedTuple):
         if self.requester is None or asks is None:
             return None
         return asks if end == self.requester else asks.other
-
-
-class Pending(NamedTuple):
-    """A request that may be answered."""
-
-    number: int
-    time_ns: int
-    request: int
-    connection: int
 
 
 @dataclass(slots=True)
@@ -123,19 +114,11 @@ class _Link:
     place: Place | None = None
     reading: Reading | None = None
     """That of the session when the place was made."""
-    pending: deque[Pending] = field(default_factory=lambda: deque(maxlen=MAX_PENDING))
-    unexpected: dict[int, Pending] = field(default_factory=dict)
-    """Last request of each code that needs no reply: an answer may come all the same."""
-    identified: dict[tuple[int, int], Pending] = field(default_factory=dict)
-    """End and id of a request -> it, where replies name their request; in the order in which they were sent."""
-    answered: frozenset[int] = frozenset()
+    pairs: Pairs = field(default_factory=Pairs)
+    due: Due = field(default_factory=dict)
+    """Which of its requests are answered."""
     telling: tuple[frozenset[int], frozenset[int]] = (frozenset(), frozenset())
     """Requests of which a request, or a reply, is looked at."""
-
-    @property
-    def waiting(self) -> list[Pending]:
-        """Requests that wait for a reply."""
-        return [*self.pending, *self.identified.values()]
 
 
 class Columns(Protocol):
@@ -155,6 +138,16 @@ class Rows(NamedTuple):
     meta: Sequence[int]
     request: Sequence[int]
     time_ns: Sequence[int]
+
+
+class Placed(NamedTuple):
+    """What is known of consecutive messages by their headers. One entry a message."""
+
+    places: list[Place]
+    answers: list[Pending | None]
+    """Of a reply: the request it answers."""
+    pairings: bytearray
+    """See `Pairing`."""
 
 
 def _pids(connection: Connection) -> list[int]:
@@ -179,6 +172,8 @@ class Tracker:
         self.device = device
         self.sessions: list[Session] = []
         self._links: dict[int, _Link] = {}
+        self._heard: dict[int, _Link] = {}
+        """Those that something was said on since anything was lost anywhere."""
         self._passed: PassedSockets[tuple[Session, Channel]] = PassedSockets()
         self._by_path: dict[str, int] = {}
         self._late: dict[frozenset[int], list[_Link]] = {}
@@ -192,14 +187,31 @@ class Tracker:
 
     def closed(self, closed: Closed) -> None:
         """A connection ends."""
-        link = self._links.get(closed.connection)
-        if link and link.session and link.channel is link.session.family.main:
-            link.session.closed = closed
+        session = self.session_of_main(closed.connection)
+        if session is not None and session.closed is None:
+            session.closed = closed
+
+    def session_of_main(self, connection: int) -> Session | None:
+        """The session whose main connection this is; None for another connection, and where nothing was said yet."""
+        link = self._links.get(connection)
+        if link is None or link.session is None or link.channel is not link.session.family.main:
+            return None
+        return link.session
+
+    def lost(self, lost: Lost) -> None:
+        """Messages were lost here, of one connection or of any."""
+        if lost.connection is None:
+            links, self._heard = list(self._heard.values()), {}
+        else:
+            links = [link for link in (self._links.get(lost.connection),) if link is not None]
+        for link in links:
+            link.pairs.forget()
+            link.reading = None  # it is made anew, and heard again, with its next message
 
     def pending(self, session: int | None = None) -> list[Pending]:
-        """Requests that wait for a reply, oldest first."""
+        """Requests that wait for a reply that they must get, oldest first."""
         of = self._links if session is None else self.sessions[session - 1].connections
-        return sorted(pending for connection in of for pending in self._links[connection].waiting)
+        return sorted(pending for connection in of for pending in self._links[connection].pairs.unanswered)
 
     def connections(self, session: Session) -> list[Connection]:
         """The connections of a session, main first."""
@@ -253,7 +265,8 @@ class Tracker:
         context = session.reading.context
         connection = link.connection
         link.place = Place(session.number, connection.id, channel, link.requester, context, connection.ends)
-        link.answered = answered_requests(channel, context)
+        link.due = session.family.due(channel, session.reading, not session.joined_late)
+        self._heard[connection.id] = link
 
     def _adopt(self, link: _Link) -> bool:
         """Join a connection to the session that passed one of its ends as a descriptor."""
@@ -312,23 +325,16 @@ class Tracker:
             link.requester = 1 - asks if request in link.session.family.other_way else asks
             self._renew(link)
 
-    def track(
-        self,
-        first: int,
-        batch: Columns,
-        frame: Callable[[int], Frame],
-        places: list[Place],
-        answers: list[Pending | None],
-    ) -> None:
-        """Place consecutive messages and pair replies with requests.
+    def track(self, first: int, batch: Columns, frame: Callable[[int], Frame], placed: Placed) -> None:
+        """Place consecutive messages between which nothing was lost, and pair replies with requests.
 
         ``first`` is the number of the batch's first message, ``frame(i)`` reads message ``i`` of the batch where its
-        bytes are needed. For each message one `Place` is appended to ``places``, and to ``answers`` the request it
-        answers, or None.
+        bytes are needed. For each message an entry is appended to ``placed``.
         """
         links = self._links
         number = first - 1
-        place_append, answer_append = places.append, answers.append
+        place_append, answer_append = placed.places.append, placed.answers.append
+        pairing_append = placed.pairings.append
         for i, (meta, request, time_ns) in enumerate(zip(batch.meta, batch.request, batch.time_ns, strict=True)):
             number += 1
             connection = meta >> CONNECTION_SHIFT
@@ -338,70 +344,50 @@ class Tracker:
             flags = meta & FLAGS
             if link.session is not None and link.reading is not link.session.reading:
                 self._renew(link)
+            answer, pairing = None, _NONE
             if meta & NO_MESSAGE:  # nothing can be told from it
                 if link.session is None and not self._adopt(link):
                     self._begin(link, family_named(link.connection.family).unknown)
-                answer = None
             else:
                 channel = link.channel
                 if channel is None or (channel.requester is None and channel is link.session.family.unknown):  # type: ignore[union-attr]
                     self._introduce(link, frame(i), request, flags)
+                is_reply = flags & REPLY
                 if link.session.family.identify is not None:  # type: ignore[union-attr]
-                    answer = self._identify(link, number, time_ns, request, flags, frame(i))
-                elif flags & REPLY:
-                    answer = self._answer(link, request) if meta >> END_SHIFT & 1 != link.requester else None
-                    if request in link.telling[1]:
-                        self._learn(link, request, True, frame(i))
-                else:
-                    answer = None
-                    # As Pending(...), in a third of the time: every request has one.
-                    pending = _tuple(Pending, (number, time_ns, request, connection))
-                    if flags & NEED_REPLY or request in link.answered:
-                        link.pending.append(pending)
+                    answer, pairing = self._identify(link, number, time_ns, request, flags, frame(i))
+                elif (meta >> END_SHIFT & 1 == link.requester) is (is_reply == 0):
+                    if is_reply:
+                        answer, pairing = link.pairs.answer(request)
                     else:
-                        link.unexpected[request & 0xFFF] = pending
-                    if request in link.telling[0]:
-                        self._learn(link, request, False, frame(i))
-            place = link.place
+                        pairing = link.due.get(request << 1 | flags >> NEED_REPLY_SHIFT, _OPTIONAL)
+                        if pairing is _DUE_WITH_DESCRIPTORS:
+                            pairing = Pairing.DUE if frame(i).descriptors else Pairing.UNASKED
+                        # As Pending(...), in a third of the time: every request has one.
+                        link.pairs.ask(_tuple(Pending, (number, time_ns, request, connection, pairing)))
+                if request in link.telling[is_reply >> REPLY_SHIFT]:
+                    self._learn(link, request, bool(is_reply), frame(i))
             session = link.session
             if not session.count:  # type: ignore[union-attr]
                 session.first = number  # type: ignore[union-attr]
             session.count += 1  # type: ignore[union-attr]
             session.last = number  # type: ignore[union-attr]
-            place_append(place)  # type: ignore[arg-type]
+            place_append(link.place)  # type: ignore[arg-type]
             answer_append(answer)
-
-    def _answer(self, link: _Link, request: int) -> Pending | None:
-        """The request that a reply with this code answers: the oldest that waits, else the last that did not ask."""
-        pending = link.pending
-        if pending and pending[0].request == request:
-            return pending.popleft()
-        for waiting in pending:
-            if waiting.request == request:
-                pending.remove(waiting)
-                return waiting
-        return link.unexpected.pop(request & 0xFFF, None)
+            pairing_append(pairing)
 
     def _identify(
         self, link: _Link, number: int, time_ns: int, request: int, flags: int, frame: Frame
-    ) -> Pending | None:
-        """The request that a message names as the one it answers, where it is a reply; else it waits for its own."""
-        session = link.session
-        assert session is not None
-        assert session.family.identify is not None
-        which = session.family.identify(frame.data, link.order)
-        is_reply = bool(flags & REPLY)
-        answer = None
-        if is_reply:
-            answer = link.identified.pop((1 - frame.end, which), None)
-        elif flags & NEED_REPLY:
-            link.identified.pop((frame.end, which), None)
-            link.identified[frame.end, which] = Pending(number, time_ns, request, link.connection.id)
-            if len(link.identified) > MAX_PENDING:
-                del link.identified[next(iter(link.identified))]
-        if request in link.telling[is_reply]:
-            self._learn(link, request, is_reply, frame)
-        return answer
+    ) -> tuple[Pending | None, Pairing]:
+        """What a message answers that names its request by an id; a request waits for its reply if it wants one."""
+        assert link.session is not None
+        assert link.session.family.identify is not None
+        which = link.session.family.identify(frame.data, link.order)
+        if flags & REPLY:
+            return link.pairs.answer_by_id(1 - frame.end, which)
+        if not flags & NEED_REPLY:
+            return None, Pairing.UNASKED
+        link.pairs.ask_by_id(frame.end, which, Pending(number, time_ns, request, link.connection.id))
+        return None, Pairing.DUE
 
     def _learn(self, link: _Link, request: int, is_reply: bool, frame: Frame) -> None:
         """What a message says of the channels of its session, and of how bytes are read."""

@@ -8,20 +8,22 @@ worked out from the nearest checkpoint before it, so that a million messages cos
 from __future__ import annotations
 
 from array import array
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
-from vusniff.analysis.compose import compose
+from vusniff.analysis.compose import Other, compose
+from vusniff.analysis.driver import Advanced, Driver, Steps
 from vusniff.analysis.rings import RingHistory, Standing
-from vusniff.analysis.session import Pending, Place, Rows, Session, Tracker
+from vusniff.analysis.session import Place, Placed, Rows, Session
 from vusniff.capture.batch import Batch
 from vusniff.capture.index import Index
 from vusniff.families.family import PhasesOf, State
 from vusniff.message import Message
 from vusniff.meta import NO_MESSAGE
-from vusniff.record import Closed, Connection, Exit, Frame, FrameFields, Lost
+from vusniff.record import Closed, Connection, Exit, Frame, FrameFields
 
 if TYPE_CHECKING:
     from vusniff.checks.checker import Checker
@@ -40,17 +42,19 @@ class Timeline:
     def __init__(self, index: Index, device: str | None = None) -> None:
         """``device`` overrides the deduced device type."""
         self.index = index
-        self.tracker = Tracker(device)
+        self._driver = Driver(device)
+        self.tracker = self._driver.tracker
+        self._steps = Steps(self.tracker)
         self.answers = array("I")
         """Per row: of a reply the number of its request, of a request the number of its reply; 0 is none."""
+        self.pairings = bytearray()
+        """Per row: its `Pairing`."""
         self._place_of = array("I")
         self._places: list[Place] = []
-        self._place_numbers: dict[int, int] = {}
+        self._place_numbers: dict[Place, int] = {}
         self._rows: dict[int, array[int]] = {}
         self._checkpoints: dict[int, tuple[list[int], list[State]]] = {}
         self._phases: dict[int, tuple[PhasesOf, int]] = {}
-        self._opened = 0
-        self._closed: set[int] = set()
         self._checker: Checker | None = None
         self._analysed = 0
         self._events_seen = 0
@@ -79,42 +83,32 @@ class Timeline:
         first = len(self)
         batches: list[Batch] = []
         self.index.update(max_rows, batches if judge else None)
-        for connection in self.index.connections[self._opened :]:
-            self.tracker.opened(connection, self.index.order(connection.id))
-        self._opened = len(self.index.connections)
         index = self.index
         last = len(index)
-        if last > first:
-            batch = Rows(index.meta[first:last], index.request[first:last], index.time_ns[first:last])
-            places: list[Place] = []
-            answers: list[Pending | None] = []
-            self.tracker.track(first + 1, batch, lambda i: index.frame(first + i), places, answers)
-            self._keep(first, places, answers)
-        for _, event in index.events[self._events_seen :]:
-            if isinstance(event, Closed) and event.connection not in self._closed:
-                self._closed.add(event.connection)
-                self.tracker.closed(event)
+        columns = Rows(index.meta[first:last], index.request[first:last], index.time_ns[first:last])
+        events = [(row - first, event) for row, event in index.events[self._events_seen :]]
         self._events_seen = len(index.events)
+        self._keep(first, self._driver.place(columns, events, lambda row: index.frame(first + row), index.order))
         if judge and self._analysed == first:
             self._judge(last, chain.from_iterable(batch.rows() for batch in batches))
         return last - first
 
-    def _keep(self, first: int, places: list[Place], answers: list[Pending | None]) -> None:
-        # Places repeat for thousands of rows, and live as long as this does: their ids stand for them.
-        ids = list(map(id, places))
+    def _keep(self, first: int, placed: Placed) -> None:
+        # Places repeat for thousands of rows.
         numbers = self._place_numbers
         appends = {}
-        for key, place in dict(zip(ids, places, strict=True)).items():
-            if key not in numbers:
-                numbers[key] = len(self._places)
+        for place in dict.fromkeys(placed.places):
+            if place not in numbers:
+                numbers[place] = len(self._places)
                 self._places.append(place)
-            appends[key] = self._rows.setdefault(place.session, array("I")).append
-        self._place_of.extend([numbers[key] for key in ids])
-        for row, key in enumerate(ids, first):
-            appends[key](row)
+            appends[place] = self._rows.setdefault(place.session, array("I")).append
+        self._place_of.extend([numbers[place] for place in placed.places])
+        for row, place in enumerate(placed.places, first):
+            appends[place](row)
+        self.pairings += placed.pairings
         column = self.answers
-        column.extend([answer.number if answer else 0 for answer in answers])
-        for row, answer in enumerate(answers, first):
+        column.extend([answer.number if answer else 0 for answer in placed.answers])
+        for row, answer in enumerate(placed.answers, first):
             if answer:
                 column[answer.number - 1] = row + 1
 
@@ -155,9 +149,21 @@ class Timeline:
             yield self._compose(row, frame)
 
     def _compose(self, row: int, frame: Frame | FrameFields) -> Message:
-        other = self.answers[row]
-        other_time = self.index.time_ns[other - 1] if other else 0
-        return compose(row + 1, frame, self.place(row), other, other_time)
+        return compose(row + 1, frame, self.place(row), *self.others(row, row + 1))
+
+    def others(self, start: int, stop: int) -> list[Other]:
+        """Of some rows: number and time of the request that each answers, or of the reply to it."""
+        times = self.index.time_ns
+        return [(number, times[number - 1]) if number else None for number in self.answers[start:stop]]
+
+    def steps(self) -> Iterator[Advanced]:
+        """All messages with the states before and after them."""
+        return Steps(self.tracker).of(1, self.index.rows(0, len(self)), self._placed(0, len(self)))
+
+    def _placed(self, start: int, stop: int) -> tuple[Iterable[Place], Iterable[Other], Iterable[int]]:
+        places = self._places
+        found = (places[which] for which in self._place_of[start:stop])
+        return found, self.others(start, stop), self.pairings[start:stop]
 
     def connection(self, number: int) -> Connection:
         """A connection by its number."""
@@ -210,9 +216,8 @@ class Timeline:
         while done < end:
             state = advance(state, self.message(rows[done]))
             done += 1
-            if done % CHECKPOINT == 0 and (not at or done > at[-1]):
-                at.append(done)
-                states.append(state)
+            if not done % CHECKPOINT:
+                self._checkpoint(session, done, state)
         return state
 
     def before(self, row: int) -> State:
@@ -269,51 +274,31 @@ class Timeline:
 
     def _judge(self, stop: int, frames: Iterable[FrameFields]) -> None:
         """Judge the next rows, of which these are the frames."""
-        feed, places, times, counts = self.checker.feed, self._places, self.index.time_ns, self._done
+        feed, done = self.checker.feed, self._done
         first = self._analysed
-        due = self._tell_events(first)
-        columns = zip(frames, self._place_of[first:stop], self.answers[first:stop], strict=True)
-        at, session, done = -1, 0, 0
-        for row, (frame, which, other) in enumerate(columns, first):
-            if row >= due:
-                due = self._tell_events(row)
-            place = places[which]
-            if which != at:
-                counts[session] = done
-                at, session = which, place.session
-                done = counts.get(session, 0)
-            state = feed(compose(row + 1, frame, place, other, times[other - 1] if other else 0), place)
-            done += 1
-            if not done % CHECKPOINT and state is not None:
-                kept, states = self._checkpoints.setdefault(session, ([], []))
-                if not kept or done > kept[-1]:
-                    kept.append(done)
-                    states.append(state)
-        counts[session] = done
+        events = self.index.events
+        last = len(events) if stop == len(self) else bisect_left(events, stop, key=itemgetter(0))
+        told = [(row + 1, event) for row, event in events[self._events_told : last]]
+        self._events_told = max(last, self._events_told)
+        for step in self._steps.of(first + 1, frames, self._placed(first, stop), told, self.checker.tell):
+            feed(*step)
+            session = step[1].session
+            count = done[session] = done.get(session, 0) + 1
+            if not count % CHECKPOINT and step[4] is not None:
+                self._checkpoint(session, count, step[4])
         self._analysed = stop
-        if stop == len(self):
-            self._tell_events(stop)
+
+    def _checkpoint(self, session: int, done: int, state: State) -> None:
+        """Keep the state of a session after so many of its messages, a multiple of `CHECKPOINT`."""
+        at, states = self._checkpoints.setdefault(session, ([], []))
+        if not at or done > at[-1]:
+            at.append(done)
+            states.append(state)
 
     def conclude(self) -> None:
         """The capture ends here: judge what its open sessions are left with. Nothing may be analysed after it."""
         if len(self):
             self.checker.conclude(self.index.time_ns[-1])
-
-    def _tell_events(self, row: int) -> int:
-        """Tell the checker what stands before a row; return the row that the next event stands before."""
-        events = self.index.events
-        while self._events_told < len(events):
-            before, event = events[self._events_told]
-            if before > row:
-                return before
-            self._events_told += 1
-            if isinstance(event, Closed):
-                self.checker.closed(event)
-            elif isinstance(event, Lost):
-                self.checker.lost(event)
-            elif isinstance(event, Exit):
-                self.checker.exited(event)
-        return len(self) + 1
 
     def phases(self, session: int) -> tuple[Phase, ...]:
         """The phases of a session so far, in order."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from vusniff.analysis.session import Place, Tracker
 from vusniff.channel import Channel, Sender
@@ -17,10 +17,11 @@ from vusniff.checks import stream
 from vusniff.checks.finding import SIDES, Finding, Rule, Said, Sayings, Severity, Side, Trigger
 from vusniff.checks.header import FLAGS_AS_EXPECTED
 from vusniff.checks.peers import NOBODY, Peer, recognise
-from vusniff.checks.recall import Handler, handler_of, lasting, legacy, never_answered, pair
-from vusniff.checks.step import Asked, End, Legacy, Link, Memory, Pairing, Step
+from vusniff.checks.recall import Handler, handler_of, lasting, legacy, recall_exchange
+from vusniff.checks.step import End, Legacy, Link, Memory, Step
 from vusniff.checks.table import RULES
 from vusniff.families.family import State
+from vusniff.families.pairing import Pairing
 from vusniff.families.vhost_user.protocol import (
     CHANNELS,
     F_PROTOCOL_FEATURES,
@@ -35,6 +36,9 @@ from vusniff.families.vhost_user.state import DeviceState, Postcopy
 from vusniff.message import Message
 from vusniff.record import CAPTURE_ENDED, Closed, Exit, Lost
 
+if TYPE_CHECKING:
+    from vusniff.capture.batch import Event
+
 KEPT = 100
 """Findings of one rule and side that are kept of a session."""
 WAIT_NS = 5_000_000_000
@@ -46,8 +50,6 @@ VERDICTS = frozenset({"ack", "result"})
 MAX_LEGACIES = 4096
 MAX_EXITS = 64
 """Ends of processes remembered of a session."""
-MAX_ENDED = 64
-"""Sessions between one that has ended and the newest that ends, beyond which its state is let go."""
 LOOK_NS = 50_000_000
 """Time of the capture between two looks at what waits."""
 
@@ -92,8 +94,6 @@ class _Plan(NamedTuple):
     """Their looks bring further rules up."""
     takes_one: bool
     """They are main requests that define a descriptor."""
-    unanswered: bool
-    """They are requests that nobody answers."""
     main: bool
     """They are on the main connection."""
     asked: tuple[_Asked, ...]
@@ -103,8 +103,8 @@ class _Plan(NamedTuple):
 
 MAX_PLANS = 4096
 MAX_PLACES = 4096
-_tuple, _new = tuple.__new__, object.__new__
-_FINE, _REPLY_ACK, _BACKEND = Pairing.FINE, ProtocolFeature.REPLY_ACK, Sender.BACKEND
+_new = object.__new__
+_FITS, _REPLY_ACK, _BACKEND = Pairing.FITS, ProtocolFeature.REPLY_ACK, Sender.BACKEND
 
 
 @dataclass(slots=True)
@@ -113,15 +113,14 @@ class _Life:
 
     state: State
     memory: Memory
-    advance: Callable[[State, Message], State]
     judged: bool
     """There are rules for its family."""
 
 
 _Plans = dict[tuple[int | None, int, bool], _Plan]
 """By request, flags, and whether the back-end sent it."""
-_Here = tuple[Place, _Life, Link, _Plans]
-"""A place of messages, its session, its connection, and what to do with its channel's messages."""
+_Here = tuple[_Life, Link, _Plans]
+"""The session of a place, its connection, and what to do with its channel's messages."""
 
 
 class Checker:
@@ -144,14 +143,14 @@ class Checker:
         self._kept = kept
         self._lives: dict[int, _Life] = {}
         self._legacies: dict[int, Legacy] = {}
-        self._ended: dict[int, State | None] = {}
+        self._ended: set[int] = set()
         self._raised: set[str] = set()
         self._session_of: dict[int, int] = {}
         self._frontend_ends: dict[int, int] = {}
         self._keyed: dict[tuple[Channel, int, int], tuple[_Asked, ...]] = {}
         self._triggered: dict[Trigger, tuple[Rule, ...]] = dict.fromkeys(Trigger, ())
         self._plans: dict[Channel, _Plans] = {}
-        self._here: dict[int, _Here] = {}
+        self._here: dict[Place, _Here] = {}
         self._ending = tuple(rule for rule in rules if rule.at_end)
         for rule in rules:
             for on in rule.on:
@@ -166,24 +165,20 @@ class Checker:
         life = self._lives.get(session)
         return life.state if life else None
 
-    def feed(self, message: Message, place: Place) -> State | None:
-        """The next message of the capture; returns the state of its session after it.
-
-        A message after its session has ended is not judged; None when that was so long ago that its state is gone.
-        """
-        here = self._here.get(id(place)) or self._arrive(message, place)
+    def feed(self, message: Message, place: Place, pairing: int, before: State, after: State) -> None:
+        """The next message of the capture. One after its session has ended is not judged."""
+        here = self._here.get(place) or self._arrive(message, place)
         if here is None:
-            return self._after_end(message)
-        _, life, link, plans = here
-        before, memory = life.state, life.memory
-        after = life.state = life.advance(before, message)
+            return
+        life, link, plans = here
+        life.state, memory = after, life.memory
         if not life.judged:
-            return after
+            return
         # As Step(...), in a quarter of the time: every message has one.
         step = _new(Step)
         step.before, step.message, step.after = before, message, after
         step.memory, step.link, step.values = memory, link, message.payload or {}
-        step.request, step.pairing, step.skipped, step.late = None, _FINE, (), None
+        step.request, step.pairing, step.skipped, step.late = None, pairing, (), None
         if message.time_ns - memory.looked_ns > LOOK_NS:
             self._look_at_clock(step)
         readable = message.payload is not None and message.malformed is None
@@ -193,10 +188,7 @@ class Checker:
         if plan.framed:
             if link.wrong_reply or before.owned is None or before.postcopy is not None:
                 self._pull_before(step, readable)
-            if plan.unanswered:
-                link.asked[message.request or 0] = _tuple(Asked, (lasting(message), 0))
-            else:
-                pair(step)
+            recall_exchange(step)
             whole = memory.whole
             for judge, needs_whole, needs_reading, once, rule in plan.asked:
                 if (whole or not needs_whole) and (readable or not needs_reading) and once not in memory.said:
@@ -209,7 +201,7 @@ class Checker:
             passed = message.descriptors
             if passed and not (plan.takes_one and len(passed) == 1):
                 self._pull(Trigger.DESCRIPTORS, step, readable)
-            if plan.looked_at or step.pairing is not _FINE or message.trailing or not readable:
+            if plan.looked_at or pairing > _FITS or step.skipped or message.trailing or not readable:
                 self._pull_after(step, plan, readable)
             if flags & FLAG_REPLY:
                 if message.layout in VERDICTS and message.payload and message.payload.get("u64"):
@@ -228,7 +220,7 @@ class Checker:
             self._pull(Trigger.STREAM, step, readable)
             stream.follow(link, message)
         if flags & FLAG_REPLY:
-            if step.pairing is Pairing.WRONG:
+            if pairing == Pairing.WRONG:
                 link.wrong_reply = message.number
         elif plan.framed:
             link.wrong_reply = 0
@@ -238,14 +230,6 @@ class Checker:
             plan.handler(memory, message, step)
         if not readable and message.channel in FOLLOWED and (message.malformed is not None or message.request is None):
             self._doubt(memory, f"#{message.number} could not be read")
-        return after
-
-    def _after_end(self, message: Message) -> State | None:
-        state = self._ended[message.session]
-        if state is not None:
-            advance = self._tracker.sessions[message.session - 1].family.advance
-            state = self._ended[message.session] = advance(state, message)
-        return state
 
     def _arrive(self, message: Message, place: Place) -> _Here | None:
         """A place's first message: what is needed for all of them; None when its session has ended."""
@@ -259,17 +243,16 @@ class Checker:
         link = memory.links.get(message.connection) or self._meet(memory, message, place)
         if len(self._here) >= MAX_PLACES:
             self._here.clear()
-        # With the place itself, so that its id goes on to mean it.
-        here = self._here[id(place)] = place, life, link, self._plans.setdefault(place.channel, {})
+        here = self._here[place] = life, link, self._plans.setdefault(place.channel, {})
         return here
 
     def _plan(self, plans: _Plans, key: tuple[int | None, int, bool], message: Message) -> _Plan:
         """What to do with messages that have these flags and this request."""
         flags, request, channel = message.flags, message.request, message.channel
         if request is None:
-            plan = _Plan(False, False, False, False, False, False, (), None)
+            plan = _Plan(False, False, False, False, False, (), None)
         elif (channel, message.sender, flags & FLAG_REPLY) in WRONG_WAY:
-            plan = _Plan(False, True, False, False, False, False, (), None)
+            plan = _Plan(False, True, False, False, False, (), None)
         else:
             odd = (channel, message.sender, flags) not in FLAGS_AS_EXPECTED
             asked = self._keyed.get((channel, request, flags & FLAG_REPLY), ())
@@ -277,7 +260,7 @@ class Checker:
             handler = handler_of(channel, request, bool(flags & FLAG_REPLY))
             main, spec = channel is Channels.MAIN, message.spec
             takes_one = main and not flags & FLAG_REPLY and spec is not None and spec.fds[1] > 0
-            plan = _Plan(True, odd, looked_at, takes_one, never_answered(message), main, asked, handler)
+            plan = _Plan(True, odd, looked_at, takes_one, main, asked, handler)
         if len(plans) >= MAX_PLANS:
             plans.clear()
         plans[key] = plan
@@ -297,7 +280,7 @@ class Checker:
     def _pull_after(self, step: Step, plan: _Plan, readable: bool) -> None:
         """Ask what depends on how a message looks: most look as expected, and cost a few comparisons."""
         message = step.message
-        if step.pairing is not _FINE:
+        if step.pairing > _FITS or step.skipped:
             self._pull(Trigger.PAIRING, step, readable)
         if plan.odd:
             self._pull(Trigger.HEADER, step, readable)
@@ -306,6 +289,15 @@ class Checker:
         if message.spec is None:
             self._pull(Trigger.UNKNOWN, step, readable)
 
+    def tell(self, event: Event) -> None:
+        """What stands between messages, in the order of the capture."""
+        if isinstance(event, Closed):
+            self.closed(event)
+        elif isinstance(event, Lost):
+            self.lost(event)
+        elif isinstance(event, Exit):
+            self.exited(event)
+
     def lost(self, lost: Lost) -> None:
         """A gap in the capture: what rests on having seen everything is not judged any more."""
         sessions = self._lives if lost.connection is None else (self._session_of.get(lost.connection, 0),)
@@ -313,9 +305,11 @@ class Checker:
             life = self._lives.get(session)
             if life is not None:
                 self._doubt(life.memory, "messages were lost")
-                for link in life.memory.links.values():
-                    link.waiting.clear()
-                    link.lost = True
+                for connection, link in life.memory.links.items():
+                    if lost.connection in (None, connection):
+                        link.waiting.clear()
+                        link.asked.clear()
+                        link.lost = True
 
     def exited(self, exit: Exit) -> None:
         """A process that held ends of connections has ended: rules find it in the memory of the session."""
@@ -355,7 +349,7 @@ class Checker:
         if previous is None and session.previous is not None and (earlier := self._lives.get(session.previous)):
             previous = legacy(earlier.memory, earlier.state)
         memory = Memory(session.number, whole, session.joined_late, previous)
-        return _Life(session.initial(), memory, session.family.advance, session.family.name == NAME)
+        return _Life(session.initial(), memory, session.family.name == NAME)
 
     def _meet(self, memory: Memory, message: Message, place: Place) -> Link:
         """A connection's first message: learn who speaks, from its ends and from the sender."""
@@ -409,9 +403,7 @@ class Checker:
     def _finish(self, life: _Life, closed: Closed | None, closer: Sender | None, time_ns: int) -> None:
         memory = life.memory
         self.peers[memory.session] = memory.frontend, memory.backend  # what they said may have told them apart
-        self._ended[memory.session] = life.state
-        if (gone := memory.session - MAX_ENDED) in self._ended:
-            self._ended[gone] = None
+        self._ended.add(memory.session)
         if not life.judged:
             return
         end = End(life.state, memory, closed, closer, time_ns)

@@ -7,7 +7,8 @@ from vusniff.channel import Sender
 from vusniff.checks.finding import FINE, SIDES, Said, Sayings, Severity, Side
 from vusniff.checks.peers import Program
 from vusniff.checks.recall import listening, suspended
-from vusniff.checks.step import End, Pairing, Step, Waiting
+from vusniff.checks.step import End, Step, Waiting
+from vusniff.families.pairing import Pairing
 from vusniff.families.vhost_user.protocol import (
     F_PROTOCOL_FEATURES,
     HEADER_SIZE,
@@ -29,7 +30,7 @@ def _sender(step: Step) -> Side:
 
 def wrong_reply(step: Step) -> Sayings:
     """A reply has the code of a request that waits for it"""
-    if step.pairing is not Pairing.WRONG:
+    if step.pairing != Pairing.WRONG:
         return FINE
     message = step.message
     waiting = [entry.message for entry in step.link.waiting if entry.must]
@@ -45,7 +46,7 @@ def wrong_reply(step: Step) -> Sayings:
 
 def out_of_order(step: Step) -> Sayings:
     """Replies come in the order of their requests"""
-    if step.pairing is not Pairing.OUT_OF_ORDER or step.request is None:
+    if step.pairing != Pairing.OUT_OF_ORDER or step.request is None:
         return FINE
     oldest = step.skipped[0]
     sentence = (
@@ -61,7 +62,7 @@ def sent_while_waiting(step: Step) -> Sayings:
     QEMU takes the next reply for that to its last request and gives up when it is another one: "Received unexpected
     msg type. Expected 11 received 5". Back-ends answer in order, so that nothing else is wrong with it.
     """
-    if step.pairing is not Pairing.OVERTAKES or step.message.channel is not Channels.MAIN:
+    if step.pairing != Pairing.DUE or not step.skipped or step.message.channel is not Channels.MAIN:
         return FINE
     older = step.skipped[0]
     return (
@@ -115,7 +116,7 @@ def _reply_of_its_own(request: Message) -> bool:
 def acknowledged_twice(step: Step) -> Sayings:
     """A request with need_reply gets exactly one reply"""
     request = step.request
-    if step.pairing is not Pairing.AGAIN or request is None or _reply_of_its_own(request):
+    if step.pairing != Pairing.AGAIN or request is None or _reply_of_its_own(request):
         return FINE
     first = step.link.asked[request.request or 0].answered_by
     return (Said(f"{request.name} (#{request.number}) is acknowledged again", (request.number, first), _sender(step)),)
@@ -124,7 +125,7 @@ def acknowledged_twice(step: Step) -> Sayings:
 def own_reply_twice(step: Step) -> Sayings:
     """A request with a reply of its own is not acknowledged a second time"""
     request = step.request
-    if step.pairing is not Pairing.AGAIN or request is None or not _reply_of_its_own(request):
+    if step.pairing != Pairing.AGAIN or request is None or not _reply_of_its_own(request):
         return FINE
     first = step.link.asked[request.request or 0].answered_by
     return (
@@ -138,7 +139,7 @@ def own_reply_twice(step: Step) -> Sayings:
 
 def not_asked(step: Step) -> Sayings:
     """No reply comes to a request that has none and did not ask for an acknowledgement"""
-    if step.pairing is not Pairing.NOT_ASKED or step.request is None:
+    if step.pairing != Pairing.NOT_ASKED or step.request is None:
         return FINE
     request = step.request
     sentence = f"{request.name} (#{request.number}) has no reply and did not ask for one, and is answered"

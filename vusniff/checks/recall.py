@@ -1,55 +1,47 @@
-"""How a session's memory goes on: pairing before the rules are asked, everything else after them.
+"""How a session's memory goes on: requests and replies before the rules are asked, everything else after them.
 
-The only place that changes `Memory` and `Link`. Which reply answers which request is worked out again here, in the
-same way as `vusniff.analysis.session` does, because the rules need the requests themselves and why a reply fits none.
+The only place that changes `Memory` and `Link`. Which reply answers which request says `vusniff.families.pairing`; here
+the requests themselves are kept for the rules.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left, insort
+from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 from vusniff.channel import Channel
 from vusniff.checks.peers import asks_for_all, told_apart
 from vusniff.checks.step import (
-    MAX_ASKED,
     MAX_BYTES,
     MAX_REMEMBERED,
     Asked,
     Legacy,
-    Link,
     Memory,
-    Pairing,
     Step,
     Waiting,
 )
+from vusniff.families.pairing import MAX_CODES, Pairing
 from vusniff.families.vhost_user.protocol import (
     FLAG_NEED_REPLY,
-    FLAG_REPLY,
     HEADER_SIZE,
     STOPS_RING,
     BackendRequest,
     Channels,
     FrontendRequest,
     GpuRequest,
-    ProtocolFeature,
 )
 from vusniff.families.vhost_user.state import DeviceState, Life, Postcopy, Seen, Vring
-from vusniff.message import Context, Message
+from vusniff.message import Message
 from vusniff.record import Descriptor
 
 VRING_F_LOG = 1
 
 _tuple = tuple.__new__
 F, B, G = FrontendRequest, BackendRequest, GpuRequest
-
-_CONTEXTS = {
-    (log_shmfd, postcopy): Context(log_shmfd=log_shmfd, postcopy=postcopy)
-    for log_shmfd in (False, True)
-    for postcopy in (False, True)
-}
 
 
 def listening(state: DeviceState) -> bool:
@@ -71,32 +63,6 @@ def suspended(state: DeviceState) -> bool:
     return state.vrings.suspended
 
 
-def answer_due(message: Message, state: DeviceState) -> bool | None:
-    """Whether a request must be answered (True), may be (None), or is not (False)."""
-    spec = message.spec
-    if spec is not None:
-        if spec.answered:
-            return True
-        if spec.may_answer is not None:
-            log_shmfd = state.has(ProtocolFeature.LOG_SHMFD)
-            if spec.may_answer(_CONTEXTS[bool(log_shmfd), listening(state)]):
-                # Without descriptors it is the front-end's acknowledgement of the addresses.
-                return message.request == F.SET_LOG_BASE or bool(message.descriptors)
-            if log_shmfd is None:
-                return None
-    if message.flags & FLAG_NEED_REPLY:
-        return True if state.has(ProtocolFeature.REPLY_ACK) and spec is not None else None
-    return None if spec is None else False
-
-
-def never_answered(message: Message) -> bool:
-    """It is a request that has no reply in any circumstances and does not ask for an acknowledgement."""
-    spec = message.spec
-    if spec is None or message.flags & (FLAG_REPLY | FLAG_NEED_REPLY):
-        return False
-    return not spec.answered and spec.may_answer is None
-
-
 def lasting(message: Message) -> Message:
     """A message as it is remembered: a large one without what makes it large, so that no payload is kept."""
     if len(message.data) <= MAX_BYTES and len(message.descriptors) <= 1:
@@ -107,59 +73,48 @@ def lasting(message: Message) -> Message:
     return replace(message, data=data, payload=None, trailing=b"", descriptors=descriptors)
 
 
-def _answer(link: Link, reply: Message, step: Step) -> None:
-    """Find the request that a reply answers."""
-    waiting, code = link.waiting, reply.request
+def recall_exchange(step: Step) -> None:
+    """Let a request wait for the reply that it may have, or find the request that a reply is paired with."""
+    message, link, pairing = step.message, step.link, step.pairing
+    code = message.request
     assert code is not None
-    if waiting and (oldest := waiting[0].message).request == code:
-        waiting.popleft()
-        step.request = oldest
-        link.asked[code] = _tuple(Asked, (oldest, reply.number))
+    if pairing < Pairing.FITS:
+        message = lasting(message)
+        if pairing > Pairing.UNASKED:
+            if pairing == Pairing.DUE and link.waiting and link.waiting[-1].must:
+                step.skipped = (link.waiting[-1].message,)
+            # As Waiting(...) and Asked(...), without their Python code: every request comes by.
+            link.waiting.append(_tuple(Waiting, (message, pairing == Pairing.DUE, step.before)))
+        if code in link.asked or len(link.asked) < MAX_CODES:
+            link.asked[code] = _tuple(Asked, (message, 0))
         return
-    for position, entry in enumerate(waiting):
-        if entry.message.request == code:
-            step.request = entry.message
-            step.skipped = tuple(waiting[i].message for i in range(position) if waiting[i].must)
-            if step.skipped:
-                step.pairing = Pairing.OUT_OF_ORDER
-                del waiting[position]
-            else:
-                # Those before it need no answer, and replies come in order: they get none.
-                for _ in range(position + 1):
-                    waiting.popleft()
-            link.asked[code] = _tuple(Asked, (entry.message, reply.number))
-            return
+    if pairing == Pairing.WRONG:
+        return
     asked = link.asked.get(code)
-    if asked is None:
-        step.pairing = Pairing.WRONG
-        return
-    step.request = asked.message
-    if asked.answered_by:
-        step.pairing = Pairing.AGAIN
+    if pairing >= Pairing.NOT_ASKED:
+        request = asked.message if asked else None
     else:
-        step.pairing = Pairing.NOT_ASKED
-        link.asked[code] = Asked(asked.message, reply.number)
+        request = _answered(link.waiting, message.answers or 0, step)
+    step.request = request
+    if request is not None and (pairing != Pairing.AGAIN):
+        link.asked[code] = _tuple(Asked, (request, message.number))
 
 
-def pair(step: Step) -> None:
-    """Fill in what a message answers, or let it wait for its answer."""
-    message, link = step.message, step.link
-    request = message.request
-    if request is None:
-        return
-    if message.flags & FLAG_REPLY:
-        _answer(link, message, step)
-        return
-    due = answer_due(message, step.before)
-    message = lasting(message)
-    if due is not False:
-        if due and link.waiting and link.waiting[-1].must:
-            step.pairing, step.skipped = Pairing.OVERTAKES, (link.waiting[-1].message,)
-        # As Waiting(...) and Asked(...), without their Python code: every request comes by.
-        link.waiting.append(_tuple(Waiting, (message, due is True, step.before)))
-    asked = link.asked
-    if request in asked or len(asked) < MAX_ASKED:
-        asked[request] = _tuple(Asked, (message, 0))
+def _answered(waiting: deque[Waiting], number: int, step: Step) -> Message | None:
+    """The request of a number, which waits no more."""
+    if step.pairing == Pairing.FITS:
+        # What stood before it need not be answered, and replies come in order: it gets none.
+        while waiting:
+            request = waiting.popleft().message
+            if request.number == number:
+                return request
+        return None
+    for position, entry in enumerate(waiting):
+        if entry.message.number == number:
+            step.skipped = tuple(one.message for one in islice(waiting, position) if one.must)
+            del waiting[position]
+            return entry.message
+    return None
 
 
 def _kept(known: dict[Any, int], key: Any, number: int) -> dict[Any, int]:

@@ -12,12 +12,11 @@ from typing import Any, NamedTuple
 
 from vusniff.channel import Sender
 from vusniff.checks.peers import NOBODY, Peer
+from vusniff.families.pairing import MAX_WAITING, Pairing
 from vusniff.families.vhost_user.state import DeviceState, Seen, Vring
 from vusniff.message import Message
 from vusniff.record import Closed, Exit
 
-MAX_WAITING = 4096
-MAX_ASKED = 256
 MAX_REMEMBERED = 1024
 MAX_BYTES = 512
 """Of a message that is remembered with its payload."""
@@ -130,22 +129,6 @@ class Memory:
     """Slugs of what is said once."""
 
 
-class Pairing(enum.Enum):
-    """How a reply fits the requests before it."""
-
-    FINE = enum.auto()
-    WRONG = enum.auto()
-    """No request of its code was sent."""
-    NOT_ASKED = enum.auto()
-    """The request has no reply and did not ask for one."""
-    AGAIN = enum.auto()
-    """The request was answered already."""
-    OUT_OF_ORDER = enum.auto()
-    """An older request waits."""
-    OVERTAKES = enum.auto()
-    """Not a reply: a request that is due an answer, sent while another one waits for its own."""
-
-
 @dataclass(slots=True)
 class Step:
     """One message and what it meant."""
@@ -161,7 +144,8 @@ class Step:
     """The payload's fields; those before the gap where it could not be decoded in full."""
     request: Message | None = None
     """Of a reply: the request it answers."""
-    pairing: Pairing = Pairing.FINE
+    pairing: int = Pairing.NONE
+    """A `Pairing`."""
     skipped: tuple[Message, ...] = ()
     """Older requests that wait, of a reply that is out of order and of a request that is sent while they wait."""
     late: Message | None = None

@@ -139,17 +139,15 @@ def _keep(judged: Judged, chosen: Filter, args: argparse.Namespace) -> None:
 
 def _judge(args: argparse.Namespace, rules: Sequence[Rule], chosen: Filter | None) -> Judged:
     """Read captures and ask the rules; text and JSON are written while that goes on."""
-    from vusniff.analysis.session import Tracker
     from vusniff.capture.reader import CaptureReader
-    from vusniff.checks.checker import KEPT, Checker
+    from vusniff.checks.checker import KEPT
     from vusniff.progress import reading
     from vusniff.views.findings import Judged, Writer
 
-    tracker = Tracker(args.device)
     # With a filter all findings are kept until it has been asked: those beyond the usual number may be the ones wanted.
-    checker = Checker(tracker, rules, wait_ns=int(args.wait * 1e9), kept=sys.maxsize if chosen else KEPT)
+    kept = sys.maxsize if chosen else KEPT
+    judged = Judged(rules, args.device, wait_ns=int(args.wait * 1e9), kept=kept)
     reader = CaptureReader(args.files)
-    judged = Judged(tracker, checker, rules)
     writer = Writer(judged, args.format)
     try:
         with reading(args.files[0]) as progress:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from vusniff.channel import Channel
+from vusniff.families.pairing import NOTHING_DUE, Due
 from vusniff.message import Context, Message
 
 if TYPE_CHECKING:
@@ -103,3 +104,6 @@ class Family:
     that surely is one, None for none. Linear in the bytes. None: one is looked for only where a send begins."""
     places: Callable[[State], Places] | None = None
     """State -> where the rings are in memory; None: rings of this family are not read."""
+    due: Callable[[Channel, Any, bool], Due] = lambda channel, reading, fresh: NOTHING_DUE
+    """Channel, the session's `Reading`, and whether it is followed from its first byte -> which of the channel's
+    requests are answered. Asked only where replies come in order."""

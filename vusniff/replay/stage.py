@@ -8,10 +8,10 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vusniff.analysis.compose import compose
-from vusniff.analysis.session import Place, answered_requests
+from vusniff.analysis.session import Place
 from vusniff.channel import Channel, Sender
 from vusniff.families.vhost_user.protocol import (
     CHANNEL_PASSED_BY,
@@ -21,6 +21,7 @@ from vusniff.families.vhost_user.protocol import (
     VERSION,
     Channels,
 )
+from vusniff.layouts import dissect
 from vusniff.message import Message
 from vusniff.record import Frame
 from vusniff.replay.differences import Change, Difference, What, compare
@@ -157,7 +158,7 @@ class Stage:
         """A live message, read in the context of its recorded counterpart, or of its channel's beginning."""
         place = like.place if like else self._places.get(arrival.channel)
         if place is None:
-            place = self._places[Channels.MAIN]._replace(channel=arrival.channel, requester=0)
+            place = replace(self._places[Channels.MAIN], channel=arrival.channel, requester=0)
         asks = arrival.channel.requester is self.peer
         end = (place.requester or 0) if asks else 1 - (place.requester or 0)
         descriptors = tuple(describe(fd) for fd in arrival.fds)
@@ -191,7 +192,8 @@ class Stage:
 
 def is_answered(line: Line, channel: Channel, request: int) -> bool:
     """Whether the specification gives a request a reply of its own."""
-    return request in answered_requests(channel, line.place.context)
+    spec = dissect.spec_of(channel, request)
+    return spec is not None and spec.has_reply(line.place.context)
 
 
 def header(order: str, request: int, flags: int, size: int) -> bytes:

@@ -9,16 +9,14 @@ import json
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
-from vusniff.analysis.compose import compose
-from vusniff.analysis.session import Pending, Place, Rows, Session, Tracker
-from vusniff.capture.batch import Batch, Event
+from vusniff.analysis.driver import Driver, Steps
+from vusniff.analysis.session import Session
+from vusniff.capture.batch import Batch
 from vusniff.checks.checker import Checker
 from vusniff.checks.finding import Finding, Rule, Severity, Side
 from vusniff.printable import escape, escape_json
-from vusniff.record import Closed, Connection, Exit, Lost
 
 SIDES = {Side.FRONTEND: "front-end", Side.BACKEND: "back-end", Side.EITHER: "either side"}
 EVIDENCE_SHOWN = 8
@@ -27,51 +25,31 @@ CAPTURE_CUT = "capture-cut"
 NOT_JUDGED = "; what follows is not judged"
 
 
-@dataclass(slots=True)
 class Judged:
     """A capture that is read message by message and judged on the way, in bounded memory."""
 
-    tracker: Tracker
-    checker: Checker
-    rules: Sequence[Rule]
-    """Those that are asked."""
-    notes: Sequence[str] = ()
-    """What the reader skipped or found damaged, once everything is read."""
-    cuts: Sequence[str] = ()
-    """Those that say that messages at the end are not there."""
-    times: array[int] = field(default_factory=lambda: array("Q"))
-    """Of every message, nanoseconds since the epoch."""
+    def __init__(self, rules: Sequence[Rule], device: str | None = None, **options: int) -> None:
+        """``rules`` are those to ask; ``device`` overrides the deduced device type; ``options`` are `Checker`'s."""
+        self._driver = Driver(device)
+        self.tracker = self._driver.tracker
+        self._steps = Steps(self.tracker)
+        self.checker = Checker(self.tracker, rules, **options)
+        self.rules = rules
+        self.notes: Sequence[str] = ()
+        """What the reader skipped or found damaged, once everything is read."""
+        self.cuts: Sequence[str] = ()
+        """Those that say that messages at the end are not there."""
+        self.times = array("Q")
+        """Of every message, nanoseconds since the epoch."""
 
     def take(self, batch: Batch, order: Callable[[int], str]) -> None:
         """Judge the next messages; ``order`` gives the byte order of a connection."""
-        tracker, checker = self.tracker, self.checker
-        for _, event in batch.events:
-            if isinstance(event, Connection):
-                tracker.opened(event, order(event.id))
-        first = len(self.times) + 1
-        places: list[Place] = []
-        answers: list[Pending | None] = []
-        tracker.track(first, Rows(batch.meta, batch.request, batch.time_ns), batch.frame, places, answers)
-        events = [(row, event) for row, event in batch.events if not isinstance(event, Connection)]
-        told = 0
-        for row, (frame, place, answer) in enumerate(zip(batch.rows(), places, answers, strict=True)):
-            while told < len(events) and events[told][0] <= row:
-                self._tell(events[told][1])
-                told += 1
-            other, time_ns = (answer.number, answer.time_ns) if answer else (0, 0)
-            checker.feed(compose(first + row, frame, place, other, time_ns), place)
+        first, feed = len(self.times) + 1, self.checker.feed
+        placed = self._driver.place_batch(batch, order)
+        events = [(first + row, event) for row, event in batch.events]
+        for step in self._steps.of(first, batch.rows(), placed, events, self.checker.tell):
+            feed(*step)
         self.times.extend(batch.time_ns)
-        for _, event in events[told:]:
-            self._tell(event)
-
-    def _tell(self, event: Event) -> None:
-        if isinstance(event, Closed):
-            self.tracker.closed(event)
-            self.checker.closed(event)
-        elif isinstance(event, Lost):
-            self.checker.lost(event)
-        elif isinstance(event, Exit):
-            self.checker.exited(event)
 
     def conclude(self) -> None:
         """There is nothing more to come."""

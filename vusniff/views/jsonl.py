@@ -12,7 +12,7 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from vusniff.analysis.compose import compose
+from vusniff.analysis.compose import Other, compose
 from vusniff.analysis.session import Place
 from vusniff.capture.batch import Batch, remembered, said
 from vusniff.message import Message
@@ -125,9 +125,7 @@ class JsonLines:
         self._hexadecimal = hexadecimal
         self._repeated: Repeated[_Common, _Own] = Repeated(_common)
 
-    def lines(
-        self, first: int, batch: Batch, places: Sequence[Place], others: Sequence[tuple[int, int] | None]
-    ) -> list[str]:
+    def lines(self, first: int, batch: Batch, places: Sequence[Place], others: Sequence[Other]) -> list[str]:
         """The messages of a batch that was read with data, numbered from ``first``.
 
         ``others`` holds for each message number and time of its request or reply, or None.
@@ -136,7 +134,7 @@ class JsonLines:
         append, known, missing = made.append, self._repeated.known, batch.missing
         columns = zip(batch.time_ns, batch.meta, batch.data, batch.options, places, others, strict=True)
         for number, (time_ns, meta, data, options, place, other) in enumerate(columns, first):
-            of_place = known.get(id(place)) or self._repeated.of(place)
+            of_place = known.get(place) or self._repeated.of(place)
             left, processes, header_size = of_place[1]
             if meta & NO_MESSAGE or missing or len(data) < header_size:
                 append(self._odd(number, batch, number - first, place, other))
@@ -156,8 +154,8 @@ class JsonLines:
             )
         return made
 
-    def _odd(self, number: int, batch: Batch, row: int, place: Place, other: tuple[int, int] | None) -> str:
-        message = compose(number, batch.frame(row), place, *(other or (0, 0)))
+    def _odd(self, number: int, batch: Batch, row: int, place: Place, other: Other) -> str:
+        message = compose(number, batch.frame(row), place, other)
         return encode(message_dict(message, self._hexadecimal)).decode() + "\n"
 
     def _own(self, number: int, batch: Batch, row: int, of_place: OfPlace[_Common, _Own]) -> _Own:

@@ -9,17 +9,18 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from vusniff import terminal
-from vusniff.analysis.compose import compose
-from vusniff.analysis.session import Pending, Place, Tracker
+from vusniff.analysis.compose import Other, compose
+from vusniff.analysis.driver import Driver
+from vusniff.analysis.session import Place, Tracker
 from vusniff.analysis.timeline import Timeline, read_all
 from vusniff.capture.batch import Batch
 from vusniff.capture.index import Index
 from vusniff.capture.reader import CaptureReader
 from vusniff.errors import VusniffError
 from vusniff.message import Message
-from vusniff.meta import REPLY, connection_of, has_options
+from vusniff.meta import REPLY, has_options
 from vusniff.progress import reading, tell
-from vusniff.record import Closed, Connection, Evidence
+from vusniff.record import Connection, Evidence
 from vusniff.views import evidence, jsonl
 from vusniff.views.phases import phase_lines
 from vusniff.views.text import Lines, details, message_line
@@ -39,34 +40,27 @@ class Tracked(NamedTuple):
     """Number of its first message."""
     batch: Batch
     places: list[Place]
-    answers: list[Pending | None]
+    answers: Sequence[Other]
+    """Of replies: number and time of the request."""
     tracker: Tracker | None = None
     """Who is who, where evidence other than messages is to be shown."""
 
     def messages(self) -> Iterator[Message]:
         """Its messages, decoded."""
-        for row, (place, answer) in enumerate(zip(self.places, self.answers, strict=True)):
-            other, time_ns = (answer.number, answer.time_ns) if answer else (0, 0)
-            yield compose(self.first + row, self.batch.frame(row), place, other, time_ns)
+        for number, (frame, place, answer) in enumerate(
+            zip(self.batch.rows(), self.places, self.answers, strict=True), self.first
+        ):
+            yield compose(number, frame, place, answer)
 
 
 def stream(paths: Sequence[str], device: str | None, follow: bool, stop: Callable[[], bool]) -> Iterator[Tracked]:
     """Read captures piece by piece in bounded memory, placing messages on the way."""
-    tracker = Tracker(device)
+    driver = Driver(device)
     reader = CaptureReader(paths)
-    first = 1
     for batch in reader.batches(data=True, follow=follow, stop=stop, max_rows=STREAM_ROWS):
-        for _, event in batch.events:
-            if isinstance(event, Connection):
-                tracker.opened(event, reader.order(event.id))
-        places: list[Place] = []
-        answers: list[Pending | None] = []
-        tracker.track(first, batch, batch.frame, places, answers)
-        for _, event in batch.events:
-            if isinstance(event, Closed):
-                tracker.closed(event)
-        yield Tracked(first, batch, places, answers, tracker)
-        first += len(batch)
+        first = driver.count + 1
+        placed = driver.place_batch(batch, reader.order)
+        yield Tracked(first, batch, placed.places, placed.answers, driver.tracker)
     tell(reader.notes)
 
 
@@ -100,10 +94,8 @@ def print_stream(
     for tracked in pieces:
         passed = around.passed(tracked) if around else None
         if args.json:
-            others = [(answer.number, answer.time_ns) if answer else None for answer in tracked.answers]
-            texts = _only(
-                session, json_lines.lines(tracked.first, tracked.batch, tracked.places, others), tracked.places
-            )
+            made = json_lines.lines(tracked.first, tracked.batch, tracked.places, tracked.answers)
+            texts = _only(session, made, tracked.places)
         elif args.verbose or args.hex:
             texts = _verbose(tracked, lines, session, args.hex)
         else:
@@ -195,7 +187,7 @@ def print_timeline(paths: Sequence[str], args: argparse.Namespace) -> int:
     lines = jsonl.JsonLines(args.hex)
     count = 0
     for tracked in passing(timeline, chosen) if chosen else _everything(paths, timeline):
-        others = _others(timeline, tracked.first - 1, len(tracked.batch))
+        others = timeline.others(tracked.first - 1, tracked.first - 1 + len(tracked.batch))
         texts = lines.lines(tracked.first, tracked.batch, tracked.places, others)
         texts = _only(args.session, texts, tracked.places)
         count += sum(map(bool, texts))
@@ -218,12 +210,6 @@ def _require(session: int | None, count: int) -> None:
     """Raises VusniffError for a session that is asked for and not there."""
     if session is not None and count and not 1 <= session <= count:
         raise VusniffError(f"--session {session}: there are sessions 1 to {count}")
-
-
-def _others(timeline: Timeline, first: int, count: int) -> list[tuple[int, int] | None]:
-    """Of consecutive rows: number and time of the request or reply."""
-    times = timeline.index.time_ns
-    return [(other, times[other - 1]) if other else None for other in timeline.answers[first : first + count]]
 
 
 def _everything(paths: Sequence[str], timeline: Timeline) -> Iterator[Tracked]:
@@ -271,16 +257,14 @@ def _run(timeline: Timeline, start: int, stop: int) -> Tracked:
     index = timeline.index
     meta, times = index.meta[start:stop], index.time_ns[start:stop]
     batch = Batch(index.offset[start:stop], times, index.request[start:stop], index.size[start:stop], meta)
-    answers: list[Pending | None] = []
-    others = _others(timeline, start, stop - start)
+    others = timeline.others(start, stop)
     for row in range(stop - start):
         data, options, missing = index.packet(start + row)
         batch.data.append(data)
         batch.options.append(options if has_options(meta[row]) else b"")
         if missing:
             batch.missing[row] = missing
-        other = others[row] if meta[row] & REPLY else None
-        answers.append(Pending(*other, batch.request[row], connection_of(meta[row])) if other else None)
+    answers = [other if one & REPLY else None for other, one in zip(others, meta, strict=True)]
     return Tracked(start + 1, batch, [timeline.place(row) for row in range(start, stop)], answers)
 
 

@@ -1,8 +1,7 @@
 """Wording that repeats: what the messages of a place have in common, and the words for bytes that came before.
 
-A long capture says the same few things again and again. Two speed tricks stay for the README's figures of `read` and
-`read --json` (bench_read.py). Without kept words `read` takes 1.4 times as long and `read --json` 1.7 times. Without
-ids, when places are looked up by their value, both take a tenth longer.
+A long capture says the same few things again and again. Words are kept for the README's figures of `read` and
+`read --json` (bench_read.py): without them `read` takes 1.4 times as long, `read --json` 1.7 times.
 """
 
 from __future__ import annotations
@@ -31,7 +30,6 @@ class OfPlace(NamedTuple, Generic[Common, Words]):
     """What is kept of one place."""
 
     place: Place
-    """Kept, so that its id stays its own."""
     common: Common
     words: dict[bytes, Words]
     """By the bytes of a message; shared by all places with the same context and channel."""
@@ -42,8 +40,7 @@ class Repeated(Generic[Common, Words]):
 
     def __init__(self, common: Callable[[Place], Common]) -> None:
         self._common = common
-        self.known: dict[int, OfPlace[Common, Words]] = {}
-        """By the id of the place."""
+        self.known: dict[Place, OfPlace[Common, Words]] = {}
         self._words: dict[tuple[Context, Channel], dict[bytes, Words]] = {}
         self._count = 0
 
@@ -52,7 +49,7 @@ class Repeated(Generic[Common, Words]):
         if len(self.known) >= PLACES:
             self.known.clear()
         words = self._words.setdefault((place.context, place.channel), {})
-        made = self.known[id(place)] = OfPlace(place, self._common(place), words)
+        made = self.known[place] = OfPlace(place, self._common(place), words)
         return made
 
     def keep(self, words: dict[bytes, Words], data: bytes, made: Words) -> None:

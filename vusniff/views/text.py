@@ -10,8 +10,8 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from vusniff.analysis.compose import decode
-from vusniff.analysis.session import Pending, Place
+from vusniff.analysis.compose import Other, decode
+from vusniff.analysis.session import Place
 from vusniff.capture.batch import Batch, remembered, said
 from vusniff.channel import Sender
 from vusniff.families.vhost_user.protocol import Channels
@@ -50,7 +50,7 @@ class Lines:
         """When the first message was sent: times count from it."""
         self._repeated: Repeated[tuple[str, str], str] = Repeated(_left)
 
-    def lines(self, first: int, batch: Batch, places: Sequence[Place], answers: Sequence[Pending | None]) -> list[str]:
+    def lines(self, first: int, batch: Batch, places: Sequence[Place], answers: Sequence[Other]) -> list[str]:
         """The messages of a batch that was read with data, numbered from ``first``, each in one line."""
         made: list[str] = []
         append, known, missing = made.append, self._repeated.known, batch.missing
@@ -59,7 +59,7 @@ class Lines:
         first_ns = self.first_ns or 0
         columns = zip(batch.time_ns, batch.meta, batch.data, batch.options, places, answers, strict=True)
         for number, (time_ns, meta, data, options, place, answer) in enumerate(columns, first):
-            of_place = known.get(id(place)) or self._repeated.of(place)
+            of_place = known.get(place) or self._repeated.of(place)
             line = of_place[2].get(data)
             if line is None or missing or meta & NO_MESSAGE:
                 line = self._words(of_place, data, missing.get(number - first, 0), meta)

@@ -20,6 +20,7 @@ from vusniff.families.vhost_user.protocol import (
     request_name,
 )
 from vusniff.families.vhost_user.reading import READS, Reading
+from vusniff.families.vhost_user.replies import due
 from vusniff.families.vhost_user.state import initial
 from vusniff.record import Frame
 
@@ -66,4 +67,5 @@ FAMILY = Family(
     largest=largest,
     find=find,
     places=places,
+    due=due,
 )

@@ -50,6 +50,13 @@ class Reading:
         """What the dissectors are given."""
         return _context(self)
 
+    def has(self, feature: ProtocolFeature, fresh: bool) -> bool | None:
+        """Whether a protocol feature is negotiated, in a session that is followed from its first byte or not; None when
+        that is unknown."""
+        if self.protocol_features is None:
+            return False if fresh else None
+        return bool(self.protocol_features & feature)
+
     @property
     def guess(self) -> Guess | None:
         """The device type."""

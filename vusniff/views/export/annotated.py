@@ -14,11 +14,9 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from vusniff.analysis.session import Tracker
 from vusniff.capture.facts import Section
 from vusniff.capture.reader import CaptureReader
 from vusniff.capture.writer import CaptureWriter
-from vusniff.checks.checker import Checker
 from vusniff.checks.finding import Finding
 from vusniff.checks.table import RULES
 from vusniff.errors import VusniffError
@@ -62,8 +60,7 @@ def annotate_live(
     It ends when the source does, or when ``stop`` says so. Raises VusniffError for a source that is no capture, and for
     a target that takes no more.
     """
-    tracker = Tracker(device)
-    judged = Judged(tracker, Checker(tracker), RULES)
+    judged = Judged(RULES, device)
     writer: CaptureWriter | None = None
     with CaptureReader(source) as reader:
         try:
