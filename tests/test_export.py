@@ -544,14 +544,18 @@ def test_what_is_being_recorded_is_annotated_message_by_message() -> None:
     assert [[rule for rule, _ in lines] for lines in told] == [
         [],
         [],
-        ["vusniff error request-not-negotiated (frontend)", "vusniff warning request-waits (backend)"],
+        [
+            "vusniff error request-not-negotiated (frontend)",
+            "vusniff warning request-while-waiting (frontend)",
+            "vusniff warning request-waits (backend)",
+        ],
         [
             "vusniff fd kind=eventfd identity=eventfd:7 number=9",
             "vusniff warning vring-kick-before-num (frontend)",
             "vusniff warning nothing-shared (frontend)",
         ],
     ]
-    assert told[2][1][1].startswith("#2: GET_FEATURES (#2) waits 6.00 s")
+    assert told[2][2][1].startswith("#2: GET_FEATURES (#2) waits 6.00 s")
 
 
 def test_standard_input_is_exported_only_as_a_capture() -> None:

@@ -24,13 +24,19 @@ FORMATS = {
     "mermaid": (".mmd",),
     "svg": (".svg",),
     "pcapng": (".pcapng",),
+    "perfetto": (".pftrace", ".perfetto-trace"),
+    "otlp": (".otlp",),
+    "parquet": (".parquet",),
 }
 """Format -> endings of file names that mean it."""
+_JSON = ("jsonl", "otlp")
+_BINARY = ("pcapng", "perfetto", "parquet")
 _EPILOG = """jsonl: one object a message (docs/jsonl.md). markdown: a bug report. html: one page for any browser,
 without network. mermaid, svg: sequence diagrams. pcapng: the capture again, with findings as packet comments, which
 Wireshark shows; also of one that is being recorded: vusniff capture -w - | vusniff export - --format pcapng | wireshark
--k -i -. OUT is written compressed when its name ends in .gz or .zst. --redact works with every format; SECURITY.md says
-what it removes and what it leaves."""
+-k -i -. perfetto: a trace for ui.perfetto.dev. otlp: OpenTelemetry traces, a line of JSON a session. parquet: a table,
+where pyarrow is installed. OUT is written compressed when its name ends in .gz or .zst. --redact works with every
+format; SECURITY.md says what it removes and what it leaves."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -57,8 +63,8 @@ def run(args: argparse.Namespace) -> int:
     if args.limit is not None and args.limit < 1:
         raise VusniffError(f"--limit {args.limit}: at least 1")
     _protect(args)
-    if form == "pcapng" and args.output is None and sys.stdout.isatty():
-        raise VusniffError("a capture is not for a terminal: name a file with -o, or send standard output to one")
+    if form in _BINARY and args.output in (None, "-") and sys.stdout.isatty():
+        raise VusniffError(f"{form} is not for a terminal: name a file with -o, or send standard output to one")
     if "-" in args.files:
         return _annotate_stream(args, form)
     with _source(args) as files:
@@ -159,29 +165,28 @@ def _write(output: str | None, form: str, chosen: Chosen, replaces: bytes | None
 
         annotate(chosen, output or "-", replaces)
         return
-    texts = _makers()[form](chosen)
-    if output is None or output == "-":
-        for text in texts:
-            (terminal.put_json if form == "jsonl" else terminal.put)(text)
+    pieces = _makers()[form](chosen)
+    if output in (None, "-") and form not in _BINARY:
+        for piece in pieces:
+            (terminal.put_json if form in _JSON else terminal.put)(str(piece))
         return
-    from vusniff.capture.compressed import compressor_of
+    from vusniff.capture.output import open_path
     from vusniff.errors import VusniffError
-    from vusniff.files import open_output
 
-    compressor = compressor_of(output)
-    try:
-        with open(open_output(output, replaces).fd, "wb") as file:
-            for text in texts:
-                data = text.encode("utf-8", "backslashreplace")
-                file.write(compressor.compress(data) if compressor else data)
-            if compressor:
-                file.write(compressor.flush())
-    except OSError as error:
-        raise VusniffError(f"cannot write {output}: {error.strerror}") from error
+    out, why = open_path(output or "-", replaces), None
+    for piece in pieces:
+        data = piece if isinstance(piece, bytes) else piece.encode("utf-8", "backslashreplace")
+        _, why = out.write(data)
+        if why is not None:
+            break
+    why = why or out.finish()
+    out.close()
+    if why is not None:
+        raise VusniffError(f"cannot write {out.name}: {why.strerror}")
 
 
-def _makers() -> dict[str, Callable[[Chosen], Iterable[str]]]:
-    from vusniff.views.export import lines, mermaid, report, svg, webpage
+def _makers() -> dict[str, Callable[[Chosen], Iterable[str] | Iterable[bytes]]]:
+    from vusniff.views.export import lines, mermaid, otlp, parquet, perfetto, report, svg, webpage
 
     return {
         "jsonl": lines.json_lines,
@@ -191,4 +196,7 @@ def _makers() -> dict[str, Callable[[Chosen], Iterable[str]]]:
         "html": webpage.webpage,
         "mermaid": mermaid.mermaid,
         "svg": svg.svg,
+        "perfetto": perfetto.perfetto,
+        "otlp": otlp.otlp,
+        "parquet": parquet.parquet,
     }

@@ -57,7 +57,7 @@ def comma_separated(chosen: Chosen) -> Iterator[str]:
     writer = csv.writer(line)
     writer.writerow(COLUMNS)
     for message in chosen.messages():
-        writer.writerow([_cell(value) for value in _row(chosen, message)])
+        writer.writerow([_cell(value) for value in row(chosen, message)])
         if line.tell() > 1 << 13:
             yield line.getvalue()
             line.seek(0)
@@ -70,7 +70,8 @@ def utc(time_ns: int) -> str:
     return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(time_ns // 10**9))}.{time_ns % 10**9:09d}Z"
 
 
-def _row(chosen: Chosen, message: Message) -> tuple[Any, ...]:
+def row(chosen: Chosen, message: Message) -> tuple[Any, ...]:
+    """The values of `COLUMNS`."""
     process = message.process
     return (
         message.number,
