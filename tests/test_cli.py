@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -137,3 +138,21 @@ def test_no_time_at_all_is_refused_where_it_makes_no_sense() -> None:
     assert seconds("0") == 0
     with pytest.raises(argparse.ArgumentTypeError, match="no time at all"):
         some_seconds("0s")
+
+
+@pytest.mark.parametrize(
+    "command", ["read", "state", "summary", "check", "diff", "export", "decode", "explain", "sockets"]
+)
+def test_json_is_asked_for_in_either_way(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    what = {"decode": ["010000000100000000000000"], "explain": ["GET_FEATURES"], "sockets": []}
+    words = [command, *what.get(command, [CAPTURE] * (2 if command == "diff" else 1))]
+    form = "jsonl" if command == "export" else "json"
+    first = main([*words, "--json"]), capsys.readouterr().out
+    assert (main([*words, "--format", form]), capsys.readouterr().out) == first
+    for line in first[1].splitlines() if command != "explain" else [first[1]]:
+        json.loads(line)
+
+
+def test_text_can_be_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["read", "--format", "text", CAPTURE]) == 0
+    assert "GET_FEATURES" in capsys.readouterr().out.partition("\n")[0]

@@ -9,6 +9,7 @@ import sys
 
 from vusniff import terminal
 from vusniff.channel import Channel, Sender
+from vusniff.commands.forms import add_json
 from vusniff.errors import DissectorError
 from vusniff.families.vhost_user.protocol import (
     CHANNELS,
@@ -60,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="negotiated features, names such as VIRTIO_F_RING_PACKED or a number; they say what ring indices mean",
     )
     parser.add_argument("--device", metavar="TYPE", help="device type (net, blk, fs, ...): names features and config")
-    parser.add_argument("--json", action="store_true", help="print the message as one JSON object")
+    add_json(parser, "print the message as one JSON object")
     parser.add_argument(
         "hex",
         nargs="+",

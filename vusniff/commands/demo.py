@@ -20,6 +20,7 @@ from typing import IO, TypeAlias
 
 from vusniff import terminal
 from vusniff.child import command
+from vusniff.commands.forms import add_json
 from vusniff.commands.recording import can_be_followed
 from vusniff.commands.times import seconds
 from vusniff.errors import SourceError, VusniffError
@@ -54,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     view = parser.add_mutually_exclusive_group()
     view.add_argument("--tui", action="store_true", help="show it in the terminal view (default on a terminal)")
     view.add_argument("--text", action="store_true", help="print one line a message (default in a pipe)")
-    view.add_argument("--json", action="store_true", help="print one JSON object a message")
+    add_json(view, "print one JSON object a message")
 
 
 def run(args: argparse.Namespace) -> int:

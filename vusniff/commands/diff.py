@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from vusniff import terminal
+from vusniff.commands.forms import add_format
 
 if TYPE_CHECKING:
     from vusniff.analysis.timeline import Timeline
@@ -18,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--session-b", type=int, metavar="N", help="of the second capture (default: its first; of one capture the last)"
     )
-    parser.add_argument("--format", choices=("text", "markdown", "json"), default="text", help="how (text)")
+    add_format(parser, ("text", "markdown", "json"), "how (text)")
     parser.add_argument(
         "--slower",
         type=float,

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from vusniff import terminal
+from vusniff.commands.forms import add_json
 
 _TRY_SECONDS = 120.0
 _MODES = {
@@ -48,7 +49,7 @@ class Check:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of ``vusniff doctor``."""
-    parser.add_argument("--json", action="store_true", help="print JSON lines, one object a check")
+    add_json(parser, "print JSON lines, one object a check")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from vusniff import terminal
+from vusniff.commands.forms import add_json
 from vusniff.errors import VusniffError
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", metavar="TYPE", help="device type: a number is then its feature bit")
     parser.add_argument("--features", metavar="NUMBER", help="name the bits of features (of --device TYPE)")
     parser.add_argument("--protocol-features", metavar="NUMBER", help="name the bits of protocol features")
-    parser.add_argument("--json", action="store_true", help="print JSON, one object for each meaning")
+    add_json(parser, "print JSON, one object for each meaning")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -44,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = _EPILOG
     parser.add_argument("files", metavar="FILE", nargs="+", help="capture files, merged by time; - is standard input")
     parser.add_argument("--format", choices=FORMATS, help="how (default: by the ending of -o, before .gz or .zst)")
+    parser.add_argument("--json", dest="format", action="store_const", const="jsonl", help="as --format jsonl")
     parser.add_argument("-o", "--output", metavar="OUT", help="where to (default: standard output)")
     parser.add_argument("--force", action="store_true", help="replace OUT if it is there already")
     parser.add_argument("--session", type=int, metavar="N", help="only session N")

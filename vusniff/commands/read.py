@@ -6,12 +6,14 @@ import argparse
 import sys
 from collections.abc import Callable
 
+from vusniff.commands.forms import add_json
+
 
 def add_view_arguments(parser: argparse.ArgumentParser) -> None:
     """How messages are printed, for all commands that print them."""
     parser.add_argument("-v", "--verbose", action="store_true", help="show all fields of each message")
     parser.add_argument("-x", "--hex", action="store_true", help="show the bytes of each message")
-    parser.add_argument("--json", action="store_true", help="print JSON lines, one object a message")
+    add_json(parser, "print JSON lines, one object a message")
     parser.add_argument("--device", metavar="TYPE", help="device type (net, blk, fs, ...) instead of the deduced one")
     parser.add_argument(
         "--filter",

@@ -6,6 +6,7 @@ import argparse
 import math
 
 from vusniff import terminal
+from vusniff.commands.forms import add_json
 from vusniff.commands.times import some_seconds
 
 
@@ -44,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help="longest wait for the program, and for each thing it has to say (default 10)",
     )
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    add_json(parser, "print one JSON object")
 
 
 def run(args: argparse.Namespace) -> int:

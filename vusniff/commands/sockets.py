@@ -7,6 +7,7 @@ import json
 from typing import TYPE_CHECKING
 
 from vusniff import terminal
+from vusniff.commands.forms import add_json
 from vusniff.printable import cell
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of ``vusniff sockets``."""
     parser.add_argument("-a", "--all", action="store_true", help="also those that do not look like vhost-user")
-    parser.add_argument("--json", action="store_true", help="print JSON lines, one object a connection")
+    add_json(parser, "print JSON lines, one object a connection")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -6,6 +6,7 @@ import argparse
 import sys
 
 from vusniff import terminal
+from vusniff.commands.forms import add_json
 from vusniff.printable import escape
 
 
@@ -14,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("files", metavar="FILE", nargs="+", help="capture files, merged by time")
     parser.add_argument("--at", type=int, metavar="N", help="after message N (default: the last)")
     parser.add_argument("--session", type=int, metavar="N", help="of session N (default: that of the message)")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    add_json(parser, "print one JSON object")
     parser.add_argument("--device", metavar="TYPE", help="device type (net, blk, fs, ...) instead of the deduced one")
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 
 from vusniff import terminal
+from vusniff.commands.forms import add_format
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of ``vusniff summary``."""
     parser.add_argument("files", metavar="FILE", nargs="+", help="capture files, merged by time")
     parser.add_argument("--session", type=int, metavar="N", help="which session to tell in full (default: the last)")
-    parser.add_argument("--format", choices=("text", "markdown", "json"), default="text", help="how (text)")
+    add_format(parser, ("text", "markdown", "json"), "how (text)")
     parser.add_argument("--device", metavar="TYPE", help="device type (net, blk, fs, ...) instead of the deduced one")
 
 
