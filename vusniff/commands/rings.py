@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from vusniff import terminal
+from vusniff.commands.forms import add_json
 from vusniff.printable import escape
 
 
@@ -18,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("files", metavar="FILE", nargs="+", help="capture files, merged by time")
     parser.add_argument("--session", type=int, metavar="N", help="of session N only")
     parser.add_argument("--ring", type=int, metavar="N", help="ring N only")
-    parser.add_argument("--json", action="store_true", help="one JSON object a line for every sample of every ring")
+    add_json(parser, "print JSON lines, one object for every sample of every ring")
     parser.add_argument("--device", metavar="TYPE", help="device type (net, blk, fs, ...) instead of the deduced one")
 
 
