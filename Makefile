@@ -13,12 +13,12 @@ SECONDS ?= 60
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test quick check lint tests fuzz bench generated golden captures packages kernels tshark clean
+.PHONY: demo test quick check lint tests fuzz bench generated golden captures packages kernels tshark qemu clean
 
 demo: $(VENV)/vusniff.stamp
 	@$(BIN)/vusniff demo
 
-test: packages kernels tshark
+test: packages kernels tshark qemu
 	@$(MAKE) --no-print-directory check
 
 check: lint tests
@@ -62,6 +62,10 @@ kernels: packages $(VENV)/dev.stamp
 # A newer tshark, as a second one: in the user's cache, not installed.
 tshark: packages $(VENV)/dev.stamp
 	@$(BIN)/python tests/fetch_tshark.py || { echo "no newer tshark: the tests with it are left out"; [ "$$CI" != true ]; }
+
+# A QEMU that speaks vfio-user, where the installed one is older than 10.1: in the user's cache, not installed.
+qemu: packages $(VENV)/dev.stamp
+	@$(BIN)/python tests/fetch_qemu.py || { echo "no QEMU with vfio-user: a test with it is left out"; [ "$$CI" != true ]; }
 
 # Nothing is installed twice while pyproject.toml stays as it is; the project itself is installed editable.
 $(VENV)/vusniff.stamp: pyproject.toml

@@ -16,12 +16,13 @@ from pathlib import Path
 from peers.pairs import PAIRS, Pair
 from peers.processes import Stage
 from peers.proxied import run_through_proxy
+from peers.vfio import PAIR as VFIO
 
 from vusniff.capture.facts import Host
 from vusniff.capture.writer import CaptureWriter
 
 HERE = Path(__file__).resolve().parent
-KEPT = ("qemu-testpmd", "virtio-user-packed-reconnect", "qemu-blk", "qemu-ovs")
+KEPT = ("qemu-testpmd", "virtio-user-packed-reconnect", "qemu-blk", "qemu-ovs", "vfio-user")
 HOST = Host("lab", "00000000-0000-4000-8000-000000000000", "Linux", "x86_64")
 LIMIT = 300_000
 """Bytes that a capture in a repository may have."""
@@ -49,7 +50,7 @@ def record(pair: Pair) -> None:
 
 def main(names: list[str]) -> None:
     """Record the pairs named."""
-    for pair in PAIRS:
+    for pair in (*PAIRS, VFIO):
         if pair.name in (names or KEPT):
             if missing := pair.missing():
                 raise SystemExit(f"{pair.name} needs {', '.join(missing)}")

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-from vusniff import cli
+from vusniff import cli, distributions
 from vusniff.checks import checker
 
 settings.register_profile("vusniff", deadline=None)
@@ -92,6 +92,17 @@ def _children_end() -> Iterator[None]:
         if child.poll() is None:
             child.kill()
             child.wait()
+
+
+def pytest_sessionstart() -> None:
+    """Ends the run where a new family or dissector of `pyproject.toml` is not installed in this environment yet."""
+    text = (Path(__file__).parent.parent / "pyproject.toml").read_text(encoding="utf-8")
+    for group in ("vusniff.families", "vusniff.dissectors"):
+        section = text.partition(f'[project.entry-points."{group}"]')[2].partition("[")[0]
+        named = {line.partition("=")[0].strip() for line in section.splitlines() if "=" in line}
+        missing = named - {point.name for point in distributions.entry_points(group)}
+        if missing:
+            pytest.exit(f"{group}: {', '.join(sorted(missing))} is not installed: run make .venv/dev.stamp", 4)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -14,6 +14,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 FOLDER = Path(os.environ.get("VUSNIFF_TSHARK") or Path.home() / ".cache/vusniff/tshark")
@@ -44,27 +45,45 @@ def fetched() -> Path | None:
 
 def fetch() -> Path:
     """The program, fetched if it is not there."""
-    if not _KEYS.exists():
-        raise SystemExit(f"there is no {_KEYS}: only on Debian the archive can be trusted")
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=FOLDER) as name:
-        folder = Path(name)
-        for package in _download(folder):
-            subprocess.run(["dpkg", "-x", str(package), str(folder / SUITE)], check=True)
-        _wrap(folder / SUITE, FOLDER / SUITE)
-        (folder / SUITE).rename(FOLDER / SUITE)
+    fetch_tree(FOLDER, SUITE, ["tshark"], wrap=_wrap)
     return FOLDER / SUITE / "tshark"
 
 
-def _download(folder: Path) -> list[Path]:
-    """tshark's packages and all they depend on: to this apt no package is installed."""
+def fetch_tree(
+    target: Path,
+    suite: str,
+    packages: Sequence[str],
+    *,
+    backports: bool = False,
+    wrap: Callable[[Path, Path], None] | None = None,
+) -> None:
+    """Unpacks packages of a suite, with all they depend on, into a folder of the suite's name in ``target``.
+
+    ``wrap`` is called with the tree, and the place where it will be, before it is moved there.
+    """
+    if not _KEYS.exists():
+        raise SystemExit(f"there is no {_KEYS}: only on Debian the archive can be trusted")
+    target.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target) as name:
+        folder = Path(name)
+        for package in _download(folder, suite, packages, backports):
+            subprocess.run(["dpkg", "-x", str(package), str(folder / suite)], check=True)
+        if wrap is not None:
+            wrap(folder / suite, target / suite)
+        (folder / suite).rename(target / suite)
+
+
+def _download(folder: Path, suite: str, packages: Sequence[str], backports: bool) -> list[Path]:
+    """Packages and all they depend on: to this apt no package is installed."""
     told = ["apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages"]
     archives = subprocess.run(told, capture_output=True, text=True).stdout.split()
     archive = next((one for one in archives if "security" not in one and "debian" in one), _ARCHIVE)
     for part in ("lists/partial", "archives/partial", "parts"):
         (folder / part).mkdir(parents=True)
     (folder / "status").touch()
-    (folder / "sources.list").write_text(f"deb [signed-by={_KEYS}] {archive} {SUITE} main\n", encoding="utf-8")
+    suites = [suite, f"{suite}-backports"] if backports else [suite]
+    lines = [f"deb [signed-by={_KEYS}] {archive} {one} main\n" for one in suites]
+    (folder / "sources.list").write_text("".join(lines), encoding="utf-8")
     settings = {
         "Dir::Etc::SourceList": folder / "sources.list",
         "Dir::Etc::SourceParts": folder / "parts",
@@ -79,7 +98,8 @@ def _download(folder: Path) -> list[Path]:
     }
     apt = ["apt-get", "-qq", "--yes", *(f"-o{name}={value}" for name, value in settings.items())]
     subprocess.run([*apt, "update"], check=True)
-    subprocess.run([*apt, "--no-install-recommends", "--download-only", "install", "tshark"], check=True)
+    chosen = ["-t", suites[-1], "--no-install-recommends", "--download-only", "install", *packages]
+    subprocess.run([*apt, *chosen], check=True)
     return sorted((folder / "archives").glob("*.deb"))
 
 

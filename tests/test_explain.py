@@ -170,7 +170,10 @@ def features(bit: int, device: str | None) -> list[Topic]:
         ("feature negotiation", [("phase", "feature negotiation")]),
         (
             "0x1",
-            [("request", "GET_FEATURES"), ("request", "BACKEND_IOTLB_MSG"), ("request", "GPU_GET_PROTOCOL_FEATURES")],
+            [
+                *(("request", "GET_FEATURES"), ("request", "BACKEND_IOTLB_MSG")),
+                *(("request", "GPU_GET_PROTOCOL_FEATURES"), ("request", "VERSION")),
+            ],
         ),
     ],
 )

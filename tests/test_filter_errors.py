@@ -164,6 +164,8 @@ def test_times_are_exact() -> None:
         ("finding.severity >= ", {"note", "warning", "error"}),
         ("vhost.reply == ", {"true", "false"}),
         ("fd.kind == ev", {"eventfd", "device"}),
+        ("vhost.channel == vfio-t", {"vfio-twin"}),
+        ("vfio.command == VFIO_USER_DMA_M", {"DMA_MAP"}),
         ("!(vring.ind", {"vring.index"}),
         ("all vring.ind", {"vring.index"}),
         ("vring.index == 3 xor guest_addr", {"vhost.mem.guest_address"}),
@@ -181,7 +183,7 @@ def test_completion(text: str, offered: set[str]) -> None:
     found = complete(text, len(text))
     assert {one.text for one in found} == offered
     for one in found:
-        assert text[one.start :] == re.search(r"[\w.]*$", text)[0]  # type: ignore[index]
+        assert text[one.start :] == re.search(r"[\w.-]*$", text)[0]  # type: ignore[index]
 
 
 def test_completion_replaces_the_word_under_the_cursor() -> None:

@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 from payload_examples import Example
-from payload_examples.channels import BACKEND_EXAMPLES, GPU_EXAMPLES
-from payload_examples.main import MAIN_EXAMPLES
+from payload_examples.every import EXAMPLES
 
 from captures import synthetic
 from vusniff.analysis.timeline import Timeline, read_all
@@ -28,8 +27,6 @@ from vusniff.filter.payload import EVERY, forms, leaves, name_of
 from vusniff.filter.reference import page
 from vusniff.layouts import dissect
 from vusniff.message import Alternatives, Layout, Message
-
-EXAMPLES = [*MAIN_EXAMPLES, *BACKEND_EXAMPLES, *GPU_EXAMPLES]
 
 
 def layouts() -> Iterator[Layout]:
@@ -90,7 +87,7 @@ def test_fields_read_what_was_decoded(one: Example) -> None:
 
 def test_names_are_wiresharks_kind_of_names() -> None:
     for name in fields():
-        assert re.fullmatch(r"(vhost|vring|fd|proc|sock|finding)(\.[a-z0-9_]+)+", name), name
+        assert re.fullmatch(r"(vhost|vring|vfio|fd|proc|sock|finding)(\.[a-z0-9_]+)+", name), name
     assert len({one.name for one in STATIC}) == len(STATIC)
     assert not {one.name for one in STATIC} & set(payload.fields())
 

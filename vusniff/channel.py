@@ -51,6 +51,21 @@ class Header:
     """Mask of the flags that hold a version; 0 where there is none."""
     kind: slice = field(default_factory=lambda: slice(0, 8))
     """The bytes that tell request and flags."""
+    spans: Mapping[str, tuple[int, int]] = field(
+        default_factory=lambda: {"request": (0, 4), "flags": (4, 8), "size": (8, 12)}
+    )
+    """Where request, flags and size stand: first byte, and the byte behind the last."""
+    counts: int = 0
+    """Bytes of the header that its size field counts too."""
+    more: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    """What else it holds: name -> offset and size in bytes of a number."""
+    failed: tuple[int, int] = (0, 1)
+    """Mask and value of the flags of a reply that says that its request failed; by default there are none."""
+    unusual: str = "need_reply"
+    """The word for a request that differs from the usual ones in whether it wants a reply: ``need_reply`` where that is
+    set for some, ``no_reply`` where it is taken back for some."""
+    assigned: int = 0xF
+    """Mask of the flags that have a meaning."""
 
     def is_reply(self, flags: int) -> bool:
         """Whether these are the flags of a reply."""
@@ -63,6 +78,29 @@ class Header:
             | (REPLY if self.is_reply(flags) else 0)
             | (NEED_REPLY if self.is_need_reply(flags) else 0)
         )
+
+    def is_failed(self, flags: int) -> bool:
+        """Whether these are the flags of a reply that says that its request failed."""
+        return flags & self.failed[0] == self.failed[1]
+
+    def remark(self, flags: int) -> str:
+        """`unusual` for a request with these flags that is such a one, else nothing."""
+        wants = self.is_need_reply(flags)
+        return self.unusual if wants is (self.unusual == "need_reply") and not self.is_reply(flags) else ""
+
+    def others(self, data: bytes, order: str) -> dict[str, int]:
+        """The numbers of `more` by name."""
+        cut = {name: data[at : at + size] for name, (at, size) in self.more.items()}
+        return {name: int.from_bytes(one, "little" if order == "little" else "big") for name, one in cut.items()}
+
+    def written(self, head: bytes, order: str, values: Mapping[str, int]) -> bytes:
+        """A header with other numbers in the fields of `spans` and `more` that are named; they have to fit."""
+        changed = bytearray(head)
+        places = {**self.spans, **{name: (at, at + size) for name, (at, size) in self.more.items()}}
+        for name, value in values.items():
+            start, stop = places[name]
+            changed[start:stop] = value.to_bytes(stop - start, "little" if order == "little" else "big")
+        return bytes(changed)
 
     def is_need_reply(self, flags: int) -> bool:
         """Whether a request with these flags wants a reply."""

@@ -190,6 +190,13 @@ class Message:
     layout: str | None = None
     """Name of the layout the payload was read by; ``ack`` for an acknowledgement, None for raw bytes."""
     spec: MessageSpec | None = None
+    more: Mapping[str, int] = field(default_factory=dict)
+    """What else its header holds by name (`vusniff.channel.Header.more`); shared, never changed."""
+
+    @property
+    def failed(self) -> bool:
+        """It is a reply whose header says that its request failed."""
+        return self.channel.header.is_failed(self.flags)
 
     @property
     def reply(self) -> bool:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from construct import (
     Adapter,
     Bytes,
+    GreedyBytes,
     Int8ub,
     Int16ub,
     Int16ul,
@@ -65,11 +66,22 @@ class _PaddedText(Adapter):  # type: ignore[misc]
         return data + bytes(self.subcon.sizeof() - len(data))
 
 
+class _RestText(Adapter):  # type: ignore[misc]
+    def _decode(self, obj: bytes, context: Any, path: Any) -> str:
+        return obj.rstrip(b"\0").decode("utf-8", "backslashreplace")
+
+    def _encode(self, obj: str, context: Any, path: Any) -> bytes:
+        return obj.encode("utf-8") + b"\0"
+
+
 MAC = _Mac(Bytes(6))
 """Six bytes in memory order, as ``52:54:00:12:34:56``."""
 
 UUID = _Uuid(Bytes(16))
 """Sixteen bytes of RFC 4122 order, as the UUID is printed."""
+
+REST_TEXT = _RestText(GreedyBytes)
+"""UTF-8 text up to the end of the payload, with the zero byte that ends it."""
 
 
 def padded_text(size: int) -> Any:

@@ -19,8 +19,6 @@ from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
 
-from vusniff_dissectors import DISSECTORS
-
 from captures import synthetic
 from vusniff.analysis.timeline import Timeline, read_all
 from vusniff.capture import evidence, facts, pcapng
@@ -31,6 +29,7 @@ from vusniff.channel import Sender
 from vusniff.commands import decode
 from vusniff.errors import CaptureError, DissectorError, FilterError, SourceError, VusniffError
 from vusniff.families.framing import BELIEVED, Framer
+from vusniff.families.vfio_user.protocol import CHANNELS as VFIO
 from vusniff.families.vhost_user.header import message_size
 from vusniff.families.vhost_user.protocol import FLAG_NEED_REPLY, FLAG_REPLY, HEADERS, Channels, ProtocolFeature
 from vusniff.filter import compile_filter
@@ -289,7 +288,7 @@ def framer(data: bytes) -> None:
 
 PAYLOADS = [
     (dissector.channel, code, reply)
-    for dissector in DISSECTORS
+    for dissector in dissect.load().values()
     for code in sorted(dissector.specs)
     for reply in (False, True)
 ]
@@ -457,7 +456,7 @@ def log_text(data: bytes) -> None:
     """Any text from a log as one message, on any channel."""
     given = decode.bytes_of(data.decode("utf-8", "replace"))
     how = given[-1] if given else 0
-    for channel in (Channels.MAIN, Channels.BACKEND, Channels.GPU):
+    for channel in (Channels.MAIN, Channels.BACKEND, Channels.GPU, *VFIO):
         sender = (None, Sender.FRONTEND, Sender.BACKEND, None)[how & 3]
         message = decode.message_of(given, channel, sender, how & 7, ProtocolFeature(how << 12), how << 32, "net")
         jsonl.encode(jsonl.message_dict(message))

@@ -18,15 +18,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from payload_examples import Example
-from payload_examples.channels import BACKEND_EXAMPLES, GPU_EXAMPLES
-from payload_examples.main import MAIN_EXAMPLES
+from payload_examples import Example, every
 
 from captures import synthetic
 from vusniff.capture import facts, pcapng
 from vusniff.capture.packet import DISSECTOR, DISSECTOR_DATA, lead
 from vusniff.channel import Channel
-from vusniff.families.vhost_user.protocol import HEADER_SIZE, HEADERS, Channels
+from vusniff.families.vhost_user.protocol import HEADER_SIZE, HEADERS, NAME, Channels
 from vusniff.layouts import dissect
 from vusniff.layouts.spans import walk
 from vusniff.message import Context
@@ -60,7 +58,7 @@ TEXTS = (
     *("=cmd()", '"quoted", "cells"', "%s{0}$(x)`y`", "eventfd:1", "memfd:99999999999999999999", "socket:-1", "socket:"),
     *("file:8:1:99", "device:", ":", "../../etc/passwd", "-", "--json", "-->", "]]>", "&amp;", "\\x1b", "𝔘𝔫𝔦𝔠𝔬𝔡𝔢", "ﷺ"),
 )
-EXAMPLES = tuple(one for one in (*MAIN_EXAMPLES, *BACKEND_EXAMPLES, *GPU_EXAMPLES) if len(one.hex) < 4096)
+EXAMPLES = tuple(one for one in every.EXAMPLES if len(one.hex) < 4096 and one.channel.family == NAME)
 """A request or reply of each kind, byte for byte."""
 
 

@@ -22,6 +22,7 @@ REMEMBERED = 1024
 REMEMBERED_BYTES = 32
 """Longest of them: longer messages hold addresses, and hardly repeat."""
 
+_NO_MORE: dict[str, int] = {}
 _new, _set = object.__new__, object.__setattr__
 _known: dict[tuple[Place, int, bytes], dict[str, Any]] = {}
 """Place, end and bytes -> the fields that follow from these three."""
@@ -94,6 +95,7 @@ def fields(data: bytes, missing: int, kind: FrameKind, end: int, place: Place) -
 
 def _fields(data: bytes, missing: int, kind: FrameKind, end: int, place: Place) -> dict[str, Any]:
     request, flags, size, decoded = decode(data, missing, kind, place.channel, place.context)
+    header = place.channel.header
     return {
         "number": 0,
         "time_ns": 0,
@@ -117,4 +119,5 @@ def _fields(data: bytes, missing: int, kind: FrameKind, end: int, place: Place) 
         "trailing": decoded.trailing,
         "layout": decoded.layout,
         "spec": decoded.spec,
+        "more": header.others(data, place.context.order) if header.more and request is not None else _NO_MORE,
     }

@@ -12,9 +12,9 @@ from typing import Any
 
 from vusniff import amounts
 from vusniff.channel import Channel
-from vusniff.families.vhost_user.advance import advance
+from vusniff.families.family import Family, State
 from vusniff.families.vhost_user.phases import LASTING, Phase, PhaseKind
-from vusniff.families.vhost_user.protocol import STOPS_RING, Channels, FrontendRequest
+from vusniff.families.vhost_user.protocol import NAME, STOPS_RING, Channels, FrontendRequest
 from vusniff.families.vhost_user.state import DeviceState, translate
 from vusniff.message import Message
 from vusniff.record import Descriptor, DescriptorKind
@@ -89,8 +89,8 @@ class Stage:
         return self.phase.kind in LASTING
 
 
-def stages(messages: Iterable[Message], phases: Sequence[Phase], state: DeviceState) -> list[Stage]:
-    """The exchanges of a session by its phases; ``state`` is that before its first message."""
+def stages(messages: Iterable[Message], phases: Sequence[Phase], state: State, family: Family) -> list[Stage]:
+    """The exchanges of a session of a family by its phases; ``state`` is that before its first message."""
     made = [Stage(phase) for phase in phases if phase.count][:STAGES]
     folding = _Folding()
     asked: dict[int, Exchange] = {}
@@ -113,7 +113,7 @@ def stages(messages: Iterable[Message], phases: Sequence[Phase], state: DeviceSt
             asked[message.number] = exchange
             if len(asked) > 2 * LIMIT:
                 del asked[next(iter(asked))]
-        state = advance(state, message)
+        state = family.advance(state, message)
     return made
 
 
@@ -126,7 +126,7 @@ class _Folding:
         self._bases: dict[Any, Any] = {}
         """Ring -> where GET_VRING_BASE said it stopped."""
 
-    def exchange(self, message: Message, state: DeviceState) -> Exchange:
+    def exchange(self, message: Message, state: State) -> Exchange:
         """A request, or a reply to nothing."""
         spec = message.spec
         name = f"{message.name} reply" if message.reply else message.name
@@ -162,12 +162,14 @@ class _Folding:
                 self._roles[identity] = known
         return known
 
-    def values(self, message: Message, state: DeviceState) -> Values:
+    def values(self, message: Message, state: State) -> Values:
         """What a message says."""
         payload = message.payload
         if payload is None:
             return {"bytes": f"{message.size} bytes that could not be decoded"}
         found: Values = {"malformed": message.malformed} if message.malformed else {}
+        if message.failed:
+            found["error"] = str(message.more.get("error", 0))
         match message.request if message.channel is Channels.MAIN else None:
             case FrontendRequest.SET_VRING_ADDR:
                 found |= {name: _place(state, payload[name]) for name in RING_ADDRESSES if name in payload}
@@ -217,7 +219,9 @@ def _target(message: Message) -> str:
         place = "" if of_a_process(start, payload.get("user_address")) else f"{start:#x}"
         return f"{place}+{amounts.size(size)}"
     if "index" in payload:
-        return f"vring {payload['index']}"
+        return f"{'vring' if message.channel.family == NAME else 'index'} {payload['index']}"
+    if "region" in payload and "offset" in payload:
+        return f"region {payload['region']} + {payload['offset']:#x}"
     if "type_name" in payload and "iova" in payload:
         return str(payload["type_name"] or payload.get("type"))
     return ""

@@ -171,6 +171,8 @@ class Tracker:
             raise VusniffError(f"--device {device}: no such device type; there are {', '.join(devices)}")
         self.device = device
         self.sessions: list[Session] = []
+        self.families: dict[Family, None] = {}
+        """Those of the sessions."""
         self._links: dict[int, _Link] = {}
         self._heard: dict[int, _Link] = {}
         """Those that something was said on since anything was lost anywhere."""
@@ -247,6 +249,7 @@ class Tracker:
             previous=self._by_path.get(connection.path),
         )
         self._by_path[connection.path] = session.number
+        self.families[family] = None
         self.sessions.append(session)
         self._join(link, session, channel)
 
@@ -322,7 +325,8 @@ class Tracker:
         if link.requester is None:
             asks = 1 - frame.end if flags & REPLY else frame.end
             assert link.session is not None
-            link.requester = 1 - asks if request in link.session.family.other_way else asks
+            turned = link.channel is link.session.family.main and request in link.session.family.other_way
+            link.requester = 1 - asks if turned else asks
             self._renew(link)
 
     def track(self, first: int, batch: Columns, frame: Callable[[int], Frame], placed: Placed) -> None:

@@ -20,7 +20,7 @@ from vusniff.analysis.rings import RingHistory, Standing
 from vusniff.analysis.session import Place, Placed, Rows, Session
 from vusniff.capture.batch import Batch
 from vusniff.capture.index import Index
-from vusniff.families.family import PhasesOf, State
+from vusniff.families.family import Family, PhasesOf, State
 from vusniff.message import Message
 from vusniff.meta import NO_MESSAGE
 from vusniff.record import Closed, Connection, Exit, Frame, FrameFields
@@ -72,6 +72,11 @@ class Timeline:
     def sessions(self) -> list[Session]:
         """All sessions so far; session number ``n`` stands at ``n - 1``."""
         return self.tracker.sessions
+
+    @property
+    def families(self) -> tuple[Family, ...]:
+        """Those of the sessions so far."""
+        return tuple(self.tracker.families)
 
     @property
     def complete(self) -> bool:

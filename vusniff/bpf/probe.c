@@ -229,6 +229,23 @@ static __always_inline void copy_data(struct scratch *s)
 		s->sent.length = s->total;
 }
 
+/*
+ * A header of vfio-user: a command that exists, a reply or not, no unknown flag, a size (which counts the header) that
+ * fits the send, and no error in a command.
+ */
+static __always_inline int plausible_vfio(struct scratch *s)
+{
+	u32 *header = (u32 *)s->data;
+	u32 command = ((u16 *)s->data)[1], size = header[1], flags = header[2];
+	if (s->sent.captured < VFIO_HEADER || command - 1 >= VFIO_COMMANDS || size < VFIO_HEADER || size > VFIO_LIMIT)
+		return 0;
+	if ((flags & ~0x10) && (flags & ~0x20) != 1)
+		return 0;
+	if (!(flags & 1) && header[3])
+		return 0;
+	return s->sent.length == VFIO_HEADER || s->sent.length >= size;
+}
+
 /* A header with a request that exists or may come, version 1, no unknown flag, and a size that fits the send. */
 static __always_inline int plausible(struct scratch *s)
 {
@@ -236,7 +253,7 @@ static __always_inline int plausible(struct scratch *s)
 	if (s->sent.captured < HEADER)
 		return 0;
 	if (header[0] - 1 >= 63 || (header[1] & ~0xc) != 1 || header[2] > 1 << 20)
-		return 0;
+		return plausible_vfio(s);
 	return s->sent.length == HEADER || s->sent.length >= HEADER + (u64)header[2];
 }
 
@@ -321,12 +338,18 @@ static __always_inline void follow_socket(u64 sock)
 	presets.update(&key.inode, &verdict);
 }
 
-/* SET_BACKEND_REQ_FD and GPU_SET_SOCKET pass a socket whose traffic belongs to the same device: both ends of it. */
+/*
+ * SET_BACKEND_REQ_FD and GPU_SET_SOCKET pass a socket whose traffic belongs to the same device, and so does the reply to
+ * vfio-user's VERSION: both ends of it.
+ */
 static __always_inline void follow_channel(struct scratch *s)
 {
 	u32 *header = (u32 *)s->data;
 	s32 number = -1;
-	if (s->sent.captured < HEADER || (header[0] != 21 && header[0] != 33) || header[1] & 4)
+	if (s->sent.captured < HEADER)
+		return;
+	u32 vfio = ((u16 *)s->data)[1] == VFIO_VERSION && (header[2] & 0xf) == 1;
+	if (!vfio && ((header[0] != 21 && header[0] != 33) || header[1] & 4))
 		return;
 	load(&number, 4, s->rights, s->from.user);
 	u64 file = file_of(number);

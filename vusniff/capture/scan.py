@@ -459,8 +459,9 @@ class Scan:
         self, tags: dict[int, bytes], interface: _Interface, options: list[tuple[int, bytes]]
     ) -> FrameKind | None:
         dissector = tags.get(pcapng.TAG_DISSECTOR, b"").rstrip(b"\0")
-        family = interface.facts.get("family", FIRST)
-        if dissector == DISSECTOR or (isinstance(family, str) and dissector == dissector_of(family)):
+        number = interface.connection
+        family = FIRST if number is None else self._ids.connections[number - 1].family
+        if dissector in (DISSECTOR, dissector_of(family)):
             return FrameKind.MESSAGE
         if dissector == DISSECTOR_DATA and interface.facts:
             return next((kind for kind in map(facts.frame_kind, self._own(options)) if kind), None)

@@ -346,8 +346,10 @@ class Checker:
         if not whole:
             self.partial[session.number] = "it was joined late" if session.joined_late else "its beginning is not there"
         previous = self._legacies.pop(session.previous, None) if session.previous is not None else None
-        if previous is None and session.previous is not None and (earlier := self._lives.get(session.previous)):
-            previous = legacy(earlier.memory, earlier.state)
+        if previous is None and session.previous is not None:
+            earlier = self._lives.get(session.previous)
+            if earlier is not None and earlier.judged:  # a session of another family leaves nothing to measure by
+                previous = legacy(earlier.memory, earlier.state)
         memory = Memory(session.number, whole, session.joined_late, previous)
         return _Life(session.initial(), memory, session.family.name == NAME)
 

@@ -11,12 +11,9 @@ from vusniff import terminal
 from vusniff.channel import Channel, Sender
 from vusniff.commands.forms import add_json
 from vusniff.errors import DissectorError
+from vusniff.families.registry import channel_named, channels, family_of
 from vusniff.families.vhost_user.protocol import (
-    CHANNELS,
     F_RING_PACKED,
-    FLAG_REPLY,
-    HEADER_SIZE,
-    HEADERS,
     MAX_FDS,
     PROTOCOL_FEATURE_ALIASES,
     Channels,
@@ -37,10 +34,10 @@ _SEPARATORS = re.compile(r"0[xX]|\\x|[\s:,;.\-_'\"{}()\[\]]")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of ``vusniff decode``."""
-    channels = [channel for channel in CHANNELS if channel.requester is not None]
+    known = [channel for channel in channels() if channel.requester is not None]
     parser.add_argument(
         "--channel",
-        choices=[str(channel) for channel in channels],
+        choices=[str(channel) for channel in known],
         default="main",
         help="what the message was seen on (main)",
     )
@@ -83,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
     given = sys.stdin.read() if args.hex == ["-"] else " ".join(args.hex)
     message = message_of(
         bytes_of(given),
-        next(channel for channel in CHANNELS if channel == args.channel),
+        channel_named(args.channel),
         Sender(args.sender) if args.sender else None,
         args.fds,
         protocol_features_of(args.protocol_features),
@@ -95,8 +92,8 @@ def run(args: argparse.Namespace) -> int:
         unknown = {"time_ns": None, "session": None, "connection": None}
         terminal.put_json(jsonl.encode({**jsonl.message_dict(message), **unknown}) + b"\n")
     else:
-        title = words.title(message.name, message.layout, message.reply, message.need_reply)
-        terminal.put_line(f"{text.arrow(message.sender)} {title} {words.summary(message)}".rstrip())
+        title = words.title_of(message)
+        terminal.put_line(f"{text.arrow(message.channel, message.sender)} {title} {words.summary(message)}".rstrip())
         for line in text.details(message):
             terminal.put_line(line)
     if message.malformed:
@@ -196,16 +193,17 @@ def message_of(
     """
     from vusniff.analysis.compose import decode
 
-    if len(data) < HEADER_SIZE:
-        raise DissectorError(f"{len(data)} bytes are no message: a header alone has {HEADER_SIZE}")
-    there = len(data) - HEADER_SIZE
-    order = next((order for order, header in HEADERS.items() if header.unpack_from(data)[2] == there), None)
+    header = channel.header
+    if len(data) < header.size:
+        raise DissectorError(f"{len(data)} bytes are no message: a header alone has {header.size}")
+    there = len(data) - header.size
+    order = next((order for order, read in header.read.items() if read(data, 0)[2] == there), None)
     if order is None:
-        told = HEADERS["little"].unpack_from(data)[2]
+        told = header.read["little"](data, 0)[2]
         more = "give one message at a time" if there > told else "give the whole message"
         raise DissectorError(f"the header says that {told} bytes of payload follow, but {there} do; {more}")
-    request, flags, size = HEADERS[order].unpack_from(data)
-    reply = bool(flags & FLAG_REPLY)
+    request, flags, size = header.read[order](data, 0)
+    reply = header.is_reply(flags)
     context = Context(
         order=order,
         xen_mmap=ProtocolFeature.XEN_MMAP in protocol_features,
@@ -216,7 +214,9 @@ def message_of(
     if sender is None:
         requester = channel.requester
         other = Sender.BACKEND if requester is Sender.FRONTEND else Sender.FRONTEND
-        sender = other if reply else requester
+        family = family_of(channel)
+        turned = channel is family.main and request in family.other_way
+        sender = other if reply is not turned else requester
     _, _, _, decoded = decode(data, 0, FrameKind.MESSAGE, channel, context)
     return Message(
         number=1,
@@ -236,4 +236,5 @@ def message_of(
         trailing=decoded.trailing,
         layout=decoded.layout,
         spec=decoded.spec,
+        more=header.others(data, order),
     )

@@ -74,7 +74,8 @@ def run(args: argparse.Namespace) -> int:
     # Written here and not by rich, which ends the program its own way when nobody reads.
     with console.capture() as screen:
         console.print(f"Session {chosen} of {count}, after message {row + 1}{late}", markup=False)
-        console.print(f"{escape(session.path)}: front-end {frontend}, back-end {backend}", markup=False)
+        left, right = session.family.roles
+        console.print(f"{escape(session.path)}: {left} {frontend}, {right} {backend}", markup=False)
         if guess:
             console.print(f"Device: {guess.device} ({guess.sure}: {'; '.join(guess.reasons)})", markup=False)
         console.print()

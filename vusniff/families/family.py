@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from vusniff.channel import Channel
@@ -25,10 +25,6 @@ MessageSize = Callable[[Bytes, str, int], int | None]
 header included; None when no header can be there."""
 
 
-State = Any
-"""A device as its session has shown it so far, of the class that its family has for it. Immutable."""
-
-
 class Reading(Protocol):
     """What decides how the bytes of one session are read, as far as its messages have told. Immutable."""
 
@@ -46,6 +42,36 @@ class Reading(Protocol):
 
     def after(self, request: int, is_reply: bool, payload: bytes) -> Reading:
         """What is known after a message of the main channel that `Family.reads` names; may be an equal one."""
+
+
+@dataclass(frozen=True, slots=True)
+class StateTable:
+    """A part of a device's state as views print it: plain text in cells."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: Sequence[tuple[str, ...]]
+    by: Sequence[int] = ()
+    """Of each row the number of the message that set it, 0 for none."""
+
+
+class ShownState(Protocol):
+    """A state that says itself how it is shown."""
+
+    @property
+    def fresh(self) -> bool:
+        """Followed from the first byte of the connection."""
+
+    def tables(self) -> Sequence[StateTable]:
+        """It for people."""
+
+    def values(self) -> dict[str, Any]:
+        """It as plain JSON values."""
+
+
+State = Any
+"""A device as its session has shown it so far, immutable: a `ShownState`, but of vhost-user, whose state the views know
+and show in ways of their own."""
 
 
 class PhasesOf(Protocol):
@@ -76,6 +102,8 @@ class Family:
     request_name: Callable[[Channel, int], str]
     """Channel and request code -> its name in the specification, ``REQUEST_<code>`` for one that it does not have."""
     message_size: MessageSize
+    first: MessageSize
+    """The same, asked of the first header of a stream: how the family is recognised."""
     begins: MessageSize
     """The same, asked of bytes that may be anything, such as the first ones of a stream that is joined late."""
     likely_channel: Callable[[Frame, int, int], Channel]
@@ -96,6 +124,11 @@ class Family:
     """``phases(value, opened_ns, previous_end_ns=..., joined_late=...)``: see `vhost_user.phases.Phases`."""
     value_of: Callable[[int, bytes, str], int | None]
     """Request, payload and byte order -> the number that phases ask for."""
+    roles: tuple[str, str] = ("front-end", "back-end")
+    """What the front-end and the back-end are called where words are shown."""
+    words: Mapping[str, Callable[[dict[str, Any], int, bool], str]] = field(default_factory=dict)
+    """Name of a layout -> what its payload says in a few words, by its values, the request, and whether it is the
+    reply. A layout that is in no such table is worded as its fields."""
     largest: Callable[[Channel, int], int] | None = None
     """Channel and request -> bytes of the largest payload that is believed; None: `message_size` believes in each it
     tells. What is larger is read on, until a header is found in it."""

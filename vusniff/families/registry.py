@@ -70,6 +70,6 @@ def recognised(header: Bytes, order: str, offset: int = 0, *, anywhere: bool = F
     ``anywhere``: the bytes may be the middle of something else, so more is asked.
     """
     for family in families().values():
-        if (family.begins if anywhere else family.message_size)(header, order, offset) is not None:
+        if (family.begins if anywhere else family.first)(header, order, offset) is not None:
             return family
     return None

@@ -14,7 +14,7 @@ from vusniff.filter.grammar import LENGTH_LIMIT, expected_after
 
 MOST = 200
 """Completions that are offered at once."""
-_WORD = re.compile(r"[A-Za-z0-9_.]*\Z")
+_WORD = re.compile(r"[A-Za-z0-9_.-]*\Z")
 _SIGNS = {
     "==": "equal",
     "!=": "not equal",
@@ -54,7 +54,7 @@ def complete(text: str, cursor: int) -> list[Completion]:
     if known is None:
         return []
     expected, tokens = known
-    stop = cursor + len(re.match(r"[A-Za-z0-9_.]*", text[cursor:])[0])  # type: ignore[index]
+    stop = cursor + len(re.match(r"[A-Za-z0-9_.-]*", text[cursor:])[0])  # type: ignore[index]
     found = []
     for offer, about in _offers(expected, tokens, word):
         found.append(Completion(offer, start, stop, about))
@@ -73,7 +73,8 @@ def _offers(expected: set[str], tokens: list[Token], word: str) -> Iterator[tupl
         if field is not None:
             bits = field.kind is Kind.BITS
             about = "" if bits or field.kind is Kind.REQUEST else field.about
-            word = word.upper().removeprefix("VHOST_USER_") if field.kind is Kind.REQUEST else word
+            if field.kind is Kind.REQUEST:
+                word = word.upper().removeprefix("VHOST_USER_").removeprefix("VFIO_USER_")
             yield from ((name, about) for name in _beginning(word, words_of(field)))
     elif "LBRACE" in expected:
         yield "{", "a set: {1, 3..5}"

@@ -9,12 +9,14 @@ Fields of payloads come from the tables of messages (`payload`); the others stan
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
 from vusniff.channel import Sender
 from vusniff.checks.finding import Severity, Side
-from vusniff.families.registry import channels
+from vusniff.families.family import Family
+from vusniff.families.registry import FIRST, channels, families
 from vusniff.filter import payload
 from vusniff.filter.field import Field, Kind, MessageLike, Origin, Surroundings
 from vusniff.layouts import dissect
@@ -29,6 +31,42 @@ def _of_header(name: str) -> Any:
         return None if message.request is None else getattr(message, name)
 
     return read
+
+
+def _of_versioned(name: str) -> Any:
+    """Of headers that have a version: what the flags of another family mean is told by fields of its own."""
+
+    def read(message: MessageLike, _: Surroundings) -> Any:
+        return None if message.request is None or not message.channel.header.version else getattr(message, name)
+
+    return read
+
+
+def _of_family(family: str, read: Callable[[MessageLike], Any]) -> Any:
+    """What only messages of one family have."""
+
+    def of_family(message: MessageLike, _: Surroundings) -> Any:
+        return read(message) if message.channel.family == family and message.request is not None else None
+
+    return of_family
+
+
+def _header_of(family: Family) -> Iterator[Field]:
+    """The fields of a header that is not vhost-user's, such as ``vfio.command`` and ``vfio.id``."""
+    prefix, name, origin = family.name.partition("-")[0], family.name, Origin.HEADER
+    header = family.main.header
+    about = f"{name}: command, by name or number"
+    yield Field(f"{prefix}.command", Kind.REQUEST, origin, about, _of_family(name, lambda m: m.request))
+    yield Field(f"{prefix}.flags", Kind.NUMBER, origin, f"{name}: header flags", _of_family(name, lambda m: m.flags))
+    about = f"{name}: it is a reply that says that its command failed"
+    yield Field(f"{prefix}.failed", Kind.BOOLEAN, origin, about, _of_family(name, lambda m: header.is_failed(m.flags)))
+    for one in header.more:
+        read = _of_family(name, functools.partial(_more, one))
+        yield Field(f"{prefix}.{one}", Kind.NUMBER, origin, f"{name}: {one} in the header", read)
+
+
+def _more(name: str, message: MessageLike) -> int | None:
+    return message.more.get(name)
 
 
 def _process(name: str) -> Any:
@@ -74,8 +112,8 @@ _NUMBER, _BOOLEAN, _TEXT = Kind.NUMBER, Kind.BOOLEAN, Kind.TEXT
 STATIC: tuple[Field, ...] = (
     Field("vhost.request", Kind.REQUEST, _H, "request, by name or number", lambda m, _: m.request),
     Field("vhost.name", _TEXT, _H, "name of the request", lambda m, _: m.name),
-    Field("vhost.flags", _NUMBER, _H, "header flags", _of_header("flags")),
-    Field("vhost.version", _NUMBER, _H, "flag bits 0-1", _of_header("version")),
+    Field("vhost.flags", _NUMBER, _H, "header flags", _of_versioned("flags")),
+    Field("vhost.version", _NUMBER, _H, "flag bits 0-1", _of_versioned("version")),
     Field("vhost.reply", _BOOLEAN, _H, "flag bit 2: it is a reply", _of_header("reply")),
     Field("vhost.need_reply", _BOOLEAN, _H, "flag bit 3: an acknowledgement is wanted", _of_header("need_reply")),
     Field("vhost.size", _NUMBER, _H, "payload bytes by the header", lambda m, _: m.size),
@@ -137,7 +175,8 @@ def fields() -> dict[str, Field]:
     """All fields by name. Raises DissectorError when dissectors or families cannot be loaded."""
     static = {one.name: one for one in STATIC}
     static["vhost.channel"] = replace(static["vhost.channel"], words=tuple(map(str, channels())))
-    return {**static, **payload.fields()}
+    own = {one.name: one for family in families().values() if family.name != FIRST for one in _header_of(family)}
+    return {**static, **own, **payload.fields()}
 
 
 @functools.cache
@@ -147,7 +186,7 @@ def requests() -> dict[str, tuple[tuple[str, int], ...]]:
     for channel, dissector in dissect.load().items():
         for spec in dissector.specs.values():
             for name in (spec.name, *spec.aliases):
-                known = found.setdefault(name.removeprefix("VHOST_USER_"), [])
+                known = found.setdefault(name.removeprefix("VHOST_USER_").removeprefix("VFIO_USER_"), [])
                 if (channel, spec.code) not in known:
                     known.append((channel, spec.code))
     return {name: tuple(known) for name, known in found.items()}
@@ -155,6 +194,9 @@ def requests() -> dict[str, tuple[tuple[str, int], ...]]:
 
 def words_of(field: Field) -> tuple[str, ...]:
     """Words that may stand for a field's values, for completion and reference."""
+    if field.name.endswith(".command"):
+        prefix = field.name.partition(".")[0]
+        return tuple(name for name, known in requests().items() if any(of.startswith(prefix) for of, _ in known))
     if field.kind is Kind.REQUEST or field.name == "vhost.name":
         return tuple(requests())
     if field.kind is Kind.BOOLEAN:

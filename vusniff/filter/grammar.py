@@ -20,7 +20,7 @@ from vusniff.errors import FilterError
 LENGTH_LIMIT = 4096
 """Characters of a filter."""
 
-# Keywords end where a word ends: ``inner`` is a word, not ``in`` and a rest.
+# Keywords end where a word ends: ``inner`` is a word, not ``in`` and a rest. Words of values may have hyphens.
 GRAMMAR = r"""
 start: expression
 ?expression: exclusive (_OR exclusive)*       -> any_of
@@ -36,7 +36,7 @@ test: operand                                 -> present
     | operand NOT? IN "{" member ("," member)* "}" -> member_of
 operand: (ALL | ANY)? WORD (_MASK literal)?
 member: literal (".." literal)?
-?literal: STRING | DURATION | NUMBER | BYTES | WORD
+?literal: STRING | DURATION | NUMBER | BYTES | WORD | HYPHENATED
 
 COMPARE.6: /===|!==|==|!=|<=|>=|<|>|(?:eq|ne|gt|lt|ge|le|any_eq|all_eq|any_ne|all_ne)(?![\w.])/
 CONTAINS.6: /contains(?![\w.])/
@@ -53,6 +53,7 @@ BYTES.4: /[0-9a-fA-F]{2}(?:[:-][0-9a-fA-F]{2})+(?![\w])/
 DURATION.3: /[0-9]+(?:\.[0-9]+)?(?:ns|us|ms|s)(?![\w])/
 NUMBER.2: /-?(?:0[xX][0-9a-fA-F]+|0[bB][01]+|[0-9]+(?:\.[0-9]+)?)(?![\w])/
 STRING.4: /r?"(?:\\.|[^"\\])*"/
+HYPHENATED.3: /[A-Za-z][A-Za-z0-9_]*(?:-[A-Za-z0-9_]+)+(?![\w.-])/
 WORD: /[A-Za-z0-9_]+(?:\.[A-Za-z0-9_]+)*/
 %ignore /\s+/
 """
@@ -77,7 +78,15 @@ _FOREIGN = re.compile(r"(?i)(and|or|not|xor|eq|ne|gt|lt|ge|le|in|contains|matche
 @functools.cache
 def parser() -> Lark:
     """The parser; made once."""
-    return Lark(GRAMMAR, parser="lalr", lexer="contextual", start="start", maybe_placeholders=False)
+    callbacks = {"HYPHENATED": lambda token: Token.new_borrow_pos("WORD", token, token)}
+    return Lark(
+        GRAMMAR,
+        parser="lalr",
+        lexer="contextual",
+        start="start",
+        maybe_placeholders=False,
+        lexer_callbacks=callbacks,
+    )
 
 
 def parse(text: str) -> Tree[Token]:

@@ -7,12 +7,14 @@ decoded. A layout that only a bare function can choose cannot be found, so its f
 from __future__ import annotations
 
 import enum
+import functools
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from vusniff.channel import Channel
+from vusniff.families.registry import FIRST, channel_named, channels
 from vusniff.families.vhost_user.device import DEVICES
 from vusniff.families.vhost_user.protocol import Channels, FrontendRequest, GpuRequest
 from vusniff.filter.field import Field, Kind, MessageLike, Origin, PayloadKey, Read, Surroundings
@@ -51,7 +53,8 @@ PREFIXES = {
     "virtio_gpu_resp_display_info": "vhost.gpu",
     "virtio_gpu_resp_edid": "vhost.gpu",
 }
-"""Layout -> what stands before its fields; of others it is ``vhost.<layout>``."""
+"""Layout -> what stands before its fields; of others it is ``vhost.<layout>``, or begins as the family's name does:
+``vfio.<layout>``."""
 
 NAMED = {
     ("vring_base", "num"): "vring.base",
@@ -101,6 +104,7 @@ _VARIANTS = (0, 1, 3, 0x12)
 """First bytes of such a sample: what a union holds may depend on it."""
 _COMPARISONS = ("==", "!=", "<", "<=", ">", ">=")
 
+_NO_WORD = re.compile(r"\W")
 PathOf = tuple[str, ...]
 
 
@@ -195,9 +199,20 @@ def name_of(layout: str, path: PathOf) -> str:
         return special
     if parts in (("u64",), ("success",)):
         return f"vhost.{parts[0]}"
-    prefix = PREFIXES.get(layout) or "vhost." + re.sub(r"\W", "_", layout)
+    prefix = PREFIXES.get(layout) or f"{_beginning().get(layout, 'vhost')}.{re.sub(_NO_WORD, '_', layout)}"
     inner = "".join(INNER.get(part, f"{part}.") for part in parts[:-1])
     return f"{prefix}.{inner}{parts[-1]}"
+
+
+@functools.cache
+def _beginning() -> dict[str, str]:
+    """Layout of another family than vhost-user -> how the names of its fields begin."""
+    known = {channel: channel.family for channel in channels() if channel.family != FIRST}
+    return {
+        layout.name: known[channel_named(channel)].partition("-")[0]
+        for channel, _, _, _, layout in _layouts()
+        if channel in known
+    }
 
 
 # -- walking a layout --------------------------------------------------------------------------------------------------

@@ -54,7 +54,12 @@ A regular expression is Python's, of at most {PATTERN_LIMIT} characters, and run
 characters of a value. One that could take for ever on a text that a peer chose is refused: repeats within repeats,
 back-references, and too many repeats and alternatives.
 
-Names of requests are those of all channels, with or without `VHOST_USER_`, older ones too.
+Names of requests are those of all channels, with or without `VHOST_USER_` or `VFIO_USER_`, older ones too.
+
+Fields that any message has, such as `vhost.request`, `vhost.number`, `vhost.reply` and `vhost.latency`, are called so
+whatever protocol it is of. `vhost.flags` and `vhost.version` are of vhost-user alone. What only messages of vfio-user
+have begins with `vfio`: `vfio.command`, `vfio.id`, `vfio.error`, and the fields of its payloads, such as
+`vfio.region_access.offset`. There the client is the `frontend`, and the server the `backend`.
 
 Not there, unlike in Wireshark: functions, slices, arithmetic, and fields on the right-hand side. Not in Wireshark: our
 names for values. A request is there `vhost.name == "SET_MEM_TABLE"` (its `vhost.request` knows numbers, which mean

@@ -223,7 +223,7 @@ class Resolver:
         return BitSet(names)
 
     def request(self, field: Field, literal: Token) -> Value:
-        word = self.plain(literal).upper().removeprefix("VHOST_USER_")
+        word = self.plain(literal).upper().removeprefix("VHOST_USER_").removeprefix("VFIO_USER_")
         known = requests().get(word)
         if known is None:
             raise self.error(f"there is no request {literal}{_close(word, requests(), '')}", literal)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 from array import array
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from vusniff.analysis.compose import fields, header_of
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 _FLAGS_OF_COLUMN = (VERSION, (REPLY, REPLY), (NEED_REPLY, NEED_REPLY))
 """Version, reply and need_reply of a header whose lowest flags are those of the column."""
+_NO_MORE: dict[str, int] = {}
 
 
 class Around:
@@ -122,10 +124,10 @@ class Row:
 
     @property
     def low_flags(self) -> int | None:
-        """The flags, at least those of `FLAGS`; None without a header."""
-        if self.request is None:
-            return None
+        """The flags, at least those of `FLAGS`; None without a header, or where it has no version (`fields`)."""
         header = self.channel.header
+        if self.request is None or not header.version:
+            return None
         if (header.version, header.reply, header.need_reply) == _FLAGS_OF_COLUMN:
             return flags_of(self._metas[self.at])
         return self.flags
@@ -179,6 +181,12 @@ class Row:
     def flags(self) -> int:
         header = self._header()
         return header[1] if header else 0
+
+    @property
+    def more(self) -> Mapping[str, int]:
+        header = self.channel.header
+        found = header.more and self._header() is not None
+        return header.others(self.data, self.place.context.order) if found else _NO_MORE
 
     @property
     def payload(self) -> dict[str, Any] | None:

@@ -7,8 +7,8 @@ that raises), so that construct itself makes the diagnosis. Trees of a shape the
 function. `tests/test_codegen.py` proves the two equal.
 
 Known shapes: a Struct of integers and other struct-module fields, Bytes, Adapters of those, nested Structs, Arrays of
-a fixed count, Computed; and at most one Array or Bytes whose count or length is an expression of ``this``, with
-nothing but Computed behind it.
+a fixed count, Computed; and at most one Array or Bytes whose count or length is an expression of ``this``, or
+GreedyBytes, with nothing but Computed behind it.
 """
 
 from __future__ import annotations
@@ -153,6 +153,12 @@ class _ParserText:
                 late.append(f"{variable} = data[{size}:]")
                 scope[name] = variable
                 items.append(f"{name!r}: {variable}.hex()")
+            elif node.kind is NodeKind.BYTES and node.count is None:
+                length = self.variable()
+                late.append(f"{length} = data[{size}:]")
+                late.append(f"if len({length}) > {BYTES_LIMIT}: return None")
+                scope[name] = length
+                items.append(f"{name!r}: {length}.hex()")
             elif node.kind is NodeKind.ARRAY and isinstance(node.count, int):
                 variable = self.variable()
                 program, element = self.element(node.parts[0])

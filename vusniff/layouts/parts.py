@@ -99,8 +99,8 @@ class Node:
     """Its kind for people: ``u32``, ``mac``, ``bytes``."""
     format: str = ""
     """Of NUMBER: byte order and format of the struct module, ``<I``."""
-    count: int | Formula = 0
-    """Of ARRAY: elements. Of BYTES: bytes."""
+    count: int | Formula | None = 0
+    """Of ARRAY: elements. Of BYTES: bytes; None: all that are left of the payload."""
     parts: tuple[Node, ...] = ()
     """Of STRUCTURE: its fields. Of ARRAY: the element. Of ADAPTED: what it is made of. Of CONDITIONAL: what is there
     when the formula is true, and what is there when it is not, if anything. Of COMPUTED: the fields of a window."""
@@ -160,6 +160,8 @@ def _node(named: Any, offset: int | None, name: str | None = None) -> Node:
         otherwise = [] if declaration.elsesubcon is construct.Pass else [declaration.elsesubcon]
         parts = tuple(_node(branch, offset, name) for branch in (declaration.thensubcon, *otherwise))
         return make(NodeKind.CONDITIONAL, size=None, formula=_formula(declaration.condfunc), parts=parts)
+    if declaration is construct.GreedyBytes:
+        return make(NodeKind.BYTES, size=None, count=None)
     if isinstance(declaration, construct.Bytes):
         count = _count(declaration.length)
         return make(NodeKind.BYTES, size=count if isinstance(count, int) else None, count=count)

@@ -101,7 +101,7 @@ class _Walk:
         elif node.kind is NodeKind.NUMBER:
             (value,) = struct.unpack(node.format, self._take(node.size or 0))
         elif node.kind is NodeKind.BYTES:
-            value = self._take(_number(node.count, values))
+            value = self._stream.read() if node.count is None else self._take(_number(node.count, values))
         else:
             value = node.construct.parse_stream(self._stream, **values)
         stop = self._stream.tell()
@@ -132,5 +132,5 @@ class _Walk:
         return data
 
 
-def _number(count: int | Formula, values: Container) -> int:
-    return int(count if isinstance(count, int) else count.value(values))
+def _number(count: int | Formula | None, values: Container) -> int:
+    return int(count.value(values) if isinstance(count, Formula) else count or 0)

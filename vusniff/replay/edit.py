@@ -17,8 +17,8 @@ from vusniff.analysis.timeline import Timeline
 from vusniff.capture.batch import Event
 from vusniff.capture.facts import Section
 from vusniff.capture.writer import CaptureWriter
+from vusniff.channel import Header
 from vusniff.errors import CaptureError, DissectorError, VusniffError
-from vusniff.families.vhost_user.protocol import FLAG_REPLY, HEADER_SIZE, HEADERS
 from vusniff.layouts import dissect
 from vusniff.layouts.build import close, replaced
 from vusniff.layouts.spans import spans
@@ -205,8 +205,11 @@ def _changed(timeline: Timeline, number: int, settings: Sequence[Setting]) -> Fr
     """The message with all its settings made, in the order they were given."""
     frame, place = timeline.frame(number - 1), timeline.place(number - 1)
     name = timeline.message(number - 1).name
-    if frame.kind is not FrameKind.MESSAGE or len(frame.data) < HEADER_SIZE:
-        raise EditError(f"message #{number} has no vhost-user header: there is nothing in it that could be set")
+    header = place.channel.header
+    if frame.kind is not FrameKind.MESSAGE or len(frame.data) < header.size:
+        raise EditError(
+            f"message #{number} has no {place.channel.family} header: there is nothing in it that could be set"
+        )
     sized = False
     for setting in settings:
         try:
@@ -216,9 +219,9 @@ def _changed(timeline: Timeline, number: int, settings: Sequence[Setting]) -> Fr
             raise EditError(f"--set {number}.{setting.path}: #{number} {name}: {error}") from None
         sized = sized or setting.path in ("size", "header.size")
         if len(frame.data) != size and not sized:
-            request, flags, _ = HEADERS[place.context.order].unpack_from(frame.data)
-            header = HEADERS[place.context.order].pack(request, flags, len(frame.data) - HEADER_SIZE)
-            frame = replace(frame, data=header + frame.data[HEADER_SIZE:])
+            told = {"size": len(frame.data) - header.size + header.counts}
+            head = header.written(frame.data[: header.size], place.context.order, told)
+            frame = replace(frame, data=head + frame.data[header.size :])
     return frame
 
 
@@ -233,52 +236,63 @@ def _set(frame: Frame, place: Place, setting: Setting) -> Frame:
             body = bytes.fromhex(value.removeprefix("0x"))
         except ValueError:
             raise DissectorError(f"a payload is given as hex digits, two for each byte, not {value!r}") from None
-        return replace(frame, data=frame.data[:HEADER_SIZE] + body, missing=0)
+        return replace(frame, data=frame.data[: place.channel.header.size] + body, missing=0)
+    names = _names(place.channel.header)
     where, _, inner = path.partition(".")
-    if where == "header" or (path in HEADER_FIELDS and not _has_field(frame, place, path)):
+    if where == "header" or (path in names and not _has_field(frame, place, path)):
         return _set_header(frame, place, inner or path, value)
-    if path in HEADER_FIELDS:
+    if path in names:
         raise DissectorError(
             f"both the header and the payload have a field {path}: say header.{path} or payload.{path}"
         )
     return _set_field(frame, place, inner if where == "payload" else path, value)
 
 
+def _names(header: Header) -> tuple[str, ...]:
+    """The fields of a header."""
+    return (*HEADER_FIELDS, *header.more)
+
+
 def _layout(frame: Frame, place: Place) -> Layout | None:
-    request, flags, _ = HEADERS[place.context.order].unpack_from(frame.data)
-    size = len(frame.data) - HEADER_SIZE + frame.missing
-    return dissect.layout_of(place.channel, request, bool(flags & FLAG_REPLY), size, place.context)
+    header = place.channel.header
+    request, flags, _ = header.read[place.context.order](frame.data, 0)
+    size = len(frame.data) - header.size + frame.missing
+    return dissect.layout_of(place.channel, request, header.is_reply(flags), size, place.context)
 
 
 def _has_field(frame: Frame, place: Place, path: str) -> bool:
     layout = _layout(frame, place)
-    return layout is not None and path in spans(layout, frame.data[HEADER_SIZE:], place.context.order)
+    return layout is not None and path in spans(layout, frame.data[place.channel.header.size :], place.context.order)
 
 
 def _set_header(frame: Frame, place: Place, name: str, value: str) -> Frame:
-    if name not in HEADER_FIELDS:
-        raise DissectorError(f"the header has no field {name}{close(name, HEADER_FIELDS)}")
+    header = place.channel.header
+    if name not in _names(header):
+        raise DissectorError(f"the header has no field {name}{close(name, _names(header))}")
+    at = header.spans.get(name)
+    size = header.more[name][1] if at is None else at[1] - at[0]
     try:
         number = int(value, 0)
     except ValueError:
         number = -1
-    if not 0 <= number < 1 << 32:
-        raise DissectorError(f"{name} is a number of 32 bits, not {value!r}")
-    values = dict(zip(HEADER_FIELDS, HEADERS[place.context.order].unpack_from(frame.data), strict=True))
-    values[name] = number
-    return replace(frame, data=HEADERS[place.context.order].pack(*values.values()) + frame.data[HEADER_SIZE:])
+    if not 0 <= number < 1 << 8 * size:
+        raise DissectorError(f"{name} is a number of {8 * size} bits, not {value!r}")
+    head = header.written(frame.data[: header.size], place.context.order, {name: number})
+    return replace(frame, data=head + frame.data[header.size :])
 
 
 def _set_field(frame: Frame, place: Place, path: str, value: str) -> Frame:
     layout = _layout(frame, place)
     if layout is None:
-        names = (*HEADER_FIELDS, "payload", "fds")
+        names = (*_names(place.channel.header), "payload", "fds")
         raise DissectorError(f"there is no field {path}, for its payload is not decoded{close(path, names)}")
-    body = frame.data[HEADER_SIZE:]
+    head = place.channel.header.size
+    body = frame.data[head:]
     known = spans(layout, body, place.context.order)
     if path not in known:
-        raise DissectorError(f"there is no field {path}{close(path, (*known, *HEADER_FIELDS, 'payload', 'fds'))}")
-    return replace(frame, data=frame.data[:HEADER_SIZE] + replaced(layout, body, path, value, place.context))
+        names = (*known, *_names(place.channel.header), "payload", "fds")
+        raise DissectorError(f"there is no field {path}{close(path, names)}")
+    return replace(frame, data=frame.data[:head] + replaced(layout, body, path, value, place.context))
 
 
 def _write(

@@ -16,7 +16,7 @@ from vusniff.analysis.session import Place, Session
 from vusniff.analysis.timeline import Timeline
 from vusniff.channel import Sender
 from vusniff.errors import VusniffError
-from vusniff.families.vhost_user.protocol import Channels, FrontendRequest
+from vusniff.families.vhost_user.protocol import NAME, Channels, FrontendRequest
 from vusniff.message import Message
 from vusniff.printable import escape
 from vusniff.record import DescriptorKind, Frame, FrameKind, Lost
@@ -81,6 +81,8 @@ def script_of(timeline: Timeline, role: Sender, session: int = 1, until: int | N
     if not 1 <= session <= len(timeline.sessions):
         raise ReplayError(f"--session {session}: there are sessions 1 to {len(timeline.sessions)}")
     known = timeline.sessions[session - 1]
+    if known.family.name != NAME:
+        raise ReplayError(f"session {session} is one of {known.family.name}: only sessions of {NAME} can be played")
     rows = timeline.rows_of(session)
     if until is not None and until < rows[0] + 1:
         raise ReplayError(f"--until {until}: session {session} begins with message {rows[0] + 1}")

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from vusniff.analysis.session import Session
 from vusniff.analysis.timeline import Timeline
 from vusniff.channel import Sender
-from vusniff.families.vhost_user.protocol import request_name
+from vusniff.families.family import State
+from vusniff.families.registry import family_of
 from vusniff.families.vhost_user.state import DeviceState, Seen
 from vusniff.layouts import dissect
 from vusniff.message import Context
@@ -98,7 +99,8 @@ def ending(timeline: Timeline, closed: Closed | None, session: Session | None = 
     if closed is None:
         return "open"
     sender = None if closed.by is None else timeline.tracker.sender(closed.connection, closed.by)
-    side = {Sender.FRONTEND: " by the front-end", Sender.BACKEND: " by the back-end", None: ""}[sender]
+    roles = family_of(timeline.tracker.channel(closed.connection)).roles
+    side = f" by the {roles[sender is Sender.BACKEND]}" if sender else ""
     return {"eof": f"closed{side}", "reset": f"reset{side}"}.get(closed.reason, closed.reason)
 
 
@@ -131,10 +133,7 @@ def account(timeline: Timeline, number: int) -> dict[str, Any]:
         "programs": _programs(timeline, session, device_state),
         "guess": {"type": guess.device, "sure": guess.sure.value, "reasons": list(guess.reasons)} if guess else None,
         "connections": [_connection(timeline, session, connection) for connection in session.connections],
-        "features": negotiated(context, device_state.features_offered, device_state.features),
-        "protocol_features": negotiated(
-            context, device_state.protocol_features_offered, device_state.protocol_features, protocol=True
-        ),
+        **_features(device_state, context),
         "phases": [phases.phase_dict(phase) for phase in timeline.phases(number)],
         "slowest": slowest(timeline, number),
         "unanswered": unanswered(timeline, session),
@@ -143,11 +142,22 @@ def account(timeline: Timeline, number: int) -> dict[str, Any]:
     }
 
 
-def _programs(timeline: Timeline, session: Session, device_state: DeviceState) -> dict[str, str | None]:
+def _features(device_state: State, context: Context) -> dict[str, Any]:
+    """What was negotiated bit by bit; None of a family that does not negotiate so."""
+    if not isinstance(device_state, DeviceState):
+        return {"features": None, "protocol_features": None}
+    offered, taken = device_state.protocol_features_offered, device_state.protocol_features
+    return {
+        "features": negotiated(context, device_state.features_offered, device_state.features),
+        "protocol_features": negotiated(context, offered, taken, protocol=True),
+    }
+
+
+def _programs(timeline: Timeline, session: Session, device_state: State) -> dict[str, str | None]:
     from vusniff.checks.peers import Program, recognise, told_apart
 
     found: dict[str, str | None] = {}
-    offered = device_state.protocol_features_offered
+    offered = device_state.protocol_features_offered if isinstance(device_state, DeviceState) else None
     for sender, name in zip(Sender, people(timeline, session), strict=True):
         peer = told_apart(recognise(sender, name or ""), offered.value if offered else 0)
         found[sender.value] = None if peer.program is Program.UNKNOWN else peer.program.value
@@ -188,7 +198,7 @@ def negotiated(
 def _name(timeline: Timeline, row: int) -> str:
     channel, request = timeline.place(row).channel, timeline.index.request[row]
     spec = dissect.spec_of(channel, request)
-    return spec.name if spec else request_name(channel, request)
+    return spec.name if spec else family_of(channel).request_name(channel, request)
 
 
 def slowest(timeline: Timeline, number: int, most: int = SLOWEST) -> list[dict[str, Any]]:

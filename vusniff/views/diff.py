@@ -9,12 +9,15 @@ from typing import Any
 from vusniff.analysis.compare import Change, Difference, Pair, compare, pairs
 from vusniff.analysis.exchanges import LIMIT, STAGES, Stage, of_a_process, stages
 from vusniff.analysis.timeline import Timeline
+from vusniff.families.family import Family, ShownState, State
 from vusniff.families.vhost_user.phases import Phase
-from vusniff.families.vhost_user.state import DeviceState, Seen, initial
+from vusniff.families.vhost_user.state import DeviceState, Seen
 from vusniff.message import Context
 from vusniff.views import account, page, phases, state, summary, words
 from vusniff.views.page import Items, Page, Section, Table
 
+OF_ONE_RUN = frozenset({"descriptor", "eventfds"})
+"""Columns of a state's tables that another run of the same programs says otherwise."""
 LINES = 80
 """Differences that are listed in text."""
 TARGETS = 8
@@ -38,10 +41,11 @@ class Side:
     files: Sequence[str]
     known: dict[str, Any]
     """As `account.overview` tells of sessions."""
-    state: DeviceState
+    state: State
     context: Context
     stages: Sequence[Stage]
     phases: Sequence[Phase]
+    family: Family
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +79,11 @@ def side_of(timeline: Timeline, files: Sequence[str], number: int, label: str) -
     session = timeline.sessions[number - 1]
     rows = timeline.rows_of(number)
     divided = timeline.phases(number)
-    found = stages((timeline.message(row) for row in rows), divided, initial(not session.joined_late))
+    found = stages((timeline.message(row) for row in rows), divided, session.initial(), session.family)
     last = rows[-1]
     context = timeline.place(last).context
     known = account.session_dict(timeline, session)
-    return Side(label, files, known, timeline.session_state(number, last), context, found, divided)
+    return Side(label, files, known, timeline.session_state(number, last), context, found, divided, session.family)
 
 
 def comparison(left: Side, right: Side, slower: float, notes: Sequence[str] = ()) -> Comparison:
@@ -115,6 +119,12 @@ def _notes(side: Side) -> Iterator[str]:
 def settings(left: Side, right: Side) -> Iterator[Setting]:
     """What was negotiated or set up differently, most important first."""
     mine, theirs = left.state, right.state
+    if left.family is not right.family:
+        yield Setting("family", left.family.name, right.family.name)
+        return
+    if not isinstance(mine, DeviceState):
+        yield from _tables_apart(mine, theirs)
+        return
     for name, attribute, protocol in (
         ("features offered", "features_offered", False),
         ("features in use", "features", False),
@@ -140,6 +150,22 @@ def settings(left: Side, right: Side) -> Iterator[Setting]:
         there = ("used" if getattr(one, attribute) else "not used" for one in (mine, theirs))
         rows.append((name, *there))  # type: ignore[arg-type]
     yield from (Setting(*row) for row in rows if row[1] != row[2])
+
+
+def _tables_apart(mine: ShownState, theirs: ShownState) -> Iterator[Setting]:
+    """What the states' tables say otherwise; descriptors are others in every run."""
+    sides: list[dict[str, str]] = []
+    for shown in (mine, theirs):
+        rows: dict[str, str] = {}
+        for one in shown.tables():
+            kept = [place for place, column in enumerate(one.columns) if place and column not in OF_ONE_RUN]
+            for row in one.rows:
+                rows[f"{one.title}, {row[0]}"] = ", ".join(row[place] for place in kept)
+        sides.append(rows)
+    for name in dict.fromkeys((*sides[0], *sides[1])):
+        values = [side.get(name, "absent") for side in sides]
+        if values[0] != values[1]:
+            yield Setting(name, *values)
 
 
 def _number(seen: Seen[int] | None) -> str:
@@ -312,7 +338,8 @@ def diff_page(found: Comparison) -> Page:
     verdict = (
         "no difference" if found.same else f"{len(rows)} differences in what was set up, {len(listed)} in messages"
     )
-    return Page(f"vhost-user sessions A and B: {verdict}", sections)
+    families = dict.fromkeys(side.family.name for side in sides)
+    return Page(f"{' and '.join(families)} sessions A and B: {verdict}", sections)
 
 
 def diff_dict(found: Comparison) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from vusniff.channel import Channel, Sender
 from vusniff.checks.finding import Key, Level, Rule, Side, Trigger
 from vusniff.checks.table import RULES
 from vusniff.errors import VusniffError
+from vusniff.families.registry import channel_named, family_of
 from vusniff.families.vhost_user.device import DEVICES
 from vusniff.families.vhost_user.phases import PURPOSES, PhaseKind
 from vusniff.families.vhost_user.protocol import (
@@ -24,7 +25,6 @@ from vusniff.families.vhost_user.protocol import (
     FrontendRequest,
     GpuRequest,
     ProtocolFeature,
-    channel_named,
     feature_name,
 )
 from vusniff.layouts import dissect
@@ -38,8 +38,11 @@ from vusniff.views.page import Items, Page, Prose, Section, Table
 from vusniff.views.topic import Topic
 from vusniff.views.words import short_name
 
-CHANNELS = {Channels.MAIN: "main channel", Channels.BACKEND: "back-end channel", Channels.GPU: "GPU socket"}
-SIDES = {Sender.FRONTEND: "front-end", Sender.BACKEND: "back-end"}
+CHANNELS: dict[str, str] = {
+    Channels.MAIN: "main channel",
+    Channels.BACKEND: "back-end channel",
+    Channels.GPU: "GPU socket",
+}
 LEVELS = {
     Level.MUST: "the specification says must",
     Level.SHOULD: "the specification says should",
@@ -89,9 +92,9 @@ def everything() -> Iterator[Topic]:
 
 
 def normal(what: str) -> str:
-    """A name as it is looked up: upper case, underscores, without VHOST_USER_."""
+    """A name as it is looked up: upper case, underscores, without VHOST_USER_ or VFIO_USER_."""
     words = re.sub(r"[\s\-]+", "_", what.strip()).upper()
-    return words.removeprefix("VHOST_USER_")
+    return words.removeprefix("VHOST_USER_").removeprefix("VFIO_USER_")
 
 
 def unknown(what: str) -> str:
@@ -114,7 +117,7 @@ def _of_message(message: Message) -> Topic:
     if spec is not None:
         return _request(message.channel, spec)
     if message.request is None:
-        words = "These bytes have no vhost-user header: they are kept as they were seen."
+        words = f"These bytes have no {message.channel.family} header: they are kept as they were seen."
     else:
         words = "No dissector knows this request: its payload is shown as bytes."
     return Topic("request", message.name, Page(message.name, [Section("What it is for", [Prose([words])])]))
@@ -175,9 +178,9 @@ def _descriptors(limits: tuple[int, int], meaning: str) -> str:
     return f"{fewest if fewest == most else f'{fewest} to {most}'}: {meaning}"
 
 
-def _answer(spec: MessageSpec, acknowledged: bool) -> str:
+def _answer(spec: MessageSpec, acknowledged: bool, unusual: str) -> str:
     if spec.answered:
-        return "always, whatever need_reply says"
+        return "always, whatever need_reply says" if unusual == "need_reply" else f"always, unless {unusual} is set"
     if not acknowledged:
         return "none"
     only = "an acknowledgement if need_reply is set and REPLY_ACK is negotiated (u64, 0 is success)"
@@ -218,15 +221,17 @@ def _needs(spec: MessageSpec, channel: Channel) -> str:
 
 def _request(channel: Channel, spec: MessageSpec) -> Topic:
     acknowledged = channel is not Channels.GPU
-    requester = channel.requester or Sender.FRONTEND
-    other = Sender.BACKEND if requester is Sender.FRONTEND else Sender.FRONTEND
+    family = family_of(channel)
+    asks = channel.requester is Sender.BACKEND
+    asks = asks != (channel is family.main and spec.code in family.other_way)
+    named = CHANNELS.get(channel, f"{channel} channel")
     facts = page.facts(
-        ("from", f"{SIDES[requester]} to {SIDES[other]}, {CHANNELS[channel]}"),
+        ("from", f"{family.roles[asks]} to {family.roles[not asks]}, {named}"),
         ("sent by", spec.sent_by),
         ("handled by", spec.handled_by),
         ("needs", _needs(spec, channel)),
         ("descriptors", _descriptors(spec.fds, spec.fds_meaning)),
-        ("answer", _answer(spec, acknowledged)),
+        ("answer", _answer(spec, acknowledged, channel.header.unusual)),
         ("with it", _descriptors(spec.reply_fds, spec.reply_fds_meaning) if spec.reply_fds[1] else None),
         ("phase", _phase_of(channel, spec.code)),
         ("also called", ", ".join(spec.aliases)),
@@ -241,7 +246,7 @@ def _request(channel: Channel, spec: MessageSpec) -> Topic:
     if rules:
         sections.append(Section("Rules", [Items(rules)]))
     sections += _editions(spec.name)
-    return Topic("request", spec.name, Page(f"{spec.name}: request {spec.code} of the {CHANNELS[channel]}", sections))
+    return Topic("request", spec.name, Page(f"{spec.name}: request {spec.code} of the {named}", sections))
 
 
 def _editions(name: str) -> list[Section]:

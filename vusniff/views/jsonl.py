@@ -2,7 +2,8 @@
 
 Numbers are JSON integers, unknown is null. Keys: number, time_ns, session, connection, channel, sender, request, name,
 flags, version, reply, need_reply, size, payload, payload_hex (on demand), fds, process, answers, answered_by,
-latency_ns, malformed, trailing_hex (only where bytes are left over).
+latency_ns, malformed, what else the header of a family holds (of vfio-user: id, error), trailing_hex (only where bytes
+are left over).
 """
 
 from __future__ import annotations
@@ -67,6 +68,7 @@ def message_dict(message: Message, hexadecimal: bool = False) -> dict[str, Any]:
     if hexadecimal:
         data = message.data if message.request is None else message.data[message.channel.header.size :]
         result["payload_hex"] = data.hex()
+    result.update(message.more)
     if message.trailing:
         result["trailing_hex"] = message.trailing.hex()
     return result

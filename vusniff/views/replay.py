@@ -66,7 +66,7 @@ def _difference(difference: Difference) -> Iterator[str]:
 
 
 def _title(message: Message) -> str:
-    return words.title(message.name, message.layout, message.reply, message.need_reply)
+    return words.title_of(message)
 
 
 def _change(change: Change) -> Iterator[str]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from vusniff.analysis.session import Session
 from vusniff.analysis.timeline import Timeline
 from vusniff.channel import Sender
+from vusniff.families.family import State
 from vusniff.families.vhost_user.protocol import Channels, FrontendRequest
 from vusniff.families.vhost_user.state import Addresses, DeviceState, Region, Seen, Vring, packed_base, translate
 from vusniff.layouts import dissect
@@ -111,8 +112,10 @@ def _vring(state: DeviceState, ring: Vring) -> dict[str, Any]:
     }
 
 
-def state_dict(state: DeviceState, context: Context) -> dict[str, Any]:
+def state_dict(state: State, context: Context) -> dict[str, Any]:
     """All of a state; unknown is null; ``by`` numbers the message that set a value, 0 is the connection's start."""
+    if not isinstance(state, DeviceState):
+        return dict(state.values())
     inflight, log, config = state.inflight, state.log, state.config
     return {
         "followed_from_start": state.fresh,
@@ -337,8 +340,12 @@ def no_regions(state: DeviceState) -> str:
     return "unknown" if state.memory_unknown else "no regions"
 
 
-def tables(state: DeviceState, context: Context) -> Iterator[RenderableType]:
+def tables(state: State, context: Context) -> Iterator[RenderableType]:
     """The state as rich renderables, in the order people ask: vrings, memory, features, the rest."""
+    if not isinstance(state, DeviceState):
+        for one in state.tables():
+            yield table(one.title, one.columns, one.rows) if one.rows else f"{one.title}: nothing seen\n"
+        return
     if state.vrings:
         yield table("Vrings", VRING_COLUMNS, (vring_row(state, state.vrings[index]) for index in sorted(state.vrings)))
     else:

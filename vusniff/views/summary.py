@@ -11,6 +11,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from vusniff.analysis.timeline import Timeline
+from vusniff.families.family import State
+from vusniff.families.registry import channel_named, family_of
 from vusniff.families.vhost_user.protocol import Channels
 from vusniff.families.vhost_user.state import DeviceState
 from vusniff.printable import escape
@@ -24,7 +26,20 @@ RINGS = 32
 REGIONS = 16
 PHASES = 24
 SESSIONS = 40
-CHANNELS = {Channels.MAIN: "main channel", Channels.BACKEND: "back-end channel", Channels.GPU: "GPU socket"}
+CHANNELS: dict[str, str] = {
+    Channels.MAIN: "main channel",
+    Channels.BACKEND: "back-end channel",
+    Channels.GPU: "GPU socket",
+}
+
+
+def _stream(channel: str) -> str:
+    """What a connection beside the main one is called."""
+    known = CHANNELS.get(channel)
+    if known is None:
+        named = channel_named(channel)
+        known = "other stream" if named is family_of(named).unknown else f"{channel} channel"
+    return known
 
 
 def moment(time_ns: int) -> str:
@@ -116,7 +131,7 @@ def _sessions_section(values: dict[str, Any]) -> Section:
     return Section("Sessions", [Table(columns, rows)])
 
 
-def _who_section(session: dict[str, Any]) -> Section:
+def _who_section(session: dict[str, Any], roles: tuple[str, str]) -> Section:
     guess = session["guess"]
 
     def who(side: str) -> str:
@@ -125,8 +140,8 @@ def _who_section(session: dict[str, Any]) -> Section:
 
     rows: list[tuple[str, str | None]] = [
         ("path", session["path"]),
-        ("front-end", who("frontend")),
-        ("back-end", who("backend")),
+        (roles[0], who("frontend")),
+        (roles[1], who("backend")),
         (
             "device",
             f"{guess['type']} ({guess['sure']}: {'; '.join(guess['reasons'])})"
@@ -140,9 +155,7 @@ def _who_section(session: dict[str, Any]) -> Section:
     ]
     for connection in session["connections"][1:]:
         lost = f", {connection['lost']} messages lost" if connection["lost"] else ""
-        rows.append(
-            (CHANNELS.get(connection["channel"], "other stream"), f"{connection['path']}, {connection['ended']}{lost}")
-        )
+        rows.append((_stream(connection["channel"]), f"{connection['path']}, {connection['ended']}{lost}"))
     return Section(f"Session {session['session']}", [page.facts(*rows)])
 
 
@@ -150,6 +163,8 @@ def _features_section(session: dict[str, Any]) -> Section:
     rows: list[tuple[str, str | None]] = []
     for title, key in (("features", "features"), ("protocol features", "protocol_features")):
         values = session[key]
+        if values is None:
+            continue
         if values["offered"] is None and values["acknowledged"] is None:
             rows.append((title, "neither offered nor acknowledged in what was seen"))
             continue
@@ -166,7 +181,12 @@ def _features_section(session: dict[str, Any]) -> Section:
     return Section("Negotiated", [page.facts(*rows)])
 
 
-def _state_sections(device_state: DeviceState) -> Iterator[Section]:
+def _state_sections(device_state: State) -> Iterator[Section]:
+    if not isinstance(device_state, DeviceState):
+        for one in device_state.tables():
+            table = Table(one.columns, page.shortened(list(one.rows), RINGS))
+            yield Section(one.title, [table if one.rows else Items(["nothing seen"])])
+        return
     columns = state.VRING_COLUMNS
     chosen = [
         columns.index(name)
@@ -216,7 +236,7 @@ def _answers_section(session: dict[str, Any]) -> Section:
     return Section("Answers", parts)
 
 
-def _findings_section(session: dict[str, Any]) -> Section:
+def _findings_section(session: dict[str, Any], roles: tuple[str, str]) -> Section:
     found = session["findings_listed"]
     lines = []
     listed: Counter[tuple[str, str]] = Counter()
@@ -227,7 +247,7 @@ def _findings_section(session: dict[str, Any]) -> Section:
         others = [f"#{number}" for number in one["evidence"] if number != one["number"]]
         beside = f" (see {', '.join(others[:6])})" if others else ""
         again = f" ({one['times']} times)" if one["times"] > 1 else ""
-        side = {"frontend": "front-end", "backend": "back-end"}.get(one["side"], one["side"])
+        side = dict(zip(("frontend", "backend"), roles, strict=True)).get(one["side"], one["side"])
         lines.append(f"{one['severity']} #{one['number']} {side}: {one['sentence']}{beside}{again} [{one['rule']}]")
     if len(lines) > FINDINGS:
         lines[FINDINGS:] = [f"... and {len(lines) - FINDINGS} other faults: vusniff check lists them all"]
@@ -239,15 +259,17 @@ def summary_page(timeline: Timeline, files: Sequence[str], number: int, capture:
     `overview` said, where many pages are made."""
     values, session = capture or overview(timeline, files), account(timeline, number)
     device_state = timeline.session_state(number, timeline.rows_of(number)[-1])
+    roles = timeline.sessions[number - 1].family.roles
+    families = dict.fromkeys(session.family.name for session in timeline.sessions)
     several = [_sessions_section(values)] if len(values["sessions"]) > 1 else []
     return Page(
-        "vhost-user capture " + ", ".join(files),
+        f"{' and '.join(families)} capture {', '.join(files)}",
         [
             _capture_section(values),
             *several,
-            _who_section(session),
-            _findings_section(session),
-            _features_section(session),
+            _who_section(session, roles),
+            _findings_section(session, roles),
+            *([] if session["features"] is None else [_features_section(session)]),
             _phases_section(timeline, number),
             _answers_section(session),
             *_state_sections(device_state),

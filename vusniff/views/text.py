@@ -13,8 +13,8 @@ from typing import Any
 from vusniff.analysis.compose import Other, decode
 from vusniff.analysis.session import Place
 from vusniff.capture.batch import Batch, remembered, said
-from vusniff.channel import Sender
-from vusniff.families.vhost_user.protocol import Channels
+from vusniff.channel import Channel, Sender
+from vusniff.families.registry import family_of
 from vusniff.message import Message
 from vusniff.meta import END_SHIFT, NO_MESSAGE, kind_of
 from vusniff.printable import escape
@@ -24,12 +24,12 @@ from vusniff.views.repeated import OfPlace, Repeated
 
 TITLE_WIDTH = 30
 
-ARROWS = {Sender.FRONTEND: "front -> back", Sender.BACKEND: "front <- back"}
 
-
-def arrow(sender: Sender | None, end: int = 0) -> str:
-    """Who speaks to whom: the front-end always stands on the left."""
-    return ARROWS[sender] if sender else ("end 0 -> end 1", "end 0 <- end 1")[end]
+def arrow(channel: Channel, sender: Sender | None, end: int = 0) -> str:
+    """Who speaks to whom, as the channel's family calls them: the front-end always stands on the left."""
+    left, right = (role.removesuffix("-end") for role in family_of(channel).roles) if sender else ("end 0", "end 1")
+    forth = sender is Sender.FRONTEND if sender else not end
+    return f"{left} {'->' if forth else '<-'} {right}"
 
 
 def since(nanoseconds: int) -> str:
@@ -79,8 +79,11 @@ class Lines:
             return f"{'(no header)':<{TITLE_WIDTH}} {words.raw(data, missing)}"
         header = place.channel.header
         reply = header.is_reply(flags)
-        title = words.title(decoded.name, decoded.layout, reply, header.is_need_reply(flags))
-        line = f"{title:<{TITLE_WIDTH}} {words.values(decoded, request, reply)}"
+        title = words.title(decoded.name, decoded.layout, reply, header.remark(flags))
+        values = words.values(decoded, request, reply)
+        if header.is_failed(flags):
+            values = f"{words.failure(header.others(data, place.context.order))} {values}".rstrip()
+        line = f"{title:<{TITLE_WIDTH}} {values}"
         if not missing:
             self._repeated.keep(of_place.words, data, line)
         return line
@@ -88,7 +91,7 @@ class Lines:
 
 def _left(place: Place) -> tuple[str, str]:
     """Session and arrow, by the end that sent."""
-    zero, one = (f"{place.session:>3} {arrow(place.sender(end), end)} " for end in (0, 1))
+    zero, one = (f"{place.session:>3} {arrow(place.channel, place.sender(end), end)} " for end in (0, 1))
     return zero, one
 
 
@@ -100,13 +103,14 @@ def descriptors_of(options: bytes) -> tuple[Descriptor, ...]:
 
 def message_line(message: Message, first_ns: int) -> str:
     """One decoded message, worded as `Lines` does."""
-    title = words.title(message.name, message.layout, message.reply, message.need_reply)
+    title = words.title_of(message)
     answer = ""
     if message.answers and message.latency_ns is not None:
         answer = f" (to #{message.answers} after {words.duration(message.latency_ns)})"
     shown = f" {words.descriptors(message.descriptors)}" if message.descriptors else ""
+    who = arrow(message.channel, message.sender)
     return (
-        f"{message.number:>6} {since(message.time_ns - first_ns):>11} {message.session:>3} {arrow(message.sender)} "
+        f"{message.number:>6} {since(message.time_ns - first_ns):>11} {message.session:>3} {who} "
         f"{title:<{TITLE_WIDTH}} {words.summary(message)}{shown}{answer}"
     )
 
@@ -153,13 +157,17 @@ def hex_lines(data: bytes, indent: str = "    ") -> Iterator[str]:
 def details(message: Message, hexadecimal: bool = False) -> Iterator[str]:
     """All of a message below its line: header, fields, descriptors, what is wrong, what is left over, its bytes."""
     if message.request is not None:
-        meaning = [f"version {message.version}"]
+        header = message.channel.header
+        meaning = [f"version {message.version}"] if header.version else []
         meaning += ["reply"] if message.reply else []
-        meaning += ["need_reply"] if message.need_reply else []
-        meaning += [f"reserved bits {message.flags & ~0xF:#x}"] if message.flags & ~0xF else []
-        channel = "" if message.channel is Channels.MAIN else f", {message.channel} channel"
-        flags = f"{message.flags:#x} ({', '.join(meaning)})"
-        yield f"    request {message.request}, flags {flags}, size {message.size}{channel}"
+        meaning += [remark] if (remark := header.remark(message.flags)) else []
+        meaning += ["error"] if message.failed else []
+        reserved = message.flags & ~header.assigned
+        meaning += [f"reserved bits {reserved:#x}"] if reserved else []
+        channel = "" if message.channel is family_of(message.channel).main else f", {message.channel} channel"
+        flags = f"{message.flags:#x} ({', '.join(meaning)})" if meaning else f"{message.flags:#x}"
+        more = "".join(f", {name} {value}" for name, value in message.more.items())
+        yield f"    request {message.request}, flags {flags}, size {message.size}{more}{channel}"
     if message.process:
         thread = f" thread {message.process.tid}" if message.process.tid else ""
         yield f"    sent by {escape(message.process.comm)} ({message.process.pid}){thread}"

@@ -1,17 +1,21 @@
 """What is said of a message in a few words: the values that matter for its request, descriptors, sizes, times.
 
-One table from the name of a layout to the function that words it; a layout that is not in it (a vendor's) is worded as
-its fields. Nothing here knows a screen or a file.
+One table from the name of a layout to the function that words it, and what the families add to it (`Family.words`); a
+layout that is in neither is worded as its fields. Nothing here knows a screen or a file.
 """
 
 from __future__ import annotations
 
+import errno
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from vusniff.amounts import descriptor as descriptor
 from vusniff.amounts import duration as duration
 from vusniff.amounts import size as size
+from vusniff.channel import Sender
+from vusniff.families.registry import families, family_of
 from vusniff.families.vhost_user.protocol import FrontendRequest
 from vusniff.message import Message
 from vusniff.printable import escape
@@ -226,11 +230,38 @@ WORDS: dict[str, Callable[[Payload, int, bool], str]] = {
 }
 
 
-def title(name: str, layout: str | None, reply: bool, need_reply: bool) -> str:
-    """A message's name and its part in the exchange: ``SET_MEM_TABLE need_reply``, ``SET_MEM_TABLE ack``."""
+@functools.cache
+def _of_families() -> dict[str, Callable[[Payload, int, bool], str]]:
+    """What the families bring."""
+    return {name: wording for family in families().values() for name, wording in family.words.items()}
+
+
+def title(name: str, layout: str | None, reply: bool, remark: str) -> str:
+    """A message's name and its part in the exchange: ``SET_MEM_TABLE need_reply``, ``SET_MEM_TABLE ack``.
+
+    ``remark`` is `vusniff.channel.Header.remark`.
+    """
     if reply:
         return f"{name} {'ack' if layout == 'ack' else 'reply'}"
-    return f"{name} need_reply" if need_reply else name
+    return f"{name} {remark}" if remark else name
+
+
+def title_of(message: Message) -> str:
+    """The same of a message."""
+    return title(message.name, message.layout, message.reply, message.channel.header.remark(message.flags))
+
+
+def role(message: Message) -> str:
+    """What the sender is called by the message's family; ``?`` for one that is not told apart."""
+    if message.sender is None:
+        return "?"
+    return family_of(message.channel).roles[message.sender is Sender.BACKEND]
+
+
+def failure(more: Mapping[str, int]) -> str:
+    """What a reply says whose header tells that its request failed; ``more`` is what else the header holds."""
+    error = more.get("error", 0)
+    return f"FAILED ({errno.errorcode.get(error, error)})" if error else "FAILED"
 
 
 def values(decoded: Decoded, request: int, reply: bool) -> str:
@@ -240,7 +271,7 @@ def values(decoded: Decoded, request: int, reply: bool) -> str:
     words = ""
     payload = decoded.payload
     if payload:
-        wording = WORDS.get(decoded.layout or "")
+        wording = WORDS.get(decoded.layout or "") or _of_families().get(decoded.layout or "")
         try:
             words = wording(payload, request, reply) if wording else _fields(payload)
         except (KeyError, TypeError):  # a vendor's layout under a name of ours
@@ -260,4 +291,5 @@ def summary(message: Message) -> str:
     """The values that matter in a message."""
     if message.request is None:
         return raw(message.data, message.size - len(message.data))
-    return values(message, message.request, message.reply)
+    said = values(message, message.request, message.reply)
+    return f"{failure(message.more)} {said}".rstrip() if message.failed else said

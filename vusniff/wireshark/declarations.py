@@ -15,6 +15,8 @@ from vusniff.layouts.parts import Formula, Node, NodeKind, Term, UnknownShapeErr
 from vusniff.message import Layout, Names, Window
 
 _FUNCTIONS = {"+": "add", "-": "sub", "*": "mul", "&": "band", ">>": "shr", "==": "eq", "!=": "ne"}
+_REST = "rest()"
+"""The bytes that are left of the payload."""
 _TRUTHS = ("==", "!=")
 _SHOWN = {"ether": "adapted", "guid": "adapted", "text": "text", "bytes": "bytes"}
 """What an adapted value is -> the function of ``runtime.lua`` that reads it."""
@@ -92,9 +94,11 @@ class _ReaderText:
     def plain(self, node: Node, path: str, scope: dict[str, str]) -> list[str]:
         """A field without fields of its own."""
         if node.kind is NodeKind.ADAPTED:
-            return [f"{_SHOWN[node.shown]}({self.key(path, node.shown)}, {quoted(path)}, {_size(node)})"]
+            rest = node.parts[0].kind is NodeKind.BYTES and node.parts[0].count is None
+            size = _REST if rest else str(_size(node))
+            return [f"{_SHOWN[node.shown]}({self.key(path, node.shown)}, {quoted(path)}, {size})"]
         if node.kind is NodeKind.BYTES:
-            length = self.formula(node.count, scope)
+            length = _REST if node.count is None else self.formula(node.count, scope)
             variable = scope[node.name] = self.variable()
             return [f"local {variable} = bytes({self.key(path, 'bytes')}, {quoted(path)}, {length})"]
         if node.kind is not NodeKind.NUMBER or node.word == "bytes":

@@ -1,5 +1,5 @@
 -- SPDX-License-Identifier: GPL-2.0-or-later
--- vhost-user for Wireshark 4.0 and later: the packets of vusniff's captures.
+-- vhost-user and vfio-user for Wireshark 4.0 and later: the packets of vusniff's captures.
 -- Generated from vusniff's message tables by "vusniff wireshark install"; do not edit, install it again.
 --
 -- This program is free software; you can redistribute it and/or modify it under the terms of the GNU General Public
@@ -7,7 +7,9 @@
 -- version. It is distributed without any warranty; see the license.
 
 local proto = Proto("vhost_user", "vhost-user")
+local vfio = Proto("vfio_user", "vfio-user")
 
+-- Bytes of the header of the packet at hand.
 local HEADER_SIZE = 12
 local REPLY_FLAG, NEED_REPLY_FLAG = 4, 8
 local INFO_LIMIT = 200
@@ -72,6 +74,11 @@ end
 local function fail(path, size)
   error({ sentence = string.format("%d bytes are too few: field %s needs %.0f bytes at offset %d, %d are there",
     stop - HEADER_SIZE, path, size, at - HEADER_SIZE, stop - at) }, 0)
+end
+
+-- Bytes that are left of the payload.
+local function rest()
+  return stop - at
 end
 
 local function take(path, size)
@@ -300,12 +307,20 @@ local function own(name, kind, title, form)
 end
 
 local f_request = {}
-for _, channel in ipairs({ "main", "backend", "gpu" }) do
+for channel, rows in pairs(CHANNELS) do
   local names = {}
-  for code, row in pairs(CHANNELS[channel] or {}) do names[code] = row.name end
+  for code, row in pairs(rows) do names[code] = row.name end
   f_request[channel] = ProtoField.uint32("vhost.request", "Request", base.DEC, names)
   registered[#registered + 1] = f_request[channel]
 end
+local command_names = {}
+for code, row in pairs(CHANNELS.vfio or {}) do command_names[code] = row.name end
+local f_command = ProtoField.uint32("vfio.command", "Command", base.DEC, command_names)
+registered[#registered + 1] = f_command
+local f_id = own("vfio.id", "u32", "Id")
+local f_vfio_flags = own("vfio.flags", "u32", "Flags", "hex")
+local f_vfio_failed = own("vfio.failed", "bool", "Failed")
+local f_error = own("vfio.error", "u32", "Error")
 local f_name = own("vhost.name", "text", "Name")
 local f_flags = own("vhost.flags", "u32", "Flags", "hex")
 local f_version = own("vhost.version", "u32", "Version")
@@ -460,6 +475,10 @@ local BACKEND_SIZES = { [1] = { [26] = true, [32] = true }, [2] = { [0] = true }
                         [4] = { [8] = true }, [5] = { [8] = true }, [6] = { [16] = true }, [7] = { [16] = true },
                         [8] = { [16] = true } }
 
+-- The channel that each family's connections carry, and its commands that come from the side that only replies else.
+local MAIN = { vhost = "main", vfio = "vfio" }
+local OTHER_WAY = { vhost = {}, vfio = { [11] = true, [12] = true } }
+
 -- The channel of a connection without a path: as its writer called the message, or by the message's shape.
 local function channel_of(request, flags, size)
   local words = words_of()
@@ -471,9 +490,17 @@ local function channel_of(request, flags, size)
   return "backend"
 end
 
-local function introduce(link, from, request, flags, size)
-  local channel = link.path:find("^pair:") and channel_of(request, flags, size) or "main"
-  if channel ~= "main" then
+local function introduce(link, from, header, size)
+  local request, main = header.request, MAIN[header.family]
+  local channel = main
+  if link.path:find("^pair:") then
+    if header.family == "vfio" then
+      channel = OTHER_WAY.vfio[request] and "vfio-twin" or main
+    else
+      channel = channel_of(request, header.flags, size)
+    end
+  end
+  if channel ~= main then
     -- Of the sessions that passed such a channel and have none yet: that of the same processes, else the last.
     local chosen
     for position, one in ipairs(passed) do
@@ -487,7 +514,8 @@ local function introduce(link, from, request, flags, size)
     end
   end
   if not link.session then begin(link, channel) end
-  link.requester = flags % 8 >= 4 and 1 - from or from
+  link.requester = header.reply and 1 - from or from
+  if channel == main and OTHER_WAY[header.family][request] then link.requester = 1 - link.requester end
   renew(link)
 end
 
@@ -553,7 +581,7 @@ local function new_link(section, interface, path, description)
   local number = first_section and (interface and interface.value or 0) + 1 or last + 1
   last = math.max(last, number)
   local link = { number = number, path = path, description = description, pending = {}, unexpected = {},
-                 processes = {} }
+                 identified = {}, processes = {} }
   local first, second = description:match("^(.*) %-> (.*)$")
   for end_, words in pairs({ [0] = first or "", [1] = second or "" }) do
     local comm, pid = words:match("^(.*) %((%d+)%)$")
@@ -563,7 +591,30 @@ local function new_link(section, interface, path, description)
   return link
 end
 
-local function follow(pinfo, from, request, flags, size)
+local function paired(pinfo, waiting)
+  answers[pinfo.number] = waiting.number
+  waits[pinfo.number] = math.abs(pinfo.rel_ts - waiting.time)
+  answers[waiting.number] = pinfo.number
+  waits[waiting.number] = waits[pinfo.number]
+end
+
+-- Of vfio-user replies name their command by its id.
+local function follow_vfio(pinfo, link, from, header)
+  local waiting = { number = pinfo.number, request = header.request, time = pinfo.rel_ts }
+  if header.reply then
+    local key = (1 - from) .. ":" .. header.id
+    if link.identified[key] then paired(pinfo, link.identified[key]) end
+    link.identified[key] = nil
+    if header.request == 1 and link.channel == "vfio" and count_of(words_of()) > 0 then
+      passed[#passed + 1] = { channel = "vfio-twin", session = link.session, description = link.description }
+    end
+  elseif header.need_reply then
+    link.identified[from .. ":" .. header.id] = waiting
+  end
+end
+
+local function follow(pinfo, from, header, size)
+  local request, reply = header.request, header.reply
   local interface = x_interface()
   local section = x_section()
   local key = (section and section.value or 1) * 65536 + (interface and interface.value or 0)
@@ -578,8 +629,12 @@ local function follow(pinfo, from, request, flags, size)
     link = known and known.path == path and known or new_link(section, interface, path, words or description)
     links[key] = link
   end
-  if not link.session then introduce(link, from, request, flags, size) end
-  local reply = flags % 8 >= 4
+  if not link.session then introduce(link, from, header, size) end
+  if header.family == "vfio" then
+    follow_vfio(pinfo, link, from, header)
+    placed[pinfo.number] = link.place
+    return
+  end
   if link.channel == "main" then
     local shape = (reply and SHAPING.replies or SHAPING.requests)[request]
     if shape then
@@ -589,16 +644,11 @@ local function follow(pinfo, from, request, flags, size)
   end
   if reply then
     local waiting = from ~= link.requester and answered(link, request)
-    if waiting then
-      answers[pinfo.number] = waiting.number
-      waits[pinfo.number] = math.abs(pinfo.rel_ts - waiting.time)
-      answers[waiting.number] = pinfo.number
-      waits[waiting.number] = waits[pinfo.number]
-    end
+    if waiting then paired(pinfo, waiting) end
   else
     local row = CHANNELS[link.channel] and CHANNELS[link.channel][request]
     local waiting = { number = pinfo.number, request = request, time = pinfo.rel_ts }
-    if flags % 16 >= 8 or (row and row.answered and row.answered(link.session.context)) then
+    if header.need_reply or (row and row.answered and row.answered(link.session.context)) then
       link.pending[#link.pending + 1] = waiting
       if #link.pending > 4096 then table.remove(link.pending, 1) end
     else
@@ -611,8 +661,10 @@ end
 -- One packet.
 
 local OTHER = { frontend = "backend", backend = "frontend" }
-local REQUESTERS = { main = "frontend", backend = "backend", gpu = "backend" }
-local ROLES = { frontend = "front-end", backend = "back-end" }
+local REQUESTERS = { main = "frontend", backend = "backend", gpu = "backend", vfio = "frontend",
+                     ["vfio-twin"] = "backend" }
+local ROLES = { vhost = { frontend = "front-end", backend = "back-end" },
+                vfio = { frontend = "client", backend = "server" } }
 
 local function sender_of(from)
   local role = REQUESTERS[place.channel]
@@ -726,30 +778,48 @@ local function payload(root, layout, whole)
   end
 end
 
-function proto.dissector(buffer, pinfo, root_tree)
+local function number_at(start, size)
+  return little and data(start, size):le_uint() or data(start, size):uint()
+end
+
+-- The byte order is the host's and is not told: request codes of vhost-user are small, and so are flags of vfio-user.
+local function vhost_header()
+  little = data(0, 4):le_uint() < 65536
+  local flags = number_at(4, 4)
+  return { family = "vhost", named = "vhost-user", request = number_at(0, 4), word = data(0, 4), flags = flags,
+           size = number_at(8, 4), sized = data(8, 4), reply = flags % 8 >= 4, need_reply = flags % 16 >= 8 }
+end
+
+local function vfio_header()
+  little = data(8, 4):le_uint() < 65536
+  local flags, size = number_at(8, 4), number_at(4, 4)
+  return { family = "vfio", named = "vfio-user", request = number_at(2, 2), word = data(2, 2), flags = flags,
+           size = math.max(size - 16, 0), sized = data(4, 4), reply = flags % 16 == 1, need_reply = flags % 32 == 0,
+           id = number_at(0, 2), error = number_at(12, 4),
+           failed = flags % 16 == 1 and math.floor(flags / 32) % 2 == 1 }
+end
+
+local function dissect(buffer, pinfo, root_tree, protocol, header_size, read_header)
+  HEADER_SIZE = header_size
   if buffer:len() < HEADER_SIZE then return 0 end
   if not SHAPING then shaping() end
   data = buffer
   nowhere, visible = data(0, 0), root_tree.visible
-  local word = data(0, 4)
-  -- The byte order is the host's and is not told; request codes are small.
-  little = word:le_uint() < 65536
-  local request = little and word:le_uint() or word:uint()
-  local flags = little and data(4, 4):le_uint() or data(4, 4):uint()
-  local size = little and data(8, 4):le_uint() or data(8, 4):uint()
+  local header = read_header()
+  local request, flags, size = header.request, header.flags, header.size
+  local reply, need_reply = header.reply, header.need_reply
   local from = pinfo.p2p_dir == 1 and 1 or 0
   at, stop = HEADER_SIZE, data:len()
   local whole = data:reported_len() <= stop
-  local reply, need_reply = flags % 8 >= 4, flags % 16 >= 8
   place = placed[pinfo.number]
   if not place then
     if not x_number() then
       -- Of the two passes of "tshark -2" the first has no fields unless it filters (-R): which connection this is can
       -- only be known in the second.
-      pinfo.cols.protocol = "vhost-user"
+      pinfo.cols.protocol = header.named
       return buffer:len()
     end
-    follow(pinfo, from, request, flags, data:reported_len() - HEADER_SIZE)
+    follow(pinfo, from, header, data:reported_len() - HEADER_SIZE)
     place = placed[pinfo.number]
   end
 
@@ -761,9 +831,12 @@ function proto.dissector(buffer, pinfo, root_tree)
   end
   local sender = sender_of(from)
   local acknowledges = reply and layout.name == "ack"
-  local title = name .. (acknowledges and " ack" or reply and " reply" or need_reply and " need_reply" or "")
+  local is_vfio = header.family == "vfio"
+  local remark = ""
+  if not reply and need_reply ~= is_vfio then remark = is_vfio and " no_reply" or " need_reply" end
+  local title = name .. (acknowledges and " ack" or reply and " reply" or remark)
 
-  local root = root_tree:add(proto, data(), "vhost-user, " .. title)
+  local root = root_tree:add(protocol, data(), header.named .. ", " .. title)
   made(root, f_number, nowhere, pinfo.number)
   made(root, f_session, nowhere, place.session)
   made(root, f_connection, nowhere, place.link.number)
@@ -775,14 +848,25 @@ function proto.dissector(buffer, pinfo, root_tree)
   end
   made(root, f_channel, nowhere, place.channel)
   made(root, f_sender, nowhere, sender)
-  root:add(f_request[place.channel] or f_request.main, word, request)
-  made(root, f_name, word, name)
-  local item = root:add(f_flags, data(4, 4), flags)
-  item:add(f_version, data(4, 4), flags % 4)
-  item:add(f_reply, data(4, 4), reply)
-  item:add(f_need_reply, data(4, 4), need_reply)
-  blame_flags(item, flags, from)
-  root:add(f_size, data(8, 4), size)
+  root:add(f_request[place.channel] or f_request.main, header.word, request)
+  made(root, f_name, header.word, name)
+  if is_vfio then
+    root:add(f_command, header.word, request)
+    root:add(f_id, data(0, 2), header.id)
+    local item = root:add(f_vfio_flags, data(8, 4), flags)
+    item:add(f_reply, data(8, 4), reply)
+    item:add(f_need_reply, data(8, 4), need_reply)
+    item:add(f_vfio_failed, data(8, 4), header.failed)
+    root:add(f_error, data(12, 4), header.error)
+    if header.failed then item:add_proto_expert_info(e_failed) end
+  else
+    local item = root:add(f_flags, data(4, 4), flags)
+    item:add(f_version, data(4, 4), flags % 4)
+    item:add(f_reply, data(4, 4), reply)
+    item:add(f_need_reply, data(4, 4), need_reply)
+    blame_flags(item, flags, from)
+  end
+  root:add(f_size, header.sized, size)
   local other = answers[pinfo.number]
   if other then
     made(root, reply and f_answers or f_answered_by, nowhere, other)
@@ -797,13 +881,22 @@ function proto.dissector(buffer, pinfo, root_tree)
   made(root, f_count, nowhere, count)
   comments(root, x_comment())
 
-  pinfo.cols.protocol = "vhost-user"
-  pinfo.cols.src = ROLES[sender]
-  pinfo.cols.dst = ROLES[OTHER[sender]]
+  pinfo.cols.protocol = header.named
+  pinfo.cols.src = ROLES[header.family][sender]
+  pinfo.cols.dst = ROLES[header.family][OTHER[sender]]
   local words = said and table.concat(said, " ") or ""
+  if header.failed then words = string.format("FAILED (%d) ", header.error) .. words end
   if #words > INFO_LIMIT then words = words:sub(1, INFO_LIMIT) .. "..." end
   if words ~= "" then title = title .. "  " .. words end
   if count > 0 then title = title .. string.format("  [%d fd%s]", count, count == 1 and "" or "s") end
   pinfo.cols.info = title
   return buffer:len()
+end
+
+function proto.dissector(buffer, pinfo, root_tree)
+  return dissect(buffer, pinfo, root_tree, proto, 12, vhost_header)
+end
+
+function vfio.dissector(buffer, pinfo, root_tree)
+  return dissect(buffer, pinfo, root_tree, vfio, 16, vfio_header)
 end

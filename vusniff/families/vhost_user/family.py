@@ -54,6 +54,7 @@ FAMILY = Family(
     },
     request_name=request_name,
     message_size=message_size,
+    first=message_size,
     begins=begins,
     likely_channel=_likely_channel,
     reading=lambda order, device, programs: Reading(order=order, device=device, programs=programs),

@@ -16,6 +16,7 @@ _LIMIT = 1 << 20
 """Bytes of a command line that are read."""
 _VHOST_USER_NETDEV = "vhost-user"
 _VHOST_USER_DEVICE = re.compile(r"vhost-user|vhost-vdpa-device")
+_VFIO_USER_DEVICE = "vfio-user-pci"
 _NAMES = {"ovs-vswitchd": "ovs-vswitchd", "ovs-vswitchd-dpdk": "ovs-vswitchd", "vpp_main": "vpp"}
 """Programs that serve many sockets and are known by a name."""
 
@@ -31,6 +32,8 @@ class Chardev:
     users: tuple[str, ...] = ()
     """Ids of the netdevs and devices that speak vhost-user over it."""
     vhost_user: bool = False
+    vfio_user: bool = False
+    """It is no character device, but the socket of a vfio-user device."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +62,16 @@ def parse_qemu(arguments: tuple[str, ...]) -> Qemu | None:
     chardevs: dict[str, dict[str, str]] = {}
     users: dict[str, list[str]] = {}
     vhost_user: set[str] = set()
+    vfio_user: list[Chardev] = []
     for option, value in _options(arguments):
         properties = _properties(value)
         if option == "name":
             name = properties.get("guest") or properties.get("") or None
         elif option == "chardev" and properties.get("", properties.get("backend")) == "socket" and "id" in properties:
             chardevs[properties["id"]] = properties
+        elif option == "device" and _VFIO_USER_DEVICE in (properties.get(""), properties.get("driver")):
+            key = properties.get("id") or _VFIO_USER_DEVICE
+            vfio_user.append(Chardev(key, properties.get("socket.path"), None, (key,), vfio_user=True))
         elif option in ("netdev", "device") and "chardev" in properties:
             kind = properties.get("") or properties.get("type") or properties.get("driver", "")
             if kind == _VHOST_USER_NETDEV or (option == "device" and _VHOST_USER_DEVICE.match(kind)):
@@ -81,7 +88,8 @@ def parse_qemu(arguments: tuple[str, ...]) -> Qemu | None:
                 key in vhost_user,
             )
             for key, value in chardevs.items()
-        ),
+        )
+        + tuple(vfio_user),
     )
 
 
@@ -120,14 +128,18 @@ def vm_name(pid: int) -> str | None:
     return qemu.name if qemu else None
 
 
-def names_path(arguments: tuple[str, ...], path: str) -> bool:
-    """Whether a command line of a known vhost-user program names this socket as one of its vhost-user sockets."""
+def names_path(arguments: tuple[str, ...], path: str) -> str | None:
+    """The protocol, ``vhost-user`` or ``vfio-user``, that a command line of a known program gives this socket to."""
     if not arguments:
-        return False
+        return None
     if (qemu := parse_qemu(arguments)) is not None:
-        return any(chardev.vhost_user and same_path(chardev.path, path) for chardev in qemu.chardevs)
+        own = [one for one in qemu.chardevs if same_path(one.path, path)]
+        if any(one.vfio_user for one in own):
+            return "vfio-user"
+        return "vhost-user" if any(one.vhost_user for one in own) else None
     text = "\n".join(arguments)
-    return path in text and re.search(r"vhost|virtio_user|virtiofsd|--socket-path|--vhost-user", text) is not None
+    known = path in text and re.search(r"vhost|virtio_user|virtiofsd|--socket-path|--vhost-user", text)
+    return "vhost-user" if known else None
 
 
 def same_path(named: str | None, path: str | None, pid: int | None = None) -> bool:

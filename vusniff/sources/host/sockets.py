@@ -146,8 +146,9 @@ def _evidence(
     for party in everyone:
         if party.pid not in commands:
             commands[party.pid] = labels.command_line(party.pid)
-        if path and labels.names_path(commands[party.pid], path):
-            return f"command line of {party.comm}"
+        protocol = labels.names_path(commands[party.pid], path) if path else None
+        if protocol:
+            return f"command line of {party.comm}{', vfio-user' if protocol == 'vfio-user' else ''}"
     known = [party.comm for party in everyone if party.comm.startswith(_PROGRAMS)]
     if len(parties) == 2 and parties[0] and parties[1] and parties[0][0].pid != parties[1][0].pid:
         pids = (parties[0][0].pid, parties[1][0].pid)

@@ -16,6 +16,12 @@
     if (!findings.has(finding.number)) findings.set(finding.number, []);
     findings.get(finding.number).push(finding);
   }
+  const roles = new Map(capture.sessions.map((session) => [session.number, session.roles]));
+  const who = (message) => {
+    const names = roles.get(message.session);
+    if (message.sender === null) return null;
+    return names ? names[message.sender === "frontend" ? 0 : 1] : SIDES[message.sender];
+  };
   const rows = [];
   let chosen = -1;
 
@@ -113,7 +119,7 @@
     };
     row("message", make("strong", message.title));
     if (capture.about[message.name]) row("what for", make("span", capture.about[message.name]));
-    row("from", make("span", (SIDES[message.sender] || "unknown") + (message.process ? ", " + message.process : "")
+    row("from", make("span", (who(message) || "unknown") + (message.process ? ", " + message.process : "")
       + (message.channel ? ", " + message.channel + " channel" : "")));
     if (message.answers) row("answers", link(message.answers, "#" + message.answers + " after " + message.latency));
     if (message.answered_by) row("answered by", link(message.answered_by, "#" + message.answered_by + " after " + message.latency));
@@ -155,6 +161,12 @@
     const yes = (seen) => seen ? (seen.value ? "yes" : "no") : unknown;
     const held = (seen) => seen ? fd(seen.value) : unknown;
     const place = (one) => one.region === null ? hex(one.address) : "r" + one.region + "+" + address(one.offset);
+    for (const one of state.tables || []) {
+      box.append(make("h3", one.title));
+      if (one.rows.length) box.append(table(one.columns, one.rows.map((cells) => [cells, false])));
+      else box.append(make("p", "nothing seen", "small"));
+    }
+    if (state.tables) return;
     const rings = Object.values(state.vrings || {});
     box.append(make("h3", "Vrings"));
     if (rings.length) {
@@ -288,7 +300,7 @@
     said.append(make("div", message.said + (message.fds ? " [" + message.fds.join(", ") + "]" : ""), "said"));
     for (const finding of found) said.append(make("div", finding.severity + ": " + finding.rule, finding.severity));
     row.append(make("td", message.number), make("td", message.time), make("td", message.session),
-      make("td", SIDES[message.sender] || "?"),
+      make("td", who(message) || "?"),
       make("td", (message.channel ? message.channel + ": " : "") + message.title), said);
     row.addEventListener("click", () => choose(position, false));
     rows.push(row);

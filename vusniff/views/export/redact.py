@@ -21,14 +21,7 @@ from vusniff.capture.writer import CaptureWriter
 from vusniff.checks.peers import BACKENDS, FRONTENDS
 from vusniff.errors import VusniffError
 from vusniff.families.vhost_user.header import SIZE_LIMIT
-from vusniff.families.vhost_user.protocol import (
-    FLAG_NEED_REPLY,
-    FLAG_REPLY,
-    FLAG_VERSION,
-    HEADER_SIZE,
-    HEADERS,
-    Channels,
-)
+from vusniff.families.vhost_user.protocol import Channels
 from vusniff.layouts import dissect
 from vusniff.layouts.parts import Node, NodeKind
 from vusniff.layouts.spans import walk
@@ -72,9 +65,6 @@ _REQUEST = 0xFF
 """Greatest number of a request that no table knows and that stays: in a stream joined late it may be anything."""
 _REPLACED = 0xFF00
 """Numbers from here on stand for other such requests."""
-_FLAGS = FLAG_VERSION | FLAG_REPLY | FLAG_NEED_REPLY
-_SOME_FLAG = 0x10
-"""Says that bits are set that have no meaning, and not which."""
 _SMALL = 1 << 18
 """Up to here numbers stay where pixels may be taken for them. Places and sizes are smaller, pixels greater."""
 _FORMATS = frozenset(
@@ -168,16 +158,16 @@ def _is_sure(timeline: Timeline, place: Place) -> bool:
 
 def redacted(frame: Frame, place: Place, names: _Names, sure: bool = True) -> bytes:
     """The bytes of a frame with zeros for whatever is not a number that is known to be harmless."""
-    data = frame.data
-    if frame.kind is not FrameKind.MESSAGE or len(data) < HEADER_SIZE:
+    data, header = frame.data, place.channel.header
+    if frame.kind is not FrameKind.MESSAGE or len(data) < header.size:
         return bytes(len(data))
     order = place.context.order
-    request, flags, size = HEADERS[order].unpack_from(data)
-    payload = data[HEADER_SIZE:]
+    request, flags, size = header.read[order](data, 0)
+    payload = data[header.size :]
     there = len(payload) + frame.missing
     if not there <= size <= SIZE_LIMIT:  # it is greater where the rest comes in frames of its own
         size = there
-    reply = bool(flags & FLAG_REPLY)
+    reply = header.is_reply(flags)
     layout = dissect.layout_of(place.channel, request, reply, there, place.context)
     kept = bytearray(len(payload))
     if layout is not None:
@@ -191,7 +181,10 @@ def redacted(frame: Frame, place: Place, names: _Names, sure: bool = True) -> by
             kept = bytearray(len(payload))
     if request > _REQUEST and dissect.spec_of(place.channel, request) is None:
         request = names.request(request)
-    return HEADERS[order].pack(request, flags & _FLAGS | (_SOME_FLAG if flags & ~_FLAGS else 0), size) + bytes(kept)
+    # One bit says that some are set that have no meaning, and not which: the lowest of these.
+    some_flag = (header.assigned + 1) if flags & ~header.assigned else 0
+    told = {"request": request, "flags": flags & header.assigned | some_flag, "size": size + header.counts}
+    return header.written(data[: header.size], order, told) + bytes(kept)
 
 
 def _stays(node: Node, data: bytes, order: str, sure: bool) -> bool:

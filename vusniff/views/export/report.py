@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from vusniff.channel import Sender
 from vusniff.views import account, summary, words
 from vusniff.views.export.chosen import Chosen
 from vusniff.views.page import Page, Section, Table, markdown
 
 MESSAGES = 500
-_ARROWS = {Sender.FRONTEND: "front-end", Sender.BACKEND: "back-end", None: "?"}
 _DETAILS = 160
 
 
@@ -24,7 +22,7 @@ def report(chosen: Chosen) -> Iterator[str]:
     most = chosen.limit or MESSAGES
     rows = []
     for message in chosen.messages(most):
-        title = words.title(message.name, message.layout, message.reply, message.need_reply)
+        title = words.title_of(message)
         details = words.summary(message)
         if message.descriptors:
             details += f" {words.descriptors(message.descriptors)}"
@@ -32,7 +30,7 @@ def report(chosen: Chosen) -> Iterator[str]:
             details = details[:_DETAILS] + "..."
         found = "; ".join(f"{one.severity}: {one.rule}" for one in chosen.findings(message.number))
         seconds = f"{(message.time_ns - chosen.first_ns) / 1e9:.6f}"
-        cells = (str(message.number), seconds, _ARROWS[message.sender], title, details, found)
+        cells = (str(message.number), seconds, words.role(message), title, details, found)
         rows.append((str(message.session), *cells) if len(sessions) > 1 else cells)
         yield ""
     columns = ("number", "time", "from", "message", "what it says", "findings")

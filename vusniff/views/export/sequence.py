@@ -137,6 +137,7 @@ def _step(chosen: Chosen, message: Message, answer: Message | None) -> Step:
     if reply is not None:
         said = words.summary(reply) or ("ack" if reply.layout == "ack" else "reply")
         failed = bool(reply.payload and reply.payload.get("success") is False) or reply.malformed is not None
+        failed = failed or reply.failed
         if reply.latency_ns is not None and answer is not None:
             said += f", after {words.duration(reply.latency_ns)}"
     details = "" if message.reply else words.summary(message)
@@ -225,7 +226,9 @@ def _lanes(chosen: Chosen, steps: list[Step]) -> Iterator[Lane]:
         record = timeline.sessions[session - 1]
         frontend, backend = state.peers(timeline, record)
         path = escape(record.path)
-        main = key[1] == Channels.MAIN
-        title = path if main else f"{_CHANNELS.get(key[1], 'other channel')} of {path}"
-        yield Lane(key, True, title, f"front-end {frontend}")
-        yield Lane(key, False, title, f"back-end {backend}")
+        main = key[1] == record.family.main
+        left, right = record.family.roles
+        other = "other channel" if key[1] == record.family.unknown else f"{key[1]} channel"
+        title = path if main else f"{_CHANNELS.get(key[1], other)} of {path}"
+        yield Lane(key, True, title, f"{left} {frontend}")
+        yield Lane(key, False, title, f"{right} {backend}")

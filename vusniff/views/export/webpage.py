@@ -17,9 +17,10 @@ from typing import Any
 from vusniff.analysis.session import Session
 from vusniff.analysis.timeline import Timeline
 from vusniff.distributions import version
-from vusniff.families.vhost_user.advance import advance
+from vusniff.families.family import State
+from vusniff.families.registry import family_of
 from vusniff.families.vhost_user.phases import Phase
-from vusniff.families.vhost_user.state import DeviceState, initial
+from vusniff.families.vhost_user.state import DeviceState
 from vusniff.message import Context, Message
 from vusniff.printable import escape
 from vusniff.views import evidence, phases, state, words
@@ -127,6 +128,7 @@ def _session(chosen: Chosen, number: int, found: tuple[Phase, ...]) -> dict[str,
         "device": session.guess.device if session.guess else None,
         "late": session.joined_late,
         "closed": _closed(timeline, session),
+        "roles": list(session.family.roles),
         "phases": [phases.phase_dict(phase) for phase in found],
     }
 
@@ -161,14 +163,14 @@ def _message(chosen: Chosen, message: Message) -> dict[str, Any]:
         "time": f"{(message.time_ns - chosen.first_ns) / 1e9:.6f}",
         "session": message.session,
         "sender": message.sender.value if message.sender else None,
-        "title": words.title(message.name, message.layout, message.reply, message.need_reply),
+        "title": words.title_of(message),
         "name": message.name,
         "said": words.summary(message),
         "bytes": message.data[:BYTES].hex(),
         "size": len(message.data),
     }
     optional = {
-        "channel": None if message.channel == "main" else str(message.channel),
+        "channel": None if message.channel is family_of(message.channel).main else str(message.channel),
         "payload": message.payload or None,
         "fds": [words.descriptor(descriptor) for descriptor in message.descriptors] or None,
         "answers": message.answers,
@@ -186,16 +188,17 @@ class _States:
 
     def __init__(self, chosen: Chosen) -> None:
         self._timeline = chosen.timeline
-        self._now: dict[int, tuple[int, DeviceState, Context | None]] = {}
+        self._now: dict[int, tuple[int, State, Context | None]] = {}
         self._told: dict[int, dict[str, Any]] = {}
 
     def change(self, message: Message) -> dict[str, Any]:
         """The parts that are other than after the last shown message of the session; rings by index."""
         timeline, number, row = self._timeline, message.session, message.number - 1
-        done, before, known = self._now.get(number, (0, initial(not timeline.sessions[number - 1].joined_late), None))
+        session = timeline.sessions[number - 1]
+        done, before, known = self._now.get(number) or (0, session.initial(), None)
         rows = timeline.rows_of(number)
         if done < len(rows) and rows[done] == row:
-            after, done = advance(before, message), done + 1
+            after, done = session.family.advance(before, message), done + 1
         else:  # messages between are not shown
             after = timeline.state(row)
             done = bisect_left(rows, row) + 1
@@ -204,6 +207,12 @@ class _States:
         if after is before and known == context:
             return {}
         values = state.state_dict(after, context)
+        if not isinstance(after, DeviceState):
+            values = {
+                "tables": [{"title": one.title, "columns": one.columns, "rows": one.rows} for one in after.tables()]
+            }
+            self._told[number] = values
+            return values
         values["vrings"] = {str(ring["index"]): ring for ring in values["vrings"]}
         told = self._told.get(number, {})
         change = {name: value for name, value in values.items() if told.get(name) != value or not told}

@@ -6,8 +6,7 @@ import time
 from bisect import bisect_right
 
 from vusniff.analysis.timeline import CHECKPOINT, Timeline
-from vusniff.families.vhost_user.advance import advance
-from vusniff.families.vhost_user.state import DeviceState, initial
+from vusniff.families.family import State
 
 WINDOWS = 16
 """Sessions of which the states between two checkpoints are kept."""
@@ -23,10 +22,10 @@ class States:
         self.timeline = timeline
         self._done: dict[int, int] = {}
         """Session -> messages of it that have been worked out."""
-        self._windows: dict[int, tuple[int, list[DeviceState]]] = {}
+        self._windows: dict[int, tuple[int, list[State]]] = {}
         """Session -> (n, the states after its first n, n + 1, ... messages); the one that was used last stands last."""
 
-    def get(self, row: int) -> tuple[DeviceState, DeviceState] | None:
+    def get(self, row: int) -> tuple[State, State] | None:
         """The states before and after a row; None when `step` has to be called first."""
         if self.missing(row) > CHECKPOINT:
             return None
@@ -41,13 +40,14 @@ class States:
         self._windows[session] = first, window
         if len(self._windows) > WINDOWS:
             del self._windows[next(iter(self._windows))]
+        advance = self.timeline.sessions[session - 1].family.advance
         while first + len(window) <= position:
             message = self.timeline.message(rows[first + len(window) - 1])
             window.append(advance(window[-1], message))
         return window[position - first - 1], window[position - first]
 
-    def _initial(self, session: int) -> DeviceState:
-        return initial(not self.timeline.sessions[session - 1].joined_late)
+    def _initial(self, session: int) -> State:
+        return self.timeline.sessions[session - 1].initial()
 
     def missing(self, row: int) -> int:
         """Messages of the row's session that have to be worked out before its state is at hand."""

@@ -12,7 +12,6 @@ from textual.geometry import Size
 from textual.message import Message
 from textual.strip import Strip
 
-from vusniff.families.vhost_user.protocol import HEADER_SIZE
 from vusniff.views.tui.panes import Lined
 
 WIDE = 72
@@ -46,6 +45,8 @@ class BytesView(Lined):
         """The bytes of the selected field."""
         self.at = 0
         """The byte under the cursor."""
+        self.head = 0
+        """Bytes of the header."""
 
     @property
     def per(self) -> int:
@@ -56,10 +57,12 @@ class BytesView(Lined):
     def count(self) -> int:
         return -(-len(self.data) // self.per)
 
-    def show(self, data: bytes, lit: tuple[int, int] | None) -> None:
-        """Show the bytes of a message; ``lit`` are those of the selected field, first and behind the last."""
-        if (data, lit) == (self.data, self.lit):
+    def show(self, data: bytes, lit: tuple[int, int] | None, head: int) -> None:
+        """Show the bytes of a message, of which ``head`` are its header; ``lit`` are those of the selected field, first
+        and behind the last."""
+        if (data, lit, head) == (self.data, self.lit, self.head):
             return
+        self.head = head
         if data != self.data:
             self.at = 0
         elif lit is not None and not self.has_focus:
@@ -117,7 +120,7 @@ class BytesView(Lined):
             if at >= stop:
                 segments.append(Segment("  ", base))
                 continue
-            style: Style = lit_style if self._lit(at) else dim if at < HEADER_SIZE else base
+            style: Style = lit_style if self._lit(at) else dim if at < self.head else base
             if at == self.at and self.has_focus:
                 style += self.cursor_style() + UNDERLINED
             segments.append(Segment(f"{self.data[at]:02x}", style))

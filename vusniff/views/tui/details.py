@@ -8,7 +8,8 @@ from typing import Any
 from vusniff.analysis.timeline import Timeline
 from vusniff.channel import Sender
 from vusniff.checks.finding import Finding, Side
-from vusniff.families.vhost_user.protocol import HEADER_SIZE, Channels
+from vusniff.families.family import State
+from vusniff.families.registry import family_of
 from vusniff.families.vhost_user.state import DeviceState, translate
 from vusniff.layouts import dissect
 from vusniff.layouts.spans import spans
@@ -20,7 +21,6 @@ from vusniff.views.tui.marks import MARKS
 from vusniff.views.tui.passed import Passed
 from vusniff.views.tui.rows import ROLES, day, since
 
-ARROWS = {Sender.FRONTEND: "front-end to back-end", Sender.BACKEND: "back-end to front-end"}
 BLAMED = {Side.FRONTEND: "front-end", Side.BACKEND: "back-end"}
 LABEL = 12
 ALSO = 6
@@ -30,7 +30,7 @@ ALSO = 6
 def details(
     timeline: Timeline,
     row: int,
-    state: DeviceState | None,
+    state: State | None,
     width: int,
     lost: int = 0,
     passed: Passed | None = None,
@@ -82,10 +82,10 @@ def details(
 
 def _what(message: Message, width: int) -> Iterator[TextLine]:
     if message.request is None:
-        yield line(("Bytes without a vhost-user header", "bad"))
+        yield line((f"Bytes without a {message.channel.family} header", "bad"))
         return
-    title = words.title(message.name, message.layout, message.reply, message.need_reply)
-    yield line((title, "strong"), (f"   request {message.request}", "dim"), span=(0, 4), key="name")
+    title, spans_of = words.title_of(message), message.channel.header.spans
+    yield line((title, "strong"), (f"   request {message.request}", "dim"), span=spans_of["request"], key="name")
     other = message.answers or message.answered_by
     if other:
         label = "answers " if message.answers else "answered by "
@@ -135,7 +135,9 @@ def _label(name: str) -> Part:
 
 
 def _header(timeline: Timeline, message: Message) -> Iterator[TextLine]:
-    sender = ARROWS[message.sender] if message.sender else "end not told apart yet"
+    family, header = family_of(message.channel), message.channel.header
+    ends = family.roles if message.sender is Sender.FRONTEND else family.roles[::-1]
+    sender = " to ".join(ends) if message.sender else "end not told apart yet"
     role = ROLES[message.sender] if message.sender else ""
     process = message.process
     yield line(_label("from"), (sender, role), key="from")
@@ -145,18 +147,26 @@ def _header(timeline: Timeline, message: Message) -> Iterator[TextLine]:
     start = since(message.time_ns - timeline.time_ns(0))
     yield line(_label("at"), f"{start} s", key="at")
     yield line(_label(""), (day(message.time_ns), "dim"), key="day")
-    channel = "" if message.channel is Channels.MAIN else f"{message.channel} channel, "
+    channel = "" if message.channel is family.main else f"{message.channel} channel, "
     yield line(
         _label("session"), str(message.session), (f"  {channel}connection {message.connection}", "dim"), key="session"
     )
     if message.request is not None:
-        meaning = [f"version {message.version}"]
+        meaning = [f"version {message.version}"] if header.version else []
         meaning += ["reply"] if message.reply else []
-        meaning += ["need_reply"] if message.need_reply else []
-        meaning += [f"reserved {message.flags & ~0xF:#x}"] if message.flags & ~0xF else []
-        yield line(_label("flags"), f"{message.flags:#x}", (f"  {', '.join(meaning)}", "dim"), span=(4, 8), key="flags")
+        meaning += [remark] if (remark := header.remark(message.flags)) else []
+        meaning += ["error"] if message.failed else []
+        reserved = message.flags & ~header.assigned
+        meaning += [f"reserved {reserved:#x}"] if reserved else []
+        said = (f"  {', '.join(meaning)}", "dim")
+        yield line(_label("flags"), f"{message.flags:#x}", said, span=header.spans["flags"], key="flags")
+        for name, (at, size) in header.more.items():
+            yield line(_label(name), str(message.more.get(name, "")), span=(at, at + size), key=name)
     yield line(
-        _label("size"), f"{message.size} bytes", span=(8, 12) if message.request is not None else None, key="size"
+        _label("size"),
+        f"{message.size} bytes",
+        span=header.spans["size"] if message.request is not None else None,
+        key="size",
     )
 
 
@@ -165,7 +175,7 @@ def _fields(
     indent: str,
     path: str,
     where: Mapping[str, tuple[int, int]],
-    state: DeviceState | None,
+    state: State | None,
     message: Message,
 ) -> Iterator[TextLine]:
     plain = [len(name) for name, value in values.items() if not isinstance(value, (dict, list))]
@@ -199,14 +209,15 @@ def _spans(message: Message, context: Context) -> dict[str, tuple[int, int]]:
     layout = dissect.layout_of(message.channel, message.request, message.reply, message.size, context)
     if layout is None or layout.name != message.layout:
         return {}
-    found = spans(layout, message.data[HEADER_SIZE:], context.order).values()
-    return {span.path: (span.start + HEADER_SIZE, span.stop + HEADER_SIZE) for span in found}
+    head = message.channel.header.size
+    found = spans(layout, message.data[head:], context.order).values()
+    return {span.path: (span.start + head, span.stop + head) for span in found}
 
 
 RING_ADDRESSES = frozenset({"descriptor", "used", "available"})
 
 
-def _place(name: str, value: Any, state: DeviceState | None, message: Message) -> str:
+def _place(name: str, value: Any, state: State | None, message: Message) -> str:
     """Where a ring's address lies."""
     if state is None or message.layout != "vring_addr" or name not in RING_ADDRESSES or not isinstance(value, int):
         return ""
@@ -214,9 +225,9 @@ def _place(name: str, value: Any, state: DeviceState | None, message: Message) -
     return f"  region {place.region} + {place.offset:#x}" if place else "  in no region"
 
 
-def uses(state: DeviceState, identity: str | None) -> Iterator[tuple[str, int]]:
+def uses(state: State, identity: str | None) -> Iterator[tuple[str, int]]:
     """What a descriptor is used for in a state, with the number of the message that said so."""
-    if identity is None:
+    if identity is None or not isinstance(state, DeviceState):
         return
     for ring in state.vrings.values():
         for kind in ("kick", "call", "err", "notifier"):

@@ -147,6 +147,9 @@ def compare_sessions(app: Application, states: States) -> Overlay | None:
     if ended is None:
         app.announce(f"Session {previous} is still being worked out: press C again")
         return None
+    if not isinstance(ended[1], DeviceState):
+        app.announce("Sessions of two families are not compared here")
+        return None
     return Overlay(
         f"Session {previous}, then {session}",
         lambda width: compare.compare_lines(timeline, (last, ended[1]), (row, state), width),
@@ -171,6 +174,10 @@ def _state(app: Application, states: States) -> tuple[int, DeviceState] | None:
     both = states.get(row)
     if both is None:
         app.announce("The state is still being worked out")
+        return None
+    if not isinstance(both[1], DeviceState):
+        family = app.timeline.sessions[app.timeline.place(row).session - 1].family.name
+        app.announce(f"This is for sessions of vhost-user: the state pane shows all that is known of one of {family}")
         return None
     return row, both[1]
 

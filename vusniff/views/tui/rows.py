@@ -9,12 +9,14 @@ from __future__ import annotations
 import enum
 import time
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from vusniff.analysis.timeline import Timeline
-from vusniff.channel import Sender
+from vusniff.channel import Channel, Sender
+from vusniff.families.family import Family
+from vusniff.families.registry import family_of
 from vusniff.message import Message
 from vusniff.meta import end_of
 from vusniff.printable import escape
@@ -49,6 +51,7 @@ class Cells(NamedTuple):
     """The texts of a row, before they are fitted into columns."""
 
     session: str
+    channel: Channel
     sender: Sender | None
     end: int
     reply: bool
@@ -66,10 +69,11 @@ class Cells(NamedTuple):
 def cells(timeline: Timeline, row: int, answer: Answer) -> Cells:
     """Read one message, and put it into words."""
     message = timeline.message(row)
-    failed = message.layout == "ack" and (message.payload or {}).get("u64", 0) != 0
+    failed = message.failed or (message.layout == "ack" and (message.payload or {}).get("u64", 0) != 0)
     answered, style = _answer(timeline, message, answer)
     return Cells(
         str(message.session),
+        message.channel,
         message.sender,
         end_of(timeline.index.meta[row]),
         message.reply,
@@ -148,20 +152,24 @@ ROLES = {Sender.FRONTEND: "front", Sender.BACKEND: "back"}
 ARROW_WIDE, ARROW_NARROW = 13, 5
 WIDE = 100
 """Cells from which directions are words."""
-ARROWS_WIDE = {Sender.FRONTEND: "front -> back", Sender.BACKEND: "front <- back"}
-ARROWS_NARROW = {Sender.FRONTEND: "F → B", Sender.BACKEND: "F ← B"}
 
 
-def columns(width: int, count: int, last: str, sessions: int) -> ColumnWidths:
+def arrow_width(families: Iterable[Family]) -> int:
+    """Cells of the widest direction in words that these families need."""
+    return max((len(text.arrow(family.main, Sender.FRONTEND)) for family in families), default=ARROW_WIDE)
+
+
+def columns(width: int, count: int, last: str, sessions: int, widest: int = ARROW_WIDE) -> ColumnWidths:
     """Share ``width`` cells between the columns; the values get what is left.
 
-    ``count`` messages and ``sessions`` have to fit; ``last`` is the longest text of the time column.
+    ``count`` messages and ``sessions`` have to fit; ``last`` is the longest text of the time column, ``widest`` is
+    `arrow_width`.
     """
     number = max(3, len(str(count)))
     clock = max(8, len(last))
     session = len(str(sessions)) + 1 if sessions > 1 else 0
     wide = width >= WIDE
-    arrow = ARROW_WIDE if wide else ARROW_NARROW
+    arrow = widest if wide else ARROW_NARROW
     name = 32 if width >= 160 else 26 if wide else 23
     answer = 15 if wide else 10
     descriptors = max(0, min(60, (width - 120) // 2)) if width >= 140 else 0
@@ -181,7 +189,7 @@ def heading(widths: ColumnWidths, clock: Clock) -> tuple[Part, ...]:
     cells_ = [" " * GUTTER + "#".rjust(widths.number), cut(named, widths.time).rjust(widths.time)]
     if widths.session:
         cells_.append(fit("s", widths.session - 1))
-    cells_.append(fit("direction" if widths.arrow == ARROW_WIDE else "who", widths.arrow))
+    cells_.append(fit("direction" if widths.arrow != ARROW_NARROW else "who", widths.arrow))
     cells_.append(fit("request", widths.name))
     cells_.append(fit("values", widths.values))
     if widths.descriptors:
@@ -197,7 +205,7 @@ def parts(row: int, texts: Cells, when: str, gutter: Sequence[Part], widths: Col
     made = [*gutter, number]
     if widths.session:
         made.append(Part(fit(texts.session, widths.session - 1) + " ", "dim"))
-    made.append(Part(fit(_arrow(texts, widths.arrow == ARROW_WIDE), widths.arrow) + " ", role))
+    made.append(Part(fit(_arrow(texts, widths.arrow != ARROW_NARROW), widths.arrow) + " ", role))
     name = f"↳ {texts.name}" if texts.reply else texts.name
     made.append(Part(fit(name, widths.name) + " ", "bad" if texts.odd else "dim" if texts.reply else "strong"))
     values = texts.values
@@ -218,7 +226,10 @@ def parts(row: int, texts: Cells, when: str, gutter: Sequence[Part], widths: Col
 
 def _arrow(texts: Cells, wide: bool) -> str:
     if texts.sender is not None:
-        return (ARROWS_WIDE if wide else ARROWS_NARROW)[texts.sender]
+        if wide:
+            return text.arrow(texts.channel, texts.sender)
+        left, right = (role[0].upper() for role in family_of(texts.channel).roles)
+        return f"{left} {'→' if texts.sender is Sender.FRONTEND else '←'} {right}"
     if wide:
         return ("end 0->end 1", "end 0<-end 1")[texts.end]
     return ("0 → 1", "0 ← 1")[texts.end]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from vusniff.families.vhost_user.protocol import HEADER_SIZE
+from vusniff.families.vhost_user.state import DeviceState
 from vusniff.views.tui import details
 from vusniff.views.tui import state as state_pane
 from vusniff.views.tui.analysis import States
@@ -122,7 +122,7 @@ class Selected:
         same = "changes nothing" if before is after else "* is what it changed"
         kept = f"  vring {self.vring} kept (Esc lets go)" if self.kept and self.vring is not None else ""
         self.state.border_title = f"State after #{row + 1}: {same}{kept}"
-        if self.vring is None and after.vrings:
+        if self.vring is None and isinstance(after, DeviceState) and after.vrings:
             self.vring = min(after.vrings)
         width = self.state.scrollable_content_region.width or NO_WIDTH
         self.state.show(state_pane.state_lines(self.app.timeline, row, before, after, self.vring, width))
@@ -143,11 +143,12 @@ class Selected:
         row = self.app.view.row
         if row is None or not self.bytes.display:
             return
-        data = self.app.timeline.message(row).data
+        message = self.app.timeline.message(row)
+        data, head = message.data, message.channel.header.size
         current = self.details.current
-        header = f", header {HEADER_SIZE}" if len(data) > HEADER_SIZE else ""
+        header = f", header {head}" if len(data) > head else ""
         self.bytes.border_title = f"Bytes of #{row + 1}: {len(data)}{header}"
-        self.bytes.show(data, current.span if current else None)
+        self.bytes.show(data, current.span if current else None, head)
 
     def select_field(self, at: int) -> None:
         """Put the cursor of the details on the smallest field that byte ``at`` of the message is part of."""
@@ -179,7 +180,7 @@ class Selected:
         """Show the card of the next vring (``by`` 1) or the one before (-1)."""
         row = self.app.view.row
         both = self._states.get(row) if row is not None else None
-        if both is None or not both[1].vrings:
+        if both is None or not isinstance(both[1], DeviceState) or not both[1].vrings:
             self.app.announce("No vring is set up yet")
             return
         known = sorted(both[1].vrings)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 
 from vusniff.analysis.session import Session
 from vusniff.analysis.timeline import Timeline
-from vusniff.families.vhost_user.protocol import Channels, FrontendRequest, request_name
+from vusniff.families.family import ShownState, State
+from vusniff.families.registry import family_of
+from vusniff.families.vhost_user.protocol import NAME, Channels, FrontendRequest
 from vusniff.families.vhost_user.state import Config, DeviceState, Inflight, Log
 from vusniff.layouts import dissect
 from vusniff.message import Context
@@ -14,16 +17,17 @@ from vusniff.printable import escape
 from vusniff.record import Descriptor
 from vusniff.views import account, evidence, words
 from vusniff.views.tui import features, vrings
-from vusniff.views.tui.line import Part, Reference, TextLine, line, wrapped
+from vusniff.views.tui.line import Part, Reference, TextLine, cut, line, wrapped
 
 
 def reference_to(timeline: Timeline) -> Reference:
     """How lines refer to the messages of a capture."""
 
     def refer(number: int) -> str:
-        place = timeline.place(number - 1)
+        channel = timeline.place(number - 1).channel
+        request_name = functools.partial(family_of(channel).request_name, channel)
         reply = " reply" if timeline.index.meta[number - 1] & 4 else ""
-        return f"#{number} {request_name(place.channel, timeline.index.request[number - 1])}{reply}"
+        return f"#{number} {request_name(timeline.index.request[number - 1])}{reply}"
 
     return refer
 
@@ -31,6 +35,8 @@ def reference_to(timeline: Timeline) -> Reference:
 def vring_of(timeline: Timeline, row: int) -> int | None:
     """The vring that a message, or the request it answers, names."""
     message = timeline.message(row)
+    if message.channel.family != NAME:
+        return None
     index = (message.payload or {}).get("index")
     if index is None and message.answers:
         index = (timeline.message(message.answers - 1).payload or {}).get("index")
@@ -38,7 +44,7 @@ def vring_of(timeline: Timeline, row: int) -> int | None:
 
 
 def state_lines(
-    timeline: Timeline, row: int, before: DeviceState, state: DeviceState, chosen: int | None, width: int
+    timeline: Timeline, row: int, before: State, state: State, chosen: int | None, width: int
 ) -> list[TextLine]:
     """The state after a row in lines of ``width`` cells; ``chosen`` is the vring whose card is shown."""
     refer = reference_to(timeline)
@@ -50,6 +56,8 @@ def state_lines(
         ]
     if not state.fresh:
         lines.append(line(("Joined late: ? is what was set before the capture began.", "warn"), key="late"))
+    if not isinstance(state, DeviceState):
+        return [*lines, *table_lines(before, state, width)]
     lines += rings(before, state, chosen, width, refer)
     lines.append(line())
     lines += memory(before, state, width, refer)
@@ -57,6 +65,33 @@ def state_lines(
     lines += features.summary(timeline, row, before, state, width, refer)
     lines += others(before, state, refer)
     return lines
+
+
+def table_lines(before: ShownState, state: ShownState, width: int) -> Iterator[TextLine]:
+    """A state that says itself how it is shown: its tables, each row with the message that set it."""
+    known = {(one.title, row, by) for one in before.tables() for row, by in zip(one.rows, one.by, strict=True)}
+    for number, one in enumerate(state.tables()):
+        if number:
+            yield line()
+        many = f"  {len(one.rows)}" if one.rows else "  nothing seen"
+        yield line((one.title, "heading"), many, key=one.title)
+        sizes = [
+            max(len(head), *(len(escape(row[n])) for row in one.rows)) if one.rows else 0
+            for n, head in enumerate(one.columns)
+        ]
+        if one.rows:
+            heads = "  ".join(f"{head:<{size}}" for head, size in zip(one.columns, sizes, strict=True))
+            yield line((cut(f"  {heads}".rstrip(), width), "dim"))
+        for place, (row, by_) in enumerate(zip(one.rows, one.by, strict=True)):
+            fresh = (one.title, row, by_) not in known
+            text = "  ".join(f"{escape(cell):<{size}}" for cell, size in zip(row, sizes, strict=True)).rstrip()
+            yield line(
+                Part("* " if fresh else "  ", "changed"),
+                (text, "changed" if fresh else ""),
+                (f"  #{by_}" if by_ else "", "link"),
+                jump=by_,
+                key=f"{one.title} {place}",
+            )
 
 
 def rings(

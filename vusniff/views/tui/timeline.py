@@ -259,7 +259,9 @@ class TimelineView(Lined):
             timeline = self.timeline
             last = rowing.at(timeline, len(timeline) - 1, self.clock, 0) if len(timeline) else ""
             width = self.scrollable_content_region.width or self.size.width
-            self._widths = rowing.columns(width, len(timeline), last, len(timeline.sessions))
+            self._widths = rowing.columns(
+                width, len(timeline), last, len(timeline.sessions), rowing.arrow_width(timeline.families)
+            )
         return self._widths
 
     def cells_of(self, row: int) -> Cells:
