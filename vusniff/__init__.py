@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from vusniff.message import MessageSpec as MessageSpec
     from vusniff.record import Descriptor as Descriptor
     from vusniff.record import Exit as Exit
+    from vusniff.record import LogLine as LogLine
     from vusniff.record import OtherEvidence as OtherEvidence
     from vusniff.record import Position as Position
     from vusniff.record import Sample as Sample
@@ -70,7 +71,7 @@ _WHERE = {
     "vusniff.message": ("Context", "Dissector", "Layout", "Message", "MessageSpec"),
     "vusniff.channel": ("Channel", "Sender"),
     "vusniff.families.vhost_user.protocol": ("ProtocolFeature",),
-    "vusniff.record": ("Descriptor", "Exit", "OtherEvidence", "Position", "Sample"),
+    "vusniff.record": ("Descriptor", "Exit", "LogLine", "OtherEvidence", "Position", "Sample"),
     "vusniff.families.vhost_user.state": ("DeviceState",),
     "vusniff.analysis.timeline": ("Timeline",),
 }

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from vusniff.channel import Channel, Sender
 from vusniff.record import Descriptor, Process
+from vusniff.told import Told
 
 if TYPE_CHECKING:
     from construct import Construct
@@ -190,6 +191,9 @@ class Message:
     layout: str | None = None
     """Name of the layout the payload was read by; ``ack`` for an acknowledgement, None for raw bytes."""
     spec: MessageSpec | None = None
+    told: Told | None = None
+    """What a log says of it, where no bytes of it were seen: then ``data`` is empty, ``size`` is 0 and ``flags`` say no
+    more than whether it is a reply, unless the log says so."""
     more: Mapping[str, int] = field(default_factory=dict)
     """What else its header holds by name (`vusniff.channel.Header.more`); shared, never changed."""
 

@@ -18,7 +18,9 @@ from vusniff.record import FrameKind
 CONNECTION_SHIFT = 8
 KIND_SHIFT = 6
 NO_MESSAGE = 0xC0
-"""Mask of the kind: 0 is a message."""
+"""Mask of the kind: 0 is a message whose bytes are there."""
+TOLD = 0xC0
+"""The kind of a message of which a log tells."""
 END_SHIFT = 5
 OPTIONS = 0x10
 FLAGS = 0xF
@@ -29,8 +31,8 @@ NEED_REPLY = 1 << NEED_REPLY_SHIFT
 VERSION = 0x3
 """What the flags say whatever the header of a family looks like."""
 
-KINDS: tuple[FrameKind, ...] = (*FrameKind, FrameKind.RAW)
-"""Frame kinds by their two bits; the fourth is not used."""
+KINDS: tuple[FrameKind, ...] = tuple(FrameKind)
+"""Frame kinds by their two bits."""
 
 
 def pack_meta(connection: int, kind: int, end: int, options: int, flags: int) -> int:

@@ -111,6 +111,8 @@ class FrameKind(enum.IntEnum):
     """Bytes that no header could be found for."""
     CONTINUATION = 2
     """More payload of the message before it in this direction, which is too large for one frame."""
+    TOLD = 3
+    """A message of which a log tells: in place of its bytes there is what that says (`vusniff.told`)."""
 
 
 UNDIVIDED = 255 << 10
@@ -255,6 +257,24 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
+class LogLine:
+    """A line that a program wrote into its log, and that tells of no message. Unknown is empty."""
+
+    time_ns: int
+    log: str
+    """Name of the log."""
+    number: int
+    """Of the line, from 1."""
+    text: str
+    """Without its prefix of time, level and program."""
+    level: str = ""
+    """``error``, ``warning``, ``info`` or ``debug``."""
+    program: str = ""
+    """Who wrote it, as far as the line says."""
+    ends: Ends = ()
+
+
+@dataclass(frozen=True, slots=True)
 class OtherEvidence:
     """Evidence of a kind that this version does not know: it is shown raw, and kept."""
 
@@ -266,7 +286,7 @@ class OtherEvidence:
     """The ends that it is about."""
 
 
-Evidence = Exit | Sample | OtherEvidence
+Evidence = Exit | Sample | LogLine | OtherEvidence
 """What is neither a message nor an event of one connection. A new kind is added here, and see `capture.evidence`."""
 
 Record = Connection | Frame | Closed | Lost | Evidence

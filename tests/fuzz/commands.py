@@ -194,6 +194,7 @@ FORMS: tuple[Form, ...] = (
     ),
     Form(lambda dice: ["edit", "a.pcapng", "-o", "-", "--session", number(dice)], printed=False),
     Form(words("import", "strace", "log", "-o", "out.pcapng"), files=("out.pcapng",)),
+    Form(words("import", "log", "log", "--format", "dpdk", "-o", "out.pcapng"), files=("out.pcapng",)),
     Form(hexadecimal),
     Form(lambda dice: ["explain", dice.choice(("SET_MEM_TABLE", "MQ", "vring", "9", "R01", *TEXTS))]),
     Form(lambda dice: ["replay", "a.pcapng", "--to", "backend", "--connect", "none", "--timeout", "0.001"]),

@@ -41,6 +41,8 @@ from vusniff.layouts.spans import spans
 from vusniff.message import Context
 from vusniff.record import Chunk, Connection, Descriptor, DescriptorKind, End, Frame, FrameKind
 from vusniff.replay.edit import Edits, edit
+from vusniff.sources.logs.importing import import_log
+from vusniff.sources.logs.reading import FORMATS
 from vusniff.sources.strace.strace import import_strace
 from vusniff.views import jsonl, state, text
 
@@ -452,6 +454,17 @@ def strace(data: bytes) -> None:
         raise AssertionError(f"{done.messages} messages were imported, {len(frames)} can be read")
 
 
+def log(data: bytes) -> None:
+    """Any log of a peer, read as each format: refused, or a capture that can be read."""
+    wanted = (None, *FORMATS)[data[0] % (1 + len(FORMATS))] if data else None
+    target = place_for("imported")
+    done = import_log([file_of(data[1:])], target, wanted=wanted)
+    with CaptureReader(target) as reader:
+        frames = [one for one in reader.records() if isinstance(one, Frame)]
+    if len(frames) != done.messages:
+        raise AssertionError(f"{done.messages} messages were imported, {len(frames)} can be read")
+
+
 def log_text(data: bytes) -> None:
     """Any text from a log as one message, on any channel."""
     given = decode.bytes_of(data.decode("utf-8", "replace"))
@@ -559,6 +572,20 @@ HARNESSES: Sequence[Harness] = (
             *(b"vhost.request", b"vhost.time", b"vring.index", b"fd.kind", b"finding.rule", b"proc.comm", b"vhost.u64"),
         ),
         256,
+    ),
+    Harness(
+        "log",
+        log,
+        (SourceError, CaptureError),
+        (
+            *(b"VHOST_CONFIG: ", b"(/run/a) ", b"read message VHOST_USER_SET_MEM_TABLE", b"vhost peer closed"),
+            *(b"guest memory region size: 0x", b"vring kick idx:0 file:1", b"negotiated Virtio features: 0x"),
+            *(b"vhost_user_write req:5 flags:0x9", b"vhost_user_set_mem_table_withfd 0:m: size:0x1"),
+            *(b"=== Vhost user message ===", b"Request: A (5)", b"Nregions: ", b"memory_size: 0x", b"Fds: 1"),
+            *(b"vhost-user: request Ok(SET_OWNER)", b"2024-01-01T00:00:00Z|1|dpdk|INFO|", b"Oct 24 01:56:22 h p[1]: "),
+            *(b"__CURSOR=", b"MESSAGE=", b"__REALTIME_TIMESTAMP=", b"[2026-01-01T00:00:00Z DEBUG vhost] "),
+        ),
+        4096,
     ),
     Harness(
         "strace",

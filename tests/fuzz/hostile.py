@@ -504,13 +504,14 @@ def evidence(dice: random.Random, parts: list[Part]) -> None:
     ends = [[dice.choice((0, 1, 1, 2, 3, 99)), dice.choice((0, 1, 1, 2))] for _ in range(dice.randrange(4))]
     said: dict[str, Any] = {
         "vusniff": 1,
-        "kind": dice.choice(("exit", "exit", "sample", *TEXTS)),
+        "kind": dice.choice(("exit", "exit", "log", "log", "sample", *TEXTS)),
         "time_ns": 1,
         "ends": ends,
     }
     if dice.random() < 0.8:
         said["time_ns"] = packet(dice, parts).ticks
-    for key in dice.sample(("pid", "comm", "status", "signal", "core", "ends", "time_ns"), dice.randrange(6)):
+    keys = ("pid", "comm", "status", "signal", "core", "log", "line", "text", "level", "program", "ends", "time_ns")
+    for key in dice.sample(keys, dice.randrange(8)):
         said[key] = value(dice)
     if said["kind"] == "sample":
         rings: list[dict[str, Any]] = [
@@ -524,6 +525,20 @@ def evidence(dice: random.Random, parts: list[Part]) -> None:
         said |= {"rings": rings, "unreadable": [[dice.choice(TEXTS), dice.choice(TEXTS)]], "dirty": value(dice)}
     body = pcapng.structs(order_of(parts), "I").pack(facts.ENTERPRISE) + _json(said)
     parts.insert(dice.randrange(len(parts) + 1), Part(pcapng.CUSTOM, body=body))
+
+
+def told(dice: random.Random, parts: list[Part]) -> None:
+    """A message of which a log tells, with values of any kind."""
+    one = packet(dice, parts)
+    said: dict[str, Any] = {"request": dice.choice((1, 2, 5, 9, 12, 18, 11, 15, 99)), "values": {}, "where": "log:1"}
+    for key in dice.sample(("request", "reply", "flags", "size", "where", "line", "values"), dice.randrange(4)):
+        said[key] = value(dice)
+    for key in dice.sample(("u64", "index", "num", "regions", "num_regions", "padding", "log_size"), dice.randrange(4)):
+        if isinstance(said["values"], dict):
+            said["values"][key] = dice.choice((0, 1, 0x100, 1 << 63, 1 << 64, -1, [], [{}], [{"size": 1}], value(dice)))
+    one.tags = lead(dice.randrange(2), "told", DISSECTOR_DATA)
+    one.frame = _json(said)
+    one.said = [{"kind": "told"}]
 
 
 def tags(dice: random.Random, parts: list[Part]) -> None:
@@ -577,7 +592,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         swap,
     ),
     *(times, clock, interface_number, option, name, loss, said, said, said, passed, passed, people, section, foreign),
-    *(tags, unframed, closing, closing, evidence, evidence),
+    *(tags, told, unframed, closing, closing, evidence, evidence),
 )
 """What is done to a capture; what stands there more than once is done more often."""
 

@@ -11,11 +11,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from vusniff.analysis import telling
 from vusniff.analysis.session import Place
 from vusniff.channel import Channel
 from vusniff.layouts import dissect
 from vusniff.message import Context, Message
 from vusniff.record import UNDIVIDED, Frame, FrameFields, FrameKind
+from vusniff.told import parse as parse_told
 
 REMEMBERED = 1024
 """Frames of which the decoded fields are remembered."""
@@ -37,6 +39,8 @@ def decode(
     Bytes without a header have the request None, and all of them are left over. Never raises for what the bytes hold;
     DissectorError when the dissectors cannot be loaded.
     """
+    if kind is FrameKind.TOLD and (told := parse_told(data)) is not None:
+        return told.request, telling.flags_of(told), told.size or 0, telling.decode(told, channel, context)
     head = header_of(data, kind, channel, context)
     if head is None:
         malformed = None if kind is FrameKind.CONTINUATION else f"no {channel.family} header"
@@ -53,6 +57,8 @@ def decode(
 def header_of(data: bytes, kind: FrameKind, channel: Channel, context: Context) -> tuple[int, int, int] | None:
     """Request, flags and size by the header of a frame; None where it has none."""
     header = channel.header
+    if kind is FrameKind.TOLD and (told := parse_told(data)) is not None:
+        return told.request, telling.flags_of(told), told.size or 0
     if kind is not FrameKind.MESSAGE or len(data) < header.size:
         return None
     return header.read[context.order](data, 0)
@@ -96,7 +102,8 @@ def fields(data: bytes, missing: int, kind: FrameKind, end: int, place: Place) -
 def _fields(data: bytes, missing: int, kind: FrameKind, end: int, place: Place) -> dict[str, Any]:
     request, flags, size, decoded = decode(data, missing, kind, place.channel, place.context)
     header = place.channel.header
-    return {
+    told = parse_told(data) if kind is FrameKind.TOLD else None
+    return ({} if told is None else {"told": told}) | {
         "number": 0,
         "time_ns": 0,
         "session": place.session,
@@ -108,7 +115,7 @@ def _fields(data: bytes, missing: int, kind: FrameKind, end: int, place: Place) 
         "flags": flags,
         "size": size,
         "payload": decoded.payload,
-        "data": data,
+        "data": b"" if told is not None else data,
         "descriptors": (),
         "process": place.ends[end].process,
         "answers": None,
@@ -119,5 +126,7 @@ def _fields(data: bytes, missing: int, kind: FrameKind, end: int, place: Place) 
         "trailing": decoded.trailing,
         "layout": decoded.layout,
         "spec": decoded.spec,
-        "more": header.others(data, place.context.order) if header.more and request is not None else _NO_MORE,
+        "more": header.others(data, place.context.order)
+        if header.more and request is not None and told is None
+        else _NO_MORE,
     }

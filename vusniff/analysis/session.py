@@ -31,9 +31,11 @@ from vusniff.meta import (
     NO_MESSAGE,
     REPLY,
     REPLY_SHIFT,
+    TOLD,
 )
 from vusniff.passed_sockets import PassedSockets
-from vusniff.record import Closed, Connection, End, Frame, Lost
+from vusniff.record import Closed, Connection, End, Frame, FrameKind, Lost
+from vusniff.told import payload as told_payload
 
 MAX_COMPANIONS = 64
 """Connections between the same processes that are looked at to find the session of a channel."""
@@ -349,7 +351,7 @@ class Tracker:
             if link.session is not None and link.reading is not link.session.reading:
                 self._renew(link)
             answer, pairing = None, _NONE
-            if meta & NO_MESSAGE:  # nothing can be told from it
+            if meta & NO_MESSAGE and meta & NO_MESSAGE != TOLD:  # nothing can be told from it
                 if link.session is None and not self._adopt(link):
                     self._begin(link, family_named(link.connection.family).unknown)
             else:
@@ -364,7 +366,9 @@ class Tracker:
                         answer, pairing = link.pairs.answer(request)
                     else:
                         pairing = link.due.get(request << 1 | flags >> NEED_REPLY_SHIFT, _OPTIONAL)
-                        if pairing is _DUE_WITH_DESCRIPTORS:
+                        if meta & NO_MESSAGE:  # a log need not tell of answers
+                            pairing = _OPTIONAL
+                        elif pairing is _DUE_WITH_DESCRIPTORS:
                             pairing = Pairing.DUE if frame(i).descriptors else Pairing.UNASKED
                         # As Pending(...), in a third of the time: every request has one.
                         link.pairs.ask(_tuple(Pending, (number, time_ns, request, connection, pairing)))
@@ -402,7 +406,9 @@ class Tracker:
         if opened is not None and frame.descriptors:
             self._passed.note(frame.descriptors[0], (session, opened))
         if channel is session.family.main and (request, is_reply) in session.family.reads:
-            reading = session.reading.after(request, is_reply, frame.data[channel.header.size :])
+            told = frame.kind is FrameKind.TOLD
+            payload = told_payload(frame.data, link.order) if told else frame.data[channel.header.size :]
+            reading = session.reading.after(request, is_reply, payload)
             if reading != session.reading:
                 session.reading = reading
                 self._renew(link)  # the others when they speak: a session may have very many

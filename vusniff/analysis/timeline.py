@@ -22,8 +22,9 @@ from vusniff.capture.batch import Batch
 from vusniff.capture.index import Index
 from vusniff.families.family import Family, PhasesOf, State
 from vusniff.message import Message
-from vusniff.meta import NO_MESSAGE
-from vusniff.record import Closed, Connection, Exit, Frame, FrameFields
+from vusniff.meta import NO_MESSAGE, TOLD
+from vusniff.record import Closed, Connection, Exit, Frame, FrameFields, FrameKind
+from vusniff.told import payload as told_payload
 
 if TYPE_CHECKING:
     from vusniff.checks.checker import Checker
@@ -325,7 +326,7 @@ class Timeline:
             zip(
                 [row + 1 for row in new],
                 [times[row] for row in new],
-                [0 if metas[row] & NO_MESSAGE else requests[row] for row in new],
+                [0 if metas[row] & NO_MESSAGE and metas[row] & NO_MESSAGE != TOLD else requests[row] for row in new],
                 [metas[row] for row in new],
                 [places[place_of[row]].channel for row in new],
                 strict=True,
@@ -338,7 +339,11 @@ class Timeline:
         def value(number: int) -> int | None:
             row = number - 1
             place = self.place(row)
-            payload = index.frame(row).data[place.channel.header.size :]
+            frame, order = index.frame(row), place.context.order
+            if frame.kind is FrameKind.TOLD:
+                payload = told_payload(frame.data, order)
+            else:
+                payload = frame.data[place.channel.header.size :]
             return known.family.value_of(index.request[row], payload, place.context.order)
 
         index, known = self.index, self.sessions[session - 1]

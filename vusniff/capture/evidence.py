@@ -16,7 +16,7 @@ from typing import Any
 
 from vusniff.capture import samples
 from vusniff.capture.facts import FORMAT_VERSION, TEXT_LIMIT, dump, integer, load, text
-from vusniff.record import Ends, Evidence, Exit, OtherEvidence, Sample
+from vusniff.record import Ends, Evidence, Exit, LogLine, OtherEvidence, Sample
 
 SIZE_LIMIT = 256 << 10
 """Bytes of a block that is read."""
@@ -28,6 +28,10 @@ KIND_LIMIT = 64
 """Characters of the name of a kind."""
 _BLOCK = 20
 """Bytes of a block around its text."""
+NAME_LIMIT = 64
+"""Characters of the name of a program in a log."""
+LEVELS = frozenset({"error", "warning", "info", "debug"})
+"""What a line of a log may be."""
 _COMMON = frozenset({"vusniff", "kind", "time_ns", "ends"})
 
 Facts = Mapping[str, Any]
@@ -37,7 +41,7 @@ Facts = Mapping[str, Any]
 class Kind:
     """How one kind of evidence is written and read."""
 
-    type: type[Exit] | type[Sample]
+    type: type[Exit] | type[Sample] | type[LogLine]
     """The record."""
     build: Callable[[Any], dict[str, Any]]
     """Its own keys."""
@@ -64,9 +68,30 @@ def _parse_exit(facts: Facts, time_ns: int, ends: Ends) -> Exit:
     )
 
 
+def _log_facts(one: LogLine) -> dict[str, Any]:
+    facts: dict[str, Any] = {"log": one.log[:TEXT_LIMIT], "line": one.number, "text": one.text[:TEXT_LIMIT]}
+    return facts | {name: value[:NAME_LIMIT] for name in ("level", "program") if (value := getattr(one, name))}
+
+
+def _parse_log(facts: Facts, time_ns: int, ends: Ends) -> LogLine | None:
+    said, level = text(facts.get("text")), text(facts.get("level")) or ""
+    if said is None:
+        return None
+    return LogLine(
+        time_ns,
+        text(facts.get("log")) or "",
+        integer(facts.get("line")) or 0,
+        said,
+        level if level in LEVELS else "",
+        (text(facts.get("program")) or "")[:NAME_LIMIT],
+        ends,
+    )
+
+
 KINDS: dict[str, Kind] = {
     "exit": Kind(Exit, _exit_facts, _parse_exit),
     "sample": Kind(Sample, samples.build, samples.parse),
+    "log": Kind(LogLine, _log_facts, _parse_log),
 }
 """Name in the file -> how it is written and read."""
 _NAMES = {kind.type: name for name, kind in KINDS.items()}

@@ -57,14 +57,17 @@ class _Head:
             row += 1
         return row
 
-    def move(self, out: Batch, stop: int) -> None:
-        """Moves rows up to ``stop``, and the events before them, to another batch."""
+    def move(self, out: Batch, stop: int, until: int) -> None:
+        """Moves rows up to ``stop`` and the events before them to another batch, and behind the last row those events
+        that are not later than ``until``."""
         shift = len(out) - self.row
         out.append(self.batch, self.row, stop)
         events = self.batch.events
         done = stop >= len(self.batch)
         while self.event < len(events) and (events[self.event][0] < stop or done):
             row, event = events[self.event]
+            if row >= len(self.batch) and not isinstance(event, Connection) and event.time_ns > until:
+                break
             out.events.append((row + shift, event))
             self.event += 1
         self.row = stop
@@ -166,7 +169,7 @@ class CaptureReader:
             if len(ready) > 1:
                 bound, other = ready[1]
                 until = bound if first < other else bound - 1
-            head.move(out, head.run(until, max_rows - len(out)))
+            head.move(out, head.run(until, max_rows - len(out)), until)
         return out
 
     def batches(

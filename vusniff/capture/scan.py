@@ -21,8 +21,9 @@ from vusniff.capture.input import BLOCK_LIMIT, Input, block_length, check_start
 from vusniff.capture.packet import DISSECTOR, DISSECTOR_DATA, INFO_SIZE, INTERFACE_LIMIT, LEAD_SIZE, dissector_of, lead
 from vusniff.errors import CaptureError
 from vusniff.families.registry import FIRST, families
-from vusniff.meta import FLAGS, OPTIONS, pack_meta
+from vusniff.meta import FLAGS, OPTIONS, REPLY, pack_meta
 from vusniff.record import Connection, FrameKind, Lost, OtherEvidence
+from vusniff.told import parse as parse_told
 
 CONNECTION_LIMIT = 1 << 20
 """Connections of a capture: about 1 KiB is kept of each. Packets of further ones are skipped and counted."""
@@ -440,6 +441,13 @@ class Scan:
             flags = header.column(flags)
         elif kind is FrameKind.MESSAGE and not missing:
             kind = FrameKind.RAW
+        elif kind is FrameKind.TOLD:
+            told = parse_told(frame)
+            if told is None:
+                kind = FrameKind.RAW
+            else:
+                request, size = told.request, told.size or 0
+                flags = told.flags if told.flags is not None else REPLY * told.reply
         found = dict(options)
         self._losses(found, options, connection, time_ns, batch)
         row = len(batch)

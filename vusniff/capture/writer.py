@@ -28,6 +28,7 @@ from vusniff.families.family import HEAD, Family
 from vusniff.families.registry import FIRST, family_named, recognised
 from vusniff.passed_sockets import PassedSockets
 from vusniff.record import Closed, Connection, End, Evidence, Frame, FrameKind, Lost, Process
+from vusniff.told import parse as parse_told
 
 _CACHE_LIMIT = 4096
 _STATISTICS = 512
@@ -494,6 +495,8 @@ class CaptureWriter:
         if frame.kind is not FrameKind.MESSAGE or len(data) < header.size:
             words = "more of the message before" if frame.kind is FrameKind.CONTINUATION else "not framed"
             words = f"{len(data)} bytes, {words}"
+            if frame.kind is FrameKind.TOLD and (told := parse_told(data)) is not None:
+                words = f"{family.request_name(channel, told.request)}{' reply' if told.reply else ''}, told by a log"
             return lead(frame.end, words, DISSECTOR_DATA if frame.kind else dissector, family.name)
         count = len(frame.descriptors)
         key = data[header.kind] + count.to_bytes(4, "little") if count else data[header.kind]

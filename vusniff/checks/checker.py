@@ -345,13 +345,16 @@ class Checker:
         whole = not session.joined_late and place.channel is session.family.main
         if not whole:
             self.partial[session.number] = "it was joined late" if session.joined_late else "its beginning is not there"
+        if message.told is not None:
+            self.partial[session.number] = "a log tells of it"
         previous = self._legacies.pop(session.previous, None) if session.previous is not None else None
         if previous is None and session.previous is not None:
             earlier = self._lives.get(session.previous)
             if earlier is not None and earlier.judged:  # a session of another family leaves nothing to measure by
                 previous = legacy(earlier.memory, earlier.state)
         memory = Memory(session.number, whole, session.joined_late, previous)
-        return _Life(session.initial(), memory, session.family.name == NAME)
+        judged = session.family.name == NAME and message.told is None
+        return _Life(session.initial(), memory, judged)
 
     def _meet(self, memory: Memory, message: Message, place: Place) -> Link:
         """A connection's first message: learn who speaks, from its ends and from the sender."""

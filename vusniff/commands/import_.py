@@ -1,10 +1,13 @@
-"""`vusniff import strace`: logs that somebody attached to a bug report become a capture."""
+"""`vusniff import`: logs that somebody attached to a bug report become a capture."""
 
 from __future__ import annotations
 
 import argparse
 
 from vusniff import terminal
+
+FORMATS = ("dpdk", "qemu-trace", "libvhost-user", "rust-vmm")
+"""As `vusniff.sources.logs.reading.FORMATS`, which is not imported for a list of words."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,22 +25,89 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     strace.add_argument(
         "files", nargs="+", metavar="FILE", help="logs of one run, also those of -ff; - is standard input"
     )
-    strace.add_argument(
+    _output(strace)
+    log = formats.add_parser(
+        "log",
+        help="logs of DPDK, Open vSwitch, SPDK, QEMU's tracing, libvhost-user, rust-vmm, virtiofsd",
+        description=(
+            "Turn what peers wrote into their logs into a capture: messages as far as the log tells of them, and lines "
+            "beside them. What a log does not tell is unknown."
+        ),
+        epilog="The format is told by content, whatever syslog, journald (also journalctl -o export), Open vSwitch or "
+        "SPDK put in front of lines.",
+    )
+    log.add_argument("files", nargs="+", metavar="FILE", help="logs, merged by time; - is standard input")
+    log.add_argument("--format", dest="words", choices=FORMATS, help="the format, where it is not told by content")
+    log.add_argument(
+        "--shift", metavar="SECONDS", default="0", help="add so much to the times of the logs, such as -3600"
+    )
+    log.add_argument(
+        "--lines-only", action="store_true", help="leave out messages: to be read beside a capture that has them"
+    )
+    _output(log)
+
+
+def _output(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
         "-o", "--output", required=True, metavar="OUT", help="the capture to write; - is standard output"
     )
-    strace.add_argument("--force", action="store_true", help="replace OUT if it is there already")
+    parser.add_argument("--force", action="store_true", help="replace OUT if it is there already")
 
 
 def run(args: argparse.Namespace) -> int:
     """Import, and say on standard error what came of it."""
     from vusniff.files import check_output
-    from vusniff.sources.strace.strace import import_strace
 
     replaces = b"" if args.force else None
     if args.output != "-":
         check_output(args.output, replaces)
+    return _strace(args, replaces) if args.format == "strace" else _log(args, replaces)
+
+
+def _strace(args: argparse.Namespace, replaces: bytes | None) -> int:
+    from vusniff.sources.strace.strace import import_strace
+
     done = import_strace(args.files, args.output, replaces)
     left_out = f"; {done.left_out} other unix sockets left out" if done.left_out else ""
-    found = f"{done.messages} messages on {done.connections} connections{left_out}"
-    terminal.say(found, *done.notes)
+    terminal.say(f"{done.messages} messages on {done.connections} connections{left_out}", *done.notes)
     return 0
+
+
+def _log(args: argparse.Namespace, replaces: bytes | None) -> int:
+    from vusniff.progress import reading
+    from vusniff.sources.logs.importing import import_log
+
+    shift_ns = shift(args.shift)
+    with reading(args.files[0]) as progress:
+        done = import_log(
+            args.files,
+            args.output,
+            replaces,
+            wanted=args.words,
+            shift_ns=shift_ns,
+            with_messages=not args.lines_only,
+            progress=progress,
+        )
+    left_out = " left out" if args.lines_only else f" on {counted(done.connections, 'connection')}"
+    lines = counted(done.lines, "other line")
+    terminal.say(f"{counted(done.messages, 'message')}{left_out}, {lines}", *done.notes)
+    return 0
+
+
+def counted(count: int, what: str) -> str:
+    """``1 line``, ``2 lines``."""
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
+def shift(words: str) -> int:
+    """Nanoseconds of ``--shift SECONDS``. Raises SourceError for what is none."""
+    import re
+
+    from vusniff.errors import SourceError
+    from vusniff.printable import escape
+
+    if not re.fullmatch(r"[+-]?\d{1,10}(\.\d{1,9})?", words):
+        raise SourceError(f"--shift {escape(words)[:40]}: give seconds, such as 3600 or -0.25")
+    whole, _, part = words.lstrip("+-").partition(".")
+    value = int(whole) * 1_000_000_000 + int(part.ljust(9, "0") or 0)
+    return -value if words.startswith("-") else value

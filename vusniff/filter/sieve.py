@@ -113,7 +113,7 @@ class Row:
         """Its bytes begin with a header. The columns have zeros for a row without one."""
         meta = self._metas[self.at]
         if kind_of(meta) is not FrameKind.MESSAGE:
-            return False
+            return kind_of(meta) is FrameKind.TOLD
         # Bytes that were cut before the end of the header look like a request of 0 with flags of 0.
         return bool(self._requests[self.at] or flags_of(meta)) or self._header() is not None
 
@@ -167,7 +167,7 @@ class Row:
 
     @property
     def data(self) -> bytes:
-        return self._bytes()[0]
+        return b"" if kind_of(self._metas[self.at]) is FrameKind.TOLD else self._bytes()[0]
 
     @property
     def descriptors(self) -> tuple[Descriptor, ...]:

@@ -24,7 +24,7 @@ from vusniff.layouts.build import close, replaced
 from vusniff.layouts.spans import spans
 from vusniff.message import Layout
 from vusniff.meta import connection_of, end_of, kind_of
-from vusniff.record import Closed, Connection, Evidence, Exit, Frame, FrameKind, Lost, OtherEvidence, Sample
+from vusniff.record import Closed, Connection, Evidence, Exit, Frame, FrameKind, LogLine, Lost, OtherEvidence, Sample
 
 HEADER_FIELDS = ("request", "flags", "size")
 REPEAT_LIMIT = 100_000
@@ -205,6 +205,8 @@ def _changed(timeline: Timeline, number: int, settings: Sequence[Setting]) -> Fr
     """The message with all its settings made, in the order they were given."""
     frame, place = timeline.frame(number - 1), timeline.place(number - 1)
     name = timeline.message(number - 1).name
+    if frame.kind is FrameKind.TOLD:
+        raise EditError(f"message #{number} is told by a log: there are no bytes of it that could be set")
     header = place.channel.header
     if frame.kind is not FrameKind.MESSAGE or len(frame.data) < header.size:
         raise EditError(
@@ -353,5 +355,5 @@ def _is_kept(event: Event, kept: set[int]) -> bool:
             return event.id in kept
         case Closed() | Lost():
             return event.connection is None or event.connection in kept
-        case Exit() | Sample() | OtherEvidence():
+        case Exit() | Sample() | LogLine() | OtherEvidence():
             return not event.ends or any(connection in kept for connection, _ in event.ends)

@@ -167,6 +167,8 @@ def _refuse_frame(number: int, frame: Frame) -> None:
         raise ReplayError(
             f"message #{number} is truncated: {frame.missing} bytes of it were not captured; record without a snaplen"
         )
+    if frame.kind is FrameKind.TOLD:
+        raise ReplayError(f"message #{number} is told by a log: there are no bytes of it that could be played")
     if frame.kind is not FrameKind.MESSAGE:
         raise ReplayError(f"message #{number} is {len(frame.data)} bytes without a vhost-user header: not played")
 

@@ -17,7 +17,7 @@ from vusniff.analysis.rings import Change, Changes, Doing, kick_waits, numbers
 from vusniff.analysis.session import Tracker
 from vusniff.capture.evidence import kind_of
 from vusniff.printable import escape, escape_json
-from vusniff.record import Ends, Evidence, Exit, OtherEvidence, Position, Sample
+from vusniff.record import Ends, Evidence, Exit, LogLine, OtherEvidence, Position, Sample
 
 RAW_LIMIT = 160
 """Characters of unknown evidence in a line."""
@@ -97,9 +97,25 @@ def ring_values(one: Position) -> dict[str, Any]:
     return {field.name: getattr(one, field.name) for field in fields(Position)}
 
 
+def _log_words(one: LogLine) -> str:
+    level = f"{one.level}: " if one.level in ("error", "warning") else ""
+    return f"{one.program or 'a program'} wrote ({one.log}:{one.number}): {level}{one.text}"
+
+
+def _log_values(one: LogLine) -> dict[str, Any]:
+    return {
+        "log": one.log,
+        "line": one.number,
+        "text": one.text,
+        "level": one.level or None,
+        "program": one.program or None,
+    }
+
+
 KINDS: dict[type, Kind] = {
     Exit: Kind(_exit_words, _exit_values),
     Sample: Kind(_sample_words, _sample_values),
+    LogLine: Kind(_log_words, _log_values),
 }
 
 

@@ -65,6 +65,10 @@ def message_dict(message: Message, hexadecimal: bool = False) -> dict[str, Any]:
         "latency_ns": message.latency_ns,
         "malformed": message.malformed,
     }
+    if message.told is not None:
+        told = message.told
+        result["told"] = {"where": told.where, "line": told.line}
+        result |= {"flags": told.flags, "size": told.size}
     if hexadecimal:
         data = message.data if message.request is None else message.data[message.channel.header.size :]
         result["payload_hex"] = data.hex()

@@ -18,7 +18,8 @@ from vusniff.families.registry import family_of
 from vusniff.message import Message
 from vusniff.meta import END_SHIFT, NO_MESSAGE, kind_of
 from vusniff.printable import escape
-from vusniff.record import Descriptor
+from vusniff.record import Descriptor, FrameKind
+from vusniff.told import parse as parse_told
 from vusniff.views import words
 from vusniff.views.repeated import OfPlace, Repeated
 
@@ -84,6 +85,8 @@ class Lines:
         if header.is_failed(flags):
             values = f"{words.failure(header.others(data, place.context.order))} {values}".rstrip()
         line = f"{title:<{TITLE_WIDTH}} {values}"
+        if kind_of(meta) is FrameKind.TOLD and (told := parse_told(data)) is not None:
+            return f"{line.rstrip()} {words.origin(told)}"
         if not missing:
             self._repeated.keep(of_place.words, data, line)
         return line
@@ -167,7 +170,10 @@ def details(message: Message, hexadecimal: bool = False) -> Iterator[str]:
         channel = "" if message.channel is family_of(message.channel).main else f", {message.channel} channel"
         flags = f"{message.flags:#x} ({', '.join(meaning)})" if meaning else f"{message.flags:#x}"
         more = "".join(f", {name} {value}" for name, value in message.more.items())
-        yield f"    request {message.request}, flags {flags}, size {message.size}{more}{channel}"
+        if message.told is None or message.told.flags is not None:
+            yield f"    request {message.request}, flags {flags}, size {message.size}{more}{channel}"
+        else:
+            yield f"    request {message.request}, flags and size not told{channel}"
     if message.process:
         thread = f" thread {message.process.tid}" if message.process.tid else ""
         yield f"    sent by {escape(message.process.comm)} ({message.process.pid}){thread}"
@@ -184,8 +190,10 @@ def details(message: Message, hexadecimal: bool = False) -> Iterator[str]:
     for position, descriptor in enumerate(message.descriptors):
         number = "" if descriptor.number is None else f" (number {descriptor.number} in the sender)"
         yield f"    descriptor {position}: {words.descriptor(descriptor)}{number}"
+    if message.told is not None:
+        yield f"    told by: {escape(message.told.where)}: {escape(message.told.line)}"
     if message.malformed:
-        yield f"    malformed: {message.malformed}"
+        yield f"    {'not told' if message.told else 'malformed'}: {message.malformed}"
     if message.trailing and not hexadecimal:
         yield f"    left over, {len(message.trailing)} bytes:"
         yield from hex_lines(message.trailing[:256], "        ")

@@ -20,6 +20,7 @@ from vusniff.families.vhost_user.protocol import FrontendRequest
 from vusniff.message import Message
 from vusniff.printable import escape
 from vusniff.record import Descriptor
+from vusniff.told import REST_UNKNOWN, Told
 
 PREFIXES = (
     "VHOST_USER_PROTOCOL_F_",
@@ -266,6 +267,9 @@ def failure(more: Mapping[str, int]) -> str:
 
 def values(decoded: Decoded, request: int, reply: bool) -> str:
     """The values that matter for a request; what is wrong with it; what is left over."""
+    if decoded.malformed == REST_UNKNOWN:
+        known = _fields(decoded.payload or {})
+        return f"{known} (rest not told)" if known else "(not told)"
     if decoded.malformed is not None:
         return f"MALFORMED: {decoded.malformed}"
     words = ""
@@ -292,4 +296,10 @@ def summary(message: Message) -> str:
     if message.request is None:
         return raw(message.data, message.size - len(message.data))
     said = values(message, message.request, message.reply)
-    return f"{failure(message.more)} {said}".rstrip() if message.failed else said
+    said = f"{failure(message.more)} {said}".rstrip() if message.failed else said
+    return said if message.told is None else f"{said}{' ' if said else ''}{origin(message.told)}"
+
+
+def origin(told: Told) -> str:
+    """Where a log tells of a message."""
+    return f"(from {escape(told.where)})"

@@ -21,7 +21,7 @@ from vusniff.checks.finding import Finding
 from vusniff.checks.table import RULES
 from vusniff.errors import VusniffError
 from vusniff.printable import escape
-from vusniff.record import Closed, Connection, Exit, Frame, Lost, OtherEvidence, Record, Sample
+from vusniff.record import Closed, Connection, Exit, Frame, LogLine, Lost, OtherEvidence, Record, Sample
 from vusniff.views.export.chosen import Chosen
 from vusniff.views.findings import Judged
 
@@ -126,7 +126,7 @@ def _write(writer: CaptureWriter, record: Record, comments: list[bytes]) -> None
             writer.close_connection(record)
         case Lost():
             writer.lost(record)
-        case Exit() | Sample() | OtherEvidence():
+        case Exit() | Sample() | LogLine() | OtherEvidence():
             writer.evidence(record)
         case Frame():
             writer.frame(record, comments)

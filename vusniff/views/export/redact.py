@@ -34,15 +34,18 @@ from vusniff.record import (
     Exit,
     Frame,
     FrameKind,
+    LogLine,
     Lost,
     OtherEvidence,
     Process,
     Record,
     Sample,
 )
+from vusniff.told import build as build_told
+from vusniff.told import parse as parse_told
 
 _REASONS = frozenset({"eof", "reset", "killed", "capture ended"})
-_SOURCES = frozenset({"proxy", "probe fentry", "probe kprobe", "probe rawtp", "strace"})
+_SOURCES = frozenset({"proxy", "probe fentry", "probe kprobe", "probe rawtp", "strace", "log"})
 _HARDWARE = frozenset(
     {"x86_64", "i686", "aarch64", "armv7l", "ppc64", "ppc64le", "s390x", "riscv64", "loongarch64", "mips64"}
 )
@@ -97,7 +100,7 @@ def redact(files: Sequence[str], target: str, device: str | None = None) -> list
     source = sections[0].source if sections[0].source in _SOURCES else ""
     edited = ("not told here",) if any(section.edited for section in sections) else ()
     order = orders.pop() if orders else sections[0].order
-    dropped = 0
+    dropped = lines = 0
     with CaptureWriter(target, source=source, order=order, host=host, edited=edited, keeps_ended=True) as writer:
         for written, record in enumerate(_records(timeline, names)):
             match record:
@@ -116,6 +119,8 @@ def redact(files: Sequence[str], target: str, device: str | None = None) -> list
                     writer.evidence(replace(record, unreadable=tuple((what, "not told here") for what, _ in told)))
                 case OtherEvidence():  # nobody here knows what it says
                     dropped += 1
+                case LogLine():  # a line may say anything
+                    lines += 1
                 case Frame():
                     writer.frame(record)
             if written % 64 == 0:
@@ -125,6 +130,8 @@ def redact(files: Sequence[str], target: str, device: str | None = None) -> list
             raise VusniffError(writer.failure)
     pieces = f"{dropped} piece{'s' if dropped > 1 else ''} of evidence"
     left_out = [f"left out by --redact: {pieces} of kinds that this vusniff does not know"] if dropped else []
+    if lines:
+        left_out.append(f"left out by --redact: {lines} line{'s' if lines > 1 else ''} of logs")
     return [*index.notes, *left_out]
 
 
@@ -159,6 +166,13 @@ def _is_sure(timeline: Timeline, place: Place) -> bool:
 def redacted(frame: Frame, place: Place, names: _Names, sure: bool = True) -> bytes:
     """The bytes of a frame with zeros for whatever is not a number that is known to be harmless."""
     data, header = frame.data, place.channel.header
+    if frame.kind is FrameKind.TOLD and (of_log := parse_told(data)) is not None:
+        number = of_log.where.rpartition(":")[2]
+        where = f"log:{number}" if number.isdecimal() else "log"
+        request = of_log.request
+        if request > _REQUEST and dissect.spec_of(place.channel, request) is None:
+            request = names.request(request)
+        return build_told(replace(of_log, request=request, where=where, line=""))
     if frame.kind is not FrameKind.MESSAGE or len(data) < header.size:
         return bytes(len(data))
     order = place.context.order

@@ -129,6 +129,11 @@ def _steps(chosen: Chosen) -> Iterator[Counted | None]:
         yield _step(chosen, asked, None), 1
 
 
+def _is_broken(message: Message) -> bool:
+    """Its bytes do not fit; what a log does not tell is no fault."""
+    return message.malformed is not None and message.told is None
+
+
 def _step(chosen: Chosen, message: Message, answer: Message | None) -> Step:
     found = [*chosen.findings(message.number), *(chosen.findings(answer.number) if answer else ())]
     reply = message if message.reply else answer
@@ -136,7 +141,7 @@ def _step(chosen: Chosen, message: Message, answer: Message | None) -> Step:
     failed = False
     if reply is not None:
         said = words.summary(reply) or ("ack" if reply.layout == "ack" else "reply")
-        failed = bool(reply.payload and reply.payload.get("success") is False) or reply.malformed is not None
+        failed = bool(reply.payload and reply.payload.get("success") is False) or _is_broken(reply)
         failed = failed or reply.failed
         if reply.latency_ns is not None and answer is not None:
             said += f", after {words.duration(reply.latency_ns)}"
@@ -156,7 +161,7 @@ def _step(chosen: Chosen, message: Message, answer: Message | None) -> Step:
         details.strip(),
         not message.reply,
         said,
-        failed or message.malformed is not None,
+        failed or _is_broken(message),
         tuple(f"{one.severity}: {one.sentence}" for one in found),
     )
 

@@ -92,8 +92,13 @@ def _what(message: Message, width: int) -> Iterator[TextLine]:
         yield line(
             label, (f"#{other}", "link"), f" after {words.duration(message.latency_ns or 0)}", jump=other, key="other"
         )
+    if message.told is not None:
+        told = f"{escape(message.told.where)}: {escape(message.told.line)}".split()
+        for number, parts in enumerate(wrapped(told, width, "told by ", "  ", "dim")):
+            yield TextLine(parts, key=f"told{number}")
     if message.malformed:
-        for number, parts in enumerate(wrapped(message.malformed.split(), width, "MALFORMED: ", "  ", "bad")):
+        first, style = ("not told: ", "dim") if message.told is not None else ("MALFORMED: ", "bad")
+        for number, parts in enumerate(wrapped(message.malformed.split(), width, first, "  ", style)):
             yield TextLine(parts, key=f"malformed{number}")
     if message.spec is None:
         yield line(("Not in any dissector: shown as bytes", "warn"))

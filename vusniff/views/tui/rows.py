@@ -82,7 +82,7 @@ def cells(timeline: Timeline, row: int, answer: Answer) -> Cells:
         escape(words.descriptors(message.descriptors)) if message.descriptors else "",
         answered,
         style,
-        failed or message.malformed is not None or message.spec is None,
+        failed or (message.malformed is not None and message.told is None) or message.spec is None,
         not message.reply and not message.answered_by,
     )
 

@@ -1,0 +1,180 @@
+"""Logs of DPDK's vhost library: VHOST_CONFIG of 20.11 to 25.11, also in those of Open vSwitch, SPDK and testpmd.
+
+Words: lib/vhost/vhost_user.c (vhost_user_msg_handler: ``read message NAME``; each handler: what it read) and
+lib/vhost/socket.c. Since 22.03 the path of the socket stands in brackets in front of each text; before, connections
+cannot be told apart. DPDK tells names, order, memory regions, indices of kick and call descriptors, enable, negotiated
+features and protocol features, bases at a stop; never what was offered, ring addresses, sizes or its answers, but those
+that it says were needed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from vusniff.families.vhost_user.protocol import FrontendRequest as F
+from vusniff.sources.logs.facts import BACKEND, FRONTEND, Ended, Fact, Message, Opened, Said, request_of
+from vusniff.sources.logs.prefix import Line
+
+MARK = re.compile(rb"VHOST_|v[hH]ost|guest (?:physical|virtual) +addr|mmap off")
+"""What a line has that this is about."""
+KEYS = 4096
+"""Connections with a message that is not complete."""
+REGIONS = 64
+LINES = 64
+"""Lines behind a message that is not complete."""
+_HEAD = re.compile(r"(?:VHOST_(?:CONFIG|DATA|LOG_\w+): *)(?:\((?P<path>[^()]{1,256})\) +)?(?P<text>.*)", re.S)
+_NEW = re.compile(r"new vhost user connection is \d+")
+_CLIENT = re.compile(r"(?:(?P<path>\S+): )?connected$")
+_READ = re.compile(r"read message (VHOST_USER_\w+)$")
+_SIZE = re.compile(r"guest memory region(?: \d+)?,? size: (0x[0-9a-f]+)$")
+_REGION = {
+    "guest_address": re.compile(r"guest physical addr: (0x[0-9a-f]+)$"),
+    "user_address": re.compile(r"guest virtual +addr: (0x[0-9a-f]+)$"),
+    "mmap_offset": re.compile(r"mmap off +: (0x[0-9a-f]+)$"),
+}
+_VALUES: tuple[tuple[re.Pattern[str], int, Callable[[re.Match[str]], dict[str, int]]], ...] = (
+    (re.compile(r"negotiated Virtio features: (0x[0-9a-f]+)$"), F.SET_FEATURES, lambda m: {"u64": int(m[1], 16)}),
+    (
+        re.compile(r"negotiated Vhost-user protocol features: (0x[0-9a-f]+)$"),
+        F.SET_PROTOCOL_FEATURES,
+        lambda m: {"u64": int(m[1], 16)},
+    ),
+    (
+        re.compile(r"set queue enable: (\d+) to qp idx: (\d+)$"),
+        F.SET_VRING_ENABLE,
+        lambda m: {"index": int(m[2]), "num": int(m[1])},
+    ),
+    (
+        re.compile(r"vring base idx:(\d+) last_used_idx:\d+ last_avail_idx:(\d+)\.?$"),
+        F.SET_VRING_BASE,
+        lambda m: {"index": int(m[1]), "num": int(m[2])},
+    ),
+    (re.compile(r"new device status\(0x([0-9a-f]+)\):$", re.I), F.SET_STATUS, lambda m: {"u64": int(m[1], 16)}),
+    (
+        re.compile(r"log mmap size: (\d+), offset: (\d+)$"),
+        F.SET_LOG_BASE,
+        lambda m: {"log_size": int(m[1]), "log_offset": int(m[2])},
+    ),
+)
+_FILE = re.compile(r"vring (kick|call) idx:(\d+) file:(-?\d+)$")
+_STOP = re.compile(r"vring base idx:(\d+) file:(\d+)$")
+_INFLIGHT = re.compile(r"(get|set)_inflight_fd (num_queues|queue_size|mmap_size|mmap_offset): (\d+)$")
+_FAILED = re.compile(r"vhost message handling failed|vhost read message .*failed|failed to alloc queue", re.I)
+_ALONE = "DPDK"
+"""What the only connection is called where no path is told."""
+FILES = {"kick": F.SET_VRING_KICK, "call": F.SET_VRING_CALL}
+
+
+class Dpdk:
+    """One log."""
+
+    writer = BACKEND
+    program = "DPDK"
+
+    def __init__(self) -> None:
+        self._waiting: dict[str, list[Fact]] = {}
+        """Connection -> its last message, which later lines tell more of, and what came behind it."""
+        self._now = _ALONE
+        """The connection of the last line: what follows a memory region has no path in old versions."""
+        self._region: dict[str, int] = {}
+
+    def feed(self, line: Line) -> list[Fact]:
+        """What a line tells, together with what it completes."""
+        head = _HEAD.search(line.text)
+        if head is None:
+            return self._more(line, line.text)
+        key = head["path"] or _ALONE
+        if key in ("device", "dma", "thread", "vduse"):  # words that stand where a path would
+            key = _ALONE
+        self._now = key
+        text = head["text"].strip()
+        found = _READ.match(text)
+        if found:
+            request = request_of(found[1])
+            if request is not None:
+                return [*self._complete(key), *self._begin(Message(line, key, request))]
+        if _NEW.match(text):
+            return [*self._complete(key), Opened(line, key, True), Said(line, key)]
+        client = _CLIENT.match(text)
+        if client:
+            key = client["path"] or key
+            return [*self._complete(key), Opened(line, key, False), Said(line, key)]
+        if text == "vhost peer closed":
+            return [*self._complete(key), Said(line, key), Ended(line, key, FRONTEND, "eof")]
+        if _FAILED.match(text):
+            return [*self._complete(key), Said(line, key), Ended(line, key, BACKEND, "eof")]
+        return self._more(line, text)
+
+    def finish(self) -> list[Fact]:
+        """What was not complete at the end of the log."""
+        return [fact for key in list(self._waiting) for fact in self._complete(key)]
+
+    def _begin(self, message: Message) -> list[Fact]:
+        done: list[Fact] = []
+        if len(self._waiting) >= KEYS:
+            done = self._complete(next(iter(self._waiting)))
+        self._waiting[message.key] = [message]
+        return done
+
+    def _complete(self, key: str) -> list[Fact]:
+        facts = self._waiting.pop(key, [])
+        if facts and isinstance(facts[0], Message) and facts[0].request == F.SET_MEM_TABLE:
+            regions = facts[0].values.get("regions")
+            if regions:
+                whole = all(len(region) == 4 for region in regions)
+                facts[0].values |= {"num_regions": len(regions), "padding": 0} if whole else {}
+                facts[0].descriptors = len(regions)
+        return facts
+
+    def _more(self, line: Line, text: str) -> list[Fact]:
+        """More of the message before, or a line of its own."""
+        waiting = self._waiting.get(self._now)
+        message = waiting[0] if waiting else None
+        if isinstance(message, Message) and waiting is not None:
+            told = self._tells(message, text, line)
+            if told is not None:
+                waiting += told
+                return []
+            if len(waiting) < LINES:
+                waiting.append(Said(line, self._now))
+                return []
+        return [Said(line, self._now if self._now != _ALONE else None)]
+
+    def _tells(self, message: Message, text: str, line: Line) -> list[Fact] | None:
+        """What a line says of a message: facts that follow from it; None where it says nothing of it."""
+        for pattern, request, values in _VALUES:
+            if message.request == request and (found := pattern.match(text)):
+                message.values |= values(found)
+                return []
+        if message.request == F.SET_MEM_TABLE:
+            return self._memory(message, text)
+        found = _FILE.match(text)
+        if found and message.request == FILES[found[1]]:
+            passed = int(found[3]) >= 0
+            message.values |= {"u64": int(found[2]) | (0 if passed else 0x100)}
+            message.descriptors = int(passed)
+            return []
+        found = _STOP.match(text)
+        if found and message.request == F.GET_VRING_BASE:
+            index, base = int(found[1]), int(found[2])
+            message.values |= {"index": index}
+            return [Message(line, message.key, F.GET_VRING_BASE, True, {"index": index, "num": base})]
+        found = _INFLIGHT.match(text)
+        if found and message.request in (F.GET_INFLIGHT_FD, F.SET_INFLIGHT_FD):
+            message.values[found[2]] = int(found[3])
+            return []
+        return None
+
+    def _memory(self, message: Message, text: str) -> list[Fact] | None:
+        regions: list[dict[str, int]] = message.values.setdefault("regions", [])
+        found = _SIZE.match(text)
+        if found and len(regions) < REGIONS:
+            regions.append({"size": int(found[1], 16)})
+            return []
+        for name, pattern in _REGION.items():
+            found = pattern.match(text)
+            if found and regions:
+                regions[-1][name] = int(found[1], 16)
+                return []
+        return [] if regions and text.startswith(("host  virtual", "mmap ")) else None

@@ -1,0 +1,121 @@
+"""What loggers put in front of a line: times, levels, hosts, programs. Any number of them, one inside the other.
+
+Knows Open vSwitch (``2018-09-07T05:20:01.091Z|00071|dpdk|INFO|``), syslog and journald (``Oct 24 01:56:22 host
+prog[1517]: `` and with ISO times), env_logger (``[2026-01-01T00:00:00Z DEBUG target] ``), SPDK (``[2021-03-25
+23:38:59.800724] file.c: 535:func: *NOTICE*: ``), libvirt (``2020-07-28 19:20:07.197+0000: ``), QEMU's
+``-msg timestamp`` and tracing (``4711@1790000000.100001:``).
+"""
+
+from __future__ import annotations
+
+import re
+from calendar import timegm
+from functools import lru_cache
+from typing import NamedTuple
+
+LAYERS = 4
+"""Prefixes within one another that are taken off."""
+MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+LEVELS = {
+    **dict.fromkeys(("EMER", "ERR", "ERROR", "CRITICAL", "ALERT", "EMERG", "FATAL"), "error"),
+    **dict.fromkeys(("WARN", "WARNING"), "warning"),
+    **dict.fromkeys(("INFO", "NOTICE"), "info"),
+    **dict.fromkeys(("DBG", "DEBUG", "TRACE"), "debug"),
+}
+_DAY = r"(?P<year>\d{4})-(?P<month>\d\d)-(?P<day>\d\d)[T ](?P<hour>\d\d):(?P<minute>\d\d):(?P<second>\d\d)"
+_TIME = _DAY + r"(?:[.,](?P<part>\d{1,9}))?(?P<zone>Z|[+-]\d\d:?\d\d)?"
+_PREFIX = re.compile(
+    r"\s*(?:"
+    rf"{_TIME}\|\d+\|(?P<module>[^|]{{1,64}})\|(?P<level1>[A-Z]{{3,6}})\|"
+    rf"|\[{_TIME.replace('?P<', '?P<a_')} ?(?P<level2>[A-Z]+)? *(?P<target>[\w:-]+)?\] ?"
+    rf"|{_TIME.replace('?P<', '?P<b_')}:? (?:[\w.-]{{1,64}} )?(?P<program1>[\w./@-]{{1,64}})(?:\[(?P<pid1>\d+)\])?: "
+    rf"|{_TIME.replace('?P<', '?P<c_')}:? "
+    r"|(?P<mon>[A-Z][a-z]{2}) {1,2}(?P<d_day>\d{1,2}) (?P<d_hour>\d\d):(?P<d_minute>\d\d):(?P<d_second>\d\d)"
+    r"(?:\.(?P<d_part>\d{1,9}))? [\w.-]{1,64} (?P<program2>[\w./@-]{1,64}?)(?:\[(?P<pid2>\d+)\])?: "
+    r"|(?P<pid3>\d{1,7})@(?P<epoch>\d{9,11})\.(?P<e_part>\d{1,9}):"
+    r"|[\w.-]{1,64}: *\d+:\w{1,64}: \*(?P<level4>[A-Z]+)\*: "
+    r"|(?P<program3>qemu[\w-]{0,40}|virtiofsd|dpdk-\w{1,20}|ovs-vswitchd|spdk\w{0,20}): "
+    r")"
+)
+"""One prefix."""
+
+
+class Line(NamedTuple):
+    """A line of a log without its prefixes. Unknown is None or empty."""
+
+    number: int
+    """From 1."""
+    time_ns: int | None
+    """Nanoseconds since the epoch; UTC where the log names no zone."""
+    text: str
+    level: str = ""
+    """``error``, ``warning``, ``info`` or ``debug``."""
+    program: str = ""
+    pid: int | None = None
+
+
+def parse(number: int, text: str, year: int) -> Line:
+    """One line; ``year`` is that of times that have none. Never raises."""
+    time_ns: int | None = None
+    level = program = ""
+    pid: int | None = None
+    at = 0
+    for _ in range(LAYERS):
+        found = _PREFIX.match(text, at)
+        if found is None or found.end() == at:
+            break
+        at = found.end()
+        values = found.groupdict()
+        when = _time_of(values, year)
+        time_ns = time_ns if when is None else when
+        said = values["level1"] or values["level2"] or values["level4"]
+        level = LEVELS.get(said, level) if said else level
+        named = values["program1"] or values["program2"] or values["program3"] or values["target"]
+        program = named or program
+        number_of = values["pid1"] or values["pid2"] or values["pid3"]
+        pid = int(number_of) if number_of else pid
+    return Line(number, time_ns, text[at:].strip(), level, program, pid)
+
+
+def _time_of(values: dict[str, str | None], year: int) -> int | None:
+    if values["epoch"]:
+        return int(values["epoch"]) * 1_000_000_000 + _fraction(values["e_part"])
+    for mark in ("", "a_", "b_", "c_"):
+        if values[f"{mark}year"]:
+            day = tuple(int(values[f"{mark}{name}"] or 0) for name in ("year", "month", "day"))
+            rest = tuple(int(values[f"{mark}{name}"] or 0) for name in ("hour", "minute", "second"))
+            seconds = _seconds(*day, *rest)
+            if seconds is None:
+                return None
+            return (seconds - _zone(values[f"{mark}zone"])) * 1_000_000_000 + _fraction(values[f"{mark}part"])
+    if values["mon"] in MONTHS:
+        month = MONTHS.index(str(values["mon"])) + 1
+        names = ("d_day", "d_hour", "d_minute", "d_second")
+        seconds = _seconds(year, month, *(int(values[name] or 0) for name in names))
+        return None if seconds is None else seconds * 1_000_000_000 + _fraction(values["d_part"])
+    return None
+
+
+@lru_cache(maxsize=64)
+def _midnight(year: int, month: int, day: int) -> int | None:
+    if not (1970 <= year < 2500 and 1 <= month <= 12 and 1 <= day <= 31):
+        return None
+    return timegm((year, month, day, 0, 0, 0))
+
+
+def _seconds(year: int, month: int, day: int, hour: int, minute: int, second: int) -> int | None:
+    midnight = _midnight(year, month, day)
+    return None if midnight is None else midnight + hour * 3600 + minute * 60 + second
+
+
+def _zone(zone: str | None) -> int:
+    """Seconds east of Greenwich."""
+    if not zone or zone == "Z":
+        return 0
+    digits = zone[1:].replace(":", "")
+    east = int(digits[:2]) * 3600 + int(digits[2:]) * 60
+    return -east if zone[0] == "-" else east
+
+
+def _fraction(digits: str | None) -> int:
+    return int(digits.ljust(9, "0")) if digits else 0
