@@ -558,6 +558,49 @@ def test_blocks_of_no_use_cost_little_each(tmp_path: Path) -> None:
     assert calls[1] - calls[0] < 2 * 2 * 20_000
 
 
+def test_what_interfaces_and_sections_say_costs_what_it_is_large(tmp_path: Path) -> None:
+    """What is read of JSON may be many times as large: what of it is kept is bounded."""
+    lists = b"[" + b"[]," * 20_000 + b"0]"
+    held = b'{"held":[' + b",".join([b"{}"] * 1024) + b"]}"
+    steps = b",".join([b'"ab"'] * 13_000)
+    said = {
+        "foreign": interface("little", b'{"vusniff":1,"x":' + lists + b"}", 1) * 60,
+        "of ours": interface("little", b'{"vusniff":1,"x":' + lists + b"}") * 60,
+        "held": interface("little", b'{"vusniff":1,"ends":[' + held + b"," + held + b"]}") * 300,
+        "edited": pcapng.section_header("little", [(pcapng.OPT_COMMENT, b'{"vusniff":1,"edited":[' + steps + b"]}")])
+        * 60,
+        "path": interface("little", b'{"vusniff":1}', 252, (pcapng.IF_NAME, "\U0001f600".encode() + bytes(60_000)))
+        * 60,
+    }
+    for what, blocks in said.items():
+        path = build(tmp_path, "little", interface("little"), blocks, interface("little"), name=f"{what}.pcapng")
+        tracemalloc.start()
+        try:
+            records, notes = read(path)
+            kept = tracemalloc.get_traced_memory()[0]
+        finally:
+            tracemalloc.stop()
+        assert records
+        assert bool(notes) == (what == "held")
+        assert kept < 3_000_000 + (50 << 20) * (what == "held"), what
+
+
+def test_descriptors_that_processes_held_are_bounded_in_all(tmp_path: Path) -> None:
+    held = b'{"inode":%d,"held":[' + b",".join([b'{"kind":"memfd"}'] * 1000) + b"]}"
+    blocks = [
+        interface("little", b'{"vusniff":1,"ends":[' + held % n + b"," + held % (n + 1) + b"]}") for n in range(80)
+    ]
+    path = build(tmp_path, "little", *blocks, interface("little"))
+    records, notes = read(path)
+    connections = [record for record in records if isinstance(record, Connection)]
+    assert [len(one.ends[0].held) for one in connections] == [1000] * 66 + [0] * 15
+    assert sum(len(end.held) for one in connections for end in one.ends) == 1 << 17
+    assert [one.ends[1].inode for one in connections[:80]] == list(range(1, 81))
+    assert notes == [
+        f"{path}: skipped 15 lists of descriptors that a process held before: there are more than 131072 in all"
+    ]
+
+
 def test_more_interfaces_than_anybody_has_are_not_kept(tmp_path: Path) -> None:
     many = interface("little", b"", 1) * 70_000
     path = build(tmp_path, "little", interface("little"), many, packet("little", lead(0, "") + message(1)))

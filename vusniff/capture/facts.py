@@ -46,6 +46,9 @@ _COMMENT_ROOM = 32_000
 
 _DESCRIPTOR_LIMIT = 1024
 """Descriptors believed of one message: Linux passes 253 with one send."""
+_EDITED_LIMIT = 1024
+"""Steps of what was done to a capture that are told; the last then says that there were more."""
+_AND_MORE = "and more"
 
 _dump = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 _KINDS = {kind.value: kind for kind in DescriptorKind}
@@ -121,7 +124,7 @@ def _within(words: Iterable[str], room: int) -> list[str]:
     for word in words:
         room -= len(_dump(word)) + 1
         if room < 0:
-            return [*kept, "and more"]
+            return [*kept, _AND_MORE]
         kept.append(word)
     return kept
 
@@ -304,15 +307,23 @@ def parse_section(comment: Mapping[str, Any], application: str, system: str, har
         host=Host(text(comment.get("host")) or "", text(comment.get("boot_id")) or "", system, hardware),
         application=application,
         ours="vusniff" in comment or application.startswith("vusniff"),
-        edited=tuple(filter(None, map(text, edited))) if isinstance(edited, list) else (),
+        edited=_parse_edited(edited) if isinstance(edited, list) else (),
     )
 
 
-def parse_connection(facts: Mapping[str, Any], number: int, path: str) -> Connection:
-    """The connection an interface stands for."""
+def _parse_edited(steps: list[Any]) -> tuple[str, ...]:
+    told = tuple(filter(None, map(text, steps[:_EDITED_LIMIT])))
+    return told if len(steps) <= _EDITED_LIMIT else (*told, _AND_MORE)
+
+
+def parse_connection(
+    facts: Mapping[str, Any], number: int, path: str, most_held: int = 2 * _DESCRIPTOR_LIMIT
+) -> Connection:
+    """The connection an interface stands for, with so many of the descriptors at most that its ends held."""
     ends = facts.get("ends")
-    ends = ends if isinstance(ends, list) else []
-    first, second = ([_parse_end(end) for end in ends] + [End(), End()])[:2]
+    stated = (ends if isinstance(ends, list) else [])[:2]
+    first = _parse_end(stated[0], most_held) if stated else End()
+    second = _parse_end(stated[1], most_held - len(first.held)) if len(stated) > 1 else End()
     return Connection(
         number,
         path,
@@ -321,6 +332,12 @@ def parse_connection(facts: Mapping[str, Any], number: int, path: str) -> Connec
         facts.get("joined_late") is True,
         text(facts.get("family")) or "vhost-user",
     )
+
+
+def says_held(facts: Mapping[str, Any]) -> bool:
+    """Whether an interface says what the processes of its ends held."""
+    ends = facts.get("ends")
+    return isinstance(ends, list) and any(isinstance(end, dict) and end.get("held") for end in ends[:2])
 
 
 def parse_frame(texts: Iterable[bytes]) -> tuple[tuple[Descriptor, ...], Process | None]:
@@ -359,11 +376,11 @@ def parse_closed(facts: Mapping[str, Any], connection: int, time_ns: int, receiv
     return Closed(connection, time_ns, reason, integer(facts.get("by"), 0, 1), received, lost)
 
 
-def _parse_end(facts: object) -> End:
+def _parse_end(facts: object, most_held: int) -> End:
     if not isinstance(facts, dict):
         return End()
     held = facts.get("held")
-    descriptors = held[:_DESCRIPTOR_LIMIT] if isinstance(held, list) else []
+    descriptors = held[: min(most_held, _DESCRIPTOR_LIMIT)] if isinstance(held, list) else []
     return End(integer(facts.get("inode")), _parse_process(facts), tuple(map(_parse_descriptor, descriptors)))
 
 

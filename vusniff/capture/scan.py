@@ -30,6 +30,9 @@ CONNECTION_LIMIT = 1 << 20
 _SECTION_LIMIT = 1000
 _UNKNOWN_LIMIT = 64 << 20
 """Bytes of evidence of unknown kinds that are kept of a file; further pieces are skipped and counted."""
+_HELD_LIMIT = 1 << 17
+"""Descriptors that were held before a source joined, of all connections: few have any, a few hundred bytes each."""
+_MORE_HELD = f"list{{s}} of descriptors that a process held before: there are more than {_HELD_LIMIT} in all"
 _NAMED_KINDS = 8
 """Unknown kinds that are counted by name."""
 _KINDS = frozenset(
@@ -74,6 +77,8 @@ class Ids:
         self.connections: list[Connection] = []
         self.orders: list[str] = []
         """Byte order of the messages of each."""
+        self.room_for_held = _HELD_LIMIT
+        """Held descriptors that are still kept."""
 
     def order(self, connection: int) -> str:
         """Byte order of a connection's messages."""
@@ -83,7 +88,8 @@ class Ids:
         """The connection an interface stands for; None when there are too many."""
         if len(self.connections) >= CONNECTION_LIMIT:
             return None
-        connection = facts.parse_connection(stated, len(self.connections) + 1, path)
+        connection = facts.parse_connection(stated, len(self.connections) + 1, path, self.room_for_held)
+        self.room_for_held -= sum(len(end.held) for end in connection.ends)
         self.connections.append(connection)
         own = stated.get("order")
         self.orders.append(str(own) if own in ("little", "big") else order)
@@ -348,7 +354,7 @@ class Scan:
         found = dict(options)
         interface = _Interface(
             self._unpack("H", body)[0],
-            found.get(pcapng.IF_NAME, b"").decode("utf-8", "replace"),
+            found.get(pcapng.IF_NAME, b"").decode("utf-8", "replace")[: facts.TEXT_LIMIT],
             found.get(pcapng.IF_TSRESOL, b"\x06")[:1].ljust(1, b"\x06")[0],
             int.from_bytes(found.get(pcapng.IF_TSOFFSET, b""), "little" if self._order == "little" else "big"),
             next((said for said in self._own(options) if "vusniff" in said), {}),
@@ -357,6 +363,8 @@ class Scan:
         self._interfaces.append(interface)
         if interface.facts and interface.linktype == pcapng.LINKTYPE_UPPER_PDU:
             self._adopt(len(self._interfaces) - 1, batch)
+        # What is read of JSON may be many times as large: only what a connection keeps of it is kept.
+        interface.facts = _SAID if interface.facts else {}
 
     def _adopt(self, number: int, batch: Batch) -> int | None:
         """An interface turns out to be one of ours: it becomes a connection, unless there are too many."""
@@ -369,11 +377,12 @@ class Scan:
                 if connection is None:
                     return None
                 identity = connection.id
+                if not self._ids.room_for_held and facts.says_held(interface.facts):
+                    self._skipped[_MORE_HELD] += 1
                 if interface.facts:
                     self._begun.append(identity)
                 batch.events.append((len(batch), connection))
             interface.connection = identity
-            interface.facts = _SAID if interface.facts else interface.facts
             self._found = True
             same_order = self._ids.order(identity) == self._order
             usual = self._ids.connections[identity - 1].family == FIRST
