@@ -156,3 +156,19 @@ def test_work_grows_with_connections_and_not_with_their_square(
         chosen = Chosen(timeline, range(len(timeline)), [str(path)], 100_000)
         costs.append(steps_of(partial(export, chosen)))
     assert costs[2] - costs[1] < 2.5 * (costs[1] - costs[0]), costs
+
+
+def test_a_report_of_many_sessions_shows_some_in_full_and_tells_of_the_rest(tmp_path: Path) -> None:
+    """Of 10,500 sessions it was 68 MB and took a minute: each repeated the table of all."""
+    path = tmp_path / "many.pcapng"
+    sessions = report.SESSIONS + 20
+    timeline = many(path, sessions)
+    made = "".join(report.report(Chosen(timeline, range(len(timeline)), [str(path)])))
+    assert made.count("# vhost-user capture") == made.count("\n## Capture") == made.count("\n## Sessions") == 1
+    assert made.count("\n## Session ") == made.count("\n## Negotiated") == report.SESSIONS
+    assert made.count("\n## 20 more sessions are not shown\n\n- 20 of them have findings") == 1
+    assert f"the first is session {report.SESSIONS + 1};" in made
+    one = "".join(report.report(Chosen(timeline, timeline.rows_of(sessions), [str(path)])))
+    assert one.count("\n## Session ") == 1
+    assert f"\n## Session {sessions}\n" in one
+    assert "not shown" not in one

@@ -140,12 +140,19 @@ def markdown(page: Page) -> str:
     """The page as Markdown."""
     from vusniff.views.markdown import literal
 
-    lines = [f"# {literal(page.title)}"]
-    for section in page.sections:
+    return f"# {literal(page.title)}\n{markdown_of_sections(page.sections)}"
+
+
+def markdown_of_sections(sections: Iterable[Section]) -> str:
+    """Sections of a page as Markdown."""
+    from vusniff.views.markdown import literal
+
+    lines: list[str] = []
+    for section in sections:
         lines += ["", f"## {literal(section.title)}"]
         for part in section.parts:
             lines += ["", *_markdown_of(part)]
-    return "\n".join(lines) + "\n"
+    return "".join(f"{line}\n" for line in lines)
 
 
 def as_dict(page: Page) -> dict[str, Any]:

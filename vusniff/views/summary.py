@@ -108,14 +108,7 @@ def _sessions_section(values: dict[str, Any]) -> Section:
         )
 
     every = values["sessions"]
-    # Only of those that are shown: a report has this table once for each of its sessions.
-    if len(every) > SESSIONS:
-        first, last = list(map(row, every[:SESSIONS])), list(map(row, every[-SESSIONS:]))
-        head, tail = SESSIONS // 2, SESSIONS - SESSIONS // 2 - 1
-        left_out = (f"... {len(every) - head - tail} more", *[""] * (len(first[0]) - 1))
-        rows = [*first[:head], left_out, *last[-tail:]]
-    else:
-        rows = list(map(row, every))
+    rows = page.shortened(list(map(row, every)), SESSIONS)
     columns = (
         "#",
         "path",
@@ -254,24 +247,34 @@ def _findings_section(session: dict[str, Any], roles: tuple[str, str]) -> Sectio
     return Section(f"Findings: {_counted(session['findings'])}", [Items(lines)] if lines else [])
 
 
-def summary_page(timeline: Timeline, files: Sequence[str], number: int, capture: dict[str, Any] | None = None) -> Page:
-    """The page: the capture, its sessions where there are several, and one of them in full; ``capture`` is what
-    `overview` said, where many pages are made."""
-    values, session = capture or overview(timeline, files), account(timeline, number)
+def summary_page(timeline: Timeline, files: Sequence[str], number: int) -> Page:
+    """The page: the capture, its sessions where there are several, and one of them in full."""
+    values = overview(timeline, files)
+    return Page(page_title(timeline, files), [*capture_sections(values), *session_sections(timeline, number)])
+
+
+def page_title(timeline: Timeline, files: Sequence[str]) -> str:
+    """What stands above all."""
+    families = dict.fromkeys(session.family.name for session in timeline.sessions)
+    return f"{' and '.join(families)} capture {', '.join(files)}"
+
+
+def capture_sections(values: dict[str, Any]) -> list[Section]:
+    """The capture, and its sessions where there are several; ``values`` is what `overview` said."""
+    several = [_sessions_section(values)] if len(values["sessions"]) > 1 else []
+    return [_capture_section(values), *several]
+
+
+def session_sections(timeline: Timeline, number: int) -> list[Section]:
+    """One session in full."""
+    session = account(timeline, number)
     device_state = timeline.session_state(number, timeline.rows_of(number)[-1])
     roles = timeline.sessions[number - 1].family.roles
-    families = dict.fromkeys(session.family.name for session in timeline.sessions)
-    several = [_sessions_section(values)] if len(values["sessions"]) > 1 else []
-    return Page(
-        f"{' and '.join(families)} capture {', '.join(files)}",
-        [
-            _capture_section(values),
-            *several,
-            _who_section(session, roles),
-            _findings_section(session, roles),
-            *([] if session["features"] is None else [_features_section(session)]),
-            _phases_section(timeline, number),
-            _answers_section(session),
-            *_state_sections(device_state),
-        ],
-    )
+    return [
+        _who_section(session, roles),
+        _findings_section(session, roles),
+        *([] if session["features"] is None else [_features_section(session)]),
+        _phases_section(timeline, number),
+        _answers_section(session),
+        *_state_sections(device_state),
+    ]

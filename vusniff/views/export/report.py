@@ -1,4 +1,4 @@
-"""A bug report in Markdown: the summary page of each session, its findings, and the messages as a table."""
+"""A bug report in Markdown: the capture, its sessions in full with their findings, and the messages as a table."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from collections.abc import Iterator
 
 from vusniff.views import account, summary, words
 from vusniff.views.export.chosen import Chosen
-from vusniff.views.page import Page, Section, Table, markdown
+from vusniff.views.page import Items, Page, Section, Table, markdown, markdown_of_sections
 
+SESSIONS = 100
+"""Sessions in full: nobody reads more, and the table before them tells of all."""
 MESSAGES = 500
 _DETAILS = 160
 
@@ -15,10 +17,18 @@ _DETAILS = 160
 def report(chosen: Chosen) -> Iterator[str]:
     """The report."""
     sessions = yield from chosen.sessions()
-    capture = account.overview(chosen.timeline, chosen.names)
-    for number in sessions:
+    timeline = chosen.timeline
+    capture = account.overview(timeline, chosen.names)
+    yield markdown(Page(summary.page_title(timeline, chosen.names), summary.capture_sections(capture)))
+    for number in sessions[:SESSIONS]:
         yield from chosen.phases(number)
-        yield markdown(summary.summary_page(chosen.timeline, chosen.names, number, capture)) + "\n"
+        yield markdown_of_sections(summary.session_sections(timeline, number))
+    if left := sessions[SESSIONS:]:
+        with_findings = [number for number in left if timeline.findings_of(number)]
+        said = f"{len(with_findings)} of them have findings" if with_findings else "none of them has a finding"
+        first = f", the first is session {with_findings[0]}" if with_findings else ""
+        how = f"{said}{first}; --session N chooses one, vusniff check lists the findings of all"
+        yield markdown_of_sections([Section(f"{len(left)} more sessions are not shown", [Items([how])])])
     most = chosen.limit or MESSAGES
     rows = []
     for message in chosen.messages(most):
@@ -37,5 +47,4 @@ def report(chosen: Chosen) -> Iterator[str]:
     left_out = len(chosen.rows) - len(rows)
     title = "Messages" if left_out <= 0 else f"Messages (the first {len(rows)}; {left_out} more are not shown)"
     table = Table(("session", *columns) if len(sessions) > 1 else columns, rows)
-    made = markdown(Page("Messages", [Section(title, [table])]))
-    yield made.partition("\n\n")[2]
+    yield markdown_of_sections([Section(title, [table])])
