@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from test_tui import Opened, message, screen_text, u64, written
 from textual.pilot import Pilot
+from textual.screen import Screen
 
 from captures import synthetic
 from vusniff.analysis.timeline import Timeline, read_all
@@ -191,3 +192,21 @@ async def test_an_empty_result_is_said(tmp_path: Path) -> None:
         assert app.view.length == 0
         assert "0 of 1 message" in app.query_one(Top)._words[1]
         assert "vhost.request == SET_MEM_TABLE" in screen_text(app)
+
+
+async def test_nothing_is_done_later_when_the_view_has_lost_its_parts(
+    every: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A filter that goes on with a capture that grows has a timer, and it may fire while the view is being left."""
+    waiting: list[Callable[[], None]] = []
+    without_top: list[bool] = []
+
+    def gone(screen: Screen[object]) -> None:
+        without_top.append(not screen.query(Top))
+        waiting[0]()
+
+    monkeypatch.setattr(Screen, "on_unmount", gone, raising=False)
+    async with opened(every) as (app, _):
+        monkeypatch.setattr(app, "set_timer", lambda _, act: waiting.append(act))
+        app.later(1, app.refresh_top)
+    assert without_top == [True]

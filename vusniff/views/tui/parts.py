@@ -102,7 +102,7 @@ class Parts(App[int]):
         """Do something after so many seconds, unless the view has been left by then."""
 
         def act() -> None:
-            if self.screen_stack:
+            if self.is_running and self.screen_stack:  # screens lose their parts while the view is being left
                 action()
 
         self.set_timer(seconds, act)

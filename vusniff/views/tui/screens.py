@@ -67,7 +67,10 @@ class LinesScreen(ModalScreen[TextLine | None]):
         self.call_after_refresh(self._fill)
 
     def _fill(self) -> None:
-        view = self.query_one(LinesView)
+        views = self.query(LinesView)
+        if not views:  # the screen is being left
+            return
+        view = views.first()
         width = view.scrollable_content_region.width
         view.show(self.overlay.make(width))
         self._hint(any(cell_len(one.text) > width for one in view.lines))
