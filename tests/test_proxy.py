@@ -19,6 +19,8 @@ from pathlib import Path
 
 import pytest
 
+from vusniff.analysis.timeline import Timeline, read_all
+from vusniff.capture.index import Index
 from vusniff.capture.reader import CaptureReader
 from vusniff.capture.writer import CaptureWriter
 from vusniff.errors import SourceError
@@ -209,6 +211,36 @@ def test_who_connects_is_end_0_and_who_accepts_is_end_1(pair: tuple[Program, soc
     assert connection.ends[0].inode == os.fstat(frontend.fileno()).st_ino
     # A socket gets its inode by being accepted, which may come after the proxy has connected.
     assert connection.ends[1].inode in (None, os.fstat(backend.fileno()).st_ino)
+
+
+QEMU = """
+import socket, sys, time
+near = socket.socket(socket.AF_UNIX)
+while near.connect_ex(sys.argv[-1]):
+    time.sleep(0.01)
+near.send(bytes.fromhex("010000000100000000000000"))
+near.recv(1)
+"""
+
+
+def test_peers_have_the_names_of_their_command_lines(tmp_path: Path, front: Path, back: Path) -> None:
+    """What the probe says of a VM and its device the proxy says too, with the path that this side knows."""
+    program_file = tmp_path / "qemu-system-x86_64"
+    program_file.symlink_to(os.path.realpath(sys.executable))
+    words = [str(program_file), "-c", QEMU, "-name", "guest=vm1", "-chardev", f"socket,id=c,path={front}"]
+    words += ["-device", "vhost-user-fs-pci,chardev=c,id=fs0", "-x", str(front)]
+    with listening(back) as listener, Program(tmp_path, "--listen", front, "--connect", back) as program:
+        with subprocess.Popen(words) as qemu, accepted(listener) as backend:
+            assert read(backend, 12)
+            qemu.kill()
+        assert program.end() == 0
+    connection = next(record for record in records(program.file) if isinstance(record, Connection))
+    assert connection.ends[0].process is not None
+    assert connection.ends[0].process.label == "vm1 fs0 (fs)"
+    timeline = Timeline(Index(program.file))
+    read_all(timeline)
+    assert timeline.sessions[0].guess is not None
+    assert timeline.sessions[0].guess.device == "fs"
 
 
 def test_a_peer_is_held_until_the_other_side_is_there(tmp_path: Path, front: Path, back: Path) -> None:

@@ -8,16 +8,19 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from peers.processes import Stage, wait_until
+from peers.ovs import SCHEMA
+from peers.processes import Stage, wait_for_socket, wait_until
 from peers.requirements import require
 from probing import connected
 
-from vusniff.sources.host import labels
+from vusniff.families.vhost_user.device import deduce
+from vusniff.sources.host import labels, ovs
 from vusniff.sources.host.held import shareable
 from vusniff.sources.host.sockets import SocketRow, describe_candidates, list_connections
 from vusniff.sources.host.unixdiag import Diag, Namespaces, path_text, unix_sockets
@@ -35,11 +38,128 @@ def test_a_qemu_command_line() -> None:
     qemu = labels.parse_qemu(tuple(QEMU.split()))
     assert qemu is not None
     assert qemu.name == "vm1"
-    assert [(one.id, one.path, one.users, one.vhost_user) for one in qemu.chardevs] == [
-        ("c0", "/run/a.sock", ("hostnet1",), True),
-        ("c1", "/run/b.sock", ("disk1",), True),
-        ("mon", "/run/mon.sock", (), False),
+    assert [(one.id, one.path, one.users, one.vhost_user, one.type) for one in qemu.chardevs] == [
+        ("c0", "/run/a.sock", ("hostnet1",), True, "net"),
+        ("c1", "/run/b.sock", ("disk1",), True, "blk"),
+        ("mon", "/run/mon.sock", (), False, None),
     ]
+
+
+@pytest.mark.parametrize(
+    ("words", "device"),
+    [
+        ("-netdev vhost-user,id=n,chardev=c", "net"),
+        ("-device vhost-user-fs-pci,chardev=c,tag=x", "fs"),
+        ("-device vhost-user-snd-pci,chardev=c", "sound"),
+        ("-device vhost-user-vga,chardev=c", "gpu"),
+        ("-device vhost-user-media-pci,chardev=c", "media"),
+        ("-device vhost-user-device-pci,virtio-id=34,chardev=c", "i2c"),
+        ("-device vhost-user-test-device-pci,virtio-id=999,chardev=c", None),
+        ("-object cryptodev-vhost-user,id=k,chardev=c", "crypto"),
+    ],
+)
+def test_the_type_of_a_device_by_its_command_line(words: str, device: str | None) -> None:
+    """And the capture deduces it from there, where the messages do not tell."""
+    qemu = labels.parse_qemu(("qemu-system-x86_64", "-chardev", "socket,id=c,path=/run/a.sock", *words.split()))
+    assert qemu is not None
+    (chardev,) = qemu.chardevs
+    assert (chardev.vhost_user, chardev.type) == (True, device)
+    guess = deduce(None, None, frozenset(), (f"vm1 {chardev.users[0]} ({device})",))
+    assert (guess.device if guess else None) == device
+
+
+def _database(path: Path, answer: bytes) -> threading.Thread:
+    """Answers one question as ovsdb-server does."""
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(path))
+    listener.listen()
+
+    def serve() -> None:
+        with listener, listener.accept()[0] as client:
+            client.recv(4096)
+            client.sendall(answer)
+            client.recv(1)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    return thread
+
+
+INTERFACES = {
+    "id": 0,
+    "error": None,
+    "result": [
+        {
+            "rows": [
+                {"name": "br0", "type": "internal", "options": ["map", []]},
+                {"name": "vhost1", "type": "x", "options": ["map", [["vhost-server-path", "/run/a.sock"]]]},
+            ]
+        }
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("answer", "path", "label"),
+    [
+        (json.dumps(INTERFACES).encode(), "/run/a.sock", "ovs-vswitchd vhost1"),
+        (json.dumps(INTERFACES).encode(), "/run/openvswitch/vhu7", "ovs-vswitchd vhu7"),
+        (
+            b'{"result": [5, {"rows": {}}, {"rows": [7, {"name": 3}, {"name": "x", "options": 1}]}]}',
+            "/a/b",
+            "ovs-vswitchd b",
+        ),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "/a/b", "ovs-vswitchd b"),
+        (b"[" * 100_000, "/a/b", "ovs-vswitchd b"),
+    ],
+)
+def test_the_port_of_open_vswitch(tmp_path: Path, answer: bytes, path: str, label: str) -> None:
+    """Asked of the database that the process was given; whatever that answers gives a name."""
+    database = tmp_path / "db.sock"
+    thread = _database(database, answer)
+    arguments = ("ovs-vswitchd", f"unix:{database}", "--pidfile")
+    assert ovs.port_label(os.getpid(), arguments, path) == label
+    thread.join()
+
+
+def test_the_port_of_a_real_database() -> None:
+    require([] if SCHEMA.exists() else ["openvswitch-switch-dpdk"])
+    with Stage() as stage:
+        database = stage.path("db.sock")
+
+        def run(*words: str) -> None:
+            subprocess.run(words, cwd=stage.directory, check=True, capture_output=True, timeout=60)
+
+        run("ovsdb-tool", "create", "conf.db", str(SCHEMA))
+        control = ["--no-chdir", f"--unixctl={stage.path('database.ctl')}", f"--remote=punix:{database}"]
+        server = stage.start("database", ["ovsdb-server", str(stage.path("conf.db")), *control])
+        wait_for_socket(database, server)
+        words = "init -- add-br br0 -- add-port br0 vhost1 -- set Interface vhost1 type=dpdkvhostuserclient"
+        words += " options:vhost-server-path=/run/vm1.sock"
+        run("ovs-vsctl", "--no-wait", "--timeout=30", f"--db=unix:{database}", *words.split())
+        found = ovs.port_label(os.getpid(), ("ovs-vswitchd", f"unix:{database}"), "/run/vm1.sock")
+        assert found == "ovs-vswitchd vhost1"
+
+
+def test_no_database_is_no_delay() -> None:
+    assert (
+        ovs.port_label(os.getpid(), ("ovs-vswitchd", "unix:/no/such/db.sock"), "/run/a.sock") == "ovs-vswitchd a.sock"
+    )
+    assert ovs.port_label(os.getpid(), ("ovs-vswitchd",), None) == "ovs-vswitchd"
+
+
+def test_nothing_is_said_to_a_socket_of_another_user(tmp_path: Path) -> None:
+    """Who calls a program ovs-vswitchd cannot have root talk to the sockets of others."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root: a socket of root, and a process of another user")
+    path = tmp_path / "db.sock"
+    with socket.socket(socket.AF_UNIX) as listener, subprocess.Popen(["sleep", "60"], user=65534) as other:
+        listener.bind(str(path))
+        listener.listen()
+        assert ovs.port_label(other.pid, ("ovs-vswitchd", f"unix:{path}"), "/a/b") == "ovs-vswitchd b"
+        with listener.accept()[0] as client:
+            assert client.recv(1) == b""
+        other.kill()
 
 
 def test_the_way_libvirt_writes_it() -> None:
@@ -218,7 +338,7 @@ def test_a_virtual_machine_and_its_disk() -> None:
 
         wait_until(lambda: bool(rows()), "the connection")
         (row,) = rows()
-        assert row.label.startswith("vm1 disk1 <-> qemu-storage")
+        assert row.label.startswith("vm1 disk1 (blk) <-> qemu-storage")
         assert row.likely
         assert row.evidence == "command line of qemu-system-x86"
         assert row.listener is not None

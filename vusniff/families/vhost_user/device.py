@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import enum
 import functools
+import re
 from dataclasses import dataclass
 
 from vusniff.families.vhost_user.protocol import FrontendRequest
@@ -122,6 +123,8 @@ PROGRAMS = (
 """Beginnings of program names (the kernel keeps 15 characters) that serve one type of device."""
 
 CERTAIN, LIKELY = 6, 3
+_TYPE = re.compile(r" \(([a-z0-9]+)\)$")
+"""What sources put behind the name of a peer whose command line tells the type of its device."""
 
 
 @functools.lru_cache(maxsize=4096)
@@ -137,6 +140,10 @@ def deduce(
         if request in requests:
             votes.setdefault(device, []).append((CERTAIN, f"{request.name} is for {device} only"))
     for program in dict.fromkeys(programs):  # both ends may be one program: one vote
+        told = _TYPE.search(program)
+        if told is not None and told[1] in DEVICES:
+            votes.setdefault(told[1], []).append((CERTAIN, f"the command line of {escape(program)} says so"))
+            continue
         for beginning, device in PROGRAMS:
             if beginning in program:
                 votes.setdefault(device, []).append((LIKELY, f"{escape(program)} serves {device}"))

@@ -12,13 +12,47 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 
+from vusniff.sources.host import ovs
+
 _LIMIT = 1 << 20
 """Bytes of a command line that are read."""
 _VHOST_USER_NETDEV = "vhost-user"
 _VHOST_USER_DEVICE = re.compile(r"vhost-user|vhost-vdpa-device")
 _VFIO_USER_DEVICE = "vfio-user-pci"
-_NAMES = {"ovs-vswitchd": "ovs-vswitchd", "ovs-vswitchd-dpdk": "ovs-vswitchd", "vpp_main": "vpp"}
+_NAMES = {"vpp_main": "vpp"}
 """Programs that serve many sockets and are known by a name."""
+_SWITCHES = ("ovs-vswitchd", "ovs-vswitchd-dpdk")
+_CRYPTODEV = "cryptodev-vhost-user"
+_DRIVER = re.compile(r"vhost-user-([a-z0-9]+)")
+_TYPES = {"snd": "sound", "vga": "gpu", "rng": "rng", "bridge": "net"}
+"""Words in the names of QEMU's devices that are not those of their types."""
+_UNTYPED = frozenset({"device", "base", "test"})
+"""QEMU's devices of any type: ``virtio-id`` says which."""
+_VIRTIO_IDS = {
+    1: "net",
+    2: "blk",
+    3: "console",
+    4: "rng",
+    8: "scsi",
+    9: "9p",
+    16: "gpu",
+    17: "rtc",
+    18: "input",
+    19: "vsock",
+    20: "crypto",
+    24: "mem",
+    25: "sound",
+    26: "fs",
+    28: "rpmb",
+    32: "scmi",
+    34: "i2c",
+    36: "can",
+    40: "bluetooth",
+    41: "gpio",
+    45: "spi",
+    48: "media",
+}
+"""Numbers of device types (virtio specification, "Device Types")."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +66,8 @@ class Chardev:
     users: tuple[str, ...] = ()
     """Ids of the netdevs and devices that speak vhost-user over it."""
     vhost_user: bool = False
+    type: str | None = None
+    """Type of the device that speaks vhost-user over it, where the command line tells."""
     vfio_user: bool = False
     """It is no character device, but the socket of a vfio-user device."""
 
@@ -61,6 +97,7 @@ def parse_qemu(arguments: tuple[str, ...]) -> Qemu | None:
     name: str | None = None
     chardevs: dict[str, dict[str, str]] = {}
     users: dict[str, list[str]] = {}
+    types: dict[str, str | None] = {}
     vhost_user: set[str] = set()
     vfio_user: list[Chardev] = []
     for option, value in _options(arguments):
@@ -72,10 +109,12 @@ def parse_qemu(arguments: tuple[str, ...]) -> Qemu | None:
         elif option == "device" and _VFIO_USER_DEVICE in (properties.get(""), properties.get("driver")):
             key = properties.get("id") or _VFIO_USER_DEVICE
             vfio_user.append(Chardev(key, properties.get("socket.path"), None, (key,), vfio_user=True))
-        elif option in ("netdev", "device") and "chardev" in properties:
-            kind = properties.get("") or properties.get("type") or properties.get("driver", "")
-            if kind == _VHOST_USER_NETDEV or (option == "device" and _VHOST_USER_DEVICE.match(kind)):
+        elif option in ("netdev", "device", "object") and "chardev" in properties:
+            kind = properties.get("") or properties.get("type") or properties.get("driver") or ""
+            kind = kind or properties.get("qom-type", "")
+            if kind in (_VHOST_USER_NETDEV, _CRYPTODEV) or (option == "device" and _VHOST_USER_DEVICE.match(kind)):
                 vhost_user.add(properties["chardev"])
+                types.setdefault(properties["chardev"], _type_of(option, kind, properties))
                 users.setdefault(properties["chardev"], []).append(properties.get("id") or kind)
     return Qemu(
         name,
@@ -86,6 +125,7 @@ def parse_qemu(arguments: tuple[str, ...]) -> Qemu | None:
                 _number(value.get("fd") or value.get("addr.str")),
                 tuple(users.get(key, ())),
                 key in vhost_user,
+                types.get(key),
             )
             for key, value in chardevs.items()
         )
@@ -93,8 +133,23 @@ def parse_qemu(arguments: tuple[str, ...]) -> Qemu | None:
     )
 
 
+def _type_of(option: str, kind: str, properties: dict[str, str]) -> str | None:
+    """The type of a device that speaks vhost-user: of a netdev it is net, others have it in their name."""
+    if option == "netdev":
+        return "net"
+    if option == "object":
+        return "crypto"
+    match = _DRIVER.match(kind)
+    if match is None or match[1] in _UNTYPED:
+        return _VIRTIO_IDS.get(_number(properties.get("virtio-id")) or 0)
+    return _TYPES.get(match[1], match[1])
+
+
 def label(pid: int, path: str | None, fds: frozenset[int] = frozenset()) -> str | None:
-    """``vm1 hostnet1``, ``ovs-vswitchd`` or ``testpmd net_vhost0``; None when the command line says nothing."""
+    """``vm1 hostnet1 (net)``, ``ovs-vswitchd vhost1``, ``testpmd net_vhost0``; None when the command line says nothing.
+
+    The type in parentheses is that of QEMU's device, by its command line.
+    """
     arguments = command_line(pid)
     if not arguments:
         return None
@@ -102,9 +157,12 @@ def label(pid: int, path: str | None, fds: frozenset[int] = frozenset()) -> str 
         for chardev in qemu.chardevs:
             if same_path(chardev.path, path, pid) or chardev.fd in fds:
                 user = " ".join(chardev.users) or chardev.id
+                user += f" ({chardev.type})" if chardev.type else ""
                 return f"{qemu.name} {user}" if qemu.name else user
         return qemu.name
     program = os.path.basename(arguments[0])
+    if program in _SWITCHES:
+        return ovs.port_label(pid, arguments, path)
     if program in _NAMES:
         return _NAMES[program]
     for device in vdevs(arguments):

@@ -31,7 +31,7 @@ import socket
 import subprocess
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import FrameType
 
 from vusniff.capture.writer import CaptureWriter
@@ -48,6 +48,7 @@ from vusniff.sources.host.endpoints import (
     peer_inode,
     peer_process,
 )
+from vusniff.sources.host.labels import label
 from vusniff.sources.proxy.bursts import Bursts
 from vusniff.sources.proxy.exits import Exits
 from vusniff.sources.proxy.loop import Loop
@@ -333,10 +334,8 @@ class Proxy:
             # Who connects to the proxy is end 0.
             sockets, sides = (second, first), (sides[1], sides[0])
         path = next((side.path for side in sides if not side.listens), sides[0].path)
-        ends = (
-            End(peer_inode(sockets[0]), peer_process(sockets[0])),
-            End(peer_inode(sockets[1]), peer_process(sockets[1])),
-        )
+        first_end, second_end = (_end_of(sock, side) for sock, side in zip(sockets, sides, strict=True))
+        ends = first_end, second_end
         relay = self._relay(*sockets, path, ends)
         if not relay.finished:
             self._joined.add(relay)
@@ -366,6 +365,15 @@ class Proxy:
             self._joined.discard(relay)
             if not self._listeners:
                 self._pair_later()
+
+
+def _end_of(sock: socket.socket, side: Side) -> End:
+    """Who is on the other side of a socket, with the name that its command line gives to the path it knows."""
+    process = peer_process(sock)
+    if process is not None:
+        path = side.path if side.path.startswith("@") else os.path.abspath(side.path)
+        process = replace(process, label=label(process.pid, path))
+    return End(peer_inode(sock), process)
 
 
 def run_proxy(
