@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from test_tui import opened, screen_text
 
 import vusniff
 from vusniff.analysis.rings import Doing, doing, kick_waits, numbers, used_between
@@ -20,6 +21,7 @@ from vusniff.families.vhost_user.device import DEVICES
 from vusniff.families.vhost_user.queues import Purpose, purpose
 from vusniff.record import Descriptor, DescriptorKind, End, Frame, Position, Process, Sample
 from vusniff.views.rings import bar, moved_words, rate_words, sparkline, wants_words
+from vusniff.views.tui.state import state_lines
 
 BASE, SECOND = 1_700_000_000_000_000_000, 1_000_000_000
 STILL = Position(0, 256, False, 700, 690, 10)
@@ -252,3 +254,59 @@ def test_the_state_has_them(tmp_path: Path) -> None:
     rings = json.loads(run("state", path, "--json", "--device", "net")[1])["rings"]
     assert [(one["ring"], one["state"]) for one in rings] == [(0, "no buffers"), (1, "not served")]
     assert json.loads(run("state", path, "--json", "--at", "4")[1])["rings"] == []
+
+
+def pane(path: Path, row: int, chosen: int, width: int) -> list[str]:
+    timeline = vusniff.open_capture(path, device="net")
+    states = timeline.before(row), timeline.state(row)
+    found = ["".join(part.text for part in one.parts) for one in state_lines(timeline, row, *states, chosen, width)]
+    timeline.index.close()
+    return found
+
+
+def test_the_pane_shows_them_beside_what_was_negotiated(tmp_path: Path) -> None:
+    path = capture(tmp_path / "c.pcapng", STORY)
+    lines = pane(path, 9, 1, 120)
+    (head,) = (line for line in lines if line.split()[:3] == ["#", "life", "now"])
+    assert head
+    (first,) = (line for line in lines if line.startswith("  0  kick fd set"))
+    assert "no buffers ········ 0" in first
+    (second,) = (line for line in lines if line.startswith("▸ 1  kick fd set"))
+    assert "not served ▎······· 10" in second
+    card = {line[:13].strip(): line[13:].strip() for line in lines[lines.index(next(filter(is_card, lines))) :]}
+    assert card["now"] == "not served for 3.00 s"
+    assert card["in flight"].endswith("10 of 256")
+    assert card["last used"] == "3.00 s ago"
+    assert "/s" in card["rate"]
+    for width in (40, 80, 200):
+        assert max(map(len, pane(path, 9, 1, width))) <= max(width, 90)
+
+
+def is_card(line: str) -> bool:
+    return line.startswith("Vring 1")
+
+
+def test_the_pane_is_as_before_without_samples(tmp_path: Path) -> None:
+    lines = pane(capture(tmp_path / "c.pcapng", []), 9, 1, 120)
+    assert not any(" now " in line for line in lines)
+
+
+@pytest.mark.asyncio
+async def test_a_sample_that_comes_is_shown_though_no_message_comes(tmp_path: Path) -> None:
+    path = tmp_path / "c.pcapng"
+    with CaptureWriter(path, source="proxy", order="little") as writer:
+        one = writer.open("/run/vm1.sock", (End(7), End(8)), BASE)
+        for data, descriptors in SET_UP:
+            writer.frame(Frame(one.id, 0, BASE, data, tuple(descriptors)))
+        writer.flush()
+        async with opened(path, follow=True) as (room, pilot):
+            await pilot.press("end")
+            await pilot.pause()
+            assert "moving" not in screen_text(room)
+            writer.evidence(replace(both(MOVES), time_ns=BASE + SECOND, ends=((one.id, 0),)))
+            writer.flush()
+            for _ in range(300):
+                if "moving" in screen_text(room):
+                    break
+                await pilot.pause(0.02)
+            assert "moving" in screen_text(room)

@@ -187,15 +187,15 @@ class Timeline:
         self._ring_history.update(self.index.events)
         return self._ring_history
 
-    def standings(self, session: int, row: int) -> dict[int, Standing]:
+    def standings(self, session: int, row: int, state: State | None = None) -> dict[int, Standing]:
         """Where the rings of a session stood when the next message came, by their latest samples. Of rings that do not
-        run, or whose place has changed since, nothing is known."""
+        run, or whose place has changed since, nothing is known. ``state`` is the session's there, if it is at hand."""
         find = self.sessions[session - 1].family.places
         history = self.ring_history
         if find is None or not history.rings_of(session):
             return {}
         found = {}
-        for place in find(self.session_state(session, row)).rings:
+        for place in find(self.session_state(session, row) if state is None else state).rings:
             standing = history.at(session, place.index, row + 1, place.since)
             if standing is not None:
                 found[place.index] = standing

@@ -158,7 +158,8 @@ def change_words(change: Change) -> str:
         return f"{who} {'have' if many else 'has'} no buffers: the driver has made none available for a second"
     waits = max(one.waiting_ns or 0 for one in rings)
     unread = " (kick not read)" if all(map(kick_waits, rings)) else ""
-    flight = ", ".join(str(one.in_flight) for one in rings)
+    flights = sorted({one.in_flight for one in rings})
+    flight = f"{flights[0]}{f' to {flights[-1]}' if len(flights) > 1 else ''}"
     return f"{who} {'are' if many else 'is'} not served: {flight} in flight, nothing used for {duration(waits)}{unread}"
 
 

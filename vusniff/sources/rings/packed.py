@@ -66,16 +66,28 @@ def decode(place: RingPlace, slots: bytes, driver: bytes, device: bytes) -> Posi
 def _used_with_the_last(slots: bytes, size: int, at: int, run: int, in_order: bool) -> int:
     """How many of the ``run`` slots before ``at`` belong to the buffer, or batch, that the slot before them is used
     for."""
-    address, _, buffer, _ = _tail(slots, (at - run - 1) % size * SLOT)
+    begin = (at - run) % size
+    address, _, buffer, _ = _tail(slots, (begin - 1) % size * SLOT)
     if not address:
         return 0  # never written
+    if in_order:
+        return _last_of(slots, size, begin, run, buffer)
     for count in range(run):
-        _, _, name, flags = _tail(slots, (at - run + count) % size * SLOT)
-        if flags & INDIRECT and not count and not in_order:
+        _, _, name, flags = _tail(slots, (begin + count) % size * SLOT)
+        if flags & INDIRECT and not count:
             return 0  # a chain does not go on with one
         if not flags & NEXT:
-            if name == buffer:
-                return count + 1
-            if not in_order:
-                return 0
+            return count + 1 if name == buffer else 0
+    return 0
+
+
+def _last_of(slots: bytes, size: int, begin: int, run: int, buffer: int) -> int:
+    """How many of the ``run`` slots from ``begin`` there are up to the end of a buffer; 0 where it is not there."""
+    low, high = buffer.to_bytes(2, "little")
+    lows, highs, flags = (part[begin:] + part[:begin] for part in (slots[12::SLOT], slots[13::SLOT], slots[14::SLOT]))
+    found = lows.find(low, 0, run)
+    while found >= 0:
+        if highs[found] == high and not flags[found] & NEXT:
+            return found + 1
+        found = lows.find(low, found + 1, run)
     return 0

@@ -26,6 +26,8 @@ class Reading:
         self._painted = 0.0
         self._unpainted = 0
         """Messages that came after the last repaint."""
+        self._events = 0
+        """Events other than messages that were there at the last slice."""
 
     def go_on(self) -> None:
         """Read one slice; then come again, sooner while there is more to read."""
@@ -49,6 +51,11 @@ class Reading:
             if empty:
                 app.view.moved()
             app.refresh_top()
+        events = len(app.timeline.index.events)
+        if events != self._events:
+            self._events = events
+            if not came and app.view.row is not None:
+                app.view.moved()  # where rings stand behind the selected message is known anew
         if not done:
             app.later(NEXT_SECONDS, self.go_on)
         elif app.live:

@@ -18,6 +18,7 @@ from vusniff.record import Descriptor
 from vusniff.views import account, evidence, words
 from vusniff.views.tui import features, vrings
 from vusniff.views.tui.line import Part, Reference, TextLine, cut, line, wrapped
+from vusniff.views.tui.live import Live
 
 
 def reference_to(timeline: Timeline) -> Reference:
@@ -58,7 +59,8 @@ def state_lines(
         lines.append(line(("Joined late: ? is what was set before the capture began.", "warn"), key="late"))
     if not isinstance(state, DeviceState):
         return [*lines, *table_lines(before, state, width)]
-    lines += rings(before, state, chosen, width, refer)
+    live = Live(timeline, row, session.number, timeline.standings(session.number, row, state))
+    lines += rings(before, state, chosen, width, refer, live)
     lines.append(line())
     lines += memory(before, state, width, refer)
     lines.append(line())
@@ -95,11 +97,11 @@ def table_lines(before: ShownState, state: ShownState, width: int) -> Iterator[T
 
 
 def rings(
-    before: DeviceState, state: DeviceState, chosen: int | None, width: int, refer: Reference
+    before: DeviceState, state: DeviceState, chosen: int | None, width: int, refer: Reference, live: Live
 ) -> Iterator[TextLine]:
     """All vrings, and the card of one; the card stands first where the others fill the screen."""
     many = len(state.vrings)
-    card = list(vrings.card(before, state, chosen, width, refer)) if chosen is not None else []
+    card = list(vrings.card(before, state, chosen, width, refer, live)) if chosen is not None else []
     if many > vrings.DENSE and card:
         yield from card
         yield line()
@@ -107,7 +109,10 @@ def rings(
     if many:
         shape = {None: "", True: ", packed", False: ", split"}[state.packed]
         yield line((f"Vrings  {many}{shape}", "heading"), key="vrings")
-        yield from (vrings.table if many <= vrings.DENSE else vrings.dense)(before, state, chosen, width)
+        if many <= vrings.DENSE:
+            yield from vrings.table(before, state, chosen, width, live)
+        else:
+            yield from vrings.dense(before, state, chosen, width)
     else:
         yield line(("Vrings", "heading"), "  none set up yet", key="vrings")
     if card:

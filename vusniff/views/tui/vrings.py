@@ -14,6 +14,7 @@ from vusniff.printable import escape
 from vusniff.record import Descriptor
 from vusniff.views.state import base_words, unknown
 from vusniff.views.tui.line import Part, Reference, TextLine, cut, fit, line, wrapped
+from vusniff.views.tui.live import Live
 
 DENSE = 40
 """More vrings than this are shown as a grid of marks."""
@@ -101,11 +102,16 @@ COLUMNS = (
 """Most useful first: where there is no room for all, the last ones are cut."""
 
 
-def _texts(ring: Vring, state: DeviceState) -> list[str]:
+LIVE = Column("now", "now", "live")
+"""What a ring does and how much is in flight: there where samples tell of it."""
+
+
+def _texts(ring: Vring, state: DeviceState, live: Live) -> list[str]:
     """A vring's cells."""
     return [
         str(ring.index),
         str(ring.life.value) if ring.life else "?",
+        *([live.cell(ring.index)[0]] if live else ()),
         str(ring.num.value) if ring.num else unknown(state),
         base_words(state, ring),
         regions_word(ring, state),
@@ -116,28 +122,30 @@ def _texts(ring: Vring, state: DeviceState) -> list[str]:
     ]
 
 
-def table(before: DeviceState, state: DeviceState, chosen: int | None, width: int) -> Iterator[TextLine]:
-    """One line a vring."""
+def table(before: DeviceState, state: DeviceState, chosen: int | None, width: int, live: Live) -> Iterator[TextLine]:
+    """One line a vring; where it stands follows the first columns, if that is known of any."""
+    columns = (*COLUMNS[:2], LIVE, *COLUMNS[2:]) if live else COLUMNS
     made: list[tuple[Vring, list[str], frozenset[str]]] = []
     for index in sorted(state.vrings):
         ring = state.vrings[index]
         old = before.vrings.get(index)
         new = frozenset() if old is ring else changed(old, ring)
-        cells = zip(_texts(ring, state), COLUMNS, strict=True)
+        cells = zip(_texts(ring, state, live), columns, strict=True)
         made.append((ring, [text + "*" if column.field in new else text for text, column in cells], new))
-    heads = [column.head for column in COLUMNS]
+    heads = [column.head for column in columns]
     gap = 2
     widths = _widths(heads, made)
     if sum(widths) + gap * len(widths) > width:
-        heads, gap = [column.short for column in COLUMNS], 1
+        heads, gap = [column.short for column in columns], 1
         made = [(ring, [text.replace("eventfd:", "evfd:") for text in texts], new) for ring, texts, new in made]
         widths = _widths(heads, made)
     head = "  " + (" " * gap).join(fit(name, size) for name, size in zip(heads, widths, strict=True))
     yield line((cut(head.rstrip(), width), "dim"), key="heads")
     for ring, texts, new in made:
         parts = [Part("▸ " if ring.index == chosen else "  ")]
-        for text, column, size in zip(texts, COLUMNS, widths, strict=True):
-            parts.append(Part(fit(text, size), "changed" if column.field in new else _tone(ring, column.field, text)))
+        for text, column, size in zip(texts, columns, widths, strict=True):
+            tone = live.cell(ring.index)[1] if column is LIVE else _tone(ring, column.field, text)
+            parts.append(Part(fit(text, size), "changed" if column.field in new else tone))
             parts.append(Part(" " * gap))
         yield TextLine(tuple(parts[:-1]), key=f"vring {ring.index}")
 
@@ -180,8 +188,10 @@ def dense(before: DeviceState, state: DeviceState, chosen: int | None, width: in
         yield TextLine(tuple(parts), key=f"vrings {start}")
 
 
-def card(before: DeviceState, state: DeviceState, index: int, width: int, refer: Reference) -> Iterator[TextLine]:
-    """One vring: each value, and the message that set it."""
+def card(
+    before: DeviceState, state: DeviceState, index: int, width: int, refer: Reference, live: Live
+) -> Iterator[TextLine]:
+    """One vring: where it stands, and each value with the message that set it."""
     ring = state.vrings.get(index)
     if ring is None:
         yield line((f"Vring {index}", "heading"), "  no message has named it yet")
@@ -196,6 +206,7 @@ def card(before: DeviceState, state: DeviceState, index: int, width: int, refer:
     for number, why in enumerate(reasons(ring, state, refer)):
         for parts in wrapped(why.split(), width, "  ", "    ", "warn"):
             yield TextLine(parts, key=f"why {number}")
+    yield from live.lines(index, width)
     rows: list[tuple[str, str, str, Seen[Any] | None]] = [
         ("size", "num", str(ring.num.value) if ring.num else unknown(state), ring.num),
         ("base", "base", base_long(ring, state), ring.base),
