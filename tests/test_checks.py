@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
-from checks_cases import channels, exchange, memory, migration, negotiation, setting_up, traps, values, vrings
+from checks_cases import channels, endings, exchange, memory, migration, negotiation, setting_up, traps, values, vrings
 from checks_cases.script import (
     MEMORY,
     PROTOCOL,
@@ -53,7 +53,7 @@ from vusniff.families.vhost_user.state import Seen, evolve, initial
 from vusniff.message import Context
 from vusniff.record import End, Frame
 
-SUBJECTS = (exchange, negotiation, memory, vrings, migration, channels, traps, values, setting_up)
+SUBJECTS = (exchange, negotiation, memory, vrings, migration, channels, traps, values, setting_up, endings)
 FIRES = [case for subject in SUBJECTS for case in subject.FIRES]
 QUIET = [case for subject in SUBJECTS for case in subject.QUIET]
 INVISIBLE = {"kick-once-after-start"}
@@ -63,7 +63,7 @@ BY_HAND = {"backend-request-too-early"}
 NORMAL: list[list[Part]] = [
     up(),
     [*up(), *ring(1), channel(), *stop(), *stop(1), Close(0)],
-    [*up(), Close(1), Again(), *up(), Wait(20), *stop(), Close(0)],
+    [*up(), Wait(1), Close(1), Again(), *up(), Wait(20), *stop(), Close(0)],
     [
         *up(protocol=PROTOCOL | P.CONFIG),
         channel(),

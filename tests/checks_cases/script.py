@@ -17,7 +17,7 @@ from vusniff.checks.finding import Finding, Rule, Side
 from vusniff.checks.table import RULES
 from vusniff.families.vhost_user.protocol import BackendRequest, FrontendRequest, GpuRequest, ProtocolFeature
 from vusniff.meta import pack_meta
-from vusniff.record import Closed, Connection, Descriptor, DescriptorKind, End, Frame, FrameKind, Lost, Process
+from vusniff.record import Closed, Connection, Descriptor, DescriptorKind, End, Exit, Frame, FrameKind, Lost, Process
 
 F, B, G, P = FrontendRequest, BackendRequest, GpuRequest, ProtocolFeature
 
@@ -62,6 +62,14 @@ class Close(NamedTuple):
     lost: int = 0
 
 
+class Gone(NamedTuple):
+    """The process at an end of the main connection ends."""
+
+    end: int
+    signal: int | None = None
+    status: int | None = None
+
+
 class Gap(NamedTuple):
     """Something was lost."""
 
@@ -72,7 +80,7 @@ class Again(NamedTuple):
     """A new connection on the same path."""
 
 
-Part = Say | Wait | Close | Gap | Again
+Part = Say | Wait | Close | Gone | Gap | Again
 
 
 def u32(*values: int) -> bytes:
@@ -271,6 +279,10 @@ def tell(case: Case, kept: int = KEPT, rules: Sequence[Rule] = RULES) -> tuple[C
         elif isinstance(part, Again):
             generation += 1
             opened.clear()
+        elif isinstance(part, Gone):
+            now += STEP_NS
+            comm = case.comms[part.end]
+            told.take(Exit(now, 11 + part.end, comm, part.status, part.signal, ends=((opened[MAIN], part.end),)))
         elif isinstance(part, Gap):
             told.take(Lost(None if part.everywhere else opened[MAIN], now, 1))
         elif isinstance(part, Close):
@@ -293,7 +305,7 @@ class _Told:
         self.steps = Steps(driver.tracker)
         self.checker = Checker(driver.tracker, rules, kept=kept)
 
-    def take(self, one: Frame | Connection | Closed | Lost) -> None:
+    def take(self, one: Frame | Connection | Closed | Lost | Exit) -> None:
         batch = Batch()
         if isinstance(one, Frame):
             request, flags, size = struct.unpack_from("<III", one.data.ljust(12, b"\0"))

@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, NamedTuple
 from vusniff.analysis.session import Place, Tracker
 from vusniff.channel import Channel, Sender
 from vusniff.checks import stream
+from vusniff.checks.cause import causes
 from vusniff.checks.finding import SIDES, Finding, Rule, Said, Sayings, Severity, Side, Trigger
 from vusniff.checks.header import FLAGS_AS_EXPECTED
 from vusniff.checks.peers import NOBODY, Peer, recognise
 from vusniff.checks.recall import Handler, handler_of, lasting, legacy, recall_exchange
-from vusniff.checks.step import End, Legacy, Link, Memory, Step
+from vusniff.checks.standing import Standing, stand
+from vusniff.checks.step import MAX_SPOKEN, End, Legacy, Link, Memory, Spoken, Step
 from vusniff.checks.table import RULES
 from vusniff.families.family import State
 from vusniff.families.pairing import Pairing
@@ -138,7 +140,11 @@ class Checker:
         """Front-end and back-end of each session."""
         self.partial: dict[int, str] = {}
         """Sessions of which not everything can be judged, and why."""
-        self._tracker = tracker
+        self.ended: dict[int, Standing] = {}
+        """Where sessions stood at their end."""
+        self.found: dict[int, list[Finding]] = {}
+        """The findings of each session that are kept."""
+        self.tracker = self._tracker = tracker
         self._wait_ns = wait_ns
         self._kept = kept
         self._lives: dict[int, _Life] = {}
@@ -164,6 +170,18 @@ class Checker:
         """The state of a session that goes on, after the last message fed."""
         life = self._lives.get(session)
         return life.state if life else None
+
+    def standing(self, session: int, now_ns: int) -> Standing | None:
+        """Where a session stands, ``now_ns`` being how late the capture tells of; None before its first message."""
+        life = self._lives.get(session)
+        if life is None:
+            return self.ended.get(session)
+        return stand(life.memory, life.state, life.judged, now_ns, sides=self._sides(life.memory.exits))
+
+    def _sides(self, exits: Sequence[Exit]) -> tuple[Sender | None, ...]:
+        """Which side each process sat on; None for neither, or both."""
+        found = [{self._tracker.sender(*end) for end in exit.ends} - {None} for exit in exits]
+        return tuple(next(iter(sides)) if len(sides) == 1 else None for sides in found)
 
     def feed(self, message: Message, place: Place, pairing: int, before: State, after: State) -> None:
         """The next message of the capture. One after its session has ended is not judged."""
@@ -222,14 +240,29 @@ class Checker:
         if flags & FLAG_REPLY:
             if pairing == Pairing.WRONG:
                 link.wrong_reply = message.number
+            if plan.main:
+                memory.answered = True
+                memory.last_reply = lasting(message)
+                asked = step.request
+                if asked is not None and message.time_ns - asked.time_ns > memory.slow_ns:
+                    self._slow(memory, message, asked)
         elif plan.framed:
             link.wrong_reply = 0
             if plan.main:
-                memory.last_main = lasting(message)
+                memory.main_before, memory.last_main = memory.last_main, lasting(message)
         if plan.handler is not None and readable:
             plan.handler(memory, message, step)
-        if not readable and message.channel in FOLLOWED and (message.malformed is not None or message.request is None):
-            self._doubt(memory, f"#{message.number} could not be read")
+        if not readable:
+            if message.request is None and message.sender not in memory.spoken:
+                memory.spoken[message.sender] = Spoken(message.number, message.sender, message.data[:MAX_SPOKEN])
+            if message.channel in FOLLOWED and (message.malformed is not None or message.request is None):
+                self._doubt(memory, f"#{message.number} could not be read")
+
+    def _slow(self, memory: Memory, reply: Message, request: Message) -> None:
+        """An answer took longer than any before it."""
+        if request.request not in SLOW:
+            memory.slow_ns = reply.time_ns - request.time_ns
+            memory.slowest = request
 
     def _arrive(self, message: Message, place: Place) -> _Here | None:
         """A place's first message: what is needed for all of them; None when its session has ended."""
@@ -314,9 +347,11 @@ class Checker:
     def exited(self, exit: Exit) -> None:
         """A process that held ends of connections has ended: rules find it in the memory of the session."""
         for session in dict.fromkeys(self._tracker.session_of(connection) for connection, _ in exit.ends):
-            life = self._lives.get(session or 0)
+            life, ended = self._lives.get(session or 0), self.ended.get(session or 0)
             if life is not None and len(life.memory.exits) < MAX_EXITS:
                 life.memory.exits.append(exit)
+            elif ended is not None and len(ended.exits) < MAX_EXITS:
+                ended.exits.append((self._sides((exit,))[0], exit))
 
     def closed(self, closed: Closed) -> None:
         """A connection ends; with the main one its session does."""
@@ -353,6 +388,7 @@ class Checker:
             if earlier is not None and earlier.judged:  # a session of another family leaves nothing to measure by
                 previous = legacy(earlier.memory, earlier.state)
         memory = Memory(session.number, whole, session.joined_late, previous)
+        memory.fresh, memory.first_ns = whole, message.time_ns
         judged = session.family.name == NAME and message.told is None
         return _Life(session.initial(), memory, judged)
 
@@ -376,6 +412,8 @@ class Checker:
 
     def _doubt(self, memory: Memory, why: str) -> None:
         memory.whole = False
+        if memory.doubted is None:
+            memory.doubted = max((one.number for one in (memory.last_main, memory.last_reply) if one), default=0)
         self.partial.setdefault(memory.session, why)
 
     def _look_at_clock(self, step: Step) -> None:
@@ -409,9 +447,12 @@ class Checker:
         memory = life.memory
         self.peers[memory.session] = memory.frontend, memory.backend  # what they said may have told them apart
         self._ended.add(memory.session)
+        standing = stand(memory, life.state, life.judged, time_ns, closed, closer, self._sides(memory.exits))
+        self.ended[memory.session] = standing
         if not life.judged:
             return
-        end = End(life.state, memory, closed, closer, time_ns)
+        explained = bool(causes(self.found.get(memory.session, ())))
+        end = End(life.state, memory, closed, closer, time_ns, standing, explained)
         number = memory.last_main.number if memory.last_main else self._tracker.sessions[memory.session - 1].first
         for rule in self._ending:
             if rule.at_end is None or (rule.whole and not memory.whole):
@@ -449,6 +490,8 @@ class Checker:
             stands = saying.number or number
             evidence = tuple(sorted({stands, *saying.evidence} - {0}))
             severity = saying.severity or rule.severity
-            self.findings.append(
-                Finding(rule.slug, severity, side, rule.section, saying.sentence, stands, evidence, memory.session)
+            finding = Finding(
+                rule.slug, severity, side, rule.section, saying.sentence, stands, evidence, memory.session
             )
+            self.findings.append(finding)
+            self.found.setdefault(memory.session, []).append(finding)

@@ -330,8 +330,8 @@ def refused_by_closing(end: End) -> Sayings:
         for entry in link.waiting
         if entry.must and entry.message.channel is Channels.MAIN
     ]
-    if not waiting:
-        return FINE
+    if not waiting or not end.memory.answered:
+        return FINE  # that it answered nothing at all is a finding of its own
     request = waiting[0]
     waited = duration(end.time_ns - request.time_ns)
     if listening(end.state):

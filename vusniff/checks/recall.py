@@ -201,7 +201,12 @@ def _stop(memory: Memory, message: Message, step: Step) -> None:
     _notify(memory, (index, False), None, message.number)
 
 
+def _inband_kick(memory: Memory, message: Message, step: Step) -> None:
+    memory.kicked = True
+
+
 def _kick(memory: Memory, message: Message, step: Step) -> None:
+    memory.kicked = True
     index = step.values["index"]
     ring = step.after.vrings.get(index)
     if ring is not None:  # else there are too many
@@ -263,6 +268,7 @@ _HANDLERS: dict[tuple[Channel, int, bool], Handler] = {
     (Channels.MAIN, F.SET_VRING_NUM, False): _area,
     (Channels.MAIN, F.SET_VRING_ADDR, False): _area,
     (Channels.MAIN, F.SET_VRING_KICK, False): _kick,
+    (Channels.MAIN, F.VRING_KICK, False): _inband_kick,
     (Channels.MAIN, F.SET_VRING_CALL, False): _call,
     **{(Channels.MAIN, request, False): _stop for request in STOPS_RING},
     (Channels.MAIN, F.RESET_DEVICE, False): _reset,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import enum
 from collections import deque
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vusniff.channel import Sender
 from vusniff.checks.peers import NOBODY, Peer
@@ -17,9 +17,15 @@ from vusniff.families.vhost_user.state import DeviceState, Seen, Vring
 from vusniff.message import Message
 from vusniff.record import Closed, Exit
 
+if TYPE_CHECKING:
+    from vusniff.checks.standing import Standing
+
 MAX_REMEMBERED = 1024
 MAX_BYTES = 512
 """Of a message that is remembered with its payload."""
+MAX_SPOKEN = 64
+SLOW_NS = 1_000_000_000
+"""An answer that takes less is not remembered as slow."""
 
 
 def decoded(message: Message | None) -> dict[str, Any] | None:
@@ -63,6 +69,16 @@ class Link:
     """Side -> the last that it said, where that is no whole message; of several raw stretches in a row the first."""
     lost: bool = False
     """Something of it was lost."""
+
+
+class Spoken(NamedTuple):
+    """Bytes that are no message: the first that came from one side of a session."""
+
+    number: int
+    side: Sender | None
+    """None while neither side has said anything else."""
+    data: bytes
+    """At most `MAX_SPOKEN` of them."""
 
 
 class Legacy(NamedTuple):
@@ -109,8 +125,28 @@ class Memory:
     device_state: int = 0
     """Number of the last SET_DEVICE_STATE_FD."""
     gpu_features: Seen[int] | None = None
+    fresh: bool = True
+    """Seen from its first byte, whatever was lost since."""
+    doubted: int | None = None
+    """Number of the last message before something was lost, cut or unreadable; None for never."""
+    first_ns: int = 0
+    """When its first message was sent."""
+    answered: bool = False
+    """The back-end has said something."""
+    kicked: bool = False
+    """A ring was started."""
+    spoken: dict[Sender | None, Spoken] = field(default_factory=dict)
+    """Side -> what it said first that is no message."""
     last_main: Message | None = None
     """The last request on the main connection."""
+    main_before: Message | None = None
+    """The one before it."""
+    last_reply: Message | None = None
+    """The last reply there."""
+    slow_ns: int = SLOW_NS
+    """The longest wait for a reply there, of what is not slow by nature."""
+    slowest: Message | None = None
+    """The request that waited so long; None where none waited longer than `SLOW_NS`."""
     looked_ns: int = 0
     """When it was last looked at what waits."""
     last_stop: int = 0
@@ -173,6 +209,10 @@ class End:
     """Who closed the main connection first, where that is known."""
     time_ns: int
     """When it was closed, or of the last message of the capture."""
+    standing: Standing | None = None
+    """The same in plain values."""
+    explained: bool = False
+    """A finding says already what may have ended it: nothing is to be guessed."""
 
     @property
     def silent_ns(self) -> int:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from vusniff.checks import (
     backend_channel,
     device,
+    ending,
     exchange,
     gpu,
     header,
@@ -212,6 +213,12 @@ RULES: tuple[Rule, ...] = (
     Rule("T28", "regions-not-on-2-mib", Level.KNOWN, _FE, "SPDK 26.09, vhost_session_mem_region_calc", memory.spdk_alignment, _SET_MEMORY, once=True),
     Rule("T29", "pair-half-enabled", _T, _FE, "cloud-hypervisor 17, VhostUserHandle::setup_vhost_user, and its issue 2911", vrings.pair_half_enabled, _asks(F.SET_VRING_ENABLE), whole=True, once=True),
     Rule("T30", "memory-never-came", _T, _FE, "QEMU 10.0, vhost_user_fill_set_mem_table_msg: \"Failed initializing vhost-user memory map\"", at_end=memory.memory_never_came, whole=True),
+    Rule("T31", "other-protocol", _T, _ANY, "QEMU 10.0, vhost_user_read_header", at_end=ending.other_protocol, unread=True),
+    Rule("T32", "peer-never-spoke", _T, _BE, "QEMU 10.0, vhost_user_read, which waits without a limit", at_end=ending.never_spoke),
+    Rule("T33", "closed-before-first-answer", _T, _BE, "QEMU 10.0, vhost_user_read_header: \"Failed to read msg header\"", at_end=ending.closed_before_first_answer),
+    Rule("T34", "closed-after-request", _T, _BE, "DPDK 26.07, vhost_user_msg_handler; libvhost-user of QEMU 10.2, vu_panic", at_end=ending.closed_after_request),
+    Rule("T35", "left-after-reply", _T, _FE, "QEMU 10.0, vhost_user_backend_init", at_end=ending.left_after_reply),
+    Rule("T36", "refused-then-closed", _T, _BE, "QEMU 10.0, process_message_reply", at_end=ending.refused_then_closed),
 )
 # fmt: on
 

@@ -96,7 +96,11 @@ def queue_size_closed(end: End) -> Sayings:
     Daemons of rust-vmm end the session when it is above their maximum. A guess, so only when the back-end closed
     within a second after SET_VRING_NUM and before the ring was kicked.
     """
-    if end.closer is not Sender.BACKEND or end.memory.backend.program not in (Program.RUST_VMM, Program.UNKNOWN):
+    if (
+        end.explained
+        or end.closer is not Sender.BACKEND
+        or end.memory.backend.program not in (Program.RUST_VMM, Program.UNKNOWN)
+    ):
         return FINE
     link = max(end.memory.links.values(), key=lambda link: len(link.asked), default=None)
     asked = link.asked.get(F.SET_VRING_NUM) if link else None
@@ -104,7 +108,9 @@ def queue_size_closed(end: End) -> Sayings:
     values = decoded(request)
     if request is None or not values or end.time_ns - request.time_ns > SOON_NS:
         return FINE
-    if any(running(ring) for ring in end.state.vrings.values()) or request.channel is not Channels.MAIN:
+    started = any(ring.life is not None and ring.life.by for ring in end.state.vrings.values())
+    last = end.memory.last_main is request or end.memory.backend.program is Program.RUST_VMM
+    if started or not last or request.channel is not Channels.MAIN:
         return FINE
     return (
         Said(

@@ -1,0 +1,124 @@
+"""The verdict: what is wrong, whose fault it is, what to do; and nothing alarming where nothing is wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from checks_cases import script
+from checks_cases.script import Again, Case, Close, Part, tell, up
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from verdict_cases import Expected
+from verdict_cases.ends import ENDS
+from verdict_cases.lives import LIVES
+
+from vusniff.analysis.timeline import Timeline, read_all
+from vusniff.capture.index import Index
+from vusniff.checks.checker import Checker
+from vusniff.checks.outcome import Outcome
+from vusniff.checks.story import session_verdict, verdicts
+from vusniff.checks.verdict import Verdict
+
+CAPTURES = sorted((Path(__file__).parent.parent / "captures").glob("*.pcapng"))
+CASES = [*ENDS, *LIVES]
+
+
+def judged(expected: Expected) -> tuple[Checker, list[Verdict]]:
+    """The verdicts over a session that is over when its messages are."""
+    case = Case("", expected.session, comms=expected.comms, late=expected.late)
+    checker, now = tell(case)
+    checker.conclude(now)
+    return checker, verdicts(checker, now)
+
+
+@pytest.mark.parametrize("expected", CASES, ids=lambda expected: expected.name)
+def test_a_verdict_names_the_cause(expected: Expected) -> None:
+    _, found = judged(expected)
+    assert len(found) == 1
+    verdict = found[0]
+    at = 0
+    for words in expected.says:
+        assert words in verdict.sentence[at:], verdict.sentence
+        at = verdict.sentence.index(words, at) + len(words)
+    assert (verdict.outcome, verdict.cause, verdict.side) == (expected.outcome, expected.cause, expected.side), verdict
+    assert verdict.step == expected.step
+    assert expected.number in (None, verdict.number)
+    assert expected.sure in (None, verdict.sure)
+    assert expected.advice in verdict.advice
+    if verdict.trouble:
+        assert verdict.advice
+        assert verdict.number
+        assert verdict.number in verdict.evidence or verdict.times > 1
+    if expected.caveat or not expected.cause:
+        assert bool(expected.caveat) == bool(verdict.caveats)
+        assert expected.caveat in " ".join(verdict.caveats)
+
+
+def test_names_of_cases_are_different() -> None:
+    names = [expected.name for expected in CASES]
+    assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize("path", CAPTURES, ids=lambda path: path.stem)
+def test_working_programs_have_a_quiet_verdict(path: Path) -> None:
+    timeline = Timeline(Index([path]))
+    read_all(timeline, judge=True)
+    timeline.conclude()
+    found = verdicts(timeline.checker, timeline.index.time_ns[-1])
+    assert [(one.outcome, one.trouble) for one in found] == [(Outcome.STOPPED, False)]
+    judged = timeline.sessions[0].family.name == "vhost-user"
+    assert bool(found[0].caveats) is not judged
+    assert found[0].sessions == tuple(range(1, len(timeline.sessions) + 1))
+    for number in found[0].sessions:
+        following = number + 1 if number < len(timeline.sessions) else None
+        single = session_verdict(timeline.checker, number, timeline.index.time_ns[-1], following)
+        assert single is not None
+        assert not single.trouble
+
+
+def test_a_session_that_goes_on_has_a_verdict_at_any_time() -> None:
+    session = list(up())
+    for count in range(1, len(session) + 1):
+        checker, now = tell(Case("", session[:count]))
+        (verdict,) = verdicts(checker, now)
+        assert not verdict.trouble
+    assert verdict.outcome is Outcome.RUNNING
+
+
+def test_the_worst_story_is_told_first() -> None:
+    checker, now = tell(Case("", [*up(), Close(0)]))
+    assert [one.path for one in verdicts(checker, now)] == ["/run/vm1.sock"]
+    every = [judged(expected)[1][0] for expected in CASES]
+    bad = [one for one in every if one.trouble]
+    assert bad
+    assert len(bad) < len(every)
+
+
+PARTS: st.SearchStrategy[Part] = st.sampled_from(
+    [*[part for case in CASES for part in case.session], Again(), Close(None)]
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(PARTS, min_size=1, max_size=40), st.booleans())
+def test_no_session_has_no_verdict(parts: list[Part], late: bool) -> None:
+    """Whatever comes in whatever order: there is a verdict with a sentence, and nothing raises."""
+    opened = False
+    session: list[Part] = []
+    for part in parts:  # what is closed or lost was open before
+        if isinstance(part, script.Say):
+            opened = opened or part.connection == script.MAIN
+        elif isinstance(part, Again):
+            opened = False
+        elif not opened and not isinstance(part, script.Wait):
+            continue
+        session.append(part)
+    checker, now = tell(Case("", session, late=late))
+    checker.conclude(now)
+    found = verdicts(checker, now)
+    sessions = [number for one in found for number in one.sessions]
+    assert sorted(sessions) == list(range(1, len(checker.tracker.sessions) + 1))
+    for verdict in found:
+        assert verdict.sentence.endswith((".", "?"))
+        assert not verdict.trouble or verdict.advice

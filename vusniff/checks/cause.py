@@ -1,0 +1,146 @@
+"""Which findings can be why a device does not work, how likely against each other, and what to try then.
+
+A table by the slugs of rules. What is not in it is a cause only where it is an error; and never, where it only says
+how a session ended (`SYMPTOMS`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from vusniff.checks.finding import Finding, Severity, Side
+
+
+class Cause(NamedTuple):
+    """What a finding means for the device."""
+
+    rank: int
+    """Lower is said first."""
+    advice: str
+    """What to try next."""
+    step: str = ""
+    """How far a session came that has it: no ring can work with it. Empty where some can."""
+    noted: bool = False
+    """It counts also where its finding is only a note."""
+    side: Side | None = None
+    """Whose fault it is, where not the finding's."""
+    ends: bool = False
+    """It says where a session stopped, so it explains no end that has a reason of its own."""
+
+    @property
+    def stops(self) -> bool:
+        """No ring can work with it."""
+        return bool(self.step)
+
+
+SHARE = (
+    "share the guest's memory: share=on on its memory-backend (memory-backend-memfd or -file), and "
+    "-machine memory-backend=... or -numa node,memdev=... to use it"
+)
+LIMITS = "let the front-end ask for less, or use a back-end that takes more"
+UPDATE = {
+    Side.FRONTEND: "the front-end breaks the protocol here: update it, or report it with this capture",
+    Side.BACKEND: "the back-end breaks the protocol here: update it, or report it with this capture",
+    Side.EITHER: "report it with this capture",
+}
+
+CAUSES: dict[str, Cause] = {
+    "other-protocol": Cause(
+        0, "look which program serves this path: the socket of another service was given", "connecting"
+    ),
+    "nothing-shared": Cause(10, SHARE, "memory"),
+    "memory-never-came": Cause(11, SHARE, "memory", ends=True),
+    "memory-not-shared": Cause(12, SHARE, "memory"),
+    "stream-lost": Cause(13, UPDATE[Side.EITHER]),
+    "message-unfinished": Cause(14, "look why that side ended, or what stands between the two and cuts messages"),
+    "vring-never-enabled": Cause(
+        15,
+        "a front-end that acknowledges feature bit 30 must send SET_VRING_ENABLE: update it, or do not acknowledge the "
+        "bit",
+        "enabling the rings",
+    ),
+    "vring-address-outside-memory": Cause(16, "look at the memory table: the rings are not in what was shared"),
+    "acknowledgement-not-counted": Cause(
+        17,
+        "let the front-end ask GET_PROTOCOL_FEATURES and acknowledge feature bit 30 before it wants acknowledgements; "
+        "or update the back-end",
+    ),
+    "regions-more-than-peer": Cause(18, "give the guest fewer memory regions (DIMMs, NUMA nodes), or " + LIMITS),
+    "descriptors-more-than-peer": Cause(18, "give the guest fewer memory regions (DIMMs, NUMA nodes), or " + LIMITS),
+    "memory-slots-exceeded": Cause(18, "give the guest fewer memory slots, or " + LIMITS),
+    "features-not-offered": Cause(
+        20, "let the front-end acknowledge only what is offered: update it, or switch it off"
+    ),
+    "protocol-features-not-offered": Cause(20, "let the front-end acknowledge only what is offered: update it"),
+    "log-base-reply-empty": Cause(22, "update the front-end: it waits for a payload that this back-end does not send"),
+    "memory-replaced-while-running": Cause(
+        23,
+        "update the back-end: it must take the rings' addresses anew after the memory table changed",
+        side=Side.BACKEND,
+    ),
+    "packed-ring-first-base": Cause(24, "update the front-end, or switch packed rings off (packed=off)"),
+    "pair-half-enabled": Cause(25, "update the front-end: it must set up both rings of a pair before it enables one"),
+    "inflight-before-rings": Cause(26, "update one of the two: this back-end wants a ring before SET_INFLIGHT_FD"),
+    "rings-announced-not-set-up": Cause(27, "use as many queues as were announced, or update the back-end"),
+    "request-while-waiting": Cause(28, UPDATE[Side.FRONTEND]),
+    "vring-size": Cause(30, "use a queue size that is a power of two and at most 32768"),
+    "vring-address-alignment": Cause(30, UPDATE[Side.FRONTEND]),
+    "queue-size-more-than-peer": Cause(31, "use a smaller queue size (queue-size), or raise the back-end's maximum"),
+    "vring-lost-after-reconnect": Cause(34, "reset the device in the guest, or update the front-end"),
+    "features-shrink": Cause(35, "start the back-end with the features it had, or restart the VM"),
+    "protocol-features-shrink": Cause(36, "start the back-end with the features it had", noted=True),
+    "config-refused": Cause(45, "look into the back-end's log: it does not serve the config space asked for"),
+    "request-refused": Cause(50, "look into the back-end's log: it says why it refused"),
+    "descriptor-missing": Cause(32, "look for a relay between the two that does not pass descriptors on"),
+    "descriptor-of-two-rings": Cause(46, UPDATE[Side.FRONTEND]),
+    "postcopy-with-memory-slots": Cause(
+        55, "switch postcopy off, or update the front-end: newer editions forbid it with memory slots", noted=True
+    ),
+}
+SYMPTOMS = frozenset(
+    {
+        "peer-never-spoke",
+        "closed-before-first-answer",
+        "closed-after-request",
+        "left-after-reply",
+        "refused-then-closed",
+        "refused-by-closing",
+        "pending-at-close",
+        "request-never-answered",
+        "request-waits",
+        "need-reply-one-reply",
+        "log-base-unanswered",
+        "iotlb-unanswered",
+        "protocol-features-before-features",
+        "suspended-device-silent",
+    }
+)
+"""Rules that say how a session ended, or what did not come: the verdict says that by itself."""
+GUESSES = frozenset({"queue-size-more-than-peer"})
+"""Rules that guess from how a session ended."""
+OTHERS = Cause(40, "")
+"""An error of another rule."""
+
+
+def cause_of(finding: Finding) -> Cause | None:
+    """What a finding means for the device; None where it is no cause."""
+    if finding.rule in SYMPTOMS:
+        return None
+    known = CAUSES.get(finding.rule)
+    if known is None:
+        return OTHERS._replace(advice=UPDATE[finding.side]) if finding.severity is Severity.ERROR else None
+    return known if known.noted or finding.severity is not Severity.NOTE else None
+
+
+class Likely(NamedTuple):
+    """A finding that can be a cause."""
+
+    cause: Cause
+    finding: Finding
+
+
+def causes(findings: Iterable[Finding]) -> list[Likely]:
+    """The findings that can be causes, the likeliest first."""
+    found = [Likely(cause, finding) for finding in findings if (cause := cause_of(finding)) is not None]
+    return sorted(found, key=lambda one: (one.cause.rank, one.finding.number))

@@ -1,0 +1,281 @@
+"""How a session ended: by whom, after which message, and what was left open; and the rules about that.
+
+`way_of` decides from a `Standing`; the rules and the verdict say the same of it. Who closes is known from the close,
+why a process ended from its exit, which may come later and is the verdict's.
+"""
+
+from __future__ import annotations
+
+import enum
+
+from vusniff.amounts import duration
+from vusniff.channel import Sender
+from vusniff.checks.finding import FINE, SIDES, Said, Sayings, Side
+from vusniff.checks.standing import Point, Standing
+from vusniff.checks.step import End, Spoken
+from vusniff.families.vhost_user.protocol import FrontendRequest
+
+F = FrontendRequest
+
+SOON_NS = 1_000_000_000
+"""How soon after a message a close counts as caused by it, and how long a front-end waits that is kept waiting."""
+AT_ONCE_NS = 100_000_000
+"""The same once rings were started: a back-end may then end for many reasons."""
+WAIT_NS = 5_000_000_000
+"""How long a request must wait in a connection that is open."""
+
+
+class Way(enum.Enum):
+    """How a session ended, or why it does not go on."""
+
+    OPEN = "it goes on"
+    UNANSWERED = "it is open, and a request waits"
+    OTHER_PROTOCOL = "a side speaks another protocol"
+    NEVER_SPOKE = "the back-end never said anything"
+    BEFORE_FIRST_ANSWER = "the back-end closed before it answered anything"
+    WITHOUT_ANSWER = "the back-end closed instead of an answer"
+    AFTER_REQUEST = "the back-end closed right after a request that has no answer"
+    BACKEND_CLOSED = "the back-end closed, and nothing points at a reason"
+    REFUSED = "the front-end closed after a refusal"
+    GAVE_UP = "the front-end closed while a request waited"
+    LEFT = "the front-end closed right after a reply, before a ring was started"
+    CUT_OFF = "it ended while a request waited; who closed is not known"
+    CLOSED = "it was closed"
+
+
+def way_of(one: Standing) -> Way:
+    """How a session ended, as far as the socket tells."""
+    if foreign(one) is not None:
+        return Way.OTHER_PROTOCOL
+    waiting = one.waiting
+    waited = one.end_ns - waiting.time_ns if waiting else 0
+    if one.closed is None:
+        if waiting and waited >= WAIT_NS:
+            return Way.UNANSWERED if one.answered or not one.knows(waiting.number) else Way.NEVER_SPOKE
+        return Way.OPEN
+    if one.closed.lost or one.last is None:
+        return Way.CLOSED
+    if one.closer is Sender.FRONTEND:
+        return _left(one, waited)
+    if one.closer is Sender.BACKEND:
+        return _closed_by_backend(one)
+    return Way.CUT_OFF if waiting else Way.CLOSED
+
+
+def _left(one: Standing, waited: int) -> Way:
+    """The front-end closed."""
+    assert one.last is not None
+    soon = one.quiet_ns <= SOON_NS
+    if one.refusal is not None and one.refusal.by == one.last.number and soon:
+        return Way.REFUSED
+    if one.waiting is not None:
+        if not one.answered and one.knows(one.waiting.number) and waited >= SOON_NS:
+            return Way.NEVER_SPOKE
+        return Way.GAVE_UP if waited >= SOON_NS or not one.rings.began else Way.CLOSED
+    if one.last is one.last_reply and soon and not one.rings.began and one.knows(one.last.number):
+        return Way.LEFT
+    return Way.CLOSED
+
+
+def _closed_by_backend(one: Standing) -> Way:
+    assert one.last is not None
+    if not one.answered and one.last_request is not None and one.knows(one.last_request.number):
+        return Way.BEFORE_FIRST_ANSWER
+    if one.waiting is not None:
+        return Way.WITHOUT_ANSWER
+    soon = AT_ONCE_NS if one.rings.began else SOON_NS
+    if one.last is one.last_request and one.quiet_ns <= soon and not _tears_down(one):
+        return Way.AFTER_REQUEST
+    return Way.BACKEND_CLOSED
+
+
+def _tears_down(one: Standing) -> bool:
+    """The front-end had stopped the device, or was about to."""
+    last = one.last_request
+    if last is None or (one.rings.began and not one.rings.running):
+        return True
+    if last.request in (F.RESET_DEVICE, F.RESET_OWNER):
+        return True
+    return last.request in (F.SET_VRING_ENABLE, F.SET_STATUS) and last.value == 0
+
+
+# -- other protocols --------------------------------------------------------------------------------------------------
+
+_BEGINNINGS = (
+    (b"HTTP/", "HTTP"),
+    (b"GET /", "HTTP"),
+    (b"POST /", "HTTP"),
+    (b"PUT /", "HTTP"),
+    (b"PRI * HTTP/2", "HTTP/2"),
+    (b'{"QMP"', "QMP, QEMU's monitor protocol"),
+    (b"QEMU ", "HMP, QEMU's human monitor"),
+    (b"(qemu)", "HMP, QEMU's human monitor"),
+    (b"NBDMAGIC", "NBD"),
+    (b"SSH-", "SSH"),
+    (b"RFB 0", "VNC"),
+    (b"\x16\x03", "TLS"),
+    (b'{"jsonrpc"', "JSON-RPC"),
+    (b'{"id"', "JSON-RPC"),
+    (b'{"method"', "JSON-RPC, as OVSDB and SPDK speak it"),
+    (b"{", "JSON"),
+    (b"l\x01", "D-Bus"),
+    (b"\0AUTH ", "D-Bus"),
+)
+"""What other protocols begin with."""
+
+
+def protocol_of(data: bytes) -> str | None:
+    """The protocol that bytes are the beginning of; ``text`` for a line of text, None for what may be anything."""
+    told = data.lstrip()
+    for beginning, name in _BEGINNINGS:
+        if told.startswith(beginning):
+            return name
+    line = data.splitlines()[0] if data.strip() else b""
+    is_text = len(line) >= 8 and all(32 <= byte < 127 or byte == 9 for byte in line)
+    return "text" if is_text else None
+
+
+def foreign(one: Standing) -> tuple[Spoken, str] | None:
+    """What a side said that is another protocol, and which; only of a session that never got anywhere."""
+    if one.answered and one.last_request is not None:
+        return None
+    for spoken in one.spoken:
+        name = protocol_of(spoken.data)
+        if name is not None:
+            return spoken, name
+    return None
+
+
+def _quoted(data: bytes) -> str:
+    """The first words of a text."""
+    line = data.strip().splitlines()[0] if data.strip() else b""
+    return '"' + "".join(chr(byte) if 32 <= byte < 127 else "." for byte in line[:40]) + '"'
+
+
+ROLES: dict[Sender | None, str] = {**{side: f"the {side.words}" for side in Sender}, None: "a peer"}
+
+# -- sentences --------------------------------------------------------------------------------------------------------
+
+
+def name_of(one: Standing, side: Sender | None) -> str:
+    """A side by its role and its process: ``the back-end (virtiofsd)``."""
+    peer = one.peer(side)
+    return f"{ROLES[side]} ({peer.comm})" if peer is not None and peer.comm else ROLES[side]
+
+
+def reply_words(reply: Point, number: int) -> str:
+    """A reply and what it said: ``GET_QUEUE_NUM said 1``."""
+    if reply.value is None or reply.request == F.GET_CONFIG:
+        return f"the reply to {reply.name} (#{number})"
+    masks = (F.GET_FEATURES, F.GET_PROTOCOL_FEATURES, F.GET_STATUS)
+    value = f"{reply.value:#x}" if reply.request in masks else str(reply.value)
+    return f"{reply.name} said {value} (#{number})"
+
+
+def sentence(one: Standing, way: Way) -> str:
+    """What happened at the end, as a clause with its values; empty for an end that needs none."""
+    last, waiting, backend, frontend = (
+        one.last,
+        one.waiting,
+        name_of(one, Sender.BACKEND),
+        name_of(one, Sender.FRONTEND),
+    )
+    if way is Way.OTHER_PROTOCOL:
+        found = foreign(one)
+        assert found is not None
+        side = found[0].side or (Sender.BACKEND if one.last_request is not None else None)
+        said = f"{_quoted(found[0].data)} (#{found[0].number})"
+        return f"{name_of(one, side)} says {said}: that is {found[1]}, not vhost-user"
+    if last is None:
+        return ""
+    quiet = duration(one.quiet_ns)
+    waited = duration(max(one.end_ns - waiting.time_ns, 0)) if waiting else ""
+    match way:
+        case Way.UNANSWERED:
+            return f"{waiting} waits for its answer since {waited}"
+        case Way.NEVER_SPOKE:
+            until = "when the capture ended" if one.closed is None else f"when {frontend} closed the connection"
+            return f"{backend} never said a byte: {waiting} had no answer after {waited}, {until}"
+        case Way.BEFORE_FIRST_ANSWER:
+            return f"{backend} closed the connection {quiet} after {last}, before it answered anything"
+        case Way.WITHOUT_ANSWER:
+            return f"{backend} closed the connection {waited} after {waiting} and did not answer it"
+        case Way.AFTER_REQUEST:
+            return f"{backend} closed the connection {quiet} after {last}, which asks for no answer"
+        case Way.BACKEND_CLOSED:
+            rings = f" while {_counted(one.rings.running)} ran" if one.rings.running else ""
+            return f"{backend} closed the connection{rings}, {quiet} after the last message, {last}"
+        case Way.REFUSED:
+            assert one.refusal is not None
+            return (
+                f"{one.refusal.name} (#{one.refusal.request}) was refused with {one.refusal.value:#x} "
+                f"(#{one.refusal.by}), and {frontend} closed the connection {quiet} later"
+            )
+        case Way.GAVE_UP:
+            return f"{waiting} had no answer after {waited}, when {frontend} closed the connection"
+        case Way.LEFT:
+            return f"{frontend} left {quiet} after {reply_words(last, last.number)}"
+        case Way.CUT_OFF:
+            return f"the connection ended while {waiting} waited for its answer, after {waited}"
+        case Way.CLOSED if one.closer is not None:
+            return f"{name_of(one, one.closer)} closed the connection {quiet} after {last}"
+        case Way.CLOSED:
+            return f"the connection was closed {quiet} after {last}"
+    return ""
+
+
+def _counted(rings: int) -> str:
+    return f"{rings} ring{'' if rings == 1 else 's'}"
+
+
+# -- rules ------------------------------------------------------------------------------------------------------------
+
+
+def _rule(end: End, way: Way, number: int | None, side: Side | None = None) -> Sayings:
+    if end.standing is None or way_of(end.standing) is not way:
+        return FINE
+    return (Said(sentence(end.standing, way), number=number, side=side),)
+
+
+def closed_after_request(end: End) -> Sayings:
+    """A back-end does not close the connection right after a request that asks for no answer"""
+    one = end.standing
+    return _rule(end, Way.AFTER_REQUEST, one.last_request.number if one and one.last_request else None)
+
+
+def closed_before_first_answer(end: End) -> Sayings:
+    """A back-end answers something before it closes the connection"""
+    one = end.standing
+    return _rule(end, Way.BEFORE_FIRST_ANSWER, one.last_request.number if one and one.last_request else None)
+
+
+def left_after_reply(end: End) -> Sayings:
+    """A front-end goes on after a reply instead of leaving before a ring was started
+
+    Not said where another finding explains it: who gets a wrong reply is right to leave.
+    """
+    if end.explained:
+        return FINE
+    one = end.standing
+    return _rule(end, Way.LEFT, one.last_reply.number if one and one.last_reply else None)
+
+
+def never_spoke(end: End) -> Sayings:
+    """A back-end says something"""
+    one = end.standing
+    return _rule(end, Way.NEVER_SPOKE, one.waiting.number if one and one.waiting else None)
+
+
+def other_protocol(end: End) -> Sayings:
+    """Both sides speak vhost-user"""
+    found = foreign(end.standing) if end.standing is not None else None
+    if found is None:
+        return FINE
+    side = found[0].side or (Sender.BACKEND if end.memory.last_main else None)
+    return _rule(end, Way.OTHER_PROTOCOL, found[0].number, SIDES[side])
+
+
+def refused_then_closed(end: End) -> Sayings:
+    """A front-end goes on after a refusal"""
+    one = end.standing
+    return _rule(end, Way.REFUSED, one.refusal.by if one and one.refusal else None)

@@ -1,0 +1,187 @@
+"""How trouble came about, without its cause: what happened, where, whose side it was, and what to try."""
+
+from __future__ import annotations
+
+import signal
+from typing import NamedTuple
+
+from vusniff.amounts import duration
+from vusniff.channel import Sender
+from vusniff.checks import ending
+from vusniff.checks.ending import ROLES, SOON_NS, Way, name_of
+from vusniff.checks.finding import SIDES, Side
+from vusniff.checks.hints import LEFT_HINTS, LOOK, after_request, closed_advice, signal_advice
+from vusniff.checks.outcome import Death, Outcome
+from vusniff.checks.standing import Point, Standing
+from vusniff.families.vhost_user.device import Sure
+
+NOT_BACK = "Nobody has connected again."
+
+
+class Happened(NamedTuple):
+    """What ended a session, or keeps it from going on."""
+
+    words: str
+    """A clause with its values."""
+    number: int
+    """The message it happened at, 0 for none."""
+    side: Side | None
+    """Whose fault it is if no finding says more; None where that is not known."""
+    sure: Sure
+    advice: str
+    kind: str
+    """Equal in what is the same trouble again: the name of the cause, and what it depends on."""
+    hint: str = ""
+    """A sentence about the probable reason, where no finding tells it; or empty."""
+    more: tuple[str, ...] = ()
+    """Sentences that go with it."""
+
+
+def happened(one: Standing, outcome: Outcome, way: Way, death: Death | None, successor: int | None) -> Happened:
+    """What happened to a session that is in trouble."""
+    if death is not None:
+        return _died(one, death, successor)
+    told = _BY_WAY[way](one, ending.sentence(one, way)) if way in _BY_WAY else None
+    if told is None:
+        told = _other(one, outcome, way)
+    more = _status(one)
+    if successor is None and one.rings.began and one.closer is Sender.BACKEND:
+        more.append(NOT_BACK)
+    return told._replace(more=tuple(more))
+
+
+def signal_name(number: int) -> str:
+    """``SIGKILL``, or ``signal 40`` for one without a name."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def _died(one: Standing, death: Death, successor: int | None) -> Happened:
+    """A process was killed: by what, and after which message."""
+    side, exit = death
+    who = f"{exit.comm or 'a process'} ({exit.pid})" if exit.pid is not None else exit.comm or "a process"
+    words = f"{who}, {ROLES[side]}, was killed by {signal_name(exit.signal or 0)}"
+    words += " (core dumped)" if exit.dumped_core else ""
+    at = one.waiting if side is Sender.BACKEND and one.waiting is not None else one.last
+    if at is not None:
+        when = exit.time_ns if one.closed is None else min(exit.time_ns, one.end_ns)
+        words += f" {duration(max(when - at.time_ns, 0))} after {at}"
+    if one.rings.running:
+        words += f", while {one.rings.running} ring{'s' if one.rings.running > 1 else ''} ran"
+    more = (NOT_BACK,) if successor is None and side is Sender.BACKEND else ()
+    hint = after_request(one) if side is Sender.BACKEND else ""
+    number, kind = at.number if at else 0, f"killed-by-signal {exit.signal}"
+    return Happened(words, number, SIDES[side], Sure.LIKELY, signal_advice(exit.signal or 0), kind, hint, more)
+
+
+def _other_protocol(one: Standing, words: str) -> Happened:
+    found = ending.foreign(one)
+    assert found is not None
+    side = SIDES[found[0].side or (Sender.BACKEND if one.last is not None else None)]
+    advice = "look which program serves this path: the socket of another service was given"
+    return Happened(words, found[0].number, side, Sure.CERTAIN, advice, "other-protocol")
+
+
+def _never_spoke(one: Standing, words: str) -> Happened:
+    number = one.waiting.number if one.waiting else 0
+    advice = "look which program serves this path, whether it is stuck, and whether it serves another client"
+    hint = "It is probably not a vhost-user back-end, or it is stuck."
+    return Happened(words, number, Side.BACKEND, Sure.LIKELY, advice, "peer-never-spoke", hint)
+
+
+def _before_first_answer(one: Standing, words: str) -> Happened:
+    advice = (
+        "look into the back-end's own log; usual reasons: it ended by itself, its sandbox (seccomp), permissions, or "
+        "it serves another client"
+    )
+    number = one.last.number if one.last else 0
+    return Happened(words, number, Side.BACKEND, Sure.LIKELY, advice, "closed-before-first-answer")
+
+
+def _refused(one: Standing, words: str) -> Happened:
+    assert one.refusal is not None
+    advice = "look into the back-end's log: it says why it refused"
+    kind = f"request-refused {one.refusal.name}"
+    return Happened(words, one.refusal.by, Side.BACKEND, Sure.LIKELY, advice, kind)
+
+
+def _left(one: Standing, words: str) -> Happened:
+    last = one.last
+    assert last is not None
+    hint, advice = LEFT_HINTS.get(last.request, ("", ""))
+    advice = advice or "look into the front-end's log: it says why it left"
+    # Which side should give way is not to be known: the one wants more than the other has.
+    return Happened(words, last.number, None, Sure.PERHAPS, advice, f"left-after-reply {last.name}", hint)
+
+
+def _closed_after(one: Standing, at: Point | None, words: str, kind: str) -> Happened:
+    assert at is not None
+    advice, hint = closed_advice(at), after_request(one)
+    return Happened(words, at.number, Side.BACKEND, Sure.PERHAPS, advice, f"{kind} {at.name}", hint)
+
+
+def _without_answer(one: Standing, words: str) -> Happened:
+    return _closed_after(one, one.waiting, words, "refused-by-closing")
+
+
+def _after_request(one: Standing, words: str) -> Happened:
+    return _closed_after(one, one.last, words, "closed-after-request")
+
+
+def _unanswered(one: Standing, words: str) -> Happened:
+    waiting = one.waiting
+    assert waiting is not None
+    advice = f"look what the back-end does meanwhile, at {waiting.name}: its log, its stack (gdb, /proc/PID/stack)"
+    kind = f"request-never-answered {waiting.name}"
+    return Happened(words, waiting.number, Side.BACKEND, Sure.LIKELY, advice, kind)
+
+
+_BY_WAY = {
+    Way.OTHER_PROTOCOL: _other_protocol,
+    Way.NEVER_SPOKE: _never_spoke,
+    Way.BEFORE_FIRST_ANSWER: _before_first_answer,
+    Way.REFUSED: _refused,
+    Way.LEFT: _left,
+    Way.WITHOUT_ANSWER: _without_answer,
+    Way.AFTER_REQUEST: _after_request,
+    Way.UNANSWERED: _unanswered,
+    Way.GAVE_UP: _unanswered,
+    Way.CUT_OFF: _unanswered,
+}
+
+
+def _other(one: Standing, outcome: Outcome, way: Way) -> Happened:
+    """Trouble that the end of the connection does not tell."""
+    words, number = ending.sentence(one, way), one.last.number if one.last else 0
+    asked, refusal = one.waiting_backend, one.refusal
+    if outcome is Outcome.WAITING and asked is not None:
+        words = f"{asked} of {name_of(one, Sender.BACKEND)} has no answer after {duration(one.end_ns - asked.time_ns)}"
+        advice = "look into the front-end's log: it does not answer what the back-end asks"
+        return Happened(words, asked.number, Side.FRONTEND, Sure.LIKELY, advice, f"backend-request-waits {asked.name}")
+    if outcome is Outcome.REFUSED and refusal is not None:
+        words = f"{refusal.name} (#{refusal.request}) was refused with {refusal.value:#x} (#{refusal.by})"
+        return _refused(one, f"{words}, and no ring was started after it")
+    if outcome is Outcome.HUNG_UP:
+        advice = "start the back-end again; QEMU finds it again with reconnect= on its chardev"
+        return Happened(words, number, Side.BACKEND, Sure.LIKELY, advice, "backend-closed")
+    return Happened(words or "no message could be read", number, None, Sure.PERHAPS, LOOK[one.closer], "closed")
+
+
+def _status(one: Standing) -> list[str]:
+    """That the process which closed ended by itself; of a front-end only where that is no good sign."""
+    for side, exit in one.exits:
+        if side is None or side is not one.closer or abs(exit.time_ns - one.end_ns) > SOON_NS:
+            continue
+        who = exit.comm or ROLES[side].capitalize()
+        if exit.status is not None and (exit.status or side is Sender.BACKEND):
+            return [f"{who} exited with status {exit.status} {_when(one, exit.time_ns)}."]
+        if exit.signal is not None:
+            return [f"{who} was ended by {signal_name(exit.signal)}."]
+    return []
+
+
+def _when(one: Standing, time_ns: int) -> str:
+    apart = duration(abs(time_ns - one.end_ns))
+    return f"{apart} {'later' if time_ns >= one.end_ns else 'before'}"

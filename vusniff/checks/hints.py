@@ -1,0 +1,115 @@
+"""What usually lies behind an ending that no finding explains, by the message it came after: words for the verdict."""
+
+from __future__ import annotations
+
+import signal
+
+from vusniff.channel import Sender
+from vusniff.checks.standing import Point, Standing
+from vusniff.families.vhost_user.protocol import FrontendRequest
+
+F = FrontendRequest
+
+LEFT_HINTS: dict[int, tuple[str, str]] = {
+    F.GET_QUEUE_NUM: (
+        "It probably wants more queues than the back-end has.",
+        "ask for fewer queues (num-queues=, queues=), or give the back-end more",
+    ),
+    F.GET_FEATURES: (
+        "It probably needs a feature that the back-end does not offer.",
+        "compare the features that are offered with those the front-end wants; its log names what is missing",
+    ),
+    F.GET_PROTOCOL_FEATURES: (
+        "It probably needs a protocol feature that the back-end does not offer.",
+        "compare the protocol features that are offered with what the device needs (CONFIG, MQ, REPLY_ACK)",
+    ),
+    F.GET_CONFIG: (
+        "It probably does not accept what the config space says.",
+        "look at the config space that was answered: its size, the number of queues in it, the capacity",
+    ),
+    F.GET_MAX_MEM_SLOTS: (
+        "It probably needs more memory slots than the back-end has.",
+        "give the guest fewer memory slots, or use a back-end that takes more",
+    ),
+    F.GET_INFLIGHT_FD: (
+        "It probably could not use the inflight area.",
+        "look into the front-end's log, and at the size and the descriptor that were answered",
+    ),
+    F.GET_STATUS: (
+        "It probably did not get the device status it expected.",
+        "look at the bits of the status: FEATURES_OK missing means that the back-end does not take the features",
+    ),
+    F.SET_FEATURES: ("", "look into the front-end's log: the features were taken, and it left"),
+}
+"""Request -> what a front-end probably misses that leaves after its reply, and what to try."""
+
+LOOK = {
+    Sender.FRONTEND: "look into the front-end's log for the reason",
+    Sender.BACKEND: "look into the back-end's log for the reason",
+    None: "look into the logs of both sides for the reason",
+}
+"""What to try where only the side that closed is known."""
+
+_CLOSED_ADVICE: dict[int, str] = {
+    F.SET_FEATURES: "compare the features that were acknowledged with those offered; the back-end's log says which it "
+    "does not take",
+    F.SET_PROTOCOL_FEATURES: "compare the protocol features with those offered; the back-end's log says which "
+    "it refuses",
+    F.SET_MEM_TABLE: "look into the back-end's log: it could not map the memory (huge pages, permissions, limits), or "
+    "takes fewer regions",
+    F.ADD_MEM_REG: "look into the back-end's log: it could not map the memory (huge pages, permissions, limits), or "
+    "takes fewer regions",
+    F.SET_VRING_NUM: "use a smaller queue size, or raise the back-end's maximum",
+    F.SET_VRING_ADDR: "look into the back-end's log: it could not find the ring in the memory it was given",
+    F.SET_VRING_BASE: "look into the back-end's log: it did not take where the ring is to go on",
+    F.SET_VRING_KICK: "look into the back-end's log: it failed when the ring started",
+    F.SET_VRING_CALL: "look into the back-end's log; it may have fewer rings than the front-end sets up",
+    F.SET_VRING_ENABLE: "look into the back-end's log: it failed when the ring was enabled",
+    F.SET_LOG_BASE: "look into the back-end's log: it could not map the dirty log",
+    F.SET_INFLIGHT_FD: "look into the back-end's log: it could not use the inflight area",
+    F.GET_CONFIG: "look into the back-end's log: it may not serve a config space of this size",
+}
+
+
+def closed_advice(at: Point) -> str:
+    """What to try where a back-end closed after a request."""
+    return _CLOSED_ADVICE.get(at.request, f"look into the back-end's log for what it says of {at.name}")
+
+
+def after_request(one: Standing) -> str:
+    """What is worth knowing of the request after which a back-end closed."""
+    last = one.last_request
+    if last is None:
+        return ""
+    if last.request in (F.SET_MEM_TABLE, F.ADD_MEM_REG, F.REM_MEM_REG) and one.rings.running:
+        return "The memory was changed while rings ran."
+    unproved = one.waiting is None and one.last_reply is not None and one.last_reply.number < last.number - 1
+    if unproved and one.gap_ns < one.quiet_ns and one.last_reply is not None:
+        return f"It had answered nothing since #{one.last_reply.number}: an earlier request may be the reason."
+    return ""
+
+
+_SIGNALS: dict[int, str] = {
+    signal.SIGSYS: "its sandbox (seccomp) killed it for a system call that it does not allow: update it, or start it "
+    "with the sandbox off to make sure (virtiofsd: --seccomp=none)",
+    signal.SIGSEGV: "it crashed: look for a core (coredumpctl) and report it with this capture",
+    signal.SIGBUS: "memory it had mapped was not there: huge pages that are used up, or a file that was cut short",
+    signal.SIGABRT: "it ended itself by an assertion: its log says which",
+    signal.SIGILL: "it ran an instruction that this processor does not have: compare how it was built",
+    signal.SIGFPE: "it divided by zero: look for a size or count of 0 in what it was told, and report it",
+    signal.SIGKILL: "somebody killed it, or the kernel did for lack of memory: look into dmesg and the service manager",
+    signal.SIGPIPE: "it wrote to a connection that was closed: look who closed first",
+    signal.SIGXCPU: "it reached a limit of processor time: look at its limits",
+}
+
+
+def signal_advice(number: int) -> str:
+    """What to try where a process was killed."""
+    return _SIGNALS.get(number, "look into its log and into the journal for who sent the signal")
+
+
+def slow_advice(request: Point) -> str:
+    """What to try where an answer came late."""
+    if request.request in (F.SET_MEM_TABLE, F.ADD_MEM_REG):
+        return "the back-end maps and pins the memory meanwhile: larger huge pages shorten that, as does less memory"
+    return "look what the back-end does meanwhile: its log, its stack"

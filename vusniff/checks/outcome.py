@@ -1,0 +1,115 @@
+"""What came of a session, in one word, and which process ended it."""
+
+from __future__ import annotations
+
+import enum
+import signal
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from vusniff.channel import Sender
+from vusniff.checks.cause import Likely
+from vusniff.checks.ending import SOON_NS, WAIT_NS, Way
+from vusniff.checks.standing import Standing
+from vusniff.record import Exit
+
+ASKED_TO_END = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
+"""Signals by which people and service managers end a program."""
+
+
+class Outcome(str, enum.Enum):
+    """What came of a session."""
+
+    RUNNING = "running"
+    STOPPED = "stopped cleanly"
+    IDLE = "idle"
+    """It is open, and no ring runs: not yet, or not any more."""
+    NEVER_STARTED = "never started"
+    REFUSED = "refused"
+    DIED = "peer died"
+    HUNG_UP = "hung up"
+    """A process that was not killed closed the connection while the device was used."""
+    WAITING = "waiting for an answer"
+    STALLED = "stalled"
+    """Nothing moves in the rings: only what looks into them can tell."""
+    UNKNOWN = "unknown"
+
+    __str__ = str.__str__
+
+
+FINE = frozenset({Outcome.RUNNING, Outcome.STOPPED, Outcome.IDLE, Outcome.UNKNOWN})
+"""Outcomes that are no trouble by themselves."""
+WORST = (
+    Outcome.DIED,
+    Outcome.REFUSED,
+    Outcome.STALLED,
+    Outcome.NEVER_STARTED,
+    Outcome.WAITING,
+    Outcome.HUNG_UP,
+    Outcome.RUNNING,
+    Outcome.IDLE,
+    Outcome.UNKNOWN,
+    Outcome.STOPPED,
+)
+"""Which of several sessions is told first."""
+
+
+class Death(NamedTuple):
+    """A process that was killed."""
+
+    side: Sender
+    exit: Exit
+
+
+def death_of(one: Standing) -> Death | None:
+    """The process of a side that was killed, where that ended the session."""
+    for side, exit in one.exits:
+        if side is None or exit.signal is None or exit.signal in ASKED_TO_END:
+            continue
+        if one.closed is None or exit.time_ns <= one.end_ns:
+            return Death(side, exit)
+        if exit.time_ns - one.end_ns <= SOON_NS and one.closer in (None, side):
+            return Death(side, exit)
+    return None
+
+
+def backend_waits(one: Standing) -> bool:
+    """A request of the back-end has waited for too long."""
+    waiting = one.waiting_backend
+    return waiting is not None and one.end_ns - waiting.time_ns >= WAIT_NS
+
+
+def outcome_of(
+    one: Standing, way: Way, death: Death | None, likely: Sequence[Likely], successor: int | None
+) -> Outcome:
+    """What came of a session; ``successor`` is the one that follows it on its path."""
+    if death is not None:
+        return Outcome.DIED
+    if not one.judged:
+        return Outcome.STOPPED if one.closed is not None else Outcome.UNKNOWN
+    started, stopped_by = one.rings.began, any(cause.stops for cause, _ in likely)
+    if one.refusal is not None and (way is Way.REFUSED or (not started and one.closed is not None)):
+        return Outcome.REFUSED
+    if way in (Way.UNANSWERED, Way.GAVE_UP, Way.CUT_OFF):
+        return Outcome.WAITING
+    if way in (Way.OTHER_PROTOCOL, Way.NEVER_SPOKE, Way.BEFORE_FIRST_ANSWER, Way.LEFT):
+        return Outcome.NEVER_STARTED
+    if way in (Way.WITHOUT_ANSWER, Way.AFTER_REQUEST):
+        return Outcome.NEVER_STARTED if stopped_by or (one.fresh and not started) else Outcome.HUNG_UP
+    if backend_waits(one):
+        return Outcome.WAITING
+    if way is Way.OPEN:
+        return _open(one, stopped_by)
+    if not started or stopped_by:
+        return Outcome.NEVER_STARTED if one.fresh and one.last is not None else Outcome.UNKNOWN
+    if way is Way.BACKEND_CLOSED and one.rings.running and successor is None:
+        return Outcome.HUNG_UP
+    return Outcome.STOPPED
+
+
+def _open(one: Standing, stopped_by: bool) -> Outcome:
+    if stopped_by:
+        return Outcome.NEVER_STARTED
+    if one.rings.running:
+        return Outcome.RUNNING
+    return Outcome.IDLE if one.fresh or one.rings.began else Outcome.UNKNOWN

@@ -1,0 +1,270 @@
+"""Where a session stands, or stood at its end: the few values that a verdict rests on, without its messages.
+
+Made from what the checker remembers anyway, when a session ends or is asked about. Knows neither sentences nor rules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from vusniff.channel import Sender
+from vusniff.checks.peers import Peer
+from vusniff.checks.step import Memory, Spoken, decoded
+from vusniff.families.family import State
+from vusniff.families.vhost_user.protocol import F_PROTOCOL_FEATURES, Channels, FrontendRequest
+from vusniff.families.vhost_user.state import DeviceState, Life, Refusal, Seen
+from vusniff.message import Message
+from vusniff.record import Closed, Exit
+
+PAGE = 4096
+"""No dirty log is smaller."""
+EVERYTHING = 1 << 62
+"""`Standing.whole_until` of a session of which nothing is missing."""
+
+
+class Point(NamedTuple):
+    """One message, as far as a sentence about it needs it."""
+
+    number: int
+    name: str
+    time_ns: int
+    request: int
+    value: int | None = None
+    """Its only number (features, a count, a result), else the size it speaks of."""
+    vring: int | None = None
+    need_reply: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.name} (#{self.number})"
+
+
+class Rings(NamedTuple):
+    """All rings of a session in numbers; message numbers are 0 for never."""
+
+    addressed: int = 0
+    """The first SET_VRING_ADDR that still counts."""
+    armed: int = 0
+    """The first message that started a ring which still runs."""
+    running: int = 0
+    """How many run."""
+    enabled: int = 0
+    """How many are enabled."""
+    began: bool = False
+    """A ring was started, whether it runs or not."""
+
+
+@dataclass(slots=True)
+class Standing:
+    """One session."""
+
+    session: int
+    judged: bool
+    """There are rules for its family; else little is known."""
+    frontend: Peer
+    backend: Peer
+    device: str | None
+    first_ns: int
+    end_ns: int
+    """When it was closed, or how late the capture tells of."""
+    fresh: bool
+    """Seen from its first byte."""
+    whole_until: int
+    """Number of the last message before something was lost or unreadable; `EVERYTHING` for never."""
+    answered: bool
+    """The back-end has said something."""
+    last_request: Point | None
+    """Of the front-end, on the main channel."""
+    last_reply: Point | None
+    """Of the back-end, on the main channel."""
+    waiting: Point | None
+    """The oldest request of the front-end that must be answered and was not."""
+    waiting_backend: Point | None
+    """The same of the back-end, on its own channel."""
+    slowest: tuple[int, Point] | None = None
+    """The longest wait for an answer that came, in nanoseconds, and the request."""
+    gap_ns: int = 0
+    """Between the last two requests of the front-end."""
+    spoken: tuple[Spoken, ...] = ()
+    """What was said that is no message: the first of each side."""
+    features_offered: Seen[int] | None = None
+    features: Seen[int] | None = None
+    protocol_offered: Seen[int] | None = None
+    protocol: Seen[int] | None = None
+    queue_num: Seen[int] | None = None
+    slots: Seen[int] | None = None
+    regions: int | None = None
+    """Memory regions; None where that is not known."""
+    regions_by: int = 0
+    rings: Rings = field(default_factory=Rings)
+    refusal: Refusal | None = None
+    """The last request that was refused."""
+    closed: Closed | None = None
+    closer: Sender | None = None
+    exits: list[tuple[Sender | None, Exit]] = field(default_factory=list)
+    """Ends of processes that held an end of its connections, and which side they were."""
+
+    @property
+    def last(self) -> Point | None:
+        """The last message on the main channel."""
+        points = [point for point in (self.last_request, self.last_reply) if point is not None]
+        return max(points, default=None)
+
+    @property
+    def quiet_ns(self) -> int:
+        """How long nothing had been said on the main channel."""
+        return max(self.end_ns - self.last.time_ns, 0) if self.last else 0
+
+    @property
+    def asks_enabling(self) -> bool:
+        """Rings have to be enabled one by one: feature bit 30 is acknowledged."""
+        return self.features is not None and bool(self.features.value & F_PROTOCOL_FEATURES)
+
+    def knows(self, number: int) -> bool:
+        """Nothing is missing of what came before a message."""
+        return self.fresh and number <= self.whole_until
+
+    def peer(self, side: Sender | None) -> Peer | None:
+        """Who sits on a side."""
+        return {Sender.FRONTEND: self.frontend, Sender.BACKEND: self.backend}.get(side) if side else None
+
+
+def point(message: Message) -> Point:
+    """What is kept of a message."""
+    values = decoded(message) or {}
+    value = values.get("u64", values.get("num", values.get("size")))
+    index = values.get("index")
+    return Point(
+        message.number,
+        message.name,
+        message.time_ns,
+        message.request or 0,
+        value if isinstance(value, int) else None,
+        index if isinstance(index, int) else None,
+        message.need_reply and not message.reply,
+    )
+
+
+def stand(
+    memory: Memory,
+    state: State,
+    judged: bool,
+    end_ns: int,
+    closed: Closed | None = None,
+    closer: Sender | None = None,
+    sides: Sequence[Sender | None] = (),
+) -> Standing:
+    """Where a session stands; ``judged``: there are rules for it, ``sides`` says which side each of the memory's exits was."""
+    standing = Standing(
+        memory.session,
+        judged,
+        memory.frontend,
+        memory.backend,
+        memory.device,
+        memory.first_ns,
+        end_ns,
+        memory.fresh,
+        EVERYTHING if memory.doubted is None else memory.doubted,
+        memory.answered,
+        point(memory.last_main) if memory.last_main else None,
+        point(memory.last_reply) if memory.last_reply else None,
+        _waiting(memory, main=True),
+        _waiting(memory, main=False),
+        (memory.slow_ns, point(memory.slowest)) if memory.slowest else None,
+        memory.last_main.time_ns - memory.main_before.time_ns if memory.last_main and memory.main_before else 0,
+        tuple(memory.spoken.values()),
+        closed=closed,
+        closer=closer,
+        exits=list(zip(sides, memory.exits, strict=True)),
+    )
+    if isinstance(state, DeviceState):
+        standing.features_offered, standing.features = state.features_offered, state.features
+        standing.protocol_offered, standing.protocol = state.protocol_features_offered, state.protocol_features
+        standing.queue_num, standing.slots = state.queue_num, state.max_mem_slots
+        standing.regions = None if state.regions is None else len(state.regions)
+        standing.regions_by = state.regions_by
+        standing.rings = _rings(state, memory.kicked)
+        standing.refusal = _log_refused(memory) or (state.refused[-1] if state.refused else None)
+    return standing
+
+
+def _log_refused(memory: Memory) -> Refusal | None:
+    """The last reply refuses SET_LOG_BASE: 8 bytes, a small number. libvhost-user repeats the size of the log there."""
+    reply = memory.last_reply
+    value = (decoded(reply) or {}).get("u64") if reply is not None else None
+    if reply is None or reply.request != FrontendRequest.SET_LOG_BASE or not value or value >= PAGE:
+        return None
+    return Refusal(reply.answers or 0, reply.name, value, reply.number)
+
+
+def _waiting(memory: Memory, main: bool) -> Point | None:
+    """The oldest request that must be answered, of the front-end or of the back-end."""
+    wanted = Channels.MAIN if main else Channels.BACKEND
+    found = [
+        entry.message
+        for link in memory.links.values()
+        for entry in link.waiting
+        if entry.must and entry.message.channel is wanted
+    ]
+    return point(min(found, key=lambda message: message.number)) if found else None
+
+
+def _rings(state: DeviceState, began: bool) -> Rings:
+    addressed = armed = running = enabled = 0
+    for ring in state.vrings.values():
+        if ring.addresses is not None:
+            addressed = min(addressed or EVERYTHING, ring.addresses.by)
+        if ring.enabled is not None and ring.enabled.value:
+            enabled += 1
+        if ring.life is None:
+            continue
+        if ring.life.value is not Life.STOPPED:
+            running += 1
+            armed = min(armed or EVERYTHING, ring.life.by)
+    return Rings(addressed, armed, running, enabled, began or bool(running))
+
+
+STEPS: dict[int, str] = {
+    **dict.fromkeys((FrontendRequest.GET_FEATURES, FrontendRequest.SET_OWNER), "the first question"),
+    **dict.fromkeys(
+        (
+            FrontendRequest.GET_PROTOCOL_FEATURES,
+            FrontendRequest.SET_PROTOCOL_FEATURES,
+            FrontendRequest.SET_FEATURES,
+            FrontendRequest.GET_QUEUE_NUM,
+            FrontendRequest.GET_MAX_MEM_SLOTS,
+            FrontendRequest.GET_STATUS,
+            FrontendRequest.SET_STATUS,
+        ),
+        "negotiation",
+    ),
+    **dict.fromkeys((FrontendRequest.GET_CONFIG, FrontendRequest.SET_CONFIG), "the config space"),
+    **dict.fromkeys(
+        (FrontendRequest.SET_MEM_TABLE, FrontendRequest.ADD_MEM_REG, FrontendRequest.REM_MEM_REG), "memory"
+    ),
+    **dict.fromkeys((FrontendRequest.GET_INFLIGHT_FD, FrontendRequest.SET_INFLIGHT_FD), "the inflight area"),
+    **dict.fromkeys(
+        (
+            FrontendRequest.SET_VRING_NUM,
+            FrontendRequest.SET_VRING_BASE,
+            FrontendRequest.SET_VRING_ADDR,
+            FrontendRequest.SET_VRING_KICK,
+            FrontendRequest.SET_VRING_CALL,
+            FrontendRequest.SET_VRING_ERR,
+        ),
+        "setting up the rings",
+    ),
+    FrontendRequest.SET_VRING_ENABLE: "enabling the rings",
+}
+"""Request -> how far a session is that ends with it."""
+
+
+def step_of(standing: Standing) -> str:
+    """How far a session came that never started."""
+    last = standing.last
+    if last is None or not standing.answered:
+        return "connecting"
+    if standing.rings.running and standing.asks_enabling and not standing.rings.enabled:
+        return "enabling the rings"
+    return STEPS.get(last.request, f"after {last.name}")

@@ -1,0 +1,128 @@
+"""The verdicts over a whole capture: sessions on one path are one story, told by the last of them.
+
+A reconnect loop is counted and told once, and compared with the last session on the path that worked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from itertools import pairwise
+
+from vusniff.analysis.session import Session
+from vusniff.checks.checker import Checker
+from vusniff.checks.negotiation import bits
+from vusniff.checks.outcome import WORST, Outcome
+from vusniff.checks.standing import Standing
+from vusniff.checks.verdict import EVIDENCE, Verdict, verdict_of
+from vusniff.families.vhost_user.protocol import ProtocolFeature
+
+WORKED = frozenset({Outcome.RUNNING, Outcome.STOPPED})
+TOLD = 3
+"""Earlier troubles on a path that are told beside the last session."""
+
+
+def session_verdict(checker: Checker, number: int, now_ns: int, successor: int | None = None) -> Verdict | None:
+    """The verdict over one session; None before its first message was judged."""
+    standing = checker.standing(number, now_ns)
+    if standing is None:
+        return None
+    session = checker.tracker.sessions[number - 1]
+    verdict = verdict_of(standing, checker.found.get(number, ()), checker.partial.get(number, ""), successor)
+    return replace(verdict, sessions=(number,), path=session.path)
+
+
+def verdicts(checker: Checker, now_ns: int) -> list[Verdict]:
+    """The verdict over each story of a capture, worst first; ``now_ns`` is how late the capture tells of."""
+    told = [_story(checker, chain, now_ns) for chain in _chains(checker.tracker.sessions)]
+    found = [one for one in told if one is not None]
+    return sorted(found, key=lambda one: (not one.trouble, WORST.index(one.outcome), one.sessions))
+
+
+def _chains(sessions: Iterable[Session]) -> list[list[int]]:
+    """The sessions of each path, in their order."""
+    chains: dict[int, list[int]] = {}
+    for session in sessions:
+        chain = chains.pop(session.previous, []) if session.previous is not None else []
+        chain.append(session.number)
+        chains[session.number] = chain
+    return list(chains.values())
+
+
+def _story(checker: Checker, chain: list[int], now_ns: int) -> Verdict | None:
+    following = dict(pairwise(chain))
+    every = [session_verdict(checker, number, now_ns, following.get(number)) for number in chain]
+    known = [one for one in every if one is not None]
+    if not known:
+        return None
+    last = known[-1]
+    if not last.trouble:
+        return replace(last, more=(*last.more, *_earlier(known[:-1])), sessions=tuple(chain))
+    first = len(known) - 1
+    while first and known[first - 1].kind == last.kind:
+        first -= 1
+    evidence = sorted({number for one in known[first:] for number in one.evidence})
+    return replace(
+        last,
+        happened=known[first].happened,
+        more=(*last.more, *_compared(checker, last, known[:first], now_ns)),
+        number=known[first].number,
+        evidence=tuple(evidence)[:EVIDENCE],
+        sessions=tuple(chain),
+        times=len(known) - first,
+    )
+
+
+def _compared(checker: Checker, last: Verdict, before: list[Verdict], now_ns: int) -> list[str]:
+    """The last session before that worked, and what was different then."""
+    worked = next((one for one in reversed(before) if one.outcome in WORKED), None)
+    if worked is None:
+        return []
+    number = worked.sessions[-1]
+    then, now = checker.standing(number, now_ns), checker.standing(last.sessions[-1], now_ns)
+    assert then is not None
+    assert now is not None
+    other = "; ".join(_differences(then, now))
+    return [f"Session {number} on this path worked" + (f"; different then: {other}." if other else ".")]
+
+
+def _differences(then: Standing, now: Standing) -> Iterable[str]:
+    """What the two sides told each other then and do not now."""
+    for what, old, new in (
+        ("features offered", then.features_offered, now.features_offered),
+        ("features acknowledged", then.features, now.features),
+    ):
+        if old is not None and new is not None and old.value != new.value:
+            yield f"{what} {_bits(old.value, new.value)}"
+    for what, old, new in (
+        ("protocol features offered", then.protocol_offered, now.protocol_offered),
+        ("protocol features acknowledged", then.protocol, now.protocol),
+    ):
+        if old is not None and new is not None and old.value != new.value:
+            yield f"{what} {_bits(old.value, new.value, ProtocolFeature)}"
+    if then.queue_num and now.queue_num and then.queue_num.value != now.queue_num.value:
+        yield f"{then.queue_num.value} queues instead of {now.queue_num.value}"
+    for side, old_peer, new_peer in (
+        ("front-end", then.frontend, now.frontend),
+        ("back-end", then.backend, now.backend),
+    ):
+        if old_peer.comm and new_peer.comm and old_peer.comm != new_peer.comm:
+            yield f"the {side} was {old_peer.comm} instead of {new_peer.comm}"
+
+
+def _bits(old: int, new: int, names: type[ProtocolFeature] | None = None) -> str:
+    gone, more = bits(old & ~new, names), bits(new & ~old, names)
+    return " and ".join(filter(None, (gone and f"had {gone}", more and f"had not {more}")))
+
+
+def _earlier(before: list[Verdict]) -> list[str]:
+    """What went wrong on the path before the last session, each kind once."""
+    kinds: dict[str, list[Verdict]] = {}
+    for one in before:
+        if one.trouble:
+            kinds.setdefault(one.kind, []).append(one)
+    said = []
+    for group in list(kinds.values())[:TOLD]:
+        first, others = group[0], f" and {len(group) - 1} more" if len(group) > 1 else ""
+        said.append(f"Before it, session {first.sessions[0]}{others}: {first.sentence[0].lower()}{first.sentence[1:]}")
+    return said

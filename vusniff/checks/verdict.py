@@ -1,0 +1,220 @@
+"""The verdict over one session: what came of it, why, whose fault that is, and what to try.
+
+Rests on where the session stands (`Standing`), how it ended (`ending`), what that makes of it (`outcome`, `happened`)
+and which of its findings explains it (`cause`). Goes no further than what was seen: what is missing is said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from vusniff.amounts import duration
+from vusniff.channel import Sender
+from vusniff.checks import ending
+from vusniff.checks.cause import GUESSES, Likely, causes
+from vusniff.checks.ending import Way, name_of
+from vusniff.checks.finding import Finding, Severity, Side
+from vusniff.checks.happened import Happened, happened
+from vusniff.checks.hints import slow_advice
+from vusniff.checks.outcome import FINE, Outcome, death_of, outcome_of
+from vusniff.checks.standing import EVERYTHING, Standing, step_of
+from vusniff.families.vhost_user.device import Sure
+
+SLOW_NS = 2_000_000_000
+"""How long an answer must take for a verdict to speak of it."""
+EVIDENCE = 16
+"""Messages that a verdict names."""
+TIMES = {2: "twice", 3: "three times", 4: "four times", 5: "five times"}
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What is to be said of a session, or of several that are one story."""
+
+    outcome: Outcome
+    happened: str = ""
+    """How it came about: a clause, empty where there is nothing to say."""
+    more: tuple[str, ...] = ()
+    """Sentences that go with it: the cause, and what was seen beside it."""
+    step: str = ""
+    """How far a session came that never started."""
+    cause: str = ""
+    """Slug of the rule whose finding is the cause, or another name of it; empty where nothing is wrong."""
+    side: Side | None = None
+    """Whose fault it is; None where nobody's, or not known."""
+    sure: Sure | None = None
+    """How sure that is."""
+    number: int = 0
+    """The message to look at first; 0 for none."""
+    evidence: tuple[int, ...] = ()
+    """Numbers of the messages that prove it, ascending."""
+    advice: str = ""
+    """What to try next."""
+    caveats: tuple[str, ...] = ()
+    """What the capture does not show."""
+    sessions: tuple[int, ...] = ()
+    """The sessions it is about, in their order."""
+    path: str = ""
+    kind: str = ""
+    """Equal in verdicts that say the same of other sessions."""
+    times: int = 1
+    """How often it was so in a row."""
+
+    @property
+    def trouble(self) -> bool:
+        """Something is wrong."""
+        return self.outcome not in FINE or bool(self.cause)
+
+    @property
+    def sentence(self) -> str:
+        """All of it in plain words: what came of it, how, and why."""
+        again = f", {TIMES.get(self.times, f'{self.times} times')} in a row" if self.times > 1 else ""
+        first = f"{self.outcome.capitalize()}{': ' if self.happened else ''}{self.happened}{again}"
+        return " ".join((_ended(first), *self.more))
+
+
+def _ended(clause: str) -> str:
+    """A clause as a sentence."""
+    return clause if clause.endswith(("?", ".")) else f"{clause}."
+
+
+def verdict_of(one: Standing, findings: Sequence[Finding], partial: str = "", successor: int | None = None) -> Verdict:
+    """The verdict over one session; ``partial`` says why not all of it is known, ``successor`` which session follows it
+    on the same path."""
+    way = ending.way_of(one)
+    likely = causes(findings) if way is not Way.OTHER_PROTOCOL else []
+    death = death_of(one)
+    outcome = outcome_of(one, way, death, likely, successor)
+    if outcome in FINE:
+        made = _fine(one, outcome, way, likely, successor)
+    else:
+        made = _trouble(one, outcome, way, likely, happened(one, outcome, way, death, successor))
+    return replace(made, caveats=_caveats(one, partial))
+
+
+# -- nothing is wrong, or not much ------------------------------------------------------------------------------------
+
+
+def _fine(one: Standing, outcome: Outcome, way: Way, likely: Sequence[Likely], successor: int | None) -> Verdict:
+    number = one.last.number if one.last else 0
+    told = Verdict(outcome, _quiet(one, outcome, way, successor), number=number, kind=outcome.value)
+    doubtful = [(cause, finding) for cause, finding in likely if finding.severity is not Severity.NOTE]
+    if doubtful:
+        cause, finding = doubtful[0]
+        return replace(
+            told,
+            more=(_ended(f"But {finding.sentence}"),),
+            cause=finding.rule,
+            side=_side(finding),
+            sure=Sure.PERHAPS,
+            number=finding.number,
+            evidence=finding.evidence[:EVIDENCE],
+            advice=cause.advice,
+            kind=finding.rule,
+        )
+    if one.slowest is not None and one.slowest[0] >= SLOW_NS:
+        took, request = one.slowest
+        return replace(
+            told,
+            more=(f"But {name_of(one, Sender.BACKEND)} took {duration(took)} to answer {request}.",),
+            cause="slow-answer",
+            side=Side.BACKEND,
+            sure=Sure.LIKELY,
+            number=request.number,
+            evidence=(request.number,),
+            advice=slow_advice(request),
+            kind="slow-answer",
+        )
+    return told
+
+
+def _quiet(one: Standing, outcome: Outcome, way: Way, successor: int | None) -> str:
+    """What else is to be said where nothing is wrong."""
+    followed = ""
+    if successor is not None and one.closed is None:
+        followed = f"; its end was not seen, and session {successor} begins on the same path"
+    if outcome is Outcome.RUNNING:
+        return f"{one.rings.running} ring{'s run' if one.rings.running > 1 else ' runs'}{followed}"
+    if one.last is None and one.judged:
+        return "no message could be read"
+    if outcome is Outcome.IDLE:
+        words = "every ring is stopped" if one.rings.began else "no ring was started yet"
+        return f"{words}; the last message is {one.last}{followed}"
+    if outcome is Outcome.UNKNOWN:
+        return f"whether rings run was not seen{followed}"
+    if way is Way.BACKEND_CLOSED:
+        after = f"; session {successor} took over" if successor is not None else ""
+        closed = f"{name_of(one, Sender.BACKEND)} closed the connection"
+        return f"{closed} {duration(one.quiet_ns)} after {one.last}{after}"
+    return f"{name_of(one, one.closer)} closed the connection" if one.closer is not None else ""
+
+
+# -- trouble ----------------------------------------------------------------------------------------------------------
+
+
+def _trouble(one: Standing, outcome: Outcome, way: Way, likely: Sequence[Likely], what: Happened) -> Verdict:
+    step = step_of(one) if outcome is Outcome.NEVER_STARTED else ""
+    explaining = _explaining(one, way, likely)
+    told = Verdict(
+        outcome,
+        what.words,
+        tuple(filter(None, (what.hint, *what.more))),
+        step,
+        what.kind.split()[0],
+        what.side,
+        what.sure if what.side is not None else None,
+        what.number,
+        (what.number,) if what.number else (),
+        what.advice,
+        kind=f"{what.kind}/{step}",
+    )
+    if not explaining:
+        return told
+    cause, finding = explaining[0]
+    answered = one.last_reply.number if one.last_reply else 0
+    likely_so = (cause.stops or answered < finding.number) and finding.rule not in GUESSES
+    sure = Sure.LIKELY if likely_so else Sure.PERHAPS
+    told = replace(
+        told,
+        step=cause.step if step and cause.step else step,
+        cause=finding.rule,
+        side=cause.side or _side(finding),
+        sure=Sure.CERTAIN if cause.stops and finding.severity is Severity.ERROR else sure,
+        number=finding.number,
+        evidence=tuple(sorted({*told.evidence, *finding.evidence}))[:EVIDENCE],
+        advice=cause.advice or told.advice,
+        kind=f"{told.kind}/{finding.rule}",
+    )
+    other = next((f"Also: {also.finding.sentence}" for also in explaining if also.finding.rule != finding.rule), "")
+    also = (_ended(other),) if other else ()
+    if cause.stops and way in (Way.CLOSED, Way.OPEN) and outcome is Outcome.NEVER_STARTED:
+        return replace(told, happened=finding.sentence, more=also)
+    probable = "The probable cause" if sure is Sure.LIKELY else "A possible cause"
+    return replace(told, more=(_ended(f"{probable}: {finding.sentence}"), *also, *what.more))
+
+
+def _explaining(one: Standing, way: Way, likely: Sequence[Likely]) -> list[Likely]:
+    """The findings that explain what happened, the likeliest first: those that are not later than it."""
+    if way not in (Way.CLOSED, Way.OPEN, Way.BACKEND_CLOSED):
+        likely = [also for also in likely if not also.cause.ends]
+    if way in (Way.UNANSWERED, Way.GAVE_UP, Way.CUT_OFF) and one.waiting is not None:
+        likely = [also for also in likely if also.finding.number <= one.waiting.number]
+    return list(likely)
+
+
+def _side(finding: Finding) -> Side | None:
+    return None if finding.side is Side.EITHER else finding.side
+
+
+def _caveats(one: Standing, partial: str) -> tuple[str, ...]:
+    said = []
+    if not one.judged:
+        said.append("there are no rules for what was said: only how it ended is judged")
+    if not one.fresh:
+        said.append("the capture was joined late: what came before the first message is unknown")
+    if one.fresh and one.whole_until < EVERYTHING:
+        said.append(f"{partial or 'something is missing'}: what follows #{one.whole_until} is not judged in full")
+    elif one.closed is not None and one.closed.lost:
+        said.append("messages were lost")
+    return tuple(said)
