@@ -155,7 +155,7 @@ def stand(
     closer: Sender | None = None,
     sides: Sequence[Sender | None] = (),
 ) -> Standing:
-    """Where a session stands; ``judged``: there are rules for it, ``sides`` says which side each of the memory's exits was."""
+    """Where a session stands; ``judged``: there are rules for it; ``sides``: which side each exit of the memory was."""
     standing = Standing(
         memory.session,
         judged,
