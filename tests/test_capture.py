@@ -130,6 +130,39 @@ def test_it_ends_after_so_many_messages(tmp_path: Path) -> None:
         assert sum(map(len, reader.batches())) == 3
 
 
+@pytest.mark.parametrize("quiet", [False, True])
+def test_it_ends_with_the_message_that_was_waited_for(tmp_path: Path, quiet: bool) -> None:
+    socket, file = tmp_path / "s", tmp_path / "c.pcapng"
+    words = ["--path", str(socket), "-w", str(file), "--until", "vhost.request == SET_VRING_NUM", *["-q"] * quiet]
+    with start(*words) as process:
+        while not file.exists() or not file.stat().st_size:
+            assert process.poll() is None
+        near, far = connected(str(socket))
+        with near, far:
+            for request in (1, 2, 8, 3):
+                near.send(message(request, bytes(8) if request in (2, 8) else b""))
+            out, said = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert b"message 3 passes --until: recording ends" in said
+    shown = [line.split()[6] for line in out.splitlines() if b"front" in line]
+    assert shown == ([] if quiet else [b"GET_FEATURES", b"SET_FEATURES", b"SET_VRING_NUM"])
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--until", "vhost.request =="], "filter:"),
+        (["--until", "finding.severity >= warning"], "fields of findings need a capture that is finished"),
+        (["--until", "vhost.request == 1", "-w", "-"], "--until reads the capture while it grows"),
+    ],
+)
+def test_an_end_that_cannot_be_seen_is_refused(tmp_path: Path, words: list[str], sentence: str) -> None:
+    with start(*words, cwd=tmp_path) as process:
+        said = process.communicate(timeout=60)[1]
+    assert process.returncode == 2
+    assert sentence.encode() in said
+
+
 def test_it_ends_after_a_time(tmp_path: Path) -> None:
     path = tmp_path / "c.pcapng"
     with recording(path, "--path", str(tmp_path / "s"), "--for", "300ms") as probe:

@@ -64,6 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_recording_arguments(parser, "the capture; - is standard output (default: a new file for temporary files)")
     when = parser.add_argument_group("when to end (default: when interrupted)")
     when.add_argument("--for", dest="seconds", type=some_seconds, metavar="TIME", help="after so long: 30s, 10m, 8h")
+    when.add_argument("--until", metavar="FILTER", help="after the first message that passes this filter")
     when.add_argument("--count", type=int, metavar="N", help="after N messages")
     parser.add_argument("--attach", choices=_MODES, help="how to attach (default: the first of these that works)")
     parser.add_argument("--until-fd", type=int, help=argparse.SUPPRESS)
@@ -75,15 +76,29 @@ def run(args: argparse.Namespace) -> int:
         raise SourceError("there is nothing to show with --quiet or -w -: leave it out, or leave out --tui and --json")
     check_recording_arguments(args)
     check_ring_arguments(args)
+    _check_until(args)
     _check_selection(args)
     if args.count is not None and args.count < 1:
         raise SourceError(f"--count {args.count}: at least 1")
     file = capture_file(args.write)
-    if args.quiet or not can_be_followed(file):
+    if (args.quiet and args.until is None) or not can_be_followed(file):
         return _record(file, args)
     # The probe may belong to another user than the view by then: a pipe ends it, not a signal.
     user = choose(args.tui)
     return record_and_show(_words(file, args), file, args, True, lambda: step_down(user))
+
+
+def _check_until(args: argparse.Namespace) -> None:
+    """Refuses a filter that is wrong, or where nobody would ask it: the probe itself decodes nothing."""
+    if args.until is None:
+        return
+    from vusniff.views.printing import end_of
+
+    if args.tui:
+        raise SourceError("--until does not go with --tui: leave out one of the two")
+    if args.write is not None and not can_be_followed(args.write):
+        raise SourceError(f"--until reads the capture while it grows, and {args.write} cannot be read: name a file")
+    end_of(args)
 
 
 def _check_selection(args: argparse.Namespace) -> None:

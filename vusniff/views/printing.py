@@ -74,9 +74,10 @@ def print_stream(
     """Print captures as they are read; return the number of messages that pass.
 
     A request printed here does not name its reply, which may not have been sent yet; the reply names the request.
-    ``remarks`` are lines to print before messages, in the order of these.
+    ``remarks`` are lines to print before messages, in the order of these. ``args.until`` is a filter: the first message
+    that passes it is the last one that is read.
     """
-    put = terminal.put_json if args.json else terminal.put
+    put = _nowhere if getattr(args, "quiet", False) else terminal.put_json if args.json else terminal.put
     lines, json_lines = Lines(), jsonl.JsonLines(args.hex)
     session = getattr(args, "session", None)
     count = sessions = 0
@@ -90,6 +91,7 @@ def print_stream(
     else:
         pieces = stream(paths, args.device, follow, stop)
     around = StreamSurroundings(chosen) if chosen else None
+    end = end_of(args)
     narrator: evidence.Narrator | None = None
     for tracked in pieces:
         passed = around.passed(tracked) if around else None
@@ -103,6 +105,7 @@ def print_stream(
             texts = _only(session, worded, tracked.places)
         if passed is not None:
             texts = [text if passes else "" for text, passes in zip(texts, passed, strict=True)]
+        last = next((row for row, passes in enumerate(end.passed(tracked)) if passes), None) if end else None
         count += sum(map(bool, texts))
         if passed is None:
             if narrator is None and tracked.tracker is not None and not args.json:
@@ -112,14 +115,36 @@ def print_stream(
             sessions = max([sessions, *(place.session for place in tracked.places)])
         if between:
             texts = _remarked(between, tracked.first, texts)
+        if last is not None:
+            texts = texts[: last + 1]
         put("".join(texts))
         if follow or "-" in paths:
             terminal.flush()
+        if last is not None:
+            terminal.say(f"message {tracked.first + last} passes --until: recording ends")
+            break
     put("".join(f"{remark}\n" for _, remark in between))
     terminal.flush()
     if not count:
         _require(session, sessions)
     return count
+
+
+def _nowhere(_text: str) -> None:
+    pass
+
+
+def end_of(args: argparse.Namespace) -> StreamSurroundings | None:
+    """What asks the filter of ``--until``. Raises FilterError, and VusniffError for findings."""
+    text = getattr(args, "until", None)
+    if text is None:
+        return None
+    from vusniff.filter import compile_filter
+
+    chosen = compile_filter(text)
+    if chosen.needs_findings:
+        raise VusniffError("--until: fields of findings need a capture that is finished; ask for what the messages say")
+    return StreamSurroundings(chosen)
 
 
 def _remarked(remarks: deque[tuple[int, str]], first: int, texts: list[str]) -> list[str]:
