@@ -38,10 +38,10 @@ def test_a_qemu_command_line() -> None:
     qemu = labels.parse_qemu(tuple(QEMU.split()))
     assert qemu is not None
     assert qemu.name == "vm1"
-    assert [(one.id, one.path, one.users, one.vhost_user, one.type) for one in qemu.chardevs] == [
-        ("c0", "/run/a.sock", ("hostnet1",), True, "net"),
-        ("c1", "/run/b.sock", ("disk1",), True, "blk"),
-        ("mon", "/run/mon.sock", (), False, None),
+    assert [(one.id, one.path, one.users, one.family, one.type) for one in qemu.chardevs] == [
+        ("c0", "/run/a.sock", ("hostnet1",), "vhost-user", "net"),
+        ("c1", "/run/b.sock", ("disk1",), "vhost-user", "blk"),
+        ("mon", "/run/mon.sock", (), None, None),
     ]
 
 

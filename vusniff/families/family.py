@@ -126,6 +126,12 @@ class Family:
     """Request, payload and byte order -> the number that phases ask for."""
     roles: tuple[str, str] = ("front-end", "back-end")
     """What the front-end and the back-end are called where words are shown."""
+    prefix: str = "VHOST_USER_"
+    """What stands before the names of its requests in the specification."""
+    fields: str = "vhost"
+    """How the names of its fields begin, in filters and in Wireshark."""
+    qemu: Mapping[str, str] = field(default_factory=dict)
+    """Device on QEMU's command line -> its property that holds the path of the socket, where it has no character device."""
     words: Mapping[str, Callable[[dict[str, Any], int, bool], str]] = field(default_factory=dict)
     """Name of a layout -> what its payload says in a few words, by its values, the request, and whether it is the
     reply. A layout that is in no such table is worded as its fields."""

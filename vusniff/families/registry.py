@@ -64,6 +64,14 @@ def channel_named(name: str) -> Channel:
     return every[every.index(name)]
 
 
+def bare(name: str) -> str:
+    """The name of a request in capitals, without what the specification of any family puts before it."""
+    upper = name.upper()
+    for family in families().values():
+        upper = upper.removeprefix(family.prefix)
+    return upper
+
+
 def recognised(header: Bytes, order: str, offset: int = 0, *, anywhere: bool = False) -> Family | None:
     """The family whose header stands at an offset, where `HEAD` bytes are; None for none.
 

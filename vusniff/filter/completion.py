@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from lark import Token
 
+from vusniff.families.registry import bare
 from vusniff.filter.field import Field, Kind
 from vusniff.filter.fields import fields, words_of
 from vusniff.filter.grammar import LENGTH_LIMIT, expected_after
@@ -74,7 +75,7 @@ def _offers(expected: set[str], tokens: list[Token], word: str) -> Iterator[tupl
             bits = field.kind is Kind.BITS
             about = "" if bits or field.kind is Kind.REQUEST else field.about
             if field.kind is Kind.REQUEST:
-                word = word.upper().removeprefix("VHOST_USER_").removeprefix("VFIO_USER_")
+                word = bare(word)
             yield from ((name, about) for name in _beginning(word, words_of(field)))
     elif "LBRACE" in expected:
         yield "{", "a set: {1, 3..5}"

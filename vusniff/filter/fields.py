@@ -16,7 +16,7 @@ from typing import Any
 from vusniff.channel import Sender
 from vusniff.checks.finding import Severity, Side
 from vusniff.families.family import Family
-from vusniff.families.registry import FIRST, channels, families
+from vusniff.families.registry import FIRST, bare, channels, families
 from vusniff.filter import payload
 from vusniff.filter.field import Field, Kind, MessageLike, Origin, Surroundings
 from vusniff.layouts import dissect
@@ -53,7 +53,7 @@ def _of_family(family: str, read: Callable[[MessageLike], Any]) -> Any:
 
 def _header_of(family: Family) -> Iterator[Field]:
     """The fields of a header that is not vhost-user's, such as ``vfio.command`` and ``vfio.id``."""
-    prefix, name, origin = family.name.partition("-")[0], family.name, Origin.HEADER
+    prefix, name, origin = family.fields, family.name, Origin.HEADER
     header = family.main.header
     about = f"{name}: command, by name or number"
     yield Field(f"{prefix}.command", Kind.REQUEST, origin, about, _of_family(name, lambda m: m.request))
@@ -186,7 +186,7 @@ def requests() -> dict[str, tuple[tuple[str, int], ...]]:
     for channel, dissector in dissect.load().items():
         for spec in dissector.specs.values():
             for name in (spec.name, *spec.aliases):
-                known = found.setdefault(name.removeprefix("VHOST_USER_").removeprefix("VFIO_USER_"), [])
+                known = found.setdefault(bare(name), [])
                 if (channel, spec.code) not in known:
                     known.append((channel, spec.code))
     return {name: tuple(known) for name, known in found.items()}
@@ -194,9 +194,10 @@ def requests() -> dict[str, tuple[tuple[str, int], ...]]:
 
 def words_of(field: Field) -> tuple[str, ...]:
     """Words that may stand for a field's values, for completion and reference."""
-    if field.name.endswith(".command"):
-        prefix = field.name.partition(".")[0]
-        return tuple(name for name, known in requests().items() if any(of.startswith(prefix) for of, _ in known))
+    for family in families().values():
+        if field.name == f"{family.fields}.command":
+            own = set(family.channels)
+            return tuple(name for name, known in requests().items() if any(of in own for of, _ in known))
     if field.kind is Kind.REQUEST or field.name == "vhost.name":
         return tuple(requests())
     if field.kind is Kind.BOOLEAN:

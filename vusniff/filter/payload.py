@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from vusniff.channel import Channel
-from vusniff.families.registry import FIRST, channel_named, channels
+from vusniff.families.registry import families
 from vusniff.families.vhost_user.device import DEVICES
 from vusniff.families.vhost_user.protocol import Channels, FrontendRequest, GpuRequest
 from vusniff.filter.field import Field, Kind, MessageLike, Origin, PayloadKey, Read, Surroundings
@@ -53,8 +53,7 @@ PREFIXES = {
     "virtio_gpu_resp_display_info": "vhost.gpu",
     "virtio_gpu_resp_edid": "vhost.gpu",
 }
-"""Layout -> what stands before its fields; of others it is ``vhost.<layout>``, or begins as the family's name does:
-``vfio.<layout>``."""
+"""Layout -> what stands before its fields; of others it is `Family.fields` and its name: ``vhost.<layout>``."""
 
 NAMED = {
     ("vring_base", "num"): "vring.base",
@@ -206,13 +205,9 @@ def name_of(layout: str, path: PathOf) -> str:
 
 @functools.cache
 def _beginning() -> dict[str, str]:
-    """Layout of another family than vhost-user -> how the names of its fields begin."""
-    known = {channel: channel.family for channel in channels() if channel.family != FIRST}
-    return {
-        layout.name: known[channel_named(channel)].partition("-")[0]
-        for channel, _, _, _, layout in _layouts()
-        if channel in known
-    }
+    """Layout -> how the names of its fields begin, by the family whose messages have it."""
+    known: dict[str, str] = {channel: family.fields for family in families().values() for channel in family.channels}
+    return {layout.name: known[channel] for channel, _, _, _, layout in _layouts() if channel in known}
 
 
 # -- walking a layout --------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from lark import Token, Tree
 
 from vusniff.errors import FilterError
+from vusniff.families.registry import bare
 from vusniff.filter.field import Field, Kind
 from vusniff.filter.fields import fields, requests, words_of
 from vusniff.filter.regex import compile_pattern
@@ -223,7 +224,7 @@ class Resolver:
         return BitSet(names)
 
     def request(self, field: Field, literal: Token) -> Value:
-        word = self.plain(literal).upper().removeprefix("VHOST_USER_").removeprefix("VFIO_USER_")
+        word = bare(self.plain(literal))
         known = requests().get(word)
         if known is None:
             raise self.error(f"there is no request {literal}{_close(word, requests(), '')}", literal)

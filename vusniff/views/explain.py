@@ -15,7 +15,7 @@ from vusniff.channel import Channel, Sender
 from vusniff.checks.finding import Key, Level, Rule, Side, Trigger
 from vusniff.checks.table import RULES
 from vusniff.errors import VusniffError
-from vusniff.families.registry import channel_named, family_of
+from vusniff.families.registry import bare, channel_named, family_of
 from vusniff.families.vhost_user.device import DEVICES
 from vusniff.families.vhost_user.phases import PURPOSES, PhaseKind
 from vusniff.families.vhost_user.protocol import (
@@ -92,9 +92,9 @@ def everything() -> Iterator[Topic]:
 
 
 def normal(what: str) -> str:
-    """A name as it is looked up: upper case, underscores, without VHOST_USER_ or VFIO_USER_."""
+    """A name as it is looked up: upper case, underscores, without the specification's prefix."""
     words = re.sub(r"[\s\-]+", "_", what.strip()).upper()
-    return words.removeprefix("VHOST_USER_").removeprefix("VFIO_USER_")
+    return bare(words)
 
 
 def unknown(what: str) -> str:

@@ -126,5 +126,8 @@ FAMILY = Family(
     phases=Phases,
     value_of=value_of,
     roles=("client", "server"),
+    prefix="VFIO_USER_",
+    fields="vfio",
+    qemu={"vfio-user-pci": "socket.path"},
     words=WORDS,
 )

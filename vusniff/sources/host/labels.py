@@ -12,13 +12,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 
+from vusniff.families.registry import FIRST, families
 from vusniff.sources.host import ovs
 
 _LIMIT = 1 << 20
 """Bytes of a command line that are read."""
 _VHOST_USER_NETDEV = "vhost-user"
 _VHOST_USER_DEVICE = re.compile(r"vhost-user|vhost-vdpa-device")
-_VFIO_USER_DEVICE = "vfio-user-pci"
 _NAMES = {"vpp_main": "vpp"}
 """Programs that serve many sockets and are known by a name."""
 _SWITCHES = ("ovs-vswitchd", "ovs-vswitchd-dpdk")
@@ -57,24 +57,23 @@ _VIRTIO_IDS = {
 
 @dataclass(frozen=True, slots=True)
 class Chardev:
-    """A character device of QEMU that may be a vhost-user socket."""
+    """A socket of QEMU: a character device, or one that a device has without one (`Family.qemu`)."""
 
     id: str
     path: str | None
     fd: int | None
     """Number of the descriptor, where the socket was handed to QEMU."""
     users: tuple[str, ...] = ()
-    """Ids of the netdevs and devices that speak vhost-user over it."""
-    vhost_user: bool = False
+    """Ids of the netdevs and devices that speak `family` over it."""
+    family: str | None = None
+    """The protocol that is spoken over it; None for a character device that nothing of the kind uses."""
     type: str | None = None
-    """Type of the device that speaks vhost-user over it, where the command line tells."""
-    vfio_user: bool = False
-    """It is no character device, but the socket of a vfio-user device."""
+    """Type of the device that uses it, where the command line tells."""
 
 
 @dataclass(frozen=True, slots=True)
 class Qemu:
-    """What a QEMU command line says of vhost-user."""
+    """What a QEMU command line says of sockets that a family is spoken on."""
 
     name: str | None
     chardevs: tuple[Chardev, ...] = field(default=())
@@ -99,16 +98,18 @@ def parse_qemu(arguments: tuple[str, ...]) -> Qemu | None:
     users: dict[str, list[str]] = {}
     types: dict[str, str | None] = {}
     vhost_user: set[str] = set()
-    vfio_user: list[Chardev] = []
+    direct: list[Chardev] = []
+    devices = {device: (family.name, path) for family in families().values() for device, path in family.qemu.items()}
     for option, value in _options(arguments):
         properties = _properties(value)
         if option == "name":
             name = properties.get("guest") or properties.get("") or None
         elif option == "chardev" and properties.get("", properties.get("backend")) == "socket" and "id" in properties:
             chardevs[properties["id"]] = properties
-        elif option == "device" and _VFIO_USER_DEVICE in (properties.get(""), properties.get("driver")):
-            key = properties.get("id") or _VFIO_USER_DEVICE
-            vfio_user.append(Chardev(key, properties.get("socket.path"), None, (key,), vfio_user=True))
+        elif option == "device" and (kind := properties.get("") or properties.get("driver", "")) in devices:
+            family, path = devices[kind]
+            key = properties.get("id") or kind
+            direct.append(Chardev(key, properties.get(path), None, (key,), family))
         elif option in ("netdev", "device", "object") and "chardev" in properties:
             kind = properties.get("") or properties.get("type") or properties.get("driver") or ""
             kind = kind or properties.get("qom-type", "")
@@ -124,12 +125,12 @@ def parse_qemu(arguments: tuple[str, ...]) -> Qemu | None:
                 _path(value),
                 _number(value.get("fd") or value.get("addr.str")),
                 tuple(users.get(key, ())),
-                key in vhost_user,
+                FIRST if key in vhost_user else None,
                 types.get(key),
             )
             for key, value in chardevs.items()
         )
-        + tuple(vfio_user),
+        + tuple(direct),
     )
 
 
@@ -187,17 +188,14 @@ def vm_name(pid: int) -> str | None:
 
 
 def names_path(arguments: tuple[str, ...], path: str) -> str | None:
-    """The protocol, ``vhost-user`` or ``vfio-user``, that a command line of a known program gives this socket to."""
+    """The family that is spoken over this socket, by a command line of a known program; None: nothing says so."""
     if not arguments:
         return None
     if (qemu := parse_qemu(arguments)) is not None:
-        own = [one for one in qemu.chardevs if same_path(one.path, path)]
-        if any(one.vfio_user for one in own):
-            return "vfio-user"
-        return "vhost-user" if any(one.vhost_user for one in own) else None
+        return next((one.family for one in qemu.chardevs if one.family and same_path(one.path, path)), None)
     text = "\n".join(arguments)
     known = path in text and re.search(r"vhost|virtio_user|virtiofsd|--socket-path|--vhost-user", text)
-    return "vhost-user" if known else None
+    return FIRST if known else None
 
 
 def same_path(named: str | None, path: str | None, pid: int | None = None) -> bool:

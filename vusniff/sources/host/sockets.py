@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from vusniff.families.registry import FIRST
 from vusniff.sources.host import labels
 from vusniff.sources.host.held import shareable
 from vusniff.sources.host.unixdiag import LISTEN, Holder, UnixSocket, holders, unix_sockets
@@ -146,9 +147,9 @@ def _evidence(
     for party in everyone:
         if party.pid not in commands:
             commands[party.pid] = labels.command_line(party.pid)
-        protocol = labels.names_path(commands[party.pid], path) if path else None
-        if protocol:
-            return f"command line of {party.comm}{', vfio-user' if protocol == 'vfio-user' else ''}"
+        family = labels.names_path(commands[party.pid], path) if path else None
+        if family:
+            return f"command line of {party.comm}{'' if family == FIRST else f', {family}'}"
     known = [party.comm for party in everyone if party.comm.startswith(_PROGRAMS)]
     if len(parties) == 2 and parties[0] and parties[1] and parties[0][0].pid != parties[1][0].pid:
         pids = (parties[0][0].pid, parties[1][0].pid)
