@@ -63,7 +63,7 @@ def test_the_type_of_a_device_by_its_command_line(words: str, device: str | None
     qemu = labels.parse_qemu(("qemu-system-x86_64", "-chardev", "socket,id=c,path=/run/a.sock", *words.split()))
     assert qemu is not None
     (chardev,) = qemu.chardevs
-    assert (chardev.vhost_user, chardev.type) == (True, device)
+    assert (chardev.family, chardev.type) == ("vhost-user", device)
     guess = deduce(None, None, frozenset(), (f"vm1 {chardev.users[0]} ({device})",))
     assert (guess.device if guess else None) == device
 

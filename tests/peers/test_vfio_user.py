@@ -31,11 +31,15 @@ SAID = [
 
 
 def judged(capture: Path, twin: bool) -> None:
-    """A capture of `peers.vfio.scripted` holds all of it, each command with its reply."""
+    """A capture of `peers.vfio.scripted` holds all of it, each command with its reply.
+
+    The probe also records what other programs of the host say in vhost-user.
+    """
     timeline = Timeline(Index(capture))
     read_all(timeline)
-    (session,) = timeline.sessions
-    messages = list(timeline.messages())
+    (session,) = [one for one in timeline.sessions if one.family.name == "vfio-user"]
+    rows = timeline.rows_of(session.number)
+    messages = [timeline.message(row) for row in rows]
     assert [one.name for one in messages if not one.reply] == SAID
     assert all(one.answered_by for one in messages if not one.reply)
     assert list(session.connections.values()) == [Channels.MAIN, *([Channels.TWIN] if twin else [])]
@@ -46,7 +50,7 @@ def judged(capture: Path, twin: bool) -> None:
     assert read.payload["data"] == b"sixteen of bytes".hex()
     (failed,) = [one for one in messages if one.failed]
     assert (failed.name, failed.more["error"]) == ("DEVICE_FEATURE", 22)
-    state = timeline.state(len(timeline) - 1)
+    state = timeline.state(rows[-1])
     assert [one.descriptor.name for one in state.dma.values()] == ["guest-ram"]
     assert state.irqs[0].triggers[0].value.kind is DescriptorKind.EVENTFD
 

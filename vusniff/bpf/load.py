@@ -19,6 +19,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from vusniff.bpf import headers
 from vusniff.bpf.btf import KERNEL_BTF, Btf
 from vusniff.bpf.find import Bcc, find_bcc
 from vusniff.bpf.kernel import fentry_refused, kprobe_refused, recursion_misses, refusal
@@ -140,7 +141,7 @@ def _refused(mode: Attach, btf: Btf) -> str | None:
 def _attach(bcc: Bcc, offsets: dict[str, int], mode: Attach, follow_any: bool) -> Program:
     values = offsets | SIZES | {f"NR_{name}": number for name, number in _CALLS[platform.machine()].items()}
     values |= {"OWN_PID": os.getpid(), "CPUS": cpus(), "RING_PAGES": RING_BYTES // os.sysconf("SC_PAGE_SIZE")}
-    flags = [f"-D{name}={value}" for name, value in values.items()]
+    flags = [f"-D{name}={value}" for name, value in (values | headers.definitions()).items()]
     flags += [f"-DMODE_{mode.name}", f"-DPAGE_SIZE={os.sysconf('SC_PAGE_SIZE')}UL", "-Wno-all"]
     if follow_any:
         flags.append("-DFOLLOW_ANY")

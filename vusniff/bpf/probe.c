@@ -229,33 +229,44 @@ static __always_inline void copy_data(struct scratch *s)
 		s->sent.length = s->total;
 }
 
-/*
- * A header of vfio-user: a command that exists, a reply or not, no unknown flag, a size (which counts the header) that
- * fits the send, and no error in a command.
- */
-static __always_inline int plausible_vfio(struct scratch *s)
+static __always_inline u32 number_at(struct scratch *s, u32 at, u32 size)
 {
-	u32 *header = (u32 *)s->data;
-	u32 command = ((u16 *)s->data)[1], size = header[1], flags = header[2];
-	if (s->sent.captured < VFIO_HEADER || command - 1 >= VFIO_COMMANDS || size < VFIO_HEADER || size > VFIO_LIMIT)
-		return 0;
-	if ((flags & ~0x10) && (flags & ~0x20) != 1)
-		return 0;
-	if (!(flags & 1) && header[3])
-		return 0;
-	return s->sent.length == VFIO_HEADER || s->sent.length >= size;
+	return size == 2 ? *(u16 *)&s->data[at] : *(u32 *)&s->data[at];
 }
 
-/* A header with a request that exists or may come, version 1, no unknown flag, and a size that fits the send. */
+/*
+ * A header as a family's row describes it (vusniff/bpf/headers.py): a request that exists or may come, no unknown flag,
+ * and a size that fits the send. All but the first are constants.
+ */
+static __always_inline int begins(struct scratch *s, u32 head, u32 request_at, u32 request_size, u32 last, u32 flags_at,
+				  u32 allowed, u32 value, u32 size_at, u32 counted, u32 largest, u32 zero_at)
+{
+	u32 size = number_at(s, size_at, 4);
+	if (s->sent.captured < head || number_at(s, request_at, request_size) - 1 >= last)
+		return 0;
+	if ((number_at(s, flags_at, 4) & ~allowed) != value || size < counted || size - counted > largest)
+		return 0;
+	if (zero_at && number_at(s, zero_at, 4))
+		return 0;
+	return s->sent.length == head || s->sent.length >= head - counted + (u64)size;
+}
+
+#define BEGINS(...) || begins(s, __VA_ARGS__)
+
 static __always_inline int plausible(struct scratch *s)
 {
-	u32 *header = (u32 *)s->data;
-	if (s->sent.captured < HEADER)
-		return 0;
-	if (header[0] - 1 >= 63 || (header[1] & ~0xc) != 1 || header[2] > 1 << 20)
-		return plausible_vfio(s);
-	return s->sent.length == HEADER || s->sent.length >= HEADER + (u64)header[2];
+	return 0 FAMILY_HEADERS(BEGINS);
 }
+
+/* A request, or the reply to it, that passes a socket which opens a channel. */
+static __always_inline int opens(struct scratch *s, u32 request_at, u32 request_size, u32 request, u32 flags_at,
+				 u32 reply, u32 value, u32 is_reply)
+{
+	return number_at(s, request_at, request_size) == request &&
+	       ((number_at(s, flags_at, 4) & reply) == value) == is_reply;
+}
+
+#define OPENS(...) || opens(s, __VA_ARGS__)
 
 /* Decides about a socket that has no final verdict: whether it is followed. */
 static __always_inline int judge(struct scratch *s)
@@ -338,18 +349,11 @@ static __always_inline void follow_socket(u64 sock)
 	presets.update(&key.inode, &verdict);
 }
 
-/*
- * SET_BACKEND_REQ_FD and GPU_SET_SOCKET pass a socket whose traffic belongs to the same device, and so does the reply to
- * vfio-user's VERSION: both ends of it.
- */
+/* What passes a socket whose traffic belongs to the same device: both ends of that are followed. */
 static __always_inline void follow_channel(struct scratch *s)
 {
-	u32 *header = (u32 *)s->data;
 	s32 number = -1;
-	if (s->sent.captured < HEADER)
-		return;
-	u32 vfio = ((u16 *)s->data)[1] == VFIO_VERSION && (header[2] & 0xf) == 1;
-	if (!vfio && ((header[0] != 21 && header[0] != 33) || header[1] & 4))
+	if (s->sent.captured < HEADER || !(0 FAMILY_OPENINGS(OPENS)))
 		return;
 	load(&number, 4, s->rights, s->from.user);
 	u64 file = file_of(number);

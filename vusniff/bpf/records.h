@@ -7,10 +7,6 @@
 #define VUSNIFF_RECORDS_H
 
 #define HEADER 12
-#define VFIO_HEADER 16
-#define VFIO_COMMANDS 18 /* the largest command */
-#define VFIO_VERSION 1 /* the command whose reply passes the twin socket */
-#define VFIO_LIMIT (2 << 20) /* bytes of the first message that are believed */
 #define DATA_LIMIT 65536
 #define FD_LIMIT 253
 #define SEGMENT_LIMIT 256 /* rounds of a loop; 1024 of them are too many for the verifier */

@@ -45,6 +45,23 @@ class Reading(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Sign:
+    """How the kernel program of the probe recognises a stream, by the header at the beginning of a send.
+
+    It is less than `Family.first` asks: the kernel decides which sockets are followed, not what they carry.
+    """
+
+    last: int
+    """Greatest request; the smallest is 1."""
+    flags: tuple[tuple[int, int], ...]
+    """Bits that may be set and what the others are: one of these holds of the flags."""
+    largest: int
+    """Bytes of the largest payload."""
+    zero: int = 0
+    """Offset of 4 bytes that are zero in a request; 0: there are none."""
+
+
+@dataclass(frozen=True, slots=True)
 class StateTable:
     """A part of a device's state as views print it: plain text in cells."""
 
@@ -104,6 +121,7 @@ class Family:
     message_size: MessageSize
     first: MessageSize
     """The same, asked of the first header of a stream: how the family is recognised."""
+    sign: Sign
     begins: MessageSize
     """The same, asked of bytes that may be anything, such as the first ones of a stream that is joined late."""
     likely_channel: Callable[[Frame, int, int], Channel]
@@ -131,7 +149,7 @@ class Family:
     fields: str = "vhost"
     """How the names of its fields begin, in filters and in Wireshark."""
     qemu: Mapping[str, str] = field(default_factory=dict)
-    """Device on QEMU's command line -> its property that holds the path of the socket, where it has no character device."""
+    """Device on QEMU's command line -> its property that holds the path of the socket; not those with a chardev."""
     words: Mapping[str, Callable[[dict[str, Any], int, bool], str]] = field(default_factory=dict)
     """Name of a layout -> what its payload says in a few words, by its values, the request, and whether it is the
     reply. A layout that is in no such table is worded as its fields."""

@@ -11,7 +11,7 @@ import sys
 from dataclasses import dataclass
 
 from vusniff.channel import Channel
-from vusniff.families.family import Bytes, Family
+from vusniff.families.family import Bytes, Family, Sign
 from vusniff.families.vfio_user.advance import advance
 from vusniff.families.vfio_user.phases import Phases, value_of
 from vusniff.families.vfio_user.protocol import (
@@ -20,6 +20,7 @@ from vusniff.families.vfio_user.protocol import (
     FLAG_NO_REPLY,
     FLAG_TYPE,
     FLAGS,
+    HEADER,
     HEADER_SIZE,
     NAME,
     OF_SERVER,
@@ -115,6 +116,7 @@ FAMILY = Family(
     request_name=request_name,
     message_size=message_size,
     first=_first,
+    sign=Sign(max(Command), ((FLAG_NO_REPLY, 0), (FLAG_ERROR, TYPE_REPLY)), FIRST_LIMIT, zero=HEADER.more["error"][0]),
     begins=_begins,
     likely_channel=_likely_channel,
     reading=lambda order, device, programs: Reading(order),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vusniff.channel import Channel
-from vusniff.families.family import Family
+from vusniff.families.family import Family, Sign
 from vusniff.families.vhost_user.advance import advance
 from vusniff.families.vhost_user.device import DEVICES
 from vusniff.families.vhost_user.header import begins, find, largest, message_size
@@ -12,9 +12,11 @@ from vusniff.families.vhost_user.places import places
 from vusniff.families.vhost_user.protocol import (
     CHANNEL_PASSED_BY,
     CHANNELS,
+    FLAG_NEED_REPLY,
     FLAG_REPLY,
     HEADER_SIZE,
     NAME,
+    VERSION,
     Channels,
     FrontendRequest,
     request_name,
@@ -55,6 +57,7 @@ FAMILY = Family(
     request_name=request_name,
     message_size=message_size,
     first=message_size,
+    sign=Sign(63, ((FLAG_REPLY | FLAG_NEED_REPLY, VERSION),), 1 << 20),
     begins=begins,
     likely_channel=_likely_channel,
     reading=lambda order, device, programs: Reading(order=order, device=device, programs=programs),
