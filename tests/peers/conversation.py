@@ -40,6 +40,25 @@ def requests(messages: list[dict[str, Any]]) -> list[str]:
     return [str(message["name"]) for message in asked]
 
 
+def import_log(log: Path, capture: Path) -> list[dict[str, Any]]:
+    """What a log of a program tells of messages."""
+    command = [sys.executable, "-m", "vusniff", "import", "log", str(log), "-o", str(capture)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return read(capture)
+
+
+def disagree(told: list[dict[str, Any]], seen: list[dict[str, Any]]) -> list[str]:
+    """Where what a log tells is not what was seen: values that both have, of messages in the same place."""
+    found = []
+    for one, other in zip(told, seen, strict=True):
+        own = {name: value for name, value in (one["payload"] or {}).items() if not name.endswith("_names")}
+        real = other["payload"] or {}
+        wrong = {name: (value, real.get(name)) for name, value in own.items() if real.get(name) != value}
+        found += [f"#{other['number']} {other['name']} by {one['told']['where']}: {wrong}"] if wrong else []
+    return found
+
+
 def import_logs(logs: list[Path], capture: Path) -> None:
     """Turn strace's logs of one role into a capture."""
     command = [sys.executable, "-m", "vusniff", "import", "strace", *map(str, logs), "-o", str(capture)]

@@ -32,6 +32,8 @@ class Wire:
     """Logs of strace by role, one per process, in the order they were started."""
     logs: list[Process] = field(default_factory=list)
     """Back-ends that log every request they read, in the order they were started."""
+    tracing: list[Path] = field(default_factory=list)
+    """Logs of QEMU about every message."""
 
     def trace(self, role: str) -> Path | None:
         """Where the next process in this role is traced to; None when it is not."""
@@ -51,6 +53,7 @@ class Wire:
 def network_boot(wire: Wire) -> None:
     """QEMU listens, testpmd connects; two queue pairs; iPXE drives the first, before and after a reset."""
     machine = qemu.network_machine(wire.stage, wire.front, queues=2, trace=wire.trace("frontend"))
+    wire.tracing.append(machine.log)
     wait_for_socket(wire.front, machine.process)
     port = dpdk.vhost_port(wire.back, pairs=2, connect=True)
     backend = dpdk.Testpmd(wire.stage, "backend", port, pairs=2, trace=wire.trace("backend"))
@@ -116,6 +119,7 @@ def block_boot(wire: Wire) -> None:
     backend = wire.stage.start("backend", argv, wire.trace("backend"))
     wait_for_socket(wire.back, backend)
     machine = qemu.block_machine(wire.stage, wire.front, queues=2, trace=wire.trace("frontend"))
+    wire.tracing.append(machine.log)
     machine.process.wait_line(qemu.BOOT_WORDS)
     machine.reset()
     machine.process.wait_line(qemu.BOOT_WORDS, 2)
@@ -128,6 +132,7 @@ def switch_port(wire: Wire) -> None:
     switch = ovs.Switch(wire.stage, trace=wire.trace("backend"))
     wire.logs.append(switch.process)
     machine = qemu.network_machine(wire.stage, wire.front, queues=2, wait=False, trace=wire.trace("frontend"))
+    wire.tracing.append(machine.log)
     wait_for_socket(wire.front, machine.process)
     switch.add_port("vhost0", wire.back)
     switch.process.wait_line(dpdk.READY)
@@ -152,6 +157,7 @@ def file_system(wire: Wire) -> None:
     backend = wire.stage.start("backend", argv, wire.trace("backend"))
     wait_for_socket(wire.back, backend)
     machine = qemu.file_system_machine(wire.stage, wire.front, trace=wire.trace("frontend"))
+    wire.tracing.append(machine.log)
     machine.process.wait_line("No bootable device")
     machine.reset()
     machine.process.wait_line("No bootable device", 2)

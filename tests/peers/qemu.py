@@ -48,6 +48,9 @@ class Machine:
         argv += ["-machine", "pc,accel=tcg,graphics=off", "-m", str(memory), "-smp", "1", "-serial", "stdio"]
         argv += ["-object", f"memory-backend-memfd,id=mem0,size={memory}M,share=on", "-numa", "node,memdev=mem0"]
         argv += ["-qmp", f"unix:{control},server=on,wait=off", *devices]
+        self.log = stage.path(f"{name}.trace")
+        """What it says of each message it sends and receives."""
+        argv += ["-trace", "vhost_user_*", "-D", str(self.log)]
         self._control = control
         self._monitor: Monitor | None = None
         self.process: Process = stage.start(name, argv, trace)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 
 from peers import dpdk
-from peers.conversation import conversation, import_logs, read, requests
+from peers.conversation import conversation, disagree, import_log, import_logs, read, requests
 from peers.pairs import PAIRS, Pair, Wire
 from peers.processes import LONGEST, Stage
 from peers.proxied import run_through_proxy
@@ -47,3 +47,35 @@ def test_capture_of_the_proxy_agrees_with_the_programs(pair: Pair) -> None:
             traced = stage.path(f"{role}.pcapng")
             import_logs(logs, traced)
             assert conversation(read(traced)) == conversation(seen), role
+
+
+def test_logs_of_the_programs_agree_with_the_capture(pair: Pair) -> None:
+    require(pair.missing())
+    with Stage() as stage:
+        capture = stage.path("seen.pcapng")
+        wire = run_through_proxy(pair, stage, capture)
+        main = [message for message in read(capture) if message["channel"] == "main"]
+        asked = [message for message in main if not message["reply"]]
+        by_number = {message["number"]: message for message in main}
+        told = []
+        for number, backend in enumerate(wire.logs):
+            log = stage.path(f"backend{number}.log")
+            log.write_text("".join(f"{line}\n" for line in backend.lines))
+            told.append(import_log(log, stage.path(f"backend{number}.pcapng")))
+        if wire.logs:
+            requests_told = [message for one in told for message in one if not message["reply"]]
+            assert [message["name"] for message in requests_told] == [message["name"] for message in asked]
+            assert disagree(requests_told, asked) == []
+            reals = iter(asked)
+            for one in told:
+                real = {message["number"]: next(reals) for message in one if not message["reply"]}
+                replies = [message for message in one if message["reply"]]
+                answers = [by_number[real[message["answers"]]["answered_by"]] for message in replies]
+                assert disagree(replies, answers) == []
+            values = {name for one in told for message in one for name in message["payload"] or {}}
+            assert {"index", "u64", "regions"} <= values
+        for log in wire.tracing:
+            traced = import_log(log, stage.path("qemu.pcapng"))
+            keys = ("name", "reply", "flags")
+            assert [[one[key] for key in keys] for one in traced] == [[one[key] for key in keys] for one in main]
+            assert disagree(traced, main) == []

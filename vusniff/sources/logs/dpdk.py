@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from vusniff.families.vhost_user.protocol import F_RING_PACKED
 from vusniff.families.vhost_user.protocol import FrontendRequest as F
 from vusniff.sources.logs.facts import BACKEND, FRONTEND, Ended, Fact, Message, Opened, Said, request_of
 from vusniff.sources.logs.prefix import Line
@@ -45,11 +46,6 @@ _VALUES: tuple[tuple[re.Pattern[str], int, Callable[[re.Match[str]], dict[str, i
         F.SET_VRING_ENABLE,
         lambda m: {"index": int(m[2]), "num": int(m[1])},
     ),
-    (
-        re.compile(r"vring base idx:(\d+) last_used_idx:\d+ last_avail_idx:(\d+)\.?$"),
-        F.SET_VRING_BASE,
-        lambda m: {"index": int(m[1]), "num": int(m[2])},
-    ),
     (re.compile(r"new device status\(0x([0-9a-f]+)\):$", re.I), F.SET_STATUS, lambda m: {"u64": int(m[1], 16)}),
     (
         re.compile(r"log mmap size: (\d+), offset: (\d+)$"),
@@ -58,7 +54,8 @@ _VALUES: tuple[tuple[re.Pattern[str], int, Callable[[re.Match[str]], dict[str, i
     ),
 )
 _FILE = re.compile(r"vring (kick|call) idx:(\d+) file:(-?\d+)$")
-_STOP = re.compile(r"vring base idx:(\d+) file:(\d+)$")
+_BASE = re.compile(r"vring base idx:(\d+) last_used_idx:\d+ last_avail_idx:(\d+)\.?$")
+_STOP = re.compile(r"vring base idx:(\d+) file:(-?\d+)$")
 _INFLIGHT = re.compile(r"(get|set)_inflight_fd (num_queues|queue_size|mmap_size|mmap_offset): (\d+)$")
 _FAILED = re.compile(r"vhost message handling failed|vhost read message .*failed|failed to alloc queue", re.I)
 _ALONE = "DPDK"
@@ -77,7 +74,9 @@ class Dpdk:
         """Connection -> its last message, which later lines tell more of, and what came behind it."""
         self._now = _ALONE
         """The connection of the last line: what follows a memory region has no path in old versions."""
-        self._region: dict[str, int] = {}
+        self._packed: dict[str, bool] = {}
+        """Connection -> whether its rings are packed, where its features were told: then a base has more than an
+        index, which is all that is told."""
 
     def feed(self, line: Line) -> list[Fact]:
         """What a line tells, together with what it completes."""
@@ -95,10 +94,12 @@ class Dpdk:
             if request is not None:
                 return [*self._complete(key), *self._begin(Message(line, key, request))]
         if _NEW.match(text):
+            self._packed.pop(key, None)
             return [*self._complete(key), Opened(line, key, True), Said(line, key)]
         client = _CLIENT.match(text)
         if client:
             key = client["path"] or key
+            self._packed.pop(key, None)
             return [*self._complete(key), Opened(line, key, False), Said(line, key)]
         if text == "vhost peer closed":
             return [*self._complete(key), Said(line, key), Ended(line, key, FRONTEND, "eof")]
@@ -146,6 +147,8 @@ class Dpdk:
         for pattern, request, values in _VALUES:
             if message.request == request and (found := pattern.match(text)):
                 message.values |= values(found)
+                if request == F.SET_FEATURES and len(self._packed) < KEYS:
+                    self._packed[message.key] = bool(message.values["u64"] & F_RING_PACKED)
                 return []
         if message.request == F.SET_MEM_TABLE:
             return self._memory(message, text)
@@ -157,9 +160,14 @@ class Dpdk:
             return []
         found = _STOP.match(text)
         if found and message.request == F.GET_VRING_BASE:
-            index, base = int(found[1]), int(found[2])
+            index, base = int(found[1]), int(found[2]) & 0xFFFFFFFF
             message.values |= {"index": index}
             return [Message(line, message.key, F.GET_VRING_BASE, True, {"index": index, "num": base})]
+        found = _BASE.match(text)
+        if found and message.request == F.SET_VRING_BASE:
+            split = self._packed.get(message.key) is False
+            message.values |= {"index": int(found[1])} | ({"num": int(found[2])} if split else {})
+            return []
         found = _INFLIGHT.match(text)
         if found and message.request in (F.GET_INFLIGHT_FD, F.SET_INFLIGHT_FD):
             message.values[found[2]] = int(found[3])
@@ -167,10 +175,10 @@ class Dpdk:
         return None
 
     def _memory(self, message: Message, text: str) -> list[Fact] | None:
-        regions: list[dict[str, int]] = message.values.setdefault("regions", [])
+        regions: list[dict[str, int]] = message.values.get("regions", [])
         found = _SIZE.match(text)
         if found and len(regions) < REGIONS:
-            regions.append({"size": int(found[1], 16)})
+            message.values["regions"] = [*regions, {"size": int(found[1], 16)}]
             return []
         for name, pattern in _REGION.items():
             found = pattern.match(text)
