@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
@@ -16,9 +17,11 @@ from vusniff.capture.index import Index
 from vusniff.channel import Sender
 from vusniff.cli import main
 from vusniff.errors import SourceError
+from vusniff.families.vhost_user.protocol import Channels
 from vusniff.message import Message
 from vusniff.record import Closed, FrameKind, LogLine
 from vusniff.sources.logs import journal
+from vusniff.sources.logs.clock import best, estimate
 from vusniff.sources.logs.importing import Imported, import_log
 from vusniff.sources.logs.prefix import parse
 from vusniff.sources.logs.reading import FORMATS
@@ -337,3 +340,60 @@ def test_what_is_no_shift(tmp_path: Path, words: str) -> None:
     status, _, said = run("import", "log", LOGS / "virtiofsd.log", "-o", tmp_path / "o", f"--shift={words}")
     assert status == 2
     assert "give seconds" in said
+
+
+# -- beside a capture -------------------------------------------------------------------------------------------------
+
+CAPTURE = Path(__file__).parent.parent / "captures" / "qemu-testpmd.pcapng"
+
+
+def log_of(capture: Path, late_ns: int) -> tuple[str, int]:
+    """What Open vSwitch would have written of a capture, by a clock that is late, and a line of its own; and the number
+    of the message that this line stands behind."""
+    timeline = Timeline(Index(capture))
+    read_all(timeline)
+    asked = [one for one in timeline.messages() if not one.reply and one.channel is Channels.MAIN]
+    said = [(one.time_ns, f"dpdk|INFO|VHOST_CONFIG: (/x) read message VHOST_USER_{one.name}") for one in asked]
+    behind = next(one for one in asked if one.name == "SET_MEM_TABLE")
+    said.append((behind.time_ns + 1000, "bridge|WARN|something about a bridge"))
+    made = []
+    for number, (time_ns, words) in enumerate(sorted(said)):
+        when = datetime.fromtimestamp((time_ns - late_ns) // 1000 / 1e6, timezone.utc)
+        made.append(f"{when:%Y-%m-%dT%H:%M:%S.%f}Z|{number}|{words}\n")
+    return "".join(made), behind.number
+
+
+def test_a_log_is_put_on_the_clock_of_a_capture(tmp_path: Path) -> None:
+    log = tmp_path / "ovs.log"
+    log.write_text(log_of(CAPTURE, 3_600_500_000_000)[0])
+    found = estimate([CAPTURE], str(log))
+    assert found is not None
+    assert abs(found.ns - 3_600_500_000_000) < 2_000_000
+    assert found.messages > 100
+    assert best([], {}) is None
+    assert best([(1, False, 5)], {(2, False): [7]}) is None
+
+
+def test_lines_of_a_log_stand_between_the_messages_of_a_capture(tmp_path: Path) -> None:
+    log, lines_only = tmp_path / "ovs.log", tmp_path / "lines.pcapng"
+    text, behind = log_of(CAPTURE, 0)
+    log.write_text(text)
+    assert run("import", "log", log, "--lines-only", "-o", lines_only)[0] == 0
+    read = run("read", CAPTURE, lines_only)[1].splitlines()
+    at = next(place for place, line in enumerate(read) if "something about a bridge" in line)
+    assert read[at].startswith("# DPDK wrote (ovs.log:")
+    assert [line.split()[0] for line in (read[at - 1], read[at + 1])] == [str(behind), str(behind + 1)]
+
+
+def test_a_log_is_shown_beside_a_capture(tmp_path: Path) -> None:
+    log, picture = tmp_path / "ovs.log", tmp_path / "x.svg"
+    text, behind = log_of(CAPTURE, 7_200_000_000_000)
+    log.write_text(text)
+    words = ("view", CAPTURE, "--log", log, "--screenshot", picture, "--at", behind, "--size", "160x40")
+    status, _, said = run(*words)
+    assert status == 0
+    assert "messages found in both" in said
+    assert "(ovs.log:" in picture.read_text()
+    assert run("view", CAPTURE, "--log", log, "--shift", "0", "--screenshot", picture, "--force")[0] == 0
+    assert run("view", CAPTURE, "--shift", "0", "--screenshot", picture, "--force")[0] == 2
+    assert run("view", "-", "--log", log)[0] == 2

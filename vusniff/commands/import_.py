@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from vusniff import terminal
+from vusniff.printable import escape
 
 FORMATS = ("dpdk", "qemu-trace", "libvhost-user", "rust-vmm")
 """As `vusniff.sources.logs.reading.FORMATS`, which is not imported for a list of words."""
@@ -94,6 +95,33 @@ def _log(args: argparse.Namespace, replaces: bytes | None) -> int:
     return 0
 
 
+def lines_beside(captures: list[str], logs: list[str], words: str | None, folder: str) -> list[str]:
+    """Captures of the lines of logs, made in a folder, to be read beside captures that have the messages.
+
+    Without ``words`` each log is put on the captures' clock by messages found in both, and what was found is said.
+    """
+    from vusniff.errors import SourceError
+    from vusniff.sources.logs.clock import estimate, window
+    from vusniff.sources.logs.importing import import_log
+
+    if "-" in captures or "-" in logs:
+        raise SourceError("--log: give the capture and the logs as files; - (standard input) cannot be read twice")
+    made = []
+    for number, log in enumerate(logs, 1):
+        if words is not None:
+            shift_ns = shift(words)
+        elif found := estimate(captures, log):
+            shift_ns = found.ns
+            in_both = counted(found.messages, "message")
+            terminal.say(f"{escape(log)}: {shift_ns / 1e9:+.6f} s, by {in_both} found in both; --shift says otherwise")
+        else:
+            shift_ns = 0
+            terminal.say(f"{escape(log)}: no messages found in both, so its times are taken as they are; see --shift")
+        made.append(f"{folder}/log{number}.pcapng")
+        import_log([log], made[-1], shift_ns=shift_ns, with_messages=False, window=window(captures))
+    return made
+
+
 def counted(count: int, what: str) -> str:
     """``1 line``, ``2 lines``."""
     return f"{count} {what}{'' if count == 1 else 's'}"
@@ -104,7 +132,6 @@ def shift(words: str) -> int:
     import re
 
     from vusniff.errors import SourceError
-    from vusniff.printable import escape
 
     if not re.fullmatch(r"[+-]?\d{1,10}(\.\d{1,9})?", words):
         raise SourceError(f"--shift {escape(words)[:40]}: give seconds, such as 3600 or -0.25")

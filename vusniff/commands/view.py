@@ -18,6 +18,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("files", nargs="+", metavar="FILE", help="captures, merged by time; - is standard input")
     parser.add_argument("-f", "--follow", action="store_true", help="go on reading while the file grows")
     parser.add_argument("--device", metavar="TYPE", help="the device type (net, blk, ...) instead of the deduced one")
+    parser.add_argument(
+        "--log", action="append", default=[], metavar="LOG", help="show the lines of a peer's log between the messages"
+    )
+    parser.add_argument(
+        "--shift", metavar="SECONDS", help="add so much to the times of the logs (default: by messages found in both)"
+    )
     picture = parser.add_argument_group("a picture instead of the view")
     picture.add_argument("--screenshot", metavar="OUT.svg", help="write the screen as SVG and leave")
     picture.add_argument("--force", action="store_true", help="replace OUT.svg if it is there already")
@@ -28,7 +34,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Open the view, or write the picture."""
-    files: list[str] = args.files
+    if not args.log:
+        if args.shift is not None:
+            raise SourceError("--shift goes with --log")
+        return _show(args, args.files)
+    from vusniff.commands.import_ import lines_beside
+
+    with tempfile.TemporaryDirectory(prefix="vusniff-") as folder:
+        return _show(args, [*args.files, *lines_beside(args.files, args.log, args.shift, folder)])
+
+
+def _show(args: argparse.Namespace, files: list[str]) -> int:
     if args.screenshot:
         from vusniff.views.tui.picture import write_picture
 

@@ -82,7 +82,7 @@ class Dpdk:
         """What a line tells, together with what it completes."""
         head = _HEAD.search(line.text)
         if head is None:
-            return self._more(line, line.text)
+            return self._more(line, line.text, None)
         key = head["path"] or _ALONE
         if key in ("device", "dma", "thread", "vduse"):  # words that stand where a path would
             key = _ALONE
@@ -105,7 +105,7 @@ class Dpdk:
             return [*self._complete(key), Said(line, key), Ended(line, key, FRONTEND, "eof")]
         if _FAILED.match(text):
             return [*self._complete(key), Said(line, key), Ended(line, key, BACKEND, "eof")]
-        return self._more(line, text)
+        return self._more(line, text, key)
 
     def finish(self) -> list[Fact]:
         """What was not complete at the end of the log."""
@@ -128,8 +128,9 @@ class Dpdk:
                 facts[0].descriptors = len(regions)
         return facts
 
-    def _more(self, line: Line, text: str) -> list[Fact]:
-        """More of the message before, or a line of its own."""
+    def _more(self, line: Line, text: str, key: str | None) -> list[Fact]:
+        """More of the message before, or a line of its own; ``key`` is None for one that does not say that it is
+        DPDK's."""
         waiting = self._waiting.get(self._now)
         message = waiting[0] if waiting else None
         if isinstance(message, Message) and waiting is not None:
@@ -138,9 +139,9 @@ class Dpdk:
                 waiting += told
                 return []
             if len(waiting) < LINES:
-                waiting.append(Said(line, self._now))
+                waiting.append(Said(line, key))
                 return []
-        return [Said(line, self._now if self._now != _ALONE else None)]
+        return [Said(line, key if key != _ALONE else None)]
 
     def _tells(self, message: Message, text: str, line: Line) -> list[Fact] | None:
         """What a line says of a message: facts that follow from it; None where it says nothing of it."""

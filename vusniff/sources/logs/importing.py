@@ -127,19 +127,21 @@ def import_log(
     wanted: str | None = None,
     shift_ns: int = 0,
     with_messages: bool = True,
+    window: tuple[int, int] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Imported:
     """Read logs (``-`` is standard input) and write a capture of what they tell; several are merged by time.
 
     ``wanted`` is a word of `reading.FORMATS`, None to tell it by content. ``shift_ns`` is added to all times. Without
-    messages only lines are kept, to stand beside a capture that has the messages.
+    messages only lines are kept, all of them, to stand beside a capture that has the messages; of a ``window`` (first
+    and last time in nanoseconds since the epoch) only those in it.
 
     Raises:
         SourceError: a log cannot be read, has no format that is known, or tells of no message.
         CaptureError: the capture cannot be written.
     """
     logs: dict[str, Log] = {}
-    merged = _merged([facts(path, wanted, shift_ns, progress) for path in paths])
+    merged = _merged([facts(path, wanted, shift_ns, progress, every_line=not with_messages) for path in paths])
     first = next(merged, None)  # a log that cannot be read leaves no capture behind
     with CaptureWriter(target, source="log", replaces=replaces, host=capture_facts.Host(), keeps_ended=True) as writer:
         writing = _Writing(writer, with_messages)
@@ -147,7 +149,8 @@ def import_log(
         while first is not None:
             time_ns, log, fact = first
             logs[log.path] = log
-            writing.take(time_ns, log, fact)
+            if window is None or window[0] <= time_ns <= window[1]:
+                writing.take(time_ns, log, fact)
             count += 1
             if not count % FLUSHED:
                 writer.flush()

@@ -96,9 +96,16 @@ def recognise(path: str, head: bytes, wanted: str | None) -> str:
 
 
 def facts(
-    path: str, wanted: str | None, shift_ns: int, progress: Callable[[int, int], None] | None = None
+    path: str,
+    wanted: str | None,
+    shift_ns: int,
+    progress: Callable[[int, int], None] | None = None,
+    *,
+    every_line: bool = False,
 ) -> Iterator[tuple[int, Log, Fact]]:
-    """What a log tells: time in nanoseconds since the epoch, the log, and a fact; times never go back.
+    """What a log tells: time in nanoseconds since the epoch, the log, and a fact.
+
+    ``every_line``: lines that are not about vhost-user too.
 
     Raises SourceError for a log that cannot be read or has no format that is known.
     """
@@ -109,7 +116,7 @@ def facts(
         log = Log(path, name, kind, FORMATS[kind].make())
         size = 0 if path == "-" else Path(path).stat().st_size
         now = 0
-        for line in _lines(file, log, head, FORMATS[kind].mark):
+        for line in _lines(file, log, head, None if every_line else FORMATS[kind].mark):
             log.has_clock = log.has_clock or line.time_ns is not None
             now = max(now, line.time_ns) if line.time_ns is not None else now + (0 if log.has_clock else STEP_NS)
             for fact in log.reader.feed(line):
