@@ -23,8 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="WHAT",
         nargs="*",
         help="a request (GET_FEATURES, or its number), a feature (MRG_RXBUF), a protocol feature (MQ), a rule (R48 or "
-        "its name), a phase (start), a word of the screens (armed), or an error text of QEMU, DPDK, libvhost-user, "
-        "rust-vmm and others, also several lines; - reads them from standard input",
+        "its name), a phase (start), a word of the screens (armed) or of a verdict (refused), or an error text of "
+        "QEMU, DPDK, libvhost-user, rust-vmm and others, also several lines; - reads them from standard input",
     )
     parser.add_argument("--device", metavar="TYPE", help="device type: a number is then its feature bit")
     parser.add_argument("--features", metavar="NUMBER", help="name the bits of features (of --device TYPE)")

@@ -47,8 +47,7 @@ def _topics(words: str, device: str | None) -> list[Topic]:
             return found
     from vusniff.views import explain, glossary
 
-    named = explain.named(words, device)
-    return named or (glossary.topics(words) if device is None else [])
+    return [*explain.named(words, device), *(glossary.topics(words) if device is None else [])]
 
 
 def _unknown(words: str, device: str | None) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from vusniff.views import page
 from vusniff.views.page import Page, Prose, Section
 from vusniff.views.topic import Topic
 
@@ -70,6 +71,26 @@ WORDS: tuple[tuple[tuple[str, ...], str], ...] = (
 )  # fmt: skip
 """Names of a word, and what it says."""
 
+OUTCOMES = {
+    "running": "At least one ring is armed and enabled where the capture ends, and nothing is known to be wrong.",
+    "stopped cleanly": "The rings were stopped by GET_VRING_BASE and the connection was closed: how a VM is shut down.",
+    "idle": "The session is open and no ring runs: the guest's driver has not started the device, or has stopped it.",
+    "never started": "The session ended, or stands still, before a ring ran. The verdict names the step it came to: "
+    "look at the last message before the end, and at what the side that closed did not get.",
+    "refused": "A message was answered with an error, or by closing, and the session ended with it. The verdict names "
+    "the message, and the value and the limit where the limit is known.",
+    "peer died": "A process was killed (a signal, such as SIGSYS of a seccomp filter, SIGSEGV, SIGKILL of the OOM "
+    "killer) and the session ended with it: the journal and the program's own log say more.",
+    "hung up": "A process that was not killed closed the connection while the device was used: it decided so, and its "
+    "own log says why.",
+    "waiting for an answer": "A request that must be answered had no answer where the capture ends: the other side is "
+    "busy, stuck, or does not know that it should answer.",
+    "stalled": "Something waits in a ring and the device uses nothing: only what looks into the rings can tell "
+    "(--rings of vusniff capture and vusniff proxy).",
+    "unknown": "The capture does not tell: it was joined late, is cut, or lost messages.",
+}
+"""Outcome of a verdict (`vusniff.checks.outcome.Outcome`), and what it says."""
+
 
 def normal(word: str) -> str:
     """A word as it is looked up."""
@@ -79,12 +100,21 @@ def normal(word: str) -> str:
 def topics(word: str) -> list[Topic]:
     """The word's meaning; none for one that is not here."""
     wanted = normal(word)
-    return [_topic(names, about) for names, about in WORDS if wanted in map(normal, names)]
+    found = [_topic(names, about) for names, about in WORDS if wanted in map(normal, names)]
+    return [*(_outcome(name) for name in OUTCOMES if normal(name) == wanted), *found]
 
 
 def everything() -> Iterator[Topic]:
     """All words, in the order of the table."""
-    return (_topic(names, about) for names, about in WORDS)
+    yield from (_topic(names, about) for names, about in WORDS)
+    yield from map(_outcome, OUTCOMES)
+
+
+def _outcome(name: str) -> Topic:
+    section = Section(
+        "What it says", [Prose([OUTCOMES[name]]), page.facts(("told by", "vusniff summary, check, view"))]
+    )
+    return Topic("verdict", name, Page(f"{name}: outcome of a verdict", [section]))
 
 
 def _topic(names: tuple[str, ...], about: str) -> Topic:

@@ -12,7 +12,7 @@ class Topic(NamedTuple):
 
     kind: str
     """``request``, ``feature``, ``protocol feature``, ``value``, ``rule``, ``phase``, ``error text``, ``features``,
-    ``word``."""
+    ``word``, ``verdict``."""
     name: str
     page: Page
     device: str | None = None
