@@ -421,6 +421,24 @@ def test_what_wireshark_reads_is_removed_where_it_was_put_and_nowhere_else(share
         assert "vusniff.lua is not from vusniff: move it away first" in done.stderr
 
 
+def test_a_link_of_ones_own_is_removed_and_not_what_it_leads_to(tmp_path: Path) -> None:
+    """Who works on the dissector may have linked it there."""
+    words = [*VUSNIFF, "wireshark", "install", "--directory", str(tmp_path)]
+    assert subprocess.run(words, capture_output=True, timeout=60).returncode == 0
+    installed, kept = tmp_path / "plugins" / "vusniff.lua", tmp_path / "mine.lua"
+    installed.rename(kept)
+    installed.symlink_to(kept)
+    program = tmp_path / "extcap" / "vusniff"
+    program.unlink()
+    program.symlink_to(tmp_path / "nowhere")
+    words[-3] = "uninstall"
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == [f"removed {installed}", f"there is no {program}"]
+    assert not installed.is_symlink()
+    assert b"vusniff" in kept.read_bytes()
+
+
 @needs_root
 def test_what_wireshark_is_sent_goes_through_no_link(shared: Path, victim: Path) -> None:
     link = shared / "fifo"

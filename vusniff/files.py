@@ -107,14 +107,18 @@ def install(path: Path, text: str, mode: int, mark: bytes) -> None:
 
 
 def uninstall(path: Path, mark: bytes) -> bool:
-    """Takes away what `install` has put there; False where there is nothing. Raises `OutputError`."""
+    """Takes away what `install` has put there; False where there is nothing. Raises `OutputError`.
+
+    Of a symbolic link that leads to such a file the link is taken away, and what it leads to stays.
+    """
     try:
         with _place(path) as (folder, name, found):
             if found is None:
                 return False
             _refuse_foreign(path, folder, name, found, mark)
+        with _place(path, follows_last=False) as (folder, name, _):
             os.unlink(name, dir_fd=folder)
-            return True
+        return True
     except FileNotFoundError:
         return False
     except OSError as error:
@@ -168,10 +172,12 @@ def _make(folder: int, name: str, mode: int) -> int:
 
 
 @contextlib.contextmanager
-def _place(path: str | Path, parents: bool = False) -> Iterator[tuple[int, str, int | None]]:
+def _place(
+    path: str | Path, parents: bool = False, follows_last: bool = True
+) -> Iterator[tuple[int, str, int | None]]:
     """The directory and the name behind all links, and the file itself if there is one (as with O_PATH).
 
-    ``parents``: directories that are missing are made.
+    ``parents``: directories that are missing are made. ``follows_last``: else the file may be a link.
     """
     words = os.fspath(path)
     rest = deque(words.split("/"))
@@ -197,7 +203,7 @@ def _place(path: str | Path, parents: bool = False) -> Iterator[tuple[int, str, 
                 yield folder, name, None
                 return
             mode = os.fstat(found).st_mode
-            if stat.S_ISLNK(mode):
+            if stat.S_ISLNK(mode) and (rest or follows_last):
                 links += 1
                 target = _followed(path, folder, name, found, links)
                 rest.extendleft(reversed(target.split("/")))
