@@ -289,7 +289,7 @@ def test_a_view_of_standard_input_leaves_room_on_the_disk(tmp_path: Path, small:
     with contextlib.closing(Terminal((120, 40), tmp_path)) as terminal:
         flood = f"{{ cat {CAPTURES / 'qemu-blk.pcapng'}; head -c 16M /dev/zero; }}"
         terminal.start(f"{flood} | TMPDIR={small} {sys.executable} -m vusniff view -")
-        terminal.until("50 messages")
+        terminal.until("50 messages", "standard input was not read to its end", "CUT: nothing more is read")
         until(lambda: free(small) < 2 << 20)
         assert free(small) >= (4 << 20) // SHARE
         terminal.keys("q")

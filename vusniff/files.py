@@ -172,9 +172,7 @@ def _make(folder: int, name: str, mode: int) -> int:
 
 
 @contextlib.contextmanager
-def _place(
-    path: str | Path, parents: bool = False, follows_last: bool = True
-) -> Iterator[tuple[int, str, int | None]]:
+def _place(path: str | Path, parents: bool = False, follows_last: bool = True) -> Iterator[tuple[int, str, int | None]]:
     """The directory and the name behind all links, and the file itself if there is one (as with O_PATH).
 
     ``parents``: directories that are missing are made. ``follows_last``: else the file may be a link.

@@ -62,11 +62,11 @@ def _show(args: argparse.Namespace, files: list[str]) -> int:
         raise CaptureError("- (standard input) goes alone: give either it or files")
     with _Spool() as spool:
         try:
-            status = run_tui(spool.path, follow=True, device=args.device, title="standard input")
+            status = run_tui(spool.path, follow=True, device=args.device, title="standard input", cut=lambda: spool.cut)
         except CaptureError as error:
             raise CaptureError(str(error).replace(spool.path, "standard input")) from error
-    if spool.failure:
-        raise SourceError(f"standard input was not read to its end: {spool.failure}")
+    if spool.cut:
+        raise SourceError(spool.cut)
     return status
 
 
@@ -74,7 +74,8 @@ class _Spool:
     """Standard input copied to a file without a name while it comes; the keys then come from the terminal."""
 
     def __init__(self) -> None:
-        self.failure: str | None = None
+        self.cut: str | None = None
+        """Why it is not copied to its end, as a sentence."""
         self._source = os.dup(0)
         try:
             terminal = os.open("/dev/tty", os.O_RDWR)
@@ -100,16 +101,19 @@ class _Spool:
             while data := os.read(self._source, 1 << 20):
                 room, why = bound.room(0)
                 if len(data) > room:
-                    self.failure = why
+                    self._stop(why)
                     break
                 view = memoryview(data)
                 while view:
                     view = view[self._file.write(view) :]
         except OSError as error:
-            self.failure = error.strerror
+            self._stop(error.strerror or str(error))
         except ValueError:  # the view was left
             pass
         os.close(self._source)  # the program that writes to us is told
+
+    def _stop(self, why: str) -> None:
+        self.cut = f"standard input was not read to its end: {why}"
 
 
 def _size(words: str) -> tuple[int, int]:

@@ -26,13 +26,15 @@ def run_tui(
     follow: bool = False,
     device: str | None = None,
     title: str | None = None,
+    cut: Callable[[], str | None] = lambda: None,
     on_exit: Callable[[], None] | None = None,
 ) -> int:
     """Show captures until the user leaves; returns the exit code.
 
     ``follow`` goes on reading files that grow; ``device`` overrides the deduced device type; ``title`` stands on the
-    first line instead of the files' names; ``on_exit`` is called when the terminal is as it was before, also
-    after an error. Raises CaptureError for a file that is no capture, and for one that can no longer be read.
+    first line instead of the files' names; ``cut`` is asked why no more will come, if that is known; ``on_exit`` is
+    called when the terminal is as it was before, also after an error. Raises CaptureError for a file that is no
+    capture, and for one that can no longer be read.
     """
     from vusniff.analysis.timeline import Timeline
     from vusniff.capture.index import Index
@@ -46,7 +48,7 @@ def run_tui(
             os.environ.setdefault("TEXTUAL_FPS", str(FRAMES))  # read by Textual when it is imported
             from vusniff.views.tui.app import TuiApp
 
-            app = TuiApp(timeline, title or names_of(files), follow=follow)
+            app = TuiApp(timeline, title or names_of(files), follow=follow, cut=cut)
             app.run()
             app.exporting.drop()
             if app.broken is not None:

@@ -42,8 +42,11 @@ class Parts(App[int]):
 
     CSS_PATH = "app.tcss"
 
-    def __init__(self, timeline: Timeline, title: str, *, follow: bool = False) -> None:
-        """``title`` stands on the first line; ``follow`` goes on reading at the end of the capture."""
+    def __init__(
+        self, timeline: Timeline, title: str, *, follow: bool = False, cut: Callable[[], str | None] = lambda: None
+    ) -> None:
+        """``title`` stands on the first line; ``follow`` goes on reading at the end of the capture; ``cut`` says why
+        nothing more comes there, if that is known."""
         super().__init__()
         self.animation_level = "none"
         self.timeline = timeline
@@ -53,7 +56,7 @@ class Parts(App[int]):
         self.states = States(timeline)
         self.prompt = Prompt(self.view)
         self.selected = Selected(self, self.states, self.call_later)
-        self.reading = Reading(self)
+        self.reading = Reading(self, cut)
         self.finder = Finder(self, self.selected.keep)
         self.completing = Completing(self.prompt)
         self.filtering = Filtering(self)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import time
+from collections.abc import Callable
 
 from vusniff.errors import VusniffError
 from vusniff.views.tui.application import Application
@@ -18,8 +19,9 @@ NOTES = 3
 class Reading:
     """How far the capture has been read."""
 
-    def __init__(self, app: Application) -> None:
+    def __init__(self, app: Application, cut: Callable[[], str | None] = lambda: None) -> None:
         self.app = app
+        self._cut = cut
         self.failure = ""
         """Why reading has stopped."""
         self._slice = 2048
@@ -56,6 +58,10 @@ class Reading:
             self._events = events
             if not came and app.view.row is not None:
                 app.view.moved()  # where rings stand behind the selected message is known anew
+        if not self.failure and (why := self._cut()):
+            self.failure = why
+            app.announce(f"{why}; what came before is shown", "error")
+            app.refresh_top()
         if not done:
             app.later(NEXT_SECONDS, self.go_on)
         elif app.live:
@@ -72,7 +78,7 @@ class Reading:
     def words(self) -> str:
         """How far it is; empty when a finished capture has been read."""
         if self.failure:
-            return "reading has stopped"
+            return "CUT: nothing more is read" if self._cut() else "reading has stopped"
         if not self.app.timeline.complete:
             read, there = self.app.timeline.index.progress
             return f"reading {100 * read // max(1, there)} %"
