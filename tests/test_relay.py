@@ -14,6 +14,7 @@ import socket
 import struct
 import sys
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -152,6 +153,22 @@ def memory() -> Iterator[list[int]]:
     yield fds
     for fd in fds:
         os.close(fd)
+
+
+def test_what_has_ended_is_freed_at_once(stage: Stage) -> None:
+    """It waited for a collection of garbage: megabytes of a thousand connections."""
+    gc.disable()
+    try:
+        relay = weakref.ref(stage.relays[0])
+        stage.left.send(message(1))
+        assert stage.receive(stage.right, 12) == (message(1), [])
+        stage.left.close()
+        stage.right.close()
+        stage.until(lambda: not stage.relays)
+        stage.settle()
+        assert relay() is None
+    finally:
+        gc.enable()
 
 
 def test_messages_with_and_without_descriptors_back_to_back(stage: Stage, memory: list[int]) -> None:

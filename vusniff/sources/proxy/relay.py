@@ -261,7 +261,10 @@ class Relay:
         self._messages = 0
         self._lost = 0
         self.finished = False
-        self._ready = (functools.partial(self._happened, 0), functools.partial(self._happened, 1))
+        self._ready: tuple[Callable[[int], None], ...] = (
+            functools.partial(self._happened, 0),
+            functools.partial(self._happened, 1),
+        )
         try:
             self._wait()
         except OSError as error:
@@ -281,6 +284,7 @@ class Relay:
         for sock in self._sockets:
             self._loop.ignore(sock.fileno())
             sock.close()
+        self._ready = ()  # which refers to this: so it is freed now, and not by a collection some time
         by = self._by if reason is None else None
         number = self.connection.id
         self._recorder.close(Closed(number, now, reason or self._reason, by, self._messages, self._lost))
