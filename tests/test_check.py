@@ -70,12 +70,16 @@ def test_findings_are_told_with_side_time_evidence_and_counts(capsys: pytest.Cap
     status, out = _out(capsys, broken)
     lines = out.splitlines()
     assert status == 1
-    assert lines[0].startswith("session 1")
-    assert "qemu-system-x86 (QEMU) -> dpdk-testpmd (DPDK)" in lines[0]
-    assert [line.split()[0] for line in lines if line.startswith("  ") and "#" in line[:20]] == [
-        "note",
+    assert lines[0].startswith("Never started: the front-end (qemu-system-x86) closed the connection")
+    assert "The probable cause: SET_FEATURES acknowledges bit 0" in lines[0]
+    assert "1 other device: nothing wrong with them" in lines[0]
+    assert any(line.startswith("  try") for line in lines[1:6])
+    title = next(line for line in lines if line.startswith("session 1"))
+    assert "qemu-system-x86 (QEMU) -> dpdk-testpmd (DPDK)" in title
+    assert [line.split()[0] for line in lines if "#" in line[10:12]] == [
         "warning",
         "error",
+        "note",
     ]
     assert "#5          0.004000  front-end   SET_FEATURES acknowledges bit 0" in out
     assert "features-not-offered (Front-end message types); see also #2" in out
@@ -102,7 +106,10 @@ def test_the_exit_code_follows_the_worst_finding_asked_for(broken: Path, words: 
 
 
 def test_a_good_capture_is_fine(capsys: pytest.CaptureFixture[str], good: Path) -> None:
-    assert _out(capsys, good, "--fail-on", "note") == (0, "0 errors, 0 warnings, 0 notes in 3 messages of 1 session\n")
+    status, out = _out(capsys, good, "--fail-on", "note")
+    assert status == 0
+    assert out.startswith("Never started: the front-end (frontend) closed the connection")
+    assert out.endswith("\n0 errors, 0 warnings, 0 notes in 3 messages of 1 session\n")
 
 
 def test_an_empty_capture_is_not_called_good(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -134,7 +141,10 @@ def test_what_cannot_be_done_is_said_in_a_sentence(
 
 def test_json_has_one_object_a_finding(capsys: pytest.CaptureFixture[str], broken: Path) -> None:
     _, out = _out(capsys, broken, "--format", "json")
-    found = [json.loads(line) for line in out.splitlines()]
+    verdict, other, *found = [json.loads(line) for line in out.splitlines()]
+    assert (verdict["kind"], verdict["outcome"], verdict["trouble"]) == ("verdict", "never started", True)
+    assert (verdict["cause"], verdict["side"], verdict["message"]) == ("features-not-offered", "frontend", 5)
+    assert (other["outcome"], other["trouble"], other["sessions"]) == ("unknown", False, [2])
     assert [finding["rule"] for finding in found] == [
         "vring-enable-not-negotiated",
         "features-not-offered",
@@ -204,7 +214,8 @@ def test_junit_has_a_case_for_each_rule_of_each_session(capsys: pytest.CaptureFi
     assert root.tag == "testsuites"
     assert [suite.tag for suite in root] == ["testsuite", "testsuite"]
     for suite in root:
-        cases = list(suite)
+        properties, *cases = list(suite)
+        assert [one.get("name") for one in properties] == ["verdict"]
         assert [case.get("name") for case in cases] == [rule.slug for rule in judged]
         assert int(suite.get("tests", "")) == len(cases)
         assert int(suite.get("failures", "")) == len(suite.findall("testcase/failure"))
@@ -337,15 +348,19 @@ def test_rules_of_a_pipe_are_those_of_a_file(broken: Path) -> None:
     words = [sys.executable, "-m", "vusniff", "check", "--format", "json"]
     piped = subprocess.run([*words, "-"], input=broken.read_bytes(), capture_output=True, check=False)
     read = subprocess.run([*words, str(broken)], capture_output=True, check=False)
-    assert (piped.returncode, piped.stdout) == (read.returncode, read.stdout) == (1, piped.stdout)
-    assert piped.stdout
+    assert piped.returncode == read.returncode == 1
+    # Of a pipe the verdict comes last: what stands before it is told while the capture comes.
+    assert sorted(piped.stdout.splitlines()) == sorted(read.stdout.splitlines())
+    assert b'"kind": "verdict"' in read.stdout.splitlines()[0]
+    assert b'"kind": "verdict"' in piped.stdout.splitlines()[-1]
 
 
 @pytest.mark.parametrize("path", sorted(CAPTURES.glob("*.pcapng")), ids=lambda path: path.stem)
 def test_real_programs_get_no_false_alarms(capsys: pytest.CaptureFixture[str], path: Path) -> None:
     status, out = _out(capsys, path, "--format", "json")
-    found = [json.loads(line) for line in out.splitlines()]
+    verdict, *found = [json.loads(line) for line in out.splitlines()]
     assert status == 0
+    assert (verdict["outcome"], verdict["trouble"]) == ("stopped cleanly", False)
     worse = {finding["rule"] for finding in found if finding["severity"] != "note"}
     assert worse == VERDICTS.get(path.stem, set())
     assert all(BY_SLUG[finding["rule"]].severity.rank <= Severity.NOTE.rank for finding in found)

@@ -190,7 +190,8 @@ def test_what_repeats_is_folded() -> None:
 
 def test_a_report_names_findings_and_messages() -> None:
     page = export(golden.HERE / "qemu-ovs.pcapng", "--format", "markdown", "--session", "2")
-    assert page.startswith("# ")
+    assert page.startswith("**Stopped cleanly: ")
+    assert "\n# vhost-user capture " in page
     assert "vring-enable-not-negotiated" in page
     assert re.search(r"^\| 65 \|", page, re.MULTILINE)
     assert not re.search(r"^\| 64 \|", page, re.MULTILINE)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 from checks_cases import script
-from checks_cases.script import Again, Case, Close, Part, tell, up
+from checks_cases.script import FEATURES, Again, Case, Close, F, Part, fe, hello, tell, u32, u64, up
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from talk import Talk
 from verdict_cases import Expected
 from verdict_cases.ends import ENDS
 from verdict_cases.lives import LIVES
@@ -17,8 +19,11 @@ from vusniff.analysis.timeline import Timeline, read_all
 from vusniff.capture.index import Index
 from vusniff.checks.checker import Checker
 from vusniff.checks.outcome import Outcome
+from vusniff.checks.ranking import ranked
 from vusniff.checks.story import session_verdict, verdicts
 from vusniff.checks.verdict import Verdict
+from vusniff.views.account import session_dict
+from vusniff.views.verdict import verdict_dict
 
 CAPTURES = sorted((Path(__file__).parent.parent / "captures").glob("*.pcapng"))
 CASES = [*ENDS, *LIVES]
@@ -122,3 +127,38 @@ def test_no_session_has_no_verdict(parts: list[Part], late: bool) -> None:
     for verdict in found:
         assert verdict.sentence.endswith((".", "?"))
         assert not verdict.trouble or verdict.advice
+
+
+def test_a_verdict_keeps_to_its_schema() -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    schema = Path(__file__).parent.parent / "docs" / "verdict.schema.json"
+    check = jsonschema.Draft202012Validator(json.loads(schema.read_text("utf-8")))
+    for expected in CASES:
+        for verdict in judged(expected)[1]:
+            check.validate(verdict_dict(verdict))
+    outcomes = set(json.loads(schema.read_text("utf-8"))["properties"]["outcome"]["enum"])
+    assert outcomes == {outcome.value for outcome in Outcome}
+
+
+def test_causes_are_told_before_symptoms_and_equals_once() -> None:
+    session = [*hello(accept=FEATURES | 4), *[fe(F.SET_VRING_NUM, u32(index, 0)) for index in range(3)], Close(1)]
+    checker, now = tell(Case("", session, comms=("qemu-system-x86", "vhost-device-sc")))
+    checker.conclude(now)
+    told = ranked(checker.found[1], checker.counts)
+    assert [one.finding.rule for one in told] == ["features-not-offered", "closed-after-request", "vring-size"]
+    assert told[1].explained_by is told[0].finding
+    assert (told[2].times, told[2].numbers) == (3, (8, 9, 10))
+    assert "queue-size-more-than-peer" not in {one.finding.rule for one in told}
+
+
+def test_an_end_that_was_not_seen_is_said(tmp_path: Path) -> None:
+    talk = Talk(tmp_path / "two.pcapng")
+    for _ in range(2):
+        peers = talk.connect()
+        peers.ask(F.GET_FEATURES)
+        peers.answer(F.GET_FEATURES, u64(FEATURES))
+    timeline = talk.timeline()
+    first, second = (session_dict(timeline, session)["ended"] for session in timeline.sessions)
+    assert first == "not seen; session 2 begins on the same path"
+    assert second == "open"
+    talk.writer.close()

@@ -88,6 +88,8 @@ class Session:
     connections: dict[int, Channel] = field(default_factory=dict)
     previous: int | None = None
     """The session before it on the same path."""
+    following: int | None = None
+    """The session after it on the same path."""
     closed: Closed | None = None
     first: int = 0
     """Number of its first message, 0 for none."""
@@ -250,6 +252,8 @@ class Tracker:
             reading=family.reading(link.order, self.device, tuple(filter(None, programs))),
             previous=self._by_path.get(connection.path),
         )
+        if session.previous is not None:
+            self.sessions[session.previous - 1].following = session.number
         self._by_path[connection.path] = session.number
         self.families[family] = None
         self.sessions.append(session)

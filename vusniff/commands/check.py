@@ -139,7 +139,8 @@ def _keep(judged: Judged, chosen: Filter, args: argparse.Namespace) -> None:
 
 
 def _judge(args: argparse.Namespace, rules: Sequence[Rule], chosen: Filter | None) -> Judged:
-    """Read captures and ask the rules; text and JSON are written while that goes on."""
+    """Read captures and ask the rules. Of what still grows, text and JSON are written while that goes on; of a file the
+    verdict is written first."""
     from vusniff.capture.reader import CaptureReader
     from vusniff.checks.checker import KEPT
     from vusniff.progress import reading
@@ -150,11 +151,12 @@ def _judge(args: argparse.Namespace, rules: Sequence[Rule], chosen: Filter | Non
     judged = Judged(rules, args.device, wait_ns=int(args.wait * 1e9), kept=kept)
     reader = CaptureReader(args.files)
     writer = Writer(judged, args.format)
+    grows = args.follow or "-" in args.files
     try:
         with reading(args.files[0]) as progress:
             for batch in reader.batches(data=True, follow=args.follow, max_rows=ROWS):
                 # Of the batches before: a short capture is told as a whole, in the order of its sessions.
-                news = "" if chosen else writer.news()
+                news = writer.news() if grows else ""
                 if news and progress:
                     progress.pause()
                 _write(news)
@@ -165,13 +167,13 @@ def _judge(args: argparse.Namespace, rules: Sequence[Rule], chosen: Filter | Non
                     progress(*reader.progress)
     except KeyboardInterrupt:
         judged.notes = reader.notes
-        _write(writer.rest())
+        _write(writer.rest() if grows else writer.whole())
         raise
     judged.notes, judged.cuts = reader.notes, reader.cuts
     judged.conclude()
     if chosen:
         _keep(judged, chosen, args)
-    _write(writer.rest())
+    _write(writer.rest() if grows else writer.whole())
     return judged
 
 

@@ -16,11 +16,11 @@ from vusniff.families.vhost_user.state import DeviceState, Seen
 from vusniff.layouts import dissect
 from vusniff.message import Context
 from vusniff.meta import REPLY
-from vusniff.record import Closed, Lost
+from vusniff.record import CAPTURE_ENDED, Closed, Lost
 from vusniff.views import evidence, phases, state
 
 if TYPE_CHECKING:
-    from vusniff.checks.finding import Finding
+    pass
 
 SLOWEST = 5
 NAMED_BY = 256
@@ -95,7 +95,9 @@ def ending(timeline: Timeline, closed: Closed | None, session: Session | None = 
     """How a connection ended, and who ended it; of a ``session`` also which processes ended."""
     if session is not None:
         exits = timeline.exits(next(iter(session.connections)))
-        return ending(timeline, closed) + evidence.sentences(exits)
+        not_seen = session.following is not None and (closed is None or closed.reason == CAPTURE_ENDED)
+        how = f"not seen; session {session.following} begins on the same path" if not_seen else ending(timeline, closed)
+        return how + evidence.sentences(exits)
     if closed is None:
         return "open"
     sender = None if closed.by is None else timeline.tracker.sender(closed.connection, closed.by)
@@ -137,7 +139,7 @@ def account(timeline: Timeline, number: int) -> dict[str, Any]:
         "phases": [phases.phase_dict(phase) for phase in timeline.phases(number)],
         "slowest": slowest(timeline, number),
         "unanswered": unanswered(timeline, session),
-        "findings_listed": [_finding(timeline, finding) for finding in _worst(timeline, number)],
+        "findings_listed": _findings(timeline, number),
         "state": state.state_dict(device_state, context),
     }
 
@@ -228,23 +230,36 @@ def unanswered(timeline: Timeline, session: Session) -> list[dict[str, Any]]:
     ]
 
 
-def _worst(timeline: Timeline, number: int) -> list[Finding]:
-    return sorted(timeline.findings_of(number), key=lambda finding: (finding.severity.rank, finding.number))
+def _findings(timeline: Timeline, number: int) -> list[dict[str, Any]]:
+    """The findings of a session, what is equal once, causes first."""
+    from vusniff.checks.ranking import ranked
 
-
-def _finding(timeline: Timeline, finding: Finding) -> dict[str, Any]:
-    return {
-        "rule": finding.rule,
-        "severity": finding.severity.value,
-        "side": finding.side.value,
-        "section": finding.section,
-        "sentence": finding.sentence,
-        "number": finding.number,
-        "evidence": list(finding.evidence),
-        "times": timeline.checker.counts[finding.session, finding.rule, finding.side],
-    }
+    told = ranked(timeline.findings_of(number), timeline.checker.counts)
+    return [
+        {
+            "rule": one.finding.rule,
+            "severity": one.finding.severity.value,
+            "side": one.finding.side.value,
+            "section": one.finding.section,
+            "sentence": one.finding.sentence,
+            "number": one.finding.number,
+            "evidence": list(one.finding.evidence),
+            "times": one.times,
+            "numbers": list(one.numbers),
+            "explained_by": (
+                {"rule": one.explained_by.rule, "number": one.explained_by.number} if one.explained_by else None
+            ),
+        }
+        for one in told
+    ]
 
 
 def summary_dict(timeline: Timeline, files: Sequence[str], number: int) -> dict[str, Any]:
     """The same as JSON."""
-    return {"capture": overview(timeline, files), "session": account(timeline, number)}
+    from vusniff.views import verdict
+
+    return {
+        "verdicts": [verdict.verdict_dict(one) for one in verdict.of(timeline)],
+        "capture": overview(timeline, files),
+        "session": account(timeline, number),
+    }

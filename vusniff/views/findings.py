@@ -16,7 +16,11 @@ from vusniff.analysis.session import Session
 from vusniff.capture.batch import Batch
 from vusniff.checks.checker import Checker
 from vusniff.checks.finding import Finding, Rule, Severity, Side
+from vusniff.checks.ranking import EXPLAINED, Ranked, explanations, ranked
+from vusniff.checks.story import verdicts
+from vusniff.checks.verdict import Verdict
 from vusniff.printable import escape, escape_json
+from vusniff.views import verdict
 
 SIDES = {Side.FRONTEND: "front-end", Side.BACKEND: "back-end", Side.EITHER: "either side"}
 EVIDENCE_SHOWN = 8
@@ -64,6 +68,15 @@ class Judged:
         """The session of a finding."""
         return self.tracker.sessions[finding.session - 1]
 
+    def verdicts(self) -> list[Verdict]:
+        """The verdict over each story of the capture, worst first."""
+        return verdicts(self.checker, self.times[-1]) if self.times else []
+
+    def explained(self, finding: Finding) -> Finding | None:
+        """The finding that explains this one, as far as the session has been judged."""
+        found = self.checker.found.get(finding.session, ())
+        return explanations(found).get(finding.rule) if finding.rule in EXPLAINED else None
+
     def repeated(self) -> dict[tuple[int, str, Side], int]:
         """(session, slug, side) -> how often it was found beyond what is kept."""
         kept = Counter((finding.session, finding.rule, finding.side) for finding in self.checker.findings)
@@ -84,6 +97,20 @@ def title(judged: Judged, session: Session) -> str:
     return f"session {session.number}  {escape(session.path)}  {guess.device if guess else 'unknown device'}  {who}"
 
 
+def ranked_lines(judged: Judged, one: Ranked) -> Iterator[str]:
+    """A finding and its equals in two lines: what happened, by which rule and messages, how often, and what explains
+    it."""
+    first, second = finding_lines(judged, one.finding)
+    yield first
+    if one.times > 1:
+        others = [f"#{number}" for number in one.numbers if number != one.finding.number]
+        shown = ", ".join(others[:EVIDENCE_SHOWN]) + (", ..." if len(others) > EVIDENCE_SHOWN else "")
+        second += f"; {one.times} times{f', also at {shown}' if shown else ''}"
+    if one.explained_by is not None:
+        second += f"; explained by {one.explained_by.rule} at #{one.explained_by.number}"
+    yield second
+
+
 def finding_lines(judged: Judged, finding: Finding) -> Iterator[str]:
     """One finding in two lines: what happened, and by which rule and messages."""
     seconds = (judged.time_ns(finding) - judged.times[0]) / 1e9
@@ -96,6 +123,7 @@ def finding_lines(judged: Judged, finding: Finding) -> Iterator[str]:
 
 def finding_dict(judged: Judged, finding: Finding) -> dict[str, Any]:
     """One finding for programs."""
+    by = judged.explained(finding)
     return {
         "rule": finding.rule,
         "severity": finding.severity.value,
@@ -107,6 +135,7 @@ def finding_dict(judged: Judged, finding: Finding) -> dict[str, Any]:
         "evidence": list(finding.evidence),
         "session": finding.session,
         "path": judged.session(finding).path,
+        "explained_by": {"rule": by.rule, "message": by.number} if by else None,
     }
 
 
@@ -120,7 +149,7 @@ def cut_dict(note: str) -> dict[str, Any]:
         "sentence": note + NOT_JUDGED,
         **dict.fromkeys(("message", "time_ns")),
         "evidence": [],
-        **dict.fromkeys(("session", "path")),
+        **dict.fromkeys(("session", "path", "explained_by")),
     }
 
 
@@ -164,18 +193,43 @@ class Writer:
         new.sort(key=lambda finding: (finding.session, finding.number, finding.severity.rank))
         return self._written(new)
 
-    def rest(self) -> str:
-        """The last of them, and the closing lines."""
-        text = self.news()
+    def whole(self) -> str:
+        """All of it at once, once everything is judged: the verdict first, then findings by session, causes first."""
+        found = self._judged.verdicts()
         if self._form == "json":
-            return text + "".join(f"{json.dumps(cut_dict(note))}\n" for note in self._judged.cuts)
+            return self._verdicts(found) + self.news() + self._cuts()
+        if self._form != "text":
+            return ""
+        lines = list(verdict.lines(found)) if found else []
+        checker = self._judged.checker
+        kept: dict[int, list[Finding]] = {}
+        for finding in checker.findings:
+            kept.setdefault(finding.session, []).append(finding)
+        for number in sorted(kept):
+            lines.append(title(self._judged, self._judged.tracker.sessions[number - 1]))
+            for one in ranked(kept[number], checker.counts):
+                lines.extend(ranked_lines(self._judged, one))
+        return "".join(f"{line}\n" for line in (*lines, *closing_lines(self._judged)))
+
+    def rest(self) -> str:
+        """The last of what came while it was judged, the verdict, and the closing lines."""
+        text, found = self.news(), self._judged.verdicts()
+        if self._form == "json":
+            return text + self._verdicts(found) + self._cuts()
         if self._form != "text":
             return text
         repeated = "".join(
             f"session {session}: {slug} {count} more times by the {SIDES[side]}\n"
             for (session, slug, side), count in sorted(self._judged.repeated().items())
         )
-        return text + repeated + "".join(f"{line}\n" for line in closing_lines(self._judged))
+        lines = [*verdict.lines(found), *closing_lines(self._judged)] if found else closing_lines(self._judged)
+        return text + repeated + "".join(f"{line}\n" for line in lines)
+
+    def _verdicts(self, found: Sequence[Verdict]) -> str:
+        return "".join(f"{escape_json(json.dumps(verdict.verdict_dict(one)))}\n" for one in found)
+
+    def _cuts(self) -> str:
+        return "".join(f"{json.dumps(cut_dict(note))}\n" for note in self._judged.cuts)
 
     def _written(self, findings: Sequence[Finding]) -> str:
         lines: list[str] = []

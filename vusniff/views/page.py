@@ -53,6 +53,8 @@ class Page(NamedTuple):
 
     title: str
     sections: Sequence[Section]
+    lead: Section | None = None
+    """What stands above the title: a sentence, and what belongs to it."""
 
 
 def facts(*rows: tuple[str, str | None]) -> Facts:
@@ -108,7 +110,13 @@ def _text_of(part: Part, width: int) -> Iterator[str]:
 
 def text(page: Page, width: int = WIDTH) -> str:
     """The page as plain text."""
-    lines = [escape(page.title)]
+    lines: list[str] = []
+    if page.lead is not None:
+        lines += _wrapped(page.lead.title, "", "  ", width)
+        for part in page.lead.parts:
+            lines += _text_of(part, width)
+        lines.append("")
+    lines.append(escape(page.title))
     for section in page.sections:
         lines += ["", escape(section.title)]
         for part in section.parts:
@@ -140,7 +148,14 @@ def markdown(page: Page) -> str:
     """The page as Markdown."""
     from vusniff.views.markdown import literal
 
-    return f"# {literal(page.title)}\n{markdown_of_sections(page.sections)}"
+    lines: list[str] = []
+    if page.lead is not None:
+        lines = [f"**{literal(page.lead.title)}**"]
+        for part in page.lead.parts:
+            lines += ["", *_markdown_of(part)]
+        lines.append("")
+    lead = "".join(f"{line}\n" for line in lines)
+    return f"{lead}# {literal(page.title)}\n{markdown_of_sections(page.sections)}"
 
 
 def markdown_of_sections(sections: Iterable[Section]) -> str:

@@ -18,6 +18,7 @@ from vusniff.checks.finding import Finding, Rule, Severity
 from vusniff.distributions import version
 from vusniff.printable import escape_json, escape_lines
 from vusniff.views.findings import CAPTURE_CUT, NOT_JUDGED, Judged, closing_lines, finding_lines, title
+from vusniff.views.verdict import verdict_dict
 
 SARIF_SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 SPECIFICATION = "https://www.qemu.org/docs/master/interop/vhost-user.html"
@@ -50,6 +51,7 @@ def sarif(judged: Judged, files: Sequence[str]) -> str:
         ],
         "results": [_sarif_result(judged, finding, positions, files) for finding in judged.checker.findings],
         "columnKind": "unicodeCodePoints",
+        "properties": {"verdicts": [verdict_dict(one) for one in judged.verdicts()]},
     }
     return escape_json(json.dumps({"$schema": SARIF_SCHEMA, "version": "2.1.0", "runs": [run]}, indent=1)) + "\n"
 
@@ -75,6 +77,7 @@ def _logical(judged: Judged, finding: Finding, number: int) -> dict[str, Any]:
 
 def _sarif_result(judged: Judged, finding: Finding, positions: dict[str, int], files: Sequence[str]) -> dict[str, Any]:
     others = [number for number in finding.evidence if number != finding.number]
+    by = judged.explained(finding)
     artifact = {"artifactLocation": {"uri": _uri(files[0])}} if len(files) == 1 else None
     location: dict[str, Any] = {"logicalLocations": [_logical(judged, finding, finding.number)]}
     if artifact:
@@ -93,6 +96,7 @@ def _sarif_result(judged: Judged, finding: Finding, positions: dict[str, int], f
             "session": finding.session,
             "path": judged.session(finding).path,
             "time_ns": judged.time_ns(finding),
+            **({"explained_by": f"{by.rule} at message {by.number}"} if by else {}),
         },
     }
 
@@ -105,8 +109,12 @@ def junit(judged: Judged, fail_on: str) -> str:
         found[finding.session, finding.rule].append(finding)
     root = Element("testsuites", name="vusniff check")
     totals = [0, 0, 0]
+    verdicts = {number: one for one in judged.verdicts() for number in one.sessions}
     for session in judged.tracker.sessions:
         suite = SubElement(root, "testsuite", name=_legal(title(judged, session)))
+        if session.number in verdicts:
+            properties = SubElement(suite, "properties")
+            SubElement(properties, "property", name="verdict", value=_legal(verdicts[session.number].sentence))
         counts = [0, 0, 0]
         for rule in judged.rules:
             if rule.judge is None and rule.at_end is None:

@@ -6,7 +6,6 @@ Words for what `vusniff.views.account` gathers. Knows a timeline, no screen.
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -16,7 +15,7 @@ from vusniff.families.registry import channel_named, family_of
 from vusniff.families.vhost_user.protocol import Channels
 from vusniff.families.vhost_user.state import DeviceState
 from vusniff.printable import escape
-from vusniff.views import page, phases, state, words
+from vusniff.views import page, phases, state, verdict, words
 from vusniff.views.account import account, overview
 from vusniff.views.page import Facts, Items, Page, Section, Table
 
@@ -230,18 +229,17 @@ def _answers_section(session: dict[str, Any]) -> Section:
 
 
 def _findings_section(session: dict[str, Any], roles: tuple[str, str]) -> Section:
-    found = session["findings_listed"]
     lines = []
-    listed: Counter[tuple[str, str]] = Counter()
-    for one in found:
-        listed[one["rule"], one["side"]] += 1
-        if listed[one["rule"], one["side"]] > 1:
-            continue
+    for one in session["findings_listed"]:
         others = [f"#{number}" for number in one["evidence"] if number != one["number"]]
         beside = f" (see {', '.join(others[:6])})" if others else ""
         again = f" ({one['times']} times)" if one["times"] > 1 else ""
+        by = one["explained_by"]
+        why = f" (explained by {by['rule']} #{by['number']})" if by else ""
         side = dict(zip(("frontend", "backend"), roles, strict=True)).get(one["side"], one["side"])
-        lines.append(f"{one['severity']} #{one['number']} {side}: {one['sentence']}{beside}{again} [{one['rule']}]")
+        lines.append(
+            f"{one['severity']} #{one['number']} {side}: {one['sentence']}{beside}{again}{why} [{one['rule']}]"
+        )
     if len(lines) > FINDINGS:
         lines[FINDINGS:] = [f"... and {len(lines) - FINDINGS} other faults: vusniff check lists them all"]
     return Section(f"Findings: {_counted(session['findings'])}", [Items(lines)] if lines else [])
@@ -250,7 +248,8 @@ def _findings_section(session: dict[str, Any], roles: tuple[str, str]) -> Sectio
 def summary_page(timeline: Timeline, files: Sequence[str], number: int) -> Page:
     """The page: the capture, its sessions where there are several, and one of them in full."""
     values = overview(timeline, files)
-    return Page(page_title(timeline, files), [*capture_sections(values), *session_sections(timeline, number)])
+    sections = [*capture_sections(values), *session_sections(timeline, number)]
+    return Page(page_title(timeline, files), sections, verdict.lead(verdict.of(timeline)))
 
 
 def page_title(timeline: Timeline, files: Sequence[str]) -> str:

@@ -259,6 +259,9 @@
     made.addEventListener("click", () => goTo(number));
     box.append(made);
   };
+  byId("verdict").textContent = capture.verdict;
+  byId("verdict").className = capture.verdicts.length && capture.verdicts[0].trouble ? "trouble" : "";
+  for (const [name, value] of Object.entries(capture.why)) byId("why").append(make("dt", name), make("dd", value));
   byId("title").textContent = capture.title;
   byId("meta").textContent = [capture.captured, capture.made, ...capture.notes].filter(Boolean).join("; ");
   if (capture.shown < capture.total) {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from vusniff.views import account, summary, words
+from vusniff.views import account, summary, verdict, words
 from vusniff.views.export.chosen import Chosen
 from vusniff.views.page import Items, Page, Section, Table, markdown, markdown_of_sections
 
@@ -19,7 +19,8 @@ def report(chosen: Chosen) -> Iterator[str]:
     sessions = yield from chosen.sessions()
     timeline = chosen.timeline
     capture = account.overview(timeline, chosen.names)
-    yield markdown(Page(summary.page_title(timeline, chosen.names), summary.capture_sections(capture)))
+    lead = verdict.lead(verdict.of(timeline))
+    yield markdown(Page(summary.page_title(timeline, chosen.names), summary.capture_sections(capture), lead))
     for number in sessions[:SESSIONS]:
         yield from chosen.phases(number)
         yield markdown_of_sections(summary.session_sections(timeline, number))

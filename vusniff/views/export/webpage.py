@@ -23,12 +23,14 @@ from vusniff.families.vhost_user.phases import Phase
 from vusniff.families.vhost_user.state import DeviceState
 from vusniff.message import Context, Message
 from vusniff.printable import escape
-from vusniff.views import evidence, phases, state, words
+from vusniff.views import evidence, phases, state, verdict, words
 from vusniff.views.export.chosen import Chosen
 from vusniff.views.summary import moment
 
 MESSAGES = 2000
 """Messages of a page; what is beyond them is counted and said."""
+VERDICTS = 100
+"""Verdicts of a page: over so many devices."""
 BYTES = 1024
 """Bytes of each message that are shown in hex."""
 _EXACT = (1 << 53) - 1
@@ -72,10 +74,14 @@ def _safe(value: Any) -> Any:
 def _values(chosen: Chosen, title: str, most: int) -> Iterator[str]:
     """What the page shows, as the JSON of one object in pieces."""
     timeline = chosen.timeline
+    found = verdict.of(timeline)
     values = {
         "title": title,
         "made": f"vusniff {version()}",
         "captured": moment(chosen.first_ns) if len(timeline) else "",
+        "verdicts": [verdict.verdict_dict(one) for one in found[:VERDICTS]],
+        "verdict": verdict.first_line(found),
+        "why": dict(verdict.why(found[0]).rows) if found else {},
         "total": len(chosen.rows),
         "shown": min(len(chosen.rows), most),
         "notes": list(timeline.index.notes) if len(chosen.names) == len(timeline.index.reader.scans) else [],
