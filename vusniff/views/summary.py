@@ -15,7 +15,7 @@ from vusniff.families.registry import channel_named, family_of
 from vusniff.families.vhost_user.protocol import Channels
 from vusniff.families.vhost_user.state import DeviceState
 from vusniff.printable import escape
-from vusniff.views import page, phases, state, verdict, words
+from vusniff.views import page, phases, state, words
 from vusniff.views.account import account, overview
 from vusniff.views.page import Facts, Items, Page, Section, Table
 
@@ -247,6 +247,8 @@ def _findings_section(session: dict[str, Any], roles: tuple[str, str]) -> Sectio
 
 def summary_page(timeline: Timeline, files: Sequence[str], number: int) -> Page:
     """The page: the capture, its sessions where there are several, and one of them in full."""
+    from vusniff.views import verdict  # with all rules, which `diff` does not need
+
     values = overview(timeline, files)
     sections = [*capture_sections(values), *session_sections(timeline, number)]
     return Page(page_title(timeline, files), sections, verdict.lead(verdict.of(timeline)))
