@@ -397,3 +397,10 @@ def test_a_log_is_shown_beside_a_capture(tmp_path: Path) -> None:
     assert run("view", CAPTURE, "--log", log, "--shift", "0", "--screenshot", picture, "--force")[0] == 0
     assert run("view", CAPTURE, "--shift", "0", "--screenshot", picture, "--force")[0] == 2
     assert run("view", "-", "--log", log)[0] == 2
+
+
+def test_a_log_of_another_program_is_named(tmp_path: Path) -> None:
+    log = LOGS / "dpdk-24.11-testpmd.log"
+    status, _, said = run("import", "strace", log, "-o", tmp_path / "out.pcapng")
+    assert status == 2
+    assert said == f"vusniff: {log} is no log of strace but of DPDK's vhost library: vusniff import log {log} -o OUT\n"

@@ -62,6 +62,17 @@ FORMATS: dict[str, Kind] = {
 """Word of ``--format`` -> format. Open vSwitch, SPDK, syslog and journald are what these stand in."""
 
 
+def log_of(path: str) -> str | None:
+    """Whose log a file is, in words; None for one whose format is not known, or that cannot be read."""
+    if path == "-":
+        return None
+    try:
+        with open(path, "rb") as file:
+            return FORMATS[recognise(path, file.read(LOOK), None)].about
+    except (OSError, SourceError):
+        return None
+
+
 @dataclass(slots=True)
 class Log:
     """One log."""

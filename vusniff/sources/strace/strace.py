@@ -40,7 +40,9 @@ from vusniff.families.vhost_user.protocol import (
     HEADER_SIZE,
     VERSION,
 )
+from vusniff.printable import escape
 from vusniff.record import Chunk, Closed, DescriptorKind, End, Exit, Frame, Process
+from vusniff.sources.logs.reading import log_of
 from vusniff.sources.strace.log import Log, ThreadEnd
 from vusniff.sources.strace.sockets import CALLS, OTHER_FILES, Ending, Piece, Socket, Sockets
 
@@ -437,6 +439,10 @@ def _nothing(names: Sequence[str], left_out: int, unreadable: int) -> str:
     if left_out:
         others = "1 unix socket carries" if left_out == 1 else f"{left_out} unix sockets carry"
         return f"no vhost-user in {where}: {others} something else"
+    about = log_of(names[0]) if unreadable else None
+    if about is not None:
+        shown = escape(names[0])
+        return f"{shown} is no log of strace but of {about}: vusniff import log {shown} -o OUT"
     if unreadable:
         return f"no vhost-user in {where}: {_lines(unreadable)} not strace's, and no unix socket carries anything"
     return (
