@@ -25,7 +25,7 @@ from vusniff.families.vhost_user.places import IOMMU_WORDS, places
 from vusniff.families.vhost_user.protocol import F_ACCESS_PLATFORM, F_RING_PACKED
 from vusniff.families.vhost_user.state import Addresses, DeviceState, Life, Region, Seen, Vring, Vrings, evolve, initial
 from vusniff.record import Descriptor, DescriptorKind
-from vusniff.sources.host.descriptors import describe
+from vusniff.sources.host.descriptors import describe, describe_of
 from vusniff.sources.rings import dirty, inflight, packed, split
 from vusniff.sources.rings.access import KEPT_LIMIT, Access, UnreadableError
 from vusniff.sources.rings.reader import RingReader
@@ -255,6 +255,31 @@ def test_a_ring_of_another_process_is_read_and_nothing_is_written(tmp_path: Path
         (fd,) = access._kept.values()
         with pytest.raises(OSError, match="Bad file descriptor"):
             os.pwrite(fd, b"x", 0)
+        access.close()
+        child.terminate()
+
+
+@pytest.mark.parametrize("how", ["os.O_PATH", "os.O_WRONLY"])
+def test_a_file_that_its_process_may_not_read_is_not_read_for_it(tmp_path: Path, how: str) -> None:
+    """Anybody may open any file by O_PATH and pass it as memory; as root we would tell what is in it."""
+    secret = tmp_path / "secret"
+    secret.write_bytes(bytes(1024) + b"\0\0\5\0" + bytes(7164))
+    code = f"import os,sys\nprint(os.open({str(secret)!r}, {how}), flush=True)\nsys.stdin.read()"
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        number = int(child.stdout.readline())
+        identity = describe_of(child.pid, number).identity
+        assert identity is not None
+        descriptor = Descriptor(DescriptorKind.FILE, identity, number)
+        access = Access()
+        reader = RingReader(split_places(descriptor), access, [child.pid])
+        assert reader.positions() == []
+        assert reader.reasons == {0: "the process that holds it has not opened it for reading"}
+        assert not access._kept
+        fd = os.open(secret, os.O_PATH if how == "os.O_PATH" else os.O_WRONLY)
+        access.keep(fd, descriptor)
+        os.close(fd)
+        assert RingReader(split_places(descriptor), access, []).positions() == []
         access.close()
         child.terminate()
 

@@ -3,7 +3,8 @@
 Ways, in this order: a duplicate of the descriptor, which a proxy keeps as it passes (no privilege); the same object
 below /proc/PID/fd of either peer, by its identity; pidfd_getfd(2); the addresses of the front-end by
 process_vm_readv(2). All but the first need CAP_SYS_PTRACE, or to be the same user (ptrace(2), "Ptrace access mode
-checking"). A file of another process is opened anew, read-only, where that is allowed.
+checking"). A file of another process is opened anew, read-only, where that is allowed; only one that this process may
+read itself.
 
 Only what lies in memory or on a local disk is read: a peer decides what it passes, and a read from a file system in
 user space or on a network could wait for ever.
@@ -13,6 +14,8 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
+import fcntl
 import functools
 import os
 import stat
@@ -186,9 +189,13 @@ def _opened(descriptor: Descriptor, identity: str, pids: Sequence[int]) -> int:
         for number in numbers[:_LOOKED_AT]:
             if describe_of(pid, number).identity != identity:
                 continue
-            fd = _reopened(f"/proc/{pid}/fd/{number}", descriptor)
-            if fd is None:
-                fd = _taken(pid, number)
+            try:
+                fd = _taken(pid, number, descriptor)
+            except UnreadableError as error:
+                why = str(error)
+                continue
+            if fd is None and os.geteuid() != 0:  # nothing that we may open is more than its user may
+                fd = _reopened(f"/proc/{pid}/fd/{number}", descriptor)
             if fd is None:
                 why = NEEDS
                 continue
@@ -208,15 +215,29 @@ def _reopened(path: str, descriptor: Descriptor) -> int | None:
     return None
 
 
-def _taken(pid: int, number: int) -> int | None:
-    """A descriptor of another process by pidfd_getfd(2)."""
+def _taken(pid: int, number: int, descriptor: Descriptor) -> int | None:
+    """A descriptor of another process by pidfd_getfd(2), read-only where it can be opened so.
+
+    Only one that its process may read: whoever passes a file that was opened by O_PATH, or for writing only, may not
+    know what is in it, and to open it anew as root would tell. Raises `UnreadableError` for such a one.
+    """
     with contextlib.suppress(OSError):
         process = os.pidfd_open(pid)
         try:
-            fd = _libc.syscall(_PIDFD_GETFD, process, number, 0)
+            fd = int(_libc.syscall(_PIDFD_GETFD, process, number, 0))
         finally:
             os.close(process)
-        return fd if fd >= 0 else None
+        if fd < 0:
+            return None
+        flags = fcntl.fcntl(fd, fcntl.F_GETFL)
+        if flags & os.O_PATH or flags & os.O_ACCMODE == os.O_WRONLY:
+            os.close(fd)
+            raise UnreadableError("the process that holds it has not opened it for reading")
+        own = _reopened(f"/proc/self/fd/{fd}", descriptor)
+        if own is None:
+            return fd
+        os.close(fd)
+        return own
     return None
 
 
@@ -236,11 +257,20 @@ def _file_system(fd: int) -> int:
     return int(found[0]) & 0xFFFFFFFF
 
 
+def _owner(pid: int) -> int:
+    """Whose process it is: root's where it may not be looked into by its user, as one with the rights of another."""
+    return os.stat(f"/proc/{pid}").st_uid
+
+
 def _by_address(region: Memory, pids: Sequence[int]) -> Callable[[int, int], Read] | None:
     """A region in the front-end's own address space."""
     if not pids:
         return None
     pid, start = pids[0], region.user_address
+    try:
+        owner = _owner(pid)
+    except OSError:
+        return None
 
     def piece(offset: int, size: int) -> Read:
         buffer = ctypes.create_string_buffer(size)
@@ -251,6 +281,8 @@ def _by_address(region: Memory, pids: Sequence[int]) -> Callable[[int, int], Rea
             got = _libc.process_vm_readv(pid, ctypes.byref(here), 1, ctypes.byref(there), 1, 0)
             if got < 0:
                 raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+            if _owner(pid) != owner:  # it runs a program with other rights by now, which is not the front-end
+                raise OSError(errno.EPERM, os.strerror(errno.EPERM))
             return buffer.raw[:got]
 
         return read
