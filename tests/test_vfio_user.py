@@ -26,7 +26,7 @@ from vusniff.families.vfio_user.protocol import Channels, Command
 from vusniff.families.vfio_user.state import VfioState
 from vusniff.filter import compile_filter
 from vusniff.layouts import dissect
-from vusniff.record import Chunk, Closed, Descriptor, DescriptorKind, End, Frame, FrameKind
+from vusniff.record import Chunk, Closed, Descriptor, DescriptorKind, End, Exit, Frame, FrameKind
 from vusniff.sources.host import labels
 from vusniff.views.tui.repeats import Repeats
 
@@ -371,6 +371,23 @@ def test_vhost_user_on_the_path_of_a_session_before_is_judged(closed: bool, tmp_
     timeline.conclude()
     assert [(one.family, one.previous) for one in timeline.sessions] == [(FAMILY, None), (VHOST, 1)]
     assert not timeline.findings_of(1)
+
+
+def test_the_end_of_a_server_is_evidence_as_with_any_family(tmp_path: Path) -> None:
+    talk = Talk(tmp_path / "c.pcapng")
+    talk.say(0, message(0, 1, VERSION))
+    talk.writer.evidence(Exit(talk.now + 1, 12, "server", None, 9, False, ((talk.connection.id, 1),)))
+    talk.writer.close_connection(Closed(talk.connection.id, talk.now + 2, "eof", 1))
+    timeline = talk.timeline()
+    while timeline.analyse():
+        pass
+    timeline.conclude()
+    (ended,) = timeline.exits(talk.connection.id)
+    assert (ended.comm, ended.signal) == ("server", 9)
+    assert not timeline.findings
+    for command in ("read", "summary", "state", "check"):
+        assert "Traceback" not in run(command, talk.path)
+    assert "server" in run("read", talk.path).splitlines()[-1]
 
 
 # -- command lines -----------------------------------------------------------------------------------------------------

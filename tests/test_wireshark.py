@@ -23,6 +23,7 @@ from vusniff.capture.index import Index
 from vusniff.capture.writer import CaptureWriter
 from vusniff.checks.finding import Finding
 from vusniff.cli import main
+from vusniff.families.registry import families
 from vusniff.families.vhost_user.protocol import BackendRequest, FrontendRequest, GpuRequest, ProtocolFeature
 from vusniff.filter import compile_filter
 from vusniff.filter.field import Field, Kind
@@ -98,6 +99,8 @@ def compare(path: Path, folder: Path, passes: int = 2) -> int:
     around = Around(timeline)
     table = {name: field for name, field in filter_fields().items() if name not in NOT_SHOWN}
     known = set(re.findall(r'(?:own\(|register\("[^"]*", |uint32\()"([^"]*)"', dissector(folder).read_text("utf-8")))
+    for family in list(families().values())[1:]:  # their names are put together in Lua
+        known |= {f"{family.fields}.{one}" for one in ("command", "flags", "failed", *family.main.header.more)}
     names = [name for name in table if name in known]
     missing = sorted(set(table) - known)
     assert not [name for name in missing if not name.startswith("vhost.config.space.")], missing

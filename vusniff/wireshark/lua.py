@@ -10,6 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import resources
 
+from vusniff.channel import Sender
+from vusniff.families.family import Family
+from vusniff.families.registry import families
 from vusniff.families.vhost_user import device
 from vusniff.families.vhost_user.protocol import FrontendRequest
 from vusniff.filter.fields import RANKS
@@ -30,7 +33,8 @@ def generate() -> str:
     tables = _Tables()
     body = tables.channels()
     before, after = resources.files("vusniff.wireshark").joinpath("runtime.lua").read_text("utf-8").split(_MARK)
-    parts = [before, *tables.registrations(), "", *tables.names, "", *tables.readers, "", *body, "", *_deduction()]
+    parts = [before, *tables.registrations(), "", *tables.names, "", *tables.readers, "", *body, ""]
+    parts += [*_families(), "", *_deduction()]
     return "\n".join(parts) + "\n" + after
 
 
@@ -141,6 +145,48 @@ class _Tables:
                 key = quoted(f"{name}|{kind}")
                 lines.append(f"register({key}, {quoted(name)}, {quoted(kind)}, {quoted(title)}{form})")
         return lines
+
+
+def _families() -> list[str]:
+    """The rows of families, as far as packets need them."""
+    return ["FAMILIES = {", *(line for family in families().values() for line in _family(family)), "}"]
+
+
+def _family(family: Family) -> list[str]:
+    header, channels = family.main.header, family.channels
+    spans = {name: f"{{ {start}, {stop - start} }}" for name, (start, stop) in header.spans.items()}
+    first, behind = header.spans["request"]
+    small = spans["request" if behind - first == 4 else "flags"]
+    more = [
+        f"{{ {at}, {size}, name = {quoted(name)}, title = {quoted(name.capitalize())} }}"
+        for name, (at, size) in header.more.items()
+    ]
+    rules = {"reply": header.reply, "need_reply": header.need_reply, "failed": header.failed}
+    opened: dict[bool, dict[str | int, str]] = {False: {}, True: {}}
+    for (_, code, is_reply), channel in family.openings.items():
+        if channel is not family.unknown:
+            opened[is_reply][code] = quoted(channel)
+    asking = {channel: channel.requester for channel in channels if channel.requester is not None}
+    other = next((channel for channel, side in asking.items() if side is not family.main.requester), "")
+    return [
+        f"  {{ name = {quoted(family.name)}, proto = {quoted(family.name.replace('-', '_'))},",
+        f"    fields = {quoted(family.fields)}, main = {quoted(family.main)}, unusual = {quoted(header.unusual)},",
+        f"    head = {header.size}, counts = {header.counts}, small = {small},",
+        *(f"    {name} = {span}," for name, span in spans.items()),
+        *(f"    {name} = {{ {mask}, {value} }}," for name, (mask, value) in rules.items()),
+        f"    more = {{ {', '.join(more)} }}, by_id = {str(family.identify is not None).lower()},",
+        f"    other_way = {_lua_table(dict.fromkeys(sorted(family.other_way), 'true'))},",
+        f"    other_channel = {quoted(other)},",
+        f"    opened_by_request = {_lua_table(opened[False])}, opened_by_reply = {_lua_table(opened[True])},",
+        f"    requesters = {_lua_table({channel: quoted(side) for channel, side in asking.items()})},",
+        f"    roles = {_lua_table({side: quoted(word) for side, word in zip(Sender, family.roles, strict=True)})} }},",
+    ]
+
+
+def _lua_table(rows: Mapping[str | int, str]) -> str:
+    """A Lua table of one line."""
+    cells = (f"[{quoted(key) if isinstance(key, str) else int(key)}] = {value}" for key, value in rows.items())
+    return f"{{ {', '.join(cells)} }}" if rows else "{}"
 
 
 def _deduction() -> list[str]:

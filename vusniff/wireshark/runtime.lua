@@ -1,5 +1,5 @@
 -- SPDX-License-Identifier: GPL-2.0-or-later
--- vhost-user and vfio-user for Wireshark 4.0 and later: the packets of vusniff's captures.
+-- vhost-user and its relatives for Wireshark 4.0 and later: the packets of vusniff's captures.
 -- Generated from vusniff's message tables by "vusniff wireshark install"; do not edit, install it again.
 --
 -- This program is free software; you can redistribute it and/or modify it under the terms of the GNU General Public
@@ -7,7 +7,6 @@
 -- version. It is distributed without any warranty; see the license.
 
 local proto = Proto("vhost_user", "vhost-user")
-local vfio = Proto("vfio_user", "vfio-user")
 
 -- Bytes of the header of the packet at hand.
 local HEADER_SIZE = 12
@@ -15,6 +14,8 @@ local REPLY_FLAG, NEED_REPLY_FLAG = 4, 8
 local INFO_LIMIT = 200
 
 local F, BITS, VALUES, BITS_BY_DEVICE, LAYOUTS, CHANNELS = {}, {}, {}, {}, {}, {}
+-- The protocols in the order of their rows in vusniff, vhost-user first, and where their headers hold what.
+local FAMILIES
 local DEDUCTION, CODES, SEVERITIES, RANKS
 local RAW, EMPTY = {}, {}
 local registered = {}
@@ -313,14 +314,18 @@ for channel, rows in pairs(CHANNELS) do
   f_request[channel] = ProtoField.uint32("vhost.request", "Request", base.DEC, names)
   registered[#registered + 1] = f_request[channel]
 end
-local command_names = {}
-for code, row in pairs(CHANNELS.vfio or {}) do command_names[code] = row.name end
-local f_command = ProtoField.uint32("vfio.command", "Command", base.DEC, command_names)
-registered[#registered + 1] = f_command
-local f_id = own("vfio.id", "u32", "Id")
-local f_vfio_flags = own("vfio.flags", "u32", "Flags", "hex")
-local f_vfio_failed = own("vfio.failed", "bool", "Failed")
-local f_error = own("vfio.error", "u32", "Error")
+-- What only the header of one family has. That of vhost-user is below.
+for position, family in ipairs(FAMILIES) do
+  if position > 1 then
+    local names, start = {}, family.fields .. "."
+    for code, row in pairs(CHANNELS[family.main] or {}) do names[code] = row.name end
+    family.command = ProtoField.uint32(start .. "command", "Command", base.DEC, names)
+    registered[#registered + 1] = family.command
+    family.own_flags = own(start .. "flags", "u32", "Flags", "hex")
+    family.own_failed = own(start .. "failed", "bool", "Failed")
+    for _, one in ipairs(family.more) do one.field = own(start .. one.name, "u32", one.title) end
+  end
+end
 local f_name = own("vhost.name", "text", "Name")
 local f_flags = own("vhost.flags", "u32", "Flags", "hex")
 local f_version = own("vhost.version", "u32", "Version")
@@ -475,12 +480,8 @@ local BACKEND_SIZES = { [1] = { [26] = true, [32] = true }, [2] = { [0] = true }
                         [4] = { [8] = true }, [5] = { [8] = true }, [6] = { [16] = true }, [7] = { [16] = true },
                         [8] = { [16] = true } }
 
--- The channel that each family's connections carry, and its commands that come from the side that only replies else.
-local MAIN = { vhost = "main", vfio = "vfio" }
-local OTHER_WAY = { vhost = {}, vfio = { [11] = true, [12] = true } }
-
--- The channel of a connection without a path: as its writer called the message, or by the message's shape.
-local function channel_of(request, flags, size)
+-- The channel of a connection of vhost-user without a path: as its writer called the message, or by its shape.
+local function likely_channel(request, flags, size)
   local words = words_of()
   if words:find("^BACKEND_") then return "backend" end
   if words:find("^GPU_") and not words:find("^GPU_SET_SOCKET") then return "gpu" end
@@ -491,13 +492,14 @@ local function channel_of(request, flags, size)
 end
 
 local function introduce(link, from, header, size)
-  local request, main = header.request, MAIN[header.family]
+  local request, family = header.request, header.family
+  local main = family.main
   local channel = main
   if link.path:find("^pair:") then
-    if header.family == "vfio" then
-      channel = OTHER_WAY.vfio[request] and "vfio-twin" or main
-    else
-      channel = channel_of(request, header.flags, size)
+    if family == FAMILIES[1] then
+      channel = likely_channel(request, header.flags, size)
+    elseif family.other_way[request] then
+      channel = family.other_channel
     end
   end
   if channel ~= main then
@@ -515,7 +517,7 @@ local function introduce(link, from, header, size)
   end
   if not link.session then begin(link, channel) end
   link.requester = header.reply and 1 - from or from
-  if channel == main and OTHER_WAY[header.family][request] then link.requester = 1 - link.requester end
+  if channel == main and family.other_way[request] then link.requester = 1 - link.requester end
   renew(link)
 end
 
@@ -545,13 +547,6 @@ local function shaping()
   end
   SHAPING.requests[CODES.POSTCOPY_LISTEN] = function(session) session.postcopy = true end
   SHAPING.requests[CODES.POSTCOPY_END] = function(session) session.postcopy = false end
-  SHAPING.requests[CODES.SET_BACKEND_REQ_FD] = function(session, _, link)
-    passed[#passed + 1] = { channel = "backend", session = session, description = link.description }
-  end
-  SHAPING.requests[CODES.GPU_SET_SOCKET] = function(session, _, link)
-    session.requests[CODES.GPU_SET_SOCKET] = true
-    passed[#passed + 1] = { channel = "gpu", session = session, description = link.description }
-  end
   for request in pairs(DEDUCTION.requests) do
     SHAPING.requests[request] = SHAPING.requests[request] or function(session) session.requests[request] = true end
   end
@@ -598,18 +593,15 @@ local function paired(pinfo, waiting)
   waits[waiting.number] = waits[pinfo.number]
 end
 
--- Of vfio-user replies name their command by its id.
-local function follow_vfio(pinfo, link, from, header)
-  local waiting = { number = pinfo.number, request = header.request, time = pinfo.rel_ts }
+-- Pairs where a reply names its request by an id. Either side may ask, with ids of its own.
+local function pair_by_id(pinfo, link, from, header)
   if header.reply then
-    local key = (1 - from) .. ":" .. header.id
+    local key = (1 - from) .. ":" .. header.more.id
     if link.identified[key] then paired(pinfo, link.identified[key]) end
     link.identified[key] = nil
-    if header.request == 1 and link.channel == "vfio" and count_of(words_of()) > 0 then
-      passed[#passed + 1] = { channel = "vfio-twin", session = link.session, description = link.description }
-    end
   elseif header.need_reply then
-    link.identified[from .. ":" .. header.id] = waiting
+    local waiting = { number = pinfo.number, request = header.request, time = pinfo.rel_ts }
+    link.identified[from .. ":" .. header.more.id] = waiting
   end
 end
 
@@ -630,8 +622,12 @@ local function follow(pinfo, from, header, size)
     links[key] = link
   end
   if not link.session then introduce(link, from, header, size) end
-  if header.family == "vfio" then
-    follow_vfio(pinfo, link, from, header)
+  local opened = (reply and header.family.opened_by_reply or header.family.opened_by_request)[request]
+  if opened and link.channel == header.family.main and count_of(words_of()) > 0 then
+    passed[#passed + 1] = { channel = opened, session = link.session, description = link.description }
+  end
+  if header.family.by_id then
+    pair_by_id(pinfo, link, from, header)
     placed[pinfo.number] = link.place
     return
   end
@@ -661,13 +657,9 @@ end
 -- One packet.
 
 local OTHER = { frontend = "backend", backend = "frontend" }
-local REQUESTERS = { main = "frontend", backend = "backend", gpu = "backend", vfio = "frontend",
-                     ["vfio-twin"] = "backend" }
-local ROLES = { vhost = { frontend = "front-end", backend = "back-end" },
-                vfio = { frontend = "client", backend = "server" } }
 
-local function sender_of(from)
-  local role = REQUESTERS[place.channel]
+local function sender_of(from, family)
+  local role = family.requesters[place.channel]
   return from == place.requester and role or OTHER[role]
 end
 
@@ -782,30 +774,39 @@ local function number_at(start, size)
   return little and data(start, size):le_uint() or data(start, size):uint()
 end
 
--- The byte order is the host's and is not told: request codes of vhost-user are small, and so are flags of vfio-user.
-local function vhost_header()
-  little = data(0, 4):le_uint() < 65536
-  local flags = number_at(4, 4)
-  return { family = "vhost", named = "vhost-user", request = number_at(0, 4), word = data(0, 4), flags = flags,
-           size = number_at(8, 4), sized = data(8, 4), reply = flags % 8 >= 4, need_reply = flags % 16 >= 8 }
+local function masked(value, mask)
+  local found, bit = 0, 1
+  while mask > 0 do
+    if mask % 2 == 1 and value % 2 == 1 then found = found + bit end
+    value, mask, bit = math.floor(value / 2), math.floor(mask / 2), bit * 2
+  end
+  return found
 end
 
-local function vfio_header()
-  little = data(8, 4):le_uint() < 65536
-  local flags, size = number_at(8, 4), number_at(4, 4)
-  return { family = "vfio", named = "vfio-user", request = number_at(2, 2), word = data(2, 2), flags = flags,
-           size = math.max(size - 16, 0), sized = data(4, 4), reply = flags % 16 == 1, need_reply = flags % 32 == 0,
-           id = number_at(0, 2), error = number_at(12, 4),
-           failed = flags % 16 == 1 and math.floor(flags / 32) % 2 == 1 }
+local function holds(flags, rule)
+  return masked(flags, rule[1]) == rule[2]
 end
 
-local function dissect(buffer, pinfo, root_tree, protocol, header_size, read_header)
-  HEADER_SIZE = header_size
+-- The byte order is the host's and is not told: it is the one in which a number that is always small is small.
+local function header_of(family)
+  little = data(family.small[1], 4):le_uint() < 65536
+  local flags = number_at(family.flags[1], family.flags[2])
+  local header = { family = family, request = number_at(family.request[1], family.request[2]),
+                   word = data(family.request[1], family.request[2]), flags = flags,
+                   size = math.max(number_at(family.size[1], family.size[2]) - family.counts, 0),
+                   sized = data(family.size[1], family.size[2]), reply = holds(flags, family.reply),
+                   need_reply = holds(flags, family.need_reply), failed = holds(flags, family.failed), more = {} }
+  for _, one in ipairs(family.more) do header.more[one.name] = number_at(one[1], one[2]) end
+  return header
+end
+
+local function dissect(buffer, pinfo, root_tree, protocol, family)
+  HEADER_SIZE = family.head
   if buffer:len() < HEADER_SIZE then return 0 end
   if not SHAPING then shaping() end
   data = buffer
   nowhere, visible = data(0, 0), root_tree.visible
-  local header = read_header()
+  local header = header_of(family)
   local request, flags, size = header.request, header.flags, header.size
   local reply, need_reply = header.reply, header.need_reply
   local from = pinfo.p2p_dir == 1 and 1 or 0
@@ -816,7 +817,7 @@ local function dissect(buffer, pinfo, root_tree, protocol, header_size, read_hea
     if not x_number() then
       -- Of the two passes of "tshark -2" the first has no fields unless it filters (-R): which connection this is can
       -- only be known in the second.
-      pinfo.cols.protocol = header.named
+      pinfo.cols.protocol = family.name
       return buffer:len()
     end
     follow(pinfo, from, header, data:reported_len() - HEADER_SIZE)
@@ -829,14 +830,13 @@ local function dissect(buffer, pinfo, root_tree, protocol, header_size, read_hea
   if row then
     layout = row[reply and "reply" or "request"](place.context, data:reported_len() - HEADER_SIZE)
   end
-  local sender = sender_of(from)
+  local sender = sender_of(from, family)
   local acknowledges = reply and layout.name == "ack"
-  local is_vfio = header.family == "vfio"
-  local remark = ""
-  if not reply and need_reply ~= is_vfio then remark = is_vfio and " no_reply" or " need_reply" end
+  local unusual = not reply and need_reply == (family.unusual == "need_reply")
+  local remark = unusual and " " .. family.unusual or ""
   local title = name .. (acknowledges and " ack" or reply and " reply" or remark)
 
-  local root = root_tree:add(protocol, data(), header.named .. ", " .. title)
+  local root = root_tree:add(protocol, data(), family.name .. ", " .. title)
   made(root, f_number, nowhere, pinfo.number)
   made(root, f_session, nowhere, place.session)
   made(root, f_connection, nowhere, place.link.number)
@@ -850,20 +850,20 @@ local function dissect(buffer, pinfo, root_tree, protocol, header_size, read_hea
   made(root, f_sender, nowhere, sender)
   root:add(f_request[place.channel] or f_request.main, header.word, request)
   made(root, f_name, header.word, name)
-  if is_vfio then
-    root:add(f_command, header.word, request)
-    root:add(f_id, data(0, 2), header.id)
-    local item = root:add(f_vfio_flags, data(8, 4), flags)
-    item:add(f_reply, data(8, 4), reply)
-    item:add(f_need_reply, data(8, 4), need_reply)
-    item:add(f_vfio_failed, data(8, 4), header.failed)
-    root:add(f_error, data(12, 4), header.error)
+  local flagged = data(family.flags[1], family.flags[2])
+  if family.command then
+    root:add(family.command, header.word, request)
+    local item = root:add(family.own_flags, flagged, flags)
+    item:add(f_reply, flagged, reply)
+    item:add(f_need_reply, flagged, need_reply)
+    item:add(family.own_failed, flagged, header.failed)
+    for _, one in ipairs(family.more) do root:add(one.field, data(one[1], one[2]), header.more[one.name]) end
     if header.failed then item:add_proto_expert_info(e_failed) end
   else
-    local item = root:add(f_flags, data(4, 4), flags)
-    item:add(f_version, data(4, 4), flags % 4)
-    item:add(f_reply, data(4, 4), reply)
-    item:add(f_need_reply, data(4, 4), need_reply)
+    local item = root:add(f_flags, flagged, flags)
+    item:add(f_version, flagged, flags % 4)
+    item:add(f_reply, flagged, reply)
+    item:add(f_need_reply, flagged, need_reply)
     blame_flags(item, flags, from)
   end
   root:add(f_size, header.sized, size)
@@ -881,11 +881,11 @@ local function dissect(buffer, pinfo, root_tree, protocol, header_size, read_hea
   made(root, f_count, nowhere, count)
   comments(root, x_comment())
 
-  pinfo.cols.protocol = header.named
-  pinfo.cols.src = ROLES[header.family][sender]
-  pinfo.cols.dst = ROLES[header.family][OTHER[sender]]
+  pinfo.cols.protocol = family.name
+  pinfo.cols.src = family.roles[sender]
+  pinfo.cols.dst = family.roles[OTHER[sender]]
   local words = said and table.concat(said, " ") or ""
-  if header.failed then words = string.format("FAILED (%d) ", header.error) .. words end
+  if header.failed then words = string.format("FAILED (%d) ", header.more.error or 0) .. words end
   if #words > INFO_LIMIT then words = words:sub(1, INFO_LIMIT) .. "..." end
   if words ~= "" then title = title .. "  " .. words end
   if count > 0 then title = title .. string.format("  [%d fd%s]", count, count == 1 and "" or "s") end
@@ -893,10 +893,9 @@ local function dissect(buffer, pinfo, root_tree, protocol, header_size, read_hea
   return buffer:len()
 end
 
-function proto.dissector(buffer, pinfo, root_tree)
-  return dissect(buffer, pinfo, root_tree, proto, 12, vhost_header)
-end
-
-function vfio.dissector(buffer, pinfo, root_tree)
-  return dissect(buffer, pinfo, root_tree, vfio, 16, vfio_header)
+for position, family in ipairs(FAMILIES) do
+  local protocol = position == 1 and proto or Proto(family.proto, family.name)
+  function protocol.dissector(buffer, pinfo, root_tree)
+    return dissect(buffer, pinfo, root_tree, protocol, family)
+  end
 end
