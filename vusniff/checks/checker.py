@@ -75,14 +75,29 @@ def _without_bit_30(state: DeviceState) -> bool:
     return state.features is not None and not state.features.value & F_PROTOCOL_FEATURES
 
 
-Judge = Callable[[Step], Sayings]
-_Asked = tuple[Judge, bool, bool, str, Rule]
-"""What is asked, whether it needs the whole session, whether it needs the payload, the slug of what is said once, and
-for which rule."""
+class _Question(NamedTuple):
+    """A rule that is asked at a message."""
+
+    judge: Callable[[Step], Sayings]
+    once: str
+    """Its slug where it is said once in a session, else empty."""
+    rule: Rule
 
 
-def _asked(rule: Rule, judge: Judge) -> _Asked:
-    return judge, rule.whole, not rule.unread, rule.slug if rule.once else "", rule
+_Questions = tuple[tuple[_Question, ...], ...]
+"""What is asked, by what is known: twice whether all of the session is, and once whether the message can be read."""
+
+
+def _questions(rules: Iterable[Rule]) -> _Questions:
+    return tuple(
+        tuple(
+            _Question(rule.judge, rule.slug if rule.once else "", rule)
+            for rule in rules
+            if rule.judge is not None and (whole or not rule.whole) and (readable or rule.unread)
+        )
+        for whole in (False, True)
+        for readable in (False, True)
+    )
 
 
 class _Plan(NamedTuple):
@@ -93,12 +108,12 @@ class _Plan(NamedTuple):
     odd: bool
     """Rules about headers may mind them."""
     looked_at: bool
-    """Their looks bring further rules up."""
+    """Their looks may bring further rules up."""
     takes_one: bool
     """They are main requests that define a descriptor."""
     main: bool
     """They are on the main connection."""
-    asked: tuple[_Asked, ...]
+    asked: _Questions
     handler: Handler | None
     """What is remembered of them."""
 
@@ -107,6 +122,7 @@ MAX_PLANS = 4096
 MAX_PLACES = 4096
 _new = object.__new__
 _FITS, _REPLY_ACK, _BACKEND = Pairing.FITS, ProtocolFeature.REPLY_ACK, Sender.BACKEND
+_NOTHING = _questions(())
 
 
 @dataclass(slots=True)
@@ -153,18 +169,19 @@ class Checker:
         self._raised: set[str] = set()
         self._session_of: dict[int, int] = {}
         self._frontend_ends: dict[int, int] = {}
-        self._keyed: dict[tuple[Channel, int, int], tuple[_Asked, ...]] = {}
-        self._triggered: dict[Trigger, tuple[Rule, ...]] = dict.fromkeys(Trigger, ())
-        self._plans: dict[Channel, _Plans] = {}
-        self._here: dict[Place, _Here] = {}
-        self._ending = tuple(rule for rule in rules if rule.at_end)
+        keyed: dict[tuple[Channel, int | None, int], list[Rule]] = {}
+        triggered: dict[Trigger, list[Rule]] = {trigger: [] for trigger in Trigger}
         for rule in rules:
             for on in rule.on:
                 if isinstance(on, Trigger):
-                    self._triggered[on] += (rule,)
-                elif rule.judge is not None:
-                    key = (on.channel, on.request, FLAG_REPLY * on.reply)
-                    self._keyed[key] = (*self._keyed.get(key, ()), _asked(rule, rule.judge))
+                    triggered[on].append(rule)
+                else:
+                    keyed.setdefault((on.channel, on.request, FLAG_REPLY * on.reply), []).append(rule)
+        self._keyed = {key: _questions(of_key) for key, of_key in keyed.items()}
+        self._triggered = {trigger: _questions(of_trigger) for trigger, of_trigger in triggered.items()}
+        self._plans: dict[Channel, _Plans] = {}
+        self._here: dict[Place, _Here] = {}
+        self._ending = tuple(rule for rule in rules if rule.at_end)
 
     def state(self, session: int) -> State | None:
         """The state of a session that goes on, after the last message fed."""
@@ -200,45 +217,33 @@ class Checker:
         if message.time_ns - memory.looked_ns > LOOK_NS:
             self._look_at_clock(step)
         readable = message.payload is not None and message.malformed is None
-        flags = message.flags
-        key = (message.request, flags, message.sender is _BACKEND)
+        known = 2 * memory.whole + readable
+        key = (message.request, message.flags, message.sender is _BACKEND)
         plan = plans.get(key) or self._plan(plans, key, message)
         if plan.framed:
             if link.wrong_reply or before.owned is None or before.postcopy is not None:
-                self._pull_before(step, readable)
+                self._ask_by_standing(step, known)
             recall_exchange(step)
-            whole = memory.whole
-            for judge, needs_whole, needs_reading, once, rule in plan.asked:
-                if (whole or not needs_whole) and (readable or not needs_reading) and once not in memory.said:
-                    try:
-                        said = judge(step)
-                    except Exception as error:
-                        said = self._broken(rule, error)
-                    if said:
-                        self._take(rule, said, memory, message.number, SIDES[message.sender])
-            passed = message.descriptors
-            if passed and not (plan.takes_one and len(passed) == 1):
-                self._pull(Trigger.DESCRIPTORS, step, readable)
-            if plan.looked_at or pairing > _FITS or step.skipped or message.trailing or not readable:
-                self._pull_after(step, plan, readable)
-            if flags & FLAG_REPLY:
-                if message.layout in VERDICTS and message.payload and message.payload.get("u64"):
-                    self._pull(Trigger.FAILED, step, readable)
-            elif flags & FLAG_NEED_REPLY:
-                if not before.has(_REPLY_ACK):
-                    self._pull(Trigger.NEED_REPLY, step, readable)
-                elif before.protocol_features_offered is None or _without_bit_30(before):
-                    self._pull(Trigger.UNCOUNTED, step, readable)
+            self._ask(plan.asked[known], step)
+            # Of nearly all messages nothing that is looked at holds: what tells that in short comes first.
+            looked_at = plan.looked_at or pairing > _FITS or not readable
+            if looked_at or message.descriptors or message.trailing or step.skipped:
+                self._ask_by_looks(step, plan, known)
         elif plan.odd or message.descriptors:
             # From the wrong side what it would mean from the other is not asked.
-            self._pull(Trigger.HEADER if message.request is not None else Trigger.DESCRIPTORS, step, readable)
+            self._pull(Trigger.HEADER if message.request is not None else Trigger.DESCRIPTORS, step, known)
         if step.late is not None:
-            self._pull(Trigger.LATE, step, readable)
+            self._pull(Trigger.LATE, step, known)
         if link.unread or not readable:
-            self._pull(Trigger.STREAM, step, readable)
+            self._pull(Trigger.STREAM, step, known)
             stream.follow(link, message)
-        if flags & FLAG_REPLY:
-            if pairing == Pairing.WRONG:
+        self._keep(step, plan, readable)
+
+    def _keep(self, step: Step, plan: _Plan, readable: bool) -> None:
+        """Remember of a message what later ones, and the end of the session, are judged by."""
+        message, memory, link = step.message, step.memory, step.link
+        if message.flags & FLAG_REPLY:
+            if step.pairing == Pairing.WRONG:
                 link.wrong_reply = message.number
             if plan.main:
                 memory.answered = True
@@ -282,45 +287,58 @@ class Checker:
     def _plan(self, plans: _Plans, key: tuple[int | None, int, bool], message: Message) -> _Plan:
         """What to do with messages that have these flags and this request."""
         flags, request, channel = message.flags, message.request, message.channel
-        if request is None:
-            plan = _Plan(False, False, False, False, False, (), None)
-        elif (channel, message.sender, flags & FLAG_REPLY) in WRONG_WAY:
-            plan = _Plan(False, True, False, False, False, (), None)
-        else:
-            odd = (channel, message.sender, flags) not in FLAGS_AS_EXPECTED
-            asked = self._keyed.get((channel, request, flags & FLAG_REPLY), ())
-            looked_at = odd or message.spec is None
-            handler = handler_of(channel, request, bool(flags & FLAG_REPLY))
-            main, spec = channel is Channels.MAIN, message.spec
-            takes_one = main and not flags & FLAG_REPLY and spec is not None and spec.fds[1] > 0
-            plan = _Plan(True, odd, looked_at, takes_one, main, asked, handler)
+        reply, spec = flags & FLAG_REPLY, message.spec
+        wrong_way = (channel, message.sender, reply) in WRONG_WAY
+        framed = request is not None and not wrong_way
+        main = framed and channel is Channels.MAIN
+        odd = request is not None and (wrong_way or (channel, message.sender, flags) not in FLAGS_AS_EXPECTED)
+        plan = _Plan(
+            framed=framed,
+            odd=odd,
+            looked_at=odd or spec is None or bool(flags & (FLAG_NEED_REPLY | FLAG_REPLY)),
+            takes_one=main and not reply and spec is not None and spec.fds[1] > 0,
+            main=main,
+            asked=self._keyed.get((channel, request, reply), _NOTHING),
+            handler=handler_of(channel, request, bool(reply)) if framed and request is not None else None,
+        )
         if len(plans) >= MAX_PLANS:
             plans.clear()
         plans[key] = plan
         return plan
 
-    def _pull_before(self, step: Step, readable: bool) -> None:
+    def _ask_by_standing(self, step: Step, known: int) -> None:
         """Ask what depends on where the session stands."""
         if step.message.channel is not Channels.MAIN or step.message.flags & FLAG_REPLY:
             return
         if step.link.wrong_reply:
-            self._pull(Trigger.WRONG_BEFORE, step, readable)
+            self._pull(Trigger.WRONG_BEFORE, step, known)
         if step.before.owned is None:
-            self._pull(Trigger.UNOWNED, step, readable)
+            self._pull(Trigger.UNOWNED, step, known)
         if step.before.postcopy is not None and step.before.postcopy.value is Postcopy.LISTENING:
-            self._pull(Trigger.POSTCOPY, step, readable)
+            self._pull(Trigger.POSTCOPY, step, known)
 
-    def _pull_after(self, step: Step, plan: _Plan, readable: bool) -> None:
-        """Ask what depends on how a message looks: most look as expected, and cost a few comparisons."""
-        message = step.message
+    def _ask_by_looks(self, step: Step, plan: _Plan, known: int) -> None:
+        """Ask what depends on how a message looks."""
+        message, before = step.message, step.before
+        passed = len(message.descriptors)
+        if passed and not (plan.takes_one and passed == 1):
+            self._pull(Trigger.DESCRIPTORS, step, known)
         if step.pairing > _FITS or step.skipped:
-            self._pull(Trigger.PAIRING, step, readable)
+            self._pull(Trigger.PAIRING, step, known)
         if plan.odd:
-            self._pull(Trigger.HEADER, step, readable)
+            self._pull(Trigger.HEADER, step, known)
         if message.malformed is not None or message.trailing:
-            self._pull(Trigger.PAYLOAD, step, readable)
+            self._pull(Trigger.PAYLOAD, step, known)
         if message.spec is None:
-            self._pull(Trigger.UNKNOWN, step, readable)
+            self._pull(Trigger.UNKNOWN, step, known)
+        if message.flags & FLAG_REPLY:
+            if message.layout in VERDICTS and message.payload and message.payload.get("u64"):
+                self._pull(Trigger.FAILED, step, known)
+        elif message.flags & FLAG_NEED_REPLY:
+            if not before.has(_REPLY_ACK):
+                self._pull(Trigger.NEED_REPLY, step, known)
+            elif before.protocol_features_offered is None or _without_bit_30(before):
+                self._pull(Trigger.UNCOUNTED, step, known)
 
     def tell(self, event: Event) -> None:
         """What stands between messages, in the order of the capture."""
@@ -429,19 +447,20 @@ class Checker:
                 if oldest.channel is not Channels.GPU and oldest.request not in SLOW:
                     step.late = oldest
 
-    def _ask(self, rule: Rule, step: Step, readable: bool) -> None:
-        if (rule.whole and not step.memory.whole) or not (readable or rule.unread):
-            return
-        try:
-            said = rule.judge(step)  # type: ignore[misc]
-        except Exception as error:
-            said = self._broken(rule, error)
-        if said:
-            self._take(rule, said, step.memory, step.message.number, SIDES[step.message.sender])
+    def _ask(self, questions: tuple[_Question, ...], step: Step) -> None:
+        memory = step.memory
+        for judge, once, rule in questions:
+            if once and once in memory.said:
+                continue
+            try:
+                said = judge(step)
+            except Exception as error:
+                said = self._broken(rule, error)
+            if said:
+                self._take(rule, said, memory, step.message.number, SIDES[step.message.sender])
 
-    def _pull(self, trigger: Trigger, step: Step, readable: bool) -> None:
-        for rule in self._triggered[trigger]:
-            self._ask(rule, step, readable)
+    def _pull(self, trigger: Trigger, step: Step, known: int) -> None:
+        self._ask(self._triggered[trigger][known], step)
 
     def _finish(self, life: _Life, closed: Closed | None, closer: Sender | None, time_ns: int) -> None:
         memory = life.memory

@@ -198,22 +198,22 @@ def _get_vring_base(state: DeviceState, message: Message) -> DeviceState:
     return _with_vring(state, _payload(message)["index"], {"life": stopped, "kick": none, "call": none})
 
 
+def _named_descriptor(values: Mapping[str, Any], message: Message) -> Seen[Descriptor | None]:
+    return Seen(None if values["no_fd"] else _first(message) or Descriptor(), message.number)
+
+
 def _vring_descriptor(name: str) -> Handler:
     def handler(state: DeviceState, message: Message) -> DeviceState:
         values = _payload(message)
-        descriptor = None if values["no_fd"] else _first(message) or Descriptor()
-        return _with_vring(state, values["index"], {name: Seen(descriptor, message.number)})
+        return _with_vring(state, values["index"], {name: _named_descriptor(values, message)})
 
     return handler
 
 
-_kick = _vring_descriptor("kick")
-
-
 def _set_vring_kick(state: DeviceState, message: Message) -> DeviceState:
     values = _payload(message)
-    life = Life.STARTED if values["no_fd"] else Life.KICK_SET
-    return _with_vring(_kick(state, message), values["index"], {"life": Seen(life, message.number)})
+    life = Seen(Life.STARTED if values["no_fd"] else Life.KICK_SET, message.number)
+    return _with_vring(state, values["index"], {"kick": _named_descriptor(values, message), "life": life})
 
 
 def _vring_kick(state: DeviceState, message: Message) -> DeviceState:
