@@ -47,6 +47,9 @@ def decode(
         return None, 0, len(data) + missing, dissect.Decoded(kind.name, None, None, malformed, data, None)
     request, flags, size = head
     header = channel.header
+    cut = header.size + size - len(data) - missing
+    if cut > 0 and len(data) >= UNDIVIDED:
+        missing += cut  # the file ends within it
     decoded = dissect.payload(channel, request, header.is_reply(flags), data[header.size :], missing, context)
     if len(data) + missing < header.size + size and len(data) < UNDIVIDED:
         there = len(data) - header.size

@@ -88,6 +88,8 @@ class Batch:
     number; no entries when they were not asked for."""
     missing: dict[int, int] = field(default_factory=dict)
     """Row -> bytes that were sent but not captured, where there are any; only beside ``data``."""
+    pieces: dict[int, list[int]] = field(default_factory=dict)
+    """Row of a message that is larger than a packet -> the offsets of the packets that hold the rest of it."""
     events: list[tuple[int, Event]] = field(default_factory=list)
     """(row before which it stands, event), in order; a row equal to the length stands behind the last."""
 
@@ -132,3 +134,6 @@ class Batch:
         for row, missing in other.missing.items():
             if first <= row < last:
                 self.missing[before + row - first] = missing
+        for row, offsets in other.pieces.items():
+            if first <= row < last:
+                self.pieces[before + row - first] = offsets

@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING
 from vusniff.capture import pcapng
 from vusniff.capture.batch import OFFSET_BITS, Batch, Event, frame_fields
 from vusniff.capture.input import BLOCK_LIMIT
+from vusniff.capture.joining import gather, with_descriptors
 from vusniff.capture.packet import INFO_SIZE, LEAD_SIZE
 from vusniff.capture.reader import CaptureReader
 from vusniff.capture.scan import ENDS, KNOWN_TAGS, little_options
 from vusniff.errors import CaptureError
+from vusniff.meta import OPTIONS
 from vusniff.record import Closed, Connection, Exit, Frame, FrameFields
 
 if TYPE_CHECKING:
@@ -57,6 +59,8 @@ class Index:
         """Connection id -> how it ended."""
         self.exits: dict[int, dict[int, Exit]] = {}
         """Connection id -> end -> the end of the process that held it."""
+        self._pieces: dict[int, list[int]] = {}
+        """Row -> where the rest of a message is that is larger than a packet."""
         self._windows = [_Window(self._reader, number) for number in range(len(self._reader.scans))]
 
     def __len__(self) -> int:
@@ -121,6 +125,8 @@ class Index:
             self.request.extend(batch.request)
             self.size.extend(batch.size)
             self.meta.extend(batch.meta)
+            for row, offsets in batch.pieces.items():
+                self._pieces[first + row] = offsets
             for row, event in batch.events:
                 self.events.append((first + row, event))
                 if isinstance(event, Closed):
@@ -143,20 +149,38 @@ class Index:
         """Messages in order, as `frames` has them, for callers that only make messages of them."""
         windows = self._windows
         columns = zip(self.offset[start:stop], self.time_ns[start:stop], self.meta[start:stop], strict=True)
-        for place, time_ns, meta in columns:
+        pieces = self._pieces
+        for row, (place, time_ns, meta) in enumerate(columns, start):
             data, options, missing = windows[place >> OFFSET_BITS].packet(place & _OFFSET_MASK, _WINDOW)
+            if pieces and row in pieces:
+                meta, data, options, missing = self._whole(row, data, options, missing)
             yield frame_fields(meta, time_ns, data, options, missing)
 
     def packet(self, row: int) -> tuple[bytes, bytes, int]:
         """The bytes of a row, its options in little-endian order, and how many bytes are missing; from large reads,
         for callers that look at many rows in ascending order and need few facts of each."""
-        place = self.offset[row]
-        return self._windows[place >> OFFSET_BITS].packet(place & _OFFSET_MASK, _WINDOW)
+        data, options, missing = self._packet(self.offset[row], _WINDOW)
+        return self._whole(row, data, options, missing)[1:] if row in self._pieces else (data, options, missing)
+
+    def _packet(self, place: int, ahead: int) -> tuple[bytes, bytes, int]:
+        return self._windows[place >> OFFSET_BITS].packet(place & _OFFSET_MASK, ahead)
+
+    def _whole(self, row: int, data: bytes, options: bytes, missing: int) -> tuple[int, bytes, bytes, int]:
+        """The ``meta`` column, bytes, options and missing bytes of a message that is larger than a packet, which is
+        the first of its packets."""
+        pieces, length = [data], len(data)
+        for place in self._pieces[row]:
+            more, said, lacking = self._packet(place, _NEAR)
+            length, missing = gather(pieces, length, more, missing, lacking)
+            options = with_descriptors(options, said)
+        return self.meta[row] | (OPTIONS if options else 0), b"".join(pieces), options, missing
 
     def _frame(self, row: int, ahead: int) -> Frame:
-        place = self.offset[row]
-        data, options, missing = self._windows[place >> OFFSET_BITS].packet(place & _OFFSET_MASK, ahead)
-        return Frame(*frame_fields(self.meta[row], self.time_ns[row], data, options, missing))
+        meta = self.meta[row]
+        data, options, missing = self._packet(self.offset[row], ahead)
+        if row in self._pieces:
+            meta, data, options, missing = self._whole(row, data, options, missing)
+        return Frame(*frame_fields(meta, self.time_ns[row], data, options, missing))
 
 
 class _Window:

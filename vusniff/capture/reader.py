@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING
 
 from vusniff.capture.batch import Batch, Event
 from vusniff.capture.facts import Section
+from vusniff.capture.joining import DISTANCE, joined, may_join, parts
 from vusniff.capture.scan import Ids, Scan
 from vusniff.errors import CaptureError
+from vusniff.families.registry import family_named
 from vusniff.record import Connection, Frame
 
 if TYPE_CHECKING:
@@ -151,7 +153,23 @@ class CaptureReader:
             scan.refuse()
 
     def read(self, max_rows: int = 65536, *, data: bool = True) -> Batch:
-        """The next rows that are there, at most so many; an empty batch when there are none now."""
+        """The next rows that are there, at most so many; an empty batch when there are none now. A message that is
+        larger than a packet is one row; for the sake of it there may be more rows."""
+        batch = self._read(max_rows, data)
+        if not may_join(batch):
+            return batch
+        found, goes_on = parts(batch, self._header_size)
+        while goes_on and len(more := self._read(DISTANCE, data)) + len(more.events):
+            behind = len(batch)
+            batch.append(more, 0, len(more))
+            batch.events += [(behind + row, event) for row, event in more.events]
+            found, goes_on = parts(batch, self._header_size)
+        return joined(batch, found) if found else batch
+
+    def _header_size(self, connection: int) -> int:
+        return family_named(self.connections[connection - 1].family).main.header.size
+
+    def _read(self, max_rows: int, data: bool) -> Batch:
         if len(self.scans) == 1:
             return self.scans[0].read(max_rows, data)
         out = Batch()
