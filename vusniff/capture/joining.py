@@ -1,8 +1,9 @@
 """One row for each message, also for one that is larger than a packet and was written as several.
 
-Which packets belong together is told by the columns alone, so that all readers of a file count the same messages,
-whether they look at bytes or not: a continuation belongs to the large message before it in its direction, until that is
-complete by the size in its header. What is left (behind a hole, or when a file ends within a message) stays a row.
+Which packets belong together is told by the columns and by the length of the first packet, so that all readers of a
+file count the same messages, whether they look at bytes or not: continuations belong to the message before them in
+their direction that filled its packet, until it is complete by the size in its header. What is left (behind a hole, or
+of a message that is no such) stays a row.
 """
 
 from __future__ import annotations
@@ -40,10 +41,13 @@ def may_join(batch: Batch) -> bool:
     return len(batch) > 0 and max(batch.size) > UNDIVIDED
 
 
-def parts(batch: Batch, header_of: Callable[[int], int]) -> tuple[dict[int, list[int]], bool]:
+def parts(
+    batch: Batch, header_of: Callable[[int], int], is_full: Callable[[Batch, int], bool]
+) -> tuple[dict[int, list[int]], bool]:
     """Row of a message -> rows of its continuations; and whether the last rows may lack some that follow.
 
-    ``header_of(connection)`` is the size of its headers in bytes.
+    ``header_of(connection)`` is the size of its headers in bytes, ``is_full(batch, row)`` says whether a message has
+    filled its packet, with no byte missing.
     """
     found: dict[int, list[int]] = {}
     going: dict[int, _Open] = {}
@@ -62,7 +66,10 @@ def parts(batch: Batch, header_of: Callable[[int], int]) -> tuple[dict[int, list
                     del going[stream]
             continue
         going.pop(stream, None)
-        if kind == _MESSAGE and (left := size + header_of(connection_of(meta)) - FRAME_LIMIT) > 0:
+        if kind != _MESSAGE:
+            continue
+        left = size + header_of(connection_of(meta)) - FRAME_LIMIT
+        if left > 0 and is_full(batch, row):
             going[stream] = _Open(row, left)
     return found, any(len(batch) - one.row <= DISTANCE for one in going.values())
 

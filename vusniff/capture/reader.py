@@ -11,13 +11,19 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from vusniff.capture.batch import Batch, Event
+from vusniff.capture import pcapng
+from vusniff.capture.batch import OFFSET_BITS, Batch, Event
 from vusniff.capture.facts import Section
 from vusniff.capture.joining import DISTANCE, joined, may_join, parts
+from vusniff.capture.packet import LEAD_SIZE
 from vusniff.capture.scan import Ids, Scan
 from vusniff.errors import CaptureError
 from vusniff.families.registry import family_named
-from vusniff.record import Connection, Frame
+from vusniff.record import UNDIVIDED, Connection, Frame
+
+_HEAD, _BIG_HEAD = (pcapng.structs(order, "7I") for order in ("little", "big"))
+"""How the block of a packet begins."""
+_PACKET = pcapng.structs("little", "I").pack(pcapng.ENHANCED_PACKET)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -158,16 +164,26 @@ class CaptureReader:
         batch = self._read(max_rows, data)
         if not may_join(batch):
             return batch
-        found, goes_on = parts(batch, self._header_size)
+        found, goes_on = parts(batch, self._header_size, self._is_full)
         while goes_on and len(more := self._read(DISTANCE, data)) + len(more.events):
             behind = len(batch)
             batch.append(more, 0, len(more))
             batch.events += [(behind + row, event) for row, event in more.events]
-            found, goes_on = parts(batch, self._header_size)
+            found, goes_on = parts(batch, self._header_size, self._is_full)
         return joined(batch, found) if found else batch
 
     def _header_size(self, connection: int) -> int:
         return family_named(self.connections[connection - 1].family).main.header.size
+
+    def _is_full(self, batch: Batch, row: int) -> bool:
+        if batch.data:
+            return len(batch.data[row]) >= UNDIVIDED and row not in batch.missing
+        place = batch.offset[row]
+        head = self.scans[place >> OFFSET_BITS].input.at(place & (1 << OFFSET_BITS) - 1, _HEAD.size)
+        if len(head) < _HEAD.size:
+            return False
+        captured, original = (_HEAD if head[:4] == _PACKET else _BIG_HEAD).unpack(head)[5:]
+        return bool(original <= captured and captured - LEAD_SIZE >= UNDIVIDED)
 
     def _read(self, max_rows: int, data: bool) -> Batch:
         if len(self.scans) == 1:
