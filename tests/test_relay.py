@@ -339,10 +339,10 @@ def test_large_messages_pass_in_pieces(stage: Stage) -> None:
     stage.until(exchange)
     assert arrived == whole
     frames = stage.frames()
-    assert frames[0].kind is FrameKind.MESSAGE
-    assert {frame.kind for frame in frames[1:-1]} == {FrameKind.CONTINUATION}
-    assert frames[-1].data == whole[-24:]
-    assert b"".join(frame.data for frame in frames) == whole
+    assert [(frame.kind, frame.data) for frame in frames] == [
+        (FrameKind.MESSAGE, whole[:-24]),
+        (FrameKind.MESSAGE, whole[-24:]),
+    ]
 
 
 @pytest.mark.parametrize("descriptors", [0, 1])
@@ -582,7 +582,7 @@ def test_messages_are_counted_and_not_the_packets_they_take(stage: Stage) -> Non
     stage.left.close()
     stage.until(lambda: not stage.relays)
     assert [closed.received for closed in stage.closed()] == [2]
-    assert len(stage.frames()) > 10
+    assert len(stage.frames()) == 2
 
 
 def test_what_waits_in_a_passed_socket_is_not_lost_and_a_close_reaches_the_other_end(stage: Stage) -> None:

@@ -179,4 +179,5 @@ QUIET = [
     Case("memory-never-came", [*hello()[:6], Wait(9), Close(0)], comms=LVU),
     Case("memory-never-came", [*hello(), Wait(9), Close(0)]),
     Case("memory-never-came", [*hello(), Close(1)], comms=LVU),
+    Case("memory-never-came", [*hello(protocol=PROTOCOL | P.PAGEFAULT), fe(F.POSTCOPY_ADVISE), Close(0)], comms=LVU),
 ]

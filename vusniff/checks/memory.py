@@ -272,6 +272,8 @@ def memory_never_came(end: End) -> Sayings:
     state, memory = end.state, end.memory
     if state.features is None or state.regions_by or state.regions or memory.frontend.program not in MEMORY_FOLLOWS:
         return FINE
+    if state.postcopy is not None:
+        return FINE
     gone = end.closed is not None and end.closer is not Sender.BACKEND
     if not gone and end.silent_ns < STALLED_NS:
         return FINE
