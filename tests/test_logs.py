@@ -84,7 +84,7 @@ def test_dpdk(tmp_path: Path) -> None:
     assert (done.connections, done.messages) == (1, 7)
     assert [len(one.descriptors) for one in messages(timeline)] == [0, 0, 1, 0, 1, 0, 0]
     (end,) = closed(timeline)
-    assert (end.reason, end.by) == ("eof", 1)
+    assert (end.reason, end.by) == ('after it wrote "invalid virtqueue size 300"', 1)
     assert [one.text.rpartition(") ")[2] for one in lines(timeline)[-3:]] == [
         "invalid virtqueue size 300",
         "processing VHOST_USER_SET_VRING_NUM failed.",
@@ -319,6 +319,8 @@ def test_every_view_marks_what_a_log_tells(tmp_path: Path) -> None:
     assert run("check", out)[0] == 0
     assert "a log tells of it" in run("check", out)[1] + run("check", out)[2]
     assert "never answered" not in run("summary", out)[1]
+    first = run("summary", out)[1].splitlines()[0]
+    assert first == 'Refused: the back-end closed the connection, after it wrote "invalid virtqueue size 300".'
     edited = run("edit", out, "--set", "4.u64=1", "-o", tmp_path / "edited.pcapng")
     assert (edited[0], "is told by a log" in edited[2]) == (2, True)
     exported = tmp_path / "r.pcapng"
@@ -404,3 +406,13 @@ def test_a_log_of_another_program_is_named(tmp_path: Path) -> None:
     status, _, said = run("import", "strace", log, "-o", tmp_path / "out.pcapng")
     assert status == 2
     assert said == f"vusniff: {log} is no log of strace but of DPDK's vhost library: vusniff import log {log} -o OUT\n"
+
+
+def test_a_verdict_goes_no_further_than_a_log(tmp_path: Path) -> None:
+    for name, words in (
+        ("dpdk-20.11-syslog.log", "Unknown: the front-end closed the connection; the log does not tell whether"),
+        ("libvhost-user-table.log", "Unknown: the log does not tell how it ended."),
+    ):
+        out = tmp_path / f"{name}.pcapng"
+        run("import", "log", LOGS / name, "-o", out)
+        assert run("summary", out)[1].startswith(words)

@@ -406,7 +406,7 @@ class Checker:
             if earlier is not None and earlier.judged:  # a session of another family leaves nothing to measure by
                 previous = legacy(earlier.memory, earlier.state)
         memory = Memory(session.number, whole, session.joined_late, previous)
-        memory.fresh, memory.first_ns = whole, message.time_ns
+        memory.fresh, memory.first_ns, memory.told = whole, message.time_ns, message.told is not None
         judged = session.family.name == NAME and message.told is None
         return _Life(session.initial(), memory, judged)
 

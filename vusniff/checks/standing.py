@@ -104,6 +104,8 @@ class Standing:
     closer: Sender | None = None
     exits: list[tuple[Sender | None, Exit]] = field(default_factory=list)
     """Ends of processes that held an end of its connections, and which side they were."""
+    told: bool = False
+    """A log tells of it: no bytes were seen."""
 
     @property
     def last(self) -> Point | None:
@@ -177,6 +179,7 @@ def stand(
         closed=closed,
         closer=closer,
         exits=list(zip(sides, memory.exits, strict=True)),
+        told=memory.told,
     )
     if isinstance(state, DeviceState):
         standing.features_offered, standing.features = state.features_offered, state.features

@@ -103,6 +103,8 @@ class Memory:
     late: bool = False
     """Not seen from its first byte."""
     previous: Legacy | None = None
+    told: bool = False
+    """A log tells of it: no bytes were seen."""
     device: str | None = None
     """Device type as far as deduced or given."""
     frontend: Peer = NOBODY

@@ -25,6 +25,8 @@ SLOW_NS = 2_000_000_000
 """How long an answer must take for a verdict to speak of it."""
 EVIDENCE = 16
 """Messages that a verdict names."""
+USUAL_ENDS = frozenset({"eof", "reset", "killed"})
+"""Reasons of an end that say nothing of why."""
 TIMES = {2: "twice", 3: "three times", 4: "four times", 5: "five times"}
 
 
@@ -82,6 +84,8 @@ def _ended(clause: str) -> str:
 def verdict_of(one: Standing, findings: Sequence[Finding], partial: str = "", successor: int | None = None) -> Verdict:
     """The verdict over one session; ``partial`` says why not all of it is known, ``successor`` which session follows it
     on the same path."""
+    if one.told:
+        return _of_log(one)
     way = ending.way_of(one)
     likely = causes(findings) if way is not Way.OTHER_PROTOCOL else []
     death = death_of(one)
@@ -91,6 +95,27 @@ def verdict_of(one: Standing, findings: Sequence[Finding], partial: str = "", su
     else:
         made = _trouble(one, outcome, way, likely, happened(one, outcome, way, death, successor))
     return replace(made, caveats=_caveats(one, partial))
+
+
+def _of_log(one: Standing) -> Verdict:
+    """Over a session of which a log tells: what that says of its end, and no more."""
+    caveats = ("a log tells of it: no bytes were seen, and no rule was asked",)
+    if one.closed is None:
+        return Verdict(Outcome.UNKNOWN, "the log does not tell how it ended", kind="log", caveats=caveats)
+    who = f"{name_of(one, one.closer)} closed the connection" if one.closer is not None else "the connection was closed"
+    if one.closed.reason in USUAL_ENDS:
+        words = f"{who}; the log does not tell whether all was well"
+        return Verdict(Outcome.UNKNOWN, words, kind="log", caveats=caveats)
+    return Verdict(
+        Outcome.REFUSED,
+        f"{who}, {one.closed.reason}",
+        cause="log",
+        side=None if one.closer is None else Side.FRONTEND if one.closer is Sender.FRONTEND else Side.BACKEND,
+        sure=None if one.closer is None else Sure.PERHAPS,
+        advice='vusniff explain "TEXT" says what usually lies behind a text of a log',
+        kind=f"log {one.closed.reason}",
+        caveats=caveats,
+    )
 
 
 # -- nothing is wrong, or not much ------------------------------------------------------------------------------------

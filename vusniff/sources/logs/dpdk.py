@@ -10,7 +10,7 @@ that it says were needed.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from vusniff.families.vhost_user.protocol import F_RING_PACKED
 from vusniff.families.vhost_user.protocol import FrontendRequest as F
@@ -22,6 +22,8 @@ MARK = re.compile(rb"VHOST_|v[hH]ost|guest (?:physical|virtual) +addr|mmap off")
 KEYS = 4096
 """Connections with a message that is not complete."""
 REGIONS = 64
+WHY_LIMIT = 200
+"""Characters of a line that are told as the reason of an end."""
 LINES = 64
 """Lines behind a message that is not complete."""
 _HEAD = re.compile(r"(?:VHOST_(?:CONFIG|DATA|LOG_\w+): *)(?:\((?P<path>[^()]{1,256})\) +)?(?P<text>.*)", re.S)
@@ -60,6 +62,7 @@ _INFLIGHT = re.compile(r"(get|set)_inflight_fd (num_queues|queue_size|mmap_size|
 _FAILED = re.compile(r"vhost message handling failed|vhost read message .*failed|failed to alloc queue", re.I)
 _ALONE = "DPDK"
 """What the only connection is called where no path is told."""
+_TROUBLE = re.compile(r"fail|invalid|expect|unexpected|too many|cannot|could ?n.t|truncated|not handled", re.I)
 FILES = {"kick": F.SET_VRING_KICK, "call": F.SET_VRING_CALL}
 
 
@@ -104,7 +107,8 @@ class Dpdk:
         if text == "vhost peer closed":
             return [*self._complete(key), Said(line, key), Ended(line, key, FRONTEND, "eof")]
         if _FAILED.match(text):
-            return [*self._complete(key), Said(line, key), Ended(line, key, BACKEND, "eof")]
+            facts = [*self._complete(key), Said(line, key)]
+            return [*facts, Ended(line, key, BACKEND, f'after it wrote "{_why(facts)}"')]
         return self._more(line, text, key)
 
     def finish(self) -> list[Fact]:
@@ -187,3 +191,11 @@ class Dpdk:
                 regions[-1][name] = int(found[1], 16)
                 return []
         return [] if regions and text.startswith(("host  virtual", "mmap ")) else None
+
+
+def _why(facts: Sequence[Fact]) -> str:
+    """The first line behind a message that tells of trouble; the last of all where none does."""
+    texts = [
+        head["text"].strip() for fact in facts if isinstance(fact, Said) and (head := _HEAD.search(fact.line.text))
+    ]
+    return next((text for text in texts if _TROUBLE.search(text)), texts[-1] if texts else "")[:WHY_LIMIT]

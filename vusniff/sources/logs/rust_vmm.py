@@ -38,7 +38,7 @@ class RustVmm:
         if _LEFT.match(line.text):
             return [*said, Ended(line, key, FRONTEND, "eof")]
         if _FAILED.match(line.text):
-            return [*said, Ended(line, key, BACKEND, "eof")]
+            return [*said, Ended(line, key, BACKEND, f'after it wrote "{line.text[:200]}"')]
         return said
 
     def finish(self) -> list[Fact]:
