@@ -7,7 +7,19 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
-from checks_cases import channels, endings, exchange, memory, migration, negotiation, setting_up, traps, values, vrings
+from checks_cases import (
+    channels,
+    endings,
+    exchange,
+    memory,
+    migration,
+    negotiation,
+    rings,
+    setting_up,
+    traps,
+    values,
+    vrings,
+)
 from checks_cases.script import (
     MEMORY,
     PROTOCOL,
@@ -53,7 +65,7 @@ from vusniff.families.vhost_user.state import Seen, evolve, initial
 from vusniff.message import Context
 from vusniff.record import End, Frame
 
-SUBJECTS = (exchange, negotiation, memory, vrings, migration, channels, traps, values, setting_up, endings)
+SUBJECTS = (exchange, negotiation, memory, vrings, migration, channels, traps, values, setting_up, endings, rings)
 FIRES = [case for subject in SUBJECTS for case in subject.FIRES]
 QUIET = [case for subject in SUBJECTS for case in subject.QUIET]
 INVISIBLE = {"kick-once-after-start"}
@@ -102,7 +114,7 @@ def test_a_kept_rule_is_not(case: Case) -> None:
 
 
 def test_every_rule_has_both_kinds_of_sessions() -> None:
-    slugs = {rule.slug for rule in RULES if rule.judge or rule.at_end}
+    slugs = {rule.slug for rule in RULES if rule.judge or rule.at_end or rule.at_sample}
     assert slugs - {case.slug for case in FIRES} == BY_HAND
     assert slugs - {case.slug for case in QUIET} == set()
     assert {case.slug for case in FIRES + QUIET} <= slugs

@@ -127,6 +127,8 @@ def test_a_ring_that_is_not_served_is_told_within_a_second_and_a_half_and_so_is_
     assert ring.waiting_ns >= SECOND
     assert ring.moved_ns == ring.waiting_ns
     assert ring.unread_kicks == 2
+    (stuck,) = [sample.rings[0] for sample in bench.look(300)]
+    assert stuck.waiting_ns == 5 * SECOND
     bench.put(500, 130)
     (again,) = bench.look()
     assert (again.rings[0].waiting_ns, again.rings[0].moved_ns, again.rings[0].unread_kicks) == (None, 0, None)

@@ -17,7 +17,20 @@ from vusniff.checks.finding import Finding, Rule, Side
 from vusniff.checks.table import RULES
 from vusniff.families.vhost_user.protocol import BackendRequest, FrontendRequest, GpuRequest, ProtocolFeature
 from vusniff.meta import pack_meta
-from vusniff.record import Closed, Connection, Descriptor, DescriptorKind, End, Exit, Frame, FrameKind, Lost, Process
+from vusniff.record import (
+    Closed,
+    Connection,
+    Descriptor,
+    DescriptorKind,
+    End,
+    Exit,
+    Frame,
+    FrameKind,
+    Lost,
+    Position,
+    Process,
+    Sample,
+)
 
 F, B, G, P = FrontendRequest, BackendRequest, GpuRequest, ProtocolFeature
 
@@ -76,11 +89,17 @@ class Gap(NamedTuple):
     everywhere: bool = False
 
 
+class Look(NamedTuple):
+    """Rings are sampled."""
+
+    positions: tuple[Position, ...]
+
+
 class Again(NamedTuple):
     """A new connection on the same path."""
 
 
-Part = Say | Wait | Close | Gone | Gap | Again
+Part = Say | Wait | Close | Gone | Gap | Look | Again
 
 
 def u32(*values: int) -> bytes:
@@ -285,6 +304,8 @@ def tell(case: Case, kept: int = KEPT, rules: Sequence[Rule] = RULES) -> tuple[C
             told.take(Exit(now, 11 + part.end, comm, part.status, part.signal, ends=((opened[MAIN], part.end),)))
         elif isinstance(part, Gap):
             told.take(Lost(None if part.everywhere else opened[MAIN], now, 1))
+        elif isinstance(part, Look):
+            told.take(Sample(now, part.positions, ends=((opened[MAIN], 0),)))
         elif isinstance(part, Close):
             now += STEP_NS
             told.take(Closed(opened[MAIN], now, part.reason, part.by, lost=part.lost))
@@ -305,7 +326,7 @@ class _Told:
         self.steps = Steps(driver.tracker)
         self.checker = Checker(driver.tracker, rules, kept=kept)
 
-    def take(self, one: Frame | Connection | Closed | Lost | Exit) -> None:
+    def take(self, one: Frame | Connection | Closed | Lost | Exit | Sample) -> None:
         batch = Batch()
         if isinstance(one, Frame):
             request, flags, size = struct.unpack_from("<III", one.data.ljust(12, b"\0"))

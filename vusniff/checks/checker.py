@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from vusniff.analysis.session import Place, Tracker
 from vusniff.channel import Channel, Sender
-from vusniff.checks import stream
+from vusniff.checks import rings, stream
 from vusniff.checks.cause import causes
 from vusniff.checks.finding import SIDES, Finding, Rule, Said, Sayings, Severity, Side, Trigger
 from vusniff.checks.header import FLAGS_AS_EXPECTED
@@ -36,7 +36,7 @@ from vusniff.families.vhost_user.protocol import (
 )
 from vusniff.families.vhost_user.state import DeviceState, Postcopy
 from vusniff.message import Message
-from vusniff.record import CAPTURE_ENDED, Closed, Exit, Lost
+from vusniff.record import CAPTURE_ENDED, Closed, Exit, Lost, Sample
 
 if TYPE_CHECKING:
     from vusniff.capture.batch import Event
@@ -169,6 +169,7 @@ class Checker:
         self._raised: set[str] = set()
         self._session_of: dict[int, int] = {}
         self._frontend_ends: dict[int, int] = {}
+        self._sampling = tuple(rule for rule in rules if rule.at_sample)
         keyed: dict[tuple[Channel, int | None, int], list[Rule]] = {}
         triggered: dict[Trigger, list[Rule]] = {trigger: [] for trigger in Trigger}
         for rule in rules:
@@ -348,6 +349,29 @@ class Checker:
             self.lost(event)
         elif isinstance(event, Exit):
             self.exited(event)
+        elif isinstance(event, Sample):
+            self.sampled(event)
+
+    def sampled(self, sample: Sample) -> None:
+        """Where rings stood: each is judged as it stood then."""
+        session = next((self._session_of[one] for one, _ in sample.ends if one in self._session_of), 0)
+        life = self._lives.get(session)
+        if life is None or not life.judged or not isinstance(life.state, DeviceState):
+            return
+        memory = life.memory
+        number = memory.last_main.number if memory.last_main else self._tracker.sessions[session - 1].first
+        for position in sample.rings:
+            rings.remember(memory, number, position)
+            look = rings.Look(life.state, memory, position)
+            for rule in self._sampling:
+                if rule.at_sample is None or (rule.whole and not memory.whole):
+                    continue
+                try:
+                    said = rule.at_sample(look)
+                except Exception as error:
+                    said = self._broken(rule, error)
+                if said:
+                    self._take(rule, said, memory, number, rule.side)
 
     def lost(self, lost: Lost) -> None:
         """A gap in the capture: what rests on having seen everything is not judged any more."""

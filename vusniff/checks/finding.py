@@ -5,11 +5,12 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vusniff.channel import Channel, Sender
 
 if TYPE_CHECKING:
+    from vusniff.checks.rings import Look
     from vusniff.checks.step import End, Step
 
 
@@ -136,6 +137,8 @@ class Rule:
     """When ``judge`` is asked."""
     at_end: Callable[[End], Sayings] | None = None
     """Asked when the session ends."""
+    at_sample: Callable[[Look], Sayings] | None = None
+    """Asked with each ring of each sample."""
     whole: bool = False
     """Judged only in a session that was seen from its first byte, with nothing lost, cut or unreadable."""
     once: bool = False
@@ -146,9 +149,14 @@ class Rule:
     """What it demands, for a rule without a function."""
 
     @property
+    def function(self) -> Callable[[Any], Sayings] | None:
+        """The one that judges; None for a rule that nothing in a capture can break."""
+        return self.judge or self.at_end or self.at_sample
+
+    @property
     def words(self) -> str:
         """What it demands, in one line: the first of its function's docstring."""
-        function = self.judge or self.at_end
+        function = self.function
         return ((function.__doc__ if function else "") or self.remark).partition("\n")[0].rstrip(".")
 
     @property

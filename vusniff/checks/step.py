@@ -15,7 +15,7 @@ from vusniff.checks.peers import NOBODY, Peer
 from vusniff.families.pairing import MAX_WAITING, Pairing
 from vusniff.families.vhost_user.state import DeviceState, Seen, Vring
 from vusniff.message import Message
-from vusniff.record import Closed, Exit
+from vusniff.record import Closed, Exit, Position
 
 if TYPE_CHECKING:
     from vusniff.checks.standing import Standing
@@ -163,6 +163,8 @@ class Memory:
     """Addresses of the rings' parts, ascending."""
     logged: list[tuple[int, int]] = field(default_factory=list)
     """End of the logged used ring, and the ring, ascending."""
+    positions: dict[int, tuple[int, Position]] = field(default_factory=dict)
+    """Ring -> the last request before its last sample, and where it stood then."""
     said: set[str] = field(default_factory=set)
     """Slugs of what is said once."""
 

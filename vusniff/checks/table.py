@@ -17,6 +17,7 @@ from vusniff.checks import (
     memory,
     migration,
     negotiation,
+    rings,
     stream,
     traps,
     vrings,
@@ -219,6 +220,11 @@ RULES: tuple[Rule, ...] = (
     Rule("T34", "closed-after-request", _T, _BE, "DPDK 26.07, vhost_user_msg_handler; libvhost-user of QEMU 10.2, vu_panic", at_end=ending.closed_after_request),
     Rule("T35", "left-after-reply", _T, _FE, "QEMU 10.0, vhost_user_backend_init", at_end=ending.left_after_reply),
     Rule("T36", "refused-then-closed", _T, _BE, "QEMU 10.0, process_message_reply", at_end=ending.refused_then_closed),
+    Rule("T37", "vring-not-served", _T, _BE, "virtio 1.2, 2.7.7 Used Buffer Notification Suppression; samples of rings", at_sample=rings.not_served),
+    Rule("T38", "vring-used-while-disabled", _T, _FE, "vhost-user, Ring states; rust-vmm vhost issue 247", at_sample=rings.used_while_disabled),
+    Rule("T39", "vring-without-buffers", Level.KNOWN, _FE, "virtio 1.2, 5.1.6.3 Setting Up Receive Buffers", at_sample=rings.no_buffers),
+    Rule("T40", "vring-used-ahead", _T, _BE, "virtio 1.2, 2.7.6 and 2.7.8", at_sample=rings.used_ahead),
+    Rule("T41", "vring-base-behind", _T, _BE, "vhost-user, GET_VRING_BASE, and samples of rings", rings.base_behind, _replies(F.GET_VRING_BASE)),
 )
 # fmt: on
 

@@ -385,11 +385,13 @@ def _asked_at(rule: Rule) -> str:
             asked.append(f"{spec.name if spec else on.request}{' reply' if on.reply else ''}")
     if rule.at_end:
         asked.append("the end of the session")
+    if rule.at_sample:
+        asked.append("each sample of a ring")
     return ", ".join(dict.fromkeys(asked)) or "never"
 
 
 def _rule(rule: Rule) -> Topic:
-    function = rule.judge or rule.at_end
+    function = rule.function
     documented = (function.__doc__ if function else None) or rule.remark
     paragraphs = [" ".join(part.split()) for part in documented.split("\n\n")]
     known = page.facts(

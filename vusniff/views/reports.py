@@ -117,7 +117,7 @@ def junit(judged: Judged, fail_on: str) -> str:
             SubElement(properties, "property", name="verdict", value=_legal(verdicts[session.number].sentence))
         counts = [0, 0, 0]
         for rule in judged.rules:
-            if rule.judge is None and rule.at_end is None:
+            if rule.function is None:
                 continue
             findings = found.get((session.number, rule.slug), [])
             counts[0] += 1

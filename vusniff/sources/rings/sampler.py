@@ -23,6 +23,7 @@ from vusniff.sources.rings.reader import RingReader
 SECOND = 1_000_000_000
 WAITS_NS = SECOND
 """How long nothing is used until a ring is said to move no more, or to wait."""
+STUCK_NS = 5 * SECOND
 EVERY_NS = SECOND
 """Time between two samples of a device that only moves, at least."""
 ROOM = 45
@@ -40,6 +41,11 @@ class Condition(enum.Enum):
     """Something was used within the last second."""
     WAITING = "waiting"
     """Something has been in flight for a second, and nothing was used."""
+    STUCK = "stuck"
+    """The same for `STUCK_NS`: told once more, so that it is known not to have been a short pause."""
+
+
+WAITS = (Condition.WAITING, Condition.STUCK)
 
 
 @dataclass(slots=True)
@@ -68,7 +74,9 @@ class _Ring:
     def condition(self, now: int) -> Condition:
         if self.moved is not None and now - self.moved < WAITS_NS:
             return Condition.MOVING
-        return Condition.WAITING if self.waits is not None and now - self.waits >= WAITS_NS else Condition.QUIET
+        if self.waits is None or now - self.waits < WAITS_NS:
+            return Condition.QUIET
+        return Condition.STUCK if now - self.waits >= STUCK_NS else Condition.WAITING
 
 
 @dataclass(slots=True)
@@ -177,7 +185,7 @@ class Sampler:
                 return
             device.urgent -= 1
         tracked = device.reader.tracked()
-        waiting = any(condition is Condition.WAITING for condition in conditions.values())
+        waiting = any(condition in WAITS for condition in conditions.values())
         kicks = device.reader.unread_kicks() if waiting else {}
         rings = tuple(
             self._as_sampled(device.rings[index], now, conditions[index], tracked.get(index), kicks.get(index))
@@ -195,7 +203,7 @@ class Sampler:
     def _as_sampled(
         ring: _Ring, now: int, condition: Condition, tracked: int | None, unread_kicks: int | None
     ) -> Position:
-        waits = condition is Condition.WAITING and ring.waits is not None
+        waits = condition in WAITS and ring.waits is not None
         return replace(
             ring.position,
             moved_ns=None if ring.moved is None else now - ring.moved,
