@@ -152,12 +152,12 @@ def run(*words: object) -> tuple[int, str, str]:
 STORY = (
     both(STILL),
     both(MOVES),
-    both(MOVES, used=695),
+    both(MOVES),
     both(WAITS),
     both(WAITS, unread_kicks=1),
     both(replace(MOVES, used=800, available=810)),
-    both(WAITS),
-    sample(EMPTY),
+    both(replace(WAITS, used=800, available=810)),
+    sample(replace(EMPTY, used=800, available=800)),
 )
 
 
@@ -254,6 +254,22 @@ def test_the_state_has_them(tmp_path: Path) -> None:
     rings = json.loads(run("state", path, "--json", "--device", "net")[1])["rings"]
     assert [(one["ring"], one["state"]) for one in rings] == [(0, "no buffers"), (1, "not served")]
     assert json.loads(run("state", path, "--json", "--at", "4")[1])["rings"] == []
+
+
+def test_the_summary_tells_what_each_did(tmp_path: Path) -> None:
+    path = capture(tmp_path / "c.pcapng", STORY)
+    page = run("summary", path, "--device", "net")[1]
+    assert "Rings, by samples of their memory" in page
+    session = json.loads(run("summary", path, "--device", "net", "--format", "json")[1])["session"]
+    first, second = session["rings"]
+    assert (first["ring"], first["state"], first["samples"], first["longest_wait_ns"]) == (0, "no buffers", 8, 0)
+    # Waits when it is seen first, and goes on two seconds later.
+    assert (second["ring"], second["longest_wait_ns"], second["most_per_second"]) == (1, 3 * SECOND, 110.0)
+    assert session["unreadable"] == {}
+    told = Sample(0, (), (("ring 1", "its addresses were not seen"),))
+    page = run("summary", capture(tmp_path / "u.pcapng", [told]))[1]
+    assert "ring 1 is not readable: its addresses were not seen" in page
+    assert "Rings, by samples" not in run("summary", capture(tmp_path / "n.pcapng", []))[1]
 
 
 def pane(path: Path, row: int, chosen: int, width: int) -> list[str]:

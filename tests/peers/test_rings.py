@@ -15,7 +15,7 @@ import pytest
 from probing import needs_probe
 
 import vusniff
-from peers import dpdk
+from peers import dpdk, qemu
 from peers.processes import LONGEST, Process, Stage, wait_for_socket, wait_until
 from peers.requirements import require
 from vusniff.families.places import Places
@@ -199,6 +199,49 @@ def test_the_probe_tells_what_the_rings_do() -> None:
         probe.send_signal(signal.SIGINT)
         assert probe.wait_exit() == 0, probe.tail()
         assert all(sample.unreadable == () for sample in samples(capture))
+
+
+def test_a_disk_that_is_read_and_not_served_while_its_back_end_stands_still() -> None:
+    """QEMU with qemu-storage-daemon: SeaBIOS drives a disk; the answer to GET_VRING_BASE is the index that was read."""
+    needed = {"qemu-system-x86_64": "qemu-system-x86", "qemu-storage-daemon": "qemu-system-common"}
+    require([f"package {package}" for program, package in needed.items() if shutil.which(program) is None])
+    with Stage() as stage:
+        front, back, capture = stage.path("front.sock"), stage.path("back.sock"), stage.path("seen.pcapng")
+        disk = stage.path("disk.img")
+        disk.write_bytes(READ_FOR_EVER.ljust(510, b"\0") + b"\x55\xaa" + bytes((4 << 20) - 512))
+        export = f"type=vhost-user-blk,id=e0,node-name=d0,addr.type=unix,addr.path={back},writable=on,num-queues=2"
+        argv = ["qemu-storage-daemon", "--blockdev", f"driver=file,node-name=d0,filename={disk}", "--export", export]
+        backend = stage.start("backend", argv)
+        wait_for_socket(back, backend)
+        sides = ["--listen", str(front), "--connect", str(back), "-w", str(capture), "--quiet", "--rings=50"]
+        proxy = stage.start("proxy", [sys.executable, "-m", "vusniff", "proxy", *sides])
+        wait_for_socket(front, proxy)
+        machine = qemu.block_machine(stage, front, queues=2)
+        wait_until(lambda: capture.exists() and used(capture) > 50, "a disk that is read")
+        backend.send_signal(signal.SIGSTOP)
+        wait_until(lambda: bool((one := last(capture, 0)) and one.waiting_ns), "a request that waits")
+        waits = last(capture, 0)
+        assert waits is not None
+        assert waits.in_flight > 0
+        backend.send_signal(signal.SIGCONT)
+        wait_until(lambda: bool((one := last(capture, 0)) and one.moved_ns == 0), "a request that was answered")
+        machine.quit()
+        backend.end()
+        proxy.send_signal(signal.SIGTERM)
+        assert proxy.wait_exit() == 0, proxy.tail()
+        final = last(capture, 0)
+        assert final is not None
+        assert (bases(capture)[0] - final.used) & 0xFFFF < 0x8000, "the used index only grows"
+        assert all(sample.unreadable == () for sample in samples(capture))
+
+
+READ_FOR_EVER = bytes.fromhex("31c08ed88ec0b80802bb007eb90200ba8000cd13ebf0")
+"""A boot sector: int 13h reads eight sectors, and again."""
+
+
+def used(capture: Path) -> int:
+    position = last(capture, 0)
+    return position.used if position is not None else 0
 
 
 def moved(before: list[Position], now: list[Position]) -> bool:

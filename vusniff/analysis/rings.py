@@ -10,11 +10,13 @@ import enum
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from vusniff.analysis.session import Tracker
 from vusniff.families.vhost_user.queues import Purpose, purpose
 from vusniff.record import Position, Sample
+
+if TYPE_CHECKING:  # rules import this module, and explain imports rules
+    from vusniff.analysis.session import Tracker
 
 MOVES_NS = 1_000_000_000
 """How long after something was used a ring is said to move."""
@@ -100,6 +102,17 @@ class _Line:
     positions: list[Position] = field(default_factory=list)
 
 
+class Account(NamedTuple):
+    """What all samples of a ring tell together."""
+
+    last: Standing
+    samples: int
+    most_ns: int
+    """The longest that something was in flight and nothing was used."""
+    busiest: float
+    """The most that was used a second from one sample to the next, at least."""
+
+
 class RingHistory:
     """Where the rings of a capture stood, fed with its events in order."""
 
@@ -156,19 +169,40 @@ class RingHistory:
             return None
         return Standing(line.positions[at], line.times[at], line.numbers[at], self._purpose(session, index))
 
-    def rates(self, session: int, index: int, number: int, since: int = 0) -> list[float]:
-        """How much was used a second from sample to sample until then, at least; the last `RATES` of them."""
+    def rates(self, session: int, index: int, number: int, since: int = 0, keep: int = RATES) -> list[float]:
+        """How much was used a second from sample to sample until then, at least; the last ``keep`` of them."""
         line = self._lines.get(Ring(session, index))
         if line is None:
             return []
         stop = bisect_right(line.numbers, number + 1)
-        start = max(bisect_left(line.numbers, since + 1), stop - RATES - 1)
+        start = max(bisect_left(line.numbers, since + 1), stop - keep - 1)
         made = []
         for at in range(start + 1, stop):
             seconds = (line.times[at] - line.times[at - 1]) / 1e9
             used = used_between(line.positions[at - 1], line.positions[at])
             made.append(used / seconds if seconds > 0 else 0.0)
         return made
+
+    def accounts(self, session: int) -> list[Account]:
+        """Each ring of a session by all its samples: also of one that was stopped or set up anew since."""
+        made = []
+        for index in self.rings_of(session):
+            line = self._lines[Ring(session, index)]
+            last = Standing(line.positions[-1], line.times[-1], line.numbers[-1], self._purpose(session, index))
+            rates = self.rates(session, index, line.numbers[-1], keep=len(line.times))
+            most = self._longest(line, last.purpose)
+            made.append(Account(last, len(line.times), most, max(rates, default=0.0)))
+        return made
+
+    @staticmethod
+    def _longest(line: _Line, what_for: Purpose) -> int:
+        """The longest wait: one that was told goes on until the next sample."""
+        longest = 0
+        for at, position in enumerate(line.positions):
+            if position.waiting_ns is not None and what_for is not Purpose.FILLED:
+                following = line.times[at + 1] if at + 1 < len(line.times) else line.times[at]
+                longest = max(longest, position.waiting_ns + following - line.times[at])
+        return longest
 
     def standings(self, session: int) -> Iterator[Standing]:
         """All samples of the rings of a session, by time and ring."""

@@ -17,7 +17,7 @@ from vusniff.layouts import dissect
 from vusniff.message import Context
 from vusniff.meta import REPLY
 from vusniff.record import CAPTURE_ENDED, Closed, Lost
-from vusniff.views import evidence, phases, state
+from vusniff.views import evidence, phases, rings, state
 
 if TYPE_CHECKING:
     pass
@@ -141,6 +141,8 @@ def account(timeline: Timeline, number: int) -> dict[str, Any]:
         "unanswered": unanswered(timeline, session),
         "findings_listed": _findings(timeline, number),
         "state": state.state_dict(device_state, context),
+        "rings": [rings.account_dict(one) for one in timeline.ring_history.accounts(number)],
+        "unreadable": timeline.ring_history.unreadable.get(number, {}),
     }
 
 

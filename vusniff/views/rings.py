@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from vusniff.amounts import duration
-from vusniff.analysis.rings import Doing, RingHistory, Standing, kick_waits, used_between
+from vusniff.analysis.rings import Account, Doing, RingHistory, Standing, kick_waits, used_between
 from vusniff.record import Position
 from vusniff.views.evidence import ring_values
 
@@ -14,6 +14,8 @@ COLUMNS = ("vring", "state", "available", "used", "in flight", "rate", "wants", 
 """As `row` has them."""
 LINE_COLUMNS = ("time", "session", "ring", "state", "available", "used", "in flight", "rate", "wants")
 """As `lines` has them."""
+ACCOUNT_COLUMNS = ("vring", "last seen", "in flight", "used", "most a second", "longest wait", "wants", "samples")
+"""As `account_row` has them."""
 BARS = " ▁▂▃▄▅▆▇█"
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 
@@ -72,6 +74,31 @@ def row(history: RingHistory, session: int, standing: Standing, number: int, now
         moved_words(position, later),
         "-" if position.tracked is None else str(position.tracked),
     )
+
+
+def account_row(account: Account) -> tuple[str, ...]:
+    """A ring by all its samples, in the cells of `ACCOUNT_COLUMNS`."""
+    position = account.last.position
+    return (
+        str(position.ring),
+        state_words(account.last),
+        f"{position.in_flight} of {position.size}",
+        index_words(position.used, position.used_wrap),
+        rate_words(account.busiest),
+        duration(account.most_ns) if account.most_ns else "-",
+        wants_words(position),
+        str(account.samples),
+    )
+
+
+def account_dict(account: Account) -> dict[str, Any]:
+    """The same as JSON."""
+    return {
+        **standing_dict(account.last),
+        "samples": account.samples,
+        "longest_wait_ns": account.most_ns,
+        "most_per_second": round(account.busiest, 1),
+    }
 
 
 def standing_dict(standing: Standing) -> dict[str, Any]:

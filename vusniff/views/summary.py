@@ -15,7 +15,7 @@ from vusniff.families.registry import channel_named, family_of
 from vusniff.families.vhost_user.protocol import Channels
 from vusniff.families.vhost_user.state import DeviceState
 from vusniff.printable import escape
-from vusniff.views import page, phases, state, words
+from vusniff.views import page, phases, rings, state, words
 from vusniff.views.account import account, overview
 from vusniff.views.page import Facts, Items, Page, Section, Table
 
@@ -204,6 +204,18 @@ def _state_sections(device_state: State) -> Iterator[Section]:
         yield Section("Also set", [Facts(rest)])
 
 
+def _rings_sections(timeline: Timeline, number: int) -> Iterator[Section]:
+    """Where the rings stood and what they did, where samples tell."""
+    history = timeline.ring_history
+    rows = [rings.account_row(one) for one in history.accounts(number)]
+    why = [f"{what} is not readable: {why}" for what, why in history.unreadable.get(number, {}).items()]
+    parts: list[page.Part] = [Table(rings.ACCOUNT_COLUMNS, page.shortened(rows, RINGS))] if rows else []
+    if why:
+        parts.append(Items(why[:RINGS]))
+    if parts:
+        yield Section("Rings, by samples of their memory", parts)
+
+
 def _phases_section(timeline: Timeline, number: int) -> Section:
     rows = [phases.phase_row(phase, timeline.time_ns(0)) for phase in timeline.phases(number)]
     return Section("Phases", [Table(phases.COLUMNS, page.shortened(rows, PHASES))])
@@ -277,5 +289,6 @@ def session_sections(timeline: Timeline, number: int) -> list[Section]:
         *([] if session["features"] is None else [_features_section(session)]),
         _phases_section(timeline, number),
         _answers_section(session),
+        *_rings_sections(timeline, number),
         *_state_sections(device_state),
     ]
