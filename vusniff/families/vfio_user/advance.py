@@ -26,10 +26,10 @@ from vusniff.families.vfio_user.state import (
     MAX_ENTRIES,
     MAX_REFUSED,
     DeviceInfo,
+    DeviceRegion,
+    FailedCommand,
     Irq,
     Mapped,
-    Refusal,
-    Region,
     Version,
     VfioState,
 )
@@ -121,7 +121,7 @@ def _region_info(state: VfioState, message: Message, payload: Mapping[str, Any])
     index = payload["index"]
     if index not in state.regions and len(state.regions) >= MAX_ENTRIES:
         return state
-    region = Region(index, payload["size"], payload["flags"], payload["offset"], _first(message), message.number)
+    region = DeviceRegion(index, payload["size"], payload["flags"], payload["offset"], _first(message), message.number)
     return replace(state, regions={**state.regions, index: region})
 
 
@@ -204,7 +204,7 @@ def advance(state: VfioState, message: Message) -> VfioState:
     if not message.reply:
         handler = COMMANDS.get(request)
     elif message.failed:
-        refusal = Refusal(message.answers or 0, message.name, message.more.get("error", 0), message.number)
+        refusal = FailedCommand(message.answers or 0, message.name, message.more.get("error", 0), message.number)
         return replace(state, refused=(*state.refused, refusal)[-MAX_REFUSED:])
     else:
         handler = REPLIES.get(request)

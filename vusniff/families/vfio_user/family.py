@@ -82,7 +82,7 @@ def _likely_channel(frame: Frame, request: int, flags: int) -> Channel:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class FixedReading:
     """How bytes are read: nothing that is said changes it."""
 
     order: str = "little"
@@ -97,7 +97,7 @@ class Reading:
         """The protocol does not tell what a device is, but in its configuration space."""
         return None
 
-    def after(self, request: int, is_reply: bool, payload: bytes) -> Reading:
+    def after(self, request: int, is_reply: bool, payload: bytes) -> FixedReading:
         """The same."""
         return self
 
@@ -119,7 +119,7 @@ FAMILY = Family(
     sign=Sign(max(Command), ((FLAG_NO_REPLY, 0), (FLAG_ERROR, TYPE_REPLY)), FIRST_LIMIT, zero=HEADER.more["error"][0]),
     begins=_begins,
     likely_channel=_likely_channel,
-    reading=lambda order, device, programs: Reading(order),
+    reading=lambda order, device, programs: FixedReading(order),
     reads=frozenset(),
     other_way=OF_SERVER,
     identify=_identify,

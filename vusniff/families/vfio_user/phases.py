@@ -1,8 +1,8 @@
 """A vfio-user session divided as people think of it: connect, negotiate, initialise, run, reset, migrate.
 
-Pure, and fed from headers as vhost-user's phases are. Commands say what is being done (`PURPOSES`); replies belong to
-the phase they fall into. The configuration space is read and written at any time,
-so it begins nothing; what begins running is an access to another region, or to memory.
+Pure, and fed from headers as vhost-user's phases are. Commands say what is being done (`PURPOSES`); a reply belongs to
+the phase in which it comes. The client reads and writes the configuration space at any time, so that begins no phase.
+The first access to another region, or to memory, begins running.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from vusniff.names import bit_names
 from vusniff.record import Descriptor
 
 if TYPE_CHECKING:
-    from vusniff.families.vfio_user.state import Irq, Refusal, VfioState
+    from vusniff.families.vfio_user.state import FailedCommand, Irq, VfioState
 
 
 class DeviceFlag(enum.IntFlag):
@@ -183,7 +183,7 @@ def _fd(descriptor: Descriptor | None) -> dict[str, Any] | None:
     }
 
 
-def _refusal(one: Refusal) -> dict[str, Any]:
+def _refusal(one: FailedCommand) -> dict[str, Any]:
     return {"request": one.request, "name": one.name, "error": one.error, "by": one.by}
 
 

@@ -41,7 +41,7 @@ class DeviceInfo:
 
 
 @dataclass(frozen=True, slots=True)
-class Region:
+class DeviceRegion:
     """One region of the device; sizes in bytes."""
 
     index: int
@@ -82,7 +82,7 @@ class Mapped:
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class FailedCommand:
     """A command that failed."""
 
     request: int
@@ -103,7 +103,7 @@ class VfioState:
     version: Seen[Version] | None = None
     """As the server answered."""
     device: Seen[DeviceInfo] | None = None
-    regions: Mapping[int, Region] = field(default_factory=dict)
+    regions: Mapping[int, DeviceRegion] = field(default_factory=dict)
     irqs: Mapping[int, Irq] = field(default_factory=dict)
     dma: Mapping[int, Mapped] | None = None
     """By address, in the order in which they were mapped. None: not witnessed."""
@@ -114,7 +114,7 @@ class VfioState:
     """Number of the last DEVICE_RESET."""
     migration: Seen[int] | None = None
     """The device's migration state."""
-    refused: tuple[Refusal, ...] = ()
+    refused: tuple[FailedCommand, ...] = ()
     """The last few."""
 
     def tables(self) -> list[StateTable]:
