@@ -144,7 +144,7 @@ def test_which_side_never_answered(terminal: Terminal, tmp_path: Path) -> None:
     assert "SET_MEM_TABLE" in line
     assert "F → B" in line or "front -> back" in line
     terminal.until("1 warning, 1 note" if terminal.width >= 110 else "1W 1N")
-    terminal.keys("w")
+    terminal.keys(".")
     terminal.keys("Enter")
     terminal.until("W warning, front-end: SET_MEM_TABLE")
     terminal.keys("S")

@@ -221,6 +221,9 @@ class TuiApp(Parts):
         if not self.finder.again(step):
             self.prompt.ask(Question.TEXT)
 
+    def action_why(self) -> None:
+        self._open(overlays.why(self, self.judging))
+
     def action_finding(self, step: int) -> None:
         self.judging.next(step)
 

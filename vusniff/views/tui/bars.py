@@ -66,6 +66,34 @@ class Top(Widget):
         return Strip([Segment(f" {shown}{gap}{right} ", self.rich_style)]).crop_extend(0, width, self.rich_style)
 
 
+class VerdictLine(Widget):
+    """The very first line: what is wrong with the capture, or that nothing is. A click on it says why."""
+
+    COMPONENT_CLASSES: ClassVar[set[str]] = {"vs--trouble"}
+
+    def __init__(self) -> None:
+        super().__init__(id="verdict")
+        self._words = ""
+        self._trouble = False
+
+    def show(self, words: str, trouble: bool) -> None:
+        """Show a sentence; where there is no room for all, its end is cut."""
+        if (words, trouble) != (self._words, self._trouble):
+            self._words, self._trouble = words, trouble
+            self.refresh()
+
+    def render_line(self, y: int) -> Strip:
+        style = self.rich_style
+        if self._trouble:
+            style += self.get_component_rich_style("vs--trouble", partial=True)
+        width = self.size.width
+        return Strip([Segment(f" {cut(escape(self._words), max(0, width - 2))}", style)]).crop_extend(0, width, style)
+
+    async def on_click(self, event: events.Click) -> None:
+        """Say why."""
+        await self.app.run_action("why")
+
+
 class Foot(Widget):
     """The last line: keys and words, as many as there is room for. A click on one does what it says."""
 

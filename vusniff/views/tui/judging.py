@@ -9,6 +9,8 @@ from collections import Counter
 from collections.abc import Callable
 
 from vusniff.checks.finding import Severity
+from vusniff.checks.verdict import Verdict
+from vusniff.views import verdict
 from vusniff.views.tui.application import Application
 from vusniff.views.tui.marks import MARKS
 from vusniff.views.tui.pace import NEXT_SECONDS, POLL_SECONDS, next_size
@@ -38,6 +40,12 @@ class Judging:
         """Findings that have been shown."""
         self._slice = FEWEST
         self._concluded = False
+        self._told = -1
+        """Rows that the verdicts rest on."""
+        self._pointed = False
+        """The view has been led to the message that the verdict points to."""
+        self.verdicts: list[Verdict] = []
+        """The verdict over each device, worst first; empty while not everything has been judged."""
         self._quiet_until = 0.0
         self._painted = 0.0
 
@@ -59,6 +67,9 @@ class Judging:
             self._conclude()
         if done or now - self._painted >= PAINT_SECONDS:
             self._painted = now
+            if done:
+                self._judge()
+                self._point()
             self._show()
         if not done:
             app.later(NEXT_SECONDS, self.go_on)
@@ -70,7 +81,34 @@ class Judging:
         while self.app.timeline.analyse():
             pass
         self._conclude()
+        self._judge()
         self._show()
+
+    def _judge(self) -> None:
+        """Work out the verdicts anew where something came."""
+        timeline = self.app.timeline
+        if self._told != len(timeline):
+            self._told = len(timeline)
+            self.verdicts = verdict.of(timeline)
+
+    def _point(self) -> None:
+        """Select the message that the verdict points to, once, where nobody has gone anywhere yet."""
+        app, first = self.app, not self._pointed
+        self._pointed = True
+        if first and not app.live and self.trouble and self.verdicts[0].number and app.view.row == 0:
+            app.view.go_to(self.verdicts[0].number - 1)
+
+    @property
+    def sentence(self) -> str:
+        """The verdict over the capture in one line, or that there is none yet."""
+        if not self.verdicts:
+            return "No verdict yet" + (": there is no message" if not len(self.app.timeline) else "")
+        return verdict.first_line(self.verdicts)
+
+    @property
+    def trouble(self) -> bool:
+        """The verdict says that something is wrong."""
+        return bool(self.verdicts) and self.verdicts[0].trouble
 
     def _conclude(self) -> None:
         if not self._concluded:

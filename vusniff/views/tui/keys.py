@@ -39,8 +39,9 @@ _ROWS = (
     ("c", "c", "copy('filter')", "copy filter", "copy a filter for messages like this one", KEEP),
     ("n", "n", "again(1)", "next hit", "next hit", FIND),
     ("N", "N", "again(-1)", "previous hit", "previous hit", FIND),
-    ("w", "w", "finding(1)", "finding", "next finding: a broken rule, or what is worth knowing", FIND),
-    ("W", "W", "finding(-1)", "finding before", "previous finding", FIND),
+    ("w", "w", "why", "why", "the verdict: what is wrong, whose fault it is, the evidence, what to try", SHOW),
+    ("full_stop", ".", "finding(1)", "finding", "next finding: a broken rule, or what is worth knowing", FIND),
+    ("comma", ",", "finding(-1)", "finding before", "previous finding", FIND),
     ("exclamation_mark", "!", "findings", "findings", "all findings; pick one to go to it", SHOW),
     ("colon,ctrl+g", ":", "jump", "go to", "go to a number, a time (2.5s, 12:30:01) or a vring (v3)", FIND),
     ("r", "r", "answer", "reply", "from a request to its reply, and back", MOVE),
@@ -100,8 +101,10 @@ FOOTER = {
 }
 """Actions that count in a pane, most useful first; those of `MORE` follow where there is room."""
 
-FINDINGS = ("w !", "findings", "finding(1)")
+FINDINGS = (". !", "findings", "finding(1)")
 """What counts in the timeline once there are findings: the next one, and all of them."""
+WHY = ("w", "why", "why")
+"""What counts there once there is trouble."""
 
 MORE = (
     "fold",
@@ -128,10 +131,12 @@ FIRST = {
 }
 
 
-def hints(pane: str, found: bool = False) -> list[tuple[str, str, str]]:
-    """The last line as (key, word, action), in the order in which they get room; ``found``: there are findings."""
+def hints(pane: str, found: bool = False, trouble: bool = False) -> list[tuple[str, str, str]]:
+    """The last line as (key, word, action), in the order in which they get room; ``found``: there are findings;
+    ``trouble``: the verdict says that something is wrong."""
     by_action = {key.action: key for key in KEYS}
     wanted = FOOTER[pane]
     chosen = [by_action[action] for action in (*wanted, *(action for action in MORE if action not in wanted))]
     findings = [FINDINGS] if found and pane == "timeline" else []
+    findings = [WHY, *findings] if trouble and pane == "timeline" else findings
     return [*FIRST[pane], *findings, *((key.shown, key.word, key.action) for key in chosen)]

@@ -11,10 +11,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from vusniff.analysis.timeline import Timeline
+from vusniff.checks.verdict import Verdict
 from vusniff.errors import VusniffError
 from vusniff.families.vhost_user.state import DeviceState
 from vusniff.message import Message
 from vusniff.printable import escape
+from vusniff.views import verdict
 from vusniff.views.tui import compare, features, memory, sessions
 from vusniff.views.tui.analysis import States
 from vusniff.views.tui.application import Application
@@ -25,6 +27,10 @@ from vusniff.views.tui.state import reference_to
 
 FINDINGS = 1000
 """Findings that are listed."""
+VERDICTS = 100
+"""Devices whose verdict is told."""
+FULL = 20
+"""Of them those with all that it rests on."""
 PATIENCE = 0.5
 """Seconds that a key may take for another session's state."""
 GO = "go to the message"
@@ -90,6 +96,35 @@ def pick_finding(app: Application, judging: Judging) -> Overlay | None:
     near = numbers[min(at, len(numbers) - 1)] if numbers else 0
     title = f"Findings: {judging.counts(False)}"
     return Overlay(title, lambda width: finding_lines(app.timeline, width), GO, f"finding {near}", _jump(app))
+
+
+def why(app: Application, judging: Judging) -> Overlay | None:
+    """The verdict in full; Enter leads to the message it points to."""
+    found = judging.verdicts
+    if not found:
+        app.announce(judging.sentence)
+        return None
+    enter = GO if found[0].number else ""
+    return Overlay("Verdict", lambda width: why_lines(found, width), enter, picked=_jump(app))
+
+
+def why_lines(found: Sequence[Verdict], width: int) -> list[TextLine]:
+    """The verdicts: the first in full, the others in a sentence each; every line leads to its message."""
+    lines: list[TextLine] = []
+    for position, one in enumerate(found[:VERDICTS]):
+        lines += [line()] if lines else []
+        jump = one.number
+        style = "bad" if one.trouble else "heading"
+        for parts in wrapped(escape(one.sentence).split(), width, "", "  "):
+            lines.append(TextLine(tuple(Part(part.text, style) for part in parts), jump=jump))
+        rows = verdict.why(one).rows if position < FULL else ()
+        label = max((len(name) for name, _ in rows), default=0)
+        for name, value in rows:
+            for parts in wrapped(escape(value).split(), width, f"  {name:<{label}}  ", " " * (label + 4)):
+                lines.append(TextLine(tuple(parts), jump=jump))
+    if len(found) > VERDICTS:
+        lines.append(line((f"{len(found) - VERDICTS:,} more devices", "dim")))
+    return lines
 
 
 def finding_lines(timeline: Timeline, width: int) -> list[TextLine]:

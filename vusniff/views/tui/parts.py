@@ -14,7 +14,7 @@ from vusniff.errors import VusniffError
 from vusniff.printable import escape
 from vusniff.views.tui.analysis import States
 from vusniff.views.tui.arrangement import Arrangement
-from vusniff.views.tui.bars import Foot, Top, top_words
+from vusniff.views.tui.bars import Foot, Top, VerdictLine, top_words
 from vusniff.views.tui.completing import Completing
 from vusniff.views.tui.contrast import readable
 from vusniff.views.tui.dividing import Dividing
@@ -78,6 +78,7 @@ class Parts(App[int]):
         return readable(super().get_css_variables())
 
     def compose(self) -> ComposeResult:
+        yield VerdictLine()
         yield Top()
         with Container(id="body"):
             with Vertical(id="messages"):
@@ -99,6 +100,7 @@ class Parts(App[int]):
         """Bring the first line up to date."""
         working = (self.finder, self.selected, self.exporting, self.filtering, self.reading, self.judging)
         work = [next(filter(None, (part.words for part in working)), ""), self.playback.words]
+        self.query_one(VerdictLine).show(self.judging.sentence, self.judging.trouble)
         self.query_one(Top).show(*top_words(self._title, self.view, self.judging, self.size, work))
 
     def later(self, seconds: float, action: Callable[[], None], /) -> None:
@@ -143,4 +145,4 @@ class Parts(App[int]):
             completes = [("Tab", "complete", "")] if self.prompt.question is Question.FILTER else []
             self.screen_stack[0].query_one(Foot).show([("Enter", "go", ""), ("Esc", "cancel", ""), *completes])
         elif pane in FOOTER:
-            self.screen_stack[0].query_one(Foot).show(hints(pane, bool(self.judging.numbers)))
+            self.screen_stack[0].query_one(Foot).show(hints(pane, bool(self.judging.numbers), self.judging.trouble))
