@@ -107,7 +107,7 @@ async def test_a_run_ends_where_a_phase_begins(tmp_path: Path) -> None:
 @pytest.mark.asyncio
 async def test_phases_are_headings_and_fold() -> None:
     async with opened(OVS) as (app, pilot):
-        app.view.go_to(50)
+        app.view.go_to(47)
         await pilot.pause()
         assert "session 1: start, #44 to #64" in screen_text(app)
         lines = app.view.count
