@@ -126,7 +126,8 @@ class Talk:
         self._writer.close_connection(Closed(self.connection.id, Talk.clock + 1000, "eof", 0))
 
 
-def _open(writer: CaptureWriter, path: str, number: int, comm: str) -> Talk:
+def open_session(writer: CaptureWriter, path: str, number: int, comm: str) -> Talk:
+    """The session of a device that opens now; ``number`` tells its processes and sockets from others."""
     ends = (
         End(100 + 2 * number, Process(1000 + number, "qemu-system-x86")),
         End(101 + 2 * number, Process(2000 + number, comm)),
@@ -141,7 +142,8 @@ def _channel(writer: CaptureWriter, main: Talk, inode: int, version: int = VERSI
     return Talk(writer, writer.open(f"pair:{inode - 1}-{inode}", ends, Talk.clock), 1, version)
 
 
-def _greet(talk: Talk) -> None:
+def greet(talk: Talk) -> None:
+    """What a front-end says first, up to the acknowledged features."""
     talk.ask(Request.GET_FEATURES)
     talk.answer(Request.GET_FEATURES, Q(FEATURES))
     talk.ask(Request.GET_PROTOCOL_FEATURES)
@@ -155,8 +157,8 @@ def every(target: str | Path) -> int:
     """Every request of the three channels at least once; returns the number of messages."""
     Talk.clock = START_NS
     with writer_of(target) as writer:
-        main = _open(writer, "/run/vm1/net0.sock", 1, "dpdk-testpmd")
-        _greet(main)
+        main = open_session(writer, "/run/vm1/net0.sock", 1, "dpdk-testpmd")
+        greet(main)
         _net_set_up(main)
         main.acknowledged(Request.SET_BACKEND_REQ_FD, b"", socket(901))
         backend = _channel(writer, main, 901)
@@ -254,8 +256,8 @@ def _backend_requests(backend: Talk) -> None:
 
 
 def _gpu(writer: CaptureWriter) -> None:
-    main = _open(writer, "/run/vm1/gpu0.sock", 2, "vhost-user-gpu")
-    _greet(main)
+    main = open_session(writer, "/run/vm1/gpu0.sock", 2, "vhost-user-gpu")
+    greet(main)
     main.acknowledged(Request.GPU_SET_SOCKET, b"", socket(911))
     gpu = _channel(writer, main, 911, version=0)
     kind = GpuRequest
@@ -285,8 +287,8 @@ def _gpu(writer: CaptureWriter) -> None:
 
 
 def _crypto(writer: CaptureWriter) -> None:
-    main = _open(writer, "@crypto0", 3, "vhost-crypto")
-    _greet(main)
+    main = open_session(writer, "@crypto0", 3, "vhost-crypto")
+    greet(main)
     session = struct.pack("<QII", 2, 1, 16) + bytes(1048)
     main.ask(Request.CREATE_CRYPTO_SESSION, session + struct.pack("<q", 0))
     main.answer(Request.CREATE_CRYPTO_SESSION, session + struct.pack("<q", 7))

@@ -45,17 +45,17 @@ class Said:
         ends = (End(7 + run, Process(100 + run, "qemu-system-x86")), End(9 + run, Process(200 + run, "dpdk-testpmd")))
         self._id = self._writer.open("/run/x.sock", ends, opened_ns=self.at).id
 
-    def _frame(self, end: int, request: int, flags: int, payload: bytes, fds: tuple[Descriptor, ...]) -> None:
+    def frame(self, end: int, request: int, flags: int, payload: bytes, fds: tuple[Descriptor, ...]) -> None:
         self.at += 1000
         data = HEADERS["little"].pack(request, flags | VERSION, len(payload)) + payload
         self._writer.frame(Frame(self._id, end, self.at, data, fds))
 
     def ask(self, request: int, payload: bytes = b"", *fds: Descriptor, flags: int = 0) -> None:
-        self._frame(0, request, flags, payload, fds)
+        self.frame(0, request, flags, payload, fds)
 
     def answer(self, request: int, payload: bytes = b"", after: int = 0) -> None:
         self.at += after
-        self._frame(1, request, FLAG_REPLY, payload, ())
+        self.frame(1, request, FLAG_REPLY, payload, ())
 
     def acknowledged(self, request: int, payload: bytes = b"", *fds: Descriptor, after: int = 0) -> None:
         self.ask(request, payload, *fds, flags=FLAG_NEED_REPLY)
@@ -435,7 +435,7 @@ def garbage(path: Path, seed: int) -> str:
         request = int.from_bytes(frame.data[:4], "little")
         payload = frame.data[12:]
         payload = dice.choice((payload, payload[: dice.randrange(40)], dice.randbytes(len(payload)), payload + b"more"))
-        said._frame(frame.end, request, dice.choice((0, 4, 8, 12)), payload, frame.descriptors)
+        said.frame(frame.end, request, dice.choice((0, 4, 8, 12)), payload, frame.descriptors)
         said.at += dice.choice((0, 0, 50 * MS, 500 * MS))
     return said.close()
 

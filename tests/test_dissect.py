@@ -163,7 +163,7 @@ def test_what_is_kept_is_bounded() -> None:
         dissect.payload(MAIN, 900_000 + size, False, b"", 0, PLAIN)
     for number in range(100):
         assert request(20, bytes(8), context=Context(device=f"d{number}")).payload == {"u64": 0}
-    assert dissect._reader.cache_info().currsize == dissect.READERS
+    assert dissect.kept() == dissect.READERS
 
 
 def interesting_sizes() -> list[int]:

@@ -83,7 +83,7 @@ def test_what_stands_in_the_place_of_the_socket_is_not_given_away(tmp_path: Path
         os.link(victim, path)
     else:
         bound(path).close()
-    endpoints._take_over(str(original), str(path))
+    endpoints.take_over(str(original), str(path))
     assert (victim.stat().st_uid, stat.S_IMODE(victim.stat().st_mode)) == (0, 0o600)
     assert (path.stat().st_uid == 65534) is path.is_socket()
 

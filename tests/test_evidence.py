@@ -19,7 +19,8 @@ from vusniff.capture import evidence, facts, pcapng
 from vusniff.capture.index import Index
 from vusniff.capture.reader import CaptureReader
 from vusniff.capture.writer import CaptureWriter
-from vusniff.checks.table import RULES
+from vusniff.checks.finding import Level, Rule, Sayings, Side
+from vusniff.checks.step import End as SessionEnd
 from vusniff.cli import main
 from vusniff.record import Closed, Connection, End, Evidence, Exit, Frame, OtherEvidence, Position, Process, Sample
 from vusniff.views.evidence import sentence
@@ -424,13 +425,19 @@ def test_programs_go_through_all_evidence(tmp_path: Path) -> None:
 
 def test_rules_find_it_in_the_memory_of_the_session(tmp_path: Path) -> None:
     path = capture(tmp_path / "c.pcapng", KILLED, last=False)
-    judged = Judged(RULES)
-    exits: list[object] = []
+    exits: list[Exit] = []
+
+    def look(end: SessionEnd) -> Sayings:
+        """Never minds anything"""
+        exits.extend(end.memory.exits)
+        return ()
+
+    judged = Judged([Rule("X01", "look", Level.TRAP, Side.EITHER, "here", at_end=look)])
     with CaptureReader(path) as reader:
         for batch in reader.batches():
             batch.events = [(row, one) for row, one in batch.events if not isinstance(one, Closed)]
             judged.take(batch, reader.order)
-    exits += [exit for life in judged.checker._lives.values() for exit in life.memory.exits]
+    judged.conclude()
     assert exits == [KILLED]
 
 

@@ -176,11 +176,11 @@ def test_a_wait_status_in_words(status: int, how: exits.How) -> None:
 def test_a_pid_without_a_pidfd_of_the_kernel_is_believed_while_its_socket_is_open(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(exits, "_SO_PEERPIDFD", 0x7FFF)  # as before Linux 6.5
+    monkeypatch.setattr(exits, "SO_PEERPIDFD", 0x7FFF)  # as before Linux 6.5
     near, far = socket.socketpair()
     with near, far:
-        pidfd = exits._pidfd(near, os.getpid())
+        pidfd = exits.pidfd_of(near, os.getpid())
         assert pidfd is not None
         os.close(pidfd)
         far.close()
-        assert exits._pidfd(near, os.getpid()) is None
+        assert exits.pidfd_of(near, os.getpid()) is None

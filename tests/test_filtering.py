@@ -71,8 +71,8 @@ async def test_only_what_passes_is_shown(every: Path, text: str) -> None:
         await typed(pilot, text, "enter")
         await until(pilot, lambda: app.filtering.words == "")
         assert list(app.view.rows or ()) == expected(app, text) != []
-        assert f"{text[:39]}" in app.query_one(Top)._words[1]
-        assert f"{len(expected(app, text))} of {len(app.timeline)} messages" in app.query_one(Top)._words[1]
+        assert f"{text[:39]}" in app.query_one(Top).words[1]
+        assert f"{len(expected(app, text))} of {len(app.timeline)} messages" in app.query_one(Top).words[1]
         assert not app.query_one(Prompt).display
         assert not app.completing.hints.display
         await pilot.press("escape")
@@ -190,7 +190,7 @@ async def test_an_empty_result_is_said(tmp_path: Path) -> None:
     async with opened(path) as (app, pilot):
         await typed(pilot, "vhost.request == SET_MEM_TABLE", "enter")
         assert app.view.length == 0
-        assert "0 of 1 message" in app.query_one(Top)._words[1]
+        assert "0 of 1 message" in app.query_one(Top).words[1]
         assert "vhost.request == SET_MEM_TABLE" in screen_text(app)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from vusniff.bpf.find import VARIABLE, _forget, find_bcc
+from vusniff.bpf.find import VARIABLE, find_bcc, forget
 from vusniff.errors import SourceError
 
 
@@ -69,7 +69,7 @@ def test_root_runs_nothing_that_others_can_write(tmp_path: Path, monkeypatch: py
     os.chown(folder / "__init__.py", 65534, 65534)
     with pytest.raises(SourceError, match="can be written to by somebody else"):
         find_bcc()
-    _forget()
+    forget()
 
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="whose files root would run is checked for root only")
@@ -101,7 +101,7 @@ def test_root_runs_no_bytecode_of_others(tmp_path: Path, monkeypatch: pytest.Mon
         find_bcc()
     pyc.parent.chmod(0o755)
     assert find_bcc().directory == folder
-    _forget()
+    forget()
 
 
 @needs_root
@@ -115,7 +115,7 @@ def test_root_runs_no_bytecode_from_elsewhere(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setenv(VARIABLE, str(folder))
     assert find_bcc().directory == folder
     assert not marker.exists()
-    _forget()
+    forget()
     shutil.rmtree(folder / "__pycache__", ignore_errors=True)  # that it was written with, if it was
     (folder / "__pycache__").symlink_to(at.parent)
     with pytest.raises(SourceError, match="is a link to another folder"):
@@ -142,4 +142,4 @@ def test_what_is_looked_at_is_what_is_loaded(tmp_path: Path, monkeypatch: pytest
     (tmp_path / "bcc").symlink_to(folder)
     monkeypatch.setenv(VARIABLE, str(tmp_path / "bcc"))
     assert find_bcc().module.__file__ == str(folder / "__init__.py")
-    _forget()
+    forget()

@@ -92,8 +92,7 @@ class Stage:
             busy = False
             self.loop.after(0.005, functools.partial(rested.append, 1))
             while not rested:
-                busy = bool(self.loop._epoll.poll(0)) or busy
-                self.loop.turn()
+                busy = self.loop.turn() or busy
             if not busy:
                 return
         pytest.fail("the loop never rests")

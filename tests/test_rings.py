@@ -252,7 +252,7 @@ def test_a_ring_of_another_process_is_read_and_nothing_is_written(tmp_path: Path
         assert (position.available, position.used, position.in_flight) == (5, 3, 2)
         after = os.stat(f"/proc/{child.pid}/fd/{number}")
         assert (after.st_blocks, after.st_mtime_ns) == (before.st_blocks, before.st_mtime_ns)
-        (fd,) = access._kept.values()
+        (fd,) = access.kept.values()
         with pytest.raises(OSError, match="Bad file descriptor"):
             os.pwrite(fd, b"x", 0)
         access.close()
@@ -275,7 +275,7 @@ def test_a_file_that_its_process_may_not_read_is_not_read_for_it(tmp_path: Path,
         reader = RingReader(split_places(descriptor), access, [child.pid])
         assert reader.positions() == []
         assert reader.reasons == {0: "the process that holds it has not opened it for reading"}
-        assert not access._kept
+        assert not access.kept
         fd = os.open(secret, os.O_PATH if how == "os.O_PATH" else os.O_WRONLY)
         access.keep(fd, descriptor)
         os.close(fd)
@@ -298,9 +298,9 @@ def test_a_duplicate_is_enough_when_its_owner_has_gone() -> None:
         access.keep(fd, descriptor)
     assert [one.available for one in RingReader(split_places(descriptor), access, []).positions()] == [5]
     access.retain([])  # it came since the last time
-    assert access._kept
+    assert access.kept
     access.retain([])
-    assert not access._kept
+    assert not access.kept
 
 
 def test_duplicates_are_bounded() -> None:
@@ -308,7 +308,7 @@ def test_duplicates_are_bounded() -> None:
     with memfd(8192) as (fd, descriptor):
         for number in range(KEPT_LIMIT + 5):
             access.keep(fd, replace(descriptor, identity=f"memfd:{number}"))
-    assert len(access._kept) <= KEPT_LIMIT
+    assert len(access.kept) <= KEPT_LIMIT
     assert access.full
     access.close()
     no_room = Access(lambda fd: True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import cProfile
+import tracemalloc
 from collections.abc import Callable
 
 import pytest
@@ -88,10 +89,16 @@ def test_what_does_not_change_is_shared() -> None:
     rings = Vrings()
     for index in range(MAX_VRINGS):
         rings = rings.with_ring(Vring(index))
+    tracemalloc.start()
     other = rings.with_ring(Vring(500, num=Seen(1, 2)))
-    assert len(rings._buckets) == 32
-    assert sum(other._buckets[key] is not bucket for key, bucket in rings._buckets.items()) == 1
-    assert rings.all_enabled(Seen(True, 1))._buckets is rings._buckets
+    one_changed = tracemalloc.get_traced_memory()[0]
+    all_changed = rings.all_enabled(Seen(True, 1))
+    both = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert one_changed < 8 * MAX_VRINGS, "a pointer to each ring would take more"
+    assert both - one_changed < MAX_VRINGS
+    assert (other[500].num, rings[500].num) == (Seen(1, 2), None)
+    assert all(ring.enabled == Seen(True, 1) for ring in all_changed.values())
 
 
 BITS = 1 << 32 | 1 << 33 | 1 << 26

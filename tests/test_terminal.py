@@ -22,8 +22,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from talk import START_NS, u32, u64
 from test_printable import hazards
+from test_tui import screen_text
 
 import vusniff
 from vusniff import terminal
@@ -310,8 +312,9 @@ def test_a_terminal_gets_our_colours_and_no_others(there: None) -> None:
 
 def test_the_bar_shows_a_name_as_text() -> None:
     bar = Bar("[red]x[/nope]" + NASTY)
-    with bar._progress.console.capture() as drawn:
-        bar._progress.console.print(bar._progress.get_renderable())
+    console = Console(width=120)
+    with console.capture() as drawn:
+        console.print(bar)
     assert "[red]x[/nope]" in drawn.get()
     assert not hazards(SGR.sub("", drawn.get()))
 
@@ -327,8 +330,7 @@ async def test_no_pane_of_the_view_lets_a_name_out_raw(there: None) -> None:
             if key:
                 await pilot.press(key)
             await pilot.pause()
-            for strip in app.screen._compositor.render_strips():
-                text = "".join(segment.text for segment in strip)
+            for text in screen_text(app).splitlines():
                 assert not hazards(text, "")
                 seen += text
     assert r"\x1b]0;owned" in seen

@@ -44,11 +44,16 @@ async def opened(*paths: Path, size: tuple[int, int] = (120, 40), follow: bool =
 
 
 def screen_text(app: TuiApp) -> str:
-    """What is painted, line by line."""
+    """What is painted, line by line. Textual has no public name for it."""
     width, height = app.size
     lines = app.screen._compositor.render_strips(app.size)
     assert len(lines) == height
     return "\n".join("".join(segment.text for segment in strip)[:width] for strip in lines)
+
+
+def notices(app: TuiApp) -> list[str]:
+    """What the user was told. Textual has no public name for it, and paints none of it in a test."""
+    return [note.message for note in app._notifications]
 
 
 def state_text(app: TuiApp) -> str:
@@ -215,7 +220,7 @@ async def test_search_without_a_hit_says_so_and_stays() -> None:
         await pilot.press("slash", *"no such thing", "enter")
         await pilot.pause()
         assert app.view.row == 9
-        assert [note.message for note in app._notifications] == ["No message has 'no such thing'"]
+        assert notices(app) == ["No message has 'no such thing'"]
 
 
 @pytest.mark.parametrize(
@@ -412,7 +417,7 @@ async def test_what_never_was_answered_says_so(tmp_path: Path) -> None:
         assert "no reply" in text
         assert text.count("1.00 ms") >= 1
         await pilot.press("end", "r")
-        assert [note.message for note in app._notifications] == ["#3: no reply to it was seen"]
+        assert notices(app) == ["#3: no reply to it was seen"]
 
 
 async def test_a_refused_request_is_marked_in_words(tmp_path: Path) -> None:

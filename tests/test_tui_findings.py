@@ -18,7 +18,7 @@ pytestmark = pytest.mark.asyncio
 async def judged(app: TuiApp, pilot: object) -> None:
     """Wait until the whole capture is judged and shown."""
     while app.timeline.analysed < len(app.timeline) or app.judging.words:
-        await app._animator.wait_for_idle()
+        await pilot.wait_for_animation()  # type: ignore[attr-defined]
         await pilot.pause(0.01)  # type: ignore[attr-defined]
     await pilot.pause()  # type: ignore[attr-defined]
 

@@ -64,7 +64,7 @@ def test_folded_repeats_stand_for_every_row_once(requests: list[int], cut: int, 
             for base in (None, range(0, len(requests), 2)):
                 repeats = Repeats(timeline, base, begins)
                 if base is None:  # in two pieces
-                    repeats._look(min(cut, len(requests)))
+                    repeats.look(min(cut, len(requests)))
                 assert repeats.run(60)
                 rows = list(range(len(requests)) if base is None else base)
                 stood: list[int] = []

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from talk import Talk
-from test_tui import CAPTURES, QEMU, details_text, opened, screen_text
+from test_tui import CAPTURES, QEMU, details_text, notices, opened, screen_text
 from test_tui_findings import judged
 
 from vusniff.families.vhost_user.protocol import FrontendRequest as F
@@ -95,7 +95,7 @@ async def test_an_export_writes_over_nothing(tmp_path: Path) -> None:
             assert not app.exporting.words
         assert kept.read_text() == "mine"
         assert len(list(tmp_path.iterdir())) == 1
-        assert len(app._notifications) >= 1
+        assert len(notices(app)) >= 1
 
 
 async def test_a_descriptor_says_where_else_it_was_passed() -> None:

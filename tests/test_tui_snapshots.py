@@ -143,8 +143,8 @@ def queues(path: Path, count: int) -> Path:
     """A device with many vrings that are set up one after the other; some get no kick, some are not enabled."""
     synthetic.Talk.clock = synthetic.START_NS
     with synthetic.writer_of(path) as writer:
-        talk = synthetic._open(writer, "/run/openvswitch/vhu0.sock", 1, "ovs-vswitchd")
-        synthetic._greet(talk)
+        talk = synthetic.open_session(writer, "/run/openvswitch/vhu0.sock", 1, "ovs-vswitchd")
+        synthetic.greet(talk)
         table, fds = synthetic.memory_table(2)
         talk.acknowledged(Request.SET_MEM_TABLE, table, *fds)
         for index in range(count):
@@ -164,8 +164,8 @@ def sessions(path: Path, count: int) -> Path:
         for number in range(count):
             synthetic.Talk.clock = synthetic.START_NS + number * 100_000_000
             socket = f"/run/openvswitch/vhost-user-guest-{number:03}/net0.sock"
-            talk = synthetic._open(writer, socket, number, "ovs-vswitchd")
-            synthetic._greet(talk)
+            talk = synthetic.open_session(writer, socket, number, "ovs-vswitchd")
+            synthetic.greet(talk)
             talk.ask(Request.GET_QUEUE_NUM)
             if number % 10:
                 talk.answer(Request.GET_QUEUE_NUM, synthetic.Q(2))

@@ -6,8 +6,12 @@ import contextlib
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
 from vusniff import terminal
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 PATIENCE_S = 0.5
 """Nothing is shown for work that takes less."""
@@ -38,6 +42,10 @@ class Bar:
         if not self._progress.live.is_started and time.monotonic() - self._started > PATIENCE_S:
             self._progress.start()
         self._progress.update(self._task, completed=done, total=there)
+
+    def __rich__(self) -> RenderableType:
+        """What is drawn."""
+        return self._progress.get_renderable()
 
     def pause(self) -> None:
         """Out of the way of what is written to the same terminal, until there is more progress."""

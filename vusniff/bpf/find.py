@@ -125,15 +125,16 @@ def _load(directory: Path) -> Bcc:
             warnings.simplefilter("ignore")
             spec.loader.exec_module(module)
     except (ImportError, OSError, SyntaxError, AttributeError) as error:
-        _forget()
+        forget()
         raise SourceError(f"bcc in {directory} cannot be loaded: {error}") from None
     if not hasattr(module, "BPF"):
-        _forget()
+        forget()
         raise SourceError(f"the package bcc in {directory} is another library, not the BPF compiler collection")
     return Bcc(module, directory)
 
 
-def _forget() -> None:
+def forget() -> None:
+    """Takes bcc out of the loaded modules, so that it is looked for again."""
     for name in [name for name in sys.modules if name == "bcc" or name.startswith("bcc.")]:
         del sys.modules[name]
 

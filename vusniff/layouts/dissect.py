@@ -121,6 +121,11 @@ def forget() -> None:
         remembered.clear()
 
 
+def kept() -> int:
+    """How many ways to read a payload are kept; `READERS` at most."""
+    return _reader.cache_info().currsize
+
+
 def payload(channel: str, request: int, is_reply: bool, data: bytes, missing: int, context: Context) -> Decoded:
     """Decode one payload.
 

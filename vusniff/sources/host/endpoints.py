@@ -123,7 +123,7 @@ def listen(side: Side, stands_for: str | None = None) -> Listener:
         sock.close()
         raise SourceError(f"cannot listen on {side.path}: somebody has removed it: {_why(error)}") from None
     if stands_for is not None and not stands_for.startswith("@"):
-        _take_over(stands_for, side.path)
+        take_over(stands_for, side.path)
     return Listener(side, sock, (status.st_dev, status.st_ino))
 
 
@@ -298,7 +298,11 @@ def _is_bound(path: str) -> bool:
     return True
 
 
-def _take_over(original: str, path: str) -> None:
+def take_over(original: str, path: str) -> None:
+    """Gives our socket file at ``path`` the owner and the mode of the socket at ``original``, as far as we may.
+
+    Anything else that stands at either path is left as it is.
+    """
     try:
         status = os.stat(original)
         if not stat.S_ISSOCK(status.st_mode):

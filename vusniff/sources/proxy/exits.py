@@ -33,7 +33,7 @@ _LEFT_LIMIT = 64
 _WAIT_SECONDS = 1.0
 """How long is waited for connections to end with their process, and for its parent."""
 _LOOK_SECONDS = 0.01
-_SO_PEERPIDFD = 77
+SO_PEERPIDFD = 77
 """Linux 6.5."""
 _INFO = struct.Struct("=Q52xi")
 """struct pidfd_info (include/uapi/linux/pidfd.h): mask, and at its first version's end exit_code."""
@@ -122,7 +122,7 @@ class Exits:
             return held
         if held is not None or sock is None:
             return None  # its pid may mean another process by now
-        pidfd = _pidfd(sock, process.pid)
+        pidfd = pidfd_of(sock, process.pid)
         if pidfd is None:
             return None
         if self._files.is_reserved(pidfd) or _is_readable(pidfd):
@@ -197,10 +197,10 @@ class Exits:
                     holders.remove(held)
 
 
-def _pidfd(sock: socket.socket, pid: int) -> int | None:
+def pidfd_of(sock: socket.socket, pid: int) -> int | None:
     """A pidfd of the process at the other end of a socket (SO_PEERCRED: who connected, or who called listen)."""
     try:
-        return sock.getsockopt(socket.SOL_SOCKET, _SO_PEERPIDFD)
+        return sock.getsockopt(socket.SOL_SOCKET, SO_PEERPIDFD)
     except OSError as error:
         if error.errno != errno.ENOPROTOOPT:
             return None

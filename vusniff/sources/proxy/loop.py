@@ -43,8 +43,8 @@ class Loop:
         """Calls once, not before that many seconds."""
         heapq.heappush(self._timers, (time.monotonic() + seconds, next(self._order), call))
 
-    def turn(self) -> None:
-        """Waits for the next events or the next timer, and calls."""
+    def turn(self) -> bool:
+        """Waits for the next events or the next timer, and calls; False when only a timer was due."""
         timeout = max(self._timers[0][0] - time.monotonic(), 0) if self._timers else None
         events = self._epoll.poll(timeout)
         gone = self._gone
@@ -56,6 +56,7 @@ class Loop:
             now = time.monotonic()
             while self._timers and self._timers[0][0] <= now:
                 heapq.heappop(self._timers)[2]()
+        return bool(events)
 
     def close(self) -> None:
         """Frees the epoll; what was watched is not closed."""

@@ -62,7 +62,7 @@ class Access:
     def __init__(self, reserved: Callable[[int], bool] = lambda fd: False) -> None:
         self.reserved = reserved
         """Says of the number of a new descriptor that there is no room for it."""
-        self._kept: dict[str, int] = {}
+        self.kept: dict[str, int] = {}
         """Identity -> our own descriptor: duplicates, and what was opened of other processes."""
         self._new: set[str] = set()
         """Kept since the last `retain`: what it is for is not known yet."""
@@ -79,9 +79,9 @@ class Access:
         ):
             return
         self._new.add(identity)
-        if identity in self._kept:
+        if identity in self.kept:
             return
-        if len(self._kept) >= KEPT_LIMIT:
+        if len(self.kept) >= KEPT_LIMIT:
             self.full = True
             return
         with contextlib.suppress(OSError, UnreadableError):
@@ -90,8 +90,8 @@ class Access:
     def retain(self, wanted: Iterable[str]) -> None:
         """Closes what is neither wanted nor new: a duplicate keeps memory alive after its owners have gone."""
         wanted = set(wanted)
-        for identity in [one for one in self._kept if one not in wanted and one not in self._new]:
-            os.close(self._kept.pop(identity))
+        for identity in [one for one in self.kept if one not in wanted and one not in self._new]:
+            os.close(self.kept.pop(identity))
         self._new.clear()
 
     def close(self) -> None:
@@ -104,7 +104,7 @@ class Access:
             os.close(fd)
             self.full = True
             raise UnreadableError("there is no room for more open files (raise the limit, ulimit -n)")
-        self._kept[identity] = fd
+        self.kept[identity] = fd
         return fd
 
     def find(self, descriptor: Descriptor, pids: Sequence[int]) -> int:
@@ -112,7 +112,7 @@ class Access:
         identity = descriptor.identity
         if identity is None:
             raise UnreadableError("what the descriptor is was not seen")
-        held = self._kept.get(identity)
+        held = self.kept.get(identity)
         if held is None:
             held = self._hold(identity, _opened(descriptor, identity, pids))
         return held
@@ -149,7 +149,7 @@ class Access:
         """The count of an eventfd by /proc: what was signalled and not read yet. None where it cannot be seen."""
         identity = descriptor.identity
         with contextlib.suppress(OSError, UnreadableError, ValueError):
-            fd = self._kept.get(identity or "")
+            fd = self.kept.get(identity or "")
             if fd is not None:
                 return _count(f"/proc/self/fdinfo/{fd}")
             for pid in pids:

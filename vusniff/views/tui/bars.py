@@ -51,6 +51,11 @@ class Top(Widget):
         super().__init__(id="top")
         self._words = ("", "")
 
+    @property
+    def words(self) -> tuple[str, str]:
+        """What stands on the left and on the right."""
+        return self._words
+
     def show(self, left: str, right: str) -> None:
         """Show these words; where there is no room for all, the left ones are cut."""
         words = (escape(left), escape(right))

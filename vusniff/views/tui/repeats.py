@@ -47,12 +47,13 @@ class Repeats:
         """Look for about so many seconds; True when all rows have been looked at."""
         deadline = time.monotonic() + seconds
         while self.seen < self.total:
-            self._look(min(self.total, self.seen + SLICE))
+            self.look(min(self.total, self.seen + SLICE))
             if time.monotonic() > deadline:
                 break
         return self.seen >= self.total
 
-    def _look(self, stop: int) -> None:
+    def look(self, stop: int) -> None:
+        """Look at the rows of ``base`` up to this position."""
         index, place_of = self._timeline.index, self._timeline.place_of
         meta, request, base, begins = index.meta, index.request, self._base, self.begins
         del self.rows[self._settled :], self.counts[self._settled :]
