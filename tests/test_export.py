@@ -30,12 +30,13 @@ from vusniff.capture.writer import CaptureWriter
 from vusniff.channel import Sender
 from vusniff.checks.peers import recognise
 from vusniff.cli import main
+from vusniff.commands.export import FORMATS
 from vusniff.families.framing import Framer
 from vusniff.families.vhost_user.protocol import NAME, Channels, FrontendRequest, GpuRequest, ProtocolFeature
 from vusniff.layouts import dissect
 from vusniff.layouts.parts import NodeKind
 from vusniff.layouts.spans import walk
-from vusniff.record import Chunk, Closed, Descriptor, DescriptorKind, End, Frame, FrameKind, Process
+from vusniff.record import Chunk, Closed, Descriptor, DescriptorKind, End, Frame, FrameKind, Lost, Process
 from vusniff.views.export.redact import redact
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -574,3 +575,15 @@ def test_standard_input_is_exported_only_as_a_capture() -> None:
     done = subprocess.run(command, input="no capture", capture_output=True, text=True)
     assert done.returncode == 2
     assert "does not start like a pcapng file" in done.stderr
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_a_capture_without_a_message_is_exported_without_a_fault(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], form: str
+) -> None:
+    path = tmp_path / "c.pcapng"
+    with CaptureWriter(path, source="test") as writer:
+        connection = writer.open("/run/vm.sock", opened_ns=1)
+        writer.lost(Lost(connection.id, 2, 1))
+    assert main(["export", str(path), "--format", form, "-o", str(tmp_path / "out")]) == 1
+    assert capsys.readouterr().err.startswith("no messages: nothing was exported")

@@ -64,12 +64,13 @@ def _ended_words(ended: str) -> str:
 
 
 def _capture_section(values: dict[str, Any]) -> Section:
-    lasted, connections = values["last_ns"] - values["first_ns"], values["connections"]
+    first_ns, connections = values["first_ns"], values["connections"]
+    lasted = "" if first_ns is None else f", in {words.duration(values['last_ns'] - first_ns)}"
     sources = [
         " ".join(filter(None, (one["source"], f"on {one['host']}" if one["host"] else "", f"({one['os']})")))
         for one in values["sources"]
     ]
-    where = f"on {connections} connection{'s' if connections != 1 else ''}, in {words.duration(lasted)}"
+    where = f"on {connections} connection{'s' if connections != 1 else ''}{lasted}"
     lost = (
         f"{values['lost']} messages: what follows a loss may be wrong" if values["lost"] else "nothing, as far as known"
     )
@@ -78,7 +79,7 @@ def _capture_section(values: dict[str, Any]) -> Section:
         ("seen by", "; ".join(sources)),
         ("written by", ", ".join({source["application"]: None for source in values["sources"]})),
         ("messages", f"{values['messages']} {where}"),
-        ("first", moment(values["first_ns"])),
+        *(() if first_ns is None else (("first", moment(first_ns)),)),
         ("lost", lost),
         *(("edited", escape("; ".join(one["edited"]))) for one in values["sources"] if one["edited"]),
         *(("note", note) for note in values["notes"]),
