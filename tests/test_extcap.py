@@ -292,7 +292,8 @@ def test_tshark_shows_peers_that_talk(tmp_path: Path) -> None:
         frames = [record for record in reader.records() if isinstance(record, Frame)]
     assert [frame.data for frame in frames] == [request] * 4
     rows = list(fields(written, ["finding.rule", "_ws.expert.severity"], dissector(tmp_path)))
-    assert [row["finding.rule"] for row in rows] == [["payload-size"]] * 4
+    assert all("payload-size" in row["finding.rule"] for row in rows)
+    assert len(rows) == 4
     assert all("_ws.expert.severity" in row for row in rows)
 
 

@@ -221,7 +221,7 @@ def _ranges(numbers: Sequence[int]) -> str:
 
 def _targets(targets: Iterable[str]) -> str:
     named = list(dict.fromkeys(filter(None, targets)))
-    rings = [name for name in named if name.startswith("vring ")]
+    rings = [name for name in named if name.startswith("vring ") and name[6:].isdecimal()]
     if rings and len(rings) == len(named):
         return f" vring {_ranges(sorted(int(name[6:]) for name in rings))}"
     shown = ", ".join(named[:TARGETS])
