@@ -253,7 +253,7 @@ def test_what_is_there_is_replaced_only_as_expected(command: Command, inputs: Pa
         status, _, said = command.run(target, inputs, *command.over)
         assert status in (0, 1), said
         assert is_ours(target)
-        assert held.read() == SECRET  # who has it open does not get what comes now
+        assert held.read() == SECRET  # a process that has the old file open does not get the new bytes
     target.write_bytes(b"")
     assert command.run(target, inputs)[0] in (0, 1)
     assert is_ours(target)

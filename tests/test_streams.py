@@ -82,8 +82,8 @@ def test_what_comes_after_an_odd_header_is_read_and_nobody_else_is_blamed(
         index.update()
         frames = list(index.frames())
     for side in (0, 1):
-        said = [data for who, data in [*BEFORE, (end, odd), *AFTER] if who == side]
-        assert [frame.data for frame in frames if frame.end == side] == said
+        sent = [data for sender, data in [*BEFORE, (end, odd), *AFTER] if sender == side]
+        assert [frame.data for frame in frames if frame.end == side] == sent
     assert sum(frame.kind is not FrameKind.MESSAGE for frame in frames) == (name == "all ones")
     timeline = Timeline(Index(file))
     read_all(timeline, judge=True)

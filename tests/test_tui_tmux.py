@@ -14,6 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from vusniff.capture.writer import CaptureWriter
+from vusniff.record import Closed, Frame
+
 CAPTURES = Path(__file__).parent.parent / "captures"
 PATIENCE = 30.0
 
@@ -120,6 +123,33 @@ def test_why_is_vring_3_not_enabled(terminal: Terminal) -> None:
     terminal.until("State after #43", "vring 3 off")
     terminal.keys("q")
     terminal.until("returned 0")
+
+
+def test_which_side_never_answered(terminal: Terminal, tmp_path: Path) -> None:
+    path = tmp_path / "silent.pcapng"
+
+    def said(request: int, flags: int, payload: bytes) -> bytes:
+        return b"".join(number.to_bytes(4, "little") for number in (request, flags, len(payload))) + payload
+
+    offered = (1 << 30).to_bytes(8, "little")
+    with CaptureWriter(path, source="test", order="little") as writer:
+        connection = writer.open("/run/silent.sock")
+        for end, data in ((0, said(1, 1, b"")), (1, said(1, 5, offered)), (0, said(15, 1, b""))):
+            writer.frame(Frame(connection.id, end, 1_700_000_000_000_000_000, data))
+        writer.close_connection(Closed(connection.id, 1_700_000_009_000_000_000, "eof", 0, 3))
+    terminal.start(view(path))
+    terminal.until("3 messages", "no reply")
+    terminal.keys("End")
+    screen = terminal.until("State after #3") if "State" in terminal.screen() else terminal.screen()
+    (line,) = [line for line in screen.splitlines() if "no reply" in line]
+    assert "GET_PROTOCOL_FEATURES" in line
+    assert "F → B" in line or "front -> back" in line
+    terminal.until("1 error" if terminal.width >= 110 else "1E")
+    terminal.keys(".")
+    terminal.keys("Enter")
+    terminal.until("E error, back-end: GET_PROTOCOL_FEATURES (#3)")
+    terminal.keys("S")
+    terminal.until("no reply", "/run/silent.sock")
 
 
 def test_what_changed_between_the_first_and_the_second_connection(terminal: Terminal) -> None:

@@ -139,7 +139,7 @@ class Frame:
 
 
 class FrameFields(NamedTuple):
-    """The fields of a `Frame`, for who makes nothing but a message of them: several times cheaper."""
+    """The fields of a `Frame`, for callers that need only a message: several times cheaper to make."""
 
     connection: int
     end: int

@@ -22,7 +22,7 @@ def flags_of(told: Told) -> int:
 
 def decode(told: Told, channel: Channel, context: Context) -> dissect.Decoded:
     """Its payload as far as it is known: in full, or with `REST_UNKNOWN` as what is malformed."""
-    from vusniff.layouts.build import build  # who reads no log needs none of it
+    from vusniff.layouts.build import build  # needed only where a log is read
 
     spec = dissect.spec_of(channel, told.request)
     bare = dissect.payload(channel, told.request, told.reply, b"", 0, context)

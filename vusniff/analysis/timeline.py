@@ -129,7 +129,7 @@ class Timeline:
 
     @property
     def place_of(self) -> array[int]:
-        """Per row: which of `places` is its own. For who looks at many rows; `place` is for one."""
+        """Per row: which of `places` is its own. For callers that look at many rows; `place` is for one."""
         return self._place_of
 
     def rows_of(self, session: int) -> array[int]:
@@ -316,8 +316,10 @@ class Timeline:
         return phases.phases(index.time_ns[-1] if len(self) else 0, closed)
 
     def follow_phases(self, session: int, max_rows: int = 65536) -> int:
-        """Divide up to ``max_rows`` more messages of a session; return how many there were. What `phases` does with
-        all of them, for who cannot wait so long."""
+        """Divide up to ``max_rows`` more messages of a session; return how many there were.
+
+        `phases` does this with all of them. The view, which must not wait so long, calls this in between.
+        """
         times, metas, requests, place_of = self.index.time_ns, self.index.meta, self.index.request, self._place_of
         phases, done = self._phases.get(session) or (self._begin_phases(session), 0)
         new = self.rows_of(session)[done : done + max_rows]

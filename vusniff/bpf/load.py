@@ -66,7 +66,7 @@ class Program:
 
     def decide(self, inode: int, verdict: int) -> None:
         """Decides about a socket that has spoken."""
-        self.preset(inode, verdict)  # should it be put out of the table
+        self.preset(inode, verdict)  # holds if the socket loses its place in the table
         self._sockets.decide(inode, verdict)
 
     def forget(self, inode: int) -> None:

@@ -97,9 +97,9 @@ static __always_inline int is_followed(struct entry *entry)
 }
 
 /*
- * Remembers a verdict. A socket that is followed is never put out, any other may be: it is only judged again. False
- * when there is no room. Two sockets that speak for the first time at the same moment and share a bucket may put each other
- * out; that is one in BUCKETS of a rare case.
+ * Remembers a verdict; false when there is no room. A followed socket is never evicted. Another socket may be evicted,
+ * and is judged again when it next sends. Two sockets that share a bucket and send for the first time at the same moment
+ * may evict each other, which is rare: one in BUCKETS of such moments.
  */
 static __always_inline int remember(u64 inode, u32 verdict)
 {

@@ -352,7 +352,7 @@ def evolve(thing: Changed, **changes: Any) -> Changed:
 
 
 def evolved(thing: Changed, changes: dict[str, Any]) -> Changed:
-    """The same for who has the changes in a dict."""
+    """The same, for callers that have the changes in a dict."""
     new = _new(thing.__class__)
     values = thing.__dict__.copy()
     values.update(changes)

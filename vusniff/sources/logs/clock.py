@@ -41,7 +41,7 @@ class Shift(NamedTuple):
 def estimate(capture: Sequence[str | Path], log: str, wanted: str | None = None) -> Shift | None:
     """The difference of the clocks by which most messages of the log fall on such of the capture; None for none.
 
-    Raises SourceError and CaptureError as who reads them does.
+    Raises what reading them raises: SourceError and CaptureError.
     """
     told = [
         (fact.request, fact.reply, time_ns)
