@@ -185,6 +185,7 @@ def test_a_message_in_many_packets_counts_once(tmp_path: Path, kind: FrameKind) 
         writer.frame(Frame(one.id, 0, 2, message(6, bytes(3 << 20)), (), None, FrameKind.MESSAGE))
         if kind is FrameKind.RAW:
             writer.frame(Frame(one.id, 0, 3, b"raw", (), None, kind))
+        assert writer.number > 10  # packets
         writer.close_connection(Closed(one.id, 4, "eof"))
     with Index(path) as index:
         index.update()

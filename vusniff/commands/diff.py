@@ -69,15 +69,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _read(path: str, device: str | None) -> Timeline:
-    from vusniff.analysis.timeline import Timeline, read_all
-    from vusniff.capture.index import Index
     from vusniff.errors import VusniffError
-    from vusniff.progress import reading, tell
+    from vusniff.views.whole import whole_timeline
 
-    timeline = Timeline(Index(path), device)
-    with reading(path) as progress:
-        read_all(timeline, progress)
-    tell(timeline.index.notes)
+    timeline = whole_timeline([path], device)
     if not len(timeline):
         raise VusniffError(f"{path} holds no message: there is nothing to compare")
     return timeline

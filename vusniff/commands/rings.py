@@ -25,16 +25,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print all samples; 1 when there are none."""
-    from vusniff.analysis.timeline import Timeline, read_all
-    from vusniff.capture.index import Index
     from vusniff.errors import VusniffError
-    from vusniff.progress import reading, tell
     from vusniff.views import jsonl, rings
+    from vusniff.views.whole import whole_timeline
 
-    timeline = Timeline(Index(args.files), args.device)
-    with reading(args.files[0]) as progress:
-        read_all(timeline, progress)
-    tell(timeline.index.notes)
+    timeline = whole_timeline(args.files, args.device)
     count = len(timeline.sessions)
     if args.session is not None and not 1 <= args.session <= count:
         raise VusniffError(f"--session {args.session}: there are sessions 1 to {count}")

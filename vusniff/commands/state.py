@@ -21,16 +21,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print one state; 1 when the capture holds no message."""
-    from vusniff.analysis.timeline import Timeline, read_all
-    from vusniff.capture.index import Index
     from vusniff.errors import VusniffError
-    from vusniff.progress import reading, tell
     from vusniff.views import jsonl, phases, rings, state
+    from vusniff.views.whole import whole_timeline
 
-    timeline = Timeline(Index(args.files), args.device)
-    with reading(args.files[0]) as progress:
-        read_all(timeline, progress)
-    tell(timeline.index.notes)
+    timeline = whole_timeline(args.files, args.device)
     if not len(timeline):
         terminal.tell("no messages: there is no state to show")
         return 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
@@ -12,18 +11,18 @@ from vusniff import terminal
 from vusniff.analysis.compose import Other, compose
 from vusniff.analysis.driver import Driver
 from vusniff.analysis.session import Place, Tracker
-from vusniff.analysis.timeline import Timeline, read_all
+from vusniff.analysis.timeline import Timeline
 from vusniff.capture.batch import Batch
-from vusniff.capture.index import Index
 from vusniff.capture.reader import CaptureReader
 from vusniff.errors import VusniffError
 from vusniff.message import Message
 from vusniff.meta import REPLY, has_options
-from vusniff.progress import reading, tell
+from vusniff.progress import tell
 from vusniff.record import Connection, Evidence
 from vusniff.views import evidence, jsonl
 from vusniff.views.phases import phase_lines
 from vusniff.views.text import Lines, details, message_line
+from vusniff.views.whole import whole_timeline
 
 if TYPE_CHECKING:
     from vusniff.checks.finding import Finding
@@ -223,10 +222,7 @@ def print_timeline(paths: Sequence[str], args: argparse.Namespace) -> int:
 
 def _timeline(paths: Sequence[str], args: argparse.Namespace) -> Timeline:
     """All of some finished captures."""
-    timeline = Timeline(Index(paths), args.device)
-    with reading(os.fspath(paths[0])) as progress:
-        read_all(timeline, progress)
-    tell(timeline.index.notes)
+    timeline = whole_timeline(paths, args.device)
     _require(getattr(args, "session", None), len(timeline.sessions))
     return timeline
 
