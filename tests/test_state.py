@@ -139,3 +139,17 @@ def test_a_message_costs_the_same_with_many_rings(made: Callable[[int], list[Par
         few, many = (calls_of([*begun, *made(count - 1) * times]) for times in (10, 60))
         costs.append(many - few)
     assert costs[1] < costs[0] * 1.1 + 50, costs
+
+
+def test_the_rings_that_a_message_may_have_changed_are_few() -> None:
+    rings = Vrings()
+    for index in range(512):
+        rings = rings.with_ring(Vring(index))
+    one = rings.with_ring(Vring(300, num=Seen(256, 7)))
+    changed = {ring.index: ring for ring in one.changed_from(rings)}
+    assert changed[300].num == Seen(256, 7)
+    assert len(changed) <= 32
+    assert all(ring == rings[index] for index, ring in changed.items() if index != 300)
+    assert list(rings.changed_from(rings)) == []
+    every = rings.all_enabled(Seen(True, 8))
+    assert [ring.enabled for ring in every.changed_from(rings)] == [Seen(True, 8)] * 512

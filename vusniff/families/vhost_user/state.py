@@ -146,6 +146,14 @@ class Vrings(Mapping[int, Vring]):
         """The same with every ring enabled or disabled by one message."""
         return Vrings(self._buckets, self._length, self._counts, enabled)
 
+    def changed_from(self, before: Vrings) -> Iterator[Vring]:
+        """The rings that may differ from those before: a few neighbours of the one that a message changed, or all."""
+        anywhere = self._enabled is not before._enabled
+        for key, bucket in self._buckets.items():
+            if anywhere or before._buckets.get(key) is not bucket:
+                for index in sorted(bucket.rings):
+                    yield self[index]
+
     @property
     def running(self) -> Vring | None:
         """A ring that runs, the first where their indexes are usual; None where none does."""

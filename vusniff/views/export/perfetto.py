@@ -223,9 +223,8 @@ class _Rings:
         self._states[session.number], self._last_ns[session.number] = state, message.time_ns
         if state is before or not isinstance(state, DeviceState):
             return
-        if isinstance(before, DeviceState) and state.vrings is before.vrings:
-            return
-        for ring in state.vrings.values():
+        rings = state.vrings
+        for ring in rings.changed_from(before.vrings) if isinstance(before, DeviceState) else rings.values():
             key = session.number, ring.index
             said = f"{life_words(state, ring)}, {enabled_words(state, ring)}"
             if said == self._shown.get(key):
