@@ -162,6 +162,18 @@ def test_a_ring_that_is_set_up_later_is_a_start_of_its_own() -> None:
     assert kinds(divide(*UP, 200.0, *RING, 200.0, F.SEND_RARP))[2:] == ["start", "running", "start", "running"]
 
 
+@pytest.mark.parametrize("early", [F.SEND_RARP, F.GET_SHARED_OBJECT, F.CREATE_CRYPTO_SESSION, F.CLOSE_CRYPTO_SESSION])
+def test_nothing_runs_before_a_ring_is_kicked(early: int) -> None:
+    """QEMU sends SEND_RARP at the end of a migration, which may be before the first ring is there."""
+    set_up = kinds(divide(F.GET_FEATURES, F.GET_PROTOCOL_FEATURES, F.SET_OWNER, early, *UP[2:]))
+    assert "running" not in set_up
+    stopped = divide(*UP, 200.0, F.GET_VRING_BASE, early, 200.0, early)
+    assert kinds(stopped)[-3:] == ["running", "stop", "idle"]
+    assert kinds(divide(*UP, 200.0, early))[-1] == "running"
+    assert kinds(divide(early, late=True)) == ["running"]
+    assert kinds(divide(F.GET_FEATURES, F.SET_OWNER, F.VRING_KICK))[-1] == "running"
+
+
 def test_migration_lasts_until_logging_ends() -> None:
     log = (F.SET_LOG_BASE, LOGGING, F.SET_VRING_ADDR)
     ended = divide(*UP, 200.0, *log, 5000.0, F.SET_MEM_TABLE, 5000.0, FEATURES, F.SET_VRING_ADDR, F.SEND_RARP)

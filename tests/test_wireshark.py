@@ -214,6 +214,8 @@ def odd(path: Path) -> None:
     front.answer(code.GET_CONFIG, u32(8, 9, 1) + bytes(range(9)))
     front.ask(code.SEND_RARP, bytes(range(8)))
     front.ask(code.CREATE_CRYPTO_SESSION, struct.pack("<Q", 0x404) + bytes(range(256)) * 4 + bytes(32) + u64(1 << 63))
+    for word in (2, 3):  # the two forms of QEMU before 8.1
+        front.ask(code.CREATE_CRYPTO_SESSION, u64(7) + struct.pack("<I", word) + bytes(range(155)) * 4)
     front.raw(0, b"no header")
     listening = talk.connect("/run/listening.sock", front=1, late=True, comms=("qemu-system-x86", "virtiofsd"))
     listening.answer(code.GET_FEATURES, u64(1))

@@ -143,8 +143,8 @@ SPECS = (
     MessageSpec(
         26,
         "CREATE_CRYPTO_SESSION",
-        payload=k.CRYPTO_SESSION,
-        reply=k.CRYPTO_SESSION,
+        payload=k.CRYPTO_SESSION_ANY,
+        reply=k.CRYPTO_SESSION_ANY,
         answered=True,
         requires=P.VHOST_USER_PROTOCOL_F_CRYPTO_SESSION,
         aliases=("CRYPTO_CREATE_SESS",),

@@ -238,6 +238,38 @@ CRYPTO_SESSION = layout("crypto_session", _crypto_session, {"op_code": CryptoOpC
 """1072 bytes, the structures of 64-bit hosts with their pointers (which mean nothing to the receiver): the operation
 code, a union of 1056 bytes (``sym`` or ``asym``, the other one is null) and the session id."""
 
+
+def _crypto_session_old(n: Integers) -> Any:
+    lengths = [
+        "key_len" / n.u32,
+        "hash_alg" / n.u32,
+        "hash_result_len" / n.u32,
+        "auth_key_len" / n.u32,
+        "add_len" / n.u32,
+    ]
+    kinds = ["op_type" / n.u8, "direction" / n.u8, "hash_mode" / n.u8, "alg_chain_order" / n.u8]
+    return Struct(
+        "session_id" / n.i64,
+        "op_code" / n.u32,
+        "sym" / If(this.op_code & 0xF == 2, Struct("cipher_alg" / n.u32, *lengths, *kinds)),
+        "sym_of_cipher" / If(this.op_code & 0xF != 2, Struct(*lengths, *kinds, "padding" / Bytes(4))),
+        "cipher_key_pointer" / n.u64,
+        "auth_key_pointer" / n.u64,
+        "key" / Bytes(64),
+        "auth_key" / Bytes(512),
+    )
+
+
+CRYPTO_SESSION_OLD = layout("crypto_session_old", _crypto_session_old, {"op_code": CryptoOpCode})
+"""632 bytes, VhostUserCryptoSession of QEMU before 8.1 (hw/virtio/vhost-user.c) with CryptoDevBackendSymSessionInfo
+(include/sysemu/cryptodev.h), VhostUserCryptoSessionParam of DPDK (lib/vhost/vhost_user.h). QEMU 2.12 to 7.1 and DPDK
+begin the latter with the operation code, whose last hexadecimal digit is 2 (``sym``). QEMU 7.2 and 8.0 have none, and
+the number in its place is the cipher's algorithm (``sym_of_cipher``); of these AES in ECB mode, number 2, reads wrong.
+"""
+CRYPTO_SESSION_ANY = Alternatives(
+    (CRYPTO_SESSION, CRYPTO_SESSION_OLD), lambda context, size: CRYPTO_SESSION_OLD if size == 632 else CRYPTO_SESSION
+)
+
 SHMEM_MMAP = layout(
     "shmem_mmap",
     lambda n: Struct(
@@ -292,14 +324,24 @@ def _by_xen(plain: Layout, xen: Layout) -> Callable[[Context, int], Layout | Non
 
 
 def _pick_table(context: Context, size: int) -> Layout | None:
-    # In postcopy the front-end acknowledges the returned table by an empty message of the same request.
+    # In postcopy the front-end acknowledges the returned table by a message of the same request: u64 0 of QEMU
+    # (vhost_user_set_mem_table_postcopy), nothing by the specification.
     if size == 0:
         return None
+    if size == 8 and context.postcopy:
+        return ACK
     return MEMORY_TABLE_XEN if context.xen_mmap else MEMORY_TABLE
 
 
 def _pick_table_reply(context: Context, size: int) -> Layout | None:
     return ACK if size <= 8 else _pick_table(context, size)
+
+
+def _pick_region(context: Context, size: int) -> Layout | None:
+    # As for tables: QEMU's vhost_user_add_remove_regions acknowledges the address of a region by a u64.
+    if size == 8 and context.postcopy:
+        return ACK
+    return MEMORY_REGION_XEN if context.xen_mmap else MEMORY_REGION
 
 
 def _pick_region_reply(context: Context, size: int) -> Layout | None:
@@ -335,9 +377,9 @@ def _pick_config_reply(context: Context, size: int) -> Layout | None:
     return None if size == 0 else _CONFIG_BY_DEVICE.get(context.device or "", CONFIG)
 
 
-MEMORY_TABLE_REQUEST = Alternatives((MEMORY_TABLE, MEMORY_TABLE_XEN), _pick_table)
+MEMORY_TABLE_REQUEST = Alternatives((MEMORY_TABLE, MEMORY_TABLE_XEN, ACK), _pick_table)
 MEMORY_TABLE_REPLY = Alternatives((MEMORY_TABLE, MEMORY_TABLE_XEN, ACK), _pick_table_reply)
-MEMORY_REGION_REQUEST = Alternatives((MEMORY_REGION, MEMORY_REGION_XEN), _by_xen(MEMORY_REGION, MEMORY_REGION_XEN))
+MEMORY_REGION_REQUEST = Alternatives((MEMORY_REGION, MEMORY_REGION_XEN, ACK), _pick_region)
 MEMORY_REGION_REPLY = Alternatives((MEMORY_REGION, MEMORY_REGION_XEN, ACK), _pick_region_reply)
 VRING_BASE_ANY = Alternatives((VRING_BASE, VRING_BASE_SPLIT, VRING_BASE_PACKED), _pick_base)
 LOG_BASE_REQUEST = Alternatives((LOG, U64), _pick_log_base)

@@ -78,6 +78,17 @@ ASYM = {
     "rsa_hash_algo": 3,
     "key": "30820122" + "00" * 1020,
 }
+KEYS_HEX = "8877665544332211 0000000000000000 2b7e151628aed2a6abf7158809cf4f3c" + "00" * (48 + 512)
+KEYS = {
+    "cipher_key_pointer": 0x1122334455667788,
+    "auth_key_pointer": 0,
+    "key": "2b7e151628aed2a6abf7158809cf4f3c" + "00" * 48,
+    "auth_key": "00" * 512,
+}
+SYM_FIELDS = ("cipher_alg", "key_len", "hash_alg", "hash_result_len", "auth_key_len", "add_len", "op_type", "direction")
+SYM_OLD = {name: value for name, value in SYM.items() if name in (*SYM_FIELDS, "hash_mode", "alg_chain_order")}
+OLD_WITH_OP_CODE_HEX = "02000000 03000000 10000000 00000000 00000000 00000000 00000000 01010000" + KEYS_HEX
+OLD_OF_CIPHER_HEX = "03000000 10000000 00000000 00000000 00000000 00000000 01010000 00000000" + KEYS_HEX
 MAIN_EXAMPLES = [
     empty(MAIN, 1),
     example(
@@ -144,16 +155,10 @@ MAIN_EXAMPLES = [
         "memory_table",
         XEN,
     ),
-    example(
-        MAIN,
-        5,
-        REQUEST,
-        "00000000 00000000",
-        {"num_regions": 0, "padding": 0, "regions": []},
-        "memory_table",
-        POSTCOPY,
-    ),
     example(MAIN, 5, REQUEST, "", {}, None, POSTCOPY),
+    example(MAIN, 5, REQUEST, *ACK, "ack", POSTCOPY),
+    example(MAIN, 5, REQUEST, ACK[0], {"num_regions": 0, "padding": 0, "regions": []}, "memory_table"),
+    example(MAIN, 37, REQUEST, *ACK, "ack", POSTCOPY),
     ack(MAIN, 5),
     example(
         MAIN,
@@ -414,6 +419,31 @@ MAIN_EXAMPLES = [
         ASYM_HEX + "0500000000000000",
         {"op_code": 0x404, "op_code_name": "AKCIPHER_CREATE_SESSION", "sym": None, "asym": ASYM, "session_id": 5},
         "crypto_session",
+    ),
+    example(
+        MAIN,
+        26,
+        REQUEST,
+        "ffffffffffffffff" + OLD_WITH_OP_CODE_HEX,
+        {"session_id": -1, "op_code": 2, "op_code_name": "CIPHER_CREATE_SESSION", "sym": SYM_OLD, "sym_of_cipher": None}
+        | KEYS,
+        "crypto_session_old",
+    ),
+    example(
+        MAIN,
+        26,
+        REPLY,
+        "0100000000000000" + OLD_OF_CIPHER_HEX,
+        {
+            "session_id": 1,
+            "op_code": 3,
+            "op_code_name": "CIPHER_DESTROY_SESSION",
+            "sym": None,
+            "sym_of_cipher": {name: value for name, value in SYM_OLD.items() if name != "cipher_alg"}
+            | {"padding": "00000000"},
+        }
+        | KEYS,
+        "crypto_session_old",
     ),
     example(MAIN, 27, REQUEST, "05000000 00000000", {"u64": 5}, "u64"),
     ack(MAIN, 27),

@@ -99,7 +99,14 @@ def mtu_range(step: Step) -> Sayings:
     return (Said(f"NET_SET_MTU sets {mtu}; 68 to 65535 are possible, and DPDK refuses others"),)
 
 
-KEY_ROOM = (("sym", "key_len", 64), ("sym", "auth_key_len", 512), ("asym", "keylen", 1024))
+KEY_ROOM = (
+    *(
+        (form, length, room)
+        for form in ("sym", "sym_of_cipher")
+        for length, room in (("key_len", 64), ("auth_key_len", 512))
+    ),
+    ("asym", "keylen", 1024),
+)
 """Where a length of CREATE_CRYPTO_SESSION stands, its name, and the bytes of its key's field."""
 
 

@@ -99,6 +99,8 @@ def _u64(payload: Payload, request: int, reply: bool) -> str:
 
 
 def _ack(payload: Payload, request: int, reply: bool) -> str:
+    if not reply:  # in postcopy the front-end answers the back-end's answer
+        return "takes the back-end's addresses" if payload["u64"] == 0 else f"FAILED ({payload['u64']:#x})"
     return "success" if payload["u64"] == 0 else f"FAILED ({payload['u64']:#x})"
 
 

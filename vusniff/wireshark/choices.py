@@ -11,7 +11,7 @@ from itertools import product
 from typing import Any
 
 from vusniff.families.vhost_user.device import DEVICES
-from vusniff.layouts.parts import layouts_of, tree
+from vusniff.layouts.parts import Node, NodeKind, layouts_of, tree
 from vusniff.message import Choice, Context, Layout
 
 _FACTS: tuple[tuple[str, tuple[Any, ...]], ...] = (
@@ -46,12 +46,22 @@ def _sizes(layouts: Iterable[Layout]) -> list[int]:
     sizes = {*_SMALL_SIZES, _LARGEST}
     for layout in layouts:
         try:
-            size = tree(layout, "little").size
+            found = _sizes_of(tree(layout, "little"))
         except Exception:  # a vendor's declaration may fail in any way
             continue
-        if size is not None:
-            sizes |= {size - 1, size, size + 1}
+        sizes |= {size + by for size in found for by in (-1, 0, 1)}
     return sorted(size for size in sizes if size >= 0)
+
+
+def _sizes_of(root: Node) -> set[int]:
+    """The sizes that a payload of a layout has, where these are few: of fields that depend on others one is there."""
+    if root.size is not None:
+        return {root.size}
+    sizes = [part.size for part in root.parts if part.kind is not NodeKind.CONDITIONAL]
+    either = {part.parts[0].size for part in root.parts if part.kind is NodeKind.CONDITIONAL}
+    if None in sizes or None in either:
+        return set()
+    return {sum(size or 0 for size in sizes) + (size or 0) for size in either}
 
 
 def _ranges(chosen: list[tuple[int, str]]) -> tuple[str, ...]:

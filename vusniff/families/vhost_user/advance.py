@@ -117,6 +117,8 @@ def _region(values: Mapping[str, Any], descriptor: Descriptor | None, number: in
 
 
 def _set_mem_table(state: DeviceState, message: Message) -> DeviceState:
+    if message.layout == "ack":
+        return state  # the front-end's acknowledgement of the back-end's table
     table = (_payload(message).get("regions") or [])[:MAX_ENTRIES]
     listening = state.postcopy is not None and state.postcopy.value is Postcopy.LISTENING
     if not table and listening:
@@ -141,6 +143,8 @@ def _mem_table_reply(state: DeviceState, message: Message) -> DeviceState:
 
 
 def _add_mem_reg(state: DeviceState, message: Message) -> DeviceState:
+    if message.layout == "ack":
+        return state
     regions = state.regions or ()
     if len(regions) >= MAX_ENTRIES:
         return state

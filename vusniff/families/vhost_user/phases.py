@@ -125,7 +125,7 @@ BEGINS_AGAIN = frozenset({F.GET_PROTOCOL_FEATURES, F.SET_PROTOCOL_FEATURES, F.SE
 ALSO_LATER = frozenset({F.SET_VRING_CALL, F.SET_VRING_ERR, F.GET_CONFIG, F.GPU_SET_SOCKET})
 """Initialisation that is also done later, for a reason of its own."""
 RUNS = frozenset({F.VRING_KICK, F.SEND_RARP, F.GET_SHARED_OBJECT, F.CREATE_CRYPTO_SESSION, F.CLOSE_CRYPTO_SESSION})
-"""What is sent to a device that runs."""
+"""What is sent to a device that runs. SEND_RARP and others also come earlier, as after a migration."""
 ENDS_LOGGING = frozenset({F.SET_FEATURES, F.SET_VRING_ADDR, F.GET_FEATURES})
 """What takes dirty logging back, for one queue pair after the other."""
 LASTING = frozenset({K.RUNNING, K.IDLE, K.MIGRATION, K.POSTCOPY})
@@ -320,7 +320,7 @@ class Phases:
 
     def _after_negotiation(self, request: int, purpose: PhaseKind | None, kind: PhaseKind) -> PhaseKind:
         if purpose is None:
-            return K.IDLE if request == F.SET_VRING_ENABLE else K.RUNNING if request in RUNS else kind
+            return K.IDLE if request == F.SET_VRING_ENABLE else K.RUNNING if self._runs(request) else kind
         # Questions are asked again for each queue pair, and some front-ends begin with SET_OWNER.
         if purpose is K.NEGOTIATION or (request == F.SET_OWNER and not self._asked):
             return kind
@@ -385,9 +385,13 @@ class Phases:
             return K.IDLE if paused else kind
         if purpose is not None:
             return purpose
-        if request in RUNS:
+        if self._runs(request):
             return K.RUNNING
         return K.IDLE if paused or (request == F.SET_VRING_ENABLE and self._value(number)) else kind
+
+    def _runs(self, request: int) -> bool:
+        """The request says that the device runs: it does only with a ring that was kicked, as far as that was seen."""
+        return request in RUNS and (self._kicked or self._late or request == F.VRING_KICK)
 
     def _logs(self, number: int) -> bool:
         """SET_FEATURES switches dirty logging on."""
