@@ -50,7 +50,7 @@ def test_analyze_finds_what_check_finds(tmp_path: Path, capsys: pytest.CaptureFi
     found = [(finding.number, finding.rule) for step in steps for finding in step.findings]
     assert cli.main(["check", str(cut), "--format", "json"]) == 1
     said = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert len(found) == 3
+    assert found
     assert sorted(found) == sorted((one["message"], one["rule"]) for one in said if "rule" in one and one["message"])
 
 

@@ -132,7 +132,7 @@ SPECS = (
     MessageSpec(
         38,
         "REM_MEM_REG",
-        payload=k.MEMORY_REGION_REQUEST,
+        payload=k.MEMORY_REGION_REMOVED,
         fds=(0, 1),
         fds_meaning="none should be sent; one is tolerated and closed unused",
         requires=P.VHOST_USER_PROTOCOL_F_CONFIGURE_MEM_SLOTS,

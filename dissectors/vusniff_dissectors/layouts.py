@@ -380,6 +380,7 @@ def _pick_config_reply(context: Context, size: int) -> Layout | None:
 MEMORY_TABLE_REQUEST = Alternatives((MEMORY_TABLE, MEMORY_TABLE_XEN, ACK), _pick_table)
 MEMORY_TABLE_REPLY = Alternatives((MEMORY_TABLE, MEMORY_TABLE_XEN, ACK), _pick_table_reply)
 MEMORY_REGION_REQUEST = Alternatives((MEMORY_REGION, MEMORY_REGION_XEN, ACK), _pick_region)
+MEMORY_REGION_REMOVED = Alternatives((MEMORY_REGION, MEMORY_REGION_XEN), _by_xen(MEMORY_REGION, MEMORY_REGION_XEN))
 MEMORY_REGION_REPLY = Alternatives((MEMORY_REGION, MEMORY_REGION_XEN, ACK), _pick_region_reply)
 VRING_BASE_ANY = Alternatives((VRING_BASE, VRING_BASE_SPLIT, VRING_BASE_PACKED), _pick_base)
 LOG_BASE_REQUEST = Alternatives((LOG, U64), _pick_log_base)
