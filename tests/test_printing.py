@@ -100,8 +100,9 @@ def test_bytes_without_a_header_are_not_shown_as_a_message_of_the_same_bytes(
     talk: Talk, capsys: pytest.CaptureFixture[str]
 ) -> None:
     peers = talk.connect()
-    peers.ask(F.SET_VRING_NUM, u32(0, 256))
-    peers.raw(peers.front, u32(F.SET_VRING_NUM, 1, 8, 0, 256))
+    # With an unassigned flag: of other bytes the reader would find that they are a message.
+    peers.say(peers.front, F.SET_VRING_NUM, u32(0, 256), 0x11)
+    peers.raw(peers.front, u32(F.SET_VRING_NUM, 0x11, 8, 0, 256))
     talk.writer.close()
     message, raw = lines(capsys, "read", str(talk.path))
     assert "SET_VRING_NUM" in message
