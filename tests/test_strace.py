@@ -729,3 +729,84 @@ def test_endless_lines_end(tmp_path: Path, piece: str) -> None:
     log = tmp_path / "log"
     log.write_text(f"recvmsg(5<UNIX-STREAM:[1->2]>, {piece * 200_000}\n{sendmsg(GET, 12)}\n")
     assert import_logs(tmp_path, log).done.messages == 1
+
+
+# -- other forms -----------------------------------------------------------------------------------------------------
+
+OLD = (
+    'recvmsg(8, {msg_name(0)=NULL, msg_iov(1)=[{"\\1\\0\\0\\0\\1\\0\\0\\0\\0\\0\\0\\0", 12}], '
+    "msg_controllen=0, msg_flags=0}, 0) = 12\n"
+    'recvmsg(8, {msg_name(0)=NULL, msg_iov(1)=[{"\\5\\0\\0\\0\\1\\0\\0\\0H\\0\\0\\0", 12}], '
+    "CONTROL, msg_flags=0}, 0) = 12\n"
+    'read(8, "\\2\\0\\0\\0\\0\\0\\0\\0" "REST", 72) = 72\n'
+)
+"""strace before 4.14, of a table of two regions."""
+CONTROL = {
+    "one": ("msg_controllen=24, {cmsg_len=20, cmsg_level=SOL_SOCKET, cmsg_type=SCM_RIGHTS, {1021}}", 1),
+    "two": ("msg_controllen=24, {cmsg_len=24, cmsg_level=SOL_SOCKET, cmsg_type=SCM_RIGHTS, {14, 15}}", 2),
+    "with -y": (
+        "msg_controllen=24, {cmsg_len=24, cmsg_level=SOL_SOCKET, cmsg_type=SCM_RIGHTS, {14</memfd:x>, 15<socket:[7]>}}",
+        2,
+    ),
+    "beside credentials": (
+        "msg_controllen=56, {cmsg_len=28, cmsg_level=SOL_SOCKET, cmsg_type=SCM_CREDENTIALS, {pid=1, uid=0, gid=0}}, "
+        "{cmsg_len=20, cmsg_level=SOL_SOCKET, cmsg_type=SCM_RIGHTS, {9}}",
+        1,
+    ),
+    "not taken apart": ("msg_control=0x7ffc1000, msg_controllen=24", 1),
+    "not taken apart, more": ("msg_control=0x7ffc1000, msg_controllen=32", 3),
+    "only its length": ("msg_controllen=20", 1),
+    "none": ("msg_controllen=0", 0),
+    "no room": ("msg_control=NULL, msg_controllen=24", 0),
+}
+
+
+@pytest.mark.parametrize("name", CONTROL)
+def test_descriptors_in_the_forms_of_older_versions(tmp_path: Path, name: str) -> None:
+    control, count = CONTROL[name]
+    rest = "".join("\\0" for _ in range(64))
+    capture = import_text(tmp_path, OLD.replace("CONTROL", control).replace('" "REST', rest))
+    assert [len(frame.descriptors) for frame in capture.frames] == [0, count]
+    assert not any(frame.missing for frame in capture.frames)
+
+
+def test_nobody_is_blamed_for_descriptors_that_a_log_does_not_tell(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    rest = "\\0" * 16 + "\\0\\0\\0@" + "\\0" * 44
+    log.write_text(OLD.replace("CONTROL", "msg_control=0x7ffc1000, msg_controllen=24").replace('" "REST', rest))
+    out = tmp_path / "out.pcapng"
+    import_strace([str(log)], out)
+    done = subprocess.run([*PYTHON, "check", "--format", "json", str(out)], capture_output=True, text=True, check=False)
+    assert "descriptor" not in done.stdout
+
+
+BACKEND_LOG = (
+    'recvmsg(147, {msg_name=NULL, msg_namelen=0, msg_iov=[{iov_base="HEADER", iov_len=12}], msg_iovlen=1, '
+    "msg_controllen=0, msg_flags=0}, 0) = 12\n"
+    'read(147, "PAYLOAD", SIZE) = SIZE\n'
+)
+
+
+@pytest.mark.parametrize(
+    ("request_code", "size", "channel"),
+    [
+        (9, 256, "backend"),  # the retired FS_IO of virtiofsd
+        (1, 32, "backend"),
+        (3, 24, "backend"),
+        (8, 16, "backend"),
+        (10, 40, "backend"),
+        (8, 8, "main"),
+        (9, 40, "main"),
+        (12, 8, "main"),
+        (5, 8, "unknown"),
+    ],
+)
+def test_a_channel_is_known_by_what_it_carries(tmp_path: Path, request_code: int, size: int, channel: str) -> None:
+    """Without -yy nothing else tells what a descriptor is."""
+    head = "".join(f"\\x{byte:02x}" for byte in header(request_code, size))
+    text = BACKEND_LOG.replace("HEADER", head).replace("PAYLOAD", "\\x00" * size).replace("SIZE", str(size))
+    import_text(tmp_path, text)
+    done = subprocess.run(
+        [*PYTHON, "read", "--json", str(tmp_path / "out.pcapng")], capture_output=True, text=True, check=False
+    )
+    assert json.loads(done.stdout.splitlines()[0])["channel"] == channel

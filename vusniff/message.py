@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from construct import Construct
 
 
+NOT_CAPTURED = "payload not captured in full"
+"""How the sentence begins of a payload that its sender did not spoil: bytes of it are not in the capture."""
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
     """What decides a layout beyond the header: the part of a session's state that changes how bytes are read."""

@@ -87,6 +87,12 @@ class Connection:
     """Name of the family whose messages it carries."""
 
 
+def is_named(path: str) -> bool:
+    """Whether the path of a connection is one that somebody listens at; else it is what a source calls a pair of
+    sockets that nothing tells more of (``pair:7-8``, ``fd 5``)."""
+    return not path.startswith(("pair:", "fd ", "socket:["))
+
+
 @dataclass(frozen=True, slots=True)
 class Chunk:
     """What one send handed over: any number of messages or a part of one. Descriptors come with its first byte."""

@@ -162,7 +162,13 @@ FIRES = [
     Case(
         "need-reply-not-negotiated", [*hello(protocol=NO_ACK), channel(), *acked(back(B.BACKEND_CONFIG_CHANGE_MSG))], BE
     ),
-    Case("need-reply-not-negotiated", [*hello(protocol=NO_ACK), fe(F.POSTCOPY_LISTEN, flags=9)], FE, says="QEMU"),
+    Case(
+        "need-reply-not-negotiated",
+        [*hello(protocol=NO_ACK), fe(F.POSTCOPY_LISTEN, flags=9)],
+        FE,
+        says="QEMU",
+        comms=QEMU,
+    ),
     Case("need-reply-one-reply", [*hello(), *acked(enable()), be(F.SET_VRING_ENABLE, u64(0))], BE, says="again"),
     Case("need-reply-one-reply", [*hello(), fe(F.SET_VRING_ENABLE, u32(0, 1), flags=9), Wait(LONG), Close(0)], BE),
     Case(

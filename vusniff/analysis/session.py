@@ -34,7 +34,7 @@ from vusniff.meta import (
     TOLD,
 )
 from vusniff.passed_sockets import PassedSockets
-from vusniff.record import Closed, Connection, End, Frame, FrameKind, Lost
+from vusniff.record import Closed, Connection, End, Frame, FrameKind, Lost, is_named
 from vusniff.told import payload as told_payload
 
 MAX_COMPANIONS = 64
@@ -188,7 +188,7 @@ class Tracker:
     def opened(self, connection: Connection, order: str = "little") -> None:
         """A connection appears, before its first frame. Its session begins with that frame, not before."""
         link = self._links[connection.id] = _Link(connection, order)
-        if connection.joined_late and not connection.path.startswith("pair:") and (who := _pids(connection)):
+        if connection.joined_late and is_named(connection.path) and (who := _pids(connection)):
             self._late.setdefault(frozenset(who), []).append(link)
 
     def closed(self, closed: Closed) -> None:
@@ -311,7 +311,7 @@ class Tracker:
         """The first framed message of a connection: find its session, its channel and who asks on it."""
         if link.session is not None or not self._adopt(link):
             family = family_named(link.connection.family)
-            named = not link.connection.path.startswith("pair:")
+            named = is_named(link.connection.path)
             channel = family.main if named else family.likely_channel(frame, request, flags)
             main = None if named or link.session is not None else self._companion(link)
             if main is not None and (channel is not family.main or flags & REPLY):

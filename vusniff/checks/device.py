@@ -66,6 +66,8 @@ def config_size(step: Step) -> Sayings:
         return FINE
     follow = message.size - CONFIG_HEADER
     kind = "reply to " if message.reply else ""
+    if follow < 0:
+        return FINE  # it has no configuration at all, which the rule about payload sizes says
     if size != follow:
         return (Said(f"{kind}{message.name} says size {size}, and {follow} bytes follow"),)
     most = CONFIG_BYTES.of(step.memory.backend)
@@ -127,8 +129,8 @@ def config_refused(step: Step) -> Sayings:
         return FINE
     return (
         Said(
-            f"{step.memory.backend} answers GET_CONFIG (#{step.request.number}) with an error; "
-            "QEMU's block devices do not come up then",
+            f"{step.memory.backend} answers GET_CONFIG (#{step.request.number}) with an error"
+            + ("; QEMU's block devices do not come up then" if step.memory.frontend.may_be(Program.QEMU) else ""),
             (step.request.number,),
         ),
     )

@@ -176,7 +176,8 @@ def need_reply_not_negotiated(step: Step) -> Sayings:
     if message.channel is Channels.GPU or not step.lacks(P.REPLY_ACK) or step.after.has(P.REPLY_ACK):
         return FINE
     known = ""
-    if message.channel is Channels.MAIN and message.request in (F.POSTCOPY_LISTEN, F.POSTCOPY_END, F.IOTLB_MSG):
+    usual = message.request in (F.POSTCOPY_LISTEN, F.POSTCOPY_END, F.IOTLB_MSG)
+    if message.channel is Channels.MAIN and usual and step.memory.frontend.may_be(Program.QEMU):
         known = "; QEMU does that on this request"
     return (Said(f"{message.name} has need_reply set, and REPLY_ACK is not negotiated{known}"),)
 

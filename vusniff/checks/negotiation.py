@@ -207,7 +207,11 @@ def _gated(step: Step) -> Sayings:
     if spec.requires == P.SHMEM and shmem_by_draft(step.before):
         return FINE  # the trap about its bit says it
     features = step.before.protocol_features
-    negotiated = f"of which {features.value:#x} are negotiated" if features else "of which none are negotiated"
+    negotiated = (
+        f"of which {features.value:#x} are negotiated"
+        if features and features.value
+        else "of which none are negotiated"
+    )
     return (
         Said(f"{step.message.name} needs protocol feature {feature_name(spec.requires)}, {negotiated}", by(features)),
     )
@@ -263,7 +267,7 @@ def enable_negotiated(step: Step) -> Sayings:
     if features is None:
         if not step.memory.whole:
             return FINE
-        known = "" if step.memory.frontend.program is Program.DPDK else "; QEMU's net devices do that"
+        known = "; QEMU's net devices do that" if step.memory.frontend.may_be(Program.QEMU) else ""
         return (Said(f"SET_VRING_ENABLE comes before SET_FEATURES has negotiated bit 30{known}"),)
     if features.value & F_PROTOCOL_FEATURES:
         return FINE

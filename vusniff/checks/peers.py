@@ -39,6 +39,10 @@ class Peer(NamedTuple):
     comm: str
     """Name of its process, empty when unknown."""
 
+    def may_be(self, program: Program) -> bool:
+        """It is this program, or nothing says what it is."""
+        return self.program is program or self == NOBODY
+
     def __str__(self) -> str:
         if self.program is Program.UNKNOWN or not self.comm:
             return self.comm or "an unknown program"

@@ -27,7 +27,7 @@ from vusniff.errors import DissectorError
 from vusniff.layouts import codegen
 from vusniff.layouts.parts import tree
 from vusniff.layouts.spans import prefix
-from vusniff.message import Choice, Context, Dissector, Layout, MessageSpec
+from vusniff.message import NOT_CAPTURED, Choice, Context, Dissector, Layout, MessageSpec
 from vusniff.names import BitNames
 
 ENTRY_POINTS = "vusniff.dissectors"
@@ -180,7 +180,7 @@ def _choose(choice: Choice, context: Context, size: int) -> Layout | None:
 def _interpret(reader: _Reader, data: bytes, missing: int, context: Context) -> Decoded:
     malformed = None
     if missing:
-        malformed = f"payload not captured in full: {len(data)} of {len(data) + missing} bytes are there"
+        malformed = f"{NOT_CAPTURED}: {len(data)} of {len(data) + missing} bytes are there"
     if reader.raw:
         return Decoded(reader.name, None, None, malformed, data, reader.spec)
     if reader.layout is None:

@@ -193,7 +193,8 @@ def details(message: Message, hexadecimal: bool = False) -> Iterator[str]:
     if message.told is not None:
         yield f"    told by: {escape(message.told.where)}: {escape(message.told.line)}"
     if message.malformed:
-        yield f"    {'not told' if message.told else 'malformed'}: {message.malformed}"
+        label = "not told: " if message.told else "" if message.missing else "malformed: "
+        yield f"    {label}{message.malformed}"
     if message.trailing and not hexadecimal:
         yield f"    left over, {len(message.trailing)} bytes:"
         yield from hex_lines(message.trailing[:256], "        ")

@@ -17,7 +17,7 @@ from vusniff.amounts import size as size
 from vusniff.channel import Sender
 from vusniff.families.registry import families, family_of
 from vusniff.families.vhost_user.protocol import FrontendRequest
-from vusniff.message import Message
+from vusniff.message import NOT_CAPTURED, Message
 from vusniff.printable import escape
 from vusniff.record import Descriptor
 from vusniff.told import REST_UNKNOWN, Told
@@ -273,6 +273,9 @@ def values(decoded: Decoded, request: int, reply: bool) -> str:
         known = _fields(decoded.payload or {})
         return f"{known} (rest not told)" if known else "(not told)"
     if decoded.malformed is not None:
+        if decoded.malformed.startswith(NOT_CAPTURED):  # which is the fault of the capture, not of the sender
+            known = _fields(decoded.payload or {})
+            return f"{known} ({decoded.malformed})" if known else f"({decoded.malformed})"
         return f"MALFORMED: {decoded.malformed}"
     words = ""
     payload = decoded.payload

@@ -1,9 +1,9 @@
 """The language of strace: lines of a log become calls with plain values.
 
-Owns what strace prints (since 4.14, checked against 6.1): prefixes of pids and times, strings in C, octal or
-hexadecimal escapes, structures, descriptors with what ``-y`` and ``-yy`` say of them, and calls that are interrupted
-by other threads (``<unfinished ...>``, ``resumed``). Knows no sockets. Nothing in a log raises: what cannot be read
-is counted.
+Owns what strace prints (checked against 6.1; of versions before 4.14 as far as reports show it): prefixes of pids and
+times, strings in C, octal or hexadecimal escapes, structures, descriptors with what ``-y`` and ``-yy`` say of them, and
+calls that are interrupted by other threads (``<unfinished ...>``, ``resumed``). Knows no sockets. Nothing in a log
+raises: what cannot be read is counted.
 """
 
 from __future__ import annotations

@@ -32,6 +32,8 @@ OTHER_FILES = re.compile(r"(?:read|readv|write|writev|close)\(\d+<(?!UNIX|socket
 """Beginnings of calls on what is no unix socket; -xx prints ``socket:`` in hexadecimal."""
 _ANY_FILE = frozenset({"read", "readv", "write", "writev", "close"})
 
+CMSG_HEAD = 16
+"""Bytes of a cmsghdr on 64-bit hosts."""
 _UNIX = re.compile(r'(?:UNIX|UNIX-STREAM|socket):\[(\d{1,19})(?:->(\d{1,19}))?(?:,(@?)"(.*)")?\]', re.DOTALL)
 _PIPE = re.compile(r"pipe:\[(\d{1,19})\]")
 _EVENTFD_ID = re.compile(r"\{eventfd-.*eventfd-id=(\d{1,19})")
@@ -191,19 +193,26 @@ class Sockets:
         """The descriptors of a message's SCM_RIGHTS."""
         found: list[Descriptor] = []
         control = message.get("msg_control")
-        for entry in control if isinstance(control, list) else ():
-            if not isinstance(entry, dict) or entry.get("cmsg_type") != "SCM_RIGHTS":
+        # strace before 4.14 prints control messages as fields without a name, and descriptors in braces.
+        unnamed = [value for name, value in message.items() if name.isdigit() and isinstance(value, dict)]
+        entries = [entry for entry in (control if isinstance(control, list) else unnamed) if isinstance(entry, dict)]
+        entries = [entry for entry in entries if "cmsg_type" in entry or "cmsg_level" in entry]
+        if not entries:
+            return _unread_rights(message)
+        for entry in entries:
+            if entry.get("cmsg_type") != "SCM_RIGHTS":
                 continue
-            data = entry.get("cmsg_data")
-            values = data if isinstance(data, list) else []
+            data = entry.get("cmsg_data", next((value for name, value in entry.items() if name.isdigit()), None))
+            values = list(data.values()) if isinstance(data, dict) else data if isinstance(data, list) else []
+            before = len(found)
             for value in values:
                 fd = parse_fd(value)
                 if fd is not None:
                     found.append(describe(fd, sending))
                     self._note(fd)
-            if "..." in values:  # strace printed the first ones only; cmsghdr has 16 bytes on 64-bit hosts
-                count = ((_number(entry.get("cmsg_len", "")) or 0) - 16) // 4
-                found += [Descriptor()] * (min(count, MAX_FDS) - len(found))
+            count = ((_number(entry.get("cmsg_len", "")) or 0) - CMSG_HEAD) // 4
+            if "..." in values or len(found) == before:  # strace printed the first ones only, or none
+                found += [Descriptor()] * (min(count, MAX_FDS) - (len(found) - before))
         return tuple(found)
 
     def _note(self, fd: Fd) -> None:
@@ -310,6 +319,18 @@ def describe(fd: Fd, sending: bool) -> Descriptor:
     if ":[" in target and target[0].isupper():
         return Descriptor(DescriptorKind.SOCKET, None, number)
     return Descriptor(DescriptorKind.OTHER, None, number, name)
+
+
+def _unread_rights(message: dict[str, Value]) -> tuple[Descriptor, ...]:
+    """What came with a message whose control data strace did not take apart: something did where there are any.
+
+    Their number is not known for sure, since the room of two descriptors is that of one.
+    """
+    length = _number(message.get("msg_controllen", ""))
+    if not length or message.get("msg_control", "") == "NULL":
+        return ()
+    count = max((length - CMSG_HEAD) // 4, 1)
+    return (Descriptor(),) * min(count - (count % 2 == 0), MAX_FDS)
 
 
 def _vector(value: Value) -> list[tuple[Value, int | None]]:

@@ -41,7 +41,7 @@ from vusniff.families.vhost_user.protocol import (
     VERSION,
 )
 from vusniff.printable import escape
-from vusniff.record import Chunk, Closed, DescriptorKind, End, Exit, Frame, Process
+from vusniff.record import Chunk, Closed, DescriptorKind, End, Exit, Frame, Process, is_named
 from vusniff.sources.logs.reading import log_of
 from vusniff.sources.strace.log import Log, ThreadEnd
 from vusniff.sources.strace.sockets import CALLS, OTHER_FILES, Ending, Piece, Socket, Sockets
@@ -408,7 +408,7 @@ def _write(talks: Sequence[_Talk], moves: Sequence[_Move], writer: CaptureWriter
 
 def _channel(talk: _Talk) -> Channel | None:
     """What decides which sizes are believed: without a path any channel may be carried."""
-    return family_named(FIRST).unknown if talk.path.startswith(("pair:", "fd ", "socket:")) else None
+    return None if is_named(talk.path) else family_named(FIRST).unknown
 
 
 def _said_all(talk: _Talk, end: int, ending: object) -> bool:

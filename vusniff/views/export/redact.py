@@ -40,6 +40,7 @@ from vusniff.record import (
     Process,
     Record,
     Sample,
+    is_named,
 )
 from vusniff.told import build as build_told
 from vusniff.told import parse as parse_told
@@ -157,7 +158,7 @@ def _is_sure(timeline: Timeline, place: Place) -> bool:
     """Whether the bytes are what they are taken for. The middle of a picture may look like messages of any channel:
     nobody said what a connection without a name carries that was joined late and that no message seen has passed."""
     connection = timeline.connection(place.connection)
-    if not connection.joined_late or not connection.path.startswith("pair:"):
+    if not connection.joined_late or is_named(connection.path):
         return place.channel is not Channels.GPU
     first = next(iter(timeline.sessions[place.session - 1].connections))
     return place.channel is not Channels.GPU and first != place.connection
@@ -234,7 +235,7 @@ class _Names:
 
     def path(self, path: str) -> str:
         """A socket's path; names made of inodes stay."""
-        if path.startswith("pair:"):
+        if not is_named(path):
             return path if _PAIR.fullmatch(path) else self._of("pair:", path)
         return ("@" if path.startswith("@") else "/redacted/") + self._of("socket", path)
 

@@ -98,6 +98,8 @@ def _what(message: Message, width: int) -> Iterator[TextLine]:
             yield TextLine(parts, key=f"told{number}")
     if message.malformed:
         first, style = ("not told: ", "dim") if message.told is not None else ("MALFORMED: ", "bad")
+        if message.missing:
+            first, style = "", "warn"
         for number, parts in enumerate(wrapped(message.malformed.split(), width, first, "  ", style)):
             yield TextLine(parts, key=f"malformed{number}")
     if message.spec is None:
