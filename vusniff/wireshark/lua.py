@@ -13,7 +13,7 @@ from importlib import resources
 from vusniff.channel import Sender
 from vusniff.families.family import Family
 from vusniff.families.registry import families
-from vusniff.families.vhost_user import device
+from vusniff.families.vhost_user import device, shape
 from vusniff.families.vhost_user.protocol import FrontendRequest
 from vusniff.filter.fields import RANKS
 from vusniff.filter.payload import MEANINGS
@@ -34,7 +34,7 @@ def generate() -> str:
     body = tables.channels()
     before, after = resources.files("vusniff.wireshark").joinpath("runtime.lua").read_text("utf-8").split(_MARK)
     parts = [before, *tables.registrations(), "", *tables.names, "", *tables.readers, "", *body, ""]
-    parts += [*_families(), "", *_deduction()]
+    parts += [*_families(), "", *_deduction(), "", *_shapes()]
     return "\n".join(parts) + "\n" + after
 
 
@@ -212,3 +212,23 @@ def _deduction() -> list[str]:
     severities = ", ".join(f"[{rank}] = {quoted(name)}" for name, rank in RANKS.items())
     lines += [f"SEVERITIES = {{ {severities} }}", f"RANKS = {{ {ranks} }}"]
     return [*lines, "CODES = {", *(f"  {code.name} = {int(code)}," for code in FrontendRequest), "}"]
+
+
+def _shapes() -> list[str]:
+    """What tells the channel of a connection without a path, as `vusniff.families.vhost_user.shape` has it."""
+    ambiguous: dict[int, tuple[int, ...]] = {}
+    for request, size in sorted(shape.AMBIGUOUS):
+        ambiguous[request] = (*ambiguous.get(request, ()), size)
+    lines = []
+    for name, sizes in (
+        ("MAIN_SIZES", shape.MAIN_SIZES),
+        ("BACKEND_SIZES", shape.BACKEND_SIZES),
+        ("AMBIGUOUS", ambiguous),
+    ):
+        lines.append(f"{name} = {{")
+        lines += [f"  [{int(code)}] = {_lua_table(dict.fromkeys(some, 'true'))}," for code, some in sizes.items()]
+        lines.append("}")
+    with_descriptor: dict[str | int, str] = {
+        int(code): str(here).lower() for code, here in shape.WITH_DESCRIPTOR.items()
+    }
+    return [*lines, f"WITH_DESCRIPTOR = {_lua_table(with_descriptor)}"]

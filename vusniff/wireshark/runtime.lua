@@ -17,6 +17,7 @@ local F, BITS, VALUES, BITS_BY_DEVICE, LAYOUTS, CHANNELS = {}, {}, {}, {}, {}, {
 -- The protocols in the order of their rows in vusniff, vhost-user first, and where their headers hold what.
 local FAMILIES
 local DEDUCTION, CODES, SEVERITIES, RANKS
+local MAIN_SIZES, BACKEND_SIZES, WITH_DESCRIPTOR, AMBIGUOUS
 local RAW, EMPTY = {}, {}
 local registered = {}
 
@@ -474,28 +475,24 @@ local function begin(link, channel)
   join(link, session, channel)
 end
 
-local MAIN_SIZES = { [1] = { [0] = true }, [2] = { [8] = true }, [3] = { [0] = true }, [4] = { [0] = true },
-                     [6] = { [8] = true, [16] = true }, [7] = { [0] = true }, [8] = { [8] = true } }
-local BACKEND_SIZES = { [1] = { [26] = true, [32] = true }, [2] = { [0] = true }, [3] = { [24] = true },
-                        [4] = { [8] = true }, [5] = { [8] = true }, [6] = { [16] = true }, [7] = { [16] = true },
-                        [8] = { [16] = true } }
-
 -- The channel of a connection of vhost-user without a path: as its writer called the message, or by its shape.
 local function likely_channel(request, flags, size)
   local words = words_of()
   if words:find("^BACKEND_") then return "backend" end
   if words:find("^GPU_") and not words:find("^GPU_SET_SOCKET") then return "gpu" end
   if flags == 0 or flags == REPLY_FLAG then return "gpu" end
-  local reply = flags % 8 >= 4
-  if reply or not (BACKEND_SIZES[request] or {})[size] or (MAIN_SIZES[request] or {})[size] then return "main" end
-  return "backend"
+  if flags % 8 >= 4 or not BACKEND_SIZES[request] then return "main" end
+  local main, backend = (MAIN_SIZES[request] or {})[size], BACKEND_SIZES[request][size]
+  if not backend then return "main" end
+  if main then return (count_of(words) > 0) == WITH_DESCRIPTOR[request] and "main" or "backend" end
+  return (AMBIGUOUS[request] or {})[size] and "unknown" or "backend"
 end
 
 local function introduce(link, from, header, size)
   local request, family = header.request, header.family
   local main = family.main
   local channel = main
-  if link.path:find("^pair:") then
+  if link.path:find("^pair:") or link.path:find("^fd ") or link.path:find("^socket:%[") then
     if family == FAMILIES[1] then
       channel = likely_channel(request, header.flags, size)
     elseif family.other_way[request] then
@@ -516,8 +513,11 @@ local function introduce(link, from, header, size)
     end
   end
   if not link.session then begin(link, channel) end
-  link.requester = header.reply and 1 - from or from
-  if channel == main and family.other_way[request] then link.requester = 1 - link.requester end
+  link.channel = channel
+  if not link.requester then
+    link.requester = header.reply and 1 - from or from
+    if channel == main and family.other_way[request] then link.requester = 1 - link.requester end
+  end
   renew(link)
 end
 
@@ -621,7 +621,7 @@ local function follow(pinfo, from, header, size)
     link = known and known.path == path and known or new_link(section, interface, path, words or description)
     links[key] = link
   end
-  if not link.session then introduce(link, from, header, size) end
+  if not link.session or link.channel == "unknown" then introduce(link, from, header, size) end
   local opened = (reply and header.family.opened_by_reply or header.family.opened_by_request)[request]
   if opened and link.channel == header.family.main and count_of(words_of()) > 0 then
     passed[#passed + 1] = { channel = opened, session = link.session, description = link.description }
