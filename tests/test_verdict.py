@@ -14,6 +14,7 @@ from talk import Talk
 from verdict_cases import Expected
 from verdict_cases.ends import ENDS
 from verdict_cases.lives import LIVES
+from verdict_cases.stalls import STALLS
 
 from vusniff.analysis.timeline import Timeline, read_all
 from vusniff.capture.index import Index
@@ -26,7 +27,7 @@ from vusniff.views.account import session_dict
 from vusniff.views.verdict import verdict_dict
 
 CAPTURES = sorted((Path(__file__).parent.parent / "captures").glob("*.pcapng"))
-CASES = [*ENDS, *LIVES]
+CASES = [*ENDS, *LIVES, *STALLS]
 
 
 def judged(expected: Expected) -> tuple[Checker, list[Verdict]]:

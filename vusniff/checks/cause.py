@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from vusniff.checks.finding import Finding, Severity, Side
+from vusniff.checks.hints import STALL_ADVICE
 
 
 class Cause(NamedTuple):
@@ -88,6 +89,7 @@ CAUSES: dict[str, Cause] = {
     "vring-address-alignment": Cause(30, UPDATE[Side.FRONTEND]),
     "queue-size-more-than-peer": Cause(31, "use a smaller queue size (queue-size), or raise the back-end's maximum"),
     "vring-lost-after-reconnect": Cause(34, "reset the device in the guest, or update the front-end"),
+    **{rule: Cause(33, advice) for rule, advice in STALL_ADVICE.items()},
     "features-shrink": Cause(35, "start the back-end with the features it had, or restart the VM"),
     "protocol-features-shrink": Cause(36, "start the back-end with the features it had", noted=True),
     "config-refused": Cause(45, "look into the back-end's log: it does not serve the config space asked for"),

@@ -362,8 +362,9 @@ class Checker:
             return
         memory = life.memory
         number = memory.last_main.number if memory.last_main else self._tracker.sessions[session - 1].first
+        rings.forget(memory, [what for what, _ in sample.unreadable])
         for position in sample.rings:
-            rings.remember(memory, number, position)
+            rings.remember(memory, number, sample.time_ns, position)
             look = rings.Look(life.state, memory, position)
             for rule in self._sampling:
                 if rule.at_sample is None or (rule.whole and not memory.whole):

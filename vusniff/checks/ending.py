@@ -203,7 +203,7 @@ def sentence(one: Standing, way: Way) -> str:
         case Way.AFTER_REQUEST:
             return f"{backend} closed the connection {quiet} after {last}, which asks for no answer"
         case Way.BACKEND_CLOSED:
-            rings = f" while {_counted(one.rings.running)} ran" if one.rings.running else ""
+            rings = f" while {counted(one.rings.running, 'ring')} ran" if one.rings.running else ""
             return f"{backend} closed the connection{rings}, {quiet} after the last message, {last}"
         case Way.REFUSED:
             assert one.refusal is not None
@@ -224,8 +224,9 @@ def sentence(one: Standing, way: Way) -> str:
     return ""
 
 
-def _counted(rings: int) -> str:
-    return f"{rings} ring{'' if rings == 1 else 's'}"
+def counted(number: int, what: str) -> str:
+    """``1 ring``, ``2 rings``."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 # -- rules ------------------------------------------------------------------------------------------------------------

@@ -10,8 +10,8 @@ from vusniff.channel import Sender
 from vusniff.checks import ending
 from vusniff.checks.ending import ROLES, SOON_NS, Way, name_of
 from vusniff.checks.finding import SIDES, Side
-from vusniff.checks.hints import LEFT_HINTS, LOOK, after_request, closed_advice, signal_advice
-from vusniff.checks.outcome import Death, Outcome
+from vusniff.checks.hints import LEFT_HINTS, LOOK, STALL_ADVICE, after_request, closed_advice, signal_advice
+from vusniff.checks.outcome import Death, Outcome, failed
 from vusniff.checks.standing import Point, Standing
 from vusniff.families.vhost_user.device import Sure
 
@@ -163,10 +163,29 @@ def _other(one: Standing, outcome: Outcome, way: Way) -> Happened:
     if outcome is Outcome.REFUSED and refusal is not None:
         words = f"{refusal.name} (#{refusal.request}) was refused with {refusal.value:#x} (#{refusal.by})"
         return _refused(one, f"{words}, and no ring was started after it")
+    if outcome is Outcome.STALLED:
+        return _stalled(one)
+    exit = failed(one)
+    if outcome is Outcome.HUNG_UP and exit is not None and one.closer is Sender.FRONTEND:
+        words = (
+            f"{name_of(one, one.closer)} closed the connection while {ending.counted(one.rings.running, 'ring')} ran"
+        )
+        return Happened(words, number, Side.FRONTEND, Sure.PERHAPS, LOOK[one.closer], "frontend-failed")
     if outcome is Outcome.HUNG_UP:
         advice = "start the back-end again; QEMU finds it again with reconnect= on its chardev"
         return Happened(words, number, Side.BACKEND, Sure.LIKELY, advice, "backend-closed")
     return Happened(words or "no message could be read", number, None, Sure.PERHAPS, LOOK[one.closer], "closed")
+
+
+def _stalled(one: Standing) -> Happened:
+    """Nothing moves in a ring, or in several."""
+    first, others = one.stalls[0], one.stalls[1:]
+    more = ""
+    if others:
+        listed = ", ".join(f"vring {stall.ring}" for stall in others[:4])
+        more = f"The same is so of {listed}." if {other.rule for other in others} == {first.rule} else ""
+        more = more or f"Also: {others[0].words}."
+    return Happened(first.words, first.number, first.side, Sure.LIKELY, STALL_ADVICE[first.rule], first.rule, hint=more)
 
 
 def _status(one: Standing) -> list[str]:

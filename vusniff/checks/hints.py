@@ -89,6 +89,18 @@ def after_request(one: Standing) -> str:
     return ""
 
 
+STALL_ADVICE: dict[str, str] = {
+    "vring-not-served": "look what the back-end does with this ring: whether the thread that serves it lives (its log, "
+    "gdb, top -H), and whether it watches the kick descriptor it was given last",
+    "vring-used-while-disabled": "enable the ring: the front-end must send SET_VRING_ENABLE 1 for every ring that the "
+    "guest uses; compare the queues of the guest with those enabled",
+    "vring-without-buffers": "look into the guest: its driver gives the ring no buffers any more",
+    "vring-used-ahead": "reset the device in the guest, and look for who else writes into the ring's memory",
+    "vring-base-behind": "update the back-end: it must answer the base from the used index; requests would be done "
+    "twice",
+}
+"""Slug of a rule about where rings stand -> what to try."""
+
 _SIGNALS: dict[int, str] = {
     signal.SIGSYS: "its sandbox (seccomp) killed it for a system call that it does not allow: update it, or start it "
     "with the sandbox off to make sure (virtiofsd: --seccomp=none)",

@@ -22,6 +22,8 @@ class Outcome(str, enum.Enum):
 
     RUNNING = "running"
     STOPPED = "stopped cleanly"
+    ENDED = "ended"
+    """It was closed while rings ran, and nothing says that something was wrong."""
     IDLE = "idle"
     """It is open, and no ring runs: not yet, or not any more."""
     NEVER_STARTED = "never started"
@@ -31,13 +33,13 @@ class Outcome(str, enum.Enum):
     """A process that was not killed closed the connection while the device was used."""
     WAITING = "waiting for an answer"
     STALLED = "stalled"
-    """Nothing moves in the rings: only what looks into them can tell."""
+    """Nothing moves in a ring: only samples of the rings can tell."""
     UNKNOWN = "unknown"
 
     __str__ = str.__str__
 
 
-FINE = frozenset({Outcome.RUNNING, Outcome.STOPPED, Outcome.IDLE, Outcome.UNKNOWN})
+FINE = frozenset({Outcome.RUNNING, Outcome.STOPPED, Outcome.ENDED, Outcome.IDLE, Outcome.UNKNOWN})
 """Outcomes that are no trouble by themselves."""
 WORST = (
     Outcome.DIED,
@@ -49,6 +51,7 @@ WORST = (
     Outcome.RUNNING,
     Outcome.IDLE,
     Outcome.UNKNOWN,
+    Outcome.ENDED,
     Outcome.STOPPED,
 )
 """Which of several sessions is told first."""
@@ -70,6 +73,14 @@ def death_of(one: Standing) -> Death | None:
             return Death(side, exit)
         if exit.time_ns - one.end_ns <= SOON_NS and one.closer in (None, side):
             return Death(side, exit)
+    return None
+
+
+def failed(one: Standing) -> Exit | None:
+    """The end of the process that closed the connection, where that was no success."""
+    for side, exit in one.exits:
+        if side is not None and side is one.closer and exit.status and abs(exit.time_ns - one.end_ns) <= SOON_NS:
+            return exit
     return None
 
 
@@ -100,16 +111,22 @@ def outcome_of(
         return Outcome.WAITING
     if way is Way.OPEN:
         return _open(one, stopped_by)
+    if one.stalls and way is Way.CLOSED and not stopped_by:
+        return Outcome.STALLED
     if not started or stopped_by:
         return Outcome.NEVER_STARTED if one.fresh and one.last is not None else Outcome.UNKNOWN
-    if way is Way.BACKEND_CLOSED and one.rings.running and successor is None:
+    if not one.rings.running:
+        return Outcome.STOPPED
+    if (way is Way.BACKEND_CLOSED and successor is None) or failed(one) is not None:
         return Outcome.HUNG_UP
-    return Outcome.STOPPED
+    return Outcome.ENDED
 
 
 def _open(one: Standing, stopped_by: bool) -> Outcome:
     if stopped_by:
         return Outcome.NEVER_STARTED
-    if one.rings.running:
+    if one.stalls:
+        return Outcome.STALLED
+    if one.rings.served:
         return Outcome.RUNNING
     return Outcome.IDLE if one.fresh or one.rings.began else Outcome.UNKNOWN

@@ -5,6 +5,7 @@ What is read from memory is read while others write it. So a rule says only what
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from vusniff.amounts import duration
@@ -44,10 +45,18 @@ class Look:
         return self.ring.enabled is not None and not self.ring.enabled.value
 
 
-def remember(memory: Memory, number: int, position: Position) -> None:
+def remember(memory: Memory, number: int, time_ns: int, position: Position) -> None:
     """Keep where a ring stood behind a message."""
     if position.ring in memory.positions or len(memory.positions) < MAX_RINGS:
-        memory.positions[position.ring] = number, position
+        memory.positions[position.ring] = number, time_ns, position
+
+
+def forget(memory: Memory, unreadable: Iterable[str]) -> None:
+    """What is not readable any more is not known to stand where it stood."""
+    for what in unreadable:
+        kind, _, ring = what.partition(" ")
+        if kind == "ring" and ring.isdecimal():
+            memory.positions.pop(int(ring), None)
 
 
 def not_served(look: Look) -> Sayings:
@@ -119,7 +128,7 @@ def base_behind(step: Step) -> Sayings:
     known, ring = step.memory.positions.get(index), step.before.vrings.get(index)
     if known is None or ring is None or step.before.packed is not False:
         return FINE
-    number, position = known
+    number, _, position = known
     told = (ring.base, ring.addresses, ring.num)
     since = max(step.before.regions_by, *(seen.by for seen in told if seen is not None), 0)
     behind = (position.used - base) & 0xFFFF

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from vusniff.channel import Sender
 from vusniff.checks.peers import Peer
+from vusniff.checks.stalls import Stall, stalls
 from vusniff.checks.step import Memory, Spoken, decoded
 from vusniff.families.family import State
 from vusniff.families.vhost_user.protocol import F_PROTOCOL_FEATURES, Channels, FrontendRequest
@@ -51,8 +52,15 @@ class Rings(NamedTuple):
     """How many run."""
     enabled: int = 0
     """How many are enabled."""
+    disabled: int = 0
+    """How many of those that run are surely disabled."""
     began: bool = False
     """A ring was started, whether it runs or not."""
+
+    @property
+    def served(self) -> int:
+        """How many run and may be served."""
+        return self.running - self.disabled
 
 
 @dataclass(slots=True)
@@ -98,6 +106,8 @@ class Standing:
     """Memory regions; None where that is not known."""
     regions_by: int = 0
     rings: Rings = field(default_factory=Rings)
+    stalls: tuple[Stall, ...] = ()
+    """Rings in which nothing moves."""
     refusal: Refusal | None = None
     """The last request that was refused."""
     closed: Closed | None = None
@@ -188,6 +198,7 @@ def stand(
         standing.regions = None if state.regions is None else len(state.regions)
         standing.regions_by = state.regions_by
         standing.rings = _rings(state, memory.kicked)
+        standing.stalls = stalls(memory, state, end_ns)
         standing.refusal = _log_refused(memory) or (state.refused[-1] if state.refused else None)
     return standing
 
@@ -214,7 +225,7 @@ def _waiting(memory: Memory, main: bool) -> Point | None:
 
 
 def _rings(state: DeviceState, began: bool) -> Rings:
-    addressed = armed = running = enabled = 0
+    addressed = armed = running = enabled = disabled = 0
     for ring in state.vrings.values():
         if ring.addresses is not None:
             addressed = min(addressed or EVERYTHING, ring.addresses.by)
@@ -224,8 +235,9 @@ def _rings(state: DeviceState, began: bool) -> Rings:
             continue
         if ring.life.value is not Life.STOPPED:
             running += 1
+            disabled += ring.enabled is not None and not ring.enabled.value
             armed = min(armed or EVERYTHING, ring.life.by)
-    return Rings(addressed, armed, running, enabled, began or bool(running))
+    return Rings(addressed, armed, running, enabled, disabled, began or bool(running))
 
 
 STEPS: dict[int, str] = {

@@ -163,8 +163,8 @@ class Memory:
     """Addresses of the rings' parts, ascending."""
     logged: list[tuple[int, int]] = field(default_factory=list)
     """End of the logged used ring, and the ring, ascending."""
-    positions: dict[int, tuple[int, Position]] = field(default_factory=dict)
-    """Ring -> the last request before its last sample, and where it stood then."""
+    positions: dict[int, tuple[int, int, Position]] = field(default_factory=dict)
+    """Ring -> the last request before its last sample, when that was, and where it stood then."""
     said: set[str] = field(default_factory=set)
     """Slugs of what is said once."""
 

@@ -17,7 +17,7 @@ from vusniff.checks.standing import Standing
 from vusniff.checks.verdict import EVIDENCE, Verdict, verdict_of
 from vusniff.families.vhost_user.protocol import ProtocolFeature
 
-WORKED = frozenset({Outcome.RUNNING, Outcome.STOPPED})
+WORKED = frozenset({Outcome.RUNNING, Outcome.STOPPED, Outcome.ENDED})
 TOLD = 3
 """Earlier troubles on a path that are told beside the last session."""
 

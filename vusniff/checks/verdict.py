@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from vusniff.amounts import duration
 from vusniff.channel import Sender
-from vusniff.checks import ending
+from vusniff.checks import ending, stalls
 from vusniff.checks.cause import GUESSES, Likely, causes
 from vusniff.checks.ending import Way, name_of
 from vusniff.checks.finding import Finding, Severity, Side
@@ -129,7 +129,7 @@ def _fine(one: Standing, outcome: Outcome, way: Way, likely: Sequence[Likely], s
         cause, finding = doubtful[0]
         return replace(
             told,
-            more=(_ended(f"But {finding.sentence}"),),
+            more=(_ended(f"But {'earlier: ' if finding.rule in stalls.RULES else ''}{finding.sentence}"),),
             cause=finding.rule,
             side=_side(finding),
             sure=Sure.PERHAPS,
@@ -160,11 +160,14 @@ def _quiet(one: Standing, outcome: Outcome, way: Way, successor: int | None) -> 
     if successor is not None and one.closed is None:
         followed = f"; its end was not seen, and session {successor} begins on the same path"
     if outcome is Outcome.RUNNING:
-        return f"{one.rings.running} ring{'s run' if one.rings.running > 1 else ' runs'}{followed}"
+        disabled = f", and {one.rings.disabled} more started and disabled" if one.rings.disabled else ""
+        return f"{one.rings.served} ring{'s run' if one.rings.served > 1 else ' runs'}{disabled}{followed}"
     if one.last is None and one.judged:
         return "no message could be read"
     if outcome is Outcome.IDLE:
         words = "every ring is stopped" if one.rings.began else "no ring was started yet"
+        if one.rings.running:
+            words = "every ring that was started is disabled"
         return f"{words}; the last message is {one.last}{followed}"
     if outcome is Outcome.UNKNOWN:
         return f"whether rings run was not seen{followed}"
@@ -172,6 +175,9 @@ def _quiet(one: Standing, outcome: Outcome, way: Way, successor: int | None) -> 
         after = f"; session {successor} took over" if successor is not None else ""
         closed = f"{name_of(one, Sender.BACKEND)} closed the connection"
         return f"{closed} {duration(one.quiet_ns)} after {one.last}{after}"
+    if outcome is Outcome.ENDED:
+        who = f"{name_of(one, one.closer)} closed the connection" if one.closer else "the connection was closed"
+        return f"{who} while {ending.counted(one.rings.running, 'ring')} ran"
     return f"{name_of(one, one.closer)} closed the connection" if one.closer is not None else ""
 
 
@@ -180,7 +186,7 @@ def _quiet(one: Standing, outcome: Outcome, way: Way, successor: int | None) -> 
 
 def _trouble(one: Standing, outcome: Outcome, way: Way, likely: Sequence[Likely], what: Happened) -> Verdict:
     step = step_of(one) if outcome is Outcome.NEVER_STARTED else ""
-    explaining = _explaining(one, way, likely)
+    explaining = _explaining(one, outcome, way, likely)
     told = Verdict(
         outcome,
         what.words,
@@ -219,12 +225,21 @@ def _trouble(one: Standing, outcome: Outcome, way: Way, likely: Sequence[Likely]
     return replace(told, more=(_ended(f"{probable}: {finding.sentence}"), *also, *what.more))
 
 
-def _explaining(one: Standing, way: Way, likely: Sequence[Likely]) -> list[Likely]:
+SAID = {Outcome.STALLED: stalls.RULES, Outcome.REFUSED: frozenset({"request-refused"})}
+"""Outcome -> rules whose findings only say it again."""
+
+
+def _explaining(one: Standing, outcome: Outcome, way: Way, likely: Sequence[Likely]) -> list[Likely]:
     """The findings that explain what happened, the likeliest first: those that are not later than it."""
+    likely = [also for also in likely if also.finding.rule not in SAID.get(outcome, ())]
     if way not in (Way.CLOSED, Way.OPEN, Way.BACKEND_CLOSED):
         likely = [also for also in likely if not also.cause.ends]
     if way in (Way.UNANSWERED, Way.GAVE_UP, Way.CUT_OFF) and one.waiting is not None:
-        likely = [also for also in likely if also.finding.number <= one.waiting.number]
+        likely = [
+            also
+            for also in likely
+            if also.finding.number <= one.waiting.number or one.waiting.number in also.finding.evidence
+        ]
     return list(likely)
 
 

@@ -83,6 +83,8 @@ OUTCOMES = {
     "killer) and the session ended with it: the journal and the program's own log say more.",
     "hung up": "A process that was not killed closed the connection while the device was used: it decided so, and its "
     "own log says why.",
+    "ended": "The connection was closed while rings ran, and nothing says that something was wrong: a program that is ended "
+    "may leave so.",
     "waiting for an answer": "A request that must be answered had no answer where the capture ends: the other side is "
     "busy, stuck, or does not know that it should answer.",
     "stalled": "Something waits in a ring and the device uses nothing: only what looks into the rings can tell "
