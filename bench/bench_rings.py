@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from vusniff.capture import evidence
-from vusniff.families.places import Memory, Places, RingPlace, Spot
+from vusniff.families.places import MemoryRegion, Places, RingPlace, Spot
 from vusniff.record import Sample
 from vusniff.sources.host.descriptors import describe
 from vusniff.sources.rings.access import Access
@@ -42,7 +42,7 @@ def rings(count: int, size: int, is_packed: bool, **more: bool) -> tuple[int, Pl
             os.pwrite(fd, struct.pack("<QIHH", 1, 64, slot, flags), at + 16 * slot)
         spots = Spot(0, at), Spot(0, at + ROOM // 2), Spot(0, at + ROOM // 2 + 8192)
         found.append(replace(RingPlace(index, size, is_packed, *spots), **more))  # type: ignore[arg-type]
-    return fd, Places((Memory(descriptor, 0, count * ROOM, 0),), tuple(found))
+    return fd, Places((MemoryRegion(descriptor, 0, count * ROOM, 0),), tuple(found))
 
 
 def best(act: Callable[[], object]) -> float:

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from vusniff.cli import main
-from vusniff.demo.wire import Incoming, Link
-from vusniff.sources.host.endpoints import Side, listen
+from vusniff.demo.wire import DemoSocket, Incoming
+from vusniff.sources.host.endpoints import ProxySide, listen
 
 DEADLINE = 30.0
 VERSION, REPLY, NEED_REPLY = 1, 4, 8
@@ -42,14 +42,14 @@ class Background:
 
 
 @contextlib.contextmanager
-def listening(path: Path, peer: Callable[[Link], object]) -> Iterator[None]:
+def listening(path: Path, peer: Callable[[DemoSocket], object]) -> Iterator[None]:
     """A peer that listens at a path and gets one connection."""
-    listener = listen(Side(True, str(path)))
+    listener = listen(ProxySide(True, str(path)))
     listener.sock.settimeout(DEADLINE)
 
     def run() -> object:
         with contextlib.closing(listener):
-            link = Link(listener.sock.accept()[0], "the player", DEADLINE)
+            link = DemoSocket(listener.sock.accept()[0], "the player", DEADLINE)
         try:
             return peer(link)
         finally:
@@ -64,18 +64,18 @@ def replay(capture: Path, to: str, path: Path, *words: str, listens: bool = Fals
     return main(["replay", str(capture), "--to", to, side, str(path), "--timeout", str(DEADLINE), *words])
 
 
-def receive(link: Link, request: int | None = None) -> Incoming:
+def receive(link: DemoSocket, request: int | None = None) -> Incoming:
     message = link.receive()
     assert message is not None
     assert request is None or message.request == request
     return message
 
 
-def answer(link: Link, request: int, payload: bytes, *fds: int, flags: int = VERSION | REPLY) -> None:
+def answer(link: DemoSocket, request: int, payload: bytes, *fds: int, flags: int = VERSION | REPLY) -> None:
     link.send(request, flags, payload, fds)
 
 
-def obey(link: Link, answers: dict[int, bytes]) -> list[int]:
+def obey(link: DemoSocket, answers: dict[int, bytes]) -> list[int]:
     """A back-end that answers some requests and takes all others, until the front-end leaves; what it was asked."""
     asked = []
     while (message := link.receive()) is not None:

@@ -13,9 +13,9 @@ from vusniff.families.vhost_user.state import (
     MAX_ENTRIES,
     MAX_VRINGS,
     DeviceState,
-    Life,
-    Place,
     Postcopy,
+    RegionOffset,
+    RingState,
     Seen,
     initial,
     translate,
@@ -41,7 +41,7 @@ def last(talk: Talk) -> DeviceState:
 
 
 def test_a_new_connection_is_off_and_a_late_one_unknown(talk: Talk) -> None:
-    assert vring(initial(True), 0).life == Seen(Life.STOPPED, 0)
+    assert vring(initial(True), 0).life == Seen(RingState.STOPPED, 0)
     assert vring(initial(True), 0).enabled == Seen(False, 0)
     assert vring(initial(False), 0).life is None
     assert initial(False).regions is None
@@ -113,17 +113,17 @@ def test_a_ring_from_setup_to_stop(talk: Talk, stops: F) -> None:
     assert ring.base == Seen(7, 4)
     assert ring.addresses is not None
     assert ring.addresses.value.flags == 1
-    assert translate(state, ring.addresses.value.available) == Place(0, 0x2000)
-    assert translate(state, ring.addresses.value.used) == Place(0, 0x3000)
+    assert translate(state, ring.addresses.value.available) == RegionOffset(0, 0x2000)
+    assert translate(state, ring.addresses.value.used) == RegionOffset(0, 0x3000)
     assert ring.kick == Seen(eventfd(10), 6)
     assert ring.call == Seen(eventfd(11), 7)
     assert ring.err == Seen(None, 8)
     assert ring.enabled == Seen(True, 9)
-    assert ring.life == Seen(Life.KICK_SET, 6)
+    assert ring.life == Seen(RingState.KICK_SET, 6)
     peers.ask(stops, u32(3, 0))
     peers.answer(stops, u32(3, 42))
     ring = last(talk).vrings[3]
-    assert ring.life == Seen(Life.STOPPED, 10)
+    assert ring.life == Seen(RingState.STOPPED, 10)
     assert ring.kick == Seen(None, 10)
     assert ring.base == Seen(42, 11)
     assert ring.enabled == Seen(True, 9)
@@ -134,8 +134,8 @@ def test_rings_start_in_band_or_without_a_descriptor(talk: Talk) -> None:
     peers.ask(F.VRING_KICK, u32(0, 0))
     peers.ask(F.SET_VRING_KICK, u64(1 | 0x100))
     state = last(talk)
-    assert state.vrings[0].life == Seen(Life.STARTED, 1)
-    assert state.vrings[1].life == Seen(Life.STARTED, 2)
+    assert state.vrings[0].life == Seen(RingState.STARTED, 1)
+    assert state.vrings[1].life == Seen(RingState.STARTED, 2)
     assert state.vrings[1].kick == Seen(None, 2)
 
 
@@ -215,7 +215,7 @@ def test_the_iotlb_translates_ring_addresses(talk: Talk) -> None:
     peers.ask(F.SET_FEATURES, u64(PROTOCOL | 1 << 33))
     peers.ask(F.SET_MEM_TABLE, u32(1, 0) + region(0, 1 << 20, USER), memfd(1))
     peers.ask(F.IOTLB_MSG, u64(0x5000, 0x1000, USER + 0x8000) + b"\3\2" + bytes(6), need_reply=True)
-    assert translate(last(talk), 0x5010) == Place(0, 0x8010)
+    assert translate(last(talk), 0x5010) == RegionOffset(0, 0x8010)
     peers.ask(F.IOTLB_MSG, u64(0x5000, 0x1000, 0) + b"\0\3" + bytes(6), need_reply=True)
     assert translate(last(talk), 0x5010) is None
 

@@ -18,8 +18,8 @@ from pathlib import Path
 import pytest
 
 from vusniff.demo import backend, frontend, wire
-from vusniff.demo.memory import Layout, Memory, Region, Ring
-from vusniff.demo.wire import Link, PeerError
+from vusniff.demo.memory import GuestMemory, GuestRegion, RingLayout, SplitRing
+from vusniff.demo.wire import DemoSocket, PeerError
 from vusniff.errors import SourceError
 
 DEADLINE = 20.0
@@ -201,7 +201,7 @@ class Talk:
 
     def __init__(self) -> None:
         self.sock, theirs = socket.socketpair()
-        self.session = backend.Session(theirs, timeout=DEADLINE)
+        self.session = backend.BackendSession(theirs, timeout=DEADLINE)
         self.sentence = ""
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
@@ -299,7 +299,7 @@ def test_the_next_session_is_served_after_a_bad_one(tmp_path: Path) -> None:
 def test_what_fails_is_refused_when_the_front_end_asked(talk: Talk) -> None:
     talk.request(SET_PROTOCOL_FEATURES, struct.pack("=Q", 1 << 3))
     talk.request(SET_VRING_NUM, struct.pack("=II", 9, 256), flags=VERSION | NEED_REPLY)
-    reply = Link(talk.sock, "the back-end", DEADLINE).receive()
+    reply = DemoSocket(talk.sock, "the back-end", DEADLINE).receive()
     assert reply is not None
     assert (reply.request, reply.flags, reply.payload) == (SET_VRING_NUM, VERSION | REPLY, struct.pack("=Q", 1))
     assert "ring 9 is not one" in talk.end()
@@ -309,7 +309,7 @@ def test_a_doorbell_may_be_refused(talk: Talk) -> None:
     features = 1 << 3 | 1 << 5 | 1 << 10 | 1 << 11
     talk.request(SET_PROTOCOL_FEATURES, struct.pack("=Q", features))
     ours, theirs = socket.socketpair()
-    channel = Link(ours, "the back-end", DEADLINE)
+    channel = DemoSocket(ours, "the back-end", DEADLINE)
     talk.request(SET_BACKEND_REQ_FD, b"", theirs.fileno())
     theirs.close()
     talk.request(SET_VRING_ENABLE, struct.pack("=II", 1, 1))
@@ -363,12 +363,12 @@ def test_a_kick_descriptor_at_its_end(talk: Talk, ram: int) -> None:
     assert "is at its end" in talk.end()
 
 
-def make_ring(ram: int) -> tuple[Memory, Ring, Layout]:
-    memory = Memory()
-    memory.add(Region(*WHOLE), ram)
-    layout = Layout(0, 16)
+def make_ring(ram: int) -> tuple[GuestMemory, SplitRing, RingLayout]:
+    memory = GuestMemory()
+    memory.add(GuestRegion(*WHOLE), ram)
+    layout = RingLayout(0, 16)
     user = WHOLE[2]
-    return memory, Ring(memory, 16, user, user + layout.available, user + layout.used), layout
+    return memory, SplitRing(memory, 16, user, user + layout.available, user + layout.used), layout
 
 
 def test_a_ring_takes_and_gives_back(ram: int) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from captures import synthetic
-from vusniff.analysis.compare import Difference, compare
+from vusniff.analysis.compare import DifferenceKind, compare
 from vusniff.analysis.exchanges import LIMIT, Exchange, Stage
 from vusniff.analysis.timeline import Timeline, read_all
 from vusniff.capture.index import Index
@@ -396,7 +396,11 @@ def test_many_repeats_cost_little() -> None:
     left = stage(["X" if place % 3 else "Y" for place in range(LIMIT)])
     right = stage(["X" if place % 5 else "Y" for place in range(LIMIT)])
     found = compare([left], [right])
-    assert {change.difference for change in found} <= {Difference.MISSING, Difference.ADDED, Difference.ORDER}
+    assert {change.difference for change in found} <= {
+        DifferenceKind.MISSING,
+        DifferenceKind.ADDED,
+        DifferenceKind.ORDER,
+    }
     backwards = stage([f"N{place}" for place in reversed(range(LIMIT // 4))])
     assert len(compare([stage([f"N{place}" for place in range(LIMIT // 4)])], [backwards])) == LIMIT // 4 - 1
 
@@ -406,7 +410,7 @@ def test_what_comes_in_another_phase_has_moved() -> None:
     left = [stage(["SET_OWNER", "SET_VRING_CALL"], init), stage(["SET_FEATURES"], start)]
     right = [stage(["SET_OWNER"], init), stage(["SET_FEATURES", "SET_VRING_CALL"], start)]
     (change,) = compare(left, right)
-    assert (change.difference, change.left, change.right) == (Difference.MOVED, "initialisation", "start")
+    assert (change.difference, change.left, change.right) == (DifferenceKind.MOVED, "initialisation", "start")
     assert (change.left_number, change.right_number) == (2, 2)
 
 

@@ -15,7 +15,7 @@ from vusniff.errors import SourceError
 from vusniff.sources.host import endpoints
 from vusniff.sources.host.endpoints import (
     Listener,
-    Side,
+    ProxySide,
     connect,
     differs,
     is_connected_stream,
@@ -27,7 +27,7 @@ from vusniff.sources.host.endpoints import (
 
 def reach(listener: Listener, path: str) -> None:
     """A peer gets through to the listener."""
-    sock = connect(Side(False, path))
+    sock = connect(ProxySide(False, path))
     assert sock is not None
     accepted = listener.accept()
     assert accepted is not None
@@ -42,7 +42,7 @@ def bound(path: Path) -> socket.socket:
 
 
 def test_a_socket_of_its_own_is_for_its_owner_only_and_is_removed(tmp_path: Path) -> None:
-    side = Side(True, str(tmp_path / "a"))
+    side = ProxySide(True, str(tmp_path / "a"))
     before = os.umask(0)
     os.umask(before)
     listener = listen(side)
@@ -58,13 +58,13 @@ def test_owner_and_mode_are_those_of_the_socket_it_stands_for(tmp_path: Path) ->
     original, path = tmp_path / "original", tmp_path / "a"
     with bound(original):
         original.chmod(0o662)
-        listener = listen(Side(True, str(path)), str(original))
+        listener = listen(ProxySide(True, str(path)), str(original))
         assert stat.S_IMODE(path.stat().st_mode) == 0o662
         assert not differs(str(path), str(original))
         listener.close()
         if os.geteuid() == 0:
             os.chown(original, 1234, 4321)
-            listener = listen(Side(True, str(path)), str(original))
+            listener = listen(ProxySide(True, str(path)), str(original))
             assert (path.stat().st_uid, path.stat().st_gid) == (1234, 4321)
             listener.close()
 
@@ -102,7 +102,7 @@ def test_an_owner_that_cannot_be_taken_over_leaves_it_closed_to_others(tmp_path:
                 os.setgroups([])
                 os.setresgid(4321, 4321, 4321)
                 os.setresuid(4321, 4321, 4321)
-                listen(Side(True, "a"), "original")
+                listen(ProxySide(True, "a"), "original")
                 os._exit(0 if differs("a", "original") else 3)
             finally:
                 os._exit(4)
@@ -113,7 +113,7 @@ def test_an_owner_that_cannot_be_taken_over_leaves_it_closed_to_others(tmp_path:
 def test_a_stale_socket_file_is_replaced(tmp_path: Path) -> None:
     path = tmp_path / "a"
     bound(path).close()
-    listener = listen(Side(True, str(path)))
+    listener = listen(ProxySide(True, str(path)))
     reach(listener, str(path))
     listener.close()
 
@@ -149,7 +149,7 @@ def test_anything_else_at_the_path_is_refused_and_left_alone(tmp_path: Path, kin
             path.mkdir()
         wanted = {"long": f"{path}{'x' * 200}", "nowhere": f"{path}/b", "nul": f"{path}\0"}.get(kind, str(path))
         with pytest.raises(SourceError, match=words[kind]):
-            listen(Side(True, wanted))
+            listen(ProxySide(True, wanted))
         assert path.exists() == (kind not in ("long", "nowhere", "nul"))
 
 
@@ -157,11 +157,11 @@ def test_a_socket_that_does_not_listen_yet_is_not_replaced(tmp_path: Path) -> No
     """It listens a moment later, at the same file, and peers reach it."""
     path = tmp_path / "a"
     with bound(path) as slow, pytest.raises(SourceError, match="bound to it already"):
-        listen(Side(True, str(path)))
+        listen(ProxySide(True, str(path)))
     path.unlink()
     with bound(path) as slow:
         with pytest.raises(SourceError):
-            listen(Side(True, str(path)))
+            listen(ProxySide(True, str(path)))
         slow.listen()
         with socket.socket(socket.AF_UNIX) as peer:
             peer.connect(str(path))
@@ -184,7 +184,7 @@ def test_one_of_many_who_replace_a_stale_socket_file_gets_it(tmp_path: Path) -> 
         ) -> None:
             barrier.wait()
             try:
-                listeners.append(listen(Side(True, str(path))))
+                listeners.append(listen(ProxySide(True, str(path))))
             except SourceError as error:
                 refused.append(error)
 
@@ -202,7 +202,7 @@ def test_one_of_many_who_replace_a_stale_socket_file_gets_it(tmp_path: Path) -> 
 
 def test_somebody_elses_file_is_not_removed_at_the_end(tmp_path: Path) -> None:
     path = tmp_path / "a"
-    listener = listen(Side(True, str(path)))
+    listener = listen(ProxySide(True, str(path)))
     path.unlink()
     with bound(path):
         listener.close()
@@ -211,23 +211,23 @@ def test_somebody_elses_file_is_not_removed_at_the_end(tmp_path: Path) -> None:
 
 def test_abstract_sockets() -> None:
     name = "@vusniff-test-" + secrets.token_hex(8)
-    listener = listen(Side(True, name), "/nowhere")
+    listener = listen(ProxySide(True, name), "/nowhere")
     reach(listener, name)
     with pytest.raises(SourceError, match="in use"):
-        listen(Side(True, name))
+        listen(ProxySide(True, name))
     listener.close()
 
 
 def test_connecting_waits_for_what_may_come_and_tells_what_will_not(tmp_path: Path) -> None:
     path = tmp_path / "a"
-    assert connect(Side(False, str(path))) is None
+    assert connect(ProxySide(False, str(path))) is None
     with bound(path):
-        assert connect(Side(False, str(path))) is None
+        assert connect(ProxySide(False, str(path))) is None
     path.unlink()
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
         sock.bind(str(path))
         with pytest.raises(SourceError, match=f"cannot connect to {path}"):
-            connect(Side(False, str(path)))
+            connect(ProxySide(False, str(path)))
 
 
 def test_who_is_on_the_other_side() -> None:
@@ -249,10 +249,10 @@ def test_who_is_on_the_other_side() -> None:
 @pytest.mark.parametrize("path", ["", "@"])
 def test_a_path_without_a_name_is_refused(path: str) -> None:
     with pytest.raises(SourceError, match="names no socket: give a path, or @NAME"):
-        Side(True, path)
+        ProxySide(True, path)
 
 
 def test_spellings_of_one_path_are_one_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert len({Side(True, path).place for path in ("a", "./a", str(tmp_path / "a"))}) == 1
-    assert Side(True, "@a").place != Side(True, "a").place
+    assert len({ProxySide(True, path).place for path in ("a", "./a", str(tmp_path / "a"))}) == 1
+    assert ProxySide(True, "@a").place != ProxySide(True, "a").place

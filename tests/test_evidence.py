@@ -20,7 +20,7 @@ from vusniff.capture.index import Index
 from vusniff.capture.reader import CaptureReader
 from vusniff.capture.writer import CaptureWriter
 from vusniff.checks.finding import Level, Rule, Sayings, Side
-from vusniff.checks.step import End as SessionEnd
+from vusniff.checks.step import SessionEnd
 from vusniff.cli import main
 from vusniff.record import Closed, Connection, End, Evidence, Exit, Frame, OtherEvidence, Position, Process, Sample
 from vusniff.views.evidence import sentence

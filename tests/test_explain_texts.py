@@ -18,7 +18,7 @@ from vusniff.cli import RULES_MAY_RAISE, main
 from vusniff.errors import VusniffError
 from vusniff.families.vhost_user.protocol import FrontendRequest
 from vusniff.views import asked, bits, glossary, page, texts
-from vusniff.views.texts import Text, pages, requests
+from vusniff.views.texts import TextPattern, pages, requests
 
 VALUES = {
     "n": "17",
@@ -44,7 +44,7 @@ def told(text: str) -> str:
 
 
 @pytest.mark.parametrize("known", texts.texts(), ids=lambda known: known.text[:50])
-def test_every_text_is_found(known: Text) -> None:
+def test_every_text_is_found(known: TextPattern) -> None:
     text = filled(known.text)
     prefix = "2026-01-02T03:04:05.678Z host prog[12]: "
     for given_ in (text, text.upper() if "{" not in known.text else text, f"{prefix}{text}\nand so on", f"{text}\\n"):

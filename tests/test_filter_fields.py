@@ -21,7 +21,7 @@ from vusniff.families.vhost_user.protocol import Channels
 from vusniff.filter import compile_filter, payload
 from vusniff.filter.compiler import NOWHERE
 from vusniff.filter.completion import complete
-from vusniff.filter.field import Kind, Origin
+from vusniff.filter.field import Origin, ValueKind
 from vusniff.filter.fields import STATIC, fields, requests, words_of
 from vusniff.filter.payload import EVERY, forms, leaves, name_of
 from vusniff.filter.reference import page
@@ -80,7 +80,7 @@ def test_fields_read_what_was_decoded(one: Example) -> None:
     for path, value in plain(one.payload):
         field = fields()[name_of(decoded.layout or "", path)]
         read = field.read(message, NOWHERE)
-        if field.kind is Kind.BYTES:
+        if field.kind is ValueKind.BYTES:
             value = bytes.fromhex(value)
         assert value in read if field.several else value == read, field.name
 

@@ -11,7 +11,7 @@ from vusniff.capture.index import Index
 from vusniff.capture.writer import CaptureWriter
 from vusniff.record import FrameKind
 from vusniff.sources.probe.links import Links
-from vusniff.sources.probe.sends import Opened, Send, Sends, Shut
+from vusniff.sources.probe.sends import NewSocket, Send, Sends, Shut
 
 HELLO = bytes.fromhex("01000000 01000000 00000000")
 
@@ -28,7 +28,7 @@ class Watched:
     def feed(self, *made: bytes) -> None:
         sends = Sends()
         for event in sends.feed(ring(*made)) + sends.expire(1 << 62):
-            if isinstance(event, Opened):
+            if isinstance(event, NewSocket):
                 self.links.meet(event)
             elif isinstance(event, Send):
                 self.links.send(event)

@@ -22,7 +22,7 @@ from vusniff.message import Message
 from vusniff.record import Closed, FrameKind, LogLine
 from vusniff.sources.logs import journal
 from vusniff.sources.logs.clock import best, estimate
-from vusniff.sources.logs.importing import Imported, import_log
+from vusniff.sources.logs.importing import ImportedLogs, import_log
 from vusniff.sources.logs.prefix import parse
 from vusniff.sources.logs.reading import FORMATS
 from vusniff.told import REST_UNKNOWN, Told, build
@@ -33,7 +33,7 @@ B, F = Sender.BACKEND, Sender.FRONTEND
 Facts = list[tuple[str, Sender | None, dict[str, object] | None]]
 
 
-def imported(tmp_path: Path, *names: str, text: str | None = None, **options: object) -> tuple[Timeline, Imported]:
+def imported(tmp_path: Path, *names: str, text: str | None = None, **options: object) -> tuple[Timeline, ImportedLogs]:
     target = tmp_path / "out.pcapng"
     paths = [str(LOGS / name) for name in names]
     if text is not None:

@@ -12,7 +12,7 @@ from markdown_it.token import Token
 
 from vusniff.printable import escape, shorten
 from vusniff.views.markdown import literal
-from vusniff.views.page import Facts, Items, Page, Part, Prose, Section, Table, markdown
+from vusniff.views.page import Facts, Items, Page, PageSection, Part, Prose, Table, markdown
 
 GITHUB = MarkdownIt("gfm-like")
 assert GITHUB.linkify is not None
@@ -114,7 +114,7 @@ def page_of(text: str) -> str:
         Prose([text, text]),
         Table((text, text), [(text, text)] * 2),
     ]
-    return markdown(Page(text, [Section(text, parts)]))
+    return markdown(Page(text, [PageSection(text, parts)]))
 
 
 @pytest.mark.parametrize("text", ATTACKS)

@@ -25,7 +25,7 @@ from vusniff.capture.reader import CaptureReader
 from vusniff.capture.writer import CaptureWriter
 from vusniff.errors import SourceError
 from vusniff.record import Closed, Connection, Frame, FrameKind
-from vusniff.sources.host.endpoints import Side
+from vusniff.sources.host.endpoints import ProxySide
 from vusniff.sources.proxy.proxy import WAITING_LIMIT, run_proxy
 
 PATIENCE = 30.0
@@ -484,7 +484,7 @@ def test_too_few_files_to_start_are_one_sentence(tmp_path: Path, front: Path, ba
             resource.setrlimit(resource.RLIMIT_NOFILE, (max(taken) + 1 + room, hard))
             try:
                 with pytest.raises(SourceError, match="Too many open files"):
-                    run_proxy([Side(True, str(front)), Side(False, str(back))], writer, [], lambda _: None)
+                    run_proxy([ProxySide(True, str(front)), ProxySide(False, str(back))], writer, [], lambda _: None)
             finally:
                 resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
                 for fd in taken:

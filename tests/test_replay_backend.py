@@ -13,7 +13,7 @@ import talk
 from playing import DEADLINE, NEED_REPLY, REPLY, VERSION, answer, listening, receive, replay
 from talk import Talk, memfd, u32, u64
 
-from vusniff.demo.wire import Incoming, Link
+from vusniff.demo.wire import DemoSocket, Incoming
 from vusniff.families.vhost_user.protocol import BackendRequest as B
 from vusniff.families.vhost_user.protocol import FrontendRequest as F
 from vusniff.record import DescriptorKind
@@ -54,9 +54,9 @@ def device(tmp_path: Path) -> Path:
 class Asking:
     """A front-end in the hands of a test."""
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: DemoSocket) -> None:
         self.link = link
-        self.channel: Link | None = None
+        self.channel: DemoSocket | None = None
 
     def tell(self, request: int, payload: bytes = b"", *fds: int) -> None:
         self.link.send(request, VERSION, payload, fds)
@@ -70,7 +70,7 @@ class Asking:
         assert self.ask(F.GET_FEATURES).payload == u64(1 << 30 | 1 << 32)
         self.tell(F.SET_PROTOCOL_FEATURES, u64(1 << 3 | 1 << 5))
         ours, theirs = socket.socketpair()
-        self.channel = Link(ours, "the player", DEADLINE)
+        self.channel = DemoSocket(ours, "the player", DEADLINE)
         with theirs:
             reply = self.ask(F.SET_BACKEND_REQ_FD, b"", theirs.fileno(), flags=VERSION | NEED_REPLY)
         assert reply.payload == u64(0)
@@ -97,7 +97,7 @@ class Asking:
 
 
 def front(path: Path, device: Path, act: Callable[[Asking], object], *words: str) -> int:
-    def run(link: Link) -> None:
+    def run(link: DemoSocket) -> None:
         asking = Asking(link)
         try:
             act(asking)

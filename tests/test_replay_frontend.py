@@ -16,7 +16,7 @@ import talk
 from playing import DEADLINE, NEED_REPLY, REPLY, VERSION, answer, listening, obey, receive, replay
 from talk import Talk, eventfd, memfd, region, u32, u64
 
-from vusniff.demo.wire import Link, PeerError
+from vusniff.demo.wire import DemoSocket, PeerError
 from vusniff.families.vhost_user.protocol import BackendRequest as B
 from vusniff.families.vhost_user.protocol import FrontendRequest as F
 from vusniff.families.vhost_user.protocol import GpuRequest as G
@@ -48,7 +48,7 @@ def crash(tmp_path: Path) -> Path:
 def test_a_recorded_crash_fails_until_the_backend_survives_it(
     crash: Path, path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def dies(link: Link) -> None:
+    def dies(link: DemoSocket) -> None:
         receive(link, F.GET_FEATURES)
         answer(link, F.GET_FEATURES, u64(1 << 30))
         receive(link, F.SET_OWNER)
@@ -95,7 +95,7 @@ def test_a_backend_that_never_answers_is_left_after_the_deadline(
 def test_garbage_ends_the_play_with_a_sentence(
     crash: Path, path: Path, garbage: bytes, words: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def answer_with_garbage(link: Link) -> None:
+    def answer_with_garbage(link: DemoSocket) -> None:
         receive(link)
         link.sock.sendall(garbage)
 
@@ -105,7 +105,7 @@ def test_garbage_ends_the_play_with_a_sentence(
 
 
 def test_an_answer_that_nobody_asked_for_is_noted(crash: Path, path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    def eager(link: Link) -> None:
+    def eager(link: DemoSocket) -> None:
         answer(link, F.GET_STATUS, u64(3))
         obey(link, {F.GET_FEATURES: u64(1 << 30), F.GET_QUEUE_NUM: u64(4)})
 
@@ -136,7 +136,7 @@ def rings(tmp_path: Path) -> Path:
 
 
 def test_objects_are_made_anew_and_equal_ones_stay_equal(tmp_path: Path, path: Path) -> None:
-    def look(link: Link) -> None:
+    def look(link: DemoSocket) -> None:
         receive(link, F.SET_FEATURES)
         memory = [describe(fd) for fd in receive(link, F.SET_MEM_TABLE).descriptors]
         assert memory[0] == memory[1]
@@ -155,7 +155,7 @@ def test_objects_are_made_anew_and_equal_ones_stay_equal(tmp_path: Path, path: P
 
 
 def test_rings_are_empty_where_they_start(tmp_path: Path, path: Path) -> None:
-    def look(link: Link) -> None:
+    def look(link: DemoSocket) -> None:
         receive(link, F.SET_FEATURES)
         table = receive(link, F.SET_MEM_TABLE)
         for _ in range(5):
@@ -188,7 +188,7 @@ def test_what_the_backend_made_is_given_back_as_it_made_it(tmp_path: Path, path:
     conversation.writer.close()
     mine = struct.pack("<QQHH4x", 8192, 0, 2, 128)
 
-    def look(link: Link) -> None:
+    def look(link: DemoSocket) -> None:
         fd = os.memfd_create("mine")
         os.ftruncate(fd, 8192)
         assert receive(link, F.GET_INFLIGHT_FD).payload == wanted
@@ -225,10 +225,10 @@ def channel_talk(path: Path) -> Path:
 def test_the_backend_channel_works(tmp_path: Path, path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     capture = channel_talk(tmp_path / "channel.pcapng")
 
-    def talkative(link: Link) -> None:
+    def talkative(link: DemoSocket) -> None:
         receive(link, F.GET_FEATURES)
         answer(link, F.GET_FEATURES, u64(1 << 30))
-        channel = Link(socket.socket(fileno=receive(link, F.SET_BACKEND_REQ_FD).take()), "the player", DEADLINE)
+        channel = DemoSocket(socket.socket(fileno=receive(link, F.SET_BACKEND_REQ_FD).take()), "the player", DEADLINE)
         channel.send(B.BACKEND_CONFIG_CHANGE_MSG, VERSION | NEED_REPLY)
         assert receive(channel, B.BACKEND_CONFIG_CHANGE_MSG).payload == u64(1)
         channel.send(B.BACKEND_CONFIG_CHANGE_MSG, VERSION)
@@ -279,7 +279,7 @@ def gpu_talk(path: Path) -> Path:
 
 
 def test_the_gpu_socket_works(tmp_path: Path, path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    def paints(link: Link) -> None:
+    def paints(link: DemoSocket) -> None:
         with socket.socket(fileno=receive(link, F.GPU_SET_SOCKET).take()) as gpu:
             gpu.settimeout(DEADLINE)
             for _ in range(2):  # asked once more than recorded
@@ -308,7 +308,7 @@ def test_pipes_have_the_end_that_the_request_needs(tmp_path: Path, path: Path) -
     peers.ask(F.SET_VRING_ERR, u64(0), talk.socket(77))
     conversation.writer.close()
 
-    def look(link: Link) -> None:
+    def look(link: DemoSocket) -> None:
         kick, call, err = (receive(link).take() for _ in range(3))
         with pytest.raises(BlockingIOError):
             os.read(kick, 8)
@@ -324,7 +324,7 @@ def test_pipes_have_the_end_that_the_request_needs(tmp_path: Path, path: Path) -
 
 
 def test_a_backend_that_never_stops_speaking_has_a_deadline(crash: Path, path: Path) -> None:
-    def floods(link: Link) -> None:
+    def floods(link: DemoSocket) -> None:
         with contextlib.suppress(PeerError):
             while True:
                 answer(link, F.GET_STATUS, u64(0))
@@ -339,7 +339,7 @@ def test_a_large_message_is_played_whole(tmp_path: Path, path: Path) -> None:
     conversation.connect().ask(77, body)
     conversation.writer.close()
 
-    def look(link: Link) -> None:
+    def look(link: DemoSocket) -> None:
         link.sock.settimeout(DEADLINE)
         data = bytearray()
         while len(data) < 12 + len(body):

@@ -19,11 +19,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vusniff.demo import memory as demo
-from vusniff.families.places import Buffer, Memory, Places, RingPlace, Spot, Tracking
+from vusniff.families.places import Buffer, MemoryRegion, Places, RingPlace, Spot, Tracking
 from vusniff.families.vhost_user.family import FAMILY
 from vusniff.families.vhost_user.places import IOMMU_WORDS, places
 from vusniff.families.vhost_user.protocol import F_ACCESS_PLATFORM, F_RING_PACKED
-from vusniff.families.vhost_user.state import Addresses, DeviceState, Life, Region, Seen, Vring, Vrings, evolve, initial
+from vusniff.families.vhost_user.state import (
+    Addresses,
+    DeviceState,
+    Region,
+    RingState,
+    Seen,
+    Vring,
+    Vrings,
+    evolve,
+    initial,
+)
 from vusniff.record import Descriptor, DescriptorKind
 from vusniff.sources.host.descriptors import describe, describe_of
 from vusniff.sources.rings import dirty, inflight, packed, split
@@ -182,14 +192,14 @@ def test_the_in_flight_buffer_of_a_split_ring() -> None:
     size = demo.inflight_size(8)
     assert inflight.region_size(False, 8) == size
     with memfd(2 * size) as (fd, descriptor):
-        buffer = demo.Inflight(fd, 2 * size, 0, 2, 8)
+        buffer = demo.InflightBuffer(fd, 2 * size, 0, 2, 8)
         for head in (0, 3, 7):
             buffer.begin(1, head)
         buffer.finish(1, 3, 1)
         rings = (replace(place(8), index=0), replace(place(8), index=1), replace(place(8), index=2))
         with memfd(4096) as (_, ram):
             found = Places(
-                (Memory(ram, 0, 4096, 0),),
+                (MemoryRegion(ram, 0, 4096, 0),),
                 rings,
                 tracking=Tracking(Buffer(descriptor, 0, 2 * size), 2, 8),
             )
@@ -229,7 +239,7 @@ def test_the_dirty_log() -> None:
 
 
 def split_places(descriptor: Descriptor, size: int = 8, region: int = 8192, offset: int = 0) -> Places:
-    memory = Memory(descriptor, offset, region, 0)
+    memory = MemoryRegion(descriptor, offset, region, 0)
     return Places((memory,), (RingPlace(0, size, False, Spot(0, 0), Spot(0, 1024), Spot(0, 4096), event_index=True),))
 
 
@@ -389,7 +399,7 @@ def test_kicks_that_nobody_has_read() -> None:
 RAM = Descriptor(DescriptorKind.MEMFD, "memfd:5", 7, "ram", 1 << 20)
 
 
-def state(features: int = 1 << 29, life: Life = Life.KICK_SET, **changes: Any) -> DeviceState:
+def state(features: int = 1 << 29, life: RingState = RingState.KICK_SET, **changes: Any) -> DeviceState:
     ring = Vring(
         0,
         num=Seen(256, 4),
@@ -412,7 +422,7 @@ def state(features: int = 1 << 29, life: Life = Life.KICK_SET, **changes: Any) -
 def test_the_place_of_a_ring() -> None:
     assert FAMILY.places is places
     found = places(state())
-    assert found.regions == (Memory(RAM, 4096, 1 << 20, 0x7000_0000),)
+    assert found.regions == (MemoryRegion(RAM, 4096, 1 << 20, 0x7000_0000),)
     assert found.rings == (
         RingPlace(0, 256, False, Spot(0, 0), Spot(0, 0x2000), Spot(0, 0x3000), True, False, "little", 7, None),
     )
@@ -432,7 +442,7 @@ def test_positions_count_from_what_changed_last() -> None:
 
 
 def test_rings_that_do_not_run_are_not_read() -> None:
-    assert places(state(life=Life.STOPPED)) == replace(places(state()), rings=())
+    assert places(state(life=RingState.STOPPED)) == replace(places(state()), rings=())
 
 
 @pytest.mark.parametrize(

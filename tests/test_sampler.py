@@ -11,7 +11,7 @@ from dataclasses import replace
 import pytest
 
 from vusniff.capture import evidence
-from vusniff.families.places import Buffer, Memory, Places, RingPlace, Spot
+from vusniff.families.places import Buffer, MemoryRegion, Places, RingPlace, Spot
 from vusniff.record import Position, Sample
 from vusniff.sources.host.descriptors import describe
 from vusniff.sources.rings.access import Access
@@ -32,7 +32,7 @@ class Bench:
         descriptor = replace(describe(self.fd), number=self.fd)
         kick = replace(describe(self.kick), number=self.kick)
         self.places = Places(
-            (Memory(descriptor, 0, 1 << 20, 0),),
+            (MemoryRegion(descriptor, 0, 1 << 20, 0),),
             tuple(
                 RingPlace(n, SIZE, False, Spot(0, 0), Spot(0, (n + 1) << 14), Spot(0, (n + 1) << 14 | 8192), kick=kick)
                 for n in range(rings)

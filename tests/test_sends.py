@@ -6,7 +6,7 @@ import random
 import struct
 
 from vusniff.bpf import records
-from vusniff.sources.probe.sends import HOLD_NS, Event, Opened, Send, Sends, Shut
+from vusniff.sources.probe.sends import HOLD_NS, Event, NewSocket, Send, Sends, Shut
 
 MS = 1_000_000
 
@@ -107,7 +107,7 @@ def test_descriptors_whose_record_was_lost_are_still_counted() -> None:
 
 def test_who_opened_and_who_closed() -> None:
     first, last = Sends().feed(ring(opened(50, 51, peer_path=b"/run/a"), closed(50, 9, 3, 9 | 1 << 31)))
-    assert isinstance(first, Opened)
+    assert isinstance(first, NewSocket)
     assert (first.inode, first.peer_inode, first.path, first.peer_path) == (50, 51, b"", b"/run/a")
     assert isinstance(last, Shut)
     assert (last.final, last.unread, last.exit_code) == (True, True, 9)

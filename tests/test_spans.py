@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_codegen import CONTEXT, LAYOUTS, ORDERS, fitting
 
-from vusniff.filter.field import Kind
+from vusniff.filter.field import ValueKind
 from vusniff.filter.payload import leaves as leaves_of
 from vusniff.layouts import dissect
 from vusniff.layouts.parts import Formula, NodeKind, tree
@@ -93,7 +93,7 @@ def test_a_condition_may_leave_out_either_branch() -> None:
     )
     assert list(spans(layout, bytes([1, 2]), "little")) == ["kind"]
     assert list(spans(layout, bytes([2, 2]), "little")) == ["kind", "a"]
-    assert list(leaves_of(layout)) == [(("kind",), Kind.NUMBER)]
+    assert list(leaves_of(layout)) == [(("kind",), ValueKind.NUMBER)]
 
 
 def test_of_a_payload_that_is_cut_only_what_is_whole_has_values() -> None:

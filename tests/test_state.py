@@ -36,14 +36,14 @@ from checks_cases.script import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vusniff.families.vhost_user.state import MAX_VRINGS, Life, Seen, Vring, Vrings, evolve
+from vusniff.families.vhost_user.state import MAX_VRINGS, RingState, Seen, Vring, Vrings, evolve
 
 INDEX = st.one_of(st.integers(0, 70), st.integers(0, 2**32 - 1), st.integers(0, 40).map(lambda n: n << 20))
-LIFE = st.sampled_from([None, *Life])
+LIFE = st.sampled_from([None, *RingState])
 
 
 @given(st.lists(st.tuples(INDEX, LIFE, st.integers(0, 5), st.integers(0, 5), st.integers(0, 5)), max_size=40))
-def test_it_holds_what_a_dict_would(steps: list[tuple[int, Life | None, int, int, int]]) -> None:
+def test_it_holds_what_a_dict_would(steps: list[tuple[int, RingState | None, int, int, int]]) -> None:
     rings, plain, enabled = Vrings(), dict[int, Vring](), Seen(False, 0)
     for number, (index, life, at, base, what) in enumerate(steps, 10):
         before, was = rings, dict(plain)
@@ -66,7 +66,7 @@ def test_it_holds_what_a_dict_would(steps: list[tuple[int, Life | None, int, int
     assert list(rings) == sorted(plain)
     assert len(rings) == len(plain)
     assert all(index in rings and rings[index] == ring for index, ring in plain.items())
-    runs = [ring for ring in plain.values() if ring.life and ring.life.value is not Life.STOPPED]
+    runs = [ring for ring in plain.values() if ring.life and ring.life.value is not RingState.STOPPED]
     assert (rings.running in runs) if runs else rings.running is None
     if runs and max(plain) < MAX_VRINGS:
         assert rings.running == min(runs, key=lambda ring: ring.index)

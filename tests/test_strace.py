@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from vusniff.capture.index import Index
 from vusniff.errors import SourceError
 from vusniff.record import Closed, Connection, Descriptor, DescriptorKind, Exit, Frame, FrameKind
-from vusniff.sources.strace.log import Fd, Log, Text, Value, parse_fd, unescape
-from vusniff.sources.strace.strace import Imported, import_strace
+from vusniff.sources.strace.log import Fd, StraceLog, StringValue, Value, parse_fd, unescape
+from vusniff.sources.strace.strace import ImportedStrace, import_strace
 
 TRACED = "sendmsg,recvmsg,sendto,recvfrom,read,write,readv,writev,connect,accept,accept4,socketpair,close"
 PYTHON = [sys.executable, "-m", "vusniff"]
@@ -29,7 +29,7 @@ PYTHON = [sys.executable, "-m", "vusniff"]
 class Capture(NamedTuple):
     """What an import left."""
 
-    done: Imported
+    done: ImportedStrace
     frames: list[Frame]
     connections: list[Connection]
     closed: dict[int, Closed]
@@ -39,7 +39,7 @@ class Capture(NamedTuple):
         return b"".join(frame.data for frame in self.frames if (frame.connection, frame.end) == (connection, end))
 
 
-def load(path: Path, done: Imported) -> Capture:
+def load(path: Path, done: ImportedStrace) -> Capture:
     with Index(path) as index:
         index.update()
         exits = [one for _, one in index.events if isinstance(one, Exit)]
@@ -197,10 +197,10 @@ def streams(capture: Capture) -> list[tuple[bytes, bytes]]:
 
 def test_strace_and_the_proxy_tell_the_same(tmp_path: Path, traced_demo: tuple[Path, Path, Path]) -> None:
     front, back, proxied = traced_demo
-    proxy = load(proxied, Imported(0, 0, 0, ()))
+    proxy = load(proxied, ImportedStrace(0, 0, 0, ()))
     for log in (front, back):
         capture = import_logs(tmp_path, log)
-        assert capture.done == Imported(4, 210, 0, ())
+        assert capture.done == ImportedStrace(4, 210, 0, ())
         assert streams(capture) == streams(proxy)
         assert [(frame.end, frame.data) for frame in capture.frames] == [
             (frame.end, frame.data) for frame in proxy.frames
@@ -230,7 +230,7 @@ def test_logs_of_both_peers_are_one_story(strace: str, tmp_path: Path) -> None:
     assert (front.returncode, back.wait(60)) == (0, 0)
     capture = import_logs(tmp_path, *logs)
     alone = import_logs(tmp_path, logs[0])
-    assert capture.done == Imported(4, 210, 0, ())
+    assert capture.done == ImportedStrace(4, 210, 0, ())
     assert [(one.path, [end.inode for end in one.ends]) for one in capture.connections] == [
         (one.path, [end.inode for end in one.ends]) for one in alone.connections
     ]
@@ -611,7 +611,7 @@ def test_values(tmp_path: Path) -> None:
         "[110 => 2], 0x1 /* A */|B, ~[INT], makedev(0x1, 0x3), NULL) = 0 <0.000012>\n"
     )
     with log.open("rb") as file:
-        (call,) = Log(file, frozenset({"connect"}))
+        (call,) = StraceLog(file, frozenset({"connect"}))
     expected: list[Value] = [
         "3<UNIX-STREAM:[1]>",
         {"sa_family": "AF_INET", "sin_port": "htons(80)", "sin_addr": 'inet_addr("1.2.3.4")'},
@@ -623,7 +623,7 @@ def test_values(tmp_path: Path) -> None:
     ]
     assert call.args == expected
     assert parse_fd("5</a b>(deleted)") == Fd(5, "/a b", None, True)
-    assert parse_fd(Text(b"5")) is None
+    assert parse_fd(StringValue(b"5")) is None
 
 
 LINE = f"100 1700000000.000100 {sendmsg(GET, 12, control=EMPTY_RIGHTS)} <0.000010>"

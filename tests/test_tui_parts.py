@@ -31,7 +31,7 @@ from vusniff.views.tui.line import TextLine
 from vusniff.views.tui.overlays import Overlay
 from vusniff.views.tui.pace import NEXT_SECONDS, POLL_SECONDS
 from vusniff.views.tui.playback import Playback
-from vusniff.views.tui.reading import NOTES, Reading
+from vusniff.views.tui.reading import NOTES, CaptureReading
 from vusniff.views.tui.timeline import TimelineView
 
 KNOW_THE_APPLICATION = {"__init__.py", "picture.py"}
@@ -128,7 +128,7 @@ def test_a_bare_application_is_one() -> None:
 
 def test_reading_goes_on_to_the_end_and_stops() -> None:
     with bare(QEMU, read=False) as app:
-        reading = Reading(app)
+        reading = CaptureReading(app)
         assert reading.words == "reading 0 %"
         reading.go_on()
         app.work()
@@ -142,7 +142,7 @@ def test_reading_waits_for_a_capture_that_grows(tmp_path: Path) -> None:
         connection = writer.open("/run/live.sock")
         writer.flush()
         with bare(tmp_path / "live.pcapng", live=True) as app:
-            reading = Reading(app)
+            reading = CaptureReading(app)
             reading.go_on()
             assert reading.words == "live, standing still (f follows)"
             app.view.follow = True
@@ -159,7 +159,7 @@ def test_reading_announces_what_was_skipped(tmp_path: Path) -> None:
     cut = tmp_path / "cut.pcapng"
     cut.write_bytes(QEMU.read_bytes()[:-7])
     with bare(cut, read=False) as app:
-        Reading(app).go_on()
+        CaptureReading(app).go_on()
         app.work()
         assert app.announced == app.timeline.index.notes[:NOTES] != []
 

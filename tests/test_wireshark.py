@@ -26,7 +26,7 @@ from vusniff.cli import main
 from vusniff.families.registry import families
 from vusniff.families.vhost_user.protocol import BackendRequest, FrontendRequest, GpuRequest, ProtocolFeature
 from vusniff.filter import compile_filter
-from vusniff.filter.field import Field, Kind
+from vusniff.filter.field import Field, ValueKind
 from vusniff.filter.fields import RANKS
 from vusniff.filter.fields import fields as filter_fields
 from vusniff.message import Message
@@ -72,13 +72,13 @@ def read(path: Path) -> Timeline:
 def shown(field: Field, text: str) -> Any:
     """A value as tshark prints it, in our form."""
     match field.kind:
-        case Kind.NUMBER | Kind.BITS | Kind.REQUEST:
+        case ValueKind.NUMBER | ValueKind.BITS | ValueKind.REQUEST:
             return int(text, 0)
-        case Kind.BOOLEAN:
+        case ValueKind.BOOLEAN:
             return {"1": True, "0": False, "True": True, "False": False}[text]
-        case Kind.NANOSECONDS:
+        case ValueKind.NANOSECONDS:
             return int(Decimal(text) * 1_000_000_000)
-        case Kind.BYTES:
+        case ValueKind.BYTES:
             return text.replace(":", "")
     return text
 
@@ -87,7 +87,9 @@ def expected(field: Field, message: Message, around: Around) -> list[Any]:
     """The values of a message, in the same form."""
     value = field.read(message, around)
     values = [] if value is None else list(value) if field.several else [value]
-    return [one.hex() if isinstance(one, bytes) else bool(one) if field.kind is Kind.BOOLEAN else one for one in values]
+    return [
+        one.hex() if isinstance(one, bytes) else bool(one) if field.kind is ValueKind.BOOLEAN else one for one in values
+    ]
 
 
 def compare(path: Path, folder: Path, passes: int = 2) -> int:

@@ -34,7 +34,7 @@ _PLACE = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class OpenedFile:
     """A descriptor to write to."""
 
     fd: int
@@ -50,7 +50,7 @@ def descriptor_of(path: str | Path) -> int | None:
     return int(found[1]) if found[1] else 1 if found[2] else 2
 
 
-def open_output(path: str | Path, replaces: bytes | None = None) -> Opened:
+def open_output(path: str | Path, replaces: bytes | None = None) -> OpenedFile:
     """Opens what is to be written; raises `OutputError`.
 
     ``replaces``: a file that is there already is replaced if it starts so (b"": in any case). One that is empty is
@@ -59,14 +59,14 @@ def open_output(path: str | Path, replaces: bytes | None = None) -> Opened:
     number = descriptor_of(path)
     with _said(path):
         if number is not None:
-            return Opened(os.dup(number), False)
+            return OpenedFile(os.dup(number), False)
         with _place(path) as (folder, name, found):
             if found is not None:
                 status = _checked(path, folder, name, found, replaces)
                 if not stat.S_ISREG(status.st_mode):
-                    return Opened(_open_special(path, folder, name, status), False)
+                    return OpenedFile(_open_special(path, folder, name, status), False)
                 os.unlink(name, dir_fd=folder)
-            return Opened(_make(folder, name, 0o600), True)
+            return OpenedFile(_make(folder, name, 0o600), True)
 
 
 def check_output(path: str | Path, replaces: bytes | None = None) -> None:

@@ -18,53 +18,18 @@ from typing import Any
 from construct import Array, Bytes, Computed, GreedyBytes, If, Struct, this
 
 from vusniff.message import Alternatives, Context, Dissector, Layout, MessageSpec, Names
+from vusniff.vfio import (
+    DeviceFeature,
+    DeviceFlag,
+    DmaFlag,
+    DmaUnmapFlag,
+    IrqFlag,
+    IrqSetFlag,
+    MigrationState,
+    RegionFlag,
+)
 from vusniff_dissectors.fields import REST_TEXT, Integers
 from vusniff_dissectors.layouts import layout
-
-
-class DeviceFlag(enum.IntFlag):
-    """Flags of DEVICE_GET_INFO (linux/vfio.h)."""
-
-    RESET = 1
-    PCI = 2
-
-
-class RegionFlag(enum.IntFlag):
-    """Flags of DEVICE_GET_REGION_INFO (linux/vfio.h)."""
-
-    READ = 1
-    WRITE = 2
-    MMAP = 4
-    CAPS = 8
-
-
-class IrqFlag(enum.IntFlag):
-    """Flags of DEVICE_GET_IRQ_INFO (linux/vfio.h)."""
-
-    EVENTFD = 1
-    MASKABLE = 2
-    AUTOMASKED = 4
-    NORESIZE = 8
-
-
-class IrqSetFlag(enum.IntFlag):
-    """Flags of DEVICE_SET_IRQS (linux/vfio.h)."""
-
-    DATA_NONE = 1
-    DATA_BOOL = 2
-    DATA_EVENTFD = 4
-    ACTION_MASK = 8
-    ACTION_UNMASK = 16
-    ACTION_TRIGGER = 32
-
-
-class DmaFlag(enum.IntFlag):
-    """Flags of DMA_MAP (libvfio-user include/vfio-user.h, VFIO_USER_F_DMA_REGION_*)."""
-
-    READ = 1
-    WRITE = 2
-    MMAP = 4
-    FILE_IO = 8
 
 
 class DmaRegionFlag(enum.IntFlag):
@@ -81,13 +46,6 @@ class Protection(enum.IntFlag):
     EXEC = 4
 
 
-class DmaUnmapFlag(enum.IntFlag):
-    """Flags of DMA_UNMAP (linux/vfio.h)."""
-
-    GET_DIRTY_BITMAP = 1
-    ALL = 2
-
-
 class IoFdType(enum.IntEnum):
     """How a sub-region tells the server of an access."""
 
@@ -102,29 +60,6 @@ class FeatureAction(enum.IntFlag):
     GET = 1
     SET = 2
     PROBE = 4
-
-
-class Feature(enum.IntEnum):
-    """Device features that vfio-user knows."""
-
-    MIGRATION = 1
-    MIG_DEVICE_STATE = 2
-    DMA_LOGGING_START = 6
-    DMA_LOGGING_STOP = 7
-    DMA_LOGGING_REPORT = 8
-
-
-class MigrationState(enum.IntEnum):
-    """Where a device is in its migration (enum vfio_device_mig_state)."""
-
-    ERROR = 0
-    STOP = 1
-    RUNNING = 2
-    STOP_COPY = 3
-    RESUMING = 4
-    RUNNING_P2P = 5
-    PRE_COPY = 6
-    PRE_COPY_P2P = 7
 
 
 class DirtyFlag(enum.IntFlag):
@@ -273,14 +208,14 @@ def _feature(n: Integers) -> list[Any]:
     return [*_argsz(n), "feature" / Computed(this.flags & 0xFFFF), "action" / Computed(this.flags >> 16)]
 
 
-_FEATURE_NAMES: Mapping[str, Names] = {"feature": Feature, "action": FeatureAction}
+_FEATURE_NAMES: Mapping[str, Names] = {"feature": DeviceFeature, "action": FeatureAction}
 FEATURE = layout("device_feature", lambda n: Struct(*_feature(n)), _FEATURE_NAMES)
 FEATURE_DATA = layout(
     "device_feature",
     lambda n: Struct(
         *_feature(n),
-        "device_state" / If(this.feature == int(Feature.MIG_DEVICE_STATE), n.u32),
-        "data_fd" / If(this.feature == int(Feature.MIG_DEVICE_STATE), n.u32),
+        "device_state" / If(this.feature == int(DeviceFeature.MIG_DEVICE_STATE), n.u32),
+        "data_fd" / If(this.feature == int(DeviceFeature.MIG_DEVICE_STATE), n.u32),
         "data" / GreedyBytes,
     ),
     {**_FEATURE_NAMES, "device_state": MigrationState},

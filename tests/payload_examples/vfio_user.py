@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from payload_examples import REPLY, REQUEST, empty, example
-from vusniff.families.vfio_user.protocol import Channels
+from vusniff.families.vfio_user.protocol import VfioChannels
 
-VFIO, TWIN = Channels.MAIN, Channels.TWIN
+VFIO, TWIN = VfioChannels.MAIN, VfioChannels.TWIN
 VERSION = ("0000 0100 7b7d00", {"major": 0, "minor": 1, "data": "{}"}, "version")
 UNMAP_HEX = "18000000 02000000 0010000000000000 0020000000000000"
 UNMAP = {"argsz": 24, "flags": 2, "flags_names": ["ALL"], "address": 4096, "size": 8192}

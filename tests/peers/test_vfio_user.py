@@ -19,7 +19,7 @@ from peers.vfio import PAIR, scripted, server
 from vusniff.analysis.timeline import Timeline, read_all
 from vusniff.capture.index import Index
 from vusniff.channel import Sender
-from vusniff.families.vfio_user.protocol import Channels
+from vusniff.families.vfio_user.protocol import VfioChannels
 from vusniff.record import DescriptorKind
 
 SAID = [
@@ -42,9 +42,9 @@ def judged(capture: Path, twin: bool) -> None:
     messages = [timeline.message(row) for row in rows]
     assert [one.name for one in messages if not one.reply] == SAID
     assert all(one.answered_by for one in messages if not one.reply)
-    assert list(session.connections.values()) == [Channels.MAIN, *([Channels.TWIN] if twin else [])]
+    assert list(session.connections.values()) == [VfioChannels.MAIN, *([VfioChannels.TWIN] if twin else [])]
     (read,) = [one for one in messages if one.name == "DMA_READ" and one.reply]
-    assert (read.channel is Channels.TWIN) is twin
+    assert (read.channel is VfioChannels.TWIN) is twin
     assert read.sender is Sender.FRONTEND
     assert read.payload is not None
     assert read.payload["data"] == b"sixteen of bytes".hex()
@@ -122,4 +122,4 @@ def test_a_log_of_strace(twin: bool, tmp_path: Path) -> None:
     (session,) = timeline.sessions
     assert [one.name for one in timeline.messages() if not one.reply] == SAID
     assert all(one.answered_by for one in timeline.messages() if not one.reply)
-    assert list(session.connections.values()) == [Channels.MAIN, *([Channels.TWIN] if twin else [])]
+    assert list(session.connections.values()) == [VfioChannels.MAIN, *([VfioChannels.TWIN] if twin else [])]

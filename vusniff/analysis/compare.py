@@ -22,7 +22,7 @@ SLOW_NS = 10_000_000
 """What takes less is never slow, nanoseconds."""
 
 
-class Difference(str, enum.Enum):
+class DifferenceKind(str, enum.Enum):
     """In what two sessions differ."""
 
     PHASE = "phase"
@@ -42,10 +42,10 @@ class Difference(str, enum.Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class SessionDifference:
     """One difference."""
 
-    difference: Difference
+    difference: DifferenceKind
     phase: PhaseKind
     name: str
     """Request, or phase."""
@@ -98,9 +98,9 @@ def _lasting_pairs(left: list[Stage], right: list[Stage]) -> Iterator[Pair]:
     yield from ((None, stage) for stage in rest)
 
 
-def compare(left: Sequence[Stage], right: Sequence[Stage], slower: float = SLOWER) -> list[Change]:
+def compare(left: Sequence[Stage], right: Sequence[Stage], slower: float = SLOWER) -> list[SessionDifference]:
     """All differences in what was said, in the order of the sessions."""
-    changes: list[Change] = []
+    changes: list[SessionDifference] = []
     for mine, theirs in pairs(left, right):
         if mine is None or theirs is None:
             changes += _lonely(mine, theirs)
@@ -115,23 +115,23 @@ SAID_ONE_BY_ONE = frozenset({PhaseKind.NEGOTIATION, PhaseKind.INITIALISATION})
 """Where front-ends differ in what they say when: what only one session said there may stand in another phase."""
 
 
-def _lonely(left: Stage | None, right: Stage | None) -> Iterator[Change]:
+def _lonely(left: Stage | None, right: Stage | None) -> Iterator[SessionDifference]:
     stage = left or right
     assert stage is not None
     if stage.kind in SAID_ONE_BY_ONE:
         for exchange in stage.exchanges:
             if left:
-                yield _change(Difference.MISSING, stage.kind, exchange, None, said(exchange), "")
+                yield _change(DifferenceKind.MISSING, stage.kind, exchange, None, said(exchange), "")
             else:
-                yield _change(Difference.ADDED, stage.kind, None, exchange, "", said(exchange))
+                yield _change(DifferenceKind.ADDED, stage.kind, None, exchange, "", said(exchange))
         return
     words = f"{stage.phase.count} message{'s' if stage.phase.count != 1 else ''}"
     sides = (words, "") if left else ("", words)
     numbers = (stage.phase.first, None) if left else (None, stage.phase.first)
-    yield Change(Difference.PHASE, stage.kind, stage.kind.value, "", *sides, *numbers)
+    yield SessionDifference(DifferenceKind.PHASE, stage.kind, stage.kind.value, "", *sides, *numbers)
 
 
-def _sequences(left: Stage, right: Stage, slower: float) -> Iterator[Change]:
+def _sequences(left: Stage, right: Stage, slower: float) -> Iterator[SessionDifference]:
     sides = _numbered(left.exchanges), _numbered(right.exchanges)
     mine, theirs = sides
     keys = list(mine), list(theirs)
@@ -145,15 +145,15 @@ def _sequences(left: Stage, right: Stage, slower: float) -> Iterator[Change]:
     for key, exchange in mine.items():
         other = theirs.get(key)
         if other is None:
-            yield _change(Difference.MISSING, left.kind, exchange, None, said(exchange), "")
+            yield _change(DifferenceKind.MISSING, left.kind, exchange, None, said(exchange), "")
             continue
         if key not in aligned:
             behind = _apart_by(left.exchanges, places[0][key], right.exchanges, places[1][key])
-            yield _change(Difference.ORDER, left.kind, exchange, other, *behind)
+            yield _change(DifferenceKind.ORDER, left.kind, exchange, other, *behind)
         yield from _details(left.kind, exchange, other, slower)
     for key, exchange in theirs.items():
         if key not in mine:
-            yield _change(Difference.ADDED, left.kind, None, exchange, "", said(exchange))
+            yield _change(DifferenceKind.ADDED, left.kind, None, exchange, "", said(exchange))
 
 
 def _numbered(exchanges: Sequence[Exchange]) -> dict[tuple[str, str, str, int], Exchange]:
@@ -188,14 +188,14 @@ def _after(exchanges: Sequence[Exchange], place: int, depth: int) -> str:
     return f"after {words}"
 
 
-def _sets(left: Stage, right: Stage, slower: float) -> Iterator[Change]:
+def _sets(left: Stage, right: Stage, slower: float) -> Iterator[SessionDifference]:
     sides = _by_key(left.exchanges), _by_key(right.exchanges)
     for key, mine in sides[0].items():
         theirs = sides[1].get(key)
         if theirs is None:
-            yield _change(Difference.MISSING, left.kind, mine[0], None, said(mine[0]), "")
+            yield _change(DifferenceKind.MISSING, left.kind, mine[0], None, said(mine[0]), "")
             continue
-        for difference, words in ((Difference.VALUE, said), (Difference.ANSWER, answered)):
+        for difference, words in ((DifferenceKind.VALUE, said), (DifferenceKind.ANSWER, answered)):
             here, there = ({words(exchange): None for exchange in side} for side in (mine, theirs))
             if here.keys() != there.keys():
                 left_only = _several([word for word in here if word not in there])
@@ -204,7 +204,7 @@ def _sets(left: Stage, right: Stage, slower: float) -> Iterator[Change]:
         yield from _times(left.kind, _slowest(mine), _slowest(theirs), slower)
     for key, theirs in sides[1].items():
         if key not in sides[0]:
-            yield _change(Difference.ADDED, left.kind, None, theirs[0], "", said(theirs[0]))
+            yield _change(DifferenceKind.ADDED, left.kind, None, theirs[0], "", said(theirs[0]))
 
 
 def _slowest(exchanges: Sequence[Exchange]) -> Exchange:
@@ -223,20 +223,20 @@ def _by_key(exchanges: Sequence[Exchange]) -> dict[tuple[str, str, str], list[Ex
     return found
 
 
-def _details(phase: PhaseKind, left: Exchange, right: Exchange, slower: float) -> Iterator[Change]:
+def _details(phase: PhaseKind, left: Exchange, right: Exchange, slower: float) -> Iterator[SessionDifference]:
     if left.values != right.values:
-        yield _change(Difference.VALUE, phase, left, right, *_apart(left.values, right.values))
+        yield _change(DifferenceKind.VALUE, phase, left, right, *_apart(left.values, right.values))
     if left.fds != right.fds:
         shown = (", ".join(fds) or "none" for fds in (left.fds, right.fds))
-        yield _change(Difference.DESCRIPTORS, phase, left, right, *shown)
+        yield _change(DifferenceKind.DESCRIPTORS, phase, left, right, *shown)
     if left.need_reply != right.need_reply:
         shown = ("set" if one.need_reply else "not set" for one in (left, right))
-        yield _change(Difference.NEED_REPLY, phase, left, right, *shown)
+        yield _change(DifferenceKind.NEED_REPLY, phase, left, right, *shown)
     if _answers_differ(left, right):
         if left.answer and right.answer and left.answer != right.answer:
-            yield _change(Difference.ANSWER, phase, left, right, *_apart(left.answer, right.answer))
+            yield _change(DifferenceKind.ANSWER, phase, left, right, *_apart(left.answer, right.answer))
         else:
-            yield _change(Difference.ANSWER, phase, left, right, answered(left), answered(right))
+            yield _change(DifferenceKind.ANSWER, phase, left, right, answered(left), answered(right))
     yield from _times(phase, left, right, slower)
 
 
@@ -246,29 +246,29 @@ def _answers_differ(left: Exchange, right: Exchange) -> bool:
     return answered(left) != answered(right)
 
 
-def _times(phase: PhaseKind, left: Exchange, right: Exchange, slower: float) -> Iterator[Change]:
+def _times(phase: PhaseKind, left: Exchange, right: Exchange, slower: float) -> Iterator[SessionDifference]:
     times = left.latency_ns, right.latency_ns
     if times[0] is None or times[1] is None:
         return
     low, high = sorted((times[0], times[1]))
     if high >= SLOW_NS and high > slower * max(low, 1):
-        yield _change(Difference.SLOWER, phase, left, right, str(times[0]), str(times[1]))
+        yield _change(DifferenceKind.SLOWER, phase, left, right, str(times[0]), str(times[1]))
 
 
 def _change(
-    difference: Difference, phase: PhaseKind, left: Exchange | None, right: Exchange | None, mine: str, theirs: str
-) -> Change:
+    difference: DifferenceKind, phase: PhaseKind, left: Exchange | None, right: Exchange | None, mine: str, theirs: str
+) -> SessionDifference:
     known = left or right
     assert known is not None
     numbers = (left.number if left else None, right.number if right else None)
-    return Change(difference, phase, known.name, known.target, mine, theirs, *numbers)
+    return SessionDifference(difference, phase, known.name, known.target, mine, theirs, *numbers)
 
 
-def _moved(changes: list[Change]) -> list[Change]:
+def _moved(changes: list[SessionDifference]) -> list[SessionDifference]:
     """What is missing in one phase and there in another was only said at another time."""
-    found: list[Change] = []
+    found: list[SessionDifference] = []
     waiting: dict[tuple[str, str], list[int]] = {}
-    opposite = {Difference.MISSING: Difference.ADDED, Difference.ADDED: Difference.MISSING}
+    opposite = {DifferenceKind.MISSING: DifferenceKind.ADDED, DifferenceKind.ADDED: DifferenceKind.MISSING}
     for change in changes:
         other = opposite.get(change.difference)
         if other is None:
@@ -282,9 +282,9 @@ def _moved(changes: list[Change]) -> list[Change]:
             continue
         waiting[key].remove(place)
         first = found[place]
-        mine, theirs = (first, change) if first.difference is Difference.MISSING else (change, first)
-        found[place] = Change(
-            Difference.MOVED,
+        mine, theirs = (first, change) if first.difference is DifferenceKind.MISSING else (change, first)
+        found[place] = SessionDifference(
+            DifferenceKind.MOVED,
             first.phase,
             change.name,
             change.target,

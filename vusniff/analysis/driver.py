@@ -81,7 +81,7 @@ class Driver:
         return self.place(batch, batch.events, batch.frame, order)
 
 
-class _Followed:
+class _FollowedState:
     """A session of which the state is known."""
 
     __slots__ = ("advance", "state")
@@ -100,7 +100,7 @@ class Steps:
 
     def __init__(self, tracker: Tracker) -> None:
         self._tracker = tracker
-        self._followed: dict[int, _Followed] = {}
+        self._followed: dict[int, _FollowedState] = {}
         self._ended: deque[int] = deque()
         """Sessions that have ended and whose states are kept."""
 
@@ -132,8 +132,8 @@ class Steps:
         for _, event in events[at:]:
             self._hand_on(event, tell)
 
-    def _follow(self, number: int) -> _Followed:
-        session = self._followed[number] = _Followed(self._tracker.sessions[number - 1])
+    def _follow(self, number: int) -> _FollowedState:
+        session = self._followed[number] = _FollowedState(self._tracker.sessions[number - 1])
         return session
 
     def _hand_on(self, event: Event, tell: Callable[[Event], None]) -> None:

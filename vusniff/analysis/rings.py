@@ -40,7 +40,7 @@ class Doing(str, enum.Enum):
     __str__ = str.__str__
 
 
-class Ring(NamedTuple):
+class RingKey(NamedTuple):
     """Which ring of a capture."""
 
     session: int
@@ -48,7 +48,7 @@ class Ring(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class RingStanding:
     """Where a ring stood, by the last sample that tells of it."""
 
     position: Position
@@ -94,7 +94,7 @@ def _packed_used(position: Position) -> int:
 
 
 @dataclass(slots=True)
-class _Line:
+class _RingSamples:
     """The samples of one ring, in order."""
 
     numbers: list[int] = field(default_factory=list)
@@ -105,7 +105,7 @@ class _Line:
 class Account(NamedTuple):
     """What all samples of a ring tell together."""
 
-    last: Standing
+    last: RingStanding
     samples: int
     most_ns: int
     """The longest that something was in flight and nothing was used."""
@@ -118,7 +118,7 @@ class RingHistory:
 
     def __init__(self, tracker: Tracker) -> None:
         self._tracker = tracker
-        self._lines: dict[Ring, _Line] = {}
+        self._lines: dict[RingKey, _RingSamples] = {}
         self._seen = 0
         self.unreadable: dict[int, dict[str, str]] = {}
         """By session: what could not be read, and why."""
@@ -137,7 +137,7 @@ class RingHistory:
         if session is None:
             return
         for position in sample.rings:
-            line = self._lines.setdefault(Ring(session, position.ring), _Line())
+            line = self._lines.setdefault(RingKey(session, position.ring), _RingSamples())
             line.numbers.append(number)
             line.times.append(sample.time_ns)
             line.positions.append(position)
@@ -147,7 +147,7 @@ class RingHistory:
             self.dirty_pages[session] = sample.time_ns, sample.dirty_pages
 
     @property
-    def rings(self) -> list[Ring]:
+    def rings(self) -> list[RingKey]:
         """All of which there are samples, in order."""
         return sorted(self._lines)
 
@@ -157,21 +157,21 @@ class RingHistory:
 
     def latest_ns(self, session: int) -> int:
         """When the last sample of a session was taken; 0 for none."""
-        return max((self._lines[Ring(session, index)].times[-1] for index in self.rings_of(session)), default=0)
+        return max((self._lines[RingKey(session, index)].times[-1] for index in self.rings_of(session)), default=0)
 
-    def at(self, session: int, index: int, number: int, since: int = 0) -> Standing | None:
+    def at(self, session: int, index: int, number: int, since: int = 0) -> RingStanding | None:
         """Where a ring stood before message ``number`` + 1, by the samples behind message ``since``."""
-        line = self._lines.get(Ring(session, index))
+        line = self._lines.get(RingKey(session, index))
         if line is None:
             return None
         at = bisect_right(line.numbers, number + 1) - 1
         if at < 0 or line.numbers[at] <= since:
             return None
-        return Standing(line.positions[at], line.times[at], line.numbers[at], self._purpose(session, index))
+        return RingStanding(line.positions[at], line.times[at], line.numbers[at], self._purpose(session, index))
 
     def rates(self, session: int, index: int, number: int, since: int = 0, keep: int = RATES) -> list[float]:
         """How much was used a second from sample to sample until then, at least; the last ``keep`` of them."""
-        line = self._lines.get(Ring(session, index))
+        line = self._lines.get(RingKey(session, index))
         if line is None:
             return []
         stop = bisect_right(line.numbers, number + 1)
@@ -187,15 +187,15 @@ class RingHistory:
         """Each ring of a session by all its samples: also of one that was stopped or set up anew since."""
         made = []
         for index in self.rings_of(session):
-            line = self._lines[Ring(session, index)]
-            last = Standing(line.positions[-1], line.times[-1], line.numbers[-1], self._purpose(session, index))
+            line = self._lines[RingKey(session, index)]
+            last = RingStanding(line.positions[-1], line.times[-1], line.numbers[-1], self._purpose(session, index))
             rates = self.rates(session, index, line.numbers[-1], keep=len(line.times))
             most = self._longest(line, last.purpose)
             made.append(Account(last, len(line.times), most, max(rates, default=0.0)))
         return made
 
     @staticmethod
-    def _longest(line: _Line, what_for: Purpose) -> int:
+    def _longest(line: _RingSamples, what_for: Purpose) -> int:
         """The longest wait: one that was told goes on until the next sample."""
         longest = 0
         for at, position in enumerate(line.positions):
@@ -204,21 +204,21 @@ class RingHistory:
                 longest = max(longest, position.waiting_ns + following - line.times[at])
         return longest
 
-    def standings(self, session: int) -> Iterator[Standing]:
+    def standings(self, session: int) -> Iterator[RingStanding]:
         """All samples of the rings of a session, by time and ring."""
         found = [
             (time_ns, index, number, position)
             for index in self.rings_of(session)
-            for time_ns, number, position in _entries(self._lines[Ring(session, index)])
+            for time_ns, number, position in _entries(self._lines[RingKey(session, index)])
         ]
         for time_ns, index, number, position in sorted(found, key=lambda one: one[:3]):
-            yield Standing(position, time_ns, number, self._purpose(session, index))
+            yield RingStanding(position, time_ns, number, self._purpose(session, index))
 
     def _purpose(self, session: int, index: int) -> Purpose:
         return purpose(device_of(self._tracker, session), index)
 
 
-def _entries(line: _Line) -> Iterator[tuple[int, int, Position]]:
+def _entries(line: _RingSamples) -> Iterator[tuple[int, int, Position]]:
     return zip(line.times, line.numbers, line.positions, strict=True)
 
 
@@ -233,7 +233,7 @@ def device_of(tracker: Tracker, session: int) -> str | None:
     return guess.device if guess else None
 
 
-class Change(NamedTuple):
+class RingChange(NamedTuple):
     """Something that rings of a device have come to do."""
 
     doing: Doing
@@ -242,23 +242,23 @@ class Change(NamedTuple):
     """Where they stand; of a ring that goes on ``waiting_ns`` is how long it was not served."""
 
 
-class Changes:
+class RingChanges:
     """What matters in samples, fed with them in order: rings that begin to move, stall, go on, or have no buffers."""
 
     def __init__(self, tracker: Tracker) -> None:
         self._tracker = tracker
-        self._last: dict[Ring, Doing] = {}
-        self._moved: set[Ring] = set()
-        self._stalled: dict[Ring, int] = {}
+        self._last: dict[RingKey, Doing] = {}
+        self._moved: set[RingKey] = set()
+        self._stalled: dict[RingKey, int] = {}
         """Since when a ring that is not served waits."""
 
-    def take(self, sample: Sample) -> list[Change]:
+    def take(self, sample: Sample) -> list[RingChange]:
         """What a sample says that those before it did not."""
         session = session_of(sample, self._tracker) or 0
         device = device_of(self._tracker, session) if session else None
         found: dict[tuple[Doing, Doing | None], list[Position]] = {}
         for position in sample.rings:
-            ring = Ring(session, position.ring)
+            ring = RingKey(session, position.ring)
             now = doing(position, purpose(device, position.ring))
             before = self._last.get(ring)
             self._last[ring] = now
@@ -277,7 +277,7 @@ class Changes:
                 if now is Doing.NOT_SERVED:
                     self._stalled[ring] = sample.time_ns - (position.waiting_ns or 0)
                 found.setdefault((now, before), []).append(position)
-        return [Change(now, before, tuple(positions)) for (now, before), positions in found.items()]
+        return [RingChange(now, before, tuple(positions)) for (now, before), positions in found.items()]
 
 
 def numbers(indexes: Iterable[int]) -> str:

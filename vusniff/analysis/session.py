@@ -107,7 +107,7 @@ class Session:
 
 
 @dataclass(slots=True)
-class _Link:
+class _TrackedConnection:
     """What is known of one connection."""
 
     connection: Connection
@@ -177,17 +177,17 @@ class Tracker:
         self.sessions: list[Session] = []
         self.families: dict[Family, None] = {}
         """Those of the sessions."""
-        self._links: dict[int, _Link] = {}
-        self._heard: dict[int, _Link] = {}
+        self._links: dict[int, _TrackedConnection] = {}
+        self._heard: dict[int, _TrackedConnection] = {}
         """Those that something was said on since anything was lost anywhere."""
         self._passed: PassedSockets[tuple[Session, Channel]] = PassedSockets()
         self._by_path: dict[str, int] = {}
-        self._late: dict[frozenset[int], list[_Link]] = {}
+        self._late: dict[frozenset[int], list[_TrackedConnection]] = {}
         """Processes -> the named connections between them that were open before the capture began."""
 
     def opened(self, connection: Connection, order: str = "little") -> None:
         """A connection appears, before its first frame. Its session begins with that frame, not before."""
-        link = self._links[connection.id] = _Link(connection, order)
+        link = self._links[connection.id] = _TrackedConnection(connection, order)
         if connection.joined_late and is_named(connection.path) and (who := _pids(connection)):
             self._late.setdefault(frozenset(who), []).append(link)
 
@@ -238,7 +238,7 @@ class Tracker:
         link = self._links[connection]
         return link.channel or family_named(link.connection.family).unknown
 
-    def _begin(self, link: _Link, channel: Channel) -> None:
+    def _begin(self, link: _TrackedConnection, channel: Channel) -> None:
         """Start a session with a connection."""
         connection = link.connection
         programs = tuple(end.process.label or end.process.comm for end in connection.ends if end.process)
@@ -259,13 +259,13 @@ class Tracker:
         self.sessions.append(session)
         self._join(link, session, channel)
 
-    def _join(self, link: _Link, session: Session, channel: Channel) -> None:
+    def _join(self, link: _TrackedConnection, session: Session, channel: Channel) -> None:
         link.session, link.channel = session, channel
         link.telling = _telling(channel, False), _telling(channel, True)
         session.connections[link.connection.id] = channel
         self._renew(link)
 
-    def _renew(self, link: _Link) -> None:
+    def _renew(self, link: _TrackedConnection) -> None:
         """Make the link's place anew after something was learnt."""
         session, channel = link.session, link.channel
         assert session is not None
@@ -277,7 +277,7 @@ class Tracker:
         link.due = session.family.due(channel, session.reading, not session.joined_late)
         self._heard[connection.id] = link
 
-    def _adopt(self, link: _Link) -> bool:
+    def _adopt(self, link: _TrackedConnection) -> bool:
         """Join a connection to the session that passed one of its ends as a descriptor."""
         for position, end in enumerate(link.connection.ends):
             found = self._passed.get(end.inode)
@@ -291,7 +291,7 @@ class Tracker:
                 return True
         return False
 
-    def _companion(self, link: _Link) -> _Link | None:
+    def _companion(self, link: _TrackedConnection) -> _TrackedConnection | None:
         """The main connection that a channel belongs to which was open before the capture began.
 
         What passed its socket was not seen. Its processes tell, where they share one main connection only.
@@ -307,7 +307,7 @@ class Tracker:
         ]
         return going[0] if len(going) == 1 else None
 
-    def _introduce(self, link: _Link, frame: Frame, request: int, flags: int) -> None:
+    def _introduce(self, link: _TrackedConnection, frame: Frame, request: int, flags: int) -> None:
         """The first framed message of a connection: find its session, its channel and who asks on it."""
         if link.session is not None or not self._adopt(link):
             family = family_named(link.connection.family)
@@ -350,7 +350,7 @@ class Tracker:
             connection = meta >> CONNECTION_SHIFT
             link = links.get(connection)
             if link is None:
-                link = links[connection] = _Link(Connection(connection, f"pair:{connection}"))
+                link = links[connection] = _TrackedConnection(Connection(connection, f"pair:{connection}"))
             flags = meta & FLAGS
             if link.session is not None and link.reading is not link.session.reading:
                 self._renew(link)
@@ -388,7 +388,7 @@ class Tracker:
             pairing_append(pairing)
 
     def _identify(
-        self, link: _Link, number: int, time_ns: int, request: int, flags: int, frame: Frame
+        self, link: _TrackedConnection, number: int, time_ns: int, request: int, flags: int, frame: Frame
     ) -> tuple[Pending | None, Pairing]:
         """What a message answers that names its request by an id; a request waits for its reply if it wants one."""
         assert link.session is not None
@@ -401,7 +401,7 @@ class Tracker:
         link.pairs.ask_by_id(frame.end, which, Pending(number, time_ns, request, link.connection.id))
         return None, Pairing.DUE
 
-    def _learn(self, link: _Link, request: int, is_reply: bool, frame: Frame) -> None:
+    def _learn(self, link: _TrackedConnection, request: int, is_reply: bool, frame: Frame) -> None:
         """What a message says of the channels of its session, and of how bytes are read."""
         session, channel = link.session, link.channel
         assert session is not None

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from vusniff.analysis.compose import Other, compose
 from vusniff.analysis.driver import Advanced, Driver, Steps
-from vusniff.analysis.rings import RingHistory, Standing
+from vusniff.analysis.rings import RingHistory, RingStanding
 from vusniff.analysis.session import Place, Placed, Rows, Session
 from vusniff.capture.batch import Batch
 from vusniff.capture.index import Index
@@ -187,7 +187,7 @@ class Timeline:
         self._ring_history.update(self.index.events)
         return self._ring_history
 
-    def standings(self, session: int, row: int, state: State | None = None) -> dict[int, Standing]:
+    def standings(self, session: int, row: int, state: State | None = None) -> dict[int, RingStanding]:
         """Where the rings of a session stood when the next message came, by their latest samples. Of rings that do not
         run, or whose place has changed since, nothing is known. ``state`` is the session's there, if it is at hand."""
         find = self.sessions[session - 1].family.places

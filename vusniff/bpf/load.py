@@ -24,7 +24,7 @@ from vusniff.bpf.btf import KERNEL_BTF, Btf
 from vusniff.bpf.find import Bcc, find_bcc
 from vusniff.bpf.kernel import fentry_refused, kprobe_refused, recursion_misses, refusal
 from vusniff.bpf.offsets import definitions
-from vusniff.bpf.records import LOST_REASONS, SIZES, Ring, SocketTable, cpus
+from vusniff.bpf.records import LOST_REASONS, SIZES, RingBuffer, SocketTable, cpus
 from vusniff.errors import SourceError
 
 RING_BYTES = 32 << 20
@@ -47,14 +47,14 @@ class Attach(str, enum.Enum):
     __str__ = str.__str__
 
 
-class Program:
+class KernelProgram:
     """The kernel program, attached. Closing it, or the end of this process, leaves nothing in the kernel."""
 
     def __init__(self, bpf: Any, attach: Attach, bcc: Bcc) -> None:
         self.attach = attach
         self.bcc = bcc
         self._bpf = bpf
-        self.ring = Ring(bpf["ring"].map_fd, RING_BYTES)
+        self.ring = RingBuffer(bpf["ring"].map_fd, RING_BYTES)
         self._sockets = SocketTable(bpf["sockets"].map_fd)
         self._presets = bpf["presets"]
         self._lost = bpf["lost"]
@@ -108,7 +108,7 @@ class Program:
         atexit.unregister(self._bpf.cleanup)
 
 
-def attach_program(modes: tuple[Attach, ...] = tuple(Attach), follow_any: bool = False) -> Program:
+def attach_program(modes: tuple[Attach, ...] = tuple(Attach), follow_any: bool = False) -> KernelProgram:
     """The program, attached in the first of these modes that works. Raises SourceError that says why none does."""
     if platform.machine() not in _CALLS:
         raise SourceError(f"{platform.machine()} is not supported by the probe; use vusniff proxy")
@@ -138,7 +138,7 @@ def _refused(mode: Attach, btf: Btf) -> str | None:
     return fentry_refused(functions["unix_stream_sendmsg"])
 
 
-def _attach(bcc: Bcc, offsets: dict[str, int], mode: Attach, follow_any: bool) -> Program:
+def _attach(bcc: Bcc, offsets: dict[str, int], mode: Attach, follow_any: bool) -> KernelProgram:
     values = offsets | SIZES | {f"NR_{name}": number for name, number in _CALLS[platform.machine()].items()}
     values |= {"OWN_PID": os.getpid(), "CPUS": cpus(), "RING_PAGES": RING_BYTES // os.sysconf("SC_PAGE_SIZE")}
     flags = [f"-D{name}={value}" for name, value in (values | headers.definitions()).items()]
@@ -157,7 +157,7 @@ def _attach(bcc: Bcc, offsets: dict[str, int], mode: Attach, follow_any: bool) -
                 _chain(bcc, bpf)
         except Exception as error:  # bcc raises Exception itself
             raise SourceError(_reason(error, said)) from None
-    return Program(bpf, mode, bcc)
+    return KernelProgram(bpf, mode, bcc)
 
 
 def _attach_kprobes(bpf: Any, offsets: dict[str, int]) -> None:

@@ -65,7 +65,7 @@ _POSITION = struct.Struct("Q")  # in one piece: the kernel writes it meanwhile
 _LENGTH = struct.Struct("=I")
 
 
-class Ring:
+class RingBuffer:
     """A BPF ring buffer of ``size`` bytes, behind the map's file descriptor."""
 
     def __init__(self, fd: int, size: int) -> None:
@@ -112,7 +112,7 @@ class SocketTable:
 
     def __init__(self, fd: int) -> None:
         self._data = mmap.mmap(fd, ENTRY.size * _WAYS * _BUCKETS)
-        self._words = memoryview(self._data).cast("Q")  # as in `Ring`
+        self._words = memoryview(self._data).cast("Q")  # as in `RingBuffer`
 
     def sends(self, inode: int) -> tuple[int, int] | None:
         """Sends on a socket so far, and how many of them did not reach the ring; None for one that is not followed."""
@@ -141,7 +141,7 @@ class SocketTable:
 
 
 def split(piece: bytes) -> Iterator[tuple[int, int, int]]:
-    """Kind, offset and size of each record in what `Ring.take` gave."""
+    """Kind, offset and size of each record in what `RingBuffer.take` gave."""
     at, end, length = 0, len(piece), _LENGTH.unpack_from
     while at < end:
         (size,) = length(piece, at)

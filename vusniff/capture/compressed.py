@@ -55,7 +55,7 @@ def unpacked(fd: int, before: bytes, head: bytes, name: str) -> tuple[int, str |
     ``before`` are bytes that were read from it already, ``head`` the first bytes of all; ``fd`` stays open. Raises
     `CaptureError` where zstd is not at hand or the system refuses.
     """
-    source: io.BufferedReader[Any] = io.BufferedReader(_Source(fd, before), _CHUNK)
+    source: io.BufferedReader[Any] = io.BufferedReader(_ReplayedDescriptor(fd, before), _CHUNK)
     pieces = _unzstd(source, name) if head.startswith(ZSTD) else _gunzip(source)
     try:
         with tempfile.TemporaryFile(prefix="vusniff-", buffering=0) as file:
@@ -117,7 +117,7 @@ def _unzstd(source: io.BufferedReader[Any], name: str) -> Iterator[bytes]:
         raise _Damage from None
 
 
-class _Source(io.RawIOBase):
+class _ReplayedDescriptor(io.RawIOBase):
     """A descriptor, and in front of it the bytes that were read from it before."""
 
     def __init__(self, fd: int, before: bytes) -> None:

@@ -38,7 +38,7 @@ Facts = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class EvidenceFormat:
     """How one kind of evidence is written and read."""
 
     type: type[Exit] | type[Sample] | type[LogLine]
@@ -88,10 +88,10 @@ def _parse_log(facts: Facts, time_ns: int, ends: Ends) -> LogLine | None:
     )
 
 
-KINDS: dict[str, Kind] = {
-    "exit": Kind(Exit, _exit_facts, _parse_exit),
-    "sample": Kind(Sample, samples.build, samples.parse),
-    "log": Kind(LogLine, _log_facts, _parse_log),
+KINDS: dict[str, EvidenceFormat] = {
+    "exit": EvidenceFormat(Exit, _exit_facts, _parse_exit),
+    "sample": EvidenceFormat(Sample, samples.build, samples.parse),
+    "log": EvidenceFormat(LogLine, _log_facts, _parse_log),
 }
 """Name in the file -> how it is written and read."""
 _NAMES = {kind.type: name for name, kind in KINDS.items()}

@@ -61,7 +61,7 @@ class Index:
         """Connection id -> end -> the end of the process that held it."""
         self._pieces: dict[int, list[int]] = {}
         """Row -> where the rest of a message is that is larger than a packet."""
-        self._windows = [_Window(self._reader, number) for number in range(len(self._reader.scans))]
+        self._windows = [_FilePart(self._reader, number) for number in range(len(self._reader.scans))]
 
     def __len__(self) -> int:
         return len(self.offset)
@@ -183,7 +183,7 @@ class Index:
         return Frame(*frame_fields(meta, self.time_ns[row], data, options, missing))
 
 
-class _Window:
+class _FilePart:
     """A piece of one file."""
 
     def __init__(self, reader: CaptureReader, number: int) -> None:

@@ -28,7 +28,7 @@ _USUAL = 20
 
 
 @dataclass(slots=True)
-class _Open:
+class _UnfinishedMessage:
     """A message whose continuations may follow."""
 
     row: int
@@ -50,7 +50,7 @@ def parts(
     filled its packet, with no byte missing.
     """
     found: dict[int, list[int]] = {}
-    going: dict[int, _Open] = {}
+    going: dict[int, _UnfinishedMessage] = {}
     for row, (meta, size) in enumerate(zip(batch.meta, batch.size, strict=True)):
         kind = meta >> KIND_SHIFT & 3
         if kind == _MESSAGE and size <= UNDIVIDED and not going:
@@ -70,7 +70,7 @@ def parts(
             continue
         left = size + header_of(connection_of(meta)) - FRAME_LIMIT
         if left > 0 and is_full(batch, row):
-            going[stream] = _Open(row, left)
+            going[stream] = _UnfinishedMessage(row, left)
     return found, any(len(batch) - one.row <= DISTANCE for one in going.values())
 
 

@@ -43,7 +43,7 @@ class Output(Protocol):
         """Never raises."""
 
 
-class Descriptor:
+class DescriptorOutput:
     """A descriptor of ours: each write is a system call."""
 
     def __init__(self, fd: int, name: str, made: bool = False) -> None:
@@ -84,7 +84,7 @@ class Descriptor:
             os.close(fd)
 
 
-class Packing(Descriptor):
+class Packing(DescriptorOutput):
     """A descriptor of ours that takes bytes and writes them compressed."""
 
     def __init__(self, fd: int, name: str, made: bool, compressor: Compressor) -> None:
@@ -115,7 +115,7 @@ class Packing(Descriptor):
         return self._error or self._put()
 
 
-class Stream:
+class StreamOutput:
     """A Python stream without a descriptor; it stays open."""
 
     name = "the stream"
@@ -149,20 +149,20 @@ class Stream:
         return
 
 
-def open_output(target: str | Path | BinaryIO | Descriptor, replaces: bytes | None = MAGIC) -> Output:
+def open_output(target: str | Path | BinaryIO | DescriptorOutput, replaces: bytes | None = MAGIC) -> Output:
     """Opens what a capture is to be written to; raises `CaptureError`. What is open already is taken as it is."""
-    if isinstance(target, Descriptor):
+    if isinstance(target, DescriptorOutput):
         return target
     if isinstance(target, str | os.PathLike):
         return open_path(target, replaces)
     try:
         target.flush()
-        return Descriptor(os.dup(target.fileno()), getattr(target, "name", "the stream"))
+        return DescriptorOutput(os.dup(target.fileno()), getattr(target, "name", "the stream"))
     except (OSError, AttributeError):
-        return Stream(target)
+        return StreamOutput(target)
 
 
-def open_path(path: str | Path, replaces: bytes | None = MAGIC) -> Descriptor:
+def open_path(path: str | Path, replaces: bytes | None = MAGIC) -> DescriptorOutput:
     """Opens a file as `vusniff.files` does; ``-`` is standard output, a terminal is refused. Raises `CaptureError`.
 
     By default a file that is there already is replaced if it is a capture. A name that ends in .gz or .zst is written
@@ -181,7 +181,7 @@ def open_path(path: str | Path, replaces: bytes | None = MAGIC) -> Descriptor:
         raise CaptureError("a capture is not for a terminal: redirect standard output or name a file")
     if compressor is not None:
         return Packing(opened.fd, name, opened.made, compressor)
-    return Descriptor(opened.fd, name, opened.made)
+    return DescriptorOutput(opened.fd, name, opened.made)
 
 
 def check_path(path: str | Path, replaces: bytes | None = MAGIC) -> None:

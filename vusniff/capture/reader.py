@@ -32,7 +32,7 @@ POLL_SECONDS = 0.03
 FILE_LIMIT = 1 << 15
 
 
-class _Head:
+class _NextRows:
     """The next rows of one of several files."""
 
     __slots__ = ("batch", "event", "row", "scan")
@@ -101,7 +101,7 @@ class CaptureReader:
         except BaseException:
             self.close()
             raise
-        self._heads = [_Head(scan) for scan in self.scans]
+        self._heads = [_NextRows(scan) for scan in self.scans]
 
     def close(self) -> None:
         """Closes the files."""

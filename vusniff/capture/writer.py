@@ -20,7 +20,7 @@ from typing import BinaryIO
 
 from vusniff.capture import evidence, facts, pcapng
 from vusniff.capture.bound import Bound
-from vusniff.capture.output import Descriptor, open_output
+from vusniff.capture.output import DescriptorOutput, open_output
 from vusniff.capture.packet import DISSECTOR_DATA, FRAME_LIMIT, INTERFACE_LIMIT, LEAD_SIZE, dissector_of, lead
 from vusniff.channel import Channel
 from vusniff.distributions import version
@@ -53,7 +53,7 @@ def _is_evidence(order: str, block: bytes) -> bool:
     return bool(pcapng.structs(order, "I").unpack_from(block)[0] == pcapng.CUSTOM)
 
 
-class _Interface:
+class _WrittenConnection:
     """What the writer knows of one connection."""
 
     __slots__ = (
@@ -121,7 +121,7 @@ class CaptureWriter:
 
     def __init__(
         self,
-        target: str | Path | BinaryIO | Descriptor,
+        target: str | Path | BinaryIO | DescriptorOutput,
         *,
         source: str,
         replaces: bytes | None = pcapng.MAGIC,
@@ -149,13 +149,13 @@ class CaptureWriter:
         self._out = open_output(target, replaces)
         self._keeps_ended = keeps_ended
         self._limit = interfaces
-        self._interfaces: dict[int, _Interface] = {}
+        self._interfaces: dict[int, _WrittenConnection] = {}
         """By connection: those that have not ended."""
-        self._described: dict[int, _Interface] = {}
+        self._described: dict[int, _WrittenConnection] = {}
         """By interface of this section: those of which something may still be in ``_blocks``."""
-        self._ended: list[_Interface] = []
+        self._ended: list[_WrittenConnection] = []
         """Those of them that have ended since the last flush."""
-        self._by_inode: dict[int, _Interface] = {}
+        self._by_inode: dict[int, _WrittenConnection] = {}
         """Those that have not ended, by the sockets of their ends."""
         self._ended_ordinals: dict[int, int] = {}
         """Connection -> ordinal, of the last that have ended: a process ends after its connections."""
@@ -200,7 +200,7 @@ class CaptureWriter:
         channels = [channel for end in ends if (channel := self._passed.get(end.inode)) is not None]
         known = family or (channels[0].family if channels else None)
         connection = Connection(self._opened, path, ends, opened_ns, joined_late, known or FIRST)
-        interface = _Interface(connection, channels[0] if channels else None)
+        interface = _WrittenConnection(connection, channels[0] if channels else None)
         if known is not None:
             interface.join(family_named(known))
         if self.stopped is None:
@@ -403,7 +403,7 @@ class CaptureWriter:
 
     # -- interfaces ---------------------------------------------------------------------------------------------------
 
-    def _describe(self, interface: _Interface) -> bool:
+    def _describe(self, interface: _WrittenConnection) -> bool:
         """Gives a connection an interface in this section; False when too much waits to be written already."""
         if self.failure is not None and len(self._blocks) >= _WAITING_BLOCKS:
             return False
@@ -486,7 +486,7 @@ class CaptureWriter:
             kind = FrameKind.CONTINUATION if kind is FrameKind.MESSAGE else kind
         return number
 
-    def _lead(self, interface: _Interface, frame: Frame) -> bytes:
+    def _lead(self, interface: _WrittenConnection, frame: Frame) -> bytes:
         """The tags of a frame; those of messages are kept, by end, request, flags and number of descriptors."""
         data, family, channel = frame.data, interface.family, interface.channel
         assert family is not None
@@ -524,7 +524,7 @@ class CaptureWriter:
         leads[key] = tags
         return tags
 
-    def _recognise(self, interface: _Interface, frame: Frame) -> None:
+    def _recognise(self, interface: _WrittenConnection, frame: Frame) -> None:
         """Finds the family of a connection by its first frame; vhost-user where that does not tell."""
         found = recognised(frame.data, self.order) if len(frame.data) >= HEAD else None
         if found is not None:
@@ -539,14 +539,14 @@ class CaptureWriter:
             interface.channel = channel
             interface.leads = ({}, {})
 
-    def _spoken(self, interface: _Interface, end: int, process: Process) -> None:
+    def _spoken(self, interface: _WrittenConnection, end: int, process: Process) -> None:
         """Somebody else speaks for an end than before: keeps the option that says who, so that it is built once."""
         interface.process[end] = process
         same = process == interface.connection.ends[end].process
         text = facts.frame_facts(Frame(0, 0, 0, b""), None if same else process, None, None)
         interface.process_texts[end] = b"".join(pcapng.option(self.order, *self._custom(one)) for one in text)
 
-    def _extra(self, interface: _Interface, frame: Frame) -> bytes:
+    def _extra(self, interface: _WrittenConnection, frame: Frame) -> bytes:
         """The options of a packet beyond direction and number."""
         process = frame.process
         if process == interface.connection.ends[frame.end].process:
@@ -578,7 +578,7 @@ class CaptureWriter:
         items += [(pcapng.OPT_COMMENT, line) for line in facts.descriptor_comments(frame.descriptors)]
         return b"".join(pcapng.option(self.order, *item) for item in items)
 
-    def _statistics(self, interface: _Interface, closed: Closed | None, time_ns: int) -> None:
+    def _statistics(self, interface: _WrittenConnection, closed: Closed | None, time_ns: int) -> None:
         """Why a connection ended; without that, only what was lost after its end was written."""
         if interface.number is None and not self._describe(interface):
             if interface.lost:
@@ -606,7 +606,7 @@ class CaptureWriter:
 
     # -- when it cannot be written ------------------------------------------------------------------------------------
 
-    def _lose(self, interface: _Interface, count: int, time_ns: int) -> None:
+    def _lose(self, interface: _WrittenConnection, count: int, time_ns: int) -> None:
         if not interface.lost:
             interface.lost_ns = time_ns
         interface.lost = min(interface.lost + count, _COUNT_LIMIT)

@@ -20,7 +20,7 @@ from vusniff.checks.header import FLAGS_AS_EXPECTED
 from vusniff.checks.peers import NOBODY, Peer, recognise
 from vusniff.checks.recall import Handler, handler_of, lasting, legacy, recall_exchange
 from vusniff.checks.standing import Standing, stand
-from vusniff.checks.step import MAX_SPOKEN, End, Legacy, Link, Memory, Spoken, Step
+from vusniff.checks.step import MAX_SPOKEN, ConnectionHistory, Legacy, SessionEnd, SessionHistory, Spoken, Step
 from vusniff.checks.table import RULES
 from vusniff.families.family import State
 from vusniff.families.pairing import Pairing
@@ -126,18 +126,18 @@ _NOTHING = _questions(())
 
 
 @dataclass(slots=True)
-class _Life:
+class _OpenSession:
     """A session that goes on."""
 
     state: State
-    memory: Memory
+    memory: SessionHistory
     judged: bool
     """There are rules for its family."""
 
 
 _Plans = dict[tuple[int | None, int, bool], _Plan]
 """By request, flags, and whether the back-end sent it."""
-_Here = tuple[_Life, Link, _Plans]
+_Here = tuple[_OpenSession, ConnectionHistory, _Plans]
 """The session of a place, its connection, and what to do with its channel's messages."""
 
 
@@ -163,7 +163,7 @@ class Checker:
         self.tracker = self._tracker = tracker
         self._wait_ns = wait_ns
         self._kept = kept
-        self._lives: dict[int, _Life] = {}
+        self._lives: dict[int, _OpenSession] = {}
         self._legacies: dict[int, Legacy] = {}
         self._ended: set[int] = set()
         self._raised: set[str] = set()
@@ -266,7 +266,7 @@ class Checker:
             if message.channel in FOLLOWED and (message.malformed is not None or message.request is None):
                 self._doubt(memory, f"#{message.number} could not be read")
 
-    def _slow(self, memory: Memory, reply: Message, request: Message) -> None:
+    def _slow(self, memory: SessionHistory, reply: Message, request: Message) -> None:
         """An answer took longer than any before it."""
         if request.request not in SLOW:
             memory.slow_ns = reply.time_ns - request.time_ns
@@ -420,7 +420,7 @@ class Checker:
         self._lives.clear()
         self._here.clear()
 
-    def _begin(self, message: Message, place: Place) -> _Life:
+    def _begin(self, message: Message, place: Place) -> _OpenSession:
         session = self._tracker.sessions[message.session - 1]
         whole = not session.joined_late and place.channel is session.family.main
         if not whole:
@@ -432,14 +432,14 @@ class Checker:
             earlier = self._lives.get(session.previous)
             if earlier is not None and earlier.judged:  # a session of another family leaves nothing to measure by
                 previous = legacy(earlier.memory, earlier.state)
-        memory = Memory(session.number, whole, session.joined_late, previous)
+        memory = SessionHistory(session.number, whole, session.joined_late, previous)
         memory.fresh, memory.first_ns, memory.told = whole, message.time_ns, message.told is not None
         judged = session.family.name == NAME and message.told is None
-        return _Life(session.initial(), memory, judged)
+        return _OpenSession(session.initial(), memory, judged)
 
-    def _meet(self, memory: Memory, message: Message, place: Place) -> Link:
+    def _meet(self, memory: SessionHistory, message: Message, place: Place) -> ConnectionHistory:
         """A connection's first message: learn who speaks, from its ends and from the sender."""
-        link = memory.links[message.connection] = Link()
+        link = memory.links[message.connection] = ConnectionHistory()
         self._session_of[message.connection] = message.session
         if message.channel is self._tracker.sessions[message.session - 1].family.main and place.requester is not None:
             self._frontend_ends[message.connection] = place.requester
@@ -455,7 +455,7 @@ class Checker:
         self.peers[memory.session] = memory.frontend, memory.backend
         return link
 
-    def _doubt(self, memory: Memory, why: str) -> None:
+    def _doubt(self, memory: SessionHistory, why: str) -> None:
         memory.whole = False
         if memory.doubted is None:
             memory.doubted = max((one.number for one in (memory.last_main, memory.last_reply) if one), default=0)
@@ -489,7 +489,7 @@ class Checker:
     def _pull(self, trigger: Trigger, step: Step, known: int) -> None:
         self._ask(self._triggered[trigger][known], step)
 
-    def _finish(self, life: _Life, closed: Closed | None, closer: Sender | None, time_ns: int) -> None:
+    def _finish(self, life: _OpenSession, closed: Closed | None, closer: Sender | None, time_ns: int) -> None:
         memory = life.memory
         self.peers[memory.session] = memory.frontend, memory.backend  # what they said may have told them apart
         self._ended.add(memory.session)
@@ -498,7 +498,7 @@ class Checker:
         if not life.judged:
             return
         explained = bool(causes(self.found.get(memory.session, ())))
-        end = End(life.state, memory, closed, closer, time_ns, standing, explained)
+        end = SessionEnd(life.state, memory, closed, closer, time_ns, standing, explained)
         number = memory.last_main.number if memory.last_main else self._tracker.sessions[memory.session - 1].first
         for rule in self._ending:
             if rule.at_end is None or (rule.whole and not memory.whole):
@@ -522,7 +522,7 @@ class Checker:
         words = f"rule {rule.slug} could not be judged here ({type(error).__name__}: {error})"
         return (Said(f"{words}: that is a fault of vusniff, please report it", severity=Severity.NOTE),)
 
-    def _take(self, rule: Rule, said: Iterable[Said], memory: Memory, number: int, speaker: Side) -> None:
+    def _take(self, rule: Rule, said: Iterable[Said], memory: SessionHistory, number: int, speaker: Side) -> None:
         for saying in said:
             side = saying.side or (rule.side if rule.side is not Side.EITHER else speaker)
             key = (memory.session, rule.slug, side)

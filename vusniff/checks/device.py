@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from vusniff.channel import Sender
 from vusniff.checks.finding import FINE, Said, Sayings, Severity
-from vusniff.checks.peers import CONFIG_BYTES, Program
+from vusniff.checks.peers import CONFIG_BYTES, Implementation
 from vusniff.checks.step import Step
 from vusniff.families.vhost_user.protocol import FrontendRequest
 
@@ -130,13 +130,15 @@ def config_refused(step: Step) -> Sayings:
     return (
         Said(
             f"{step.memory.backend} answers GET_CONFIG (#{step.request.number}) with an error"
-            + ("; QEMU's block devices do not come up then" if step.memory.frontend.may_be(Program.QEMU) else ""),
+            + (
+                "; QEMU's block devices do not come up then" if step.memory.frontend.may_be(Implementation.QEMU) else ""
+            ),
             (step.request.number,),
         ),
     )
 
 
-BIT_SETS = (Program.RUST_VMM, Program.CROSVM, Program.CLOUD_HYPERVISOR)
+BIT_SETS = (Implementation.RUST_VMM, Implementation.CROSVM, Implementation.CLOUD_HYPERVISOR)
 
 
 def config_flags(step: Step) -> Sayings:

@@ -12,7 +12,7 @@ from vusniff.amounts import duration
 from vusniff.channel import Sender
 from vusniff.checks.finding import FINE, SIDES, Said, Sayings, Side
 from vusniff.checks.standing import Point, Standing
-from vusniff.checks.step import End, Spoken
+from vusniff.checks.step import SessionEnd, Spoken
 from vusniff.families.vhost_user.protocol import FrontendRequest
 
 F = FrontendRequest
@@ -232,25 +232,25 @@ def counted(number: int, what: str) -> str:
 # -- rules ------------------------------------------------------------------------------------------------------------
 
 
-def _rule(end: End, way: Way, number: int | None, side: Side | None = None) -> Sayings:
+def _rule(end: SessionEnd, way: Way, number: int | None, side: Side | None = None) -> Sayings:
     if end.standing is None or way_of(end.standing) is not way:
         return FINE
     return (Said(sentence(end.standing, way), number=number, side=side),)
 
 
-def closed_after_request(end: End) -> Sayings:
+def closed_after_request(end: SessionEnd) -> Sayings:
     """A back-end does not close the connection right after a request that asks for no answer"""
     one = end.standing
     return _rule(end, Way.AFTER_REQUEST, one.last_request.number if one and one.last_request else None)
 
 
-def closed_before_first_answer(end: End) -> Sayings:
+def closed_before_first_answer(end: SessionEnd) -> Sayings:
     """A back-end answers something before it closes the connection"""
     one = end.standing
     return _rule(end, Way.BEFORE_FIRST_ANSWER, one.last_request.number if one and one.last_request else None)
 
 
-def left_after_reply(end: End) -> Sayings:
+def left_after_reply(end: SessionEnd) -> Sayings:
     """A front-end goes on after a reply instead of leaving before a ring was started
 
     Not said where another finding explains it: who gets a wrong reply is right to leave.
@@ -261,13 +261,13 @@ def left_after_reply(end: End) -> Sayings:
     return _rule(end, Way.LEFT, one.last_reply.number if one and one.last_reply else None)
 
 
-def never_spoke(end: End) -> Sayings:
+def never_spoke(end: SessionEnd) -> Sayings:
     """A back-end says something"""
     one = end.standing
     return _rule(end, Way.NEVER_SPOKE, one.waiting.number if one and one.waiting else None)
 
 
-def other_protocol(end: End) -> Sayings:
+def other_protocol(end: SessionEnd) -> Sayings:
     """Both sides speak vhost-user"""
     found = foreign(end.standing) if end.standing is not None else None
     if found is None:
@@ -276,7 +276,7 @@ def other_protocol(end: End) -> Sayings:
     return _rule(end, Way.OTHER_PROTOCOL, found[0].number, SIDES[side])
 
 
-def refused_then_closed(end: End) -> Sayings:
+def refused_then_closed(end: SessionEnd) -> Sayings:
     """A front-end goes on after a refusal"""
     one = end.standing
     return _rule(end, Way.REFUSED, one.refusal.by if one and one.refusal else None)

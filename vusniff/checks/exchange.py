@@ -5,9 +5,9 @@ from __future__ import annotations
 from vusniff.amounts import duration
 from vusniff.channel import Sender
 from vusniff.checks.finding import FINE, SIDES, Said, Sayings, Severity, Side
-from vusniff.checks.peers import Program
+from vusniff.checks.peers import Implementation
 from vusniff.checks.recall import listening, suspended
-from vusniff.checks.step import End, Step, Waiting
+from vusniff.checks.step import SessionEnd, Step, Waiting
 from vusniff.families.pairing import Pairing
 from vusniff.families.vhost_user.protocol import (
     F_PROTOCOL_FEATURES,
@@ -84,9 +84,9 @@ def acknowledgement_not_counted(step: Step) -> Sayings:
     before, backend = step.before, step.memory.backend
     if step.message.channel is not Channels.MAIN or not step.memory.whole or not before.has(P.REPLY_ACK):
         return FINE
-    if _reply_of_its_own(step.message) or backend.program not in (Program.RUST_VMM, Program.UNKNOWN):
+    if _reply_of_its_own(step.message) or backend.program not in (Implementation.RUST_VMM, Implementation.UNKNOWN):
         return FINE
-    severity = None if backend.program is Program.RUST_VMM else Severity.NOTE
+    severity = None if backend.program is Implementation.RUST_VMM else Severity.NOTE
     name = f"{step.message.name} asks for an acknowledgement"
     by = before.protocol_features.by if before.protocol_features else 0
     if before.protocol_features_offered is None and F.GET_PROTOCOL_FEATURES not in step.link.asked:
@@ -103,7 +103,7 @@ def log_base_reply_empty(step: Step) -> Sayings:
 
     QEMU takes any, and DPDK sends none. rust-vmm's front-end waits for a u64 before 0.16, and for the log since.
     """
-    if step.message.size or step.memory.frontend.program is not Program.CLOUD_HYPERVISOR:
+    if step.message.size or step.memory.frontend.program is not Implementation.CLOUD_HYPERVISOR:
         return FINE
     words = f"the reply to SET_LOG_BASE has no payload; {step.memory.frontend} waits for one"
     return (Said(words, (step.request.number,) if step.request else ()),)
@@ -177,7 +177,7 @@ def need_reply_not_negotiated(step: Step) -> Sayings:
         return FINE
     known = ""
     usual = message.request in (F.POSTCOPY_LISTEN, F.POSTCOPY_END, F.IOTLB_MSG)
-    if message.channel is Channels.MAIN and usual and step.memory.frontend.may_be(Program.QEMU):
+    if message.channel is Channels.MAIN and usual and step.memory.frontend.may_be(Implementation.QEMU):
         known = "; QEMU does that on this request"
     return (Said(f"{message.name} has need_reply set, and REPLY_ACK is not negotiated{known}"),)
 
@@ -206,7 +206,7 @@ def waits_too_long(step: Step) -> Sayings:
     return (Said(f"{late.name} (#{late.number}) waits {waited}{answered}", (late.number,), side, number=late.number),)
 
 
-def _unanswered(end: End) -> list[Waiting]:
+def _unanswered(end: SessionEnd) -> list[Waiting]:
     """Requests that were due an answer and had the time to get one, of a session in which nothing was lost."""
     if end.closed is not None and end.closed.lost:
         return []
@@ -218,7 +218,7 @@ def _unanswered(end: End) -> list[Waiting]:
     ]
 
 
-def _how(end: End, request: Message) -> str:
+def _how(end: SessionEnd, request: Message) -> str:
     waited = duration(end.time_ns - request.time_ns)
     if end.closed is None:
         return f"had no answer after {waited}, when the capture ended"
@@ -231,7 +231,7 @@ def _of(request: Message) -> Side:
     return Side.BACKEND if request.sender is Sender.FRONTEND else Side.FRONTEND
 
 
-def _never(end: End, entries: list[Waiting], more: str = "") -> Sayings:
+def _never(end: SessionEnd, entries: list[Waiting], more: str = "") -> Sayings:
     return tuple(
         Said(
             f"{entry.message.name} (#{entry.message.number}) {_how(end, entry.message)}{more}",
@@ -255,7 +255,7 @@ SPECIAL = {
 """Requests whose missing answer has a rule of its own: SHARED_OBJECT_LOOKUP is 8."""
 
 
-def never_acknowledged(end: End) -> Sayings:
+def never_acknowledged(end: SessionEnd) -> Sayings:
     """need_reply is answered while the connection stays open"""
     return _never(
         end,
@@ -270,7 +270,7 @@ def never_acknowledged(end: End) -> Sayings:
     )
 
 
-def never_answered(end: End) -> Sayings:
+def never_answered(end: SessionEnd) -> Sayings:
     """A request that has a reply is answered while the connection stays open"""
     return _never(
         end,
@@ -284,7 +284,7 @@ def never_answered(end: End) -> Sayings:
     )
 
 
-def suspended_still_answers(end: End) -> Sayings:
+def suspended_still_answers(end: SessionEnd) -> Sayings:
     """A suspended device still answers the front-end"""
     return _never(
         end,
@@ -293,24 +293,24 @@ def suspended_still_answers(end: End) -> Sayings:
     )
 
 
-def log_base_answered(end: End) -> Sayings:
+def log_base_answered(end: SessionEnd) -> Sayings:
     """With LOG_SHMFD SET_LOG_BASE is answered"""
     return _never(end, [entry for entry in _unanswered(end) if _is(entry, F.SET_LOG_BASE)])
 
 
-def iotlb_answered(end: End) -> Sayings:
+def iotlb_answered(end: SessionEnd) -> Sayings:
     """IOTLB_MSG is always answered with a u64"""
     return _never(end, [entry for entry in _unanswered(end) if _is(entry, F.IOTLB_MSG)])
 
 
-def lookup_answered(end: End) -> Sayings:
+def lookup_answered(end: SessionEnd) -> Sayings:
     """SHARED_OBJECT_LOOKUP is always answered"""
     return _never(
         end, [e for e in _unanswered(end) if e.message.channel is Channels.BACKEND and e.message.request == 8]
     )
 
 
-def protocol_features_answered(end: End) -> Sayings:
+def protocol_features_answered(end: SessionEnd) -> Sayings:
     """A back-end that offers protocol features answers GET_PROTOCOL_FEATURES before SET_FEATURES"""
     if end.state.features is not None:
         return FINE
@@ -321,7 +321,7 @@ def _is(entry: Waiting, request: FrontendRequest) -> bool:
     return not suspended(entry.state) and entry.message.channel is Channels.MAIN and entry.message.request == request
 
 
-def refused_by_closing(end: End) -> Sayings:
+def refused_by_closing(end: SessionEnd) -> Sayings:
     """A back-end that cannot do what is asked says so instead of closing the connection"""
     if end.closer is not Sender.BACKEND or end.closed is None or end.closed.lost:
         return FINE
@@ -346,7 +346,7 @@ def refused_by_closing(end: End) -> Sayings:
     )
 
 
-def pending_at_close(end: End) -> Sayings:
+def pending_at_close(end: SessionEnd) -> Sayings:
     """No request waits when the session ends"""
     if end.closed is None or end.closed.lost or end.closer is Sender.BACKEND:
         return FINE

@@ -11,7 +11,7 @@ from vusniff.channel import Channel, Sender
 
 if TYPE_CHECKING:
     from vusniff.checks.rings import Look
-    from vusniff.checks.step import End, Step
+    from vusniff.checks.step import SessionEnd, Step
 
 
 class Severity(str, enum.Enum):
@@ -135,7 +135,7 @@ class Rule:
     """Asked at a message."""
     on: tuple[Key | Trigger, ...] = ()
     """When ``judge`` is asked."""
-    at_end: Callable[[End], Sayings] | None = None
+    at_end: Callable[[SessionEnd], Sayings] | None = None
     """Asked when the session ends."""
     at_sample: Callable[[Look], Sayings] | None = None
     """Asked with each ring of each sample."""

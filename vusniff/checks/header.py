@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from vusniff.channel import Sender
 from vusniff.checks.finding import FINE, Said, Sayings, Severity
-from vusniff.checks.peers import Program
+from vusniff.checks.peers import Implementation
 from vusniff.checks.step import Step
 from vusniff.families.vhost_user.protocol import (
     FLAG_REPLY,
@@ -63,7 +63,9 @@ def need_reply_in_reply(step: Step) -> Sayings:
     message = step.message
     if message.request is None or not (message.reply and message.need_reply):
         return FINE
-    strict = step.memory.frontend.program in (Program.QEMU, Program.DPDK) and message.channel is Channels.MAIN
+    strict = (
+        step.memory.frontend.program in (Implementation.QEMU, Implementation.DPDK) and message.channel is Channels.MAIN
+    )
     return (
         Said(
             f"reply to {message.name} still has need_reply set (flags {message.flags:#x}); "

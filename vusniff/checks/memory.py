@@ -11,9 +11,9 @@ from vusniff.amounts import duration
 from vusniff.amounts import size as size_words
 from vusniff.channel import Sender
 from vusniff.checks.finding import FINE, Said, Sayings, Severity
-from vusniff.checks.peers import Program
+from vusniff.checks.peers import Implementation
 from vusniff.checks.recall import listening, running
-from vusniff.checks.step import End, Step
+from vusniff.checks.step import SessionEnd, Step
 from vusniff.families.vhost_user.protocol import FrontendRequest, ProtocolFeature
 from vusniff.families.vhost_user.state import DeviceState, Region
 from vusniff.record import Descriptor, DescriptorKind
@@ -240,9 +240,9 @@ def _too_small(descriptor: Descriptor, region: Region) -> bool:
 
 
 SHARED = "is the guest's memory shared (share=on)?"
-MAPS_AT_ONCE = (Program.LIBVHOST_USER, Program.RUST_VMM, Program.UNKNOWN)
+MAPS_AT_ONCE = (Implementation.LIBVHOST_USER, Implementation.RUST_VMM, Implementation.UNKNOWN)
 """Back-ends that look for a ring's addresses in memory when they get them: others wait until the ring is kicked."""
-MEMORY_FOLLOWS = (Program.QEMU, Program.CLOUD_HYPERVISOR)
+MEMORY_FOLLOWS = (Implementation.QEMU, Implementation.CLOUD_HYPERVISOR)
 """Front-ends that share memory right after SET_FEATURES."""
 STALLED_NS = 1_000_000_000
 """How long a front-end must have said nothing more for memory to count as missing."""
@@ -269,7 +269,7 @@ def nothing_shared(step: Step) -> Sayings:
     return (Said(f"vring {step.values['index']} is kicked and no memory region was sent; {SHARED}"),)
 
 
-def memory_never_came(end: End) -> Sayings:
+def memory_never_came(end: SessionEnd) -> Sayings:
     """Memory is shared after SET_FEATURES
 
     QEMU sets the features and then finds out that it has no memory to share: "Failed initializing vhost-user memory
@@ -296,7 +296,7 @@ def spdk_alignment(step: Step) -> Sayings:
 
     It registers memory in pieces of 2 MiB and rounds what is not: a piece that two regions share is registered once.
     """
-    if step.memory.backend.program is not Program.SPDK:
+    if step.memory.backend.program is not Implementation.SPDK:
         return FINE
     for region in _added(step):
         if (region.mmap_offset | region.size) % SPDK_PAGE:
@@ -305,11 +305,11 @@ def spdk_alignment(step: Step) -> Sayings:
     return FINE
 
 
-REMAPS_NOT = (Program.SPDK, Program.VPP)
+REMAPS_NOT = (Implementation.SPDK, Implementation.VPP)
 """Back-ends of which it is known that they kept, or keep, pointers into memory that was replaced."""
 
 
-def replaced_while_running(end: End) -> Sayings:
+def replaced_while_running(end: SessionEnd) -> Sayings:
     """After memory was replaced while rings run their addresses are set again
 
     QEMU does not set them again when memory is plugged in, and libvhost-user and DPDK find the rings in the new

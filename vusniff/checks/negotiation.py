@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vusniff.checks.finding import FINE, Said, Sayings, Side
-from vusniff.checks.peers import Program
+from vusniff.checks.peers import Implementation
 from vusniff.checks.step import Step
 from vusniff.families.vhost_user.protocol import (
     F_ACCESS_PLATFORM,
@@ -267,14 +267,14 @@ def enable_negotiated(step: Step) -> Sayings:
     if features is None:
         if not step.memory.whole:
             return FINE
-        known = "; QEMU's net devices do that" if step.memory.frontend.may_be(Program.QEMU) else ""
+        known = "; QEMU's net devices do that" if step.memory.frontend.may_be(Implementation.QEMU) else ""
         return (Said(f"SET_VRING_ENABLE comes before SET_FEATURES has negotiated bit 30{known}"),)
     if features.value & F_PROTOCOL_FEATURES:
         return FINE
     return (Said(f"SET_VRING_ENABLE comes, and {features.value:#x} lacks bit 30", by(features)),)
 
 
-STRICT_ENABLE = (Program.RUST_VMM, Program.CROSVM)
+STRICT_ENABLE = (Implementation.RUST_VMM, Implementation.CROSVM)
 
 
 def enable_before_features(step: Step) -> Sayings:

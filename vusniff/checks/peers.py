@@ -13,7 +13,7 @@ from vusniff.channel import Sender
 from vusniff.families.vhost_user.protocol import ProtocolFeature
 
 
-class Program(str, enum.Enum):
+class Implementation(str, enum.Enum):
     """An implementation of vhost-user."""
 
     QEMU = "QEMU"
@@ -35,52 +35,52 @@ class Program(str, enum.Enum):
 class Peer(NamedTuple):
     """One side of a session."""
 
-    program: Program
+    program: Implementation
     comm: str
     """Name of its process, empty when unknown."""
 
-    def may_be(self, program: Program) -> bool:
+    def may_be(self, program: Implementation) -> bool:
         """It is this program, or nothing says what it is."""
         return self.program is program or self == NOBODY
 
     def __str__(self) -> str:
-        if self.program is Program.UNKNOWN or not self.comm:
+        if self.program is Implementation.UNKNOWN or not self.comm:
             return self.comm or "an unknown program"
         return f"{self.comm} ({self.program})"
 
 
-NOBODY = Peer(Program.UNKNOWN, "")
+NOBODY = Peer(Implementation.UNKNOWN, "")
 
 FRONTENDS = (
-    ("qemu-io", Program.LIBBLKIO),
-    ("qemu-img", Program.LIBBLKIO),
-    ("qemu-nbd", Program.LIBBLKIO),
-    ("qemu-storage-da", Program.LIBBLKIO),
-    ("blkio-", Program.LIBBLKIO),
-    ("qemu-", Program.QEMU),
-    ("CPU ", Program.QEMU),
-    ("cloud-hyperviso", Program.CLOUD_HYPERVISOR),
-    ("crosvm", Program.CROSVM),
-    ("dpdk-", Program.DPDK),
-    ("testpmd", Program.DPDK),
+    ("qemu-io", Implementation.LIBBLKIO),
+    ("qemu-img", Implementation.LIBBLKIO),
+    ("qemu-nbd", Implementation.LIBBLKIO),
+    ("qemu-storage-da", Implementation.LIBBLKIO),
+    ("blkio-", Implementation.LIBBLKIO),
+    ("qemu-", Implementation.QEMU),
+    ("CPU ", Implementation.QEMU),
+    ("cloud-hyperviso", Implementation.CLOUD_HYPERVISOR),
+    ("crosvm", Implementation.CROSVM),
+    ("dpdk-", Implementation.DPDK),
+    ("testpmd", Implementation.DPDK),
 )
 """Beginnings of process names of front-ends, the first that fits; QEMU's vCPU threads are called ``CPU 0/KVM``. QEMU's
 tools have no virtual machine, so no vhost-user device: what they are front-end of is a disk, through libblkio."""
 
 BACKENDS = (
-    ("dpdk-", Program.DPDK),
-    ("testpmd", Program.DPDK),
-    ("ovs-vswitchd", Program.DPDK),
-    ("vhost-events", Program.DPDK),
-    ("spdk", Program.SPDK),
-    ("reactor_", Program.SPDK),
-    ("vpp", Program.VPP),
-    ("qemu-storage-da", Program.LIBVHOST_USER),
-    ("vhost-user-", Program.LIBVHOST_USER),
-    ("vhost-device-", Program.RUST_VMM),
-    ("vhost_user_", Program.RUST_VMM),
-    ("virtiofsd", Program.RUST_VMM),
-    ("crosvm", Program.CROSVM),
+    ("dpdk-", Implementation.DPDK),
+    ("testpmd", Implementation.DPDK),
+    ("ovs-vswitchd", Implementation.DPDK),
+    ("vhost-events", Implementation.DPDK),
+    ("spdk", Implementation.SPDK),
+    ("reactor_", Implementation.SPDK),
+    ("vpp", Implementation.VPP),
+    ("qemu-storage-da", Implementation.LIBVHOST_USER),
+    ("vhost-user-", Implementation.LIBVHOST_USER),
+    ("vhost-device-", Implementation.RUST_VMM),
+    ("vhost_user_", Implementation.RUST_VMM),
+    ("virtiofsd", Implementation.RUST_VMM),
+    ("crosvm", Implementation.CROSVM),
 )
 """Beginnings of process names of back-ends. ``virtiofsd`` is the Rust one unless `told_apart` finds otherwise."""
 
@@ -90,25 +90,25 @@ def recognise(sender: Sender, comm: str) -> Peer:
     for beginning, program in FRONTENDS if sender is Sender.FRONTEND else BACKENDS:
         if comm.startswith(beginning):
             return Peer(program, comm)
-    return Peer(Program.UNKNOWN, comm)
+    return Peer(Implementation.UNKNOWN, comm)
 
 
 def told_apart(peer: Peer, protocol_features_offered: int) -> Peer:
     """The C virtiofsd (libvhost-user) offers HOST_NOTIFIER, the Rust one does not."""
     if peer.comm.startswith("virtiofsd") and protocol_features_offered & ProtocolFeature.HOST_NOTIFIER:
-        return Peer(Program.LIBVHOST_USER, peer.comm)
+        return Peer(Implementation.LIBVHOST_USER, peer.comm)
     return peer
 
 
 def asks_for_all(peer: Peer) -> Peer:
     """libblkio inside QEMU: it asks for a reply to GET_FEATURES, which QEMU's own front-end never does."""
-    return Peer(Program.LIBBLKIO, peer.comm) if peer.program is Program.QEMU else peer
+    return Peer(Implementation.LIBBLKIO, peer.comm) if peer.program is Implementation.QEMU else peer
 
 
 class Limit(NamedTuple):
     """The most a back-end takes, by its program."""
 
-    known: dict[Program, int]
+    known: dict[Implementation, int]
     common: int
     """What a peer that is not recognised may be expected to take."""
 
@@ -119,24 +119,24 @@ class Limit(NamedTuple):
 
 TABLE_REGIONS = Limit(
     {
-        Program.DPDK: 8,
-        Program.SPDK: 8,
-        Program.LIBVHOST_USER: 8,
-        Program.RUST_VMM: 32,
-        Program.CROSVM: 32,
+        Implementation.DPDK: 8,
+        Implementation.SPDK: 8,
+        Implementation.LIBVHOST_USER: 8,
+        Implementation.RUST_VMM: 32,
+        Implementation.CROSVM: 32,
     },
     8,
 )
 """Regions in one SET_MEM_TABLE."""
 DESCRIPTORS = Limit(
     {
-        Program.DPDK: 8,
-        Program.SPDK: 8,
-        Program.LIBVHOST_USER: 8,
-        Program.RUST_VMM: 32,
-        Program.CROSVM: 32,
+        Implementation.DPDK: 8,
+        Implementation.SPDK: 8,
+        Implementation.LIBVHOST_USER: 8,
+        Implementation.RUST_VMM: 32,
+        Implementation.CROSVM: 32,
     },
     8,
 )
 """Descriptors with one message: libvhost-user ends its process above, DPDK refuses, rust-vmm drops them in silence."""
-CONFIG_BYTES = Limit({Program.RUST_VMM: 4096, Program.CROSVM: 4096}, 256)
+CONFIG_BYTES = Limit({Implementation.RUST_VMM: 4096, Implementation.CROSVM: 4096}, 256)

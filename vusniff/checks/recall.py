@@ -1,7 +1,7 @@
 """How a session's memory goes on: requests and replies before the rules are asked, everything else after them.
 
-The only place that changes `Memory` and `Link`. Which reply answers which request says `vusniff.families.pairing`; here
-the requests themselves are kept for the rules.
+The only place that changes `SessionHistory` and `ConnectionHistory`. `vusniff.families.pairing` says which reply
+answers which request; here the requests themselves are kept for the rules.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from vusniff.checks.step import (
     MAX_REMEMBERED,
     Asked,
     Legacy,
-    Memory,
+    SessionHistory,
     Step,
     Waiting,
 )
@@ -34,7 +34,7 @@ from vusniff.families.vhost_user.protocol import (
     FrontendRequest,
     GpuRequest,
 )
-from vusniff.families.vhost_user.state import DeviceState, Life, Postcopy, Seen, Vring
+from vusniff.families.vhost_user.state import DeviceState, Postcopy, RingState, Seen, Vring
 from vusniff.message import Message
 from vusniff.record import Descriptor
 
@@ -51,7 +51,7 @@ def listening(state: DeviceState) -> bool:
 
 def running(ring: Vring) -> bool:
     """It was kicked, or given a kick descriptor, and not stopped since."""
-    return ring.life is not None and ring.life.value is not Life.STOPPED
+    return ring.life is not None and ring.life.value is not RingState.STOPPED
 
 
 def suspended(state: DeviceState) -> bool:
@@ -123,7 +123,7 @@ def _kept(known: dict[Any, int], key: Any, number: int) -> dict[Any, int]:
     return {**known, key: number}
 
 
-Handler = Callable[[Memory, Message, Step], None]
+Handler = Callable[[SessionHistory, Message, Step], None]
 
 
 def handler_of(channel: Channel, request: int, reply: bool) -> Handler | None:
@@ -131,81 +131,81 @@ def handler_of(channel: Channel, request: int, reply: bool) -> Handler | None:
     return _HANDLERS.get((channel, request, reply))
 
 
-def _status(memory: Memory, message: Message, step: Step) -> None:
+def _status(memory: SessionHistory, message: Message, step: Step) -> None:
     memory.status_written = Seen(step.values["u64"], message.number)
 
 
-def _reset(memory: Memory, message: Message, step: Step) -> None:
+def _reset(memory: SessionHistory, message: Message, step: Step) -> None:
     memory.status_written = Seen(0, message.number)
 
 
-def _table(memory: Memory, message: Message, step: Step) -> None:
+def _table(memory: SessionHistory, message: Message, step: Step) -> None:
     memory.table_reply = 0
     if step.before.regions and step.before.vrings.running is not None and not listening(step.before):
         memory.replaced = message.number
 
 
-def _table_reply(memory: Memory, message: Message, step: Step) -> None:
+def _table_reply(memory: SessionHistory, message: Message, step: Step) -> None:
     if listening(step.before) and message.layout != "ack":
         memory.table_reply = message.number
 
 
-def _listen(memory: Memory, message: Message, step: Step) -> None:
+def _listen(memory: SessionHistory, message: Message, step: Step) -> None:
     memory.table_reply = 0
 
 
-def _device_state(memory: Memory, message: Message, step: Step) -> None:
+def _device_state(memory: SessionHistory, message: Message, step: Step) -> None:
     memory.device_state = message.number
 
 
-def _shmem_config(memory: Memory, message: Message, step: Step) -> None:
+def _shmem_config(memory: SessionHistory, message: Message, step: Step) -> None:
     memory.shmem = Seen(tuple(step.values.get("mem_size") or ()), message.number)
 
 
-def _miss(memory: Memory, message: Message, step: Step) -> None:
+def _miss(memory: SessionHistory, message: Message, step: Step) -> None:
     if step.values["type"] == 1:
         memory.misses = _kept(memory.misses, step.values["iova"], message.number)
 
 
-def _iotlb(memory: Memory, message: Message, step: Step) -> None:
+def _iotlb(memory: SessionHistory, message: Message, step: Step) -> None:
     start, end = step.values["iova"], step.values["iova"] + step.values["size"]
     if step.values["type"] == 2 and memory.misses:
         memory.misses = {iova: number for iova, number in memory.misses.items() if not start <= iova < end}
 
 
-def _object_add(memory: Memory, message: Message, step: Step) -> None:
+def _object_add(memory: SessionHistory, message: Message, step: Step) -> None:
     memory.objects = _kept(memory.objects, step.values["uuid"], message.number)
 
 
-def _object_remove(memory: Memory, message: Message, step: Step) -> None:
+def _object_remove(memory: SessionHistory, message: Message, step: Step) -> None:
     memory.objects = {uuid: number for uuid, number in memory.objects.items() if uuid != step.values["uuid"]}
 
 
-def _offered(memory: Memory, message: Message, step: Step) -> None:
+def _offered(memory: SessionHistory, message: Message, step: Step) -> None:
     memory.backend = told_apart(memory.backend, step.values["u64"])
 
 
-def _asked_features(memory: Memory, message: Message, step: Step) -> None:
+def _asked_features(memory: SessionHistory, message: Message, step: Step) -> None:
     if message.flags & FLAG_NEED_REPLY:
         memory.frontend = asks_for_all(memory.frontend)
 
 
-def _gpu_features(memory: Memory, message: Message, step: Step) -> None:
+def _gpu_features(memory: SessionHistory, message: Message, step: Step) -> None:
     memory.gpu_features = Seen(step.values["u64"], message.number)
 
 
-def _stop(memory: Memory, message: Message, step: Step) -> None:
+def _stop(memory: SessionHistory, message: Message, step: Step) -> None:
     memory.last_stop = message.number
     index = step.values["index"]
     _notify(memory, (index, True), None, message.number)
     _notify(memory, (index, False), None, message.number)
 
 
-def _inband_kick(memory: Memory, message: Message, step: Step) -> None:
+def _inband_kick(memory: SessionHistory, message: Message, step: Step) -> None:
     memory.kicked = True
 
 
-def _kick(memory: Memory, message: Message, step: Step) -> None:
+def _kick(memory: SessionHistory, message: Message, step: Step) -> None:
     memory.kicked = True
     index = step.values["index"]
     ring = step.after.vrings.get(index)
@@ -213,14 +213,14 @@ def _kick(memory: Memory, message: Message, step: Step) -> None:
         _notify(memory, (index, True), ring.kick.value if ring.kick else None, message.number)
 
 
-def _call(memory: Memory, message: Message, step: Step) -> None:
+def _call(memory: SessionHistory, message: Message, step: Step) -> None:
     index = step.values["index"]
     ring = step.after.vrings.get(index)
     if ring is not None:
         _notify(memory, (index, False), ring.call.value if ring.call else None, message.number)
 
 
-def _notify(memory: Memory, place: tuple[int, bool], descriptor: Descriptor | None, number: int) -> None:
+def _notify(memory: SessionHistory, place: tuple[int, bool], descriptor: Descriptor | None, number: int) -> None:
     """A ring has another kick or call descriptor, or none."""
     identity = descriptor.identity if descriptor is not None else None
     known = memory.notified
@@ -234,7 +234,7 @@ def _notify(memory: Memory, place: tuple[int, bool], descriptor: Descriptor | No
         known.setdefault(identity, {})[place] = number
 
 
-def _area(memory: Memory, message: Message, step: Step) -> None:
+def _area(memory: SessionHistory, message: Message, step: Step) -> None:
     """A ring has another place or size: rules that ask of all rings need not look at each of them then."""
     index = step.values["index"]
     old, new = memory.rings.get(index), step.after.vrings.get(index)
@@ -287,7 +287,7 @@ _HANDLERS: dict[tuple[Channel, int, bool], Handler] = {
 }
 
 
-def legacy(memory: Memory, state: DeviceState) -> Legacy:
+def legacy(memory: SessionHistory, state: DeviceState) -> Legacy:
     """What the next session on the same path is measured against."""
     rings = sorted(state.vrings.values(), key=lambda ring: ring.index)
     return Legacy(

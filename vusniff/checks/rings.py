@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from vusniff.amounts import duration
 from vusniff.analysis.rings import Doing, doing, kick_waits
 from vusniff.checks.finding import FINE, Said, Sayings
-from vusniff.checks.step import Memory, Step
+from vusniff.checks.step import SessionHistory, Step
 from vusniff.families.vhost_user.queues import Purpose, purpose
 from vusniff.families.vhost_user.state import DeviceState, Vring, vring
 from vusniff.record import Position
@@ -26,7 +26,7 @@ class Look:
     """A ring of a sample, and what is known of its device then."""
 
     state: DeviceState
-    memory: Memory
+    memory: SessionHistory
     position: Position
 
     @property
@@ -45,13 +45,13 @@ class Look:
         return self.ring.enabled is not None and not self.ring.enabled.value
 
 
-def remember(memory: Memory, number: int, time_ns: int, position: Position) -> None:
+def remember(memory: SessionHistory, number: int, time_ns: int, position: Position) -> None:
     """Keep where a ring stood behind a message."""
     if position.ring in memory.positions or len(memory.positions) < MAX_RINGS:
         memory.positions[position.ring] = number, time_ns, position
 
 
-def forget(memory: Memory, unreadable: Iterable[str]) -> None:
+def forget(memory: SessionHistory, unreadable: Iterable[str]) -> None:
     """What is not readable any more is not known to stand where it stood."""
     for what in unreadable:
         kind, _, ring = what.partition(" ")

@@ -12,8 +12,8 @@ from typing import NamedTuple
 from vusniff.checks import rings
 from vusniff.checks.finding import Side
 from vusniff.checks.rings import NOT_SERVED_NS, Look
-from vusniff.checks.step import Memory
-from vusniff.families.vhost_user.state import DeviceState, Life, Vring
+from vusniff.checks.step import SessionHistory
+from vusniff.families.vhost_user.state import DeviceState, RingState, Vring
 
 MAX_STALLS = 16
 """Rings of a session that are told."""
@@ -43,16 +43,16 @@ _KINDS = (
 RULES = frozenset(rule for rule, _, _ in _KINDS)
 
 
-def stalls(memory: Memory, state: DeviceState, now_ns: int) -> tuple[Stall, ...]:
+def stalls(memory: SessionHistory, state: DeviceState, now_ns: int) -> tuple[Stall, ...]:
     """The rings of a session that stand still at a time."""
     return tuple(found for found, _ in zip(_stalls(memory, state, now_ns), range(MAX_STALLS), strict=False))
 
 
-def _stalls(memory: Memory, state: DeviceState, now_ns: int) -> Iterator[Stall]:
+def _stalls(memory: SessionHistory, state: DeviceState, now_ns: int) -> Iterator[Stall]:
     for index in sorted(memory.positions):
         number, time_ns, position = memory.positions[index]
         since, ring = max(now_ns - time_ns, 0), state.vrings.get(index)
-        if ring is None or ring.life is None or ring.life.value is Life.STOPPED or _touched(ring) > number:
+        if ring is None or ring.life is None or ring.life.value is RingState.STOPPED or _touched(ring) > number:
             continue
         waits, moved = position.waiting_ns, position.moved_ns
         now = replace(

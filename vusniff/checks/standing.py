@@ -12,10 +12,10 @@ from typing import NamedTuple
 from vusniff.channel import Sender
 from vusniff.checks.peers import Peer
 from vusniff.checks.stalls import Stall, stalls
-from vusniff.checks.step import Memory, Spoken, decoded
+from vusniff.checks.step import SessionHistory, Spoken, decoded
 from vusniff.families.family import State
 from vusniff.families.vhost_user.protocol import F_PROTOCOL_FEATURES, Channels, FrontendRequest
-from vusniff.families.vhost_user.state import DeviceState, Life, Refusal, Seen
+from vusniff.families.vhost_user.state import DeviceState, Refusal, RingState, Seen
 from vusniff.message import Message
 from vusniff.record import Closed, Exit
 
@@ -159,7 +159,7 @@ def point(message: Message) -> Point:
 
 
 def stand(
-    memory: Memory,
+    memory: SessionHistory,
     state: State,
     judged: bool,
     end_ns: int,
@@ -203,7 +203,7 @@ def stand(
     return standing
 
 
-def _log_refused(memory: Memory) -> Refusal | None:
+def _log_refused(memory: SessionHistory) -> Refusal | None:
     """The last reply refuses SET_LOG_BASE: 8 bytes, a small number. libvhost-user repeats the size of the log there."""
     reply = memory.last_reply
     value = (decoded(reply) or {}).get("u64") if reply is not None else None
@@ -212,7 +212,7 @@ def _log_refused(memory: Memory) -> Refusal | None:
     return Refusal(reply.answers or 0, reply.name, value, reply.number)
 
 
-def _waiting(memory: Memory, main: bool) -> Point | None:
+def _waiting(memory: SessionHistory, main: bool) -> Point | None:
     """The oldest request that must be answered, of the front-end or of the back-end."""
     wanted = Channels.MAIN if main else Channels.BACKEND
     found = [
@@ -233,7 +233,7 @@ def _rings(state: DeviceState, began: bool) -> Rings:
             enabled += 1
         if ring.life is None:
             continue
-        if ring.life.value is not Life.STOPPED:
+        if ring.life.value is not RingState.STOPPED:
             running += 1
             disabled += ring.enabled is not None and not ring.enabled.value
             armed = min(armed or EVERYTHING, ring.life.by)

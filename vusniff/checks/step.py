@@ -1,6 +1,7 @@
 """What a rule may look at: one step of a session, its end, and what has to be remembered beyond the device's state.
 
-`Memory` is changed by `vusniff.checks.recall` and `vusniff.checks.checker` only; rules read it. All of it is bounded.
+`SessionHistory` is changed by `vusniff.checks.recall` and `vusniff.checks.checker` only; rules read it. All of it is
+bounded.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ class Asked(NamedTuple):
 
 
 @dataclass(slots=True)
-class Link:
+class ConnectionHistory:
     """Who waits for what on one connection."""
 
     waiting: deque[Waiting] = field(default_factory=lambda: deque(maxlen=MAX_WAITING))
@@ -94,7 +95,7 @@ class Legacy(NamedTuple):
 
 
 @dataclass(slots=True)
-class Memory:
+class SessionHistory:
     """What a session's rules need of its past that `DeviceState` does not keep."""
 
     session: int
@@ -109,7 +110,7 @@ class Memory:
     """Device type as far as deduced or given."""
     frontend: Peer = NOBODY
     backend: Peer = NOBODY
-    links: dict[int, Link] = field(default_factory=dict)
+    links: dict[int, ConnectionHistory] = field(default_factory=dict)
     exits: list[Exit] = field(default_factory=list)
     """Ends of processes that held an end of its connections, as far as they came before the end of the session."""
     status_written: Seen[int] | None = None
@@ -176,9 +177,9 @@ class Step:
     before: DeviceState
     message: Message
     after: DeviceState
-    memory: Memory
+    memory: SessionHistory
     """Before this message."""
-    link: Link
+    link: ConnectionHistory
     """Of its connection."""
     values: dict[str, Any]
     """The payload's fields; those before the gap where it could not be decoded in full."""
@@ -202,11 +203,11 @@ class Step:
 
 
 @dataclass(slots=True)
-class End:
+class SessionEnd:
     """The end of a session, or of what is known of it."""
 
     state: DeviceState
-    memory: Memory
+    memory: SessionHistory
     closed: Closed | None
     """None: the capture ended first."""
     closer: Sender | None

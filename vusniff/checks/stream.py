@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from vusniff.channel import Sender
 from vusniff.checks.finding import FINE, SIDES, Said, Sayings, Severity
-from vusniff.checks.step import End, Link, Step
+from vusniff.checks.step import ConnectionHistory, SessionEnd, Step
 from vusniff.message import Message
 from vusniff.record import UNDIVIDED, FrameKind
 
@@ -24,7 +24,7 @@ def lacking(message: Message) -> int:
     return max(message.channel.header.size + message.size - len(message.data) - message.missing, 0)
 
 
-def follow(link: Link, message: Message) -> None:
+def follow(link: ConnectionHistory, message: Message) -> None:
     """Remember what a side said last, as long as that is no whole message."""
     unread = link.unread
     if message.name == FrameKind.CONTINUATION.name:
@@ -74,7 +74,7 @@ def not_finished(step: Step) -> Sayings:
     return (Said(f"{words} before #{message.number}", (message.number,), SIDES[before.sender], number=before.number),)
 
 
-def stopped_within(end: End) -> Sayings:
+def stopped_within(end: SessionEnd) -> Sayings:
     """A side ends its stream with a whole message"""
     if end.closed is None or end.closed.lost:
         return FINE
@@ -87,7 +87,7 @@ def stopped_within(end: End) -> Sayings:
     return tuple(said)
 
 
-def _stopped(end: End, sender: Sender, message: Message) -> Said:
+def _stopped(end: SessionEnd, sender: Sender, message: Message) -> Said:
     size = message.channel.header.size
     if is_raw(message):
         what = f"{len(message.data)} of {size} bytes of a header"
@@ -102,7 +102,7 @@ def _stopped(end: End, sender: Sender, message: Message) -> Said:
     return Said(f"the {sender.words} closed after {what}", side=SIDES[sender], number=message.number)
 
 
-def never_found_again(end: End) -> Sayings:
+def never_found_again(end: SessionEnd) -> Sayings:
     """What a side sends can be read to its end"""
     said = []
     for link in end.memory.links.values():

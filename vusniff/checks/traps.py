@@ -10,9 +10,9 @@ from vusniff.amounts import duration
 from vusniff.channel import Sender
 from vusniff.checks.finding import FINE, Said, Sayings, Severity, Side
 from vusniff.checks.negotiation import SHMEM_DRAFTS, bits, shmem_by_draft
-from vusniff.checks.peers import DESCRIPTORS, TABLE_REGIONS, Program
+from vusniff.checks.peers import DESCRIPTORS, TABLE_REGIONS, Implementation
 from vusniff.checks.recall import running
-from vusniff.checks.step import End, Step, decoded
+from vusniff.checks.step import SessionEnd, Step, decoded
 from vusniff.families.vhost_user.protocol import Channels, FrontendRequest, ProtocolFeature
 from vusniff.message import Message
 
@@ -42,9 +42,9 @@ def descriptors_more_than_peer(step: Step) -> Sayings:
     if message.sender is not Sender.FRONTEND or len(message.descriptors) <= most:
         return FINE
     effects = {
-        Program.LIBVHOST_USER: "ends its process",
-        Program.RUST_VMM: "drops the rest in silence",
-        Program.CROSVM: "drops the rest in silence",
+        Implementation.LIBVHOST_USER: "ends its process",
+        Implementation.RUST_VMM: "drops the rest in silence",
+        Implementation.CROSVM: "drops the rest in silence",
     }
     effect = effects.get(backend.program, "refuses the message")
     who = str(backend) if backend.program in DESCRIPTORS.known else "libvhost-user or DPDK"
@@ -59,7 +59,7 @@ def shmem_bit(step: Step) -> Sayings:
     message, state = step.message, step.before
     if message.request == F.GET_PROTOCOL_FEATURES and message.channel is Channels.MAIN:
         value = step.values["u64"]
-        if step.memory.backend.program is not Program.RUST_VMM or value & P.SHMEM or not value & P.GPA_ADDRESSES:
+        if step.memory.backend.program is not Implementation.RUST_VMM or value & P.SHMEM or not value & P.GPA_ADDRESSES:
             return FINE
         return (
             Said(
@@ -90,7 +90,7 @@ def queue_size_refused(step: Step) -> Sayings:
     return (Said(words, (request.number,), Side.FRONTEND),)
 
 
-def queue_size_closed(end: End) -> Sayings:
+def queue_size_closed(end: SessionEnd) -> Sayings:
     """A queue size is one that the back-end takes
 
     Daemons of rust-vmm end the session when it is above their maximum. A guess, so only when the back-end closed
@@ -99,7 +99,7 @@ def queue_size_closed(end: End) -> Sayings:
     if (
         end.explained
         or end.closer is not Sender.BACKEND
-        or end.memory.backend.program not in (Program.RUST_VMM, Program.UNKNOWN)
+        or end.memory.backend.program not in (Implementation.RUST_VMM, Implementation.UNKNOWN)
     ):
         return FINE
     link = max(end.memory.links.values(), key=lambda link: len(link.asked), default=None)
@@ -109,7 +109,7 @@ def queue_size_closed(end: End) -> Sayings:
     if request is None or not values or end.time_ns - request.time_ns > SOON_NS:
         return FINE
     started = any(ring.life is not None and ring.life.by for ring in end.state.vrings.values())
-    last = end.memory.last_main is request or end.memory.backend.program is Program.RUST_VMM
+    last = end.memory.last_main is request or end.memory.backend.program is Implementation.RUST_VMM
     if started or not last or request.channel is not Channels.MAIN:
         return FINE
     return (
@@ -122,7 +122,7 @@ def queue_size_closed(end: End) -> Sayings:
     )
 
 
-def rings_lost(end: End) -> Sayings:
+def rings_lost(end: SessionEnd) -> Sayings:
     """After a reconnect the rings that ran before are started again"""
     previous = end.memory.previous
     if previous is None or not previous.running or end.state.features is None:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from vusniff.checks.finding import FINE, Said, Sayings, Severity
-from vusniff.checks.peers import Program
+from vusniff.checks.peers import Implementation
 from vusniff.checks.recall import running, suspended
-from vusniff.checks.step import End, Step
+from vusniff.checks.step import SessionEnd, Step
 from vusniff.families.vhost_user.protocol import (
     F_ACCESS_PLATFORM,
     F_PROTOCOL_FEATURES,
     FrontendRequest,
     ProtocolFeature,
 )
-from vusniff.families.vhost_user.state import Life, Vring, translate, vring
+from vusniff.families.vhost_user.state import RingState, Vring, translate, vring
 
 QUEUE_SIZE = 32768
 RESERVED_WORD = ~0x1FF
@@ -142,7 +142,7 @@ def pair_half_enabled(step: Step) -> Sayings:
     Of a ring that is not set up itself it says nothing: QEMU enables pairs before it sets them up.
     """
     index, backend = step.values["index"], step.memory.backend
-    if not step.values["num"] or backend.program is not Program.DPDK or step.memory.device not in (None, "net"):
+    if not step.values["num"] or backend.program is not Implementation.DPDK or step.memory.device not in (None, "net"):
         return FINE
     ring, other = vring(step.before, index), vring(step.before, index ^ 1)
     if not running(ring) or other.addresses is not None or running(other) or ring.life is None:
@@ -159,14 +159,14 @@ def pair_half_enabled(step: Step) -> Sayings:
     )
 
 
-def announced(end: End) -> Sayings:
+def announced(end: SessionEnd) -> Sayings:
     """Rings that SET_VRING_CALL announces are set up
 
     DPDK before 20.08, which does not offer STATUS, starts none before all of them are ready; later ones wait for all
     rings of devices that are no network devices.
     """
     memory, offered = end.memory, end.state.protocol_features_offered
-    if memory.backend.program is not Program.DPDK or end.silent_ns < SETTLED_NS:
+    if memory.backend.program is not Implementation.DPDK or end.silent_ns < SETTLED_NS:
         return FINE
     old = offered is None or not offered.value & ProtocolFeature.STATUS
     if not old and memory.device in (None, "net"):
@@ -203,7 +203,7 @@ def inflight_before_rings(step: Step) -> Sayings:
     DPDK makes a ring when a message names it, and before 22.03 gave the buffer only to the rings that were there.
     """
     backend = step.memory.backend
-    if backend.program is not Program.DPDK or len(step.before.vrings):
+    if backend.program is not Implementation.DPDK or len(step.before.vrings):
         return FINE
     return (
         Said(
@@ -294,7 +294,7 @@ def _set_up_again(ring: Vring) -> bool:
     return ring.addresses is not None and ring.addresses.by > ring.life.by
 
 
-def used_without_kick(end: End) -> Sayings:
+def used_without_kick(end: SessionEnd) -> Sayings:
     """A stopped ring is used again only after SET_VRING_KICK or VRING_KICK
 
     Seen only from what the front-end says: the ring was set up and enabled again, and the session went on without the
@@ -319,7 +319,7 @@ def used_without_kick(end: End) -> Sayings:
     return tuple(said)
 
 
-def not_restarted(end: End) -> Sayings:
+def not_restarted(end: SessionEnd) -> Sayings:
     """A ring that was stopped and enabled again is kicked again
 
     Not when all rings were stopped together: a reset enables them, and the driver that comes may never start them.
@@ -351,7 +351,7 @@ def _enable_severity(all_of_them: bool, device: str | None) -> Severity:
     return Severity.WARNING if device in (None, "net") else Severity.ERROR
 
 
-def rings_enabled(end: End) -> Sayings:
+def rings_enabled(end: SessionEnd) -> Sayings:
     """With feature bit 30 negotiated each used ring is enabled
 
     A kicked ring need not be used, so one that was never enabled among others that were is a note: DPDK's virtio-user
@@ -382,7 +382,7 @@ def rings_enabled(end: End) -> Sayings:
 def base_repeated(step: Step) -> Sayings:
     """SET_VRING_BASE after a stop repeats the value of GET_VRING_BASE, unless the guest has reset the ring"""
     ring = vring(step.before, step.values["index"])
-    if ring.life is None or ring.life.value is not Life.STOPPED or not ring.life.by or ring.base is None:
+    if ring.life is None or ring.life.value is not RingState.STOPPED or not ring.life.by or ring.base is None:
         return FINE
     value = step.values["num"]
     if ring.base.by <= ring.life.by or value == ring.base.value or value in RESET_BASES:

@@ -26,7 +26,7 @@ from vusniff.errors import SourceError
 from vusniff.terminal import say
 
 if TYPE_CHECKING:
-    from vusniff.sources.host.endpoints import Side
+    from vusniff.sources.host.endpoints import ProxySide
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,9 +54,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Pass on and record until interrupted (0) or until COMMAND ends (its exit status)."""
-    from vusniff.sources.host.endpoints import Side
+    from vusniff.sources.host.endpoints import ProxySide
 
-    sides = [Side(True, path) for path in args.listen] + [Side(False, path) for path in args.connect]
+    sides = [ProxySide(True, path) for path in args.listen] + [ProxySide(False, path) for path in args.connect]
     if len(sides) != 2:
         raise SourceError("a proxy stands between two sides: give --listen PATH and --connect PATH, two in all")
     if args.quiet and (args.tui or args.json):
@@ -74,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
     return record_and_show([*words, *(["--", *args.peer_command] if args.peer_command else [])], file, args)
 
 
-def _pass_on(sides: list[Side], file: str, args: argparse.Namespace) -> int:
+def _pass_on(sides: list[ProxySide], file: str, args: argparse.Namespace) -> int:
     """Be the proxy."""
     from vusniff.capture.output import open_path
     from vusniff.capture.writer import CaptureWriter

@@ -23,7 +23,7 @@ from typing import IO
 from vusniff import terminal
 from vusniff.capture.bound import Bound, size_of
 from vusniff.capture.compressed import ENDINGS
-from vusniff.capture.output import Descriptor
+from vusniff.capture.output import DescriptorOutput
 from vusniff.child import command
 from vusniff.commands.read import add_view_arguments, check_view_arguments
 from vusniff.errors import CaptureError, SourceError
@@ -65,7 +65,7 @@ def max_size_words(args: argparse.Namespace) -> list[str]:
     return [] if args.max_size is None else [f"--max-size={args.max_size}"]
 
 
-def bound_of(output: Descriptor, args: argparse.Namespace) -> Bound:
+def bound_of(output: DescriptorOutput, args: argparse.Namespace) -> Bound:
     """How large the capture may become."""
     return Bound(output.fileno(), output.name, args.max_size)
 
@@ -99,7 +99,7 @@ def check_descriptors(*numbers: int | None) -> None:
                 raise SourceError(f"descriptor {number} is not open") from None
 
 
-def begun(args: argparse.Namespace, output: Descriptor) -> None:
+def begun(args: argparse.Namespace, output: DescriptorOutput) -> None:
     """Tell the process that waits for it, if one does, that the source has begun, and hand it the capture to read.
 
     So the view never looks for the file by its name, which may lead elsewhere by then.
@@ -118,7 +118,7 @@ def begun(args: argparse.Namespace, output: Descriptor) -> None:
             os.close(fd)
 
 
-class Source:
+class RecordingProcess:
     """The process that records."""
 
     def __init__(self, words: Sequence[str], log: IO[bytes] | None, by_pipe: bool) -> None:
@@ -178,7 +178,7 @@ def record_and_show(
     Text goes on until the source ends; who leaves the terminal view ends the source.
     """
     with tempfile.TemporaryFile() if args.tui else contextlib.nullcontext() as log:
-        source = Source(words, log, by_pipe)
+        source = RecordingProcess(words, log, by_pipe)
         with _interrupts_end(source):
             if source.has_begun and source.capture is not None:
                 before_view()
@@ -192,7 +192,7 @@ def record_and_show(
     return status if status >= 0 else 128 - status
 
 
-def _show(source: Source, file: str, args: argparse.Namespace) -> None:
+def _show(source: RecordingProcess, file: str, args: argparse.Namespace) -> None:
     path = f"/proc/self/fd/{source.capture}"
     try:
         if args.tui:
@@ -211,7 +211,7 @@ def _show(source: Source, file: str, args: argparse.Namespace) -> None:
 
 
 @contextlib.contextmanager
-def _interrupts_end(source: Source) -> Iterator[None]:
+def _interrupts_end(source: RecordingProcess) -> Iterator[None]:
     """SIGINT and SIGTERM end the source; what it has recorded is still shown."""
 
     def end(_number: int, _frame: FrameType | None) -> None:

@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     from vusniff.replay.link import meet
     from vusniff.replay.objects import Objects
     from vusniff.replay.script import script_of
-    from vusniff.sources.host.endpoints import Side
+    from vusniff.sources.host.endpoints import ProxySide
     from vusniff.views import jsonl
     from vusniff.views.replay import lines, outcome_dict
 
@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
             read_all(timeline, progress)
         tell(index.notes)
         script = script_of(timeline, role, args.session, args.until)
-    side = Side(args.listen is not None, args.listen or args.connect)
+    side = ProxySide(args.listen is not None, args.listen or args.connect)
     objects = Objects.make(script)
     try:
         sock = meet(side, args.timeout)

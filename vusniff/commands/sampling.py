@@ -16,7 +16,7 @@ from vusniff.errors import CaptureError, SourceError
 if TYPE_CHECKING:
     from vusniff.analysis.session import Session
     from vusniff.analysis.timeline import Timeline
-    from vusniff.capture.output import Descriptor
+    from vusniff.capture.output import DescriptorOutput
     from vusniff.families.family import State
     from vusniff.families.places import Places
     from vusniff.record import Sample
@@ -67,7 +67,7 @@ def ring_words(args: argparse.Namespace) -> list[str]:
 
 
 @dataclass(slots=True)
-class _Followed:
+class _SampledSession:
     """How far a session has been followed."""
 
     done: int
@@ -87,7 +87,7 @@ class CaptureSampling:
         self._every_seconds = 1 / hz
         self._say = say
         self._timeline: Timeline | None = None
-        self._sessions: dict[int, _Followed] = {}
+        self._sessions: dict[int, _SampledSession] = {}
         self._put: Callable[[Sample], None] = lambda sample: None
         self.access: Access = Access()
         self._sampler = Sampler(self.access, self._write, every_change)
@@ -148,7 +148,7 @@ class CaptureSampling:
             return
         known = self._sessions.get(session.number)
         if known is None:
-            known = self._sessions[session.number] = _Followed(0, session.initial())
+            known = self._sessions[session.number] = _SampledSession(0, session.initial())
         rows, advance = timeline.rows_of(session.number), session.family.advance
         for row in rows[known.done :]:
             known.state = advance(known.state, timeline.message(row))
@@ -165,7 +165,9 @@ class CaptureSampling:
         self._sampler.follow(session.number, ((main.id, front),), pids, places)
 
 
-def sampling_of(args: argparse.Namespace, output: Descriptor, say: Callable[[str], None]) -> CaptureSampling | None:
+def sampling_of(
+    args: argparse.Namespace, output: DescriptorOutput, say: Callable[[str], None]
+) -> CaptureSampling | None:
     """What samples the rings as the arguments say. Raises SourceError where the capture cannot be read again."""
     if args.rings is None:
         return None

@@ -15,9 +15,9 @@ import socket
 from collections.abc import Callable, Mapping
 
 from vusniff.demo import wire
-from vusniff.demo.memory import Inflight, Memory, Region, inflight_size
-from vusniff.demo.rings import Vring, loop_back
-from vusniff.demo.wire import Incoming, Link, PeerError
+from vusniff.demo.memory import GuestMemory, GuestRegion, InflightBuffer, inflight_size
+from vusniff.demo.rings import VringSetup, loop_back
+from vusniff.demo.wire import DemoSocket, Incoming, PeerError
 from vusniff.families.vhost_user.protocol import (
     F_PROTOCOL_FEATURES,
     FLAG_NEED_REPLY,
@@ -29,7 +29,7 @@ from vusniff.families.vhost_user.protocol import (
     FrontendRequest,
     ProtocolFeature,
 )
-from vusniff.sources.host.endpoints import Side
+from vusniff.sources.host.endpoints import ProxySide
 from vusniff.sources.host.endpoints import listen as listen_at
 
 QUEUES = 4
@@ -56,22 +56,22 @@ INFLIGHT_LIMIT = 1 << 24
 """Largest inflight buffer that is handed out."""
 
 
-class Session:
+class BackendSession:
     """One connection with a front-end, from accept to end of file."""
 
     def __init__(self, sock: socket.socket, timeout: float = wire.TIMEOUT) -> None:
         """Takes over ``sock``; ``timeout`` is in seconds."""
-        self.link = Link(sock, "the front-end", timeout)
+        self.link = DemoSocket(sock, "the front-end", timeout)
         self.requests = 0
         self.frames = 0
         """Frames that were sent back to the guest."""
-        self._channel: Link | None = None
+        self._channel: DemoSocket | None = None
         self._protocol_features = ProtocolFeature(0)
-        self._memory = Memory()
-        self._vrings = [Vring() for _ in range(QUEUES)]
+        self._memory = GuestMemory()
+        self._vrings = [VringSetup() for _ in range(QUEUES)]
         self._config = bytearray(CONFIG)
         self._status = 0
-        self._inflight: Inflight | None = None
+        self._inflight: InflightBuffer | None = None
         self._doorbell = -1
 
     def run(self) -> None:
@@ -143,7 +143,7 @@ class Session:
     def _reply(self, request: int, payload: bytes, descriptors: tuple[int, ...] = ()) -> None:
         self.link.send(request, VERSION | FLAG_REPLY, payload, descriptors, split=True)
 
-    def _vring(self, index: int) -> Vring:
+    def _vring(self, index: int) -> VringSetup:
         if index >= QUEUES:
             raise PeerError(f"ring {index} is not one of the {QUEUES} rings of this back-end")
         return self._vrings[index]
@@ -228,7 +228,7 @@ class Session:
             raise PeerError("SET_BACKEND_REQ_FD came with a descriptor that is no socket") from None
         if self._channel is not None:
             self._channel.close()
-        self._channel = Link(sock, "the front-end's back-end channel", self.link.timeout)
+        self._channel = DemoSocket(sock, "the front-end's back-end channel", self.link.timeout)
 
     def set_mem_table(self, message: Incoming) -> None:
         if len(message.payload) < wire.TABLE_HEAD.size:
@@ -238,13 +238,13 @@ class Session:
             raise PeerError(f"SET_MEM_TABLE speaks of {count} regions in {len(message.payload)} bytes of payload")
         if len(message.descriptors) != count:
             raise PeerError(f"SET_MEM_TABLE has {count} regions and {len(message.descriptors)} descriptors")
-        memory = Memory()
+        memory = GuestMemory()
         try:
             for region in wire.REGION.iter_unpack(message.payload[wire.TABLE_HEAD.size :]):
                 fd = message.take()
                 try:
                     guest, size, user, offset = region
-                    memory.add(Region(guest, size, user, offset), fd)
+                    memory.add(GuestRegion(guest, size, user, offset), fd)
                 finally:
                     os.close(fd)
         except PeerError:
@@ -330,7 +330,7 @@ class Session:
         size, offset, queues, ring_size = message.unpack(wire.INFLIGHT)
         fd = message.take()
         try:
-            inflight = Inflight(fd, size, offset, queues, ring_size)
+            inflight = InflightBuffer(fd, size, offset, queues, ring_size)
         finally:
             os.close(fd)
         if self._inflight is not None:
@@ -351,31 +351,31 @@ class Session:
 
 Reply = tuple[bytes, tuple[int, ...]]
 
-_HANDLERS: Mapping[int, Callable[[Session, Incoming], Reply | None]] = {
-    FrontendRequest.GET_FEATURES: Session.get_features,
-    FrontendRequest.SET_FEATURES: Session.set_features,
-    FrontendRequest.SET_OWNER: Session.set_owner,
-    FrontendRequest.SET_MEM_TABLE: Session.set_mem_table,
-    FrontendRequest.SET_VRING_NUM: Session.set_vring_num,
-    FrontendRequest.SET_VRING_ADDR: Session.set_vring_addr,
-    FrontendRequest.SET_VRING_BASE: Session.set_vring_base,
-    FrontendRequest.GET_VRING_BASE: Session.get_vring_base,
-    FrontendRequest.SET_VRING_KICK: Session.set_vring_descriptor,
-    FrontendRequest.SET_VRING_CALL: Session.set_vring_descriptor,
-    FrontendRequest.SET_VRING_ERR: Session.set_vring_descriptor,
-    FrontendRequest.GET_PROTOCOL_FEATURES: Session.get_protocol_features,
-    FrontendRequest.SET_PROTOCOL_FEATURES: Session.set_protocol_features,
-    FrontendRequest.GET_QUEUE_NUM: Session.get_queue_num,
-    FrontendRequest.SET_VRING_ENABLE: Session.set_vring_enable,
-    FrontendRequest.SEND_RARP: Session.send_rarp,
-    FrontendRequest.NET_SET_MTU: Session.net_set_mtu,
-    FrontendRequest.SET_BACKEND_REQ_FD: Session.set_backend_req_fd,
-    FrontendRequest.GET_CONFIG: Session.get_config,
-    FrontendRequest.SET_CONFIG: Session.set_config,
-    FrontendRequest.GET_INFLIGHT_FD: Session.get_inflight_fd,
-    FrontendRequest.SET_INFLIGHT_FD: Session.set_inflight_fd,
-    FrontendRequest.SET_STATUS: Session.set_status,
-    FrontendRequest.GET_STATUS: Session.get_status,
+_HANDLERS: Mapping[int, Callable[[BackendSession, Incoming], Reply | None]] = {
+    FrontendRequest.GET_FEATURES: BackendSession.get_features,
+    FrontendRequest.SET_FEATURES: BackendSession.set_features,
+    FrontendRequest.SET_OWNER: BackendSession.set_owner,
+    FrontendRequest.SET_MEM_TABLE: BackendSession.set_mem_table,
+    FrontendRequest.SET_VRING_NUM: BackendSession.set_vring_num,
+    FrontendRequest.SET_VRING_ADDR: BackendSession.set_vring_addr,
+    FrontendRequest.SET_VRING_BASE: BackendSession.set_vring_base,
+    FrontendRequest.GET_VRING_BASE: BackendSession.get_vring_base,
+    FrontendRequest.SET_VRING_KICK: BackendSession.set_vring_descriptor,
+    FrontendRequest.SET_VRING_CALL: BackendSession.set_vring_descriptor,
+    FrontendRequest.SET_VRING_ERR: BackendSession.set_vring_descriptor,
+    FrontendRequest.GET_PROTOCOL_FEATURES: BackendSession.get_protocol_features,
+    FrontendRequest.SET_PROTOCOL_FEATURES: BackendSession.set_protocol_features,
+    FrontendRequest.GET_QUEUE_NUM: BackendSession.get_queue_num,
+    FrontendRequest.SET_VRING_ENABLE: BackendSession.set_vring_enable,
+    FrontendRequest.SEND_RARP: BackendSession.send_rarp,
+    FrontendRequest.NET_SET_MTU: BackendSession.net_set_mtu,
+    FrontendRequest.SET_BACKEND_REQ_FD: BackendSession.set_backend_req_fd,
+    FrontendRequest.GET_CONFIG: BackendSession.get_config,
+    FrontendRequest.SET_CONFIG: BackendSession.set_config,
+    FrontendRequest.GET_INFLIGHT_FD: BackendSession.get_inflight_fd,
+    FrontendRequest.SET_INFLIGHT_FD: BackendSession.set_inflight_fd,
+    FrontendRequest.SET_STATUS: BackendSession.set_status,
+    FrontendRequest.GET_STATUS: BackendSession.get_status,
 }
 
 
@@ -389,11 +389,11 @@ def serve(
         PeerError: nobody came within ``timeout`` seconds.
     """
     failed = 0
-    listener = None if connect else listen_at(Side(True, path))
+    listener = None if connect else listen_at(ProxySide(True, path))
     try:
         for number in range(1, count + 1):
             sock = wire.connect(path, timeout) if listener is None else wire.accept(listener.sock, path, timeout)
-            session = Session(sock, timeout)
+            session = BackendSession(sock, timeout)
             try:
                 session.run()
                 say(f"back-end: session {number}: {session.requests} requests, {session.frames} frames sent back")

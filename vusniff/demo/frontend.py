@@ -19,8 +19,8 @@ import time
 from collections.abc import Callable, Sequence
 
 from vusniff.demo import wire
-from vusniff.demo.memory import Layout, Memory, Region, Ring
-from vusniff.demo.wire import Incoming, Link, PeerError
+from vusniff.demo.memory import GuestMemory, GuestRegion, RingLayout, SplitRing
+from vusniff.demo.wire import DemoSocket, Incoming, PeerError
 from vusniff.families.vhost_user.protocol import (
     F_PROTOCOL_FEATURES,
     FLAG_NEED_REPLY,
@@ -31,7 +31,7 @@ from vusniff.families.vhost_user.protocol import (
     FrontendRequest,
     ProtocolFeature,
 )
-from vusniff.sources.host.endpoints import Side
+from vusniff.sources.host.endpoints import ProxySide
 from vusniff.sources.host.endpoints import listen as listen_at
 
 PAIRS = 2
@@ -61,8 +61,8 @@ USER_BASE = 0x7F00_0000_0000
 """Where the front-end says that it mapped guest memory. Only differences of user addresses mean anything to a
 back-end, so the demo says the same in every run."""
 REGIONS = (
-    Region(guest=0, size=REGION_SIZE, user=USER_BASE, offset=0),
-    Region(guest=1 << 32, size=REGION_SIZE, user=USER_BASE + REGION_SIZE, offset=REGION_SIZE),
+    GuestRegion(guest=0, size=REGION_SIZE, user=USER_BASE, offset=0),
+    GuestRegion(guest=1 << 32, size=REGION_SIZE, user=USER_BASE + REGION_SIZE, offset=REGION_SIZE),
 )
 """Memory below and above 4 GiB of a PC, from one memfd. Pair n uses region n."""
 RING_STEP = 1 << 16
@@ -81,12 +81,12 @@ class Guest:
     def __init__(self) -> None:
         self.ram = os.memfd_create("guest-ram")
         os.ftruncate(self.ram, REGION_SIZE * len(REGIONS))
-        self.memory = Memory()
+        self.memory = GuestMemory()
         for region in REGIONS:
             self.memory.add(region, self.ram)
-        self.layouts = [Layout(RING_STEP * (1 + index % 2), RING_SIZE) for index in range(RINGS)]
+        self.layouts = [RingLayout(RING_STEP * (1 + index % 2), RING_SIZE) for index in range(RINGS)]
         self.rings = [
-            Ring(self.memory, RING_SIZE, *(self.user(index, at) for at in (it.descriptors, it.available, it.used)))
+            SplitRing(self.memory, RING_SIZE, *(self.user(index, at) for at in (it.descriptors, it.available, it.used)))
             for index, it in enumerate(self.layouts)
         ]
         self.bases = [0] * RINGS
@@ -127,18 +127,18 @@ class Guest:
         return frame, buffer
 
 
-class Session:
+class FrontendSession:
     """One connection with a back-end, from GET_FEATURES to the end of file."""
 
     def __init__(self, sock: socket.socket, guest: Guest, pause: Pause, timeout: float = wire.TIMEOUT) -> None:
         """Takes over ``sock``; ``timeout`` is in seconds; ``pause`` is called before each request."""
-        self.link = Link(sock, "the back-end", timeout)
+        self.link = DemoSocket(sock, "the back-end", timeout)
         self.requests = 0
         self.frames = 0
         """Frames that came back."""
         self._guest = guest
         self._pause = pause
-        self._channel: Link | None = None
+        self._channel: DemoSocket | None = None
         self._features = 0
         self._protocol_features = ProtocolFeature(0)
         self._status = 0
@@ -199,7 +199,7 @@ class Session:
 
     def _open_channel(self) -> None:
         ours, theirs = socket.socketpair()
-        self._channel = Link(ours, "the back-end on its channel", self.link.timeout)
+        self._channel = DemoSocket(ours, "the back-end on its channel", self.link.timeout)
         with theirs:
             self._tell(FrontendRequest.SET_BACKEND_REQ_FD, descriptors=(theirs.fileno(),), ack=True)
 
@@ -370,7 +370,7 @@ class Session:
             self._answer(self._channel)
         return ready
 
-    def _answer(self, channel: Link) -> None:
+    def _answer(self, channel: DemoSocket) -> None:
         message = channel.receive()
         if message is None:
             channel.close()
@@ -424,10 +424,10 @@ def run(
     guest = Guest()
     listener = None
     try:
-        listener = listen_at(Side(True, path)) if listen else None
+        listener = listen_at(ProxySide(True, path)) if listen else None
         for number in range(1, count + 1):
             sock = wire.connect(path, timeout) if listener is None else wire.accept(listener.sock, path, timeout)
-            session = Session(sock, guest, lambda: time.sleep(pause) if pause else None, timeout)
+            session = FrontendSession(sock, guest, lambda: time.sleep(pause) if pause else None, timeout)
             try:
                 session.run()
             except PeerError as error:

@@ -23,7 +23,7 @@ _U16 = struct.Struct("<H")
 
 
 @dataclass(frozen=True, slots=True)
-class Region:
+class GuestRegion:
     """One memory region of the memory table."""
 
     guest: int
@@ -33,13 +33,13 @@ class Region:
     """Where it begins in its descriptor."""
 
 
-class Memory:
+class GuestMemory:
     """Mapped regions. Keeps no descriptor: a mapping outlives it."""
 
     def __init__(self) -> None:
-        self._mapped: list[tuple[Region, mmap.mmap]] = []
+        self._mapped: list[tuple[GuestRegion, mmap.mmap]] = []
 
-    def add(self, region: Region, fd: int) -> None:
+    def add(self, region: GuestRegion, fd: int) -> None:
         """Map a region from offset 0 of its descriptor on, as libvhost-user does."""
         end = region.offset + region.size
         try:
@@ -74,7 +74,7 @@ class Memory:
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class RingLayout:
     """Where a split ring of ``size`` descriptors lies when its three parts follow each other."""
 
     start: int
@@ -104,10 +104,10 @@ def _publish(area: memoryview, index: int) -> None:
     area[2:4] = (index & 0xFFFF).to_bytes(2, "little")
 
 
-class Ring:
+class SplitRing:
     """A split virtqueue; the driver's and the device's half of the work."""
 
-    def __init__(self, memory: Memory, size: int, descriptors: int, available: int, used: int) -> None:
+    def __init__(self, memory: GuestMemory, size: int, descriptors: int, available: int, used: int) -> None:
         """The three addresses are user addresses."""
         if not 0 < size <= 32768 or size & (size - 1):
             raise PeerError(f"a split ring cannot have {size} descriptors")
@@ -185,7 +185,7 @@ def inflight_size(ring_size: int) -> int:
     return (_INFLIGHT_HEAD.size + _INFLIGHT_ENTRY.size * ring_size + 63) & ~63
 
 
-class Inflight:
+class InflightBuffer:
     """The shared record of what the back-end is working on; one region for each queue."""
 
     def __init__(self, fd: int, size: int, offset: int, queues: int, ring_size: int) -> None:

@@ -11,7 +11,7 @@ import select
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from vusniff.demo.memory import Inflight, Memory, Ring
+from vusniff.demo.memory import GuestMemory, InflightBuffer, SplitRing
 from vusniff.demo.wire import PeerError
 from vusniff.families.vhost_user.protocol import FrontendRequest
 
@@ -20,7 +20,7 @@ FRAME_LIMIT = 65536
 
 
 @dataclass(slots=True)
-class Vring:
+class VringSetup:
     """What the front-end told about one ring."""
 
     size: int = 0
@@ -29,7 +29,7 @@ class Vring:
     """Descriptor table, available ring, used ring: user addresses."""
     descriptors: dict[FrontendRequest, int] = field(default_factory=dict)
     """The kick, call and err descriptor under the request that set it."""
-    ring: Ring | None = None
+    ring: SplitRing | None = None
     enabled: bool = False
 
     def set_descriptor(self, request: FrontendRequest, fd: int | None) -> None:
@@ -39,14 +39,14 @@ class Vring:
         if fd is not None:
             self.descriptors[request] = fd
 
-    def start(self, memory: Memory) -> None:
+    def start(self, memory: GuestMemory) -> None:
         """Open the ring in guest memory, again if it is. Raises PeerError when that cannot be with what was told."""
         if self.ring is not None:
             self.ring.close()
             self.ring = None
         if self.addresses is None or not self.size:
             raise PeerError("SET_VRING_KICK came before the size and the addresses of the ring")
-        self.ring = Ring(memory, self.size, *self.addresses)
+        self.ring = SplitRing(memory, self.size, *self.addresses)
 
     def stop(self) -> None:
         """Close the ring and its descriptors."""
@@ -57,7 +57,7 @@ class Vring:
             self.set_descriptor(request, None)
 
 
-def loop_back(vrings: Sequence[Vring], transmit: int, inflight: Inflight | None) -> int:
+def loop_back(vrings: Sequence[VringSetup], transmit: int, inflight: InflightBuffer | None) -> int:
     """Send every waiting frame of a transmit ring back on the receive ring of its pair; without room it is lost.
 
     Returns how many were sent back.
@@ -82,7 +82,7 @@ def loop_back(vrings: Sequence[Vring], transmit: int, inflight: Inflight | None)
     return frames
 
 
-def _take(index: int, vring: Vring, ring: Ring, inflight: Inflight | None) -> int:
+def _take(index: int, vring: VringSetup, ring: SplitRing, inflight: InflightBuffer | None) -> int:
     head = ring.head(vring.base)
     vring.base = (vring.base + 1) & 0xFFFF
     if inflight is not None:
@@ -90,7 +90,9 @@ def _take(index: int, vring: Vring, ring: Ring, inflight: Inflight | None) -> in
     return head
 
 
-def _give_back(index: int, vring: Vring, ring: Ring, head: int, written: int, inflight: Inflight | None) -> None:
+def _give_back(
+    index: int, vring: VringSetup, ring: SplitRing, head: int, written: int, inflight: InflightBuffer | None
+) -> None:
     used = ring.give_back(head, written)
     if inflight is not None:
         inflight.finish(index, head, used)

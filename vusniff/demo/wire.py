@@ -78,7 +78,7 @@ def readable(fds: Iterable[int], timeout: float) -> list[int]:
     return [fd for fd, _ in poll.poll(max(0, int(timeout * 1000)))]
 
 
-class Link:
+class DemoSocket:
     """A connected stream socket."""
 
     def __init__(self, sock: socket.socket, who: str, timeout: float = TIMEOUT) -> None:

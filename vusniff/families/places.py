@@ -11,7 +11,7 @@ SIZE_LIMIT = 32768
 
 
 @dataclass(frozen=True, slots=True)
-class Memory:
+class MemoryRegion:
     """One memory region."""
 
     descriptor: Descriptor
@@ -78,7 +78,7 @@ class Tracking:
 class Places:
     """All that can be read of one device."""
 
-    regions: tuple[Memory, ...] = ()
+    regions: tuple[MemoryRegion, ...] = ()
     rings: tuple[RingPlace, ...] = ()
     unreadable: tuple[tuple[int, str], ...] = ()
     """Ring, and why it cannot be read."""

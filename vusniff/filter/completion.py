@@ -9,7 +9,7 @@ from typing import NamedTuple
 from lark import Token
 
 from vusniff.families.registry import bare
-from vusniff.filter.field import Field, Kind
+from vusniff.filter.field import Field, ValueKind
 from vusniff.filter.fields import fields, words_of
 from vusniff.filter.grammar import LENGTH_LIMIT, expected_after
 
@@ -72,9 +72,9 @@ def _offers(expected: set[str], tokens: list[Token], word: str) -> Iterator[tupl
     elif "WORD" in expected:
         field = _field_before(tokens)
         if field is not None:
-            bits = field.kind is Kind.BITS
-            about = "" if bits or field.kind is Kind.REQUEST else field.about
-            if field.kind is Kind.REQUEST:
+            bits = field.kind is ValueKind.BITS
+            about = "" if bits or field.kind is ValueKind.REQUEST else field.about
+            if field.kind is ValueKind.REQUEST:
                 word = bare(word)
             yield from ((name, about) for name in _beginning(word, words_of(field)))
     elif "LBRACE" in expected:
@@ -110,13 +110,13 @@ def _beginning(word: str, names: Iterable[str]) -> list[str]:
 
 def _has(field: Field, sign: str) -> bool:
     """An operator makes sense for a field."""
-    text = field.kind in (Kind.TEXT, Kind.BYTES)
+    text = field.kind in (ValueKind.TEXT, ValueKind.BYTES)
     if sign == "contains":
-        return text or field.kind in (Kind.BITS, Kind.REQUEST)
+        return text or field.kind in (ValueKind.BITS, ValueKind.REQUEST)
     if sign == "matches":
-        return field.kind in (Kind.TEXT, Kind.REQUEST)
+        return field.kind in (ValueKind.TEXT, ValueKind.REQUEST)
     if sign in _SHORT:
-        return not text and field.kind is not Kind.BOOLEAN
+        return not text and field.kind is not ValueKind.BOOLEAN
     return True
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from vusniff.checks.finding import Finding
 
 
-class Kind(enum.Enum):
+class ValueKind(enum.Enum):
     """What values a field has, and so what it can be compared with."""
 
     NUMBER = "number"
@@ -129,7 +129,7 @@ class Field:
     """One field."""
 
     name: str
-    kind: Kind
+    kind: ValueKind
     origin: Origin
     about: str
     read: Read

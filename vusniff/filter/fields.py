@@ -18,7 +18,7 @@ from vusniff.checks.finding import Severity, Side
 from vusniff.families.family import Family
 from vusniff.families.registry import FIRST, bare, channels, families
 from vusniff.filter import payload
-from vusniff.filter.field import Field, Kind, MessageLike, Origin, Surroundings
+from vusniff.filter.field import Field, MessageLike, Origin, Surroundings, ValueKind
 from vusniff.layouts import dissect
 from vusniff.record import DescriptorKind
 
@@ -56,13 +56,17 @@ def _header_of(family: Family) -> Iterator[Field]:
     prefix, name, origin = family.fields, family.name, Origin.HEADER
     header = family.main.header
     about = f"{name}: command, by name or number"
-    yield Field(f"{prefix}.command", Kind.REQUEST, origin, about, _of_family(name, lambda m: m.request))
-    yield Field(f"{prefix}.flags", Kind.NUMBER, origin, f"{name}: header flags", _of_family(name, lambda m: m.flags))
+    yield Field(f"{prefix}.command", ValueKind.REQUEST, origin, about, _of_family(name, lambda m: m.request))
+    yield Field(
+        f"{prefix}.flags", ValueKind.NUMBER, origin, f"{name}: header flags", _of_family(name, lambda m: m.flags)
+    )
     about = f"{name}: it is a reply that says that its command failed"
-    yield Field(f"{prefix}.failed", Kind.BOOLEAN, origin, about, _of_family(name, lambda m: header.is_failed(m.flags)))
+    yield Field(
+        f"{prefix}.failed", ValueKind.BOOLEAN, origin, about, _of_family(name, lambda m: header.is_failed(m.flags))
+    )
     for one in header.more:
         read = _of_family(name, functools.partial(_more, one))
-        yield Field(f"{prefix}.{one}", Kind.NUMBER, origin, f"{name}: {one} in the header", read)
+        yield Field(f"{prefix}.{one}", ValueKind.NUMBER, origin, f"{name}: {one} in the header", read)
 
 
 def _more(name: str, message: MessageLike) -> int | None:
@@ -107,10 +111,10 @@ def _sender(message: MessageLike, _: Surroundings) -> str | None:
 
 _H, _C, _A, _B = Origin.HEADER, Origin.CONNECTION, Origin.ANSWER, Origin.BYTES
 _D, _P, _F = Origin.DESCRIPTOR, Origin.PROCESS, Origin.FINDING
-_NUMBER, _BOOLEAN, _TEXT = Kind.NUMBER, Kind.BOOLEAN, Kind.TEXT
+_NUMBER, _BOOLEAN, _TEXT = ValueKind.NUMBER, ValueKind.BOOLEAN, ValueKind.TEXT
 
 STATIC: tuple[Field, ...] = (
-    Field("vhost.request", Kind.REQUEST, _H, "request, by name or number", lambda m, _: m.request),
+    Field("vhost.request", ValueKind.REQUEST, _H, "request, by name or number", lambda m, _: m.request),
     Field("vhost.name", _TEXT, _H, "name of the request", lambda m, _: m.name),
     Field("vhost.flags", _NUMBER, _H, "header flags", _of_versioned("flags")),
     Field("vhost.version", _NUMBER, _H, "flag bits 0-1", _of_versioned("version")),
@@ -118,7 +122,7 @@ STATIC: tuple[Field, ...] = (
     Field("vhost.need_reply", _BOOLEAN, _H, "flag bit 3: an acknowledgement is wanted", _of_header("need_reply")),
     Field("vhost.size", _NUMBER, _H, "payload bytes by the header", lambda m, _: m.size),
     Field("vhost.number", _NUMBER, _H, "number of the message in its capture", lambda m, _: m.number),
-    Field("vhost.time", Kind.SECONDS, _H, "time since the first message", lambda m, w: m.time_ns - w.first_ns),
+    Field("vhost.time", ValueKind.SECONDS, _H, "time since the first message", lambda m, w: m.time_ns - w.first_ns),
     Field(
         "vhost.channel",
         _TEXT,
@@ -130,9 +134,11 @@ STATIC: tuple[Field, ...] = (
     Field("vhost.session", _NUMBER, _C, "number of the session", lambda m, _: m.session),
     Field("vhost.answers", _NUMBER, _A, "of a reply: number of its request", lambda m, _: m.answers),
     Field("vhost.answered_by", _NUMBER, _A, "of a request: number of its reply", lambda m, _: m.answered_by),
-    Field("vhost.latency", Kind.NANOSECONDS, _A, "time between request and reply, on both", lambda m, _: m.latency_ns),
-    Field("vhost.data", Kind.BYTES, _B, "bytes behind the header", _bytes),
-    Field("vhost.trailing", Kind.BYTES, Origin.PAYLOAD, "bytes left over", lambda m, _: m.trailing or None),
+    Field(
+        "vhost.latency", ValueKind.NANOSECONDS, _A, "time between request and reply, on both", lambda m, _: m.latency_ns
+    ),
+    Field("vhost.data", ValueKind.BYTES, _B, "bytes behind the header", _bytes),
+    Field("vhost.trailing", ValueKind.BYTES, Origin.PAYLOAD, "bytes left over", lambda m, _: m.trailing or None),
     Field("vhost.malformed", _TEXT, Origin.PAYLOAD, "what does not fit, as a sentence", lambda m, _: m.malformed),
     Field("vhost.layout", _TEXT, Origin.PAYLOAD, "name of the layout the payload was read by", lambda m, _: m.layout),
     Field("sock.path", _TEXT, _C, "path of the socket", lambda m, w: w.path(m.connection)),
@@ -198,11 +204,11 @@ def words_of(field: Field) -> tuple[str, ...]:
         if field.name == f"{family.fields}.command":
             own = set(family.channels)
             return tuple(name for name, known in requests().items() if any(of in own for of, _ in known))
-    if field.kind is Kind.REQUEST or field.name == "vhost.name":
+    if field.kind is ValueKind.REQUEST or field.name == "vhost.name":
         return tuple(requests())
-    if field.kind is Kind.BOOLEAN:
+    if field.kind is ValueKind.BOOLEAN:
         return ("true", "false")
-    if field.kind is Kind.BITS:
+    if field.kind is ValueKind.BITS:
         shortest = {
             min((form for form in field.bits if field.bits[form] == names), key=len): None
             for names in field.bits.values()

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from vusniff.filter.field import Kind, MessageLike, Read, Surroundings
+from vusniff.filter.field import MessageLike, Read, Surroundings, ValueKind
 from vusniff.filter.regex import TEXT_LIMIT
 from vusniff.filter.tree import All, BitSet, Named, Node, Not, Odd, Operator, Range, Test, Value
 from vusniff.filter.tree import Any as Either
@@ -88,7 +88,7 @@ def _reader(test: Test) -> Read:
     if test.values and isinstance(test.values[0], BitSet):
         assert field.bit_names is not None
         return field.bit_names
-    if field.kind is Kind.REQUEST and test.operator in (Operator.CONTAINS, Operator.MATCHES):
+    if field.kind is ValueKind.REQUEST and test.operator in (Operator.CONTAINS, Operator.MATCHES):
         return lambda message, _: None if message.request is None else message.name
     return field.read
 
@@ -127,11 +127,11 @@ def _fits(test: Test) -> Fits:
     return lambda value, _: compare(value, wanted)
 
 
-def _contains(kind: Kind, wanted: Any) -> Fits:
+def _contains(kind: ValueKind, wanted: Any) -> Fits:
     if isinstance(wanted, BitSet):
         names = wanted.names
         return lambda value, _: not names.isdisjoint(value)
-    if kind is Kind.BITS:
+    if kind is ValueKind.BITS:
         return lambda value, _: value & wanted == wanted
     return lambda value, _: wanted in value
 

@@ -17,7 +17,7 @@ from vusniff.channel import Channel
 from vusniff.families.registry import families
 from vusniff.families.vhost_user.device import DEVICES
 from vusniff.families.vhost_user.protocol import Channels, FrontendRequest, GpuRequest
-from vusniff.filter.field import Field, Kind, MessageLike, Origin, PayloadKey, Read, Surroundings
+from vusniff.filter.field import Field, MessageLike, Origin, PayloadKey, Read, Surroundings, ValueKind
 from vusniff.layouts import dissect
 from vusniff.layouts.parts import Node, NodeKind, layouts_of, tree
 from vusniff.message import Alternatives, Context, Layout, enum_of
@@ -111,7 +111,7 @@ PathOf = tuple[str, ...]
 class _Found:
     """What is known of a name while the tables are walked."""
 
-    kind: Kind
+    kind: ValueKind
     paths: dict[str, PathOf] = field(default_factory=dict)
     """Layout -> where its values are in the payload."""
     keys: set[PayloadKey] = field(default_factory=set)
@@ -124,7 +124,7 @@ def fields() -> dict[str, Field]:
     """All fields of payloads by name. Raises DissectorError when the dissectors cannot be loaded."""
     found: dict[str, _Found] = {}
     meant: dict[str, _Found] = {}
-    known: dict[Layout, list[tuple[PathOf, Kind]]] = {}
+    known: dict[Layout, list[tuple[PathOf, ValueKind]]] = {}
     for channel, request, name, is_reply, layout in _layouts():
         if layout not in known:
             known[layout] = list(leaves(layout))
@@ -146,7 +146,7 @@ def fields() -> dict[str, Field]:
 def _note(
     table: dict[str, _Found],
     name: str,
-    kind: Kind,
+    kind: ValueKind,
     path: PathOf,
     channel: str,
     request: int | None,
@@ -155,10 +155,10 @@ def _note(
     layout: Layout,
 ) -> None:
     if name in NAMELESS:
-        kind = Kind.NUMBER
+        kind = ValueKind.NUMBER
     one = table.setdefault(name, _Found(kind))
     if one.kind is not kind:  # two layouts that mean different things by one name: text says both
-        one.kind = Kind.BITS if {one.kind, kind} == {Kind.BITS, Kind.NUMBER} else Kind.TEXT
+        one.kind = ValueKind.BITS if {one.kind, kind} == {ValueKind.BITS, ValueKind.NUMBER} else ValueKind.TEXT
     one.paths.setdefault(layout.name, path)
     one.keys.add(PayloadKey(channel, request, is_reply))
     one.requests[request_name + (" reply" if is_reply and request is not None else "")] = None
@@ -213,7 +213,7 @@ def _beginning() -> dict[str, str]:
 # -- walking a layout --------------------------------------------------------------------------------------------------
 
 
-def leaves(layout: Layout) -> Iterator[tuple[PathOf, Kind]]:
+def leaves(layout: Layout) -> Iterator[tuple[PathOf, ValueKind]]:
     """The plain fields of a layout: where they are in a payload, and their kinds."""
     try:
         root = tree(layout, "little")
@@ -221,10 +221,10 @@ def leaves(layout: Layout) -> Iterator[tuple[PathOf, Kind]]:
         return
     bits = {name for name, names in layout.names.items() if issubclass(enum_of(names, Context()), enum.IntFlag)}
     for path, kind in _walk(root, (), {}) if root.kind is NodeKind.STRUCTURE else ():
-        yield path, Kind.BITS if path[-1] in bits and kind is Kind.NUMBER else kind
+        yield path, ValueKind.BITS if path[-1] in bits and kind is ValueKind.NUMBER else kind
 
 
-def _walk(node: Node, path: PathOf, before: dict[str, Any]) -> Iterator[tuple[PathOf, Kind]]:
+def _walk(node: Node, path: PathOf, before: dict[str, Any]) -> Iterator[tuple[PathOf, ValueKind]]:
     match node.kind:
         case NodeKind.STRUCTURE:
             values: dict[str, Any] = {}
@@ -237,24 +237,24 @@ def _walk(node: Node, path: PathOf, before: dict[str, Any]) -> Iterator[tuple[Pa
             yield from _walk(node.parts[0], path, before)
         case NodeKind.NUMBER:
             before[path[-1]] = 0
-            yield path, Kind.NUMBER
+            yield path, ValueKind.NUMBER
         case NodeKind.BYTES:
             before[path[-1]] = bytes(_SAMPLE)
-            yield path, Kind.BYTES
+            yield path, ValueKind.BYTES
         case NodeKind.ADAPTED:
-            yield path, Kind.TEXT
+            yield path, ValueKind.TEXT
         case NodeKind.COMPUTED if node.formula is not None:
             compares = any(f" {sign} " in node.formula.text for sign in _COMPARISONS)
-            yield path, Kind.BOOLEAN if compares else Kind.NUMBER
+            yield path, ValueKind.BOOLEAN if compares else ValueKind.NUMBER
         case NodeKind.COMPUTED if node.value is not None:
             yield from _computed(node.value, path, before)
 
 
 def _computed(
     function: Callable[[Mapping[str, Any]], Any], path: PathOf, before: dict[str, Any]
-) -> Iterator[tuple[PathOf, Kind]]:
+) -> Iterator[tuple[PathOf, ValueKind]]:
     """What a function of Python gives, found by trying."""
-    seen: dict[PathOf, Kind] = {}
+    seen: dict[PathOf, ValueKind] = {}
     for first in _VARIANTS:
         sample = bytes([first, 0]) + b"\x20" * (_SAMPLE - 2)
         values = {name: sample if isinstance(value, bytes) else value for name, value in before.items()}
@@ -265,18 +265,18 @@ def _computed(
     yield from seen.items()
 
 
-def _plain(value: Any, path: PathOf) -> Iterator[tuple[PathOf, Kind]]:
+def _plain(value: Any, path: PathOf) -> Iterator[tuple[PathOf, ValueKind]]:
     if isinstance(value, Mapping):
         for name, inner in value.items():
             if not (name.endswith("_names") and name.removesuffix("_names") in value):
                 yield from _plain(inner, (*path, name))
     elif isinstance(value, bool):
-        yield path, Kind.BOOLEAN
+        yield path, ValueKind.BOOLEAN
     elif isinstance(value, int):
-        yield path, Kind.NUMBER
+        yield path, ValueKind.NUMBER
     elif isinstance(value, str):
         # Bytes are hex in a decoded payload, whoever made them.
-        yield path, Kind.TEXT
+        yield path, ValueKind.TEXT
 
 
 # -- names of bits and values -----------------------------------------------------------------------------------------
@@ -338,11 +338,11 @@ def _field(name: str, found: _Found, requests: frozenset[tuple[str, int | None]]
         found.kind,
         Origin.PAYLOAD,
         f"{_words(name)}: {about}",
-        _from_hex(read, several) if found.kind is Kind.BYTES else read,
+        _from_hex(read, several) if found.kind is ValueKind.BYTES else read,
         several,
         names=numbers,
-        bits=bits if found.kind is Kind.BITS else {},
-        bit_names=reader(named, (list,), several, requests) if found.kind is Kind.BITS else None,
+        bits=bits if found.kind is ValueKind.BITS else {},
+        bit_names=reader(named, (list,), several, requests) if found.kind is ValueKind.BITS else None,
         keys=frozenset(found.keys),
     )
 
@@ -351,12 +351,12 @@ def _words(name: str) -> str:
     return name.rpartition(".")[2].replace("_", " ")
 
 
-_TYPES: dict[Kind, tuple[type, ...]] = {
-    Kind.NUMBER: (int, bool),
-    Kind.BITS: (int,),
-    Kind.BOOLEAN: (bool, int),
-    Kind.TEXT: (str,),
-    Kind.BYTES: (str,),
+_TYPES: dict[ValueKind, tuple[type, ...]] = {
+    ValueKind.NUMBER: (int, bool),
+    ValueKind.BITS: (int,),
+    ValueKind.BOOLEAN: (bool, int),
+    ValueKind.TEXT: (str,),
+    ValueKind.BYTES: (str,),
 }
 
 

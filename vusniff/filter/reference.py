@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from vusniff import terminal
-from vusniff.filter.field import Field, Kind, Origin
+from vusniff.filter.field import Field, Origin, ValueKind
 from vusniff.filter.fields import fields, words_of
 from vusniff.filter.regex import PATTERN_LIMIT, TEXT_LIMIT
 
@@ -105,7 +105,11 @@ def _tables() -> Iterator[str]:
 
 
 def _about(field: Field) -> str:
-    words = words_of(field) if field.kind not in (Kind.BOOLEAN, Kind.REQUEST) and field.name != "vhost.name" else ()
+    words = (
+        words_of(field)
+        if field.kind not in (ValueKind.BOOLEAN, ValueKind.REQUEST) and field.name != "vhost.name"
+        else ()
+    )
     if not words or len(words) > SHOWN_WORDS:
         return field.about
     return f"{field.about} ({', '.join(f'`{word}`' for word in words)})"

@@ -13,7 +13,7 @@ from lark import Token, Tree
 
 from vusniff.errors import FilterError
 from vusniff.families.registry import bare
-from vusniff.filter.field import Field, Kind
+from vusniff.filter.field import Field, ValueKind
 from vusniff.filter.fields import fields, requests, words_of
 from vusniff.filter.regex import compile_pattern
 from vusniff.filter.tree import All, Any, BitSet, Named, Node, Not, Odd, Operator, Range, Test, Value
@@ -46,7 +46,9 @@ OPERATORS = {
 }
 """As written -> what it asks, and whether all values have to fit (None: any, unless ``all`` stands before it)."""
 
-NUMBERS = frozenset({Kind.NUMBER, Kind.BOOLEAN, Kind.BITS, Kind.REQUEST, Kind.SECONDS, Kind.NANOSECONDS})
+NUMBERS = frozenset(
+    {ValueKind.NUMBER, ValueKind.BOOLEAN, ValueKind.BITS, ValueKind.REQUEST, ValueKind.SECONDS, ValueKind.NANOSECONDS}
+)
 UNITS = {"ns": 1, "us": 1_000, "ms": 1_000_000, "s": 1_000_000_000}
 EQUALITY = frozenset({Operator.EQ, Operator.NE, Operator.IN})
 _ESCAPES = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v", "\\": "\\", '"': '"', "'": "'"}
@@ -150,15 +152,15 @@ class Resolver:
         if operator is Operator.CONTAINS:
             if mask is not None:
                 raise self.error("& and contains do not go together: compare with == or leave out the rest", sign)
-            if field.kind is Kind.BITS:
+            if field.kind is ValueKind.BITS:
                 return self.bit(field, literal)
-            if field.kind in NUMBERS and field.kind is not Kind.REQUEST:
+            if field.kind in NUMBERS and field.kind is not ValueKind.REQUEST:
                 raise self.error(f"{field.name} is a number: compare it with == != < <= > >= or in", sign)
-        if field.kind is Kind.BYTES:
+        if field.kind is ValueKind.BYTES:
             return self.bytes(field, literal)
-        if field.kind is Kind.REQUEST and operator is Operator.CONTAINS:
+        if field.kind is ValueKind.REQUEST and operator is Operator.CONTAINS:
             return self.quoted(field, literal)
-        if field.kind is Kind.REQUEST and literal.type in ("WORD", "STRING"):
+        if field.kind is ValueKind.REQUEST and literal.type in ("WORD", "STRING"):
             if operator not in EQUALITY or mask is not None:
                 raise self.error("names of requests have no order: compare with == != or in, or use a number", literal)
             return self.request(field, literal)
@@ -171,14 +173,14 @@ class Resolver:
     def number(self, field: Field, literal: Token, bits: bool) -> int:
         match literal.type:
             case "DURATION":
-                if field.kind not in (Kind.SECONDS, Kind.NANOSECONDS):
+                if field.kind not in (ValueKind.SECONDS, ValueKind.NANOSECONDS):
                     raise self.error(f"{field.name} is no time: leave out the unit", literal)
                 return duration(str(literal))
             case "NUMBER":
                 return self.plain_number(field, literal)
             case "WORD" | "STRING":
                 word = self.plain(literal)
-                if word.lower() in ("true", "false") and field.kind in (Kind.BOOLEAN, Kind.NUMBER):
+                if word.lower() in ("true", "false") and field.kind in (ValueKind.BOOLEAN, ValueKind.NUMBER):
                     return int(word.lower() == "true")
                 known = _lookup(field.names, word)
                 if known is not None:
@@ -193,9 +195,9 @@ class Resolver:
 
     def plain_number(self, field: Field, literal: Token) -> int:
         text = str(literal)
-        scale = UNITS["s"] if field.kind is Kind.SECONDS else 1
+        scale = UNITS["s"] if field.kind is ValueKind.SECONDS else 1
         if "." in text:
-            if field.kind not in (Kind.SECONDS, Kind.NANOSECONDS):
+            if field.kind not in (ValueKind.SECONDS, ValueKind.NANOSECONDS):
                 raise self.error(f"{field.name} is a whole number, {text} is not", literal)
             return decimal(text, scale)
         digits = text.lstrip("-")
@@ -209,7 +211,7 @@ class Resolver:
             raise self.error("no field has so large a number", literal)
         try:
             number = int(text, base) * scale
-            return int(number != 0) if field.kind is Kind.BOOLEAN else number
+            return int(number != 0) if field.kind is ValueKind.BOOLEAN else number
         except ValueError:
             raise self.error(f"{text} is octal, as it begins with 0, and has a digit that is not", literal) from None
 
@@ -253,7 +255,7 @@ class Resolver:
         return self.plain(literal)
 
     def pattern(self, field: Field, sign: Token, literal: Token) -> re.Pattern[str]:
-        if field.kind not in (Kind.TEXT, Kind.REQUEST):
+        if field.kind not in (ValueKind.TEXT, ValueKind.REQUEST):
             raise self.error(f"matches needs text, {field.name} is {_a(field.kind)}", sign)
         if literal.type != "STRING":
             raise self.error('a regular expression stands in double quotes: "..."', literal)
@@ -300,8 +302,12 @@ def _lookup(names: object, word: str) -> int | None:
     return None
 
 
-def _a(kind: Kind) -> str:
-    return f"a {kind.value}" if kind in (Kind.NUMBER, Kind.SECONDS, Kind.NANOSECONDS, Kind.REQUEST) else kind.value
+def _a(kind: ValueKind) -> str:
+    return (
+        f"a {kind.value}"
+        if kind in (ValueKind.NUMBER, ValueKind.SECONDS, ValueKind.NANOSECONDS, ValueKind.REQUEST)
+        else kind.value
+    )
 
 
 def _close(word: str, known: Iterable[str], prefix: str) -> str:

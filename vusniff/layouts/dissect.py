@@ -189,7 +189,7 @@ def _interpret(reader: _Reader, data: bytes, missing: int, context: Context) -> 
     return Decoded(reader.name, values, reader.layout.name, malformed or problem, data[used:], reader.spec)
 
 
-class _Stream(io.BytesIO):
+class _RememberingStream(io.BytesIO):
     """Remembers the last read, so that what failed can be told in numbers."""
 
     asked = 0
@@ -211,7 +211,7 @@ def interpret(layout: Layout, data: bytes, context: Context) -> tuple[dict[str, 
     except Exception as error:
         return None, 0, f"layout {layout.name} is broken: {type(error).__name__}: {error}"
     names = codegen.name_tables(layout, context)
-    stream = _Stream(data)
+    stream = _RememberingStream(data)
     try:
         parsed = root.construct.parse_stream(stream)
         return _values(parsed, names), stream.tell(), None
@@ -223,7 +223,7 @@ def interpret(layout: Layout, data: bytes, context: Context) -> tuple[dict[str, 
     return _values(whole, names) or None, used, sentence
 
 
-def _diagnosis(layout: Layout, stream: _Stream, size: int, error: Exception) -> str:
+def _diagnosis(layout: Layout, stream: _RememberingStream, size: int, error: Exception) -> str:
     path = [] if not isinstance(error, ConstructError) else str(error.path or "").split(" -> ")[1:]
     field = ".".join(path) or "payload"
     there = size - stream.at

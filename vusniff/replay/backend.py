@@ -28,11 +28,20 @@ from vusniff.families.vhost_user.protocol import (
     FrontendRequest,
 )
 from vusniff.message import Message
-from vusniff.replay.differences import Difference, What, signature
+from vusniff.replay.differences import MessageDifference, What, signature
 from vusniff.replay.link import Arrival
 from vusniff.replay.objects import Objects
-from vusniff.replay.script import Line, Script
-from vusniff.replay.stage import PASSED_BY, Outcome, OverError, Stage, acknowledgement, header, is_answered, parts
+from vusniff.replay.script import Script, ScriptLine
+from vusniff.replay.stage import (
+    PASSED_BY,
+    OverError,
+    ReplayResult,
+    ReplayRun,
+    acknowledgement,
+    header,
+    is_answered,
+    parts,
+)
 
 ORDER = sys.byteorder
 _F = FrontendRequest
@@ -56,13 +65,13 @@ class BackendPlayer:
 
     def __init__(self, script: Script, sock: socket.socket, objects: Objects, speed: float, timeout: float) -> None:
         """Takes over ``sock`` and ``objects``."""
-        self._stage = Stage(script, sock, objects, speed, timeout)
+        self._stage = ReplayRun(script, sock, objects, speed, timeout)
         self._script = script
         self._asked = [line for line in script.lines if line.place.channel is Channels.MAIN and not line.mine]
         self._position = {line.message.number: position for position, line in enumerate(script.lines)}
-        self._by_signature: dict[Hashable, deque[Line]] = {}
-        self._by_key: dict[Key, deque[Line]] = {}
-        self._by_code: dict[int, deque[Line]] = {}
+        self._by_signature: dict[Hashable, deque[ScriptLine]] = {}
+        self._by_key: dict[Key, deque[ScriptLine]] = {}
+        self._by_code: dict[int, deque[ScriptLine]] = {}
         for line in self._asked:
             self._by_signature.setdefault(signature(line.message), deque()).append(line)
             self._by_key.setdefault(_key(line.message), deque()).append(line)
@@ -78,11 +87,11 @@ class BackendPlayer:
             if line.mine and not (line.message.reply or line.place.channel is Channels.MAIN)
         )
         """Own requests that were not sent yet."""
-        self._open: list[Line] = []
+        self._open: list[ScriptLine] = []
         """Own requests whose recorded reply has not come yet."""
         self._config = _config_space(script)
 
-    def play(self) -> Outcome:
+    def play(self) -> ReplayResult:
         """The whole play: it ends when the front-end closes the connection, or says nothing for the time given."""
         stage = self._stage
         ended = None
@@ -103,7 +112,9 @@ class BackendPlayer:
         skipped = [line for position, line in to_come if position < self._reached]
         for line in [*skipped, *self._open]:
             reply = self._script.by_number.get(line.reply or 0)
-            self._stage.note(Difference(What.MISSING, reply.message if line.mine and reply else line.message, None))
+            self._stage.note(
+                MessageDifference(What.MISSING, reply.message if line.mine and reply else line.message, None)
+            )
         if not later:
             return None
         more = f" and {len(later) - 1} more" if len(later) > 1 else ""
@@ -124,7 +135,7 @@ class BackendPlayer:
         if not self._unseen and not self._script.whole:
             stage.last = live.name  # beyond what was to be played: answered, not compared
         elif line is None:
-            stage.note(Difference(What.UNEXPECTED, None, live))
+            stage.note(MessageDifference(What.UNEXPECTED, None, live))
             stage.last = live.name
         else:
             stage.judge(line, live)
@@ -147,7 +158,7 @@ class BackendPlayer:
         else:
             self._stage.open(channel, sock)
 
-    def _match(self, live: Message) -> Line | None:
+    def _match(self, live: Message) -> ScriptLine | None:
         """The recorded request that this one is: not used yet before used, equal before like."""
         for known in (
             self._by_signature.get(signature(live)),
@@ -161,7 +172,7 @@ class BackendPlayer:
             return known[0]
         return None
 
-    def _reply(self, request: int, flags: int, live: Message, line: Line | None) -> None:
+    def _reply(self, request: int, flags: int, live: Message, line: ScriptLine | None) -> None:
         """Answers as the recorded back-end did, if the front-end waits for an answer."""
         stage = self._stage
         own = is_answered(line or self._asked[0], Channels.MAIN, request)
@@ -176,7 +187,7 @@ class BackendPlayer:
         elif line is None or not own:
             stage.send(Channels.MAIN, self._made_up(request, live), [], f"an answer to {live.name}")
 
-    def _recorded_reply(self, live: Message, line: Line | None) -> Line | None:
+    def _recorded_reply(self, live: Message, line: ScriptLine | None) -> ScriptLine | None:
         """The reply to the recorded request, else to the nearest that was answered."""
         if line is None:
             return None
@@ -189,7 +200,7 @@ class BackendPlayer:
             line = min(alike, key=lambda one: abs(self._position[one.message.number] - position))
         return self._script.by_number.get(line.reply or 0)
 
-    def _fitted(self, data: bytes, live: Message, line: Line | None) -> bytes:
+    def _fitted(self, data: bytes, live: Message, line: ScriptLine | None) -> bytes:
         """A recorded reply for the ring, or the part of config space, that is asked for."""
         if line is None or _key(line.message) == _key(live):
             return data
@@ -239,7 +250,7 @@ class BackendPlayer:
         reply = self._script.by_number.get(line.reply or 0) if line else None
         live = stage.decode(arrival, reply)
         if line is None or reply is None:
-            stage.note(Difference(What.UNEXPECTED, None, live))
+            stage.note(MessageDifference(What.UNEXPECTED, None, live))
             return
         self._open.remove(line)
         stage.judge(reply, live)

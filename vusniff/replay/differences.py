@@ -47,7 +47,7 @@ class What(str, enum.Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class FieldDifference:
     """One field; None where a side does not have it."""
 
     path: str
@@ -61,22 +61,22 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class MessageDifference:
     """One message that is not as recorded."""
 
     what: What
     recorded: Message | None
     live: Message | None
-    changes: tuple[Change, ...] = ()
+    changes: tuple[FieldDifference, ...] = ()
 
 
-def compare(recorded: Message, live: Message) -> tuple[Change, ...]:
+def compare(recorded: Message, live: Message) -> tuple[FieldDifference, ...]:
     """The fields that differ."""
-    changes: list[Change] = []
+    changes: list[FieldDifference] = []
     if recorded.flags != live.flags:
-        changes.append(Change("flags", hex(recorded.flags), hex(live.flags)))
+        changes.append(FieldDifference("flags", hex(recorded.flags), hex(live.flags)))
     if _kinds(recorded) != _kinds(live):
-        changes.append(Change("descriptors", _words(_kinds(recorded)), _words(_kinds(live))))
+        changes.append(FieldDifference("descriptors", _words(_kinds(recorded)), _words(_kinds(live))))
     before, now = dict(comparable(recorded)), dict(comparable(live))
     changes += (
         _change(path, before.get(path), now.get(path), recorded, live)
@@ -88,9 +88,9 @@ def compare(recorded: Message, live: Message) -> tuple[Change, ...]:
     return tuple(changes[:FIELD_LIMIT])
 
 
-def _change(path: str, before: Any, now: Any, recorded: Message, live: Message) -> Change:
+def _change(path: str, before: Any, now: Any, recorded: Message, live: Message) -> FieldDifference:
     had, has = (tuple((one.payload or {}).get(f"{path}_names") or ()) for one in (recorded, live))
-    return Change(
+    return FieldDifference(
         path,
         before,
         now,

@@ -41,7 +41,7 @@ class EditError(VusniffError):
 
 
 @dataclass(frozen=True, slots=True)
-class Setting:
+class FieldEdit:
     """``--set 12.regions[0].size=0``."""
 
     number: int
@@ -57,7 +57,7 @@ class Edits:
     """Keep only this one."""
     drops: set[int] = field(default_factory=set)
     """Not said, and with a request its reply."""
-    settings: dict[int, list[Setting]] = field(default_factory=dict)
+    settings: dict[int, list[FieldEdit]] = field(default_factory=dict)
     delays: dict[int, int] = field(default_factory=dict)
     """Nanoseconds that the message and all after it come later."""
     repeats: dict[int, int] = field(default_factory=dict)
@@ -77,7 +77,7 @@ class Edits:
         match = re.fullmatch(r"(\d{1,18})\.([^=\s]+)=(.*)", word, re.DOTALL)
         if match is None:
             raise EditError(f"--set {word!r}: name message, field and value, such as 12.num=1024")
-        setting = Setting(int(match[1]), match[2], match[3].strip())
+        setting = FieldEdit(int(match[1]), match[2], match[3].strip())
         self.settings.setdefault(setting.number, []).append(setting)
         self.words.append(f"set {word}")
 
@@ -201,7 +201,7 @@ def _drops(timeline: Timeline, numbers: set[int]) -> set[int]:
     return drops
 
 
-def _changed(timeline: Timeline, number: int, settings: Sequence[Setting]) -> Frame:
+def _changed(timeline: Timeline, number: int, settings: Sequence[FieldEdit]) -> Frame:
     """The message with all its settings made, in the order they were given."""
     frame, place = timeline.frame(number - 1), timeline.place(number - 1)
     name = timeline.message(number - 1).name
@@ -227,7 +227,7 @@ def _changed(timeline: Timeline, number: int, settings: Sequence[Setting]) -> Fr
     return frame
 
 
-def _set(frame: Frame, place: Place, setting: Setting) -> Frame:
+def _set(frame: Frame, place: Place, setting: FieldEdit) -> Frame:
     path, value = setting.path, setting.value
     if path == "fds":
         if value != "none":

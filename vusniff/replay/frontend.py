@@ -30,11 +30,20 @@ from vusniff.families.vhost_user.protocol import (
     ProtocolFeature,
 )
 from vusniff.families.vhost_user.state import DeviceState, initial, translate
-from vusniff.replay.differences import Difference, What, signature
+from vusniff.replay.differences import MessageDifference, What, signature
 from vusniff.replay.link import Arrival
 from vusniff.replay.objects import Objects
-from vusniff.replay.script import Line, Script
-from vusniff.replay.stage import PASSED_BY, Outcome, OverError, Stage, acknowledgement, header, is_answered, parts
+from vusniff.replay.script import Script, ScriptLine
+from vusniff.replay.stage import (
+    PASSED_BY,
+    OverError,
+    ReplayResult,
+    ReplayRun,
+    acknowledgement,
+    header,
+    is_answered,
+    parts,
+)
 
 PATIENCE_S = 2.0
 """Seconds a request of the back-end's own is waited for: data that would cause it may not flow in a replay."""
@@ -46,11 +55,11 @@ SESSION_ID = 8
 
 
 @dataclass(slots=True)
-class _Asked:
+class _AwaitedReply:
     """A request that went out and whose reply is awaited."""
 
     request: int
-    line: Line | None
+    line: ScriptLine | None
     """None for the one that is not in the script."""
 
 
@@ -59,10 +68,10 @@ class FrontendPlayer:
 
     def __init__(self, script: Script, sock: socket.socket, objects: Objects, speed: float, timeout: float) -> None:
         """Takes over ``sock`` and ``objects``."""
-        self._stage = Stage(script, sock, objects, speed, timeout)
+        self._stage = ReplayRun(script, sock, objects, speed, timeout)
         self._script = script
         self._state: DeviceState = initial(True)
-        self._asked: list[_Asked] = []
+        self._asked: list[_AwaitedReply] = []
         self._answered: set[int] = set()
         """Numbers of recorded requests that got their live reply."""
         self._to_come = {
@@ -72,12 +81,12 @@ class FrontendPlayer:
         }
         """What the back-end asked on its channels and has not asked yet, by number."""
         self._given_up: set[tuple[Channel, int | None]] = set()
-        self._replies: dict[tuple[Channel, int], Line] = {}
+        self._replies: dict[tuple[Channel, int], ScriptLine] = {}
         """The recorded reply that was given last."""
         self._rebased: dict[tuple[int, bytes], bytes] = {}
         """Request and recorded payload -> the payload that means the same to this back-end."""
 
-    def play(self) -> Outcome:
+    def play(self) -> ReplayResult:
         """The whole play, from the first message to the end of the connection."""
         ended = None
         stage = self._stage
@@ -95,10 +104,10 @@ class FrontendPlayer:
             stage.close()
         if ended is None:
             for line in self._to_come.values():
-                stage.note(Difference(What.MISSING, line.message, None))
+                stage.note(MessageDifference(What.MISSING, line.message, None))
         return stage.outcome(ended)
 
-    def _turn(self, line: Line) -> None:
+    def _turn(self, line: ScriptLine) -> None:
         message = line.message
         self._state = advance(self._state, message)
         if message.channel is not Channels.MAIN:
@@ -116,7 +125,7 @@ class FrontendPlayer:
 
     # What the front-end says.
 
-    def _ask(self, line: Line) -> None:
+    def _ask(self, line: ScriptLine) -> None:
         message, stage = line.message, self._stage
         request = message.request or 0
         if request in RING_REQUESTS:
@@ -127,14 +136,14 @@ class FrontendPlayer:
             stage.open(channel, ours)
             stage.objects.hand_over(message)
         if line.reply is not None or self._owes_reply(line, request):
-            self._asked.append(_Asked(request, line))
+            self._asked.append(_AwaitedReply(request, line))
 
-    def _owes_reply(self, line: Line, request: int) -> bool:
+    def _owes_reply(self, line: ScriptLine, request: int) -> bool:
         """By the specification, whatever was recorded: the recording may end before the reply."""
         acknowledged = line.message.need_reply and self._state.has(ProtocolFeature.REPLY_ACK)
         return bool(acknowledged) or is_answered(line, Channels.MAIN, request)
 
-    def _data(self, line: Line) -> bytes:
+    def _data(self, line: ScriptLine) -> bytes:
         data = line.message.data
         payload = self._rebased.get((line.message.request or 0, data[HEADER_SIZE:]))
         return data if payload is None else data[:HEADER_SIZE] + payload
@@ -168,7 +177,7 @@ class FrontendPlayer:
             if not stage.listen(deadline, self._take):
                 raise OverError(f"{stage.who} did not answer {line.title} for {stage.timeout:g} s")
 
-    def _await_request(self, line: Line) -> None:
+    def _await_request(self, line: ScriptLine) -> None:
         """Until the back-end has asked what the recorded one asked here. One that does not come is not the end."""
         stage, channel = self._stage, line.place.channel
         kind = channel, line.message.request
@@ -188,7 +197,7 @@ class FrontendPlayer:
         request, flags, payload = parts(arrival.data, ORDER)
         asked = next((one for one in self._asked if one.request == request and flags & FLAG_REPLY), None)
         if asked is None:
-            stage.note(Difference(What.UNEXPECTED, None, stage.decode(arrival, None)))
+            stage.note(MessageDifference(What.UNEXPECTED, None, stage.decode(arrival, None)))
             return
         self._asked.remove(asked)
         if asked.line is None:
@@ -216,7 +225,7 @@ class FrontendPlayer:
         live = stage.decode(arrival, same[0] if same else None)
         line = next((one for one in same if signature(one.message) == signature(live)), same[0] if same else None)
         if line is None:
-            stage.note(Difference(What.UNEXPECTED, None, live))
+            stage.note(MessageDifference(What.UNEXPECTED, None, live))
         else:
             del self._to_come[line.message.number]
             stage.judge(line, live)
@@ -239,7 +248,7 @@ class FrontendPlayer:
             stage.send(
                 Channels.MAIN, header(ORDER, _F.GET_FEATURES, VERSION, 0), [], f"GET_FEATURES after {last.title}"
             )
-            self._asked.append(_Asked(_F.GET_FEATURES, None))
+            self._asked.append(_AwaitedReply(_F.GET_FEATURES, None))
         deadline = time.monotonic() + stage.timeout
         while self._asked:
             if not stage.listen(deadline, self._take):

@@ -19,7 +19,7 @@ from vusniff.channel import Channel
 from vusniff.errors import SourceError
 from vusniff.families.vhost_user.header import message_size
 from vusniff.families.vhost_user.protocol import HEADER_SIZE, MAX_FDS
-from vusniff.sources.host.endpoints import Side, connect, listen
+from vusniff.sources.host.endpoints import ProxySide, connect, listen
 
 MESSAGE_LIMIT = 64 << 20
 """Bytes of the largest message that is taken from a peer: a picture of 4096 by 4096 pixels."""
@@ -42,7 +42,7 @@ class Arrival:
             os.close(self.fds.pop())
 
 
-class Link:
+class ReplaySocket:
     """A connected stream socket."""
 
     def __init__(self, sock: socket.socket, channel: Channel) -> None:
@@ -128,7 +128,7 @@ class Link:
         return True
 
 
-def wait(links: Sequence[Link], deadline: float, events: int = select.POLLIN) -> bool:
+def wait(links: Sequence[ReplaySocket], deadline: float, events: int = select.POLLIN) -> bool:
     """Waits until one of the links can be read (or written), at most until ``deadline`` (monotonic seconds)."""
     poll = select.poll()
     for link in links:
@@ -136,7 +136,7 @@ def wait(links: Sequence[Link], deadline: float, events: int = select.POLLIN) ->
     return bool(poll.poll(max(0.0, deadline - time.monotonic()) * 1000))
 
 
-def meet(side: Side, timeout: float) -> socket.socket:
+def meet(side: ProxySide, timeout: float) -> socket.socket:
     """A socket connected to the peer: it is waited for ``timeout`` seconds. Raises SourceError."""
     deadline = time.monotonic() + timeout
     if not side.listens:

@@ -17,7 +17,7 @@ from typing import Any
 from vusniff.families.vhost_user.protocol import FrontendRequest
 from vusniff.message import Message
 from vusniff.record import Descriptor, DescriptorKind
-from vusniff.replay.script import Line, ReplayError, Script
+from vusniff.replay.script import ReplayError, Script, ScriptLine
 
 NAME_LIMIT = 240
 """Bytes of a memfd's name: the kernel takes 249."""
@@ -99,7 +99,7 @@ class Objects:
             raise
         return objects
 
-    def _make_for(self, line: Line, sizes: Mapping[Key, int]) -> None:
+    def _make_for(self, line: ScriptLine, sizes: Mapping[Key, int]) -> None:
         message = line.message
         for position, one in enumerate(message.descriptors):
             key = key_of(message, position)

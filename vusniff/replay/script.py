@@ -41,7 +41,7 @@ POSTCOPY = frozenset({FrontendRequest.POSTCOPY_ADVISE, FrontendRequest.POSTCOPY_
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class ScriptLine:
     """One message of the script."""
 
     message: Message
@@ -65,10 +65,10 @@ class Script:
     session: int
     role: Sender
     """The side that is played."""
-    lines: tuple[Line, ...]
+    lines: tuple[ScriptLine, ...]
     whole: bool
     """The session is played to its end."""
-    by_number: Mapping[int, Line]
+    by_number: Mapping[int, ScriptLine]
 
 
 def script_of(timeline: Timeline, role: Sender, session: int = 1, until: int | None = None) -> Script:
@@ -89,9 +89,9 @@ def script_of(timeline: Timeline, role: Sender, session: int = 1, until: int | N
     _refuse_unknown_beginning(timeline, known)
     numbers = _numbers(timeline, rows, until)
     _refuse_losses(timeline, known, max(numbers), until is None or until > rows[-1])
-    lines: list[Line] = []
+    lines: list[ScriptLine] = []
     for message, place in _whole_messages(timeline, sorted(numbers)):
-        line = Line(message, place, message.sender is role, _reply(message, numbers))
+        line = ScriptLine(message, place, message.sender is role, _reply(message, numbers))
         _refuse(line, rows[0] + 1)
         lines.append(line)
     if not any(line.place.channel is Channels.MAIN and line.message.sender is Sender.FRONTEND for line in lines):
@@ -173,7 +173,7 @@ def _refuse_frame(number: int, frame: Frame) -> None:
         raise ReplayError(f"message #{number} is {len(frame.data)} bytes without a vhost-user header: not played")
 
 
-def _refuse(line: Line, first: int) -> None:
+def _refuse(line: ScriptLine, first: int) -> None:
     message = line.message
     before = f"; play what is before it with --until {message.number - 1}" if message.number > first else ""
     if message.sender is None:

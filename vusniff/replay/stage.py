@@ -24,10 +24,10 @@ from vusniff.families.vhost_user.protocol import (
 from vusniff.layouts import dissect
 from vusniff.message import Message
 from vusniff.record import Frame
-from vusniff.replay.differences import Change, Difference, What, compare
-from vusniff.replay.link import Arrival, Link, wait
+from vusniff.replay.differences import FieldDifference, MessageDifference, What, compare
+from vusniff.replay.link import Arrival, ReplaySocket, wait
 from vusniff.replay.objects import Objects
-from vusniff.replay.script import Line, Script
+from vusniff.replay.script import Script, ScriptLine
 from vusniff.sources.host.descriptors import describe
 
 DIFFERENCE_LIMIT = 1000
@@ -44,7 +44,7 @@ class OverError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class ReplayResult:
     """What came of a replay."""
 
     said: int
@@ -53,7 +53,7 @@ class Outcome:
     """Messages of the peer."""
     compared: int
     """Of these, those that have a counterpart in the recording."""
-    differences: tuple[Difference, ...]
+    differences: tuple[MessageDifference, ...]
     more: int
     """Differences beyond those that are kept."""
     ended: str | None
@@ -65,7 +65,7 @@ class Outcome:
         return not self.differences and self.ended is None
 
 
-class Stage:
+class ReplayRun:
     """The links to one peer."""
 
     def __init__(self, script: Script, sock: socket.socket, objects: Objects, speed: float, timeout: float) -> None:
@@ -76,11 +76,11 @@ class Stage:
         self.peer = Sender.BACKEND if script.role is Sender.FRONTEND else Sender.FRONTEND
         self.who = "the back-end" if self.peer is Sender.BACKEND else "the front-end"
         self.said = self.heard = self.compared = self.more = 0
-        self.differences: list[Difference] = []
+        self.differences: list[MessageDifference] = []
         self._kept = 0
         self.last = ""
         """What was said or heard last, for sentences."""
-        self._links = {Channels.MAIN: Link(sock, Channels.MAIN)}
+        self._links = {Channels.MAIN: ReplaySocket(sock, Channels.MAIN)}
         self._speed = speed
         self._places: dict[Channel, Place] = {}
         for line in script.lines:
@@ -90,7 +90,7 @@ class Stage:
         """A channel of the session begins; one that was there before ends."""
         if before := self._links.pop(channel, None):
             before.close()
-        self._links[channel] = Link(sock, channel)
+        self._links[channel] = ReplaySocket(sock, channel)
 
     def has(self, channel: Channel) -> bool:
         """Whether a channel is open."""
@@ -154,7 +154,7 @@ class Stage:
                 self._links.pop(link.channel).close()
         return count
 
-    def decode(self, arrival: Arrival, like: Line | None) -> Message:
+    def decode(self, arrival: Arrival, like: ScriptLine | None) -> Message:
         """A live message, read in the context of its recorded counterpart, or of its channel's beginning."""
         place = like.place if like else self._places.get(arrival.channel)
         if place is None:
@@ -164,15 +164,15 @@ class Stage:
         descriptors = tuple(describe(fd) for fd in arrival.fds)
         return compose(0, Frame(place.connection, end, arrival.time_ns, arrival.data, descriptors), place)
 
-    def judge(self, line: Line, live: Message) -> tuple[Change, ...]:
+    def judge(self, line: ScriptLine, live: Message) -> tuple[FieldDifference, ...]:
         """Compares a live message with its recorded counterpart, and notes what differs."""
         self.compared += 1
         changes = compare(line.message, live)
         if changes:
-            self.note(Difference(What.CHANGED, line.message, live, changes))
+            self.note(MessageDifference(What.CHANGED, line.message, live, changes))
         return changes
 
-    def note(self, difference: Difference) -> None:
+    def note(self, difference: MessageDifference) -> None:
         """Keeps a difference."""
         size = len(difference.live.data) if difference.live else 0
         if len(self.differences) < DIFFERENCE_LIMIT and self._kept + size <= KEPT_LIMIT:
@@ -185,12 +185,12 @@ class Stage:
         """Seconds that a recorded pause takes at the speed of this play."""
         return max(0, until_ns - since_ns) / 1e9 / self._speed if self._speed else 0.0
 
-    def outcome(self, ended: str | None) -> Outcome:
+    def outcome(self, ended: str | None) -> ReplayResult:
         """What came of it."""
-        return Outcome(self.said, self.heard, self.compared, tuple(self.differences), self.more, ended)
+        return ReplayResult(self.said, self.heard, self.compared, tuple(self.differences), self.more, ended)
 
 
-def is_answered(line: Line, channel: Channel, request: int) -> bool:
+def is_answered(line: ScriptLine, channel: Channel, request: int) -> bool:
     """Whether the specification gives a request a reply of its own."""
     spec = dissect.spec_of(channel, request)
     return spec is not None and spec.has_reply(line.place.context)

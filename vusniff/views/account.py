@@ -158,13 +158,13 @@ def _features(device_state: State, context: Context) -> dict[str, Any]:
 
 
 def _programs(timeline: Timeline, session: Session, device_state: State) -> dict[str, str | None]:
-    from vusniff.checks.peers import Program, recognise, told_apart
+    from vusniff.checks.peers import Implementation, recognise, told_apart
 
     found: dict[str, str | None] = {}
     offered = device_state.protocol_features_offered if isinstance(device_state, DeviceState) else None
     for sender, name in zip(Sender, people(timeline, session), strict=True):
         peer = told_apart(recognise(sender, name or ""), offered.value if offered else 0)
-        found[sender.value] = None if peer.program is Program.UNKNOWN else peer.program.value
+        found[sender.value] = None if peer.program is Implementation.UNKNOWN else peer.program.value
     return found
 
 

@@ -14,7 +14,7 @@ from vusniff.layouts.rows import members_of
 from vusniff.message import Context
 from vusniff.printable import escape
 from vusniff.views import page, prose
-from vusniff.views.page import Items, Page, Prose, Section
+from vusniff.views.page import Items, Page, PageSection, Prose
 from vusniff.views.topic import Topic
 from vusniff.views.words import short_name
 
@@ -78,9 +78,9 @@ def protocol_features(value: int) -> Topic:
 
 def _page(title: str, rows: list[tuple[str, str, str]], remarks: list[str]) -> Page:
     shown = page.facts(*((f"{bit:>2} {name}", about) for bit, name, about in rows)) if rows else Prose(["None."])
-    sections = [Section("Bits that are set", [shown])]
+    sections = [PageSection("Bits that are set", [shown])]
     if remarks:
-        sections.append(Section("Remarks", [Items(remarks)]))
+        sections.append(PageSection("Remarks", [Items(remarks)]))
     return Page(title, sections)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from vusniff.analysis.compare import Change, Difference, Pair, compare, pairs
+from vusniff.analysis.compare import DifferenceKind, Pair, SessionDifference, compare, pairs
 from vusniff.analysis.exchanges import LIMIT, STAGES, Stage, of_a_process, stages
 from vusniff.analysis.timeline import Timeline
 from vusniff.families.family import Family, ShownState, State
@@ -14,7 +14,7 @@ from vusniff.families.vhost_user.phases import Phase
 from vusniff.families.vhost_user.state import DeviceState, Seen
 from vusniff.message import Context
 from vusniff.views import account, page, phases, state, summary, words
-from vusniff.views.page import Items, Page, Section, Table
+from vusniff.views.page import Items, Page, PageSection, Table
 
 OF_ONE_RUN = frozenset({"descriptor", "eventfds"})
 """Columns of a state's tables that another run of the same programs says otherwise."""
@@ -34,7 +34,7 @@ SETTLED_BY = {
 
 
 @dataclass(frozen=True, slots=True)
-class Side:
+class ComparedSession:
     """One session of a capture, ready to be compared."""
 
     label: str
@@ -49,7 +49,7 @@ class Side:
 
 
 @dataclass(frozen=True, slots=True)
-class Setting:
+class SettingDifference:
     """Something that was negotiated or set up differently."""
 
     name: str
@@ -61,10 +61,10 @@ class Setting:
 class Comparison:
     """Everything that differs."""
 
-    left: Side
-    right: Side
-    settings: Sequence[Setting]
-    changes: Sequence[Change]
+    left: ComparedSession
+    right: ComparedSession
+    settings: Sequence[SettingDifference]
+    changes: Sequence[SessionDifference]
     pairs: Sequence[Pair]
     notes: Sequence[str]
 
@@ -74,7 +74,7 @@ class Comparison:
         return not self.settings and not self.changes
 
 
-def side_of(timeline: Timeline, files: Sequence[str], number: int, label: str) -> Side:
+def side_of(timeline: Timeline, files: Sequence[str], number: int, label: str) -> ComparedSession:
     """A session of a capture."""
     session = timeline.sessions[number - 1]
     rows = timeline.rows_of(number)
@@ -83,24 +83,26 @@ def side_of(timeline: Timeline, files: Sequence[str], number: int, label: str) -
     last = rows[-1]
     context = timeline.place(last).context
     known = account.session_dict(timeline, session)
-    return Side(label, files, known, timeline.session_state(number, last), context, found, divided, session.family)
+    return ComparedSession(
+        label, files, known, timeline.session_state(number, last), context, found, divided, session.family
+    )
 
 
-def comparison(left: Side, right: Side, slower: float, notes: Sequence[str] = ()) -> Comparison:
+def comparison(left: ComparedSession, right: ComparedSession, slower: float, notes: Sequence[str] = ()) -> Comparison:
     """Compare two sessions; ``notes`` say how they were chosen."""
     different = list(settings(left, right))
     told = {request for setting in different for request in SETTLED_BY.get(setting.name, ())}
     changes = [
         change
         for change in compare(left.stages, right.stages, slower)
-        if change.name not in told or change.difference not in (Difference.VALUE, Difference.ANSWER)
+        if change.name not in told or change.difference not in (DifferenceKind.VALUE, DifferenceKind.ANSWER)
     ]
     return Comparison(
         left, right, different, changes, pairs(left.stages, right.stages), [*notes, *_notes(left), *_notes(right)]
     )
 
 
-def _notes(side: Side) -> Iterator[str]:
+def _notes(side: ComparedSession) -> Iterator[str]:
     if side.known["joined_late"]:
         yield f"{side.label} was joined late: what came before its first message is unknown, and may seem to be missing"
     if sum(1 for phase in side.phases if phase.count) > STAGES:
@@ -116,11 +118,11 @@ def _notes(side: Side) -> Iterator[str]:
 # --- what was negotiated ----------------------------------------------------------------------------------------------
 
 
-def settings(left: Side, right: Side) -> Iterator[Setting]:
+def settings(left: ComparedSession, right: ComparedSession) -> Iterator[SettingDifference]:
     """What was negotiated or set up differently, most important first."""
     mine, theirs = left.state, right.state
     if left.family is not right.family:
-        yield Setting("family", left.family.name, right.family.name)
+        yield SettingDifference("family", left.family.name, right.family.name)
         return
     if not isinstance(mine, DeviceState):
         yield from _tables_apart(mine, theirs)
@@ -134,7 +136,7 @@ def settings(left: Side, right: Side) -> Iterator[Setting]:
         seen = getattr(mine, attribute), getattr(theirs, attribute)
         values = [None if one is None else one.value for one in seen]
         if values[0] != values[1]:
-            yield Setting(name, *_bits_apart((left, right), values, protocol))
+            yield SettingDifference(name, *_bits_apart((left, right), values, protocol))
     device = [side.known["device"] or "not told" for side in (left, right)]
     rows: list[tuple[str, str, str]] = [("device", device[0], device[1])]
     for name, attribute in (("queues", "queue_num"), ("memory slots", "max_mem_slots"), ("MTU", "mtu")):
@@ -149,10 +151,10 @@ def settings(left: Side, right: Side) -> Iterator[Setting]:
     ):
         there = ("used" if getattr(one, attribute) else "not used" for one in (mine, theirs))
         rows.append((name, *there))  # type: ignore[arg-type]
-    yield from (Setting(*row) for row in rows if row[1] != row[2])
+    yield from (SettingDifference(*row) for row in rows if row[1] != row[2])
 
 
-def _tables_apart(mine: ShownState, theirs: ShownState) -> Iterator[Setting]:
+def _tables_apart(mine: ShownState, theirs: ShownState) -> Iterator[SettingDifference]:
     """What the states' tables say otherwise; descriptors are others in every run."""
     sides: list[dict[str, str]] = []
     for shown in (mine, theirs):
@@ -165,14 +167,16 @@ def _tables_apart(mine: ShownState, theirs: ShownState) -> Iterator[Setting]:
     for name in dict.fromkeys((*sides[0], *sides[1])):
         values = [side.get(name, "absent") for side in sides]
         if values[0] != values[1]:
-            yield Setting(name, *values)
+            yield SettingDifference(name, *values)
 
 
 def _number(seen: Seen[int] | None) -> str:
     return "not told" if seen is None else str(seen.value)
 
 
-def _bits_apart(sides: tuple[Side, Side], values: list[int | None], protocol: bool) -> Iterator[str]:
+def _bits_apart(
+    sides: tuple[ComparedSession, ComparedSession], values: list[int | None], protocol: bool
+) -> Iterator[str]:
     if values[0] is None or values[1] is None:
         for side, value in zip(sides, values, strict=True):
             yield "never said" if value is None else words.names(state.feature_names(side.context, value, protocol))
@@ -232,48 +236,53 @@ def _at(number: int | None) -> str:
     return f" (#{number})" if number else ""
 
 
-def _sentence(change: Change, targets: str, times: int) -> str:
+def _sentence(change: SessionDifference, targets: str, times: int) -> str:
     what = f"{change.name}{targets}"
     again = f", {times} times" if times > 1 and not targets else ""
     mine, theirs = _at(change.left_number), _at(change.right_number)
     match change.difference:
-        case Difference.PHASE:
+        case DifferenceKind.PHASE:
             number = change.left_number or change.right_number
             side = f"A: {change.left} from #{number}" if change.left else f"B: {change.right} from #{number}"
             return f"the whole phase is only in {side}"
-        case Difference.MISSING:
+        case DifferenceKind.MISSING:
             return f"only in A: {what}{mine}{again}"
-        case Difference.ADDED:
+        case DifferenceKind.ADDED:
             return f"only in B: {what}{theirs}{again}"
-        case Difference.MOVED:
+        case DifferenceKind.MOVED:
             return f"{what} comes in another phase: A in {change.left}{mine}, B in {change.right}{theirs}"
-        case Difference.ORDER:
+        case DifferenceKind.ORDER:
             return f"{what} comes at another place: A {change.left}{mine}, B {change.right}{theirs}"
-        case Difference.SLOWER:
+        case DifferenceKind.SLOWER:
             left, right = int(change.left), int(change.right)
             low, high = sorted((left, right))
             times_slower = f"{'A' if left > right else 'B'} is {high / max(low, 1):.0f} times slower"
             shown = words.duration(left), words.duration(right)
             return f"{what} answered after: A {shown[0]}{mine}, B {shown[1]}{theirs}: {times_slower}"
     label = {
-        Difference.VALUE: "",
-        Difference.ANSWER: " answered",
-        Difference.DESCRIPTORS: " descriptors",
-        Difference.NEED_REPLY: " need_reply",
+        DifferenceKind.VALUE: "",
+        DifferenceKind.ANSWER: " answered",
+        DifferenceKind.DESCRIPTORS: " descriptors",
+        DifferenceKind.NEED_REPLY: " need_reply",
     }[change.difference]
     return f"{what}{label}: A {change.left or 'nothing'}{mine}, B {change.right or 'nothing'}{theirs}{again}"
 
 
-def sentences(changes: Sequence[Change]) -> list[tuple[str, str]]:
+def sentences(changes: Sequence[SessionDifference]) -> list[tuple[str, str]]:
     """Phase and sentence of every difference; the same one of several rings is said once."""
-    groups: dict[tuple[str, ...], list[Change]] = {}
+    groups: dict[tuple[str, ...], list[SessionDifference]] = {}
     for change in changes:
         key = [change.difference.value, change.phase.value, change.name]
-        if change.difference is Difference.PHASE:
+        if change.difference is DifferenceKind.PHASE:
             key.append(str(change.left_number or change.right_number))
-        elif change.difference in (Difference.MOVED, Difference.VALUE, Difference.ANSWER, Difference.NEED_REPLY):
+        elif change.difference in (
+            DifferenceKind.MOVED,
+            DifferenceKind.VALUE,
+            DifferenceKind.ANSWER,
+            DifferenceKind.NEED_REPLY,
+        ):
             key += [change.left, change.right]
-        elif change.difference in (Difference.SLOWER, Difference.DESCRIPTORS):
+        elif change.difference in (DifferenceKind.SLOWER, DifferenceKind.DESCRIPTORS):
             key.append(str(change.left_number))
         groups.setdefault(tuple(key), []).append(change)
     return [
@@ -282,7 +291,7 @@ def sentences(changes: Sequence[Change]) -> list[tuple[str, str]]:
     ]
 
 
-def _about(side: Side) -> list[str]:
+def _about(side: ComparedSession) -> list[str]:
     known = side.known
     return [
         ", ".join(side.files),
@@ -313,28 +322,30 @@ def diff_page(found: Comparison) -> Page:
     """The page: what differs in negotiation, then in messages; then both sessions by their phases."""
     sides = (found.left, found.right)
     about = list(zip(ABOUT, *(map(_about, sides)), strict=True))
-    sections = [Section("Compared", [Table(("", "A", "B"), about)])]
+    sections = [PageSection("Compared", [Table(("", "A", "B"), about)])]
     if found.notes:
-        sections.append(Section("Notes", [Items(found.notes)]))
+        sections.append(PageSection("Notes", [Items(found.notes)]))
     rows = [(setting.name, setting.left, setting.right) for setting in found.settings]
     parts: list[page.Part] = [
         page.Facts([(name, f"A: {left}; B: {right}") for name, left, right in rows])
         if rows
         else Items(["nothing differs"])
     ]
-    sections.append(Section("Negotiated and set up", parts))
+    sections.append(PageSection("Negotiated and set up", parts))
     listed = sentences(found.changes)
     shown: dict[str, list[str]] = {}
     for phase, sentence in listed[:LINES]:
         shown.setdefault(phase, []).append(sentence)
     for phase, lines in shown.items():
-        sections.append(Section(f"Messages of {phase}", [Items(lines)]))
+        sections.append(PageSection(f"Messages of {phase}", [Items(lines)]))
     if len(listed) > LINES:
-        sections.append(Section(f"... and {len(listed) - LINES} more differences: --format json has all", []))
+        sections.append(PageSection(f"... and {len(listed) - LINES} more differences: --format json has all", []))
     if not listed:
-        sections.append(Section("Messages", [Items(["nothing differs"])]))
+        sections.append(PageSection("Messages", [Items(["nothing differs"])]))
     columns = ("phase", "A messages", "A lasted", "B messages", "B lasted")
-    sections.append(Section("Phases", [Table(columns, page.shortened(list(_phase_rows(found.pairs)), summary.PHASES))]))
+    sections.append(
+        PageSection("Phases", [Table(columns, page.shortened(list(_phase_rows(found.pairs)), summary.PHASES))])
+    )
     verdict = (
         "no difference" if found.same else f"{len(rows)} differences in what was set up, {len(listed)} in messages"
     )

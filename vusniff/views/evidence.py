@@ -13,7 +13,7 @@ from dataclasses import fields
 from typing import Any, NamedTuple
 
 from vusniff.amounts import duration
-from vusniff.analysis.rings import Change, Changes, Doing, kick_waits, numbers
+from vusniff.analysis.rings import Doing, RingChange, RingChanges, kick_waits, numbers
 from vusniff.analysis.session import Tracker
 from vusniff.capture.evidence import kind_of
 from vusniff.printable import escape, escape_json
@@ -23,7 +23,7 @@ RAW_LIMIT = 160
 """Characters of unknown evidence in a line."""
 
 
-class Kind(NamedTuple):
+class EvidenceView(NamedTuple):
     """How one kind is shown."""
 
     words: Callable[[Any], str]
@@ -112,10 +112,10 @@ def _log_values(one: LogLine) -> dict[str, Any]:
     }
 
 
-KINDS: dict[type, Kind] = {
-    Exit: Kind(_exit_words, _exit_values),
-    Sample: Kind(_sample_words, _sample_values),
-    LogLine: Kind(_log_words, _log_values),
+KINDS: dict[type, EvidenceView] = {
+    Exit: EvidenceView(_exit_words, _exit_values),
+    Sample: EvidenceView(_sample_words, _sample_values),
+    LogLine: EvidenceView(_log_words, _log_values),
 }
 
 
@@ -131,7 +131,7 @@ class Narrator:
     """Evidence in sentences, in order: of samples only what has changed and matters, mostly nothing."""
 
     def __init__(self, tracker: Tracker) -> None:
-        self._changes = Changes(tracker)
+        self._changes = RingChanges(tracker)
 
     def sentence(self, one: Evidence) -> str:
         """What it says, in printable characters; nothing where nobody wants to know."""
@@ -146,7 +146,7 @@ class Narrator:
         return f"# {said}\n" if said else ""
 
 
-def change_words(change: Change) -> str:
+def change_words(change: RingChange) -> str:
     """What rings have come to do."""
     rings = change.positions
     who, many = numbers(one.ring for one in rings), len(rings) > 1

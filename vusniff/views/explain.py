@@ -34,7 +34,7 @@ from vusniff.message import Choice, Context, Message, MessageSpec
 from vusniff.printable import escape
 from vusniff.views import page, prose
 from vusniff.views.editions import EDITIONS
-from vusniff.views.page import Items, Page, Prose, Section, Table
+from vusniff.views.page import Items, Page, PageSection, Prose, Table
 from vusniff.views.topic import Topic
 from vusniff.views.words import short_name
 
@@ -120,7 +120,7 @@ def _of_message(message: Message) -> Topic:
         words = f"These bytes have no {message.channel.family} header: they are kept as they were seen."
     else:
         words = "No dissector knows this request: its payload is shown as bytes."
-    return Topic("request", message.name, Page(message.name, [Section("What it is for", [Prose([words])])]))
+    return Topic("request", message.name, Page(message.name, [PageSection("What it is for", [Prose([words])])]))
 
 
 @functools.cache
@@ -187,7 +187,7 @@ def _answer(spec: MessageSpec, acknowledged: bool, unusual: str) -> str:
     return f"{only}; in some states a reply of its own" if spec.may_answer else only
 
 
-def _layout_sections(title: str, choice: Choice) -> Iterator[Section]:
+def _layout_sections(title: str, choice: Choice) -> Iterator[PageSection]:
     seen: set[tuple[object, ...]] = set()
     for layout in layouts_of(choice):
         fields = [field for field in rows_of(layout) if layout.name != "config" or field.kind != "worked out"]
@@ -200,7 +200,7 @@ def _layout_sections(title: str, choice: Choice) -> Iterator[Section]:
         columns = ["offset", "size", "field", "kind", "values"]
         if not any(row[4] for row in rows):
             columns, rows = columns[:4], [row[:4] for row in rows]  # type: ignore[misc]
-        yield Section(
+        yield PageSection(
             f"{title}: {again}{layout.name}, {size_of(fields)}",
             [Table(columns, rows)],
         )
@@ -237,22 +237,26 @@ def _request(channel: Channel, spec: MessageSpec) -> Topic:
         ("also called", ", ".join(spec.aliases)),
         ("specified", f"{spec.section}" if spec.section else None),
     )
-    payload = list(_layout_sections("Payload", spec.payload)) or [Section("Payload: none", [])]
+    payload = list(_layout_sections("Payload", spec.payload)) or [PageSection("Payload: none", [])]
     reply = list(_layout_sections("Reply", spec.reply))
     if reply and [section.parts for section in reply] == [section.parts for section in payload]:
-        reply = [Section("Reply: the same", [])]
+        reply = [PageSection("Reply: the same", [])]
     rules = [f"{rule.id} {rule.slug}: {rule.words}" for rule in RULES if _judges(rule, channel, spec.code)]
-    sections = [Section("What it is for", [Prose([spec.about or "nothing is said about it"]), facts]), *payload, *reply]
+    sections = [
+        PageSection("What it is for", [Prose([spec.about or "nothing is said about it"]), facts]),
+        *payload,
+        *reply,
+    ]
     if rules:
-        sections.append(Section("Rules", [Items(rules)]))
+        sections.append(PageSection("Rules", [Items(rules)]))
     sections += _editions(spec.name)
     return Topic("request", spec.name, Page(f"{spec.name}: request {spec.code} of the {named}", sections))
 
 
-def _editions(name: str) -> list[Section]:
+def _editions(name: str) -> list[PageSection]:
     """What each edition of the specification says of it, where they differ."""
     said = EDITIONS.get(name)
-    return [Section("Editions of the specification", [page.facts(*said)])] if said else []
+    return [PageSection("Editions of the specification", [page.facts(*said)])] if said else []
 
 
 def _phase_of(channel: Channel, code: int) -> str | None:
@@ -311,9 +315,11 @@ def _protocol_feature(name: str, bit: int, others: Sequence[str]) -> Topic:
         ("also called", ", ".join(others)),
         ("specified", "Protocol features"),
     )
-    sections = [Section("What it is for", [Prose([prose.PROTOCOL_FEATURES.get(short, "A protocol feature.")]), known])]
+    sections = [
+        PageSection("What it is for", [Prose([prose.PROTOCOL_FEATURES.get(short, "A protocol feature.")]), known])
+    ]
     if gated:
-        sections.append(Section("Requests that need it", [Items(gated)]))
+        sections.append(PageSection("Requests that need it", [Items(gated)]))
     sections += _editions(short)
     return Topic("protocol feature", short, Page(f"{name}: protocol feature, bit {bit}", sections))
 
@@ -325,7 +331,8 @@ def _gpu_feature(name: str, bit: int) -> Topic:
         ("specified", "vhost-user-gpu, Communication"),
     )
     made = Page(
-        f"{name}: protocol feature of the GPU socket, bit {bit}", [Section("What it is for", [Prose([words]), known])]
+        f"{name}: protocol feature of the GPU socket, bit {bit}",
+        [PageSection("What it is for", [Prose([words]), known])],
     )
     return Topic("protocol feature", name, made)
 
@@ -350,9 +357,9 @@ def _feature(device: str | None, name: str, bit: int) -> Topic:
             "Feature bits" if vhost else f"virtio, {'Reserved Feature Bits' if not device else f'{device} device'}",
         ),
     )
-    sections = [Section("What it is for", [Prose([words]), known])]
+    sections = [PageSection("What it is for", [Prose([words]), known])]
     if gated:
-        sections.append(Section("Requests that need it", [Items(gated)]))
+        sections.append(PageSection("Requests that need it", [Items(gated)]))
     sections += _editions(name)
     return Topic("feature", name, Page(f"{name}: feature of {whose}, bit {bit}", sections), device)
 
@@ -365,7 +372,9 @@ def _status(name: str, bit: int) -> Topic:
         ("specified", "virtio, Device Status Field"),
     )
     return Topic(
-        "value", name, Page(f"{name}: device status, bit {bit}", [Section("What it is for", [Prose([words]), known])])
+        "value",
+        name,
+        Page(f"{name}: device status, bit {bit}", [PageSection("What it is for", [Prose([words]), known])]),
     )
 
 
@@ -401,7 +410,7 @@ def _rule(rule: Rule) -> Topic:
         ("judged", "only in sessions seen whole from their first byte" if rule.whole else "in every session"),
         ("specified", rule.section),
     )
-    sections = [Section("What it demands", [Prose(paragraphs), known]), *_editions(rule.slug)]
+    sections = [PageSection("What it demands", [Prose(paragraphs), known]), *_editions(rule.slug)]
     made = Page(f"{rule.id} {rule.slug}: rule", sections)
     return Topic("rule", rule.slug, made)
 
@@ -410,5 +419,5 @@ def _phase(kind: PhaseKind) -> Topic:
     what, worth = prose.PHASES[kind]
     requests = [FrontendRequest(code).name for code, purpose in PURPOSES.items() if purpose is kind]
     known = page.facts(("told by", ", ".join(requests)), ("shown by", "vusniff read --phases, state, summary"))
-    made = Page(f"{kind.value}: phase of a session", [Section("What it is", [Prose([what, worth]), known])])
+    made = Page(f"{kind.value}: phase of a session", [PageSection("What it is", [Prose([what, worth]), known])])
     return Topic("phase", kind.value, made)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from vusniff.views import page
-from vusniff.views.page import Page, Prose, Section
+from vusniff.views.page import Page, PageSection, Prose
 from vusniff.views.topic import Topic
 
 WORDS: tuple[tuple[tuple[str, ...], str], ...] = (
@@ -113,7 +113,7 @@ def everything() -> Iterator[Topic]:
 
 
 def _outcome(name: str) -> Topic:
-    section = Section(
+    section = PageSection(
         "What it says", [Prose([OUTCOMES[name]]), page.facts(("told by", "vusniff summary, check, view"))]
     )
     return Topic("verdict", name, Page(f"{name}: outcome of a verdict", [section]))
@@ -121,4 +121,4 @@ def _outcome(name: str) -> Topic:
 
 def _topic(names: tuple[str, ...], about: str) -> Topic:
     others = f" (also: {', '.join(names[1:])})" if len(names) > 1 else ""
-    return Topic("word", names[0], Page(f"{names[0]}{others}: word", [Section("What it says", [Prose([about])])]))
+    return Topic("word", names[0], Page(f"{names[0]}{others}: word", [PageSection("What it says", [Prose([about])])]))

@@ -41,7 +41,7 @@ class Table(NamedTuple):
 Part = Facts | Items | Prose | Table
 
 
-class Section(NamedTuple):
+class PageSection(NamedTuple):
     """A title and what stands under it."""
 
     title: str
@@ -52,8 +52,8 @@ class Page(NamedTuple):
     """Everything, under one title."""
 
     title: str
-    sections: Sequence[Section]
-    lead: Section | None = None
+    sections: Sequence[PageSection]
+    lead: PageSection | None = None
     """What stands above the title: a sentence, and what belongs to it."""
 
 
@@ -158,7 +158,7 @@ def markdown(page: Page) -> str:
     return f"{lead}# {literal(page.title)}\n{markdown_of_sections(page.sections)}"
 
 
-def markdown_of_sections(sections: Iterable[Section]) -> str:
+def markdown_of_sections(sections: Iterable[PageSection]) -> str:
     """Sections of a page as Markdown."""
     from vusniff.views.markdown import literal
 
@@ -175,7 +175,7 @@ def as_dict(page: Page) -> dict[str, Any]:
     return {"title": page.title, "sections": [_section_dict(section) for section in page.sections]}
 
 
-def _section_dict(section: Section) -> dict[str, Any]:
+def _section_dict(section: PageSection) -> dict[str, Any]:
     made: dict[str, Any] = {"title": section.title}
     for part in section.parts:
         match part:

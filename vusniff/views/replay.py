@@ -7,9 +7,9 @@ from typing import Any
 
 from vusniff.message import Message
 from vusniff.printable import escape
-from vusniff.replay.differences import Change, Difference, What
+from vusniff.replay.differences import FieldDifference, MessageDifference, What
 from vusniff.replay.script import Script
-from vusniff.replay.stage import Outcome
+from vusniff.replay.stage import ReplayResult
 from vusniff.views import jsonl, words
 from vusniff.views.text import field_value
 
@@ -17,7 +17,7 @@ NUMBERS = 6
 """Numbers of messages with the same difference that are listed."""
 
 
-def lines(script: Script, outcome: Outcome) -> Iterator[str]:
+def lines(script: Script, outcome: ReplayResult) -> Iterator[str]:
     """Everything there is to say, differences first; ``-`` is recorded, ``+`` is live."""
     alike: dict[tuple[str, ...], list[int | None]] = {}
     for difference in outcome.differences:
@@ -48,7 +48,7 @@ def _numbers(numbers: Sequence[int | None]) -> str:
     return f"{', '.join(known[:NUMBERS])}{more} "
 
 
-def _difference(difference: Difference) -> Iterator[str]:
+def _difference(difference: MessageDifference) -> Iterator[str]:
     """Sign, what it is about, and a line for each thing that is said of it."""
     recorded, live = difference.recorded, difference.live
     if recorded is not None and live is not None:
@@ -69,7 +69,7 @@ def _title(message: Message) -> str:
     return words.title_of(message)
 
 
-def _change(change: Change) -> Iterator[str]:
+def _change(change: FieldDifference) -> Iterator[str]:
     for sign, value in (("-", change.recorded), ("+", change.live)):
         shown = "absent" if value is None else field_value(change.path, value)
         yield f"    {sign} {change.path} {escape(shown)}"
@@ -79,7 +79,7 @@ def _change(change: Change) -> Iterator[str]:
         yield f"      with {words.names(change.added)}"
 
 
-def outcome_dict(script: Script, outcome: Outcome) -> dict[str, Any]:
+def outcome_dict(script: Script, outcome: ReplayResult) -> dict[str, Any]:
     """The same for programs."""
     return {
         "session": script.session,
@@ -94,7 +94,7 @@ def outcome_dict(script: Script, outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def _difference_dict(difference: Difference) -> dict[str, Any]:
+def _difference_dict(difference: MessageDifference) -> dict[str, Any]:
     recorded, live = difference.recorded, difference.live
     known = recorded or live
     return {

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from vusniff.amounts import duration
-from vusniff.analysis.rings import Account, Doing, RingHistory, Standing, kick_waits, used_between
+from vusniff.analysis.rings import Account, Doing, RingHistory, RingStanding, kick_waits, used_between
 from vusniff.record import Position
 from vusniff.views.evidence import ring_values
 
@@ -20,7 +20,7 @@ BARS = " ▁▂▃▄▅▆▇█"
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 
 
-def state_words(standing: Standing, later_ns: int = 0) -> str:
+def state_words(standing: RingStanding, later_ns: int = 0) -> str:
     """What a ring does: ``moving``, ``not served for 4.20 s (kick not read)``; ``later_ns`` after its sample."""
     position, what = standing.position, standing.doing
     if what in (Doing.NOT_SERVED, Doing.WAITING) and position.waiting_ns is not None:
@@ -59,7 +59,7 @@ def moved_words(position: Position, later_ns: int = 0) -> str:
     return "now" if ago < 10_000_000 else f"{duration(ago)} ago"
 
 
-def row(history: RingHistory, session: int, standing: Standing, number: int, now_ns: int) -> tuple[str, ...]:
+def row(history: RingHistory, session: int, standing: RingStanding, number: int, now_ns: int) -> tuple[str, ...]:
     """One ring in the cells of `COLUMNS`, as of message ``number`` at ``now_ns``."""
     position, later = standing.position, now_ns - standing.time_ns
     rates = history.rates(session, position.ring, number)
@@ -101,7 +101,7 @@ def account_dict(account: Account) -> dict[str, Any]:
     }
 
 
-def standing_dict(standing: Standing) -> dict[str, Any]:
+def standing_dict(standing: RingStanding) -> dict[str, Any]:
     """Where a ring stood, as JSON."""
     return {
         "time_ns": standing.time_ns,
@@ -134,7 +134,7 @@ def lines(
 ) -> Iterator[tuple[str, ...]]:
     """Every sample of every ring in the cells of `LINE_COLUMNS`."""
     for session in sessions:
-        before: dict[int, Standing] = {}
+        before: dict[int, RingStanding] = {}
         for one in history.standings(session):
             position = one.position
             if ring is not None and position.ring != ring:

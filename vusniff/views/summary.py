@@ -17,7 +17,7 @@ from vusniff.families.vhost_user.state import DeviceState
 from vusniff.printable import escape
 from vusniff.views import page, phases, rings, state, words
 from vusniff.views.account import account, overview
-from vusniff.views.page import Facts, Items, Page, Section, Table
+from vusniff.views.page import Facts, Items, Page, PageSection, Table
 
 UNANSWERED = 10
 FINDINGS = 20
@@ -63,7 +63,7 @@ def _ended_words(ended: str) -> str:
     return "still open when the capture ended" + separator + exits if how == "open" else ended
 
 
-def _capture_section(values: dict[str, Any]) -> Section:
+def _capture_section(values: dict[str, Any]) -> PageSection:
     first_ns, connections = values["first_ns"], values["connections"]
     lasted = "" if first_ns is None else f", in {words.duration(values['last_ns'] - first_ns)}"
     sources = [
@@ -84,7 +84,7 @@ def _capture_section(values: dict[str, Any]) -> Section:
         *(("edited", escape("; ".join(one["edited"]))) for one in values["sources"] if one["edited"]),
         *(("note", note) for note in values["notes"]),
     )
-    return Section("Capture", [known])
+    return PageSection("Capture", [known])
 
 
 def _slowest_words(took: dict[str, Any] | None) -> str:
@@ -92,7 +92,7 @@ def _slowest_words(took: dict[str, Any] | None) -> str:
     return f"{words.duration(took['latency_ns'])} {took['name']} #{took['request']}" if took else "-"
 
 
-def _sessions_section(values: dict[str, Any]) -> Section:
+def _sessions_section(values: dict[str, Any]) -> PageSection:
     def row(session: dict[str, Any]) -> Sequence[str]:
         return (
             str(session["session"]),
@@ -121,10 +121,10 @@ def _sessions_section(values: dict[str, Any]) -> Section:
         "ended",
         "findings",
     )
-    return Section("Sessions", [Table(columns, rows)])
+    return PageSection("Sessions", [Table(columns, rows)])
 
 
-def _who_section(session: dict[str, Any], roles: tuple[str, str]) -> Section:
+def _who_section(session: dict[str, Any], roles: tuple[str, str]) -> PageSection:
     guess = session["guess"]
 
     def who(side: str) -> str:
@@ -149,10 +149,10 @@ def _who_section(session: dict[str, Any], roles: tuple[str, str]) -> Section:
     for connection in session["connections"][1:]:
         lost = f", {connection['lost']} messages lost" if connection["lost"] else ""
         rows.append((_stream(connection["channel"]), f"{connection['path']}, {connection['ended']}{lost}"))
-    return Section(f"Session {session['session']}", [page.facts(*rows)])
+    return PageSection(f"Session {session['session']}", [page.facts(*rows)])
 
 
-def _features_section(session: dict[str, Any]) -> Section:
+def _features_section(session: dict[str, Any]) -> PageSection:
     rows: list[tuple[str, str | None]] = []
     for title, key in (("features", "features"), ("protocol features", "protocol_features")):
         values = session[key]
@@ -171,14 +171,14 @@ def _features_section(session: dict[str, Any]) -> Section:
         else:
             rows.append(("  offered, not taken", words.names(values["refused"])))
             rows.append(("  taken, not offered", words.names(values["not_offered"]) if values["not_offered"] else None))
-    return Section("Negotiated", [page.facts(*rows)])
+    return PageSection("Negotiated", [page.facts(*rows)])
 
 
-def _state_sections(device_state: State) -> Iterator[Section]:
+def _state_sections(device_state: State) -> Iterator[PageSection]:
     if not isinstance(device_state, DeviceState):
         for one in device_state.tables():
             table = Table(one.columns, page.shortened(list(one.rows), RINGS))
-            yield Section(one.title, [table if one.rows else Items(["nothing seen"])])
+            yield PageSection(one.title, [table if one.rows else Items(["nothing seen"])])
         return
     columns = state.VRING_COLUMNS
     chosen = [
@@ -189,23 +189,23 @@ def _state_sections(device_state: State) -> Iterator[Section]:
     if rows:
         cells = [tuple(row[place] for place in chosen) for row in rows]
         table = Table([columns[place] for place in chosen], page.shortened(cells, RINGS))
-        yield Section("Vrings, at the end", [table])
+        yield PageSection("Vrings, at the end", [table])
     else:
-        yield Section("Vrings, at the end", [Items(["none set up" if device_state.fresh else "unknown"])])
+        yield PageSection("Vrings, at the end", [Items(["none set up" if device_state.fresh else "unknown"])])
     if device_state.regions:
         regions = [state.region_row(*region) for region in enumerate(device_state.regions)]
         parts: list[page.Part] = [Table(state.MEMORY_COLUMNS, page.shortened(regions, REGIONS))]
         if device_state.regions_part:
             parts.append(Items([state.OTHER_REGIONS]))
-        yield Section("Memory", parts)
+        yield PageSection("Memory", parts)
     else:
-        yield Section("Memory", [Items([state.no_regions(device_state)])])
+        yield PageSection("Memory", [Items([state.no_regions(device_state)])])
     rest = list(state.rest_rows(device_state))
     if rest:
-        yield Section("Also set", [Facts(rest)])
+        yield PageSection("Also set", [Facts(rest)])
 
 
-def _rings_sections(timeline: Timeline, number: int) -> Iterator[Section]:
+def _rings_sections(timeline: Timeline, number: int) -> Iterator[PageSection]:
     """Where the rings stood and what they did, where samples tell."""
     history = timeline.ring_history
     rows = [rings.account_row(one) for one in history.accounts(number)]
@@ -214,15 +214,15 @@ def _rings_sections(timeline: Timeline, number: int) -> Iterator[Section]:
     if why:
         parts.append(Items(why[:RINGS]))
     if parts:
-        yield Section("Rings, by samples of their memory", parts)
+        yield PageSection("Rings, by samples of their memory", parts)
 
 
-def _phases_section(timeline: Timeline, number: int) -> Section:
+def _phases_section(timeline: Timeline, number: int) -> PageSection:
     rows = [phases.phase_row(phase, timeline.time_ns(0)) for phase in timeline.phases(number)]
-    return Section("Phases", [Table(phases.COLUMNS, page.shortened(rows, PHASES))])
+    return PageSection("Phases", [Table(phases.COLUMNS, page.shortened(rows, PHASES))])
 
 
-def _answers_section(session: dict[str, Any]) -> Section:
+def _answers_section(session: dict[str, Any]) -> PageSection:
     parts: list[page.Part] = []
     if session["slowest"]:
         rows = [
@@ -238,10 +238,10 @@ def _answers_section(session: dict[str, Any]) -> Section:
     if len(missing) > UNANSWERED:
         lines.append(f"... and {len(missing) - UNANSWERED} more were never answered")
     parts.append(Items(lines or ["every request that asks for an answer has one"]))
-    return Section("Answers", parts)
+    return PageSection("Answers", parts)
 
 
-def _findings_section(session: dict[str, Any], roles: tuple[str, str]) -> Section:
+def _findings_section(session: dict[str, Any], roles: tuple[str, str]) -> PageSection:
     lines = []
     for one in session["findings_listed"]:
         others = [f"#{number}" for number in one["evidence"] if number != one["number"]]
@@ -255,7 +255,7 @@ def _findings_section(session: dict[str, Any], roles: tuple[str, str]) -> Sectio
         )
     if len(lines) > FINDINGS:
         lines[FINDINGS:] = [f"... and {len(lines) - FINDINGS} other faults: vusniff check lists them all"]
-    return Section(f"Findings: {_counted(session['findings'])}", [Items(lines)] if lines else [])
+    return PageSection(f"Findings: {_counted(session['findings'])}", [Items(lines)] if lines else [])
 
 
 def summary_page(timeline: Timeline, files: Sequence[str], number: int) -> Page:
@@ -273,13 +273,13 @@ def page_title(timeline: Timeline, files: Sequence[str]) -> str:
     return f"{' and '.join(families)} capture {', '.join(files)}"
 
 
-def capture_sections(values: dict[str, Any]) -> list[Section]:
+def capture_sections(values: dict[str, Any]) -> list[PageSection]:
     """The capture, and its sessions where there are several; ``values`` is what `overview` said."""
     several = [_sessions_section(values)] if len(values["sessions"]) > 1 else []
     return [_capture_section(values), *several]
 
 
-def session_sections(timeline: Timeline, number: int) -> list[Section]:
+def session_sections(timeline: Timeline, number: int) -> list[PageSection]:
     """One session in full."""
     session = account(timeline, number)
     device_state = timeline.session_state(number, timeline.rows_of(number)[-1])

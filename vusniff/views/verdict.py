@@ -12,7 +12,7 @@ from vusniff.checks.story import verdicts
 from vusniff.checks.verdict import Verdict
 from vusniff.families.vhost_user.device import Sure
 from vusniff.printable import escape
-from vusniff.views.page import Facts, Items, Section, facts
+from vusniff.views.page import Facts, Items, PageSection, facts
 
 SIDES = {Side.FRONTEND: "the front-end", Side.BACKEND: "the back-end", Side.EITHER: "either side"}
 SURE = {Sure.GIVEN: "", Sure.CERTAIN: ", certainly", Sure.LIKELY: ", probably", Sure.PERHAPS: ", perhaps"}
@@ -71,12 +71,12 @@ def fault(verdict: Verdict) -> str:
     return SIDES[verdict.side] + (SURE[verdict.sure] if verdict.sure else "")
 
 
-def lead(found: list[Verdict]) -> Section:
+def lead(found: list[Verdict]) -> PageSection:
     """The verdicts as what stands above a page."""
     others = [f"session {other.sessions[-1]}: {other.sentence}" for other in found[1 : OTHERS + 1]]
     if len(found) > OTHERS + 1:
         others.append(f"... and {len(found) - OTHERS - 1} more devices")
-    return Section(first_line(found), [*([why(found[0])] if found else []), *([Items(others)] if others else [])])
+    return PageSection(first_line(found), [*([why(found[0])] if found else []), *([Items(others)] if others else [])])
 
 
 def lines(found: list[Verdict]) -> Iterator[str]:

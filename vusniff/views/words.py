@@ -76,7 +76,7 @@ def _fields(payload: Mapping[str, Any]) -> str:
 Payload = dict[str, Any]
 
 
-class Decoded(Protocol):
+class WithPayload(Protocol):
     """What a dissector said of a payload: `Message` and `vusniff.layouts.dissect.Decoded` both have it."""
 
     @property
@@ -267,7 +267,7 @@ def failure(more: Mapping[str, int]) -> str:
     return f"FAILED ({errno.errorcode.get(error, error)})" if error else "FAILED"
 
 
-def values(decoded: Decoded, request: int, reply: bool) -> str:
+def values(decoded: WithPayload, request: int, reply: bool) -> str:
     """The values that matter for a request; what is wrong with it; what is left over."""
     if decoded.malformed == REST_UNKNOWN:
         known = _fields(decoded.payload or {})

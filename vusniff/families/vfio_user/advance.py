@@ -16,12 +16,7 @@ from vusniff.families.vfio_user.protocol import (
     FEATURE_PROBE,
     FEATURE_SET,
     Command,
-    DmaUnmapFlag,
-    Feature,
-    IrqSetFlag,
-    MigrationState,
 )
-from vusniff.families.vfio_user.shown import DmaFlag
 from vusniff.families.vfio_user.state import (
     MAX_ENTRIES,
     MAX_REFUSED,
@@ -36,6 +31,7 @@ from vusniff.families.vfio_user.state import (
 from vusniff.families.vhost_user.state import Seen
 from vusniff.message import Message
 from vusniff.record import Descriptor
+from vusniff.vfio import DeviceFeature, DmaFlag, DmaUnmapFlag, IrqSetFlag, MigrationState
 
 Handler = Callable[[VfioState, Message, Mapping[str, Any]], VfioState]
 
@@ -164,13 +160,17 @@ def _reset(state: VfioState, message: Message, payload: Mapping[str, Any]) -> Vf
 
 def _feature_set(state: VfioState, message: Message, payload: Mapping[str, Any]) -> VfioState:
     flags = payload["flags"]
-    chosen = flags & FEATURE_INDEX == Feature.MIG_DEVICE_STATE and flags & FEATURE_SET and not flags & FEATURE_PROBE
+    chosen = (
+        flags & FEATURE_INDEX == DeviceFeature.MIG_DEVICE_STATE and flags & FEATURE_SET and not flags & FEATURE_PROBE
+    )
     return _migration(state, message, payload) if chosen else state
 
 
 def _feature_got(state: VfioState, message: Message, payload: Mapping[str, Any]) -> VfioState:
     flags = payload["flags"]
-    chosen = flags & FEATURE_INDEX == Feature.MIG_DEVICE_STATE and flags & FEATURE_GET and not flags & FEATURE_PROBE
+    chosen = (
+        flags & FEATURE_INDEX == DeviceFeature.MIG_DEVICE_STATE and flags & FEATURE_GET and not flags & FEATURE_PROBE
+    )
     return _migration(state, message, payload) if chosen else state
 
 

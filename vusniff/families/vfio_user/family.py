@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from vusniff.channel import Channel
 from vusniff.families.family import Bytes, Family, Sign
 from vusniff.families.vfio_user.advance import advance
-from vusniff.families.vfio_user.phases import Phases, value_of
+from vusniff.families.vfio_user.phases import VfioPhases, value_of
 from vusniff.families.vfio_user.protocol import (
     CHANNELS,
     FLAG_ERROR,
@@ -25,8 +25,8 @@ from vusniff.families.vfio_user.protocol import (
     NAME,
     OF_SERVER,
     TYPE_REPLY,
-    Channels,
     Command,
+    VfioChannels,
     fields,
     request_name,
 )
@@ -78,7 +78,7 @@ def _begins(header: Bytes, order: str, offset: int) -> int | None:
 
 def _likely_channel(frame: Frame, request: int, flags: int) -> Channel:
     """What a connection without a path carries: the server's commands alone are on a twin."""
-    return Channels.TWIN if request in OF_SERVER else Channels.MAIN
+    return VfioChannels.TWIN if request in OF_SERVER else VfioChannels.MAIN
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,11 +108,11 @@ def _identify(data: bytes, order: str) -> int:
 
 FAMILY = Family(
     name=NAME,
-    main=Channels.MAIN,
-    unknown=Channels.UNKNOWN,
+    main=VfioChannels.MAIN,
+    unknown=VfioChannels.UNKNOWN,
     channels=CHANNELS,
     devices=(),
-    openings={(Channels.MAIN, int(Command.VERSION), True): Channels.TWIN},
+    openings={(VfioChannels.MAIN, int(Command.VERSION), True): VfioChannels.TWIN},
     request_name=request_name,
     message_size=message_size,
     first=_first,
@@ -125,7 +125,7 @@ FAMILY = Family(
     identify=_identify,
     initial=initial,
     advance=advance,
-    phases=Phases,
+    phases=VfioPhases,
     value_of=value_of,
     roles=("client", "server"),
     prefix="VFIO_USER_",

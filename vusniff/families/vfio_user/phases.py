@@ -16,13 +16,12 @@ from vusniff.families.vfio_user.protocol import (
     FEATURE_PROBE,
     FEATURE_SET,
     OF_SERVER,
-    Channels,
     Command,
-    Feature,
-    MigrationState,
+    VfioChannels,
 )
 from vusniff.families.vhost_user.phases import Phase, PhaseKind
 from vusniff.meta import REPLY
+from vusniff.vfio import DeviceFeature, MigrationState
 
 K, C = PhaseKind, Command
 
@@ -63,7 +62,7 @@ def value_of(request: int, payload: bytes, order: str) -> int | None:
     return flags | int.from_bytes(payload[8:12], byte_order) << _STATE_SHIFT  # type: ignore[arg-type]
 
 
-class Phases:
+class VfioPhases:
     """The phases of one session, fed with its messages in their order."""
 
     def __init__(
@@ -88,7 +87,7 @@ class Phases:
         for number, time_ns, request, flags, channel in messages:
             kind = self._kind
             if request and not flags & REPLY and not (kind is K.RUNNING and request in ACCESSES):
-                kind = self._next(number, request) if channel is not Channels.UNKNOWN else kind
+                kind = self._next(number, request) if channel is not VfioChannels.UNKNOWN else kind
             if kind is None:
                 kind = K.RUNNING if self._late else K.NEGOTIATION
             if kind is not self._kind:
@@ -117,9 +116,9 @@ class Phases:
         index = value & FEATURE_INDEX
         if not value & FEATURE_SET or value & FEATURE_PROBE:
             return kind
-        if index == Feature.MIG_DEVICE_STATE:
+        if index == DeviceFeature.MIG_DEVICE_STATE:
             return K.RUNNING if value >> _STATE_SHIFT == MigrationState.RUNNING else K.MIGRATION
-        return K.MIGRATION if index == Feature.DMA_LOGGING_START else kind
+        return K.MIGRATION if index == DeviceFeature.DMA_LOGGING_START else kind
 
     def _turn(self, kind: PhaseKind, number: int, time_ns: int) -> None:
         if self._kind is not None:

@@ -1,4 +1,6 @@
-"""Numbers of the vfio-user protocol that the family itself needs: header, channels, commands, flags.
+"""Numbers of the vfio-user protocol that the family itself needs: header, channels, commands.
+
+Numbers that it shares with the dissectors are in `vusniff.vfio`.
 
 Source: QEMU's docs/interop/vfio-user.rst, sections "Header" and "Commands"; command 14 is of libvfio-user's older text
 (include/vfio-user.h), which QEMU's does not have.
@@ -60,7 +62,7 @@ HEADER = Header(
 )
 
 
-class Channels:
+class VfioChannels:
     """What a connection carries."""
 
     MAIN = Channel("vfio", NAME, HEADER, Sender.FRONTEND)
@@ -71,7 +73,7 @@ class Channels:
     """A stream that is none of the above: kept raw."""
 
 
-CHANNELS = (Channels.MAIN, Channels.TWIN, Channels.UNKNOWN)
+CHANNELS = (VfioChannels.MAIN, VfioChannels.TWIN, VfioChannels.UNKNOWN)
 
 
 class Command(enum.IntEnum):
@@ -104,51 +106,10 @@ CONFIG_REGION = 7
 """Index of the configuration space among the regions of a PCI device (VFIO_PCI_CONFIG_REGION_INDEX)."""
 
 
-class DmaUnmapFlag(enum.IntFlag):
-    """Flags of DMA_UNMAP (linux/vfio.h)."""
-
-    GET_DIRTY_BITMAP = 1
-    ALL = 2
-
-
-class IrqSetFlag(enum.IntFlag):
-    """Flags of DEVICE_SET_IRQS (linux/vfio.h)."""
-
-    DATA_NONE = 1
-    DATA_BOOL = 2
-    DATA_EVENTFD = 4
-    ACTION_MASK = 8
-    ACTION_UNMASK = 16
-    ACTION_TRIGGER = 32
-
-
-class Feature(enum.IntEnum):
-    """Indexes of device features that vfio-user knows (low 16 bits of DEVICE_FEATURE's flags)."""
-
-    MIGRATION = 1
-    MIG_DEVICE_STATE = 2
-    DMA_LOGGING_START = 6
-    DMA_LOGGING_STOP = 7
-    DMA_LOGGING_REPORT = 8
-
-
 FEATURE_INDEX = 0xFFFF
 FEATURE_GET = 1 << 16
 FEATURE_SET = 1 << 17
 FEATURE_PROBE = 1 << 18
-
-
-class MigrationState(enum.IntEnum):
-    """Where a device is in its migration (enum vfio_device_mig_state)."""
-
-    ERROR = 0
-    STOP = 1
-    RUNNING = 2
-    STOP_COPY = 3
-    RESUMING = 4
-    RUNNING_P2P = 5
-    PRE_COPY = 6
-    PRE_COPY_P2P = 7
 
 
 def request_name(channel: Channel, request: int) -> str:

@@ -10,47 +10,13 @@ from typing import TYPE_CHECKING, Any
 from vusniff.amounts import descriptor as descriptor_words
 from vusniff.amounts import size as size_words
 from vusniff.families.family import StateTable
-from vusniff.families.vfio_user.protocol import MigrationState
 from vusniff.families.vhost_user.state import Seen
 from vusniff.names import bit_names
 from vusniff.record import Descriptor
+from vusniff.vfio import DeviceFlag, DmaFlag, IrqFlag, MigrationState, RegionFlag
 
 if TYPE_CHECKING:
     from vusniff.families.vfio_user.state import FailedCommand, Irq, VfioState
-
-
-class DeviceFlag(enum.IntFlag):
-    """Flags of DEVICE_GET_INFO (linux/vfio.h)."""
-
-    RESET = 1
-    PCI = 2
-
-
-class RegionFlag(enum.IntFlag):
-    """Flags of DEVICE_GET_REGION_INFO (linux/vfio.h)."""
-
-    READ = 1
-    WRITE = 2
-    MMAP = 4
-    CAPS = 8
-
-
-class IrqFlag(enum.IntFlag):
-    """Flags of DEVICE_GET_IRQ_INFO (linux/vfio.h)."""
-
-    EVENTFD = 1
-    MASKABLE = 2
-    AUTOMASKED = 4
-    NORESIZE = 8
-
-
-class DmaFlag(enum.IntFlag):
-    """Flags of DMA_MAP."""
-
-    READ = 1
-    WRITE = 2
-    MMAP = 4
-    FILE_IO = 8
 
 
 REGION_NAMES = ("BAR0", "BAR1", "BAR2", "BAR3", "BAR4", "BAR5", "ROM", "config", "VGA")

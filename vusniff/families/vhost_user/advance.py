@@ -28,12 +28,12 @@ from vusniff.families.vhost_user.state import (
     Addresses,
     Config,
     DeviceState,
+    DirtyLog,
     Inflight,
-    Life,
-    Log,
     Postcopy,
     Refusal,
     Region,
+    RingState,
     Seen,
     evolve,
     evolved,
@@ -178,7 +178,7 @@ def _rem_mem_reg(state: DeviceState, message: Message) -> DeviceState:
 
 def _set_log_base(state: DeviceState, message: Message) -> DeviceState:
     values = _payload(message)
-    log = Log(values.get("log_size"), values.get("log_offset", values.get("u64", 0)), _first(message))
+    log = DirtyLog(values.get("log_size"), values.get("log_offset", values.get("u64", 0)), _first(message))
     return evolve(state, log=Seen(log, message.number))
 
 
@@ -198,7 +198,7 @@ def _set_vring_addr(state: DeviceState, message: Message) -> DeviceState:
 
 def _get_vring_base(state: DeviceState, message: Message) -> DeviceState:
     none: Seen[Descriptor | None] = Seen(None, message.number)
-    stopped = Seen(Life.STOPPED, message.number)
+    stopped = Seen(RingState.STOPPED, message.number)
     return _with_vring(state, _payload(message)["index"], {"life": stopped, "kick": none, "call": none})
 
 
@@ -216,12 +216,12 @@ def _vring_descriptor(name: str) -> Handler:
 
 def _set_vring_kick(state: DeviceState, message: Message) -> DeviceState:
     values = _payload(message)
-    life = Seen(Life.STARTED if values["no_fd"] else Life.KICK_SET, message.number)
+    life = Seen(RingState.STARTED if values["no_fd"] else RingState.KICK_SET, message.number)
     return _with_vring(state, values["index"], {"kick": _named_descriptor(values, message), "life": life})
 
 
 def _vring_kick(state: DeviceState, message: Message) -> DeviceState:
-    return _with_vring(state, _payload(message)["index"], {"life": Seen(Life.STARTED, message.number)})
+    return _with_vring(state, _payload(message)["index"], {"life": Seen(RingState.STARTED, message.number)})
 
 
 def _set_vring_enable(state: DeviceState, message: Message) -> DeviceState:

@@ -19,7 +19,7 @@ from vusniff.families.vhost_user.protocol import (
     FrontendRequest,
     request_name,
 )
-from vusniff.families.vhost_user.reading import READS, Reading
+from vusniff.families.vhost_user.reading import READS, VhostUserReading
 from vusniff.families.vhost_user.replies import due
 from vusniff.families.vhost_user.shape import likely_channel
 from vusniff.families.vhost_user.state import initial
@@ -43,7 +43,7 @@ FAMILY = Family(
     sign=Sign(63, ((FLAG_REPLY | FLAG_NEED_REPLY, VERSION),), 1 << 20),
     begins=begins,
     likely_channel=likely_channel,
-    reading=lambda order, device, programs: Reading(order=order, device=device, programs=programs),
+    reading=lambda order, device, programs: VhostUserReading(order=order, device=device, programs=programs),
     reads=READS,
     other_way=frozenset(),
     identify=None,

@@ -155,7 +155,7 @@ _tuple = tuple.__new__
 
 
 @dataclass(slots=True)
-class _Open:
+class _OpenPhase:
     """The phase that goes on."""
 
     kind: PhaseKind
@@ -199,7 +199,7 @@ class Phases:
         self._previous_end_ns = previous_end_ns
         self._late = joined_late
         self._done: list[Phase] = []
-        self._now: _Open | None = None
+        self._now: _OpenPhase | None = None
         self._announcers: deque[_Announcer] = deque(maxlen=ANNOUNCED)
         self._asked = False
         """Features were asked for."""
@@ -235,7 +235,7 @@ class Phases:
     def follow(self, messages: Iterable[tuple[int, int, int, int, Channel]]) -> None:
         """Many messages as `feed` takes one; of each number, time, request, flags and channel."""
         announcers = self._announcers
-        now, settled_ns = _Open(K.IDLE, 0, 0, 0, 0, 0), -1
+        now, settled_ns = _OpenPhase(K.IDLE, 0, 0, 0, 0, 0), -1
         for number, time_ns, request, flags, channel in messages:
             steady = time_ns <= settled_ns
             if steady and not flags & FLAG_REPLY and channel is Channels.MAIN:
@@ -269,7 +269,7 @@ class Phases:
         rest = Phase(after, now.last + 1, now.last, 0, now.end_ns, end_ns, goes_on)
         return (*self._done, now.ended(now.end_ns), rest)
 
-    def _again(self, now: _Open, time_ns: int) -> bool:
+    def _again(self, now: _OpenPhase, time_ns: int) -> bool:
         """What is done now was done before a pause, and is done once more."""
         if now.kind in LASTING:
             return False
@@ -295,7 +295,7 @@ class Phases:
 
     # -- where a request leads ----------------------------------------------------------------------------------------
 
-    def _next(self, now: _Open | None, request: int, number: int, time_ns: int) -> PhaseKind:
+    def _next(self, now: _OpenPhase | None, request: int, number: int, time_ns: int) -> PhaseKind:
         """The phase that a request of the front-end belongs to."""
         purpose = PURPOSES.get(request)
         if now is None:
@@ -399,7 +399,7 @@ class Phases:
 
     # -- from one to the next -----------------------------------------------------------------------------------------
 
-    def _turn(self, kind: PhaseKind, number: int, time_ns: int) -> _Open:
+    def _turn(self, kind: PhaseKind, number: int, time_ns: int) -> _OpenPhase:
         """Enter another phase, together with the messages that announced it."""
         now = self._now
         if now is None:
@@ -408,7 +408,9 @@ class Phases:
             before = self._done[-1]
             if before.kind is kind and time_ns - now.end_ns <= WAIT_NS:
                 del self._done[-1]
-                self._now = _Open(kind, before.first, now.last, before.count + now.count, before.start_ns, now.end_ns)
+                self._now = _OpenPhase(
+                    kind, before.first, now.last, before.count + now.count, before.start_ns, now.end_ns
+                )
                 return self._now
         first, first_ns, all_of_it = number, time_ns, now.count
         for one in reversed(self._announcers):
@@ -432,7 +434,7 @@ class Phases:
             return False
         return one.request in SETS_UP or (one.request == F.SET_VRING_ENABLE and self._value(one.number) == 1)
 
-    def _begin(self, kind: PhaseKind, number: int, time_ns: int) -> _Open:
+    def _begin(self, kind: PhaseKind, number: int, time_ns: int) -> _OpenPhase:
         """End the phase that goes on, and what is left of time before the next one."""
         now, done = self._now, self._done
         if now is not None and now.count:
@@ -449,7 +451,7 @@ class Phases:
             elif before not in (K.CONNECT, K.RECONNECT) and end_ns + pause < time_ns:
                 done.append(Phase(K.IDLE, number, number - 1, 0, end_ns, time_ns))
         self._rings = self._ending = False
-        self._now = _Open(kind, number, number - 1, 0, end_ns if rest else time_ns, time_ns)
+        self._now = _OpenPhase(kind, number, number - 1, 0, end_ns if rest else time_ns, time_ns)
         return self._now
 
     def _before_first(self, number: int, time_ns: int) -> None:

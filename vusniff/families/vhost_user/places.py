@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from vusniff.families.places import Buffer, Memory, Places, RingPlace, Spot, Tracking
+from vusniff.families.places import Buffer, MemoryRegion, Places, RingPlace, Spot, Tracking
 from vusniff.families.vhost_user.protocol import F_ACCESS_PLATFORM
-from vusniff.families.vhost_user.state import Addresses, DeviceState, Life, Vring, translate
+from vusniff.families.vhost_user.state import Addresses, DeviceState, RingState, Vring, translate
 from vusniff.record import Descriptor
 
 F_EVENT_IDX = 1 << 29
@@ -16,13 +16,13 @@ IOMMU_WORDS = "its addresses go through an IOMMU"
 def places(state: DeviceState) -> Places:
     """What can be read of a device now: the rings that run, of those whose place was witnessed."""
     regions = tuple(
-        Memory(region.descriptor or Descriptor(), region.mmap_offset, region.size, region.user_address)
+        MemoryRegion(region.descriptor or Descriptor(), region.mmap_offset, region.size, region.user_address)
         for region in state.regions or ()
     )
     found: list[RingPlace] = []
     unreadable: list[tuple[int, str]] = []
     for ring in state.vrings.values():
-        if ring.life is None or ring.life.value is Life.STOPPED:
+        if ring.life is None or ring.life.value is RingState.STOPPED:
             continue
         place = _ring(state, ring)
         if isinstance(place, RingPlace):

@@ -24,11 +24,11 @@ READS = frozenset(
         *((request, True) for request in (_F.GET_FEATURES, _F.GET_CONFIG)),
     }
 )
-"""Request, and whether it is the reply, of the messages that `Reading.after` learns from."""
+"""Request, and whether it is the reply, of the messages that `VhostUserReading.after` learns from."""
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class VhostUserReading:
     """What the messages of the main channel have told so far."""
 
     order: str = "little"
@@ -62,7 +62,7 @@ class Reading:
         """The device type."""
         return _guess(self)
 
-    def after(self, request: int, is_reply: bool, payload: bytes) -> Reading:
+    def after(self, request: int, is_reply: bool, payload: bytes) -> VhostUserReading:
         """What is known after a message of `READS`; may be an equal one."""
         order = "little" if self.order == "little" else "big"
         u64 = int.from_bytes(payload[:8], order) if len(payload) == 8 else None  # type: ignore[arg-type]
@@ -83,14 +83,14 @@ class Reading:
 
 
 @functools.lru_cache(maxsize=4096)
-def _guess(reading: Reading) -> Guess | None:
+def _guess(reading: VhostUserReading) -> Guess | None:
     if reading.device is not None:
         return Guess(reading.device, Sure.GIVEN, ("given by --device",))
     return deduce(reading.offered, reading.config_size, reading.requests, reading.programs)
 
 
 @functools.lru_cache(maxsize=4096)
-def _context(reading: Reading) -> Context:
+def _context(reading: VhostUserReading) -> Context:
     protocol = reading.protocol_features or 0
     guess = _guess(reading)
     return Context(

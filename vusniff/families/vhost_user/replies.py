@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from vusniff.channel import Channel
 from vusniff.families.pairing import Due, Pairing
 from vusniff.families.vhost_user.protocol import Channels, FrontendRequest, ProtocolFeature
-from vusniff.families.vhost_user.reading import Reading
+from vusniff.families.vhost_user.reading import VhostUserReading
 from vusniff.layouts import dissect
 from vusniff.message import Context, MessageSpec
 
@@ -21,7 +21,7 @@ ACKNOWLEDGE_ADDRESSES = ((Channels.MAIN, FrontendRequest.SET_MEM_TABLE), (Channe
 is no request (QEMU vhost_user_set_mem_table_postcopy, vhost_user_add_remove_regions)."""
 
 
-def due(channel: Channel, reading: Reading, fresh: bool) -> Due:
+def due(channel: Channel, reading: VhostUserReading, fresh: bool) -> Due:
     """Which of a channel's requests are answered. See `vusniff.families.family.Family.due`."""
     log_shmfd = reading.has(ProtocolFeature.LOG_SHMFD, fresh)
     return _due(channel, log_shmfd, reading.postcopy, reading.has(ProtocolFeature.REPLY_ACK, fresh))

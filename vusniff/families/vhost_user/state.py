@@ -48,7 +48,7 @@ class Seen(Generic[T]):
 _set_value, _set_by = Seen.__dict__["value"].__set__, Seen.__dict__["by"].__set__
 
 
-class Life(str, enum.Enum):
+class RingState(str, enum.Enum):
     """Whether a ring runs, as far as the socket tells (specification, "Ring states")."""
 
     STOPPED = "stopped"
@@ -86,7 +86,7 @@ class Vring:
     call: Seen[Descriptor | None] | None = None
     err: Seen[Descriptor | None] | None = None
     enabled: Seen[bool] | None = None
-    life: Seen[Life] | None = None
+    life: Seen[RingState] | None = None
     endian: Seen[int] | None = None
     """0 little, 1 big (SET_VRING_ENDIAN)."""
     notifier: Seen[Descriptor | None] | None = None
@@ -218,7 +218,7 @@ def _mark(ring: Vring) -> int:
     life = ring.life
     if life is None:
         return UNPROVED
-    if life.value is not Life.STOPPED:
+    if life.value is not RingState.STOPPED:
         return RUNNING
     if not life.by:
         return NEVER
@@ -251,7 +251,7 @@ class Inflight:
 
 
 @dataclass(frozen=True, slots=True)
-class Log:
+class DirtyLog:
     """SET_LOG_BASE; size is None in the old form, which has an offset only."""
 
     size: int | None
@@ -315,7 +315,7 @@ class DeviceState:
     config: Seen[Config] | None = None
     status: Seen[int] | None = None
     inflight: Seen[Inflight] | None = None
-    log: Seen[Log] | None = None
+    log: Seen[DirtyLog] | None = None
     log_fd: Seen[Descriptor | None] | None = None
     backend_channel: Seen[Descriptor | None] | None = None
     gpu_socket: Seen[Descriptor | None] | None = None
@@ -378,7 +378,7 @@ def initial(fresh: bool) -> DeviceState:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class RegionOffset:
     """Where an address lies."""
 
     region: int
@@ -387,7 +387,7 @@ class Place:
     """Bytes from the region's start."""
 
 
-def translate(state: DeviceState, address: int, length: int = 1) -> Place | None:
+def translate(state: DeviceState, address: int, length: int = 1) -> RegionOffset | None:
     """Find the memory region that holds a ring address.
 
     With VIRTIO_F_ACCESS_PLATFORM it is an I/O address and goes through the IOTLB messages seen; with GPA_ADDRESSES a
@@ -406,7 +406,7 @@ def translate(state: DeviceState, address: int, length: int = 1) -> Place | None
         for position, region in enumerate(state.regions or ()):
             start = region.guest_address if by_guest else region.user_address
             if start <= address and address + length <= start + region.size:
-                return Place(position, address - start)
+                return RegionOffset(position, address - start)
     return None
 
 
@@ -418,5 +418,5 @@ def packed_base(base: int) -> tuple[int, bool, int, bool]:
 def vring(state: DeviceState, index: int) -> Vring:
     """The ring as it is, or as it is before its first message."""
     return state.vrings.get(index) or Vring(
-        index, enabled=state.all_enabled, life=Seen(Life.STOPPED, 0) if state.fresh else None
+        index, enabled=state.all_enabled, life=Seen(RingState.STOPPED, 0) if state.fresh else None
     )

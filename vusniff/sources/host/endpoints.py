@@ -58,7 +58,7 @@ class NoRoomError(SourceError):
 
 
 @dataclass(frozen=True, slots=True)
-class Side:
+class ProxySide:
     """One of the two sides a proxy stands between."""
 
     listens: bool
@@ -86,7 +86,7 @@ class Side:
 class Listener:
     """A bound, listening socket and the file it made."""
 
-    side: Side
+    side: ProxySide
     sock: socket.socket
     file: tuple[int, int] | None
     """Device and inode of the socket file; None for an abstract socket."""
@@ -107,7 +107,7 @@ class Listener:
                 os.unlink(self.side.path)
 
 
-def listen(side: Side, stands_for: str | None = None) -> Listener:
+def listen(side: ProxySide, stands_for: str | None = None) -> Listener:
     """Binds a side; ``stands_for`` is the socket file it stands in front of. Raises `SourceError`.
 
     Owner or mode that cannot be taken over are no error: ask `differs`.
@@ -127,7 +127,7 @@ def listen(side: Side, stands_for: str | None = None) -> Listener:
     return Listener(side, sock, (status.st_dev, status.st_ino))
 
 
-def connect(side: Side) -> socket.socket | None:
+def connect(side: ProxySide) -> socket.socket | None:
     """Connects to a side; None when nobody is there yet.
 
     Raises `NoRoomError` when this process or the machine can open no more files, `SourceError` where waiting would not
@@ -216,7 +216,7 @@ def is_connected_stream(sock: socket.socket) -> bool:
     return True
 
 
-def _bind(side: Side) -> socket.socket:
+def _bind(side: ProxySide) -> socket.socket:
     before = os.umask(0o177)
     sock = None
     try:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from vusniff.capture.index import Index
 from vusniff.meta import NO_MESSAGE, REPLY
-from vusniff.sources.logs.facts import Message
+from vusniff.sources.logs.facts import LoggedMessage
 from vusniff.sources.logs.reading import facts
 
 LOOK = 400
@@ -46,7 +46,7 @@ def estimate(capture: Sequence[str | Path], log: str, wanted: str | None = None)
     told = [
         (fact.request, fact.reply, time_ns)
         for time_ns, one, fact in islice(facts(log, wanted, 0), FACTS)
-        if isinstance(fact, Message) and one.has_clock
+        if isinstance(fact, LoggedMessage) and one.has_clock
     ][:LOOK]
     seen: dict[tuple[int, bool], list[int]] = {}
     with Index(capture) as index:

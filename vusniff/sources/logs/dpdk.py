@@ -14,7 +14,16 @@ from collections.abc import Callable, Sequence
 
 from vusniff.families.vhost_user.protocol import F_RING_PACKED
 from vusniff.families.vhost_user.protocol import FrontendRequest as F
-from vusniff.sources.logs.facts import BACKEND, FRONTEND, Ended, Fact, Message, Opened, Said, request_of
+from vusniff.sources.logs.facts import (
+    BACKEND,
+    FRONTEND,
+    Fact,
+    LoggedEnd,
+    LoggedMessage,
+    LoggedOpening,
+    LoggedText,
+    request_of,
+)
 from vusniff.sources.logs.prefix import Line
 
 MARK = re.compile(rb"VHOST_|v[hH]ost|guest (?:physical|virtual) +addr|mmap off")
@@ -95,27 +104,27 @@ class Dpdk:
         if found:
             request = request_of(found[1])
             if request is not None:
-                return [*self._complete(key), *self._begin(Message(line, key, request))]
+                return [*self._complete(key), *self._begin(LoggedMessage(line, key, request))]
         if _NEW.match(text):
             self._packed.pop(key, None)
-            return [*self._complete(key), Opened(line, key, True), Said(line, key)]
+            return [*self._complete(key), LoggedOpening(line, key, True), LoggedText(line, key)]
         client = _CLIENT.match(text)
         if client:
             key = client["path"] or key
             self._packed.pop(key, None)
-            return [*self._complete(key), Opened(line, key, False), Said(line, key)]
+            return [*self._complete(key), LoggedOpening(line, key, False), LoggedText(line, key)]
         if text == "vhost peer closed":
-            return [*self._complete(key), Said(line, key), Ended(line, key, FRONTEND, "eof")]
+            return [*self._complete(key), LoggedText(line, key), LoggedEnd(line, key, FRONTEND, "eof")]
         if _FAILED.match(text):
-            facts = [*self._complete(key), Said(line, key)]
-            return [*facts, Ended(line, key, BACKEND, f'after it wrote "{_why(facts)}"')]
+            facts = [*self._complete(key), LoggedText(line, key)]
+            return [*facts, LoggedEnd(line, key, BACKEND, f'after it wrote "{_why(facts)}"')]
         return self._more(line, text, key)
 
     def finish(self) -> list[Fact]:
         """What was not complete at the end of the log."""
         return [fact for key in list(self._waiting) for fact in self._complete(key)]
 
-    def _begin(self, message: Message) -> list[Fact]:
+    def _begin(self, message: LoggedMessage) -> list[Fact]:
         done: list[Fact] = []
         if len(self._waiting) >= KEYS:
             done = self._complete(next(iter(self._waiting)))
@@ -124,7 +133,7 @@ class Dpdk:
 
     def _complete(self, key: str) -> list[Fact]:
         facts = self._waiting.pop(key, [])
-        if facts and isinstance(facts[0], Message) and facts[0].request == F.SET_MEM_TABLE:
+        if facts and isinstance(facts[0], LoggedMessage) and facts[0].request == F.SET_MEM_TABLE:
             regions = facts[0].values.get("regions")
             if regions:
                 whole = all(len(region) == 4 for region in regions)
@@ -137,17 +146,17 @@ class Dpdk:
         DPDK's."""
         waiting = self._waiting.get(self._now)
         message = waiting[0] if waiting else None
-        if isinstance(message, Message) and waiting is not None:
+        if isinstance(message, LoggedMessage) and waiting is not None:
             told = self._tells(message, text, line)
             if told is not None:
                 waiting += told
                 return []
             if len(waiting) < LINES:
-                waiting.append(Said(line, key))
+                waiting.append(LoggedText(line, key))
                 return []
-        return [Said(line, key if key != _ALONE else None)]
+        return [LoggedText(line, key if key != _ALONE else None)]
 
-    def _tells(self, message: Message, text: str, line: Line) -> list[Fact] | None:
+    def _tells(self, message: LoggedMessage, text: str, line: Line) -> list[Fact] | None:
         """What a line says of a message: facts that follow from it; None where it says nothing of it."""
         for pattern, request, values in _VALUES:
             if message.request == request and (found := pattern.match(text)):
@@ -167,7 +176,7 @@ class Dpdk:
         if found and message.request == F.GET_VRING_BASE:
             index, base = int(found[1]), int(found[2]) & 0xFFFFFFFF
             message.values |= {"index": index}
-            return [Message(line, message.key, F.GET_VRING_BASE, True, {"index": index, "num": base})]
+            return [LoggedMessage(line, message.key, F.GET_VRING_BASE, True, {"index": index, "num": base})]
         found = _BASE.match(text)
         if found and message.request == F.SET_VRING_BASE:
             split = self._packed.get(message.key) is False
@@ -179,7 +188,7 @@ class Dpdk:
             return []
         return None
 
-    def _memory(self, message: Message, text: str) -> list[Fact] | None:
+    def _memory(self, message: LoggedMessage, text: str) -> list[Fact] | None:
         regions: list[dict[str, int]] = message.values.get("regions", [])
         found = _SIZE.match(text)
         if found and len(regions) < REGIONS:
@@ -196,6 +205,8 @@ class Dpdk:
 def _why(facts: Sequence[Fact]) -> str:
     """The first line behind a message that tells of trouble; the last of all where none does."""
     texts = [
-        head["text"].strip() for fact in facts if isinstance(fact, Said) and (head := _HEAD.search(fact.line.text))
+        head["text"].strip()
+        for fact in facts
+        if isinstance(fact, LoggedText) and (head := _HEAD.search(fact.line.text))
     ]
     return next((text for text in texts if _TROUBLE.search(text)), texts[-1] if texts else "")[:WHY_LIMIT]

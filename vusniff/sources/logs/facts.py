@@ -14,7 +14,7 @@ BACKEND, FRONTEND = "backend", "frontend"
 
 
 @dataclass(slots=True)
-class Message:
+class LoggedMessage:
     """One message of which the log tells."""
 
     line: Line
@@ -30,7 +30,7 @@ class Message:
 
 
 @dataclass(slots=True)
-class Opened:
+class LoggedOpening:
     """A connection begins."""
 
     line: Line
@@ -40,7 +40,7 @@ class Opened:
 
 
 @dataclass(slots=True)
-class Ended:
+class LoggedEnd:
     """A connection ends."""
 
     line: Line
@@ -51,7 +51,7 @@ class Ended:
 
 
 @dataclass(slots=True)
-class Said:
+class LoggedText:
     """A line that tells of no message."""
 
     line: Line
@@ -59,7 +59,7 @@ class Said:
     """None where it is about no connection in particular."""
 
 
-Fact = Message | Opened | Ended | Said
+Fact = LoggedMessage | LoggedOpening | LoggedEnd | LoggedText
 
 
 class Format(Protocol):

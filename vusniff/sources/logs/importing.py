@@ -19,8 +19,8 @@ from vusniff.capture.writer import CaptureWriter
 from vusniff.errors import SourceError
 from vusniff.printable import escape
 from vusniff.record import Closed, Connection, Descriptor, End, Frame, FrameKind, LogLine
-from vusniff.sources.logs.facts import BACKEND, FRONTEND, Ended, Fact, Message, Opened, Said
-from vusniff.sources.logs.reading import Log, facts
+from vusniff.sources.logs.facts import BACKEND, FRONTEND, Fact, LoggedEnd, LoggedMessage, LoggedOpening, LoggedText
+from vusniff.sources.logs.reading import LogFile, facts
 from vusniff.told import Told
 
 FLUSHED = 512
@@ -32,7 +32,7 @@ TEXT_LIMIT = 2048
 
 
 @dataclass(frozen=True, slots=True)
-class Imported:
+class ImportedLogs:
     """What came of it."""
 
     connections: int
@@ -42,7 +42,7 @@ class Imported:
 
 
 @dataclass(slots=True)
-class _Talk:
+class _LoggedConnection:
     """A connection that is open."""
 
     connection: Connection
@@ -55,36 +55,36 @@ class _Talk:
 class _Writing:
     writer: CaptureWriter
     with_messages: bool
-    talks: dict[tuple[str, str], _Talk] = field(default_factory=dict)
+    talks: dict[tuple[str, str], _LoggedConnection] = field(default_factory=dict)
     connections: int = 0
     messages: int = 0
     lines: int = 0
     not_kept: int = 0
 
-    def take(self, time_ns: int, log: Log, fact: Fact) -> None:
+    def take(self, time_ns: int, log: LogFile, fact: Fact) -> None:
         """Write one fact."""
-        if isinstance(fact, Said):
+        if isinstance(fact, LoggedText):
             self._line(time_ns, log, fact)
         elif not self.with_messages:
-            if isinstance(fact, Message):
+            if isinstance(fact, LoggedMessage):
                 self.messages += 1
-        elif isinstance(fact, Opened):
+        elif isinstance(fact, LoggedOpening):
             self._end(time_ns, (log.path, fact.key), None, "capture ended")
             self._begin(time_ns, log, fact.key, fact.writer_listens, time_ns)
-        elif isinstance(fact, Ended):
+        elif isinstance(fact, LoggedEnd):
             self._end(time_ns, (log.path, fact.key), fact.by, fact.reason)
         else:
             self._message(time_ns, log, fact)
 
     def _begin(
-        self, time_ns: int, log: Log, key: str, listens: bool | None = None, opened_ns: int | None = None
-    ) -> _Talk:
+        self, time_ns: int, log: LogFile, key: str, listens: bool | None = None, opened_ns: int | None = None
+    ) -> _LoggedConnection:
         if len(self.talks) >= KEYS:
             self._end(time_ns, next(iter(self.talks)), None, "capture ended")
         is_backend = log.reader.writer == BACKEND
         frontend = 0 if listens is None else int(is_backend != listens)
         connection = self.writer.open(key, (End(), End()), opened_ns, True, "vhost-user")
-        talk = self.talks[log.path, key] = _Talk(connection, frontend)
+        talk = self.talks[log.path, key] = _LoggedConnection(connection, frontend)
         return talk
 
     def _end(self, time_ns: int, which: tuple[str, str], by: str | None, reason: str) -> None:
@@ -94,7 +94,7 @@ class _Writing:
         end = None if by is None else talk.frontend if by == FRONTEND else 1 - talk.frontend
         self.writer.close_connection(Closed(talk.connection.id, time_ns, reason, end, talk.messages))
 
-    def _message(self, time_ns: int, log: Log, fact: Message) -> None:
+    def _message(self, time_ns: int, log: LogFile, fact: LoggedMessage) -> None:
         talk = self.talks.get((log.path, fact.key)) or self._begin(time_ns, log, fact.key)
         if not talk.messages:
             self.connections += 1
@@ -107,7 +107,7 @@ class _Writing:
         talk.messages += 1
         self.messages += 1
 
-    def _line(self, time_ns: int, log: Log, fact: Said) -> None:
+    def _line(self, time_ns: int, log: LogFile, fact: LoggedText) -> None:
         talk = self.talks.get((log.path, fact.key)) if fact.key is not None else None
         line = fact.line
         ends = ()
@@ -129,7 +129,7 @@ def import_log(
     with_messages: bool = True,
     window: tuple[int, int] | None = None,
     progress: Callable[[int, int], None] | None = None,
-) -> Imported:
+) -> ImportedLogs:
     """Read logs (``-`` is standard input) and write a capture of what they tell; several are merged by time.
 
     ``wanted`` is a word of `reading.FORMATS`, None to tell it by content. ``shift_ns`` is added to all times. Without
@@ -140,7 +140,7 @@ def import_log(
         SourceError: a log cannot be read, has no format that is known, or tells of no message.
         CaptureError: the capture cannot be written.
     """
-    logs: dict[str, Log] = {}
+    logs: dict[str, LogFile] = {}
     merged = _merged([facts(path, wanted, shift_ns, progress, every_line=not with_messages) for path in paths])
     first = next(merged, None)  # a log that cannot be read leaves no capture behind
     with CaptureWriter(target, source="log", replaces=replaces, host=capture_facts.Host(), keeps_ended=True) as writer:
@@ -157,10 +157,10 @@ def import_log(
             first = next(merged, None)
     if writer.failure is not None:
         raise SourceError(writer.failure.partition(";")[0])
-    return Imported(writing.connections, writing.messages, writing.lines, tuple(_notes(logs.values(), writing)))
+    return ImportedLogs(writing.connections, writing.messages, writing.lines, tuple(_notes(logs.values(), writing)))
 
 
-def _merged(sources: list[Iterator[tuple[int, Log, Fact]]]) -> Iterator[tuple[int, Log, Fact]]:
+def _merged(sources: list[Iterator[tuple[int, LogFile, Fact]]]) -> Iterator[tuple[int, LogFile, Fact]]:
     if len(sources) == 1:
         return sources[0]
     return heapq.merge(*sources, key=lambda one: one[0])

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 from vusniff.families.vhost_user.protocol import FrontendRequest as F
-from vusniff.sources.logs.facts import BACKEND, Fact, Message, Said
+from vusniff.sources.logs.facts import BACKEND, Fact, LoggedMessage, LoggedText
 from vusniff.sources.logs.prefix import Line
 
 MARK = None
@@ -55,8 +55,8 @@ class LibvhostUser:
     program = "libvhost-user"
 
     def __init__(self) -> None:
-        self._message: Message | None = None
-        self._reply: Message | None = None
+        self._message: LoggedMessage | None = None
+        self._reply: LoggedMessage | None = None
         self._said: list[Fact] = []
         self._begun: Line | None = None
         """The line that begins a message whose request has not come yet."""
@@ -70,13 +70,13 @@ class LibvhostUser:
             return done
         found = _REQUEST.match(text)
         if found and self._begun is not None:
-            self._message, self._begun = Message(self._begun, KEY, int(found[1])), None
+            self._message, self._begun = LoggedMessage(self._begun, KEY, int(found[1])), None
             return []
         message = self._message
         if message is None:
-            return [Said(line)] if text else []
+            return [LoggedText(line)] if text else []
         if not self._tells(message, text, line) and text and len(self._said) < LINES:
-            self._said.append(Said(line, KEY))
+            self._said.append(LoggedText(line, KEY))
         return []
 
     def finish(self) -> list[Fact]:
@@ -91,7 +91,7 @@ class LibvhostUser:
             message.values |= {"padding": 0} if whole else {}
         return [message, *([reply] if reply else []), *said]
 
-    def _tells(self, message: Message, text: str, line: Line) -> bool:
+    def _tells(self, message: LoggedMessage, text: str, line: Line) -> bool:
         """Whether a line says something of the message."""
         values = message.values
         for pattern, base, name in ((_FLAGS, 16, "flags"), (_SIZE, 10, "size")):
@@ -120,10 +120,10 @@ class LibvhostUser:
             return text.startswith(("Adding region", "vhost_vring_addr:", "Removing region"))
         return True
 
-    def _answer(self, message: Message, line: Line, value: int) -> None:
-        self._reply = Message(line, KEY, message.request, True, {"u64": value})
+    def _answer(self, message: LoggedMessage, line: Line, value: int) -> None:
+        self._reply = LoggedMessage(line, KEY, message.request, True, {"u64": value})
 
-    def _region(self, message: Message, name: str, value: int) -> None:
+    def _region(self, message: LoggedMessage, name: str, value: int) -> None:
         if message.request in (F.ADD_MEM_REG, F.REM_MEM_REG):
             message.values.setdefault(name, value)
             message.values.setdefault("padding", 0)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 
 from vusniff.families.vhost_user.protocol import FrontendRequest as F
-from vusniff.sources.logs.facts import FRONTEND, Fact, Message, Said
+from vusniff.sources.logs.facts import FRONTEND, Fact, LoggedMessage, LoggedText
 from vusniff.sources.logs.prefix import Line
 
 MARK = re.compile(rb"vhost|qemu")
@@ -47,11 +47,11 @@ class QemuTrace:
             return []
         found = _EVENT.search(line.text)
         if found is None:
-            return [Said(line, key)]
+            return [LoggedText(line, key)]
         request, flags = int(found[2], 0), int(found[3], 16)
         if request > 0xFFFFFFFF or flags > 0xFFFFFFFF:
-            return [Said(line, key)]
-        message = Message(line, key, request, found[1] == "read" and bool(flags & REPLY), flags=flags)
+            return [LoggedText(line, key)]
+        message = LoggedMessage(line, key, request, found[1] == "read" and bool(flags & REPLY), flags=flags)
         if request == F.SET_MEM_TABLE and not message.reply and self._regions:
             regions, self._regions = self._regions, []
             message.values = {"num_regions": len(regions), "padding": 0, "regions": regions}

@@ -27,7 +27,7 @@ REPORTED = 1 << 22
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class LogFormat:
     """One format."""
 
     make: Callable[[], Format]
@@ -38,21 +38,21 @@ class Kind:
     about: str
 
 
-FORMATS: dict[str, Kind] = {
-    "dpdk": Kind(dpdk.Dpdk, dpdk.MARK, re.compile(rb"VHOST_CONFIG|VHOST_LOG_CONFIG"), "DPDK's vhost library"),
-    "qemu-trace": Kind(
+FORMATS: dict[str, LogFormat] = {
+    "dpdk": LogFormat(dpdk.Dpdk, dpdk.MARK, re.compile(rb"VHOST_CONFIG|VHOST_LOG_CONFIG"), "DPDK's vhost library"),
+    "qemu-trace": LogFormat(
         qemu_trace.QemuTrace,
         qemu_trace.MARK,
         re.compile(rb"vhost_user_(?:read|write) (?:[\d.]+ pid=\d+ )?req|vhost_user_set_mem_table_withfd"),
         "QEMU's tracing",
     ),
-    "libvhost-user": Kind(
+    "libvhost-user": LogFormat(
         libvhost_user.LibvhostUser,
         libvhost_user.MARK,
         re.compile(rb"=== Vhost user message ==="),
         "the debug dump of libvhost-user",
     ),
-    "rust-vmm": Kind(
+    "rust-vmm": LogFormat(
         rust_vmm.RustVmm,
         rust_vmm.MARK,
         re.compile(rb"\[\d{4}-\d\d-\d\dT[\d:.]+Z? +[A-Z]+ +[\w:]*(?:vhost|virtiofsd)|vhost-user: request|virtiofsd\["),
@@ -74,7 +74,7 @@ def log_of(path: str) -> str | None:
 
 
 @dataclass(slots=True)
-class Log:
+class LogFile:
     """One log."""
 
     path: str
@@ -113,7 +113,7 @@ def facts(
     progress: Callable[[int, int], None] | None = None,
     *,
     every_line: bool = False,
-) -> Iterator[tuple[int, Log, Fact]]:
+) -> Iterator[tuple[int, LogFile, Fact]]:
     """What a log tells: time in nanoseconds since the epoch, the log, and a fact.
 
     ``every_line``: lines that are not about vhost-user too.
@@ -124,7 +124,7 @@ def facts(
         head = file.peek(LOOK)[:LOOK]
         name = "standard input" if path == "-" else Path(path).name
         kind = recognise(path, head, wanted)
-        log = Log(path, name, kind, FORMATS[kind].make())
+        log = LogFile(path, name, kind, FORMATS[kind].make())
         size = 0 if path == "-" else Path(path).stat().st_size
         now = 0
         for line in _lines(file, log, head, None if every_line else FORMATS[kind].mark):
@@ -139,12 +139,12 @@ def facts(
             yield max(0, _time(fact, now, log) + shift_ns), log, fact
 
 
-def _time(fact: Fact, now: int, log: Log) -> int:
+def _time(fact: Fact, now: int, log: LogFile) -> int:
     """When it happened: by its own line, where that has a time."""
     return now if fact.line.time_ns is None else fact.line.time_ns
 
 
-def _lines(file: io.BufferedReader, log: Log, head: bytes, mark: re.Pattern[bytes] | None) -> Iterator[Line]:
+def _lines(file: io.BufferedReader, log: LogFile, head: bytes, mark: re.Pattern[bytes] | None) -> Iterator[Line]:
     year = time.gmtime().tm_year
     if journal.is_journal(head):
         for line in journal.lines(file, year):

@@ -8,7 +8,16 @@ from __future__ import annotations
 
 import re
 
-from vusniff.sources.logs.facts import BACKEND, FRONTEND, Ended, Fact, Message, Opened, Said, request_of
+from vusniff.sources.logs.facts import (
+    BACKEND,
+    FRONTEND,
+    Fact,
+    LoggedEnd,
+    LoggedMessage,
+    LoggedOpening,
+    LoggedText,
+    request_of,
+)
 from vusniff.sources.logs.prefix import Line
 
 MARK = re.compile(rb"vhost|virtiofsd|request|Client |daemon", re.I)
@@ -31,14 +40,14 @@ class RustVmm:
         found = _REQUEST.match(line.text)
         request = request_of(found[1]) if found else None
         if request is not None:
-            return [Message(line, key, request)]
-        said: list[Fact] = [Said(line, key)]
+            return [LoggedMessage(line, key, request)]
+        said: list[Fact] = [LoggedText(line, key)]
         if _OPENED.match(line.text):
-            return [Opened(line, key, True), *said]
+            return [LoggedOpening(line, key, True), *said]
         if _LEFT.match(line.text):
-            return [*said, Ended(line, key, FRONTEND, "eof")]
+            return [*said, LoggedEnd(line, key, FRONTEND, "eof")]
         if _FAILED.match(line.text):
-            return [*said, Ended(line, key, BACKEND, f'after it wrote "{line.text[:200]}"')]
+            return [*said, LoggedEnd(line, key, BACKEND, f'after it wrote "{line.text[:200]}"')]
         return said
 
     def finish(self) -> list[Fact]:

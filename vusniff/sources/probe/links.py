@@ -30,7 +30,7 @@ from vusniff.record import (
 from vusniff.sources.host.held import held
 from vusniff.sources.host.unixdiag import path_text
 from vusniff.sources.probe.passed import descriptors
-from vusniff.sources.probe.sends import Exited, Opened, Send
+from vusniff.sources.probe.sends import Exited, NewSocket, Send
 
 _PROCESSES = 64
 """Threads remembered per end of a connection."""
@@ -41,7 +41,7 @@ _LEFT_PROCESSES, _LEFT_ENDS = 1024, 64
 
 
 @dataclass(slots=True)
-class Side:
+class LinkEnd:
     """One end of a connection."""
 
     inode: int
@@ -72,10 +72,10 @@ class Link:
     """A connection; ``sides`` are in the order of `Connection.ends`."""
 
     path: str
-    sides: tuple[Side, Side]
+    sides: tuple[LinkEnd, LinkEnd]
     late: bool
     netns: int
-    opened: Opened
+    opened: NewSocket
     connection: Connection | None = None
     received: int = 0
     lost: int = 0
@@ -120,11 +120,11 @@ class Links:
         """The connection of a socket, and which end of it this is."""
         return self._by_inode.get(inode)
 
-    def was_passed(self, opened: Opened) -> bool:
+    def was_passed(self, opened: NewSocket) -> bool:
         """Whether this socket, or its peer, came as a descriptor over a connection that is recorded."""
         return bool(self._passed.get(opened.inode) or self._passed.get(opened.peer_inode))
 
-    def meet(self, opened: Opened) -> Link | None:
+    def meet(self, opened: NewSocket) -> Link | None:
         """A socket speaks for the first time; the connection if it is new."""
         if opened.inode in self._by_inode:
             return None
@@ -139,8 +139,8 @@ class Links:
         end = self._end_of(opened)
         path = path_text(opened.path if end else opened.peer_path) or path_text(opened.peer_path or opened.path)
         channel = None if path else self._writer.passed(opened.inode, opened.peer_inode) or family_named(FIRST).unknown
-        own = Side(opened.inode, Framer(late=late, channel=channel))
-        other = Side(opened.peer_inode, Framer(late=late, channel=channel))
+        own = LinkEnd(opened.inode, Framer(late=late, channel=channel))
+        other = LinkEnd(opened.peer_inode, Framer(late=late, channel=channel))
         sides = (own, other) if end == 0 else (other, own)
         if path is None:
             path = f"pair:{sides[0].inode}-{sides[1].inode}"
@@ -155,7 +155,7 @@ class Links:
             self._by_inode[opened.peer_inode] = (link, 1 - end)
         return link
 
-    def _end_of(self, opened: Opened) -> int:
+    def _end_of(self, opened: NewSocket) -> int:
         """1 for the end that accepted: it has its listener's path. Of a pair it is the end that was passed on."""
         if bool(opened.path) != bool(opened.peer_path):
             return int(bool(opened.path))
@@ -208,7 +208,7 @@ class Links:
             self._passed.note(descriptor, True)
         return found
 
-    def _speaker(self, link: Link, side: Side, send: Send, key: tuple[int, bytes]) -> Process:
+    def _speaker(self, link: Link, side: LinkEnd, send: Send, key: tuple[int, bytes]) -> Process:
         if len(side.speakers) >= _PROCESSES:
             side.speakers.clear()
         process = self._process(send.tgid, send.comm, send.tid, link.path)
@@ -327,7 +327,7 @@ class Links:
             self._by_inode.pop(side.inode, None)
 
 
-def _pid_of(side: Side) -> int | None:
+def _pid_of(side: LinkEnd) -> int | None:
     """Who holds an end, as far as known: who spoke for it last, before who connected or listened."""
     spoken = next(reversed(side.speakers.values()), None)
     process = spoken or side.process

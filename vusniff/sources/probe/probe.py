@@ -21,7 +21,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from types import FrameType
 
-from vusniff.bpf.load import Program
+from vusniff.bpf.load import KernelProgram
 from vusniff.bpf.records import FOLLOWED, IGNORED
 from vusniff.capture.writer import CaptureWriter
 from vusniff.record import Lost
@@ -38,7 +38,7 @@ from vusniff.sources.host.unixdiag import (
 )
 from vusniff.sources.probe.links import Link, Links
 from vusniff.sources.probe.selection import Candidate, Selection
-from vusniff.sources.probe.sends import Event, Exited, Opened, Send, Sends, Shut
+from vusniff.sources.probe.sends import Event, Exited, NewSocket, Send, Sends, Shut
 from vusniff.sources.rings.sampler import Sampling
 
 DRAIN_SECONDS = 0.005
@@ -65,7 +65,7 @@ class Probe:
 
     def __init__(
         self,
-        program: Program,
+        program: KernelProgram,
         writer: CaptureWriter,
         selection: Selection,
         say: Say,
@@ -242,7 +242,7 @@ class Probe:
                 if links.find(event.inode) is None:
                     self._meet_unannounced(event)
                 send(event)
-            elif type(event) is Opened:
+            elif type(event) is NewSocket:
                 self._meet(event)
             elif type(event) is Shut:
                 self._shut(event)
@@ -255,7 +255,7 @@ class Probe:
         self._sends.belated.clear()
         self._sends.overflowed.clear()
 
-    def _meet(self, opened: Opened) -> None:
+    def _meet(self, opened: NewSocket) -> None:
         link = self.links.meet(opened)
         if link is None or not self._selection.restricts or self.links.was_passed(opened):
             return
@@ -273,7 +273,7 @@ class Probe:
             if opened.peer_inode:
                 self.program.decide(opened.peer_inode, IGNORED)
 
-    def _files(self, opened: Opened) -> frozenset[tuple[int, int]]:
+    def _files(self, opened: NewSocket) -> frozenset[tuple[int, int]]:
         """What the ends are bound to, where a path is asked for."""
         if not self._selection.paths or (diag := self._namespaces.diag(opened.netns, opened.tgid)) is None:
             return frozenset()
@@ -292,7 +292,7 @@ class Probe:
             if found is not None:
                 path, peer = (found.path or "").encode(), found.peer or 0
         who = send.time, send.tgid, send.tid, send.comm
-        self._meet(Opened(send.inode, send.sock, peer, 0, *who, namespace, 0, path, b""))
+        self._meet(NewSocket(send.inode, send.sock, peer, 0, *who, namespace, 0, path, b""))
 
     def _shut(self, shut: Shut) -> None:
         known = self.links.find(shut.inode)

@@ -46,7 +46,7 @@ class Send:
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class NewSocket:
     """A socket speaks for the first time: who it is."""
 
     inode: int
@@ -91,7 +91,7 @@ class Exited:
     comm: bytes
 
 
-Event = Send | Opened | Shut | Exited
+Event = Send | NewSocket | Shut | Exited
 
 
 class Sends:
@@ -210,12 +210,12 @@ class Sends:
         send.result = result
 
 
-def _opened(fields: tuple[Any, ...]) -> Opened:
+def _opened(fields: tuple[Any, ...]) -> NewSocket:
     tid, time, sock, inode, peer_sock, peer_inode, tgid, netns, peer_pid, size, peer_size, comm, path, other = fields[
         3:
     ]
     ends = path[:size], other[:peer_size]
-    return Opened(inode, sock, peer_inode, peer_sock, time, tgid, tid, comm, netns, peer_pid, *ends)
+    return NewSocket(inode, sock, peer_inode, peer_sock, time, tgid, tid, comm, netns, peer_pid, *ends)
 
 
 def _shut(fields: tuple[Any, ...]) -> Shut:

@@ -48,7 +48,7 @@ UNKNOWN: How = (None, None, None)
 
 
 @dataclass(slots=True, eq=False)
-class _Held:
+class _WatchedProcess:
     """A process that holds ends."""
 
     pidfd: int
@@ -71,9 +71,9 @@ class Exits:
         self._loop = loop
         self._files = files
         self._tell = tell
-        self._held: dict[int, _Held] = {}
+        self._held: dict[int, _WatchedProcess] = {}
         """By pid, as long as it means this process."""
-        self._holders: dict[int, list[_Held]] = {}
+        self._holders: dict[int, list[_WatchedProcess]] = {}
         """Connection -> who holds its ends."""
 
     def hold(self, connection: Connection, sockets: tuple[socket.socket, socket.socket], own: bool) -> None:
@@ -115,7 +115,7 @@ class Exits:
             else:
                 self._close(held)
 
-    def _process(self, process: Process, sock: socket.socket | None) -> _Held | None:
+    def _process(self, process: Process, sock: socket.socket | None) -> _WatchedProcess | None:
         """Who that is; None where the kernel does not give a pidfd that surely is of this process."""
         held = self._held.get(process.pid)
         if held is not None and held.ended is None and not _is_readable(held.pidfd):
@@ -128,7 +128,7 @@ class Exits:
         if self._files.is_reserved(pidfd) or _is_readable(pidfd):
             os.close(pidfd)
             return None
-        held = _Held(pidfd, process)
+        held = _WatchedProcess(pidfd, process)
         try:
             self._loop.watch(pidfd, select.EPOLLIN, lambda _: self._seen(held))
         except OSError:
@@ -137,13 +137,13 @@ class Exits:
         self._held[process.pid] = held
         return held
 
-    def _forget_old(self, held: _Held, now: float) -> None:
+    def _forget_old(self, held: _WatchedProcess, now: float) -> None:
         """A back-end that lives long has had many connections."""
         left = held.left
         while left and (len(left) > _LEFT_LIMIT or now - left[next(iter(left))] > LATELY_SECONDS):
             del left[next(iter(left))]
 
-    def _let_go(self, held: _Held) -> None:
+    def _let_go(self, held: _WatchedProcess) -> None:
         held.leaving = False
         if held.pidfd < 0 or held.ended is not None:
             return
@@ -156,14 +156,14 @@ class Exits:
             held.leaving = True
             self._loop.after(LATELY_SECONDS, functools.partial(self._let_go, held))
 
-    def _seen(self, held: _Held) -> None:
+    def _seen(self, held: _WatchedProcess) -> None:
         """It has ended."""
         if held.ended is None:
             held.ended = time.time_ns(), time.monotonic()
             self._loop.ignore(held.pidfd)
             self._look(held)
 
-    def _look(self, held: _Held) -> None:
+    def _look(self, held: _WatchedProcess) -> None:
         """Writes it, once everything is known that will be."""
         if held.pidfd < 0 or held.ended is None:
             return
@@ -175,7 +175,7 @@ class Exits:
         else:
             self._loop.after(_LOOK_SECONDS, functools.partial(self._look, held))
 
-    def _write(self, held: _Held) -> None:
+    def _write(self, held: _WatchedProcess) -> None:
         if held.ended is None or held.pidfd < 0:
             return
         if held.how == UNKNOWN:
@@ -186,7 +186,7 @@ class Exits:
         if ends:
             self._tell(Exit(when, held.process.pid, held.process.comm, *held.how, ends))
 
-    def _close(self, held: _Held) -> None:
+    def _close(self, held: _WatchedProcess) -> None:
         if held.pidfd >= 0:
             self._loop.ignore(held.pidfd)
             os.close(held.pidfd)

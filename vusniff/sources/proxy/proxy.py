@@ -41,7 +41,7 @@ from vusniff.record import End
 from vusniff.sources.host.endpoints import (
     Listener,
     NoRoomError,
-    Side,
+    ProxySide,
     connect,
     differs,
     listen,
@@ -70,7 +70,7 @@ Say = Callable[[str], None]
 class _Peers:
     """One side and who waits on it for somebody on the other."""
 
-    side: Side
+    side: ProxySide
     waiting: deque[socket.socket] = field(default_factory=deque)
     told: bool = False
     """It was said that nobody is there yet."""
@@ -85,7 +85,7 @@ class Proxy:
 
     def __init__(
         self,
-        sides: Sequence[Side],
+        sides: Sequence[ProxySide],
         writer: CaptureWriter,
         command: Sequence[str],
         say: Say,
@@ -367,7 +367,7 @@ class Proxy:
                 self._pair_later()
 
 
-def _end_of(sock: socket.socket, side: Side) -> End:
+def _end_of(sock: socket.socket, side: ProxySide) -> End:
     """Who is on the other side of a socket, with the name that its command line gives to the path it knows."""
     process = peer_process(sock)
     if process is not None:
@@ -377,7 +377,7 @@ def _end_of(sock: socket.socket, side: Side) -> End:
 
 
 def run_proxy(
-    sides: Sequence[Side],
+    sides: Sequence[ProxySide],
     writer: CaptureWriter,
     command: Sequence[str],
     status: Say,

@@ -21,7 +21,7 @@ import os
 import stat
 from collections.abc import Callable, Iterable, Sequence
 
-from vusniff.families.places import Buffer, Memory
+from vusniff.families.places import Buffer, MemoryRegion
 from vusniff.record import Descriptor, DescriptorKind
 from vusniff.sources.host.descriptors import describe, describe_of
 
@@ -117,7 +117,7 @@ class Access:
             held = self._hold(identity, _opened(descriptor, identity, pids))
         return held
 
-    def memory(self, region: Memory, pids: Sequence[int]) -> Callable[[int, int], Read]:
+    def memory(self, region: MemoryRegion, pids: Sequence[int]) -> Callable[[int, int], Read]:
         """How pieces of a region are read: ``(offset, bytes)`` gives what reads them. Raises `UnreadableError`.
 
         ``pids``: the front-end first, whose addresses are read where its memory has no descriptor.
@@ -262,7 +262,7 @@ def _owner(pid: int) -> int:
     return os.stat(f"/proc/{pid}").st_uid
 
 
-def _by_address(region: Memory, pids: Sequence[int]) -> Callable[[int, int], Read] | None:
+def _by_address(region: MemoryRegion, pids: Sequence[int]) -> Callable[[int, int], Read] | None:
     """A region in the front-end's own address space."""
     if not pids:
         return None

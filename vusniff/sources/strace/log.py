@@ -26,7 +26,7 @@ DAY_NS = 86_400_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Text:
+class StringValue:
     """A string, as bytes."""
 
     data: bytes
@@ -36,7 +36,7 @@ class Text:
     """Printed with an @ in front: the name of an abstract socket."""
 
 
-Value = Text | str | list["Value"] | dict[str, "Value"]
+Value = StringValue | str | list["Value"] | dict[str, "Value"]
 """A string, anything else as it is printed, an array, or a structure."""
 
 
@@ -90,7 +90,7 @@ class Fd:
 
 
 @dataclass(slots=True)
-class Log:
+class StraceLog:
     """One log, and what was noticed while reading it."""
 
     file: BinaryIO
@@ -104,7 +104,7 @@ class Log:
     """``epoch`` (-ttt), ``day`` (-t, -tt), ``relative`` (-r), or empty while no line had a time."""
     unreadable: int = 0
     """Lines that are not strace's."""
-    unfinished: dict[int | None, _Head] = field(default_factory=dict)
+    unfinished: dict[int | None, _CallHead] = field(default_factory=dict)
     ended: dict[int | None, ThreadEnd] = field(default_factory=dict)
     """Thread -> how it ended; the first `PENDING_LIMIT` of them."""
     from_start: bool = False
@@ -151,17 +151,19 @@ class Log:
         self.from_start = self.from_start or name[1] == "execve" or (name[1] == "read" and bool(_ELF.match(rest)))
         if name[1] not in self.calls or (self.dull is not None and self.dull.match(rest)):
             return None
-        head = _Head(name[1], rest, number, now_ns)
+        head = _CallHead(name[1], rest, number, now_ns)
         if rest.endswith(_UNFINISHED):
             if len(self.unfinished) < PENDING_LIMIT:
-                self.unfinished[tid] = _Head(name[1], rest[: -len(_UNFINISHED)], number, now_ns)
+                self.unfinished[tid] = _CallHead(name[1], rest[: -len(_UNFINISHED)], number, now_ns)
             return None
         return self._call(head, rest, tid, comm, number, now_ns)
 
-    def _call(self, head: _Head, text: str, tid: int | None, comm: str, number: int, now_ns: int | None) -> Call | None:
+    def _call(
+        self, head: _CallHead, text: str, tid: int | None, comm: str, number: int, now_ns: int | None
+    ) -> Call | None:
         try:
             args, end = _parse_list(text, len(head.name) + 1, ")", 0)
-        except _UnreadableError:
+        except _NotStraceError:
             self.unreadable += 1
             return None
         result = _RESULT.match(text, end)
@@ -221,7 +223,7 @@ class Log:
 
 
 @dataclass(frozen=True, slots=True)
-class _Head:
+class _CallHead:
     """The beginning of a call."""
 
     name: str
@@ -230,7 +232,7 @@ class _Head:
     began_ns: int | None
 
 
-class _UnreadableError(Exception):
+class _NotStraceError(Exception):
     """Not strace's language; caught where a line is read."""
 
 
@@ -317,7 +319,7 @@ def _skip(text: str, at: int) -> int:
         elif text.startswith("/*", at):
             end = text.find("*/", at)
             if end < 0:
-                raise _UnreadableError
+                raise _NotStraceError
             at = end + 2
         else:
             break
@@ -327,13 +329,13 @@ def _skip(text: str, at: int) -> int:
 def _parse_list(text: str, at: int, closing: str, depth: int) -> tuple[Value, int]:
     """Elements up to ``closing``: a structure when they have names (in braces), else an array; and where it ends."""
     if depth > DEPTH_LIMIT:
-        raise _UnreadableError
+        raise _NotStraceError
     elements: list[Value] = []
     fields: dict[str, Value] = {}
     while True:
         at = _skip(text, at)
         if at >= len(text):
-            raise _UnreadableError
+            raise _NotStraceError
         if text[at] == closing:
             return (fields if closing == "}" else elements), at + 1
         if text[at] == ",":
@@ -356,7 +358,7 @@ def _parse_value(text: str, at: int, depth: int) -> tuple[Value, int]:
             # Several words, such as "0x1 /* A */|0x10", are taken as they are printed.
             return (value if words == 1 else text[start:end]), at
         if string := _STRING.match(text, at):
-            value, end = Text(unescape(string[2]), bool(string[3]), bool(string[1])), string.end()
+            value, end = StringValue(unescape(string[2]), bool(string[3]), bool(string[1])), string.end()
         elif text[at] in "[{":
             value, end = _parse_list(text, at + 1, _CLOSING[text[at]], depth + 1)
         else:
@@ -366,7 +368,7 @@ def _parse_value(text: str, at: int, depth: int) -> tuple[Value, int]:
         if text.startswith("=>", at):
             start = at = _skip(text, at + 2)
             words = 0
-    raise _UnreadableError
+    raise _NotStraceError
 
 
 def _parse_word(text: str, at: int, depth: int) -> tuple[str, int]:
@@ -386,5 +388,5 @@ def _parse_word(text: str, at: int, depth: int) -> tuple[str, int]:
         else:
             break
     if at == start:
-        raise _UnreadableError
+        raise _NotStraceError
     return text[start:at], at

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 
 from vusniff.families.vhost_user.protocol import MAX_FDS
 from vusniff.record import Descriptor, DescriptorKind
-from vusniff.sources.strace.log import Call, Fd, Text, Value, parse_fd
+from vusniff.sources.strace.log import Call, Fd, StringValue, Value, parse_fd
 
 SENDS = frozenset({"sendmsg", "sendmmsg", "sendto", "write", "writev"})
 RECEIVES = frozenset({"recvmsg", "recvmmsg", "recvfrom", "read", "readv"})
@@ -172,9 +172,9 @@ class Sockets:
         """Runs of bytes, each with the number of bytes behind it that the log does not have."""
         runs: list[tuple[bytes, int]] = []
         for value, room in buffers:
-            data = value.data if isinstance(value, Text) else b""
+            data = value.data if isinstance(value, StringValue) else b""
             size = min(total, len(data) if room is None else room)
-            if isinstance(value, Text) and value.cut and room is None:
+            if isinstance(value, StringValue) and value.cut and room is None:
                 size = total
             data = data[:size]
             self.cut += len(data) < size
@@ -261,7 +261,7 @@ class Sockets:
         path = address.get("sun_path")
         if socket is not None:
             socket.accepted, socket.opened, socket.opened_ns = False, True, call.ended_ns
-            if isinstance(path, Text):
+            if isinstance(path, StringValue):
                 # strace prints an abstract name as @"name", older ones with its NUL in front
                 name = path.data.decode("utf-8", "replace").rstrip("\0")
                 socket.path = "@" + name.lstrip("\0") if path.abstract or name.startswith("\0") else name

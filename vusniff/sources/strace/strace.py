@@ -43,7 +43,7 @@ from vusniff.families.vhost_user.protocol import (
 from vusniff.printable import escape
 from vusniff.record import Chunk, Closed, DescriptorKind, End, Exit, Frame, Process, is_named
 from vusniff.sources.logs.reading import log_of
-from vusniff.sources.strace.log import Log, ThreadEnd
+from vusniff.sources.strace.log import StraceLog, ThreadEnd
 from vusniff.sources.strace.sockets import CALLS, OTHER_FILES, Ending, Piece, Socket, Sockets
 
 LOOK = 4
@@ -53,7 +53,7 @@ STEP_NS = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Imported:
+class ImportedStrace:
     """What came of it."""
 
     connections: int
@@ -65,7 +65,7 @@ class Imported:
 
 
 @dataclass(slots=True, eq=False)
-class _Talk:
+class _TracedConnection:
     """A connection: one socket of it, or both."""
 
     sockets: tuple[Socket, Socket | None]
@@ -93,21 +93,23 @@ class _Gone:
     line: int
     time_ns: int | None
     exit: Exit
-    ends: tuple[tuple[_Talk, int], ...]
+    ends: tuple[tuple[_TracedConnection, int], ...]
 
 
 @dataclass(slots=True)
 class _Move:
     """Something that happened on a connection."""
 
-    talk: _Talk
+    talk: _TracedConnection
     end: int
     """Of a piece, which end sent it; of an ending, which end's log says so; of a process, which end it held."""
     what: Piece | Ending | _Gone
     time_ns: int = 0
 
 
-def import_strace(paths: Sequence[str], target: str | Path | BinaryIO, replaces: bytes | None = MAGIC) -> Imported:
+def import_strace(
+    paths: Sequence[str], target: str | Path | BinaryIO, replaces: bytes | None = MAGIC
+) -> ImportedStrace:
     """Read logs of strace (``-`` is standard input) and write a capture; logs of one run may be given together.
 
     ``replaces``: what becomes of a file that is there already, as in `vusniff.files.open_output`.
@@ -119,7 +121,7 @@ def import_strace(paths: Sequence[str], target: str | Path | BinaryIO, replaces:
     sockets, logs = Sockets(), []
     for number, path in enumerate(paths):
         with _open(path) as file:
-            log = Log(file, CALLS, OTHER_FILES, _tid_of(path))
+            log = StraceLog(file, CALLS, OTHER_FILES, _tid_of(path))
             for call in log:
                 sockets.take(call, number)
         logs.append(log)
@@ -140,7 +142,7 @@ def import_strace(paths: Sequence[str], target: str | Path | BinaryIO, replaces:
     if writer.failure is not None:
         raise SourceError(writer.failure.partition(";")[0])  # the rest is about live traffic
     notes = _notes(chosen, logs, clocks, sockets)
-    return Imported(len(chosen), sum(talk.frames for talk in chosen), left_out, notes)
+    return ImportedStrace(len(chosen), sum(talk.frames for talk in chosen), left_out, notes)
 
 
 @contextlib.contextmanager
@@ -164,9 +166,9 @@ def _tid_of(path: str) -> int | None:
 # -- which sockets -----------------------------------------------------------------------------------------------------
 
 
-def _pair_up(sockets: Sockets) -> list[_Talk]:
+def _pair_up(sockets: Sockets) -> list[_TracedConnection]:
     """Connections that carried something, by the first socket of each that the logs show."""
-    talks: list[_Talk] = []
+    talks: list[_TracedConnection] = []
     seen: set[int] = set()
     for socket in sockets:
         if socket.inode is not None and socket.inode in seen:
@@ -178,16 +180,16 @@ def _pair_up(sockets: Sockets) -> list[_Talk]:
             if other is not None and other.inode is not None and other is not socket:
                 seen.add(other.inode)
         if other is None or other is socket:
-            talk = _Talk((socket, None), (socket.sent, socket.received))
+            talk = _TracedConnection((socket, None), (socket.sent, socket.received))
         else:
             said = _fuller(socket.sent, other.received), _fuller(other.sent, socket.received)
-            talk = _Talk((socket, other), said)
+            talk = _TracedConnection((socket, other), said)
         if any(talk.said):
             talks.append(talk)
     return talks
 
 
-def _choose(talks: list[_Talk], sockets: Sockets) -> tuple[list[_Talk], str]:
+def _choose(talks: list[_TracedConnection], sockets: Sockets) -> tuple[list[_TracedConnection], str]:
     """The connections that are vhost-user, and the byte order they are written in.
 
     A connection is, when each direction that carried something begins with a header of the specification's version;
@@ -208,7 +210,7 @@ def _choose(talks: list[_Talk], sockets: Sockets) -> tuple[list[_Talk], str]:
     return chosen, order
 
 
-def _speaks(talk: _Talk, order: str) -> bool:
+def _speaks(talk: _TracedConnection, order: str) -> bool:
     filled = [pieces for pieces in talk.said if any(piece.data for piece in pieces)]
     return bool(filled) and all(_begins_with_header(pieces[:LOOK], order) for pieces in filled)
 
@@ -226,7 +228,7 @@ def _is_header(data: bytes, order: str) -> bool:
     return not header.version or header.read[order](data, 0)[1] & header.version == VERSION
 
 
-def _passed(talks: Sequence[_Talk]) -> set[int]:
+def _passed(talks: Sequence[_TracedConnection]) -> set[int]:
     """Inodes of the sockets that were passed as descriptors."""
     return {
         int(descriptor.identity.partition(":")[2])
@@ -249,7 +251,7 @@ def _weight(pieces: Sequence[Piece]) -> int:
 # -- who and when ------------------------------------------------------------------------------------------------------
 
 
-def _describe(talk: _Talk, passed: set[int], logs: Sequence[Log]) -> None:
+def _describe(talk: _TracedConnection, passed: set[int], logs: Sequence[StraceLog]) -> None:
     """Fill in the ends of a connection, its path, and whether its beginning was seen."""
     one, two = talk.sockets
     talk.first = _first_end(talk, passed)
@@ -264,7 +266,7 @@ def _describe(talk: _Talk, passed: set[int], logs: Sequence[Log]) -> None:
     talk.late = not seen and passed.isdisjoint(talk.inodes())
 
 
-def _first_end(talk: _Talk, passed: set[int]) -> int:
+def _first_end(talk: _TracedConnection, passed: set[int]) -> int:
     """Which end the first socket is: the accepted one and the passed one are 1; else who speaks first is 0."""
     one, two = talk.sockets
     if one.inode in passed:
@@ -285,9 +287,9 @@ def _process(socket: Socket) -> Process | None:
     return Process(min(socket.tids), socket.comm, min(socket.tids)) if socket.tids else None
 
 
-def _gone(talks: Sequence[_Talk], logs: Sequence[Log]) -> list[_Gone]:
+def _gone(talks: Sequence[_TracedConnection], logs: Sequence[StraceLog]) -> list[_Gone]:
     """The processes that have ended, each with the ends that it held."""
-    found: dict[tuple[int | None, int], tuple[int, ThreadEnd, str, list[tuple[_Talk, int]]]] = {}
+    found: dict[tuple[int | None, int], tuple[int, ThreadEnd, str, list[tuple[_TracedConnection, int]]]] = {}
     for talk in talks:
         for end, socket in zip((talk.first, 1 - talk.first), talk.sockets, strict=True):
             last = _last_thread(socket, logs) if socket is not None else None
@@ -307,7 +309,7 @@ def _gone(talks: Sequence[_Talk], logs: Sequence[Log]) -> list[_Gone]:
     ]
 
 
-def _last_thread(socket: Socket, logs: Sequence[Log]) -> tuple[int, ThreadEnd] | None:
+def _last_thread(socket: Socket, logs: Sequence[StraceLog]) -> tuple[int, ThreadEnd] | None:
     """The log and the end of the thread with which the owner of a socket has ended; None where it has not."""
     ended = [
         (log, logs[log].ended[tid])
@@ -326,7 +328,7 @@ def _last_thread(socket: Socket, logs: Sequence[Log]) -> tuple[int, ThreadEnd] |
 # -- when --------------------------------------------------------------------------------------------------------------
 
 
-def _arrange(talks: Sequence[_Talk], gone: Sequence[_Gone], merge: bool) -> list[_Move]:
+def _arrange(talks: Sequence[_TracedConnection], gone: Sequence[_Gone], merge: bool) -> list[_Move]:
     """All that happened, in one order, with times that never go back.
 
     The lines of one log are in order, whatever its clock says. With ``merge`` the logs have a clock in common, else
@@ -356,7 +358,7 @@ def _arrange(talks: Sequence[_Talk], gone: Sequence[_Gone], merge: bool) -> list
 # -- writing -----------------------------------------------------------------------------------------------------------
 
 
-def _write(talks: Sequence[_Talk], moves: Sequence[_Move], writer: CaptureWriter, order: str) -> None:
+def _write(talks: Sequence[_TracedConnection], moves: Sequence[_Move], writer: CaptureWriter, order: str) -> None:
     """Write everything in order.
 
     Framers are given the place of a transfer instead of its time, since times may be equal: so frames can be put into
@@ -369,8 +371,8 @@ def _write(talks: Sequence[_Talk], moves: Sequence[_Move], writer: CaptureWriter
         for talk in talks
         for end, pieces in zip((talk.first, 1 - talk.first), talk.said, strict=True)
     }
-    endings: dict[_Talk, int] = {}
-    records: list[tuple[int, _Talk, Frame | _Gone | None]] = []
+    endings: dict[_TracedConnection, int] = {}
+    records: list[tuple[int, _TracedConnection, Frame | _Gone | None]] = []
     for place, move in enumerate(moves):
         if isinstance(move.what, Ending):
             endings.setdefault(move.talk, place)
@@ -406,12 +408,12 @@ def _write(talks: Sequence[_Talk], moves: Sequence[_Move], writer: CaptureWriter
             writer.close_connection(Closed(talk.id, moves[place].time_ns, ending.reason, by, talk.frames))
 
 
-def _channel(talk: _Talk) -> Channel | None:
+def _channel(talk: _TracedConnection) -> Channel | None:
     """What decides which sizes are believed: without a path any channel may be carried."""
     return None if is_named(talk.path) else family_named(FIRST).unknown
 
 
-def _said_all(talk: _Talk, end: int, ending: object) -> bool:
+def _said_all(talk: _TracedConnection, end: int, ending: object) -> bool:
     """Whether an end has sent nothing beyond what the log has of it when the connection ended: what it sent is in its
     own log, or its peer has read up to the end of the stream."""
     pieces = talk.said[end ^ talk.first]
@@ -451,7 +453,9 @@ def _nothing(names: Sequence[str], left_out: int, unreadable: int) -> str:
     )
 
 
-def _notes(talks: Sequence[_Talk], logs: Sequence[Log], clocks: set[str], sockets: Sockets) -> tuple[str, ...]:
+def _notes(
+    talks: Sequence[_TracedConnection], logs: Sequence[StraceLog], clocks: set[str], sockets: Sockets
+) -> tuple[str, ...]:
     unreadable = sum(log.unreadable for log in logs)
     nameless = any(socket.inode is None for talk in talks for socket in talk.sockets if socket)
     strings = "1 string" if sockets.cut == 1 else f"{sockets.cut} strings"

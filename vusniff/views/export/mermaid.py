@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from vusniff.printable import escape
 from vusniff.views.export.chosen import Chosen
-from vusniff.views.export.sequence import Sequence, Step, sequence
+from vusniff.views.export.sequence import Sequence, SequenceRow, sequence
 
 _DETAILS = 120
 
@@ -26,7 +26,7 @@ def mermaid(chosen: Chosen) -> Iterator[str]:
         yield f"    Note over P0: {ladder.left_out} more messages are not shown\n"
 
 
-def _step(ladder: Sequence, step: Step) -> Iterator[str]:
+def _step(ladder: Sequence, step: SequenceRow) -> Iterator[str]:
     front, back = ladder.lane(step, True), ladder.lane(step, False)
     asks, answers = (front, back) if step.from_frontend else (back, front)
     if step.phase:

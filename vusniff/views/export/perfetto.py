@@ -170,7 +170,7 @@ def perfetto(chosen: Chosen) -> Iterator[bytes]:
 
 def _messages(chosen: Chosen, trace: _Trace, of_session: dict[int, int]) -> Iterator[bytes]:
     lanes: dict[tuple[int, str, Sender | None], _Lanes] = {}
-    rings = _Rings(chosen, trace, of_session)
+    rings = _RingTracks(chosen, trace, of_session)
     for message in chosen.messages():
         key = message.session, str(message.channel), message.sender
         side = lanes.get(key)
@@ -202,7 +202,7 @@ def _message(chosen: Chosen, trace: _Trace, side: _Lanes, message: Message) -> N
         trace.event(end, Event.END, track)
 
 
-class _Rings:
+class _RingTracks:
     """A track for each ring: what it is at, from the message that says so on. Only where all messages are exported."""
 
     def __init__(self, chosen: Chosen, trace: _Trace, of_session: dict[int, int]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from vusniff.views import account, summary, verdict, words
 from vusniff.views.export.chosen import Chosen
-from vusniff.views.page import Items, Page, Section, Table, markdown, markdown_of_sections
+from vusniff.views.page import Items, Page, PageSection, Table, markdown, markdown_of_sections
 
 SESSIONS = 100
 """Sessions in full: nobody reads more, and the table before them tells of all."""
@@ -29,7 +29,7 @@ def report(chosen: Chosen) -> Iterator[str]:
         said = f"{len(with_findings)} of them have findings" if with_findings else "none of them has a finding"
         first = f", the first is session {with_findings[0]}" if with_findings else ""
         how = f"{said}{first}; --session N chooses one, vusniff check lists the findings of all"
-        yield markdown_of_sections([Section(f"{len(left)} more sessions are not shown", [Items([how])])])
+        yield markdown_of_sections([PageSection(f"{len(left)} more sessions are not shown", [Items([how])])])
     most = chosen.limit or MESSAGES
     rows = []
     for message in chosen.messages(most):
@@ -48,4 +48,4 @@ def report(chosen: Chosen) -> Iterator[str]:
     left_out = len(chosen.rows) - len(rows)
     title = "Messages" if left_out <= 0 else f"Messages (the first {len(rows)}; {left_out} more are not shown)"
     table = Table(("session", *columns) if len(sessions) > 1 else columns, rows)
-    yield markdown_of_sections([Section(title, [table])])
+    yield markdown_of_sections([PageSection(title, [table])])

@@ -42,7 +42,7 @@ class Lane:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class SequenceRow:
     """A request with its reply, or either alone; or several such."""
 
     first: int
@@ -76,7 +76,7 @@ class Sequence:
     """All that a diagram shows."""
 
     lanes: tuple[Lane, ...]
-    steps: tuple[Step, ...]
+    steps: tuple[SequenceRow, ...]
     left_out: int
     """Messages that are not shown."""
     first_ns: int
@@ -84,19 +84,19 @@ class Sequence:
     positions: Mapping[tuple[Key, bool], int]
     """Of each lane, by its channel and whether it is the front-end's."""
 
-    def lane(self, step: Step, frontend: bool) -> int:
+    def lane(self, step: SequenceRow, frontend: bool) -> int:
         """Position of the lane at an end of a step."""
         return self.positions[step.key, frontend]
 
 
-Counted = tuple[Step, int]
+Counted = tuple[SequenceRow, int]
 """A step, and how many messages it shows."""
 
 
 def sequence(chosen: Chosen) -> Texts[Sequence]:
     """The ladder of the chosen messages."""
     most = chosen.limit or STEPS
-    steps: list[Step] = []
+    steps: list[SequenceRow] = []
     shown = 0
     begins = yield from _begins(chosen)
     for counted in _folded(_with_phases(begins, _steps(chosen))):
@@ -134,7 +134,7 @@ def _is_broken(message: Message) -> bool:
     return message.malformed is not None and message.told is None
 
 
-def _step(chosen: Chosen, message: Message, answer: Message | None) -> Step:
+def _step(chosen: Chosen, message: Message, answer: Message | None) -> SequenceRow:
     found = [*chosen.findings(message.number), *(chosen.findings(answer.number) if answer else ())]
     reply = message if message.reply else answer
     said = None
@@ -149,7 +149,7 @@ def _step(chosen: Chosen, message: Message, answer: Message | None) -> Step:
     if message.descriptors and not message.reply:
         details += f" {words.descriptors(message.descriptors)}"
     sender = message.sender
-    return Step(
+    return SequenceRow(
         message.number,
         answer.number if answer else message.number,
         message.time_ns,
@@ -200,7 +200,7 @@ def _folded(steps: Iterator[Counted | None]) -> Iterator[Counted | None]:
     yield from _fold(run)
 
 
-def _alike(one: Step, other: Step) -> bool:
+def _alike(one: SequenceRow, other: SequenceRow) -> bool:
     return (
         one.plain
         and other.plain
@@ -221,7 +221,7 @@ def _fold(run: list[Counted]) -> Iterator[Counted]:
     yield folded, sum(count for _, count in run)
 
 
-def _lanes(chosen: Chosen, steps: list[Step]) -> Iterator[Lane]:
+def _lanes(chosen: Chosen, steps: list[SequenceRow]) -> Iterator[Lane]:
     """Two lanes for each path and channel that is used, in the order of their first message."""
     timeline = chosen.timeline
     known: dict[Key, int] = {}

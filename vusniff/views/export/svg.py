@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from vusniff.printable import escape
 from vusniff.views.export.chosen import Chosen
-from vusniff.views.export.sequence import Sequence, Step, sequence
+from vusniff.views.export.sequence import Sequence, SequenceRow, sequence
 
 _LEFT = 150
 """Where the first lane stands: room for number and time."""
@@ -83,7 +83,7 @@ def _lane_x(position: int) -> int:
     return _LEFT + pair * (_LANE + _GAP) + second * _LANE
 
 
-def _step(ladder: Sequence, step: Step, y: int, body: list[str]) -> int:
+def _step(ladder: Sequence, step: SequenceRow, y: int, body: list[str]) -> int:
     """Draw one step below ``y``; returns where it ends."""
     front, back = _lane_x(ladder.lane(step, True)), _lane_x(ladder.lane(step, False))
     asks, answers = (front, back) if step.from_frontend else (back, front)

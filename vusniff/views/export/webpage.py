@@ -149,7 +149,7 @@ def _closed(timeline: Timeline, session: Session) -> str | None:
 
 def _messages(chosen: Chosen, most: int, about: dict[str, str]) -> Iterator[str]:
     """The messages with what each changed; ``about`` gets one line about each request."""
-    states = _States(chosen)
+    states = _StateChanges(chosen)
     before = ',"messages":['
     for message in chosen.messages(most):
         one = _message(chosen, message)
@@ -189,7 +189,7 @@ def _message(chosen: Chosen, message: Message) -> dict[str, Any]:
     return one
 
 
-class _States:
+class _StateChanges:
     """The states of the sessions, as what changes from one shown message to the next."""
 
     def __init__(self, chosen: Chosen) -> None:

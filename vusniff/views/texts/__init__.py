@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from vusniff.views.texts import backends, dpdk, qemu, rust
-from vusniff.views.texts.row import Row
+from vusniff.views.texts.row import KnownError
 
 TABLES = (qemu.ROWS, dpdk.ROWS, backends.ROWS, rust.ROWS)
 LENGTH_LIMIT = 1 << 20
@@ -37,10 +37,10 @@ _VALUES = {
 _FIELD = re.compile(r"\{(?:(\w+):)?(\w+)\}")
 
 
-class Text(NamedTuple):
+class TextPattern(NamedTuple):
     """One text of a row, ready to be looked for."""
 
-    row: Row
+    row: KnownError
     text: str
     kinds: dict[str, str]
     """Name of a value -> its kind."""
@@ -50,10 +50,10 @@ class Text(NamedTuple):
     """Characters that are always there."""
 
 
-class Found(NamedTuple):
+class FoundText(NamedTuple):
     """A text that was found."""
 
-    row: Row
+    row: KnownError
     text: str
     """As it stands in the table."""
     said: str
@@ -62,16 +62,16 @@ class Found(NamedTuple):
     kinds: dict[str, str]
 
 
-def _texts() -> Iterator[Text]:
+def _texts() -> Iterator[TextPattern]:
     for row in (row for rows in TABLES for row in rows):
         for text in row.texts:
             literals = _FIELD.sub("\0", text).split("\0")
             kinds = {field[1]: field[2] for field in _FIELD.finditer(text) if field[1]}
-            yield Text(row, text, kinds, max(literals, key=len).strip().lower(), sum(map(len, literals)))
+            yield TextPattern(row, text, kinds, max(literals, key=len).strip().lower(), sum(map(len, literals)))
 
 
 @functools.cache
-def texts() -> Sequence[Text]:
+def texts() -> Sequence[TextPattern]:
     """All that are known."""
     return tuple(_texts())
 
@@ -103,7 +103,7 @@ def plain(text: str) -> str:
     return " ".join(re.sub(r"\\[nt]", " ", text[:LENGTH_LIMIT]).split())
 
 
-def find(text: str) -> list[Found]:
+def find(text: str) -> list[FoundText]:
     """All known texts in it, in their order, each with the same values once."""
     whole = plain(text)
     lower = whole.lower()
@@ -112,7 +112,7 @@ def find(text: str) -> list[Found]:
     ]
     matches.sort(key=lambda found: (-found[0].weight, found[1].start()))
     taken: list[tuple[int, int]] = []
-    kept: list[tuple[Text, re.Match[str]]] = []
+    kept: list[tuple[TextPattern, re.Match[str]]] = []
     for known, match in matches:
         if len(kept) == FOUND_LIMIT:
             break
@@ -121,20 +121,20 @@ def find(text: str) -> list[Found]:
         taken += _own(known, match)
         kept.append((known, match))
     kept.sort(key=lambda found: found[1].start())
-    seen: dict[tuple[str, ...], Found] = {}
+    seen: dict[tuple[str, ...], FoundText] = {}
     for known, match in kept:
         values = match.groupdict()
         key = (known.row.happened, *(f"{name} {value}" for name, value in values.items()))
-        seen.setdefault(key, Found(known.row, known.text, _said(known, match), values, known.kinds))
+        seen.setdefault(key, FoundText(known.row, known.text, _said(known, match), values, known.kinds))
     return list(seen.values())
 
 
-def _said(known: Text, match: re.Match[str]) -> str:
+def _said(known: TextPattern, match: re.Match[str]) -> str:
     """It with the words that follow it, where these belong to it."""
     return match.string[match.start() : max([match.end(), *(match.end(name) for name in known.kinds)])]
 
 
-def _own(known: Text, match: re.Match[str]) -> Iterator[tuple[int, int]]:
+def _own(known: TextPattern, match: re.Match[str]) -> Iterator[tuple[int, int]]:
     """Where the text itself stands: what it quotes in words may be another text."""
     start = match.start()
     for name, kind in known.kinds.items():
@@ -148,7 +148,7 @@ def like(text: str) -> list[str]:
     """Texts with many of its words, the most alike first."""
     words = _words(text)
 
-    def alike(known: Text) -> float:
+    def alike(known: TextPattern) -> float:
         own = _words(_FIELD.sub(" ", known.text))
         return len(words & own) / max(len(words | own), 1)
 
@@ -162,6 +162,6 @@ def _words(text: str) -> set[str]:
     return set(re.findall(r"[a-z_]{3,}", text[:4096].lower()))
 
 
-def said(found: Found, sentence: str, spoken: Callable[[str, str], str]) -> str:
+def said(found: FoundText, sentence: str, spoken: Callable[[str, str], str]) -> str:
     """A sentence of its row with the values in it; ``spoken`` words a value by its kind."""
     return sentence.format_map({name: spoken(found.kinds[name], value) for name, value in found.values.items()})

@@ -8,7 +8,7 @@ C), SPDK 26.09, Open vSwitch 3.7.
 
 from __future__ import annotations
 
-from vusniff.views.texts.row import BOTH, NOTHING, SESSION, Row
+from vusniff.views.texts.row import BOTH, NOTHING, SESSION, KnownError
 
 _LIB = "libvhost-user, subprojects/libvhost-user/libvhost-user.c, "
 _FS = "virtiofsd of QEMU to 7.2, tools/virtiofsd/"
@@ -17,8 +17,8 @@ _INIT = "SPDK, lib/virtio/virtio_vhost_user.c, "
 _OVS = "Open vSwitch, lib/netdev-dpdk.c, "
 _PANIC = "libvhost-user gives up the connection; most programs end with it."
 
-ROWS: tuple[Row, ...] = (
-    Row(
+ROWS: tuple[KnownError, ...] = (
+    KnownError(
         ("virtio legacy devices aren't supported by libvhost-user",),
         _LIB + "vu_set_features_exec",
         "SET_FEATURES lacks VIRTIO_F_VERSION_1 (bit 32). " + _PANIC,
@@ -26,26 +26,26 @@ ROWS: tuple[Row, ...] = (
             "The guest's driver is a legacy one, or the device has disable-modern=on; a firmware (iPXE, SeaBIOS of old) drives it first.",
         ),
     ),
-    Row(
+    KnownError(
         ("Error while recvmsg: {reason:s}", "Error while reading: {reason:s}", "Error while writing: {reason:s}"),
         _LIB + "vu_message_read_default, vu_message_write",
         "The connection failed while a message was read or written. " + _PANIC,
         ("The front-end ended or reset the connection.",),
         BOTH,
     ),
-    Row(
+    KnownError(
         ("Error: too big message request: {request:request}, size: vmsg->size: {size:n}",),
         _LIB + "vu_message_read_default",
         "{request} has {size} bytes of payload, more than libvhost-user takes. " + _PANIC,
         ("A relay put two messages together.", "The front-end is newer and its message longer."),
     ),
-    Row(
+    KnownError(
         ("regions with overlapping guest physical addresses",),
         _LIB + "_vu_add_mem_reg",
         "Two memory regions overlap in guest physical addresses. " + _PANIC,
         ("ADD_MEM_REG of a region that was not removed before.",),
     ),
-    Row(
+    KnownError(
         ("region mmap error: {reason:s}",),
         _LIB + "_vu_add_mem_reg, generate_faults",
         "A memory region of the guest cannot be mapped. " + _PANIC,
@@ -54,7 +54,7 @@ ROWS: tuple[Row, ...] = (
             "The offset is no multiple of the page size of huge pages.",
         ),
     ),
-    Row(
+    KnownError(
         (
             "VHOST_USER_ADD_MEM_REG received {count:n} fds - only 1 fd should be sent for this message type",
             "VHOST_USER_REM_MEM_REG received {count:n} fds - at most 1 fd should be sent for this message type",
@@ -67,7 +67,7 @@ ROWS: tuple[Row, ...] = (
             "REM_MEM_REG with a descriptor: libvhost-user of 6.0 and earlier refuses it.",
         ),
     ),
-    Row(
+    KnownError(
         (
             "VHOST_USER_ADD_MEM_REG requires a message size of at least {wanted:n} bytes and only {size:n} bytes were received",
             "VHOST_USER_REM_MEM_REG requires a message size of at least {wanted:n} bytes and only {size:n} bytes were received",
@@ -76,7 +76,7 @@ ROWS: tuple[Row, ...] = (
         "The message has {size} bytes of payload; libvhost-user wants {wanted}. " + _PANIC,
         ("The front-end leaves out the padding of the memory region.",),
     ),
-    Row(
+    KnownError(
         (
             "failing attempt to hot add memory via VHOST_USER_ADD_MEM_REG message because the backend has no free ram slots available",
         ),
@@ -84,7 +84,7 @@ ROWS: tuple[Row, ...] = (
         "All memory slots are used: libvhost-user has 32 (before QEMU 9.0) or 509. " + _PANIC,
         ("The front-end does not hold to GET_MAX_MEM_SLOTS, or never asked.", "Regions are added and never removed."),
     ),
-    Row(
+    KnownError(
         ("Specified region not found",),
         _LIB + "vu_rem_mem_reg",
         "REM_MEM_REG names no region that is there. " + _PANIC,
@@ -93,18 +93,18 @@ ROWS: tuple[Row, ...] = (
             "The region came by SET_MEM_TABLE before, with other values.",
         ),
     ),
-    Row(
+    KnownError(
         ("remapping queue {queue:n} during setmemtable", "remapping queue on access"),
         _LIB + "vu_set_mem_table_exec, vu_is_vq_usable",
         "A ring's address is not in the new memory table. " + _PANIC,
         ("Memory changed while the ring runs and the front-end did not send SET_VRING_ADDR again.",),
     ),
-    Row(
+    KnownError(
         ("Invalid log_base message", "Invalid log_fd message", "log mmap error"),
         _LIB + "vu_set_log_base_exec, vu_set_log_fd_exec",
         "The dirty log has no descriptor, another size, or cannot be mapped. " + _PANIC,
     ),
-    Row(
+    KnownError(
         (
             "Invalid vring_num index: {queue:n}",
             "Invalid vring_addr index: {queue:n}",
@@ -116,7 +116,7 @@ ROWS: tuple[Row, ...] = (
         "A message is about ring {queue}, which the back-end does not have. " + _PANIC,
         ("The front-end uses more queues than GET_QUEUE_NUM says, or did not ask (MQ not negotiated: one queue).",),
     ),
-    Row(
+    KnownError(
         ("Invalid vring_addr message",),
         _LIB + "vu_set_vring_addr_exec",
         "An address of SET_VRING_ADDR is in no memory region. " + _PANIC,
@@ -125,7 +125,7 @@ ROWS: tuple[Row, ...] = (
             "The back-end takes user addresses and was given guest addresses, or the reverse.",
         ),
     ),
-    Row(
+    KnownError(
         (
             "Invalid fds in request: {request:request}",
             "Invalid backend_req_fd message ({count:n} fd's)",
@@ -138,13 +138,13 @@ ROWS: tuple[Row, ...] = (
             "The front-end polls instead of using eventfds and did not set the bit for it (0x100).",
         ),
     ),
-    Row(
+    KnownError(
         ("Unhandled request: {request:request}",),
         _LIB + "vu_process_message",
         "libvhost-user does not know {request}. " + _PANIC,
         ("The front-end is newer and sends what was not negotiated.", "The stream was cut in the wrong place before."),
     ),
-    Row(
+    KnownError(
         (
             "F_IN_BAND_NOTIFICATIONS requires F_BACKEND_REQ && F_REPLY_ACK",
             "F_IN_BAND_NOTIFICATIONS requires F_SLAVE_REQ && F_REPLY_ACK",
@@ -152,12 +152,12 @@ ROWS: tuple[Row, ...] = (
         _LIB + "vu_set_protocol_features_exec",
         "INBAND_NOTIFICATIONS was acknowledged without the two protocol features it needs. " + _PANIC,
     ),
-    Row(
+    KnownError(
         ("Set virtio configuration space failed",),
         _LIB + "vu_set_config",
         "The program does not take this change of the configuration space. " + _PANIC,
     ),
-    Row(
+    KnownError(
         (
             "Failed UFFDIO_API: {reason:s}",
             "Failed to userfault region",
@@ -173,7 +173,7 @@ ROWS: tuple[Row, ...] = (
             "Memory of a kind that cannot be faulted.",
         ),
     ),
-    Row(
+    KnownError(
         (
             "Invalid get_inflight_fd message:{size:n}",
             "Invalid get_inflight_fd num_queues: {queues:n}",
@@ -186,13 +186,13 @@ ROWS: tuple[Row, ...] = (
         "The buffer of requests in flight could not be made, mapped or read. " + _PANIC,
         ("It is of another back-end, or of another number of queues.",),
     ),
-    Row(
+    KnownError(
         ("Error writing eventfd: {reason:s}", "kick eventfd_read(): {reason:s}"),
         _LIB + "vu_log_kick, _vu_queue_notify, vu_kick_cb",
         "A call or kick descriptor cannot be used. " + _PANIC,
         ("The front-end passed no eventfd, or it was closed.",),
     ),
-    Row(
+    KnownError(
         (
             "virtio: invalid address for buffers",
             "virtio: too many descriptors in indirect table",
@@ -205,27 +205,27 @@ ROWS: tuple[Row, ...] = (
             "Guest memory is not really shared, so the ring that is read is not the guest's.",
         ),
     ),
-    Row(
+    KnownError(
         ("fv_panic: libvhost-user: {reason:s}",),
         _FS + "fuse_virtio.c, fv_panic",
         "virtiofsd ended; the words behind 'libvhost-user:' say why.",
         (),
         BOTH,
     ),
-    Row(
+    KnownError(
         ("virtio_loop: vu_dispatch failed",),
         _FS + "fuse_virtio.c, virtio_loop",
         "virtiofsd could not read a message any more, mostly because QEMU has closed the connection. It ends.",
         ("The VM was stopped.", "QEMU left: its own output says why."),
         BOTH,
     ),
-    Row(
+    KnownError(
         ("multiple request queues not yet implemented, please only configure 1 request queue",),
         _FS + "fuse_virtio.c, fv_queue_set_started",
         "The C virtiofsd serves one request queue, and QEMU gives it more.",
         ("Use num-request-queues=1, or the Rust virtiofsd.",),
     ),
-    Row(
+    KnownError(
         (
             "unshare(CLONE_FS) failed with EPERM. If running in a container please check that the container runtime seccomp policy allows unshare.",
             "The unshare(CLONE_FS) syscall failed with '{reason:s}'. If running in a container please check that the container runtime seccomp policy allows unshare.",
@@ -235,7 +235,7 @@ ROWS: tuple[Row, ...] = (
         ("A seccomp policy of a container.",),
         NOTHING,
     ),
-    Row(
+    KnownError(
         (
             "vhost socket bind: {reason:s}",
             "vhost socket creation: {reason:s}",
@@ -252,7 +252,7 @@ ROWS: tuple[Row, ...] = (
         NOTHING,
     ),
     # SPDK
-    Row(
+    KnownError(
         ("Session {session:w} doesn't set memory table yet", "vhost device {vid:n}: Failed to get guest memory table"),
         _SPDK + "rte_vhost_user.c, start_device, vhost_register_memtable_if_required",
         "A ring was started and SPDK has no guest memory: SET_MEM_TABLE did not come or failed.",
@@ -261,14 +261,14 @@ ROWS: tuple[Row, ...] = (
             "SET_MEM_TABLE could not be mapped: see the VHOST_CONFIG lines before.",
         ),
     ),
-    Row(
+    KnownError(
         ("Failed to register memory region {region:n}. Future vtophys translation might fail.",),
         _SPDK + "rte_vhost_user.c, vhost_session_mem_register",
         "SPDK cannot register a memory region: its ends are not on 2 MiB, which SPDK's tables need.",
         ("The VM's memory is not of huge pages: use memory-backend-file with mem-path=/dev/hugepages,share=on.",),
         "The memory table: vusniff read -v FILE, SET_MEM_TABLE.",
     ),
-    Row(
+    KnownError(
         (
             "gpa_to_vva({address:w}) == NULL",
             "SPDK_VHOST_IOVS_MAX({limit:n}) reached",
@@ -285,25 +285,25 @@ ROWS: tuple[Row, ...] = (
             "The ring is of an earlier life of the guest: the base does not fit after a reconnect.",
         ),
     ),
-    Row(
+    KnownError(
         ("virtqueue {queue:n} is too big. (size = {size:n}, max = {limit:n})",),
         _SPDK + "vhost_blk.c, vhost_scsi.c, alloc_vq_task_pool",
         "Ring {queue} has size {size}; SPDK takes {limit}. The session does not start.",
         ("queue-size= of the device in QEMU.",),
     ),
-    Row(
+    KnownError(
         ("queue {queue:n} is empty",),
         _SPDK + "vhost_blk.c, vhost_scsi.c",
         "A ring that must be there was not set up when SPDK started the session.",
         ("The front-end announces more rings than it sets up.",),
     ),
-    Row(
+    KnownError(
         ("failed to kick vring: {reason:s}.", "failed to acknowledge kickfd: {reason:s}."),
         _SPDK + "rte_vhost_user.c",
         "A kick descriptor cannot be used.",
         ("The front-end passed none, or it was closed.",),
     ),
-    Row(
+    KnownError(
         (
             "Could not register controller {name:w} with vhost library",
             "Failed to start vhost driver for controller {name:w}",
@@ -316,7 +316,7 @@ ROWS: tuple[Row, ...] = (
         ("The file is there already, or its directory cannot be written, or the path is too long.",),
         NOTHING,
     ),
-    Row(
+    KnownError(
         (
             "Couldn't find device with vid {vid:n} to create connection for.",
             "Couldn't find session with vid {vid:n}.",
@@ -327,7 +327,7 @@ ROWS: tuple[Row, ...] = (
         "A front-end speaks on a controller that SPDK has removed or not made.",
         ("The controller was deleted while a VM has it.",),
     ),
-    Row(
+    KnownError(
         (
             "Controller {name:w} has still valid connection.",
             "Timeout waiting for event: {event:w}.",
@@ -338,12 +338,12 @@ ROWS: tuple[Row, ...] = (
         "SPDK waits for requests in flight that do not end, or a controller is deleted while a VM has it.",
         ("The bdev below hangs; GET_VRING_BASE waits with it.",),
     ),
-    Row(
+    KnownError(
         ("hot-removing bdev - all further requests will fail.",),
         _SPDK + "vhost_blk.c, vhost_user_bdev_remove_cb",
         "The bdev of this controller was removed: requests of the guest fail from now on. No fault of the connection.",
     ),
-    Row(
+    KnownError(
         (
             "Failed to recv msg hdr: {got:n} instead of {wanted:n}.",
             "Failed to recv msg: flags {got:x} instead of {wanted:x}.",
@@ -357,7 +357,7 @@ ROWS: tuple[Row, ...] = (
         ("The back-end refused a message and closed: see its log.",),
         BOTH,
     ),
-    Row(
+    KnownError(
         (
             "requested {queues:n} request queues, but the host doesn't support VHOST_USER_PROTOCOL_F_MQ. Only one request queue will be used.",
             "requested {queues:n} request queues but only {limit:n} available",
@@ -365,7 +365,7 @@ ROWS: tuple[Row, ...] = (
         _INIT + "virtio_user_start_device",
         "SPDK asks for {queues} queues and the back-end has fewer. It goes on with what there is.",
     ),
-    Row(
+    KnownError(
         (
             "Memory map change with active virtio_user_devs not allowed.",
             "Pre-allocate memory for application using -s (mem_size) option.",
@@ -376,7 +376,7 @@ ROWS: tuple[Row, ...] = (
         ("Give the application its memory at the start (-s).", "Use larger huge pages, or --single-file-segments."),
     ),
     # Open vSwitch
-    Row(
+    KnownError(
         (
             "Removing port '{port:w}' while vhost device still attached.",
             "Connection on socket '{path:w}' destroyed while vhost device still attached.",
@@ -388,7 +388,7 @@ ROWS: tuple[Row, ...] = (
             "A port of type dpdkvhostuser: the VM cannot connect again. Use dpdkvhostuserclient with reconnect in QEMU's server.",
         ),
     ),
-    Row(
+    KnownError(
         (
             "vhost-user socket device setup failure for socket {path:w}",
             "vhost-user device setup failure for device {path:w}",
@@ -402,13 +402,13 @@ ROWS: tuple[Row, ...] = (
         ),
         NOTHING,
     ),
-    Row(
+    KnownError(
         ("vHost Device '{path:w}' can't be added - name not found", "vHost Device '{path:w}' not found"),
         _OVS + "new_device, destroy_device",
         "DPDK reports a device and Open vSwitch has no port with this socket.",
         ("The port was removed in between.",),
     ),
-    Row(
+    KnownError(
         ("vHost Device '{path:w}' has been removed", "vHost Device '{path:w}' connection has been destroyed"),
         _OVS + "destroy_device, destroy_connection",
         "The device stopped: its rings were stopped or the connection ended. Alone this is no error.",
@@ -417,7 +417,7 @@ ROWS: tuple[Row, ...] = (
             "The VHOST_CONFIG lines before it name the message.",
         ),
     ),
-    Row(
+    KnownError(
         (
             "vhost-postcopy-support and mlockall are not compatible.",
             "dpdkvhostuser ports are considered deprecated; please migrate to dpdkvhostuserclient ports.",
@@ -425,7 +425,7 @@ ROWS: tuple[Row, ...] = (
         _OVS + "parse_vhost_config, netdev_dpdk_vhost_construct",
         "A note about the configuration of Open vSwitch.",
     ),
-    Row(
+    KnownError(
         (
             "Error checking guest features for vHost Device '{path:w}'",
             "Error getting NUMA info for vHost Device '{path:w}'",

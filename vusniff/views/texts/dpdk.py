@@ -8,7 +8,7 @@ each text begins with the path of the socket in brackets; older ones have other 
 
 from __future__ import annotations
 
-from vusniff.views.texts.row import BOTH, NOTHING, RINGS, Row
+from vusniff.views.texts.row import BOTH, NOTHING, RINGS, KnownError
 
 _USER = "DPDK, lib/vhost/vhost_user.c, "
 _SOCKET = "DPDK, lib/vhost/socket.c, "
@@ -16,8 +16,8 @@ _SHARED = "Guest memory is not shared: give the VM a memory backend with share=o
 _PAGES = "No free huge pages of that size, or they are of another NUMA node than the process may use."
 _AFTER = "The line before it says why."
 
-ROWS: tuple[Row, ...] = (
-    Row(
+ROWS: tuple[KnownError, ...] = (
+    KnownError(
         ("vhost peer closed",),
         _USER + "vhost_user_msg_handler",
         "The front-end closed the connection. Alone this is no error: it is also how a VM is stopped.",
@@ -27,7 +27,7 @@ ROWS: tuple[Row, ...] = (
         ),
         BOTH,
     ),
-    Row(
+    KnownError(
         ("vhost read message for {request:name} failed", "vhost read message failed"),
         _USER + "vhost_user_msg_handler",
         "DPDK could not read a whole message, and closes the connection. " + _AFTER,
@@ -36,26 +36,26 @@ ROWS: tuple[Row, ...] = (
             "The front-end died while it sent.",
         ),
     ),
-    Row(
+    KnownError(
         ("recvmsg failed on fd {fd:n} ({reason:s})", "recvmsg failed", "truncated msg", "truncated control data"),
         _SOCKET + "read_fd_message",
         "DPDK could not read a message, or it has more descriptors than DPDK takes (8).",
         ("More than 8 memory regions in SET_MEM_TABLE.", "The front-end reset the connection."),
     ),
-    Row(
+    KnownError(
         ("sendmsg error on fd {fd:n} ({reason:s})", "sendmsg error"),
         _SOCKET + "send_fd_message",
         "DPDK could not send an answer: the front-end has closed.",
         ("The front-end left before the answer: QEMU ended, or gave up waiting.",),
         BOTH,
     ),
-    Row(
+    KnownError(
         ("Unexpected header size read", "read control message failed"),
         _USER + "read_vhost_message",
         "A message ended inside its header or payload: DPDK reads each with one call and takes no part of one.",
         ("A relay or proxy splits messages.", "The front-end died while it sent."),
     ),
-    Row(
+    KnownError(
         ("invalid msg size: {size:n}",),
         _USER + "read_vhost_message",
         "A header says {size} bytes of payload, more than DPDK's structure holds. DPDK closes the connection.",
@@ -64,7 +64,7 @@ ROWS: tuple[Row, ...] = (
             "The front-end sends a message that this DPDK does not know.",
         ),
     ),
-    Row(
+    KnownError(
         ("expect {wanted:n} FDs for request {request:name}, received {got:n}",),
         _USER + "validate_msg_fds",
         "{request} came with {got} descriptors; DPDK takes {wanted}. It refuses the message.",
@@ -74,7 +74,7 @@ ROWS: tuple[Row, ...] = (
             "QEMU sends a descriptor where this DPDK expects none: both are of different times.",
         ),
     ),
-    Row(
+    KnownError(
         ("received invalid negotiated features.",),
         _USER + "vhost_user_set_features",
         "SET_FEATURES has a bit that this port does not offer. DPDK refuses it and closes the connection.",
@@ -84,37 +84,37 @@ ROWS: tuple[Row, ...] = (
         ),
         "GET_FEATURES and SET_FEATURES of this and the session before: vusniff diff.",
     ),
-    Row(
+    KnownError(
         ("features changed while device is running.",),
         _USER + "vhost_user_set_features",
         "SET_FEATURES changes features while rings run, and DPDK allows VHOST_F_LOG_ALL only. It refuses the message.",
         ("The guest's driver was reset without the rings being stopped.",),
     ),
-    Row(
+    KnownError(
         ("received invalid protocol features.",),
         _USER + "vhost_user_set_protocol_features",
         "SET_PROTOCOL_FEATURES has a bit that this port does not offer.",
         ("The front-end does not hold to GET_PROTOCOL_FEATURES, or remembers an earlier back-end.",),
     ),
-    Row(
+    KnownError(
         ("invalid virtqueue size {size:n}",),
         _USER + "vhost_user_set_vring_num",
         "The queue size is {size}. DPDK takes powers of two up to 32768 for split rings, and up to 32768 for packed ones.",
         ("The device has a queue size (rx_queue_size, tx_queue_size) that is no power of two.",),
     ),
-    Row(
+    KnownError(
         ("invalid vring index: {index:n}", "failed to alloc queue"),
         _USER + "vhost_user_check_and_alloc_queue_pair",
         "A message names a ring that DPDK does not have: it has at most 256 (128 pairs). DPDK closes the connection.",
         ("The payload is not what DPDK expects: another layout, another byte order.",),
     ),
-    Row(
+    KnownError(
         ("too many memory regions ({count:n})",),
         _USER + "vhost_user_set_mem_table",
         "SET_MEM_TABLE has {count} regions; DPDK takes 8 (VHOST_MEMORY_MAX_NREGIONS) and refuses it.",
         ("Many DIMMs or NUMA nodes. DPDK to 25.11 has no CONFIGURE_MEM_SLOTS: use fewer and larger ones.",),
     ),
-    Row(
+    KnownError(
         ("mmap region {region:n} failed.", "failed to mmap region {region:n}", "mmap failed ({reason:s})."),
         _USER + "vhost_user_mmap_region (vhost_user_set_mem_table before 21.05)",
         "DPDK could not map a memory region of the guest. It refuses SET_MEM_TABLE.",
@@ -126,7 +126,7 @@ ROWS: tuple[Row, ...] = (
         ),
         "The memory table: vusniff read -v FILE, SET_MEM_TABLE.",
     ),
-    Row(
+    KnownError(
         (
             "mmap size ({size:x}) or alignment ({alignment:x}) is invalid",
             "mmap_offset ({offset:x}) and memory_size ({size:x}) overflow",
@@ -136,7 +136,7 @@ ROWS: tuple[Row, ...] = (
         "A memory region cannot be mapped: its size rounded to the page size of its file is 0 or too large.",
         ("The region's values are wrong, or the descriptor is not the memory's file.",),
     ),
-    Row(
+    KnownError(
         (
             "adding guest pages to region failed.",
             "adding guest pages to region {region:n} failed.",
@@ -151,17 +151,17 @@ ROWS: tuple[Row, ...] = (
             "Out of memory.",
         ),
     ),
-    Row(
+    KnownError(
         ("could not set coredump preference ({reason:s}).",),
         _USER + "mem_set_dump",
         "A note without harm: guest memory may become part of a core dump of this process.",
     ),
-    Row(
+    KnownError(
         ("memory regions not changed",),
         _USER + "vhost_user_set_mem_table",
         "The same table again: DPDK keeps its mappings. No error.",
     ),
-    Row(
+    KnownError(
         ("processing {request:name} failed.", "vhost message handling failed."),
         _USER + "vhost_user_msg_handler",
         "DPDK refused a message. With need_reply it answers 1; without it closes the connection. " + _AFTER,
@@ -169,7 +169,7 @@ ROWS: tuple[Row, ...] = (
         BOTH,
         waits=True,
     ),
-    Row(
+    KnownError(
         ("vhost message (req: {request:request}) was not handled.", "external request {request:request}"),
         _USER + "vhost_user_msg_handler",
         "DPDK does not know {request}, and no application handles it. DPDK refuses the message.",
@@ -178,7 +178,7 @@ ROWS: tuple[Row, ...] = (
             "The front-end sends what was not negotiated.",
         ),
     ),
-    Row(
+    KnownError(
         (
             "failed to map desc ring.",
             "failed to map avail ring.",
@@ -197,7 +197,7 @@ ROWS: tuple[Row, ...] = (
         ),
         "SET_MEM_TABLE and SET_VRING_ADDR: vusniff check FILE compares them.",
     ),
-    Row(
+    KnownError(
         ("last_used_idx ({last:n}) and vq->used->idx ({used:n}) mismatches",),
         _USER + "translate_ring_addresses",
         "The base that the front-end gave ({last}) is not where the ring in memory is ({used}). DPDK believes the memory; packets may be sent twice or lost.",
@@ -206,12 +206,12 @@ ROWS: tuple[Row, ...] = (
             "SET_VRING_BASE does not fit the ring.",
         ),
     ),
-    Row(
+    KnownError(
         ("not implemented",),
         _USER + "vhost_user_set_vring_err, vhost_user_set_log_fd",
         "A note without harm: DPDK does not use the descriptor of SET_VRING_ERR (or SET_LOG_FD).",
     ),
-    Row(
+    KnownError(
         (
             "failed to inflights for vq: {queue:n}",
             "failed to alloc dev inflight area",
@@ -230,7 +230,7 @@ ROWS: tuple[Row, ...] = (
             "Out of memory or of files.",
         ),
     ),
-    Row(
+    KnownError(
         (
             "failed to enable vring. Inflight packets must be completed first",
             "failed to enable vring. async inflight packets must be completed first",
@@ -239,7 +239,7 @@ ROWS: tuple[Row, ...] = (
         "A ring was to be disabled while asynchronous copies go on; DPDK refuses SET_VRING_ENABLE.",
         ("The application does not poll the completions (async, DMA).",),
     ),
-    Row(
+    KnownError(
         (
             "invalid log fd: {fd:n}",
             "invalid log base msg size: {size:n} != {wanted:n}",
@@ -251,7 +251,7 @@ ROWS: tuple[Row, ...] = (
         "SET_LOG_BASE has no usable dirty log. The migration fails.",
         ("The message has no descriptor or another size.", "The log cannot be mapped."),
     ),
-    Row(
+    KnownError(
         (
             "failed to write log for IOVA {address:x}. No IOTLB entry found",
             "failed to find GPA for log_addr: {address:x} hva: {host:x}",
@@ -260,19 +260,19 @@ ROWS: tuple[Row, ...] = (
         "A written page cannot be logged for the migration, because its address is unknown: the guest on the destination may have stale memory.",
         ("With an IOMMU the translation is gone already.",),
     ),
-    Row(
+    KnownError(
         ("invalid MTU size ({mtu:n})",),
         _USER + "vhost_user_net_set_mtu",
         "NET_SET_MTU says {mtu}; DPDK takes 68 to 65535.",
         ("host_mtu= of the device.",),
     ),
-    Row(
+    KnownError(
         ("invalid file descriptor for slave channel ({fd:n})", "invalid file descriptor for backend channel ({fd:n})"),
         _USER + "vhost_user_set_req_fd",
         "SET_BACKEND_REQ_FD came without a descriptor.",
         ("A relay loses descriptors.",),
     ),
-    Row(
+    KnownError(
         (
             "vhost read slave message reply failed",
             "vhost read backend message reply failed",
@@ -282,7 +282,7 @@ ROWS: tuple[Row, ...] = (
         "DPDK asked something on its own channel, and the answer did not come or was of another request.",
         ("QEMU does not handle the request and closed the channel.",),
     ),
-    Row(
+    KnownError(
         (
             "failed to send IOTLB miss message ({result:n})",
             "failed to send config change ({result:n})",
@@ -292,12 +292,12 @@ ROWS: tuple[Row, ...] = (
         "DPDK could not send a request on its own channel.",
         ("The front-end has closed it, or never gave one (BACKEND_REQ).",),
     ),
-    Row(
+    KnownError(
         ("invalid IOTLB message type ({kind:n})",),
         _USER + "vhost_user_iotlb_msg",
         "IOTLB_MSG has a type that DPDK does not know: it takes updates (2) and invalidations (3).",
     ),
-    Row(
+    KnownError(
         (
             "IOTLB miss req failed for IOVA {address:x}",
             "IOTLB pool empty, clear entries",
@@ -308,7 +308,7 @@ ROWS: tuple[Row, ...] = (
         "Translations of a virtual IOMMU run short: DPDK's cache is full and forgets some, or asking for one failed.",
         ("A guest with iommu_platform=on and small pages: huge pages in the guest help, or no IOMMU for this device.",),
     ),
-    Row(
+    KnownError(
         (
             "userfaultfd not available: {reason:s}",
             "UFFDIO_API ioctl failure: {reason:s}",
@@ -326,24 +326,24 @@ ROWS: tuple[Row, ...] = (
             "Locked memory (mlockall): Open vSwitch needs --mlockall=no.",
         ),
     ),
-    Row(
+    KnownError(
         ("FEATURES_OK bit is set but feature negotiation failed",),
         _USER + "vhost_user_set_status",
         "The guest set FEATURES_OK and DPDK's device has no valid features.",
         ("SET_FEATURES was refused before.",),
     ),
-    Row(
+    KnownError(
         ("invalid VHOST_USER_SET_STATUS payload 0x{status:x}",),
         _USER + "vhost_user_set_status",
         "SET_STATUS says 0x{status}; the device status has 8 bits.",
     ),
-    Row(
+    KnownError(
         ("failed to get callback ops for driver", "failed to configure vDPA device", "is not vDPA device!"),
         _USER + "vhost_user_msg_handler, vhost_user_get_config",
         "The application has unregistered the socket, or the message is for vDPA devices only.",
         ("GET_CONFIG to a network port of DPDK: QEMU's netdev does not send it; another front-end does.",),
     ),
-    Row(
+    KnownError(
         (
             "failed to bind: {reason:s}; remove it and try again",
             "failed to bind to {path:w}: {reason:s}; remove it and try again",
@@ -356,7 +356,7 @@ ROWS: tuple[Row, ...] = (
         ),
         NOTHING,
     ),
-    Row(
+    KnownError(
         (
             "failed to connect: {reason:s}",
             "failed to connect to {path:w}: {reason:s}",
@@ -371,7 +371,7 @@ ROWS: tuple[Row, ...] = (
         ),
         NOTHING,
     ),
-    Row(
+    KnownError(
         (
             "vhost-user: can't set nonblocking mode for socket",
             "can't get flags for connfd",
@@ -387,7 +387,7 @@ ROWS: tuple[Row, ...] = (
         ("Ports are added and never removed.", "Too many open files."),
         NOTHING,
     ),
-    Row(
+    KnownError(
         (
             "socket file is not registered yet.",
             "socket file {path:w} is not registered yet.",
@@ -398,7 +398,7 @@ ROWS: tuple[Row, ...] = (
         ("A fault of the application's order, or the port could not be made before.",),
         NOTHING,
     ),
-    Row(
+    KnownError(
         (
             "logging feature is disabled in async copy mode",
             "async copy with IOMMU or post-copy not supported",
@@ -407,21 +407,21 @@ ROWS: tuple[Row, ...] = (
         _SOCKET + "rte_vhost_driver_register",
         "A note: options of the port exclude each other, and DPDK leaves a feature out. Without logging there is no live migration.",
     ),
-    Row(
+    KnownError(
         ("Library only supports up to {limit:n} queue pairs",),
         _SOCKET + "rte_vhost_driver_set_max_queue_num",
         "More than {limit} queue pairs were asked for.",
         (),
         NOTHING,
     ),
-    Row(
+    KnownError(
         ("failed to get enough desc from vring",),
         "DPDK, lib/vhost/virtio_net.c, virtio_dev_rx_split, virtio_dev_rx_packed",
         "The guest has not enough free buffers to receive: packets are dropped. No fault of the connection.",
         ("The guest is slower than the sender; a short ring (rx_queue_size).",),
         RINGS,
     ),
-    Row(
+    KnownError(
         (
             "failed mbuf alloc of size {size:n} from {pool:w}",
             "failed to copy desc to mbuf",
@@ -436,13 +436,13 @@ ROWS: tuple[Row, ...] = (
         ),
         RINGS,
     ),
-    Row(
+    KnownError(
         ("invalid virtqueue idx {index:n}.", "built-in vhost net backend is disabled."),
         "DPDK, lib/vhost/virtio_net.c, rte_vhost_enqueue_burst, rte_vhost_dequeue_burst",
         "The application polls a ring that the front-end has not set up, or the device is not a network device.",
         ("The port has more queues than the guest uses.",),
     ),
-    Row(
+    KnownError(
         (
             "unable to get virtqueue {queue:n} numa information.",
             "unable to get vq numa information.",
@@ -454,7 +454,7 @@ ROWS: tuple[Row, ...] = (
         "DPDK could not move its own structures to the NUMA node of the guest's memory; it goes on where it is, slower.",
         (_PAGES, "get_mempolicy is not allowed (container, seccomp)."),
     ),
-    Row(
+    KnownError(
         (
             "failed to allocate memory for",
             "failed to allocate memory for vring {queue:n}.",
@@ -465,7 +465,7 @@ ROWS: tuple[Row, ...] = (
         ("Give the application more (--socket-mem, dpdk-socket-mem, HUGEMEM).",),
         NOTHING,
     ),
-    Row(
+    KnownError(
         (
             "VQ {queue:n} ready state polling timeout",
             "Failed to get VQ {queue:n} info",

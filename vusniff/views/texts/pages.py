@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 from vusniff.families.vhost_user.protocol import BackendRequest, FrontendRequest
 from vusniff.views import page, texts
-from vusniff.views.page import Items, Page, Prose, Section
-from vusniff.views.texts import Found, requests
+from vusniff.views.page import Items, Page, PageSection, Prose
+from vusniff.views.texts import FoundText, requests
 from vusniff.views.topic import Topic
 
 TITLE = 100
@@ -29,7 +29,7 @@ def topics(text: str) -> list[Topic]:
     return [_topic(found) for found in texts.find(text)]
 
 
-def _topic(found: Found) -> Topic:
+def _topic(found: FoundText) -> Topic:
     row = found.row
 
     def said(sentence: str) -> str:
@@ -37,22 +37,22 @@ def _topic(found: Found) -> Topic:
 
     values = [(name, meaning(found.kinds[name], value)) for name, value in found.values.items()]
     facts = page.facts(("printed by", row.by), *values)
-    sections = [Section("What happened", [Prose([said(row.happened)]), facts])]
+    sections = [PageSection("What happened", [Prose([said(row.happened)]), facts])]
     causes = [*_unanswered(found), *map(said, row.causes)]
     if causes:
-        sections.append(Section("Usual causes, the most frequent first", [Items(causes)]))
-    sections.append(Section("What to capture", [Prose([row.capture])]))
+        sections.append(PageSection("Usual causes, the most frequent first", [Items(causes)]))
+    sections.append(PageSection("What to capture", [Prose([row.capture])]))
     title = found.said if len(found.said) <= TITLE else f"{found.said[:TITLE]} ..."
     return Topic("error text", found.text, Page(f"{title}: error text", sections))
 
 
-def _unanswered(found: Found) -> Iterator[str]:
+def _unanswered(found: FoundText) -> Iterator[str]:
     number = _request_of(found) if found.row.waits else None
     if number is not None:
         yield from requests.UNANSWERED.get(number, requests.DIED)
 
 
-def _request_of(found: Found) -> int | None:
+def _request_of(found: FoundText) -> int | None:
     for name, value in found.values.items():
         if found.kinds[name] == "request":
             return int(value)

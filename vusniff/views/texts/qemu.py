@@ -7,36 +7,36 @@ Texts are those of QEMU 5.2, 7.2 and 10.0; "to 7.2" means that 10.0 words it oth
 
 from __future__ import annotations
 
-from vusniff.views.texts.row import BOTH, NOTHING, SESSION, Row
+from vusniff.views.texts.row import BOTH, NOTHING, SESSION, KnownError
 
 _USER = "QEMU, hw/virtio/vhost-user.c, "
 _VHOST = "QEMU, hw/virtio/vhost.c, "
 _GONE = "The connection had ended before: look for the first error, this one only follows."
 _SHARED = "No RAM of the VM has a descriptor: use -object memory-backend-memfd,id=mem,size=...,share=on with -machine memory-backend=mem (or -numa node,memdev=mem)."
 
-ROWS: tuple[Row, ...] = (
-    Row(
+ROWS: tuple[KnownError, ...] = (
+    KnownError(
         ("Failed to read msg header. Read 0 instead of {wanted:n}. Original request {request:request}.",),
         _USER + "vhost_user_read_header (vhost_user_read before 5.2)",
         "The back-end closed the connection while QEMU waited for its answer to {request}.",
         waits=True,
         capture=BOTH,
     ),
-    Row(
+    KnownError(
         ("Failed to read msg header. Read -1 instead of {wanted:n}. Original request {request:request}.",),
         _USER + "vhost_user_read_header (vhost_user_read before 5.2)",
         "QEMU could not read the answer to {request}: the connection was reset, or had ended before.",
         waits=True,
         capture=BOTH,
     ),
-    Row(
+    KnownError(
         ("Failed to read msg header. Read {got:n} instead of {wanted:n}. Original request {request:request}.",),
         _USER + "vhost_user_read_header (vhost_user_read before 5.2)",
         "The back-end closed the connection inside the header of its answer to {request}: {got} of {wanted} bytes came.",
         ("The back-end does not speak vhost-user, or died while it wrote.",),
         BOTH,
     ),
-    Row(
+    KnownError(
         ("Failed to read msg header. Flags 0x{got:x} instead of 0x{wanted:x}.",),
         _USER + "vhost_user_read_header",
         "The header of an answer has flags 0x{got}; QEMU takes 0x{wanted} only (version 1, reply). It closes the connection.",
@@ -46,7 +46,7 @@ ROWS: tuple[Row, ...] = (
             "What answers is no vhost-user back-end, or the stream was cut in the wrong place before.",
         ),
     ),
-    Row(
+    KnownError(
         ("Failed to read msg header. Size {size:n} exceeds the maximum {most:n}.",),
         _USER + "vhost_user_read, backend_read (slave_read)",
         "A message says it has {size} bytes of payload; QEMU takes at most {most}.",
@@ -55,14 +55,14 @@ ROWS: tuple[Row, ...] = (
             "What answers is no vhost-user back-end.",
         ),
     ),
-    Row(
+    KnownError(
         ("Failed to read msg payload. Read {got:n} instead of {wanted:n}.",),
         _USER + "vhost_user_read",
         "The connection ended inside a payload: {got} of {wanted} bytes came.",
         ("The back-end died while it answered, or its header says more bytes than it sends.",),
         BOTH,
     ),
-    Row(
+    KnownError(
         (
             "Received unexpected msg type. Expected {wanted:request} received {got:request}",
             "Received unexpected msg type.Expected {wanted:request} received {got:request}",
@@ -76,13 +76,13 @@ ROWS: tuple[Row, ...] = (
             "The back-end answers a request that wanted no answer (need_reply was not set, or REPLY_ACK was not negotiated).",
         ),
     ),
-    Row(
+    KnownError(
         ("Received unexpected msg type: {got:back}.",),
         _USER + "backend_read (slave_read)",
         "The back-end sent {got} on its own channel, which this QEMU does not handle. QEMU closes that channel.",
         ("The back-end is newer than QEMU, or uses a protocol feature that was not negotiated.",),
     ),
-    Row(
+    KnownError(
         ("Received bad msg size.", "Received bad message size, expected {wanted:n}, received {got:n}"),
         _USER + "vhost_user_get_u64, vhost_user_get_vring_base, vhost_user_get_config and others",
         "An answer has another size than its request asks for.",
@@ -91,28 +91,28 @@ ROWS: tuple[Row, ...] = (
             "The back-end answers with an acknowledgement (8 bytes) where an answer of its own is due.",
         ),
     ),
-    Row(
+    KnownError(
         ("Failed to set msg fds.",),
         _USER + "vhost_user_write",
         "QEMU had a message to send and is not connected any more.",
         (_GONE, "The back-end closed after a message that asks for no answer; QEMU only notices with the next one."),
         BOTH,
     ),
-    Row(
+    KnownError(
         ("Failed to write msg. Wrote {wrote:n} instead of {wanted:n}.",),
         _USER + "vhost_user_write",
         "QEMU could not send a message of {wanted} bytes: the back-end had closed the connection.",
         ("The back-end closed after a message before this one; that one is to be looked at.", _GONE),
         BOTH,
     ),
-    Row(
+    KnownError(
         ("Failed initializing vhost-user memory map, consider using -object memory-backend-file share=on",),
         _USER + "vhost_user_fill_set_mem_table_msg, vhost_user_set_mem_table",
         "QEMU has no memory that it could share with the back-end, so SET_MEM_TABLE was not sent and the device does not start.",
         (_SHARED, "libvirt: <memoryBacking><source type='memfd'/><access mode='shared'/></memoryBacking>."),
         "The message is not sent, so a capture shows a set-up that stops before SET_MEM_TABLE. QEMU's command line tells more.",
     ),
-    Row(
+    KnownError(
         ("Failed preparing vhost-user memory table msg",),
         _USER + "vhost_user_fill_set_mem_table_msg",
         "The guest has more than 8 memory regions, the most that SET_MEM_TABLE of QEMU holds.",
@@ -121,7 +121,7 @@ ROWS: tuple[Row, ...] = (
             "Huge pages per NUMA node and many memory devices make many regions: use fewer and larger ones.",
         ),
     ),
-    Row(
+    KnownError(
         (
             "vhost_dev_init failed: {s}",
             "vhost initialization failed: {s}",
@@ -133,21 +133,21 @@ ROWS: tuple[Row, ...] = (
         ("The back-end closed the connection: the line with 'Original request' names the request.",),
         BOTH,
     ),
-    Row(
+    KnownError(
         ("vhost_set_owner failed", "vhost_get_features failed"),
         _VHOST + "vhost_dev_init",
         "The first messages failed: QEMU could not send SET_OWNER or got no answer to GET_FEATURES.",
         ("The back-end closed the connection at once: it has a front-end already, or ended.",),
         BOTH,
     ),
-    Row(
+    KnownError(
         ("Failed to initialize virtqueue {queue:n}",),
         _VHOST + "vhost_dev_init",
         "QEMU could not pass the first call descriptor of ring {queue} (SET_VRING_CALL).",
         (_GONE, "The back-end refused it: it has fewer rings than QEMU gives it."),
         BOTH,
     ),
-    Row(
+    KnownError(
         (
             "vhost_set_mem_table failed: {s} ({errno:errno})",
             "vhost_set_mem_table failed",
@@ -161,7 +161,7 @@ ROWS: tuple[Row, ...] = (
         ),
         BOTH,
     ),
-    Row(
+    KnownError(
         (
             "vhost_{call:call} failed: {reason:s} ({errno:errno})",
             "vhost_{call:call} failed {errno:errno}",
@@ -172,7 +172,7 @@ ROWS: tuple[Row, ...] = (
         (_GONE, "The back-end refused it and said so by REPLY_ACK (QEMU then says Input/output error, 5)."),
         BOTH,
     ),
-    Row(
+    KnownError(
         ("vhost VQ {queue:n} ring restore failed: {result:errno}",),
         _VHOST + "vhost_virtqueue_stop",
         "QEMU stopped ring {queue} and got no answer to GET_VRING_BASE, so it takes the ring's position from guest memory.",
@@ -182,7 +182,7 @@ ROWS: tuple[Row, ...] = (
         ),
         BOTH,
     ),
-    Row(
+    KnownError(
         (
             "Error starting vhost: {errno:errno}",
             "Error starting vhost dev",
@@ -195,7 +195,7 @@ ROWS: tuple[Row, ...] = (
         (_SHARED, "The back-end refused a ring: queue size, number of queues, addresses."),
         BOTH,
     ),
-    Row(
+    KnownError(
         ("unable to start vhost net: {errno:errno}: falling back on userspace virtio",),
         "QEMU, hw/net/virtio-net.c, virtio_net_vhost_status",
         "The network device could not be started. QEMU says it falls back, but without a back-end no packet moves.",
@@ -206,7 +206,7 @@ ROWS: tuple[Row, ...] = (
         ),
         BOTH,
     ),
-    Row(
+    KnownError(
         (
             "unable to start vhost-user-scsi: {reason:s}",
             "unable to start vhost crypto: {errno:errno}: falling back on userspace virtio",
@@ -216,7 +216,7 @@ ROWS: tuple[Row, ...] = (
         (_SHARED, "The back-end refused a message while the device started."),
         BOTH,
     ),
-    Row(
+    KnownError(
         ("The maximum number of queues supported by the backend is {limit:n}",),
         _USER + "vhost_user_backend_init",
         "The device has more queues than the back-end, which said {limit} in its answer to GET_QUEUE_NUM. QEMU leaves.",
@@ -227,7 +227,7 @@ ROWS: tuple[Row, ...] = (
         ),
         "GET_QUEUE_NUM and its answer are enough.",
     ),
-    Row(
+    KnownError(
         ("you are asking more queues than supported: {limit:n}",),
         "QEMU, net/vhost-user.c, vhost_user_start; backends/cryptodev-vhost-user.c",
         "The network device has more queue pairs than the back-end, which said {limit} in its answer to GET_QUEUE_NUM. QEMU leaves.",
@@ -237,7 +237,7 @@ ROWS: tuple[Row, ...] = (
         ),
         "GET_QUEUE_NUM and its answer are enough.",
     ),
-    Row(
+    KnownError(
         ("failed to init vhost_net for queue {queue:n}",),
         "QEMU, net/vhost-user.c, vhost_user_start",
         "QEMU could not negotiate for queue pair {queue}. The error before it says which message failed.",
@@ -247,7 +247,7 @@ ROWS: tuple[Row, ...] = (
         ),
         BOTH,
     ),
-    Row(
+    KnownError(
         ("vhost lacks feature mask 0x{mask:features} for backend", "vhost lacks feature mask {mask:n} for backend"),
         "QEMU, hw/net/vhost_net.c, vhost_net_init",
         "The back-end does not offer features that this device needs.",
@@ -256,7 +256,7 @@ ROWS: tuple[Row, ...] = (
             "Switch the feature off at the device (mrg_rxbuf=off, guest_tso4=off ...) or bring both back-ends to one version.",
         ),
     ),
-    Row(
+    KnownError(
         (
             "vhost-user device expecting VHOST_USER_PROTOCOL_F_CONFIG but the vhost-user backend does not support it.",
             "Device expects VHOST_USER_PROTOCOL_F_CONFIG but backend does not support it.",
@@ -269,13 +269,13 @@ ROWS: tuple[Row, ...] = (
         ),
         "GET_PROTOCOL_FEATURES and its answer are enough.",
     ),
-    Row(
+    KnownError(
         ("vhost-user backend supports VHOST_USER_PROTOCOL_F_CONFIG but QEMU does not.",),
         _USER + "vhost_user_backend_init",
         "A warning without harm: the back-end offers CONFIG and this device of QEMU (network) does not use it, so QEMU does not acknowledge it.",
         ("The back-end is made for another device type.",),
     ),
-    Row(
+    KnownError(
         (
             "IOMMU support requires reply-ack and backend-req protocol features.",
             "IOMMU support requires reply-ack and slave-req protocol features.",
@@ -287,7 +287,7 @@ ROWS: tuple[Row, ...] = (
             "Use the device without iommu_platform=on.",
         ),
     ),
-    Row(
+    KnownError(
         (
             "The backend specified a max ram slots limit of {slots:n}, when the prior validated limit was {before:n}. This limit should never decrease.",
         ),
@@ -295,7 +295,7 @@ ROWS: tuple[Row, ...] = (
         "After a reconnect the back-end takes {slots} memory slots; before it took {before}. QEMU does not go on.",
         ("The back-end was replaced by another version.",),
     ),
-    Row(
+    KnownError(
         (
             "vhost backend memory slots limit ({limit:n}) is less than current number of used ({used:n}) and reserved ({reserved:n}) memory slots for memory devices.",
             "vhost backend memory slots limit is less than current number of present memory slots",
@@ -307,13 +307,13 @@ ROWS: tuple[Row, ...] = (
             "Fewer memory devices (DIMMs, virtio-mem with dynamic-memslots), or a back-end with more slots.",
         ),
     ),
-    Row(
+    KnownError(
         ("used ({used:n}) vhost backend memory slots exceed the device limit ({limit:n}).",),
         _VHOST + "vhost_get_free_memslots",
         "{used} memory regions are used and the back-end takes {limit}.",
         ("Memory was plugged while a back-end with few slots is there.",),
     ),
-    Row(
+    KnownError(
         (
             "some memory device (like virtio-mem) decided how many memory slots to use based on the overall number of memory slots; this vhost backend would further restricts the overall number of memory slots",
         ),
@@ -322,28 +322,28 @@ ROWS: tuple[Row, ...] = (
         ("Put the vhost-user device before the memory device on the command line, or plug it first.",),
         NOTHING,
     ),
-    Row(
+    KnownError(
         ("Migration disabled: vhost-user backend lacks VHOST_USER_PROTOCOL_F_LOG_SHMFD feature.",),
         _USER + "vhost_user_backend_init",
         "The VM cannot be migrated while this device is there: the back-end does not offer protocol feature LOG_SHMFD (bit 1).",
         ("The back-end cannot log the memory it writes; DPDK does not offer it in async copy mode.",),
         "GET_PROTOCOL_FEATURES and its answer are enough.",
     ),
-    Row(
+    KnownError(
         ("Migration disabled: vhost lacks VHOST_F_LOG_ALL feature.",),
         _VHOST + "vhost_dev_init",
         "The VM cannot be migrated while this device is there: the back-end does not offer feature VHOST_F_LOG_ALL (bit 26).",
         ("The back-end cannot log the memory it writes.",),
         "GET_FEATURES and its answer are enough.",
     ),
-    Row(
+    KnownError(
         ('Back-end of {device:s} device {path:w} (tag: "{tag:s}") does not support migration through qemu',),
         "QEMU, hw/virtio/vhost-user-fs.c, vuf_check_migration_support",
         "virtiofsd cannot move its state: protocol feature DEVICE_STATE (bit 19) was not negotiated.",
         ("virtiofsd before 1.11, or the C one.",),
         "GET_PROTOCOL_FEATURES and its answer are enough.",
     ),
-    Row(
+    KnownError(
         (
             "Back-end does not support migration state transfer",
             "vhost transport does not support migration state transfer",
@@ -352,7 +352,7 @@ ROWS: tuple[Row, ...] = (
         "The state of the back-end cannot be moved: protocol feature DEVICE_STATE (bit 19) was not negotiated.",
         ("The back-end is too old for it.",),
     ),
-    Row(
+    KnownError(
         (
             "Back-end did not accept migration state transfer",
             "Back-end failed to process its internal state",
@@ -363,14 +363,14 @@ ROWS: tuple[Row, ...] = (
         ("Its log says why: for virtiofsd, files that the destination does not find.", "Rings still ran."),
         BOTH,
     ),
-    Row(
+    KnownError(
         ("vhost: Failed to start logging", "vhost: Failed to stop logging"),
         _VHOST + "vhost_log_global_start",
         "Logging of written memory for a migration could not be switched: SET_LOG_BASE, SET_FEATURES or SET_VRING_ADDR failed.",
         (_GONE, "The back-end did not answer SET_LOG_BASE, or refused it."),
         BOTH,
     ),
-    Row(
+    KnownError(
         (
             "Failed to send postcopy_advise to vhost",
             "Failed to get postcopy_advise reply from vhost",
@@ -384,7 +384,7 @@ ROWS: tuple[Row, ...] = (
             "The back-end's process may not use userfaultfd (vm.unprivileged_userfaultfd).",
         ),
     ),
-    Row(
+    KnownError(
         (
             "Failed to send postcopy_listen to vhost",
             "Failed to receive reply to postcopy_listen",
@@ -396,7 +396,7 @@ ROWS: tuple[Row, ...] = (
         ("The back-end ended during the migration.",),
         BOTH,
     ),
-    Row(
+    KnownError(
         (
             "Unexpected size for postcopy reply {got:n} vs {wanted:n}",
             "invalid postcopy reply for region. Got guest physical address",
@@ -407,19 +407,19 @@ ROWS: tuple[Row, ...] = (
         "In postcopy the back-end answers the memory table with its own addresses; the answer does not fit the table, or a fault has an address outside it.",
         ("The back-end answers with fewer regions than were sent, or changed their order.",),
     ),
-    Row(
+    KnownError(
         ("Failed to get mem fd", "Failed to mmap mem fd"),
         _USER + "vhost_user_get_inflight_fd",
         "The answer to GET_INFLIGHT_FD has no descriptor, or QEMU cannot map it.",
         ("The back-end could not make the inflight buffer (memfd_create, huge pages).",),
     ),
-    Row(
+    KnownError(
         ("Error getting inflight", "Error setting inflight", "Error setting inflight format"),
         "QEMU, hw/block/vhost-user-blk.c, hw/scsi/vhost-scsi-common.c",
         "The buffer that tracks requests in flight could not be set up: GET_INFLIGHT_FD or SET_INFLIGHT_FD failed.",
         ("The back-end closed the connection.", "Number of queues or queue size differ from those of the buffer."),
     ),
-    Row(
+    KnownError(
         (
             "vhost_get_config failed: {reason:s}",
             "vhost_get_config failed",
@@ -435,14 +435,14 @@ ROWS: tuple[Row, ...] = (
             _GONE,
         ),
     ),
-    Row(
+    KnownError(
         ("Reconnecting after error: {reason:s}",),
         "QEMU, hw/block/vhost-user-blk.c, hw/scsi/vhost-user-scsi.c (6.1 and later)",
         "The device could not be set up with the back-end. QEMU tries again, three times, as the connection ended in between.",
         ("The back-end closes the connection each time: the error behind 'after error:' says where.",),
         BOTH,
     ),
-    Row(
+    KnownError(
         (
             "Access failure IOTLB message type not supported",
             "Unexpected IOTLB message type",
@@ -455,7 +455,7 @@ ROWS: tuple[Row, ...] = (
             "The back-end goes on asking after its rings were stopped.",
         ),
     ),
-    Row(
+    KnownError(
         (
             "Fail to lookup the translated address {address:x}",
             "Fail to update device iotlb",
@@ -468,7 +468,7 @@ ROWS: tuple[Row, ...] = (
             "The back-end asks for an address that it took from a ring of another device.",
         ),
     ),
-    Row(
+    KnownError(
         (
             "Verify ring failure on region {region:n}",
             "Unable to map {part:w} for ring {queue:n}",
@@ -478,21 +478,21 @@ ROWS: tuple[Row, ...] = (
         "Guest memory was rearranged while the device runs, and a ring is not where it was.",
         ("Memory under the rings was unplugged or moved (a firmware that remaps memory).",),
     ),
-    Row(
+    KnownError(
         ("Overlapping but not coherent sections at {address:x}", "rounded to {address:x} prior to previous"),
         _VHOST + "vhost_region_add_section",
         "QEMU's memory sections do not fit together once they are rounded to pages of their backing file.",
         ("Huge pages and small memory devices inside one of them.",),
         NOTHING,
     ),
-    Row(
+    KnownError(
         ("binding does not support guest notifiers", "binding does not support host notifiers"),
         "QEMU, every vhost device",
         "The transport of this device cannot have eventfds, which vhost needs.",
         ("A machine or a transport (mmio of old, ccw) without ioeventfd; without KVM on old versions.",),
         NOTHING,
     ),
-    Row(
+    KnownError(
         (
             "Error enabling host notifiers: {errno:errno}",
             "Error binding guest notifier: {errno:errno}",
@@ -508,20 +508,20 @@ ROWS: tuple[Row, ...] = (
         ),
         "Nothing of vhost-user: this is QEMU and the kernel.",
     ),
-    Row(
+    KnownError(
         ("Vhost user backend fails to broadcast fake RARP",),
         "QEMU, net/vhost-user.c, vhost_user_receive",
         "After a migration SEND_RARP failed: the network may send to the old host until the guest speaks.",
         ("Protocol feature RARP (bit 2) was not negotiated.", _GONE),
     ),
-    Row(
+    KnownError(
         ("vhost-user number of queues must be in range [1, {limit:n}]",),
         "QEMU, net/vhost-user.c, net_init_vhost_user",
         "queues= of -netdev vhost-user is outside 1 to {limit}.",
         (),
         NOTHING,
     ),
-    Row(
+    KnownError(
         (
             'chardev "{name:w}" is not reconnectable',
             'chardev "{name:w}" does not support FD passing',
@@ -532,21 +532,21 @@ ROWS: tuple[Row, ...] = (
         ("It must be -chardev socket,id={name},path=...; not tcp, not a file, and defined before -netdev.",),
         NOTHING,
     ),
-    Row(
+    KnownError(
         ("chardev '{name:w}' is already in use",),
         "QEMU, chardev/char-fe.c, qemu_chr_fe_init",
         "Two devices use the character device {name}; a vhost-user socket serves one.",
         ("Give each device a chardev and a socket of its own.",),
         NOTHING,
     ),
-    Row(
+    KnownError(
         ("vhost-user requires frontend driver virtio-net-*",),
         "QEMU, net/vhost-user.c, vhost_user_check_peer_type",
         "The netdev of type vhost-user is used by a device that is not virtio-net.",
         ("Use -device virtio-net-pci,netdev=...",),
         NOTHING,
     ),
-    Row(
+    KnownError(
         (
             "Failed to connect to '{path:w}': {reason:s}",
             "Failed to connect socket {path:w}: {reason:s}",
@@ -561,7 +561,7 @@ ROWS: tuple[Row, ...] = (
         ),
         NOTHING,
     ),
-    Row(
+    KnownError(
         (
             "'{option:w}' option is incompatible with waiting for connection completion",
             "'reconnect' option is incompatible with socket in server listen mode",
@@ -572,7 +572,7 @@ ROWS: tuple[Row, ...] = (
         (),
         NOTHING,
     ),
-    Row(
+    KnownError(
         (
             "missing chardev",
             "chardev is mandatory",
@@ -584,7 +584,7 @@ ROWS: tuple[Row, ...] = (
         (),
         NOTHING,
     ),
-    Row(
+    KnownError(
         (
             "invalid number of IO queues",
             "queue size must be non-zero",
@@ -598,7 +598,7 @@ ROWS: tuple[Row, ...] = (
         (),
         NOTHING,
     ),
-    Row(
+    KnownError(
         (
             "Guest moved used index from {before:n} to {now:n}",
             "Guest says index {index:n} is available",
@@ -616,7 +616,7 @@ ROWS: tuple[Row, ...] = (
         ),
         "SET_VRING_BASE, the answers to GET_VRING_BASE and the memory tables around the last start; vusniff state FILE shows them.",
     ),
-    Row(
+    KnownError(
         (
             "Virtqueue size exceeded",
             "Looped descriptor",
@@ -633,7 +633,7 @@ ROWS: tuple[Row, ...] = (
             "A packed ring is read as a split one, or the reverse: compare VIRTIO_F_RING_PACKED on both sides.",
         ),
     ),
-    Row(
+    KnownError(
         (
             "virtio: bogus descriptor or out of resources",
             "virtio: zero sized buffers are not allowed",
@@ -648,7 +648,7 @@ ROWS: tuple[Row, ...] = (
         ("A guest driver at fault, or a vhost device that fell back to QEMU itself.",),
         "Nothing of vhost-user: QEMU works on this ring itself.",
     ),
-    Row(
+    KnownError(
         ("Features 0x{features:features} unsupported. Allowed features: 0x{allowed:features}",),
         "QEMU, hw/virtio/virtio.c, virtio_load",
         "A migration failed: the guest negotiated features that this host's device does not have.",
@@ -658,7 +658,7 @@ ROWS: tuple[Row, ...] = (
         ),
         "GET_FEATURES of both hosts: vusniff diff SOURCE DESTINATION.",
     ),
-    Row(
+    KnownError(
         (
             "Failed to read from slave.",
             "Failed to read payload from slave.",
@@ -669,13 +669,13 @@ ROWS: tuple[Row, ...] = (
         "The back-end's own channel failed; QEMU closes it.",
         ("The back-end closed its channel or died.", "A message on it has a payload that QEMU does not expect."),
     ),
-    Row(
+    KnownError(
         ("Failed to get dmabuf fd",),
         _USER + "vhost_user_get_shared_object",
         "GET_SHARED_OBJECT was answered without a descriptor: the back-end does not know the object.",
         (),
     ),
-    Row(
+    KnownError(
         (
             "Unsupported cipher key size",
             "Unsupported auth key size",
@@ -687,7 +687,7 @@ ROWS: tuple[Row, ...] = (
         "A crypto session could not be made: CREATE_CRYPTO_SESSION failed or its keys are too long (64 bytes cipher, 512 authentication).",
         ("The form of the message changed in QEMU 8.1: DPDK of an earlier day does not understand it.",),
     ),
-    Row(
+    KnownError(
         (
             "failed to read msg header: {got:n}, {errno:n}",
             "failed to read msg payload {got:n} != {wanted:n}",
@@ -699,27 +699,27 @@ ROWS: tuple[Row, ...] = (
         ("vhost-user-gpu ended.", "QEMU and vhost-user-gpu are of different versions."),
         BOTH,
     ),
-    Row(
+    KnownError(
         ("EDID requested but the backend doesn't support it.",),
         "QEMU, hw/display/vhost-user-gpu.c, vhost_user_gpu_device_realize",
         "The GPU back-end does not offer VIRTIO_GPU_F_EDID. QEMU goes on without.",
         (),
     ),
-    Row(
+    KnownError(
         ("vu_panic: {reason:s}",),
         "QEMU, util/vhost-user-server.c, panic_cb (qemu-storage-daemon)",
         "QEMU as a back-end gave up this connection; the words behind it say why.",
         ("A message or a ring of the front-end that libvhost-user does not take.",),
         SESSION,
     ),
-    Row(
+    KnownError(
         ("Only one vhost-user client is allowed to connect the server one time",),
         "QEMU, util/vhost-user-server.c, vu_accept (qemu-storage-daemon, before 7.0 also others)",
         "A second front-end connected; qemu-storage-daemon serves one at a time and closes the new connection.",
         ("An old VM still has the connection, or QEMU and a test program use one socket.",),
         "vusniff sockets shows who is connected.",
     ),
-    Row(
+    KnownError(
         (
             "A maximum of {limit:n} fds are allowed, however got {count:n} fds now",
             "Error: too big message request: {request:request}, size: vmsg->size: {size:n}, while sizeof(vmsg->payload) = {most:n}",

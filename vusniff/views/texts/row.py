@@ -15,7 +15,7 @@ RINGS = (
 NOTHING = "Nothing: no message was sent yet. The command lines of both sides and ls -l of the socket are enough."
 
 
-class Row(NamedTuple):
+class KnownError(NamedTuple):
     """Texts that mean one thing.
 
     In a text ``{n}`` stands for a number, ``{x}`` for a hexadecimal number, ``{s}`` for any words and ``{w}`` for one

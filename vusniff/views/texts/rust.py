@@ -8,7 +8,7 @@ The same error has two forms: as words ("invalid parameters") and as its name ("
 
 from __future__ import annotations
 
-from vusniff.views.texts.row import BOTH, NOTHING, SESSION, Row
+from vusniff.views.texts.row import BOTH, NOTHING, SESSION, KnownError
 
 _VHOST = "rust-vmm, vhost/src/vhost_user/mod.rs, Error"
 _BACKEND = "rust-vmm, vhost-user-backend/src/"
@@ -22,15 +22,15 @@ _REFUSED = (
     "SET_VRING_ADDR before SET_MEM_TABLE: guest memory is not shared (share=on), so QEMU sent no table.",
 )
 
-ROWS: tuple[Row, ...] = (
-    Row(
+ROWS: tuple[KnownError, ...] = (
+    KnownError(
         ("failed to handle request: invalid parameters", "HandleRequest(InvalidParam)", "invalid parameters"),
         f"{_VHOST}::InvalidParam; {_BACKEND}handler.rs",
         f"The daemon refused a message because of its values. {_DAEMON}",
         _REFUSED,
         "The last message before the end is the one: vusniff summary FILE.",
     ),
-    Row(
+    KnownError(
         ("failed to handle request: invalid message", "HandleRequest(InvalidMessage)"),
         f"{_VHOST}::InvalidMessage; vhost/src/vhost_user/backend_req_handler.rs",
         f"A message has another size, flags or number of descriptors than the daemon expects. {_DAEMON}",
@@ -39,7 +39,7 @@ ROWS: tuple[Row, ...] = (
             "The front-end sends another form: one descriptor more or less, REPLY_ACK not negotiated.",
         ),
     ),
-    Row(
+    KnownError(
         ("inactive feature: {bits:n}", "InactiveFeature({bits:w})"),
         f"{_VHOST}::InactiveFeature",
         f"A message needs a feature that was not acknowledged. {_DAEMON}",
@@ -47,38 +47,38 @@ ROWS: tuple[Row, ...] = (
             "VHOST_USER_F_PROTOCOL_FEATURES (bit 30, 1073741824): SET_VRING_ENABLE or a request for protocol features came, and SET_FEATURES had no bit 30.",
         ),
     ),
-    Row(
+    KnownError(
         ("inactive protocol operation: {bits:n}", "InactiveOperation({bits:w})"),
         f"{_VHOST}::InactiveOperation",
         f"A message needs a protocol feature that was not negotiated. {_DAEMON}",
         ("The front-end sends it all the same: compare SET_PROTOCOL_FEATURES.",),
     ),
-    Row(
+    KnownError(
         ("wrong number of attached fds", "HandleRequest(IncorrectFds)", "IncorrectFds"),
         f"{_VHOST}::IncorrectFds",
         f"A message came with too few or too many descriptors. {_DAEMON}",
         ("A relay loses or moves descriptors.", "The front-end sends none because it polls."),
     ),
-    Row(
+    KnownError(
         ("invalid operation: already claimed", 'InvalidOperation("already claimed")', "InvalidOperation"),
         f"{_BACKEND}handler.rs, set_owner and others",
         f"The daemon does not allow the message now: a second SET_OWNER, or a request it does not support. {_DAEMON}",
         ("A front-end sends SET_OWNER twice on one connection.",),
     ),
-    Row(
+    KnownError(
         ("oversized message", "OversizedMsg"),
         f"{_VHOST}::OversizedMsg",
         f"A header says more bytes than a message may have (4096). {_DAEMON}",
         ("The stream was cut in the wrong place before.",),
     ),
-    Row(
+    KnownError(
         ("partial message", "HandleRequest(PartialMessage)"),
         f"{_VHOST}::PartialMessage",
         "The connection ended inside a message, or between two when the front-end closed. Versions from 0.2 on take it for a normal end.",
         ("The front-end closed: the VM was stopped or QEMU left.", "A relay cuts messages."),
         BOTH,
     ),
-    Row(
+    KnownError(
         (
             "peer disconnected",
             "HandleRequest(Disconnected)",
@@ -90,7 +90,7 @@ ROWS: tuple[Row, ...] = (
         ("The VM was stopped, or QEMU left because it did not like an answer: QEMU's own output says so.",),
         BOTH,
     ),
-    Row(
+    KnownError(
         (
             "socket is broken: {reason:s}",
             "SocketBroken({reason:s})",
@@ -102,7 +102,7 @@ ROWS: tuple[Row, ...] = (
         ("The other side ended or reset the connection.",),
         BOTH,
     ),
-    Row(
+    KnownError(
         ("can't connect to peer: {reason:s}", "SocketConnect({reason:s})"),
         f"{_VHOST}::SocketConnect",
         "The socket could not be reached.",
@@ -111,7 +111,7 @@ ROWS: tuple[Row, ...] = (
         ),
         NOTHING,
     ),
-    Row(
+    KnownError(
         ("backend internal error", "BackendInternalError"),
         f"{_VHOST}::BackendInternalError",
         "As front-end: the back-end acknowledged a request with an error, or its answer does not fit. As back-end: a ring could not be read.",
@@ -121,13 +121,13 @@ ROWS: tuple[Row, ...] = (
         ),
         BOTH,
     ),
-    Row(
+    KnownError(
         ("virtio/protocol features mismatch", "FeatureMismatch"),
         f"{_VHOST}::FeatureMismatch",
         "The features of both sides do not fit.",
         ("The back-end lacks VHOST_USER_F_PROTOCOL_FEATURES, or one that the front-end needs.",),
     ),
-    Row(
+    KnownError(
         ("handler failed to handle request: {reason:s}", "ReqHandlerError({reason:s})"),
         f"{_VHOST}::ReqHandlerError; {_BACKEND}handler.rs",
         f"The daemon could not do what a message asks for; the words behind it say why. {_DAEMON}",
@@ -136,7 +136,7 @@ ROWS: tuple[Row, ...] = (
             "SET_VRING_ADDR: an address that is in no region: guest memory is not shared.",
         ),
     ),
-    Row(
+    KnownError(
         ("Missing memory mapping", "MissingMemoryMapping", "NoMemoryRegion", "NoMemoryConfigured"),
         f"{_BACKEND}handler.rs, vmm_va_to_gpa",
         "An address of a ring is in no memory region, or there is no memory at all.",
@@ -145,7 +145,7 @@ ROWS: tuple[Row, ...] = (
             "Memory changed and the addresses are old.",
         ),
     ),
-    Row(
+    KnownError(
         (
             "handler failed to allocate memfd during get_inflight_fd",
             "MemFdCreateError",
@@ -156,7 +156,7 @@ ROWS: tuple[Row, ...] = (
         "The buffer of requests in flight could not be made.",
         ("memfd_create is not allowed (seccomp), or no memory.",),
     ),
-    Row(
+    KnownError(
         (
             "failed to create vring: {reason:s}",
             "failed to create vring epoll handler: {reason:s}",
@@ -171,7 +171,7 @@ ROWS: tuple[Row, ...] = (
         ("Too many open files or threads.",),
         NOTHING,
     ),
-    Row(
+    KnownError(
         (
             "cannot create backend listener: {reason:s}",
             "cannot create vhost-user listener: {reason:s}",
@@ -183,21 +183,21 @@ ROWS: tuple[Row, ...] = (
         ("The file is there already and another daemon uses it, or the directory cannot be written.",),
         NOTHING,
     ),
-    Row(
+    KnownError(
         ("Error in vring worker: {reason:s}",),
         f"{_BACKEND}handler.rs",
         "A thread that serves rings has ended: the device does not answer its rings any more, and the connection stays.",
         ("A request in a ring that the device does not take: the words behind it say which.",),
         "vusniff state FILE; what stands in the rings is not in messages.",
     ),
-    Row(
+    KnownError(
         ("Waiting for daemon failed: {reason:s}",),
         f"{_FSD}main.rs, run_generic_fs",
         "virtiofsd ended because a message could not be handled; the words behind it say which error.",
         (),
         BOTH,
     ),
-    Row(
+    KnownError(
         (
             "Error entering sandbox: {reason:s}",
             "Error creating sandbox: {reason:s}",
@@ -214,7 +214,7 @@ ROWS: tuple[Row, ...] = (
         ),
         NOTHING,
     ),
-    Row(
+    KnownError(
         (
             "Error increasing number of open files: {reason:s}",
             "Failure when trying to set the limit to {limit:n}, the hard limit ({hard:n}) of open file descriptors is used instead.",
@@ -224,14 +224,14 @@ ROWS: tuple[Row, ...] = (
         ("--rlimit-nofile, or LimitNOFILE= of the unit.",),
         NOTHING,
     ),
-    Row(
+    KnownError(
         ("No more file descriptors available to the guest",),
         f"{_FSD}passthrough/guest_fd_limit.rs",
         "The guest has used all open files that virtiofsd may have: it sees ENFILE. The connection is not at fault.",
         ("--rlimit-nofile larger; --inode-file-handles=prefer keeps fewer files open.",),
         NOTHING,
     ),
-    Row(
+    KnownError(
         (
             "Failed to load state: {reason:s}",
             "Failed to save state: {reason:s}",
@@ -246,7 +246,7 @@ ROWS: tuple[Row, ...] = (
         ),
         SESSION,
     ),
-    Row(
+    KnownError(
         ("audit: type=1326", "SECCOMP auid=", "code=killed, status=31/SYS", "Bad system call"),
         "The kernel (audit), systemd and shells",
         "A seccomp filter killed a process. If it is the back-end, the front-end sees the connection end: 'Read 0 instead of 12'.",
@@ -256,7 +256,7 @@ ROWS: tuple[Row, ...] = (
         "vusniff capture or proxy records the signal that ended the process (SIGSYS).",
     ),
     # Cloud Hypervisor
-    Row(
+    KnownError(
         (
             "{device:w} requested too many queues ({queues:n}) since the backend only supports {limit:n}",
             "BadQueueNum",
@@ -270,7 +270,7 @@ ROWS: tuple[Row, ...] = (
         ),
         "GET_QUEUE_NUM and its answer are enough.",
     ),
-    Row(
+    KnownError(
         (
             "Failed connecting to vhost-user backend for socket {path:w}: {reason:s}",
             "Timed out waiting for vhost-user connection on socket {path:w}",
@@ -284,7 +284,7 @@ ROWS: tuple[Row, ...] = (
         ("The back-end does not run, or listens elsewhere.", "Rights of the socket."),
         NOTHING,
     ),
-    Row(
+    KnownError(
         (
             "VhostUserSetMemTable({reason:s})",
             "Set mem table failed",
@@ -299,7 +299,7 @@ ROWS: tuple[Row, ...] = (
         ("Memory is not shared: --memory size=...,shared=on (or hugepages=on).", "The back-end could not map it."),
         BOTH,
     ),
-    Row(
+    KnownError(
         (
             "VhostUserGetFeatures({reason:s})",
             "Get features failed",
@@ -319,7 +319,7 @@ ROWS: tuple[Row, ...] = (
         ("The back-end ended before its first answer: sandbox, seccomp, rights; its log says why.",),
         BOTH,
     ),
-    Row(
+    KnownError(
         (
             "VhostUserSetVringNum({reason:s})",
             "Set vring num failed",
@@ -345,7 +345,7 @@ ROWS: tuple[Row, ...] = (
         ),
         BOTH,
     ),
-    Row(
+    KnownError(
         (
             "VhostUserGetInflight({reason:s})",
             "Failed getting inflight shm log",
@@ -366,7 +366,7 @@ ROWS: tuple[Row, ...] = (
         ),
         BOTH,
     ),
-    Row(
+    KnownError(
         (
             "Vhost-user Backend not support vhost-user protocol",
             "VhostUserProtocolNotSupport",
@@ -378,7 +378,7 @@ ROWS: tuple[Row, ...] = (
         ("The back-end is old, or made for another front-end.",),
         "GET_FEATURES and its answer are enough.",
     ),
-    Row(
+    KnownError(
         (
             "vhost-user backend for socket {path:w} disconnected, attempting reconnection",
             "Backend disconnected for socket {path:w}",
@@ -390,7 +390,7 @@ ROWS: tuple[Row, ...] = (
         ("The back-end crashed or was restarted.",),
         BOTH,
     ),
-    Row(
+    KnownError(
         (
             "Failed to reset vhost-user daemon for socket {path:w}",
             "Failed updating memory on vhost-user backend for socket {path:w}",
@@ -400,12 +400,12 @@ ROWS: tuple[Row, ...] = (
         ("The back-end is gone.", "It has no slot left for more memory."),
         BOTH,
     ),
-    Row(
+    KnownError(
         ("Attempt to write to read-only field: offset {offset:x} length {length:n}",),
         _CLH + "blk.rs, write_config",
         "The guest wrote to the configuration space where nothing can be written. It is not passed on.",
     ),
-    Row(
+    KnownError(
         ("Migration is not supported by this vhost-user device",),
         _CLH + "mod.rs, Error::MigrationNotSupported",
         "The back-end offers neither LOG_SHMFD nor VHOST_F_LOG_ALL.",

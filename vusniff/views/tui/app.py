@@ -32,7 +32,7 @@ from vusniff.views.tui.overlays import Overlay
 from vusniff.views.tui.pace import NEXT_SECONDS
 from vusniff.views.tui.panes import LinesView
 from vusniff.views.tui.parts import Parts
-from vusniff.views.tui.prompt import Question
+from vusniff.views.tui.prompt import PromptQuestion
 from vusniff.views.tui.screens import LinesScreen, all_keys
 
 ASKING = ("search", "jump", "filter", "export")
@@ -195,31 +195,31 @@ class TuiApp(Parts):
     def on_input_submitted(self, event: Input.Submitted) -> None:
         """Enter in the prompt."""
         question, text = self.prompt.question, event.value.strip()
-        if question is Question.FILTER and not self.completing.accepts(text):
+        if question is PromptQuestion.FILTER and not self.completing.accepts(text):
             return
         self.prompt.close()
-        if question is Question.FILTER:
+        if question is PromptQuestion.FILTER:
             self.filtering.apply(text)
-        elif question is Question.REPLACE:
+        elif question is PromptQuestion.REPLACE:
             self.exporting.answered(text)
         elif not text:
             return
-        elif question is Question.FILE:
+        elif question is PromptQuestion.FILE:
             self.exporting.begin(text)
-        elif question is Question.TARGET:
+        elif question is PromptQuestion.TARGET:
             self.finder.go_to(text)
-        elif question is Question.TEXT:
+        elif question is PromptQuestion.TEXT:
             self.finder.find(text)
 
     def action_search(self) -> None:
-        self.prompt.ask(Question.TEXT)
+        self.prompt.ask(PromptQuestion.TEXT)
 
     def action_filter(self) -> None:
         self.completing.ask(self.filtering.text)
 
     def action_again(self, step: int) -> None:
         if not self.finder.again(step):
-            self.prompt.ask(Question.TEXT)
+            self.prompt.ask(PromptQuestion.TEXT)
 
     def action_why(self) -> None:
         self._open(overlays.why(self, self.judging))
@@ -231,7 +231,7 @@ class TuiApp(Parts):
         self._open(overlays.pick_finding(self, self.judging))
 
     def action_jump(self) -> None:
-        self.prompt.ask(Question.TARGET)
+        self.prompt.ask(PromptQuestion.TARGET)
 
     def action_fold(self) -> None:
         if self.dividing.ready():
@@ -286,7 +286,7 @@ class TuiApp(Parts):
             self.announce(f"Copied #{self.view.row + 1} as {form}")
 
     def action_export(self) -> None:
-        self.prompt.ask(Question.FILE)
+        self.prompt.ask(PromptQuestion.FILE)
 
     def action_scrub(self) -> None:
         self.scrub.display = not self.scrub.display

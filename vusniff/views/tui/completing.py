@@ -14,7 +14,7 @@ from textual.widgets import Input
 from vusniff.errors import FilterError, VusniffError
 from vusniff.printable import escape
 from vusniff.views.tui.line import ELLIPSIS
-from vusniff.views.tui.prompt import Prompt, Question
+from vusniff.views.tui.prompt import Prompt, PromptQuestion
 
 if TYPE_CHECKING:
     from vusniff.filter import Completion
@@ -88,7 +88,7 @@ class Completing:
     def ask(self, text: str) -> None:
         """Open the prompt with a filter to go on from."""
         prompt = self._prompt
-        prompt.ask(Question.FILTER)
+        prompt.ask(PromptQuestion.FILTER)
         prompt.highlighter = self._marker
         prompt.value = text
         prompt.cursor_position = len(text)
@@ -103,7 +103,7 @@ class Completing:
     def typed(self) -> None:
         """Check the text, and offer what may stand at the cursor."""
         prompt = self._prompt
-        if prompt.question is not Question.FILTER or self._completing:
+        if prompt.question is not PromptQuestion.FILTER or self._completing:
             return
         from vusniff.filter import complete
 

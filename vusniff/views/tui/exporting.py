@@ -12,7 +12,7 @@ from vusniff.errors import ExistsError, OutputError
 from vusniff.files import open_output, remove
 from vusniff.views.tui.application import Application
 from vusniff.views.tui.pace import NEXT_SECONDS
-from vusniff.views.tui.prompt import Question
+from vusniff.views.tui.prompt import PromptQuestion
 
 if TYPE_CHECKING:
     from vusniff.views.export.chosen import Chosen
@@ -81,7 +81,7 @@ class Exporting:
         if self._file is not None:
             self.app.announce(f"Still {self.words}", "warning")
         elif make is None:
-            self.app.announce(f"{name}: give a {Question.FILE.value}", "warning")
+            self.app.announce(f"{name}: give a {PromptQuestion.FILE.value}", "warning")
         else:
             self._open(path, make, replaces)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from vusniff.views.tui.application import Application
 from vusniff.views.tui.pace import NEXT_SECONDS, SLICE_SECONDS
-from vusniff.views.tui.prompt import Question
+from vusniff.views.tui.prompt import PromptQuestion
 from vusniff.views.tui.search import Search, target
 
 
@@ -47,7 +47,7 @@ class Finder:
             return
         row = target(self.app.timeline, words)
         if row is None:
-            self.app.announce(f"{words}: give {Question.TARGET.value}", "warning")
+            self.app.announce(f"{words}: give {PromptQuestion.TARGET.value}", "warning")
         else:
             self.app.jump_to(row)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from vusniff.analysis.rings import Doing, Standing
+from vusniff.analysis.rings import Doing, RingStanding
 from vusniff.analysis.timeline import Timeline
 from vusniff.views import rings
 from vusniff.views.tui.line import Part, TextLine, cut, line
@@ -17,7 +17,7 @@ TONES = {Doing.MOVING: "good", Doing.NOT_SERVED: "bad", Doing.NO_BUFFERS: "warn"
 class Live:
     """The rings of one session, by the samples that stand before the message after a row."""
 
-    def __init__(self, timeline: Timeline, row: int, session: int, standings: dict[int, Standing]) -> None:
+    def __init__(self, timeline: Timeline, row: int, session: int, standings: dict[int, RingStanding]) -> None:
         self._timeline = timeline
         self._row = row
         self._session = session
@@ -29,7 +29,7 @@ class Live:
         """Whether anything is known."""
         return bool(self.standings)
 
-    def _later(self, standing: Standing) -> int:
+    def _later(self, standing: RingStanding) -> int:
         """Nanoseconds from a sample to the next message, or to the last sample where no message follows."""
         timeline, after = self._timeline, self._row + 1
         now = timeline.time_ns(after) if after < len(timeline) else timeline.ring_history.latest_ns(self._session)

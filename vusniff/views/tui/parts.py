@@ -25,8 +25,8 @@ from vusniff.views.tui.judging import Judging
 from vusniff.views.tui.keys import FOOTER, hints
 from vusniff.views.tui.panes import LinesView
 from vusniff.views.tui.playback import Playback
-from vusniff.views.tui.prompt import Prompt, Question
-from vusniff.views.tui.reading import Reading
+from vusniff.views.tui.prompt import Prompt, PromptQuestion
+from vusniff.views.tui.reading import CaptureReading
 from vusniff.views.tui.scrub import Scrub
 from vusniff.views.tui.selected import Selected
 from vusniff.views.tui.timeline import TimelineView
@@ -56,7 +56,7 @@ class Parts(App[int]):
         self.states = States(timeline)
         self.prompt = Prompt(self.view)
         self.selected = Selected(self, self.states, self.call_later)
-        self.reading = Reading(self, cut)
+        self.reading = CaptureReading(self, cut)
         self.finder = Finder(self, self.selected.keep)
         self.completing = Completing(self.prompt)
         self.filtering = Filtering(self)
@@ -66,7 +66,7 @@ class Parts(App[int]):
         self.arrangement = Arrangement(self, self.view, self.selected.show)
         self.playback = Playback(self)
         self.scrub = Scrub(self.view, self.playback.seek)
-        self.exporting = Exporting(self, title, partial(self.prompt.ask, Question.REPLACE))
+        self.exporting = Exporting(self, title, partial(self.prompt.ask, PromptQuestion.REPLACE))
         self.trail: list[int] = []
         """Rows at which jumps began, the last one last."""
         self.broken: VusniffError | None = None
@@ -142,7 +142,7 @@ class Parts(App[int]):
     def show_keys(self, pane: str) -> None:
         """Show on the last line the keys that count in a pane."""
         if pane == "prompt":
-            completes = [("Tab", "complete", "")] if self.prompt.question is Question.FILTER else []
+            completes = [("Tab", "complete", "")] if self.prompt.question is PromptQuestion.FILTER else []
             self.screen_stack[0].query_one(Foot).show([("Enter", "go", ""), ("Esc", "cancel", ""), *completes])
         elif pane in FOOTER:
             self.screen_stack[0].query_one(Foot).show(hints(pane, bool(self.judging.numbers), self.judging.trouble))

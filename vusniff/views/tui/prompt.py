@@ -10,7 +10,7 @@ from textual.widget import Widget
 from textual.widgets import Input
 
 
-class Question(enum.Enum):
+class PromptQuestion(enum.Enum):
     """What the prompt asks for; the value is shown while nothing is typed."""
 
     TEXT = "text in requests, values, descriptors"
@@ -45,12 +45,12 @@ class Prompt(Input):
         """``back`` gets the focus when the prompt is closed."""
         super().__init__(id="prompt", compact=True, select_on_focus=False)
         self.cursor_blink = False
-        self.question: Question | None = None
+        self.question: PromptQuestion | None = None
         """None while the prompt is closed."""
         self.helper: Helper | None = None
         self._back = back
 
-    def ask(self, question: Question) -> None:
+    def ask(self, question: PromptQuestion) -> None:
         """Open the prompt."""
         self.question = question
         self.value = ""
@@ -69,7 +69,7 @@ class Prompt(Input):
 
     def action_complete(self, step: int) -> None:
         """The next completion of a filter; for anything else the key goes to the next pane."""
-        if self.question is Question.FILTER and self.helper is not None:
+        if self.question is PromptQuestion.FILTER and self.helper is not None:
             self.helper.complete(step)
         else:
             self.screen.focus_next()

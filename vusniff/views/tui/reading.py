@@ -16,7 +16,7 @@ NOTES = 3
 """Sentences about skipped stretches that are announced at the end; the sessions screen shows all."""
 
 
-class Reading:
+class CaptureReading:
     """How far the capture has been read."""
 
     def __init__(self, app: Application, cut: Callable[[], str | None] = lambda: None) -> None:

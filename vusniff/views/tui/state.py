@@ -10,7 +10,7 @@ from vusniff.analysis.timeline import Timeline
 from vusniff.families.family import ShownState, State
 from vusniff.families.registry import family_of
 from vusniff.families.vhost_user.protocol import NAME, Channels, FrontendRequest
-from vusniff.families.vhost_user.state import Config, DeviceState, Inflight, Log
+from vusniff.families.vhost_user.state import Config, DeviceState, DirtyLog, Inflight
 from vusniff.layouts import dissect
 from vusniff.message import Context
 from vusniff.printable import escape
@@ -258,7 +258,7 @@ def value_words(name: str, value: object) -> str:
     if isinstance(value, Inflight):
         held = f", {words.descriptor(value.descriptor)}" if value.descriptor else ""
         return f"{value.num_queues} queues of {value.queue_size}, {words.size(value.mmap_size)}{held}"
-    if isinstance(value, Log):
+    if isinstance(value, DirtyLog):
         size = f"{words.size(value.size)} " if value.size is not None else ""
         held = f", {words.descriptor(value.descriptor)}" if value.descriptor else ""
         return f"{size}at {value.offset:#x}{held}"

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from vusniff.families.vhost_user.protocol import F_ACCESS_PLATFORM
-from vusniff.families.vhost_user.state import DeviceState, Life, Seen, Vring, packed_base, translate
+from vusniff.families.vhost_user.state import DeviceState, RingState, Seen, Vring, packed_base, translate
 from vusniff.printable import escape
 from vusniff.record import Descriptor
 from vusniff.views.state import base_words, unknown
@@ -19,7 +19,7 @@ from vusniff.views.tui.live import Live
 DENSE = 40
 """More vrings than this are shown as a grid of marks."""
 
-MARKS = {Life.STOPPED: "·", Life.KICK_SET: "k", Life.STARTED: "S"}
+MARKS = {RingState.STOPPED: "·", RingState.KICK_SET: "k", RingState.STARTED: "S"}
 SIGNS = ("· stopped ", "k kick fd set ", "S started ", "+ enabled ", "- disabled ", "* changed")
 FIELDS = ("num", "base", "addresses", "kick", "call", "err", "enabled", "life")
 
@@ -161,7 +161,7 @@ def _tone(ring: Vring, field: str, text: str) -> str:
         return "bad"
     if field == "enabled" and ring.enabled is not None:
         return "good" if ring.enabled.value else ""
-    if field == "life" and ring.life is not None and ring.life.value is not Life.STOPPED:
+    if field == "life" and ring.life is not None and ring.life.value is not RingState.STOPPED:
         return "good"
     return ""
 
@@ -257,7 +257,7 @@ def reasons(ring: Vring, state: DeviceState, refer: Reference) -> Iterator[str]:
             yield f"Disabled by {refer(ring.enabled.by)}."
         else:
             yield "Disabled since the start: no SET_VRING_ENABLE 1 was sent for it."
-    if ring.life is not None and ring.life.value is Life.STOPPED:
+    if ring.life is not None and ring.life.value is RingState.STOPPED:
         if ring.life.by:
             yield f"Stopped by {refer(ring.life.by)}."
         missing = [
