@@ -46,11 +46,24 @@ def wait_until(fact: Callable[[], bool], what: str, seconds: float = PATIENCE) -
         pause.wait(0.02)
 
 
+LISTENING = "00010000"
+"""The flags of a listening socket in /proc/net/unix: `__SO_ACCEPTCON` (kernel: net/unix/af_unix.c, unix_seq_show)."""
+
+
+def listens(path: Path) -> bool:
+    """Whether a unix socket at this path listens. Its file is there a moment earlier, and refuses."""
+    for line in Path("/proc/net/unix").read_text(errors="surrogateescape").splitlines():
+        fields = line.split(None, 7)
+        if fields[3] == LISTENING and fields[7:] == [str(path)]:
+            return True
+    return False
+
+
 def wait_for_socket(path: Path, process: Process) -> None:
-    """Until the process has made a unix socket. Connecting to find out would be a connection too many."""
-    wait_until(lambda: path.is_socket() or not process.running, f"a socket at {path}")
-    if not path.is_socket():
-        raise PeerError(f"{process.name} ended without a socket at {path}\n{process.tail()}")
+    """Until the process listens at this path. Connecting to find out would be a connection too many."""
+    wait_until(lambda: listens(path) or not process.running, f"a listening socket at {path}")
+    if not listens(path):
+        raise PeerError(f"{process.name} ended without a listening socket at {path}\n{process.tail()}")
 
 
 class Process:
