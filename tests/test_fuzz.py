@@ -147,6 +147,7 @@ def test_the_forms_call_every_command_that_reads() -> None:
         "state",
         "summary",
         "check",
+        "find",
         "diff",
         "export",
         "edit",

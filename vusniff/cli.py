@@ -31,6 +31,7 @@ COMMANDS: tuple[tuple[str, str, str], ...] = (
     ("rings", "rings", "show where the rings stood over time, in a capture made with --rings"),
     ("summary", "summary", "say on one page what a capture holds, for a bug report"),
     ("check", "check", "judge captures: which rule was broken, by whom, with the evidence"),
+    ("find", "find", "look through directories of captures: the sessions that hold such a message"),
     ("diff", "diff", "compare two sessions: what was negotiated, said and answered differently"),
     ("explain", "explain", "explain a request, a feature, a rule, a phase or an error text"),
     ("decode", "decode", "decode one message from a log"),

@@ -170,6 +170,8 @@ FORMS: tuple[Form, ...] = (
     Form(words("check", "--format", "junit", "a.pcapng"), printed=False),
     Form(lambda dice: ["check", "--filter", expression(dice), "--fail-on", "note", "a.pcapng"]),
     Form(words("check", "-"), stdin=True),
+    Form(lambda dice: ["find", "--jobs", "1", ".", expression(dice)]),
+    Form(lambda dice: ["find", "--jobs", "1", "--json", "a.pcapng", expression(dice)], printed=False),
     Form(words("diff", "a.pcapng", "b.pcapng")),
     Form(words("diff", "--format", "markdown", "a.pcapng", "b.pcapng")),
     Form(words("diff", "--format", "json", "a.pcapng", "b.pcapng"), printed=False),

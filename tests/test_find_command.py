@@ -1,0 +1,103 @@
+"""``vusniff find`` over directories of captures: what matches, with its verdict; bad files cost only themselves."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+from test_child import SCRIPT
+
+from vusniff.analysis.timeline import Timeline, read_all
+from vusniff.capture.index import Index
+from vusniff.cli import main
+
+CAPTURES = Path(__file__).parents[1] / "captures"
+
+
+@pytest.fixture
+def shelf(tmp_path: Path) -> Path:
+    """A directory of captures: two good ones, one of them packed and deeper, one that is none, and other files."""
+    (tmp_path / "b").mkdir()
+    (tmp_path / "a.pcapng").write_bytes((CAPTURES / "qemu-testpmd.pcapng").read_bytes())
+    (tmp_path / "b" / "two.pcapng.gz").write_bytes(gzip.compress((CAPTURES / "qemu-ovs.pcapng").read_bytes()))
+    (tmp_path / "c.pcapng").write_bytes(b"no capture at all")
+    (tmp_path / "notes.txt").write_text("SET_MEM_TABLE")
+    return tmp_path
+
+
+def said(words: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
+    capsys.readouterr()
+    status = main([words[0], "--jobs", "1", *words[1:]])
+    printed = capsys.readouterr()
+    return status, printed.out, printed.err
+
+
+def test_each_session_that_matches_is_a_line_with_its_verdict(shelf: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    status, out, err = said(["find", str(shelf), "vhost.request == SET_MEM_TABLE"], capsys)
+    lines = out.splitlines()
+    assert [line.split(" on ")[0].removeprefix(f"{shelf}/") for line in lines] == [
+        "a.pcapng: session 1",
+        "b/two.pcapng.gz: session 1",
+        "b/two.pcapng.gz: session 2",
+    ]
+    assert all("Stopped cleanly" in line for line in lines)
+    assert "c.pcapng" in err
+    assert len(err.splitlines()) == 1
+    assert status == 2
+
+
+def test_as_json_it_counts_what_a_filter_counts(shelf: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (shelf / "c.pcapng").unlink()
+    status, out, err = said(["find", "--json", str(shelf), "vhost.request == SET_MEM_TABLE"], capsys)
+    found = [json.loads(line) for line in out.splitlines()]
+    assert (status, err) == (0, "")
+    for one in found:
+        timeline = Timeline(Index([one["file"]]))
+        read_all(timeline)
+        numbers = [
+            message.number
+            for message in timeline.messages()
+            if message.name == "SET_MEM_TABLE" and message.session == one["session"]
+        ]
+        assert (one["passing"], one["first_passing"]) == (len(numbers), numbers[0])
+        assert one["verdict"]["sessions"] == [one["session"]]
+    assert len(found) == 3
+
+
+def test_only_those_in_trouble(shelf: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (shelf / "c.pcapng").unlink()
+    whole = (CAPTURES / "qemu-testpmd.pcapng").read_bytes()
+    (shelf / "cut.pcapng").write_bytes(whole[: len(whole) // 3])
+    assert said(["find", str(shelf / "a.pcapng"), "", "--trouble"], capsys)[:2] == (1, "")
+    _, out, err = said(["find", "--json", str(shelf), ""], capsys)
+    assert len(out.splitlines()) == 4
+    assert "cut.pcapng" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["nowhere", ""], "nowhere: no such file or directory"),
+        ([".", ""], ".: there is no capture in it (a file whose name ends in .pcapng)"),
+        ([".", "vhost.request =="], "filter"),
+        ([".", "", "--jobs", "0"], "--jobs 0: at least one capture is read at a time"),
+    ],
+)
+def test_bad_words_get_a_sentence(
+    words: list[str], sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    status, out, err = said(["find", *words], capsys)
+    assert (status, out) == (2, "")
+    assert sentence in err
+
+
+def test_what_reads_beside_us_takes_no_code_from_the_directory(shelf: Path) -> None:
+    for name in ("json", "multiprocessing", "concurrent", "vusniff"):
+        (shelf / f"{name}.py").write_text("open('marker', 'w').close()\n")
+    done = subprocess.run([SCRIPT, "find", ".", "", "--jobs", "2"], cwd=shelf, capture_output=True, text=True)
+    assert done.stdout.count("session") >= 3
+    assert not (shelf / "marker").exists()

@@ -1,0 +1,173 @@
+"""``vusniff find``: the sessions in many captures that hold a message of a kind, each with its verdict."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from vusniff import terminal
+from vusniff.commands.forms import add_json
+from vusniff.errors import VusniffError
+
+
+class Looked(NamedTuple):
+    """What a capture holds: sessions as JSON objects, what is to be said of the file, and whether it could be read."""
+
+    sessions: list[dict[str, Any]]
+    notes: list[str]
+    readable: bool
+
+
+ENDINGS = (".pcapng", ".pcapng.gz", ".pcapng.zst")
+"""How the names of captures end that are looked for in directories."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of ``vusniff find``."""
+    parser.add_argument("places", metavar="DIR", nargs="+", help="directories, with all below them, or captures")
+    parser.add_argument(
+        "filter",
+        metavar="FILTER",
+        help="what a message must be, as in read --filter; '' lists every session",
+    )
+    parser.add_argument(
+        "--trouble", action="store_true", help="only sessions whose verdict says that something is wrong"
+    )
+    add_json(parser, "print JSON lines, one object a session")
+    parser.add_argument("--jobs", type=int, metavar="N", help="how many captures are read at once (one a processor)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the sessions; 0, 1 when there is none, 2 when a capture could not be read."""
+    from vusniff.filter import compile_filter
+    from vusniff.progress import reading
+
+    if args.filter:
+        compile_filter(args.filter)
+    if args.jobs is not None and args.jobs < 1:
+        raise VusniffError(f"--jobs {args.jobs}: at least one capture is read at a time")
+    files = list(captures(args.places))
+    if not files:
+        raise VusniffError(f"{args.places[0]}: there is no capture in it (a file whose name ends in {ENDINGS[0]})")
+    sizes = [os.path.getsize(path) for path in files]
+    read = count = unread = 0
+    with reading(args.places[0]) as progress:
+        for size, looked in zip(sizes, _searched(files, args.filter, args.jobs or os.cpu_count() or 1), strict=True):
+            read += size
+            if progress:
+                progress.pause()
+            terminal.say(*looked.notes)
+            for one in looked.sessions:
+                if args.trouble and not (one["verdict"] and one["verdict"]["trouble"]):
+                    continue
+                _put(one, args.json)
+                count += 1
+            terminal.flush()
+            if progress:
+                progress(read, sum(sizes))
+            unread += not looked.readable
+    if unread:
+        return 2
+    return 0 if count else 1
+
+
+def captures(places: Iterable[str]) -> Iterator[str]:
+    """The captures in directories and below them, by name; a file is taken as it is.
+
+    Directories that links lead to are left out. Raises VusniffError for what is not there.
+    """
+    for place in places:
+        if not os.path.isdir(place):
+            if not os.path.exists(place):
+                raise VusniffError(f"{place}: no such file or directory")
+            yield place
+            continue
+        for directory, below, names in os.walk(place):
+            below.sort()
+            yield from (os.path.join(directory, name) for name in sorted(names) if name.endswith(ENDINGS))
+
+
+def sessions_of(path: str, expression: str) -> Looked:
+    """The sessions of a capture in which a message passes: the session, how many pass, the first of them, the verdict.
+
+    Raises VusniffError and OSError for a file that is no capture, or cannot be read.
+    """
+    from vusniff.analysis.timeline import Timeline, read_all
+    from vusniff.capture.index import Index
+    from vusniff.checks.story import session_verdict
+    from vusniff.filter import compile_filter
+    from vusniff.views import account, verdict
+
+    timeline = Timeline(Index([path]))
+    read_all(timeline, judge=True)
+    timeline.conclude()
+    rows: Sequence[int] = range(len(timeline))
+    if expression:
+        rows = compile_filter(expression).sieve(timeline).rows(0, len(timeline))
+    passing: dict[int, list[int]] = {}
+    for row in rows:
+        passing.setdefault(timeline.place(row).session, []).append(row + 1)
+    found = []
+    for number, numbers in sorted(passing.items()):
+        session = timeline.sessions[number - 1]
+        said = session_verdict(timeline.checker, number, timeline.index.time_ns[-1], session.following)
+        found.append(
+            {
+                "file": path,
+                **account.session_dict(timeline, session),
+                "passing": len(numbers),
+                "first_passing": numbers[0],
+                "verdict": verdict.verdict_dict(said) if said else None,
+            }
+        )
+    return Looked(found, list(timeline.index.notes), True)
+
+
+def _look(path: str, expression: str) -> Looked:
+    """What a process of the pool does with one capture."""
+    try:
+        return sessions_of(path, expression)
+    except VusniffError as error:
+        return Looked([], [str(error)], False)
+    except OSError as error:
+        return Looked([], [f"{path}: {error.strerror or error}"], False)
+
+
+def _searched(paths: Sequence[str], expression: str, jobs: int) -> Iterator[Looked]:
+    """What each capture holds, in the order of the paths; so many are read at the same time."""
+    jobs = min(jobs, len(paths))
+    if jobs == 1:
+        yield from (_look(path, expression) for path in paths)
+        return
+    from concurrent.futures import ProcessPoolExecutor
+    from concurrent.futures.process import BrokenProcessPool
+    from multiprocessing import get_context
+
+    # Forked: a new interpreter would look for modules in the directory where it starts.
+    pool = ProcessPoolExecutor(jobs, get_context("fork"), signal.signal, (signal.SIGINT, signal.SIG_DFL))
+    try:
+        looks = [pool.submit(_look, path, expression) for path in paths]
+        for path, one in zip(paths, looks, strict=True):
+            try:
+                yield one.result()
+            except BrokenProcessPool:
+                raise VusniffError(f"{path}: the process that read it, or one beside it, was killed") from None
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _put(one: dict[str, Any], json: bool) -> None:
+    """One session: a line of text, or an object."""
+    from vusniff.views import jsonl
+
+    if json:
+        terminal.put_json(jsonl.encode(one) + b"\n")
+        return
+    device = f" ({one['device']})" if one["device"] else ""
+    said = one["verdict"]["sentence"] if one["verdict"] else "no verdict"
+    first = f"#{one['first_passing']}"
+    passing = first if one["passing"] == 1 else f"{one['passing']} messages from {first}"
+    terminal.put_line(f"{one['file']}: session {one['session']} on {one['path']}{device}, {passing}: {said}")
