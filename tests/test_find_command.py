@@ -43,7 +43,7 @@ def test_each_session_that_matches_is_a_line_with_its_verdict(shelf: Path, capsy
         "b/two.pcapng.gz: session 1",
         "b/two.pcapng.gz: session 2",
     ]
-    assert all("Stopped cleanly" in line for line in lines)
+    assert [line.split(": ")[2].split(":")[0] for line in lines] == ["Stopped cleanly", "Ended", "Stopped cleanly"]
     assert "c.pcapng" in err
     assert len(err.splitlines()) == 1
     assert status == 2
