@@ -90,6 +90,8 @@ class Batch:
     """Row -> bytes that were sent but not captured, where there are any; only beside ``data``."""
     pieces: dict[int, list[int]] = field(default_factory=dict)
     """Row of a message that is larger than a packet -> the offsets of the packets that hold the rest of it."""
+    parts: dict[int, tuple[int, int, int]] = field(default_factory=dict)
+    """Row -> first byte, the byte behind the last, and bytes missing, where a packet holds several rows."""
     events: list[tuple[int, Event]] = field(default_factory=list)
     """(row before which it stands, event), in order; a row equal to the length stands behind the last."""
 
@@ -137,3 +139,6 @@ class Batch:
         for row, offsets in other.pieces.items():
             if first <= row < last:
                 self.pieces[before + row - first] = offsets
+        for row, part in other.parts.items():
+            if first <= row < last:
+                self.parts[before + row - first] = part

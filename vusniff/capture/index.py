@@ -7,6 +7,7 @@ grows is followed by calling `Index.update` again.
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -61,6 +62,7 @@ class Index:
         """Connection id -> end -> the end of the process that held it."""
         self._pieces: dict[int, list[int]] = {}
         """Row -> where the rest of a message is that is larger than a packet."""
+        self._parts = Parts()
         self._windows = [_FilePart(self._reader, number) for number in range(len(self._reader.scans))]
 
     def __len__(self) -> int:
@@ -127,6 +129,8 @@ class Index:
             self.meta.extend(batch.meta)
             for row, offsets in batch.pieces.items():
                 self._pieces[first + row] = offsets
+            for row, part in batch.parts.items():
+                self._parts.append(first + row, *part)
             for row, event in batch.events:
                 self.events.append((first + row, event))
                 if isinstance(event, Closed):
@@ -149,18 +153,19 @@ class Index:
         """Messages in order, as `frames` has them, for callers that only make messages of them."""
         windows = self._windows
         columns = zip(self.offset[start:stop], self.time_ns[start:stop], self.meta[start:stop], strict=True)
-        pieces = self._pieces
+        pieces, divided = self._pieces, self._parts.any_in(start, stop)
         for row, (place, time_ns, meta) in enumerate(columns, start):
             data, options, missing = windows[place >> OFFSET_BITS].packet(place & _OFFSET_MASK, _WINDOW)
             if pieces and row in pieces:
                 meta, data, options, missing = self._whole(row, data, options, missing)
+            elif divided:
+                data, missing = self._parts.of(row, data, missing)
             yield frame_fields(meta, time_ns, data, options, missing)
 
     def packet(self, row: int) -> tuple[bytes, bytes, int]:
         """The bytes of a row, its options in little-endian order, and how many bytes are missing; from large reads,
         for callers that look at many rows in ascending order and need few facts of each."""
-        data, options, missing = self._packet(self.offset[row], _WINDOW)
-        return self._whole(row, data, options, missing)[1:] if row in self._pieces else (data, options, missing)
+        return self._row(row, _WINDOW)[1:]
 
     def _packet(self, place: int, ahead: int) -> tuple[bytes, bytes, int]:
         return self._windows[place >> OFFSET_BITS].packet(place & _OFFSET_MASK, ahead)
@@ -175,12 +180,46 @@ class Index:
             options = with_descriptors(options, said)
         return self.meta[row] | (OPTIONS if options else 0), b"".join(pieces), options, missing
 
-    def _frame(self, row: int, ahead: int) -> Frame:
-        meta = self.meta[row]
+    def _row(self, row: int, ahead: int) -> tuple[int, bytes, bytes, int]:
+        """The ``meta`` column, bytes, options and missing bytes of a row."""
         data, options, missing = self._packet(self.offset[row], ahead)
         if row in self._pieces:
-            meta, data, options, missing = self._whole(row, data, options, missing)
+            return self._whole(row, data, options, missing)
+        if self._parts:
+            data, missing = self._parts.of(row, data, missing)
+        return self.meta[row], data, options, missing
+
+    def _frame(self, row: int, ahead: int) -> Frame:
+        meta, data, options, missing = self._row(row, ahead)
         return Frame(*frame_fields(meta, self.time_ns[row], data, options, missing))
+
+
+class Parts:
+    """Rows that are a part of their packet's bytes: few in most captures, and in any no more than 16 bytes each."""
+
+    def __init__(self) -> None:
+        self._rows, self._starts, self._stops, self._missing = array("I"), array("I"), array("I"), array("I")
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def append(self, row: int, start: int, stop: int, missing: int) -> None:
+        """The next row that is such a one."""
+        for column, value in zip(
+            (self._rows, self._starts, self._stops, self._missing), (row, start, stop, missing), strict=True
+        ):
+            column.append(min(value, 0xFFFFFFFF))
+
+    def any_in(self, start: int, stop: int) -> bool:
+        """Whether one of these rows is such a one."""
+        return bisect_left(self._rows, start) < bisect_left(self._rows, stop)
+
+    def of(self, row: int, data: bytes, missing: int) -> tuple[bytes, int]:
+        """The bytes of a row, and how many are missing, by those of its packet."""
+        at = bisect_left(self._rows, row)
+        if at == len(self._rows) or self._rows[at] != row:
+            return data, missing
+        return data[self._starts[at] : self._stops[at]], self._missing[at]
 
 
 class _FilePart:

@@ -176,6 +176,8 @@ class CaptureReader:
         return family_named(self.connections[connection - 1].family).main.header.size
 
     def _is_full(self, batch: Batch, row: int) -> bool:
+        if row in batch.parts:  # its packet holds other messages behind it
+            return False
         if batch.data:
             return len(batch.data[row]) >= UNDIVIDED and row not in batch.missing
         place = batch.offset[row]

@@ -19,7 +19,9 @@ from vusniff.capture import evidence, facts, pcapng
 from vusniff.capture.batch import OFFSET_BITS, Batch
 from vusniff.capture.input import BLOCK_LIMIT, Input, block_length, check_start
 from vusniff.capture.packet import DISSECTOR, DISSECTOR_DATA, INFO_SIZE, INTERFACE_LIMIT, LEAD_SIZE, dissector_of, lead
+from vusniff.capture.refound import Piece, Refound
 from vusniff.errors import CaptureError
+from vusniff.families.framing import BELIEVED
 from vusniff.families.registry import FIRST, families
 from vusniff.meta import FLAGS, OPTIONS, REPLY, pack_meta
 from vusniff.record import Connection, FrameKind, Lost, OtherEvidence
@@ -46,6 +48,8 @@ _KINDS = frozenset(
 )
 """Blocks that may be ours."""
 
+_USUAL = LEAD_SIZE + BELIEVED
+"""Bytes of a packet up to which the size that its message says is believed."""
 KNOWN_TAGS = LEAD_SIZE - INFO_SIZE - 4
 ENDS = {lead(end, "")[:KNOWN_TAGS]: pack_meta(0, FrameKind.MESSAGE, end, 0, 0) for end in (0, 1)}
 """How our packets of messages begin -> what that says in the ``meta`` column."""
@@ -123,6 +127,7 @@ class Scan:
         """Kind -> pieces of evidence."""
         self._unknown_size = 0
         self._remark: str | None = None
+        self._refound = Refound()
         self._found = False
         try:
             if head := self.input.head():
@@ -140,6 +145,9 @@ class Scan:
     def notes(self) -> list[str]:
         """What was skipped, cut or damaged, as sentences."""
         notes = [self.input.remark] if self.input.remark and self.input.partial >= 0 else []
+        if again := self._refound.messages:
+            words = "1 message was" if again == 1 else f"{again} messages were"
+            notes.append(f"{words} found in bytes that were recorded as unreadable; Wireshark does not show them")
         notes += [f"skipped {count} {what.format(s='s' if count > 1 else '')}" for what, count in self._skipped.items()]
         if self._unknown:
             kinds = ", ".join(f"{count} of {kind}" for kind, count in self._unknown.items())
@@ -216,7 +224,7 @@ class Scan:
                     unpack(buffer, at - 4)
                 )
                 stop = at + total
-                if trailer != before or kind != 6 or tags_end or captured < 124 or stop > length:
+                if trailer != before or kind != 6 or tags_end or not 124 <= captured <= _USUAL or stop > length:
                     break
                 meta = bases[interface] | ends[tags] | flags & FLAGS
                 options = total - (captured + 3 & ~3) - 32
@@ -437,40 +445,44 @@ class Scan:
             return
         frame = payload[size:]
         missing = max(original - captured, 0)
-        ticks = high << 32 | low
-        time_ns = pcapng.nanoseconds(ticks, interface.resolution, interface.offset)
-        request = flags = 0
-        size = len(frame)
-        family = families().get(self._ids.connections[connection - 1].family)
-        if family is None:
+        time_ns = pcapng.nanoseconds(high << 32 | low, interface.resolution, interface.offset)
+        known, order = self._ids.connections[connection - 1], self._ids.order(connection)
+        family = families().get(known.family)
+        told = parse_told(frame) if family is not None and kind is FrameKind.TOLD else None
+        if family is None or (kind is FrameKind.TOLD and told is None):
             kind = FrameKind.RAW
-        elif kind is FrameKind.MESSAGE and size >= family.main.header.size:
-            header = family.main.header
-            request, flags, size = header.read[self._ids.order(connection)](frame, 0)
-            flags = header.column(flags)
-        elif kind is FrameKind.MESSAGE and not missing:
+        elif kind is FrameKind.MESSAGE and not missing and len(frame) < family.main.header.size:
             kind = FrameKind.RAW
-        elif kind is FrameKind.TOLD:
-            told = parse_told(frame)
-            if told is None:
-                kind = FrameKind.RAW
-            else:
-                request, size = told.request, told.size or 0
-                flags = told.flags if told.flags is not None else REPLY * told.reply
         found = dict(options)
         self._losses(found, options, connection, time_ns, batch)
-        row = len(batch)
         more = not _PLAIN_CODES.issuperset(found)
-        batch.offset.append(self._base + self._origin + self._at)
-        batch.time_ns.append(time_ns)
-        batch.request.append(request)
-        batch.size.append(size)
-        batch.meta.append(pack_meta(connection, kind, self._end(tags, found), more, flags))
-        if data:
-            batch.data.append(frame)
-            batch.options.append(little_options(self._order, extra) if more else b"")
-            if missing:
-                batch.missing[row] = missing
+        end = self._end(tags, found)
+        pieces = self._refound.pieces(family, order, known, end, kind, frame) if family is not None else None
+        if pieces and kind is FrameKind.MESSAGE:
+            missing = 0  # of a size that was not true
+        for piece in pieces or [Piece(kind, 0, len(frame), 0)]:
+            request, flags, size = 0, 0, piece.stop - piece.start
+            lacking = piece.missing + (missing if piece.stop == len(frame) else 0)
+            if told is not None:
+                request, size = told.request, told.size or 0
+                flags = told.flags if told.flags is not None else REPLY * told.reply
+            elif family is not None and piece.kind is FrameKind.MESSAGE and size >= family.main.header.size:
+                request, flags, size = family.main.header.read[order](frame, piece.start)
+                flags = family.main.header.column(flags)
+            row = len(batch)
+            said_here = more and not piece.start
+            batch.offset.append(self._base + self._origin + self._at)
+            batch.time_ns.append(time_ns)
+            batch.request.append(request)
+            batch.size.append(size)
+            batch.meta.append(pack_meta(connection, piece.kind, end, said_here, flags))
+            if pieces is not None:
+                batch.parts[row] = piece.start, piece.stop, lacking
+            if data:
+                batch.data.append(frame[piece.start : piece.stop])
+                batch.options.append(little_options(self._order, extra) if said_here else b"")
+                if lacking:
+                    batch.missing[row] = lacking
 
     def _kind(
         self, tags: dict[int, bytes], interface: _Interface, options: list[tuple[int, bytes]]
