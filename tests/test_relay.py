@@ -204,7 +204,26 @@ def test_descriptors_sent_with_a_payload_stay_with_the_payload(stage: Stage, mem
     assert stage.receive(stage.right, 12) == (whole[:12], [])
     data, passed = stage.receive(stage.right, 40)
     assert (data, identities(passed)) == (whole[12:], identities(memory[:2], close=False))
-    assert [len(frame.descriptors) for frame in stage.frames()] == [0, 2]
+    assert [[fd.late for fd in frame.descriptors] for frame in stage.frames()] == [[], [True, True]]
+
+
+@pytest.mark.parametrize("first", [1, 11, 12, 30])
+@pytest.mark.parametrize("waits", [False, True])
+def test_descriptors_behind_the_first_byte_are_recorded_as_late(
+    stage: Stage, memory: list[int], first: int, waits: bool
+) -> None:
+    whole = message(5, bytes(40))
+    stage.left.send(whole[:first])
+    if waits:
+        stage.settle()
+    socket.send_fds(stage.left, [whole[first:]], memory[:2])
+    stage.until(lambda: len(stage.frames()) == 1)
+    (frame,) = stage.frames()
+    assert (frame.data, [fd.late for fd in frame.descriptors]) == (whole, [True, True])
+    socket.send_fds(stage.left, [message(21)[:5]], memory[:1])
+    stage.left.send(message(21)[5:])
+    stage.until(lambda: len(stage.frames()) == 2)
+    assert [fd.late for fd in stage.frames()[1].descriptors] == [False]
 
 
 def test_a_large_message_before_descriptors_is_not_read_in_small_pieces(stage: Stage, memory: list[int]) -> None:

@@ -32,10 +32,11 @@ def duration(nanoseconds: int) -> str:
 
 
 def descriptor(value: Descriptor) -> str:
-    """A descriptor by identity, name and size: ``memfd:51 "guest-ram" 1G``."""
+    """A descriptor by identity, name and size: ``memfd:51 "guest-ram" 1G``; and whether it
+    came behind the first byte of its message."""
     words = escape(value.identity) if value.identity else str(value.kind)
     if value.name and value.kind not in (DescriptorKind.EVENTFD, DescriptorKind.SOCKET):
         words += f' "{escape(value.name)}"'
     if value.size and value.kind in (DescriptorKind.MEMFD, DescriptorKind.FILE, DescriptorKind.DMABUF):
         words += f" {size(value.size)}"
-    return words
+    return f"{words} (late)" if value.late else words

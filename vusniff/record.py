@@ -43,6 +43,8 @@ class Descriptor:
     """Name of a memfd without the ``memfd:`` prefix, or path of a file or device."""
     size: int | None = None
     """Bytes, of what has a size."""
+    late: bool = False
+    """It came behind the first byte of its message."""
 
 
 @dataclass(frozen=True, slots=True)

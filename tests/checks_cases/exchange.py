@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from checks_cases.script import (
     BACK,
     GIB,
@@ -144,6 +146,17 @@ FIRES = [
         "descriptors-after-header",
         [*hello(), *MEMORY, fe(0, b"more bytes and more", memfd())._replace(kind=FrameKind.CONTINUATION)],
         FE,
+    ),
+    Case(
+        "descriptors-after-header",
+        [*hello(), fe(F.SET_MEM_TABLE, table(region()), replace(memfd(), late=True))],
+        FE,
+        says="1 descriptor comes in the middle of SET_MEM_TABLE",
+    ),
+    Case(
+        "descriptors-after-header",
+        [*hello(), fe(F.GET_INFLIGHT_FD, bytes(24)), be(F.GET_INFLIGHT_FD, bytes(24), replace(memfd(), late=True))],
+        BE,
     ),
     Case("descriptors-unexpected", [*hello(), fe(F.SET_VRING_NUM, u32(0, 256), memfd())], FE, says="none"),
     Case("descriptors-unexpected", [*hello(), fe(F.SET_VRING_CALL, u64(0), eventfd(1), eventfd(2))], FE),

@@ -11,8 +11,8 @@ Keys by block:
   (two of ``inode``, ``pid``, ``tid``, ``comm``, ``label``, ``held``: what a late source found in /proc, like ``fds``),
   ``continues`` (n: it is no new connection, but the n-th of this file, counted by interfaces of ours that continue
   none; the section before ran out of interfaces)
-- packet: ``process``, ``fds`` (of ``kind``, ``id``, ``n``, ``name``, ``size``), ``kind``, ``lost_ns`` (when what
-  ``epb_dropcount`` counts was lost), ``lost`` (of no known connection)
+- packet: ``process``, ``fds`` (of ``kind``, ``id``, ``n``, ``name``, ``size``, ``late``), ``kind``, ``lost_ns`` (when
+  what ``epb_dropcount`` counts was lost), ``lost`` (of no known connection)
 - statistics: ``closed`` (reason), ``by``, ``lost`` (since the last packet)
 - custom block: ``vusniff``, ``lost`` (of no known connection); or one piece of evidence (see `evidence`)
 
@@ -262,6 +262,8 @@ def _descriptor(descriptor: Descriptor) -> dict[str, Any]:
         facts["name"] = descriptor.name[:TEXT_LIMIT]
     if descriptor.size is not None:
         facts["size"] = descriptor.size
+    if descriptor.late:
+        facts["late"] = True
     return facts
 
 
@@ -401,4 +403,5 @@ def _parse_descriptor(facts: object) -> Descriptor:
         integer(facts.get("n"), -(1 << 31), (1 << 31) - 1),
         text(facts.get("name")),
         integer(facts.get("size")),
+        facts.get("late") is True,
     )

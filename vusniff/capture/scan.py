@@ -449,9 +449,8 @@ class Scan:
         known, order = self._ids.connections[connection - 1], self._ids.order(connection)
         family = families().get(known.family)
         told = parse_told(frame) if family is not None and kind is FrameKind.TOLD else None
-        if family is None or (kind is FrameKind.TOLD and told is None):
-            kind = FrameKind.RAW
-        elif kind is FrameKind.MESSAGE and not missing and len(frame) < family.main.header.size:
+        head = family.main.header.size if family is not None and kind is FrameKind.MESSAGE and not missing else 0
+        if family is None or (kind is FrameKind.TOLD and told is None) or len(frame) < head:
             kind = FrameKind.RAW
         found = dict(options)
         self._losses(found, options, connection, time_ns, batch)

@@ -324,7 +324,7 @@ class Checker:
         """Ask what depends on how a message looks."""
         message, before = step.message, step.before
         passed = len(message.descriptors)
-        if passed and not (plan.takes_one and passed == 1):
+        if passed and not (plan.takes_one and passed == 1 and not message.descriptors[0].late):
             self._pull(Trigger.DESCRIPTORS, step, known)
         if step.pairing > _FITS or step.skipped:
             self._pull(Trigger.PAIRING, step, known)

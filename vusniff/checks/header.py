@@ -111,11 +111,22 @@ def padding_zero(step: Step) -> Sayings:
 
 
 def descriptors_late(step: Step) -> Sayings:
-    """Descriptors come with the first byte of the header"""
+    """Descriptors come with the first byte of the header
+
+    libvhost-user (vu_message_read_default) and DPDK (read_vhost_message) receive the header with room for descriptors
+    and then read the payload without: what comes later is lost.
+    """
     message = step.message
-    if message.request is not None or not message.descriptors or message.name != FrameKind.CONTINUATION.name:
+    if message.request is None:
+        late = len(message.descriptors) if message.name == FrameKind.CONTINUATION.name else 0
+    else:
+        late = sum(descriptor.late for descriptor in message.descriptors)
+    if not late:
         return FINE
-    return (Said(f"{len(message.descriptors)} descriptors come in the middle of a message, not with its first byte"),)
+    come = "1 descriptor comes" if late == 1 else f"{late} descriptors come"
+    of = f"{message.name}" if message.request is not None else "a message"
+    reads = "; libvhost-user and DPDK look for them only there"
+    return (Said(f"{come} in the middle of {of}, not with its first byte{reads}"),)
 
 
 OWN_RULE = frozenset({F.SET_MEM_TABLE, F.REM_MEM_REG, F.ADD_MEM_REG, F.SET_DEVICE_STATE_FD})

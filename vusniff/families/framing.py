@@ -44,7 +44,8 @@ class Framer:
 
     ``channel`` decides which sizes are believed; None: the stream is part of what no other connection has opened.
 
-    Descriptors belong to the frame that holds the byte they were sent with.
+    Descriptors belong to the frame that holds the byte they were sent with. Those of another byte than a message's
+    first are told apart (`Descriptor.late`).
     """
 
     __slots__ = (
@@ -308,7 +309,7 @@ class Framer:
         """The next byte, which is this chunk's, is the first of a frame."""
         self._time_ns = chunk.time_ns
         self._process = chunk.process
-        self._descriptors = list(descriptors)
+        self._descriptors = _late(descriptors) if descriptors and self._continues else list(descriptors)
 
     def _add_descriptors(self, descriptors: tuple[Descriptor, ...], frames: list[Frame]) -> None:
         if self._known and descriptors and len(self._descriptors) + len(descriptors) > DESCRIPTOR_LIMIT:
@@ -316,7 +317,7 @@ class Framer:
             frames.append(self._cut_short(0))
             self._continue(left)
         else:
-            self._descriptors += descriptors
+            self._descriptors += _late(descriptors)
 
     def _left(self) -> int:
         """Bytes of the current message that are still to come."""
@@ -390,3 +391,8 @@ class Framer:
             missing = chunk.missing if start + RAW_LIMIT >= len(data) else 0
             frames.append(Frame(*self._stream, time_ns, piece, descriptors, process, FrameKind.RAW, missing))
             descriptors = ()
+
+
+def _late(descriptors: tuple[Descriptor, ...]) -> list[Descriptor]:
+    """Those that came behind the first byte of their message."""
+    return [replace(descriptor, late=True) for descriptor in descriptors]

@@ -24,13 +24,15 @@ from vusniff.views.repeated import OfPlace, Repeated
 
 
 def descriptor_dict(descriptor: Descriptor) -> dict[str, Any]:
-    """A descriptor: number, kind, identity, name, size."""
+    """A descriptor: number, kind, identity, name, size; and ``late`` where it came behind its message's first byte."""
+    said: dict[str, Any] = {"late": True} if descriptor.late else {}
     return {
         "number": descriptor.number,
         "kind": descriptor.kind.value,
         "identity": descriptor.identity,
         "name": descriptor.name,
         "size": descriptor.size,
+        **said,
     }
 
 

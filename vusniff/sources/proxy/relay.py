@@ -11,7 +11,8 @@ net/unix/af_unix.c ends a receive behind the first send that carries descriptors
    queue, and no byte of it;
 3. receives the message, or what there is of it. Where the first send had none, descriptors may still come in the middle
    of the message, and the kernel does not tell where: they are passed on with the payload, which is a send of its own
-   in the programs that do so. In a stream that has no messages, bytes are received one by one, asking before each.
+   in the programs that do so, or behind the first byte of a header, and recorded as late (`Descriptor.late`). In a
+   stream that has no messages, bytes are received one by one, asking before each.
 
 Sockets that are passed on are channels of the same conversation only where the table of openings that the relay is
 given says so: one end of a new pair takes the place of such a socket, and another relay stands between. Any other is
@@ -149,8 +150,9 @@ def take(
         return data, descriptors, True, dropped or also_dropped
     data, inside, also_dropped = _receive(source, size)
     header = framer.family.main.header.size if framer.family else 0
-    if inside and framer.begins and len(data) > header:
-        data, held.data, held.descriptors = data[:header], data[header:], inside
+    if inside and framer.begins and len(data) > 1:
+        at = header if len(data) > header else 1
+        data, held.data, held.descriptors = data[:at], data[at:], inside
     else:
         descriptors = descriptors + inside
     return data, descriptors, True, dropped or also_dropped

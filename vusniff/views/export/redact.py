@@ -263,7 +263,7 @@ class _Names:
             name = self._of("memory" if descriptor.kind is DescriptorKind.MEMFD else "file", name)
         if identity is not None and not _IDENTITY.fullmatch(identity):
             identity = self._of("object", identity)
-        return Descriptor(descriptor.kind, identity, descriptor.number, name, descriptor.size)
+        return replace(descriptor, identity=identity, name=name)
 
     def request(self, number: int) -> int:
         """A request that no table knows: another number that no table knows, the same for the same."""
