@@ -62,7 +62,7 @@ class Index:
         """Connection id -> end -> the end of the process that held it."""
         self._pieces: dict[int, list[int]] = {}
         """Row -> where the rest of a message is that is larger than a packet."""
-        self._parts = Parts()
+        self._parts = PacketParts()
         self._windows = [_FilePart(self._reader, number) for number in range(len(self._reader.scans))]
 
     def __len__(self) -> int:
@@ -194,7 +194,7 @@ class Index:
         return Frame(*frame_fields(meta, self.time_ns[row], data, options, missing))
 
 
-class Parts:
+class PacketParts:
     """Rows that are a part of their packet's bytes: few in most captures, and in any no more than 16 bytes each."""
 
     def __init__(self) -> None:

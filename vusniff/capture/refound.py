@@ -14,7 +14,7 @@ from vusniff.families.family import Family
 from vusniff.record import Connection, FrameKind, is_named
 
 
-class Piece(NamedTuple):
+class PacketPart(NamedTuple):
     """A part of a packet's bytes, which is a row of its own."""
 
     kind: FrameKind
@@ -35,7 +35,7 @@ class Refound:
 
     def pieces(
         self, family: Family, order: str, connection: Connection, end: int, kind: FrameKind, data: bytes
-    ) -> list[Piece] | None:
+    ) -> list[PacketPart] | None:
         """The parts of a packet that is not what it was written as; None for one that is."""
         key = connection.id, end
         due = self._due.pop(key, 0)
@@ -46,10 +46,10 @@ class Refound:
             return self._doubted(family, order, channel, key, data)
         if kind is not FrameKind.RAW:
             return None
-        found: list[Piece] = []
+        found: list[PacketPart] = []
         at = min(due, len(data))
         if at:
-            found.append(Piece(FrameKind.CONTINUATION, 0, at, 0))
+            found.append(PacketPart(FrameKind.CONTINUATION, 0, at, 0))
             if due > at:
                 self._due[key] = due - at
         self._split(family, order, channel, key, data, at, found)
@@ -57,7 +57,7 @@ class Refound:
 
     def _doubted(
         self, family: Family, order: str, channel: Channel, key: tuple[int, int], data: bytes
-    ) -> list[Piece] | None:
+    ) -> list[PacketPart] | None:
         """A message of a size that is not believed ends where another surely begins."""
         size = family.main.header.size
         if family.find is None or family.largest is None or len(data) < size:
@@ -68,7 +68,7 @@ class Refound:
         at = family.find(data, order, size, channel)
         if at is None:
             return None
-        found = [Piece(FrameKind.MESSAGE, 0, at, 0)]
+        found = [PacketPart(FrameKind.MESSAGE, 0, at, 0)]
         self._split(family, order, channel, key, data, at, found)
         return found
 
@@ -80,19 +80,19 @@ class Refound:
         key: tuple[int, int],
         data: bytes,
         at: int,
-        found: list[Piece],
+        found: list[PacketPart],
     ) -> None:
         assert family.find is not None
         while at < len(data):
             begin = family.find(data, order, at, channel)
             if begin != at:
-                found.append(Piece(FrameKind.RAW, at, len(data) if begin is None else begin, 0))
+                found.append(PacketPart(FrameKind.RAW, at, len(data) if begin is None else begin, 0))
             if begin is None:
                 return
             size = family.message_size(data, order, begin) or len(data) - begin
             at = min(begin + size, len(data))
             missing = begin + size - at
-            found.append(Piece(FrameKind.MESSAGE, begin, at, missing))
+            found.append(PacketPart(FrameKind.MESSAGE, begin, at, missing))
             self.messages += 1
             if missing:
                 self._due[key] = missing

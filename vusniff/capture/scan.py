@@ -19,7 +19,7 @@ from vusniff.capture import evidence, facts, pcapng
 from vusniff.capture.batch import OFFSET_BITS, Batch
 from vusniff.capture.input import BLOCK_LIMIT, Input, block_length, check_start
 from vusniff.capture.packet import DISSECTOR, DISSECTOR_DATA, INFO_SIZE, INTERFACE_LIMIT, LEAD_SIZE, dissector_of, lead
-from vusniff.capture.refound import Piece, Refound
+from vusniff.capture.refound import PacketPart, Refound
 from vusniff.errors import CaptureError
 from vusniff.families.framing import BELIEVED
 from vusniff.families.registry import FIRST, families
@@ -459,7 +459,7 @@ class Scan:
         pieces = self._refound.pieces(family, order, known, end, kind, frame) if family is not None else None
         if pieces and kind is FrameKind.MESSAGE:
             missing = 0  # of a size that was not true
-        for piece in pieces or [Piece(kind, 0, len(frame), 0)]:
+        for piece in pieces or [PacketPart(kind, 0, len(frame), 0)]:
             request, flags, size = 0, 0, piece.stop - piece.start
             lacking = piece.missing + (missing if piece.stop == len(frame) else 0)
             if told is not None:
