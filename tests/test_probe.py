@@ -19,7 +19,8 @@ from pathlib import Path
 import pytest
 from probing import Recording, connected, message, needs_probe, recording
 
-from vusniff.record import DescriptorKind, FrameKind
+from vusniff.capture.reader import CaptureReader
+from vusniff.record import DescriptorKind, FrameKind, Sample
 from vusniff.sources.host.descriptors import describe
 
 pytestmark = needs_probe
@@ -405,6 +406,39 @@ def test_back_end_channels_are_followed(tmp_path: Path) -> None:
     assert [frame.connection for frame in probe.frames] == [1, 1, 2, 3, 3]
     assert probe.frames[2].data == b"not a header at all"
     assert [end.inode for end in probe.connections[1].ends] == [peer, inode]
+
+
+def test_kicks_and_calls_are_counted_from_when_they_were_passed(tmp_path: Path) -> None:
+    memory, kick, call = os.memfd_create("ram"), os.eventfd(0), os.eventfd(0)
+    os.ftruncate(memory, 1 << 16)
+    with recording(tmp_path / "c.pcapng", "--rings=100") as watched:
+        near, far = connected(str(tmp_path / "s"))
+        os.eventfd_write(kick, 5)
+        near.send(message(2, struct.pack("=Q", 1 << 32)))
+        near.sendmsg([message(5, struct.pack("=II4Q", 1, 0, 0, 1 << 16, 1 << 30, 0))], rights(memory))
+        near.send(message(8, struct.pack("=II", 0, 64)))
+        near.send(message(9, struct.pack("=II4Q", 0, 0, 1 << 30, (1 << 30) + 8192, (1 << 30) + 4096, 0)))
+        near.send(message(10, struct.pack("=II", 0, 0)))
+        near.sendmsg([message(13, struct.pack("=Q", 0))], rights(call))
+        near.sendmsg([message(12, struct.pack("=Q", 0))], rights(kick))
+        for _ in range(7):
+            os.eventfd_write(kick, 1)
+        assert os.eventfd_read(kick) == 12
+        os.eventfd_write(call, 1)
+        until(lambda: counted(watched.path) == [(7, 1)])
+        drain(far, 20)
+        watched.finish()
+    for fd in (memory, kick, call):
+        os.close(fd)
+    near.close()
+    far.close()
+
+
+def counted(path: Path) -> list[tuple[int | None, int | None]]:
+    """Kicks and calls of ring 0 by the last sample."""
+    with CaptureReader(path) as reader:
+        found = [record.rings[0] for record in reader.records() if isinstance(record, Sample)]
+    return [(one.kicks, one.calls) for one in found[-1:]]
 
 
 def test_other_traffic_is_ignored(tmp_path: Path) -> None:

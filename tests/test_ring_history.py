@@ -235,7 +235,8 @@ def test_the_command(tmp_path: Path) -> None:
     head, *lines = out.splitlines()
     assert head.split("  ")[0] == "time"
     assert len(lines) == 15
-    assert lines[0].split() == ["1.000", "1", "0", "idle", "700", "690", "10", "of", "256", "-", "kicks,", "calls"]
+    first = "1.000 1 0 idle 700 690 10 of 256 - kicks, calls - -"
+    assert " ".join(lines[0].split()) == first
     assert "not served for 2.00 s (kick not read)" in lines[9]
     assert "110/s" in lines[11]
     assert len(run("rings", path, "--ring", "1", "--session", "1")[1].splitlines()) == 8
@@ -243,6 +244,25 @@ def test_the_command(tmp_path: Path) -> None:
     objects = [json.loads(line) for line in run("rings", path, "--json", "--device", "net")[1].splitlines()]
     assert [one["state"] for one in objects if one["ring"] == 1][3:5] == ["not served", "not served"]
     assert objects[0]["session"] == 1
+
+
+def test_kicks_and_calls(tmp_path: Path) -> None:
+    counted = replace(STILL, kicks=3, calls=0), replace(MOVES, kicks=45, calls=7), replace(MOVES, kicks=2, calls=7)
+    path = capture(tmp_path / "c.pcapng", [sample(one) for one in counted])
+    _, *lines = run("rings", path, "--device", "net")[1].splitlines()
+    assert [line.split()[-2:] for line in lines] == [["-", "-"], ["42/s", "7/s"], ["2/s", "0/s"]]
+    objects = [json.loads(line) for line in run("rings", path, "--json")[1].splitlines()]
+    assert [(one["kicks"], one["calls"]) for one in objects] == [(3, 0), (45, 7), (2, 7)]
+    card = {line[:13].strip(): line[13:].strip() for line in pane(path, 9, 0, 120)}
+    assert card["signalled"] == "kicks 2 (2/s), calls 7 (0/s)"
+
+
+def test_the_verdict_says_that_a_kick_was_not_read(tmp_path: Path) -> None:
+    stuck = replace(WAITS, waiting_ns=6 * SECOND, unread_kicks=1)
+    out = run("check", capture(tmp_path / "c.pcapng", [sample(MOVES), sample(stuck)]), "--device", "blk")[1]
+    said = " ".join(out.split())
+    assert "vring 0 is not served: 10 in flight, nothing used for 6.00 s; its kick has not been read" in said
+    assert "look what the back-end does" in said
 
 
 def test_the_state_has_them(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from vusniff.capture import evidence
 from vusniff.families.places import Buffer, MemoryRegion, Places, RingPlace, Spot
-from vusniff.record import Position, Sample
+from vusniff.record import Descriptor, Position, Sample
 from vusniff.sources.host.descriptors import describe
 from vusniff.sources.rings.access import Access
 from vusniff.sources.rings.sampler import EVERY_NS, ROOM, SECOND, Sampler
@@ -132,6 +132,21 @@ def test_a_ring_that_is_not_served_is_told_within_a_second_and_a_half_and_so_is_
     bench.put(500, 130)
     (again,) = bench.look()
     assert (again.rings[0].waiting_ns, again.rings[0].moved_ns, again.rings[0].unread_kicks) == (None, 0, None)
+
+
+def test_kicks_and_calls_are_written_when_they_have_changed() -> None:
+    bench = Bench(rings=2)
+    number = int((bench.places.rings[0].kick or Descriptor()).identity.partition(":")[2])  # type: ignore[union-attr]
+    counted = {number: 3}
+    bench.sampler.signals = counted.get
+    bench.follow()
+    (first,) = bench.look()
+    assert [(one.kicks, one.calls) for one in first.rings] == [(3, None)] * 2
+    assert bench.look(30) == []
+    counted[number] = 4
+    (second,) = bench.look(30)
+    assert [one.kicks for one in second.rings] == [4, 4]
+    bench.close()
 
 
 def test_something_that_is_made_available_after_a_pause_has_not_waited_for_the_pause(bench: Bench) -> None:

@@ -248,6 +248,10 @@ class Position:
     """Count of the kick descriptor: more than 0 is a kick that the back-end has not read. Looked at while it waits."""
     tracked: int | None = None
     """In flight by the in-flight buffer."""
+    kicks: int | None = None
+    """How often the kick descriptor was signalled since it was passed, at least; None where nobody counted."""
+    calls: int | None = None
+    """The same of the call descriptor."""
 
 
 @dataclass(frozen=True, slots=True)

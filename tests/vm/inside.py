@@ -120,6 +120,24 @@ def sends(
     ]
 
 
+WRITTEN, SIGNALLED = 10, 25
+
+
+def signal_often(event: int) -> None:
+    """Writes to an event descriptor, reads it once, and has the kernel signal it (IOCB_FLAG_RESFD of io_submit(2))."""
+    for _ in range(WRITTEN):
+        os.eventfd_write(event, 1)
+    os.eventfd_read(event)
+    context, buffer = ctypes.c_ulong(0), ctypes.create_string_buffer(512)
+    assert libc.syscall(206, 8, ctypes.byref(context)) == 0
+    file = os.open("/etc/passwd", os.O_RDONLY)
+    for _ in range(SIGNALLED):
+        words = (0, 0, 0, 0, 0, file, ctypes.addressof(buffer), 512, 0, 0, 1, event)
+        block = ctypes.create_string_buffer(struct.pack("<QIIHhIQQqQII", *words))
+        assert libc.syscall(209, context, 1, (ctypes.c_void_p * 1)(ctypes.addressof(block))) == 1
+        assert libc.syscall(208, context, 1, 1, ctypes.create_string_buffer(64), None) == 1
+
+
 def session(path: str, memory: int, event: int, out: int) -> None:
     """Resets one connection; over another sends everything, tells what each call gave, and dies with it open."""
     with socket.socket(socket.AF_UNIX) as listener:
@@ -147,6 +165,7 @@ def session(path: str, memory: int, event: int, out: int) -> None:
             except BlockingIOError:
                 break
         told.append((name, gave, arrived.hex()))
+    signal_often(event)
     far.shutdown(socket.SHUT_RD)
     try:
         near.send(message(3))
@@ -162,8 +181,9 @@ def watch(mode: str, folder: Path) -> dict[str, Any]:
     path, file = str(folder / f"{mode}.sock"), folder / f"{mode}.pcapng"
     memory, event = os.memfd_create("guest-ram"), os.eventfd(0)
     os.ftruncate(memory, 1 << 20)
+    os.eventfd_write(event, 1)  # before it is passed: this does not count
     try:
-        program = attach_program((Attach(mode),), follow_any=True)
+        program = attach_program((Attach(mode),), follow_any=True, counts=True)
     except SourceError as error:
         return {"mode": mode, "refused": str(error)}
     said: list[str] = []
@@ -184,6 +204,8 @@ def watch(mode: str, folder: Path) -> dict[str, Any]:
         probe.step()
         signal.sigtimedwait([], 0.02)
         deadline -= 1
+    number = int((describe(event).identity or "").partition(":")[2])
+    signals = [program.signals(number), program.signals(number + 1)]
     probe.close()
     with CaptureReader(file) as reader:
         records = list(reader.records())
@@ -207,6 +229,7 @@ def watch(mode: str, folder: Path) -> dict[str, Any]:
         ],
         "lost": closed[connection.id].lost,
         "said": said,
+        "signals": signals,
     }
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from vm.fetch import FOLDER
+from vm.inside import SIGNALLED, WRITTEN
 
 ROOT = Path(__file__).parents[2]
 BOOT_SECONDS = 900
@@ -84,6 +85,8 @@ def test_every_way_to_attach(image: Path) -> None:
         assert result["path"]
         assert result["pid"]
         assert result["lost"] == 0
+        in_kernel = 0 if result["mode"] == "rawtp" else SIGNALLED
+        assert result["signals"] == [WRITTEN + in_kernel, None]
         assert result["closed"] == ["reset", "killed"]
         assert result["exits"] == [[True, 9, True]]
         assert "1 sends failed and are not in the capture" in result["said"]

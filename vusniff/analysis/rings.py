@@ -89,6 +89,24 @@ def used_between(before: Position, after: Position) -> int:
     return (after.used - before.used) & 0xFFFF
 
 
+class SignalRates(NamedTuple):
+    """Kicks and calls a second; None where they were not counted."""
+
+    kicks: float | None
+    calls: float | None
+
+
+def signals_between(before: Position, after: Position, time_ns: int) -> SignalRates:
+    """How often a ring was kicked and called a second between two samples. A count that has become less began anew."""
+
+    def rate(old: int | None, new: int | None) -> float | None:
+        if old is None or new is None or time_ns <= 0:
+            return None
+        return (new - old if new >= old else new) * 1e9 / time_ns
+
+    return SignalRates(rate(before.kicks, after.kicks), rate(before.calls, after.calls))
+
+
 def _packed_used(position: Position) -> int:
     return position.used + (0 if position.used_wrap else position.size)
 
@@ -182,6 +200,14 @@ class RingHistory:
             used = used_between(line.positions[at - 1], line.positions[at])
             made.append(used / seconds if seconds > 0 else 0.0)
         return made
+
+    def signals(self, session: int, index: int, number: int, since: int = 0) -> SignalRates | None:
+        """Kicks and calls a second between the last two samples until then; None where there are not two."""
+        line = self._lines.get(RingKey(session, index))
+        last = bisect_right(line.numbers, number + 1) - 1 if line is not None else 0
+        if line is None or last < 1 or line.numbers[last - 1] <= since:
+            return None
+        return signals_between(line.positions[last - 1], line.positions[last], line.times[last] - line.times[last - 1])
 
     def accounts(self, session: int) -> list[Account]:
         """Each ring of a session by all its samples: also of one that was stopped or set up anew since."""

@@ -24,17 +24,27 @@ from vusniff.bpf.btf import KERNEL_BTF, Btf
 from vusniff.bpf.find import Bcc, find_bcc
 from vusniff.bpf.kernel import fentry_refused, kprobe_refused, recursion_misses, refusal
 from vusniff.bpf.offsets import definitions
-from vusniff.bpf.records import LOST_REASONS, SIZES, RingBuffer, SocketTable, cpus
+from vusniff.bpf.records import LOST_REASONS, SIZES, EventfdTable, RingBuffer, SocketTable, cpus
 from vusniff.errors import SourceError
 
 RING_BYTES = 32 << 20
 """Kernel memory for records on their way: about 200,000 short messages."""
 
 _CALLS = {
-    "x86_64": {"SENDMSG": 46, "SENDMMSG": 307, "SENDTO": 44, "WRITE": 1, "WRITEV": 20, "CLOSE": 3},
-    "aarch64": {"SENDMSG": 211, "SENDMMSG": 269, "SENDTO": 206, "WRITE": 64, "WRITEV": 66, "CLOSE": 57},
+    "x86_64": {"SENDMSG": 46, "SENDMMSG": 307, "SENDTO": 44, "WRITE": 1, "WRITEV": 20, "CLOSE": 3, "READ": 0},
+    "aarch64": {"SENDMSG": 211, "SENDMMSG": 269, "SENDTO": 206, "WRITE": 64, "WRITEV": 66, "CLOSE": 57, "READ": 63},
 }
 """System call numbers, by machine."""
+
+
+_EVENTFDS = '#include "eventfds.h"\n'
+_EVENTFD_FUNCTIONS = {
+    "eventfd_write": "write_eventfd",
+    "eventfd_read": "read_eventfd",
+    "eventfd_signal": "signal_eventfd",
+    "eventfd_signal_mask": "signal_eventfd_mask",
+}
+"""Functions of the kernel and of the program that counts kicks and calls by them."""
 
 
 class Attach(str, enum.Enum):
@@ -50,12 +60,13 @@ class Attach(str, enum.Enum):
 class KernelProgram:
     """The kernel program, attached. Closing it, or the end of this process, leaves nothing in the kernel."""
 
-    def __init__(self, bpf: Any, attach: Attach, bcc: Bcc) -> None:
+    def __init__(self, bpf: Any, attach: Attach, bcc: Bcc, counts: bool = False) -> None:
         self.attach = attach
         self.bcc = bcc
         self._bpf = bpf
         self.ring = RingBuffer(bpf["ring"].map_fd, RING_BYTES)
         self._sockets = SocketTable(bpf["sockets"].map_fd)
+        self._eventfds = EventfdTable(bpf["eventfds"].map_fd) if counts else None
         self._presets = bpf["presets"]
         self._lost = bpf["lost"]
 
@@ -78,6 +89,10 @@ class KernelProgram:
     def sends(self, inode: int) -> tuple[int, int] | None:
         """Sends counted on a socket so far, and how many of them did not reach the ring; None for an unknown one."""
         return self._sockets.sends(inode)
+
+    def signals(self, number: int) -> int | None:
+        """How often an event descriptor was signalled since it was passed, by its id; None where it is not counted."""
+        return None if self._eventfds is None else self._eventfds.signals(number)
 
     def losses(self) -> dict[str, int]:
         """Records that did not reach the ring, by what they were."""
@@ -102,14 +117,22 @@ class KernelProgram:
         """Detaches the program; what is in the ring is lost with it."""
         self.ring.close()
         self._sockets.close()
+        if self._eventfds is not None:
+            self._eventfds.close()
+            self._eventfds = None
         # bcc stumbles over a tracefs that is not mounted, after detaching; and it would clean up again at exit.
         with _quiet(), contextlib.suppress(Exception):
             self._bpf.cleanup()
         atexit.unregister(self._bpf.cleanup)
 
 
-def attach_program(modes: tuple[Attach, ...] = tuple(Attach), follow_any: bool = False) -> KernelProgram:
-    """The program, attached in the first of these modes that works. Raises SourceError that says why none does."""
+def attach_program(
+    modes: tuple[Attach, ...] = tuple(Attach), follow_any: bool = False, counts: bool = False
+) -> KernelProgram:
+    """The program, attached in the first of these modes that works. Raises SourceError that says why none does.
+
+    ``counts``: it also counts how often the event descriptors that are passed are signalled.
+    """
     if platform.machine() not in _CALLS:
         raise SourceError(f"{platform.machine()} is not supported by the probe; use vusniff proxy")
     bcc = find_bcc()
@@ -120,7 +143,7 @@ def attach_program(modes: tuple[Attach, ...] = tuple(Attach), follow_any: bool =
         try:
             if (why := _refused(mode, btf)) is not None:
                 raise SourceError(why)
-            return _attach(bcc, offsets, mode, follow_any)
+            return _attach(bcc, offsets, mode, follow_any, counts)
         except (SourceError, OSError) as error:  # a file that only root may look at is a reason like any other
             refused.append(f"{mode}: {error}")
     raise SourceError("the probe cannot be attached to this kernel; " + "; ".join(refused))
@@ -138,33 +161,42 @@ def _refused(mode: Attach, btf: Btf) -> str | None:
     return fentry_refused(functions["unix_stream_sendmsg"])
 
 
-def _attach(bcc: Bcc, offsets: dict[str, int], mode: Attach, follow_any: bool) -> KernelProgram:
+def _attach(bcc: Bcc, offsets: dict[str, int], mode: Attach, follow_any: bool, counts: bool) -> KernelProgram:
     values = offsets | SIZES | {f"NR_{name}": number for name, number in _CALLS[platform.machine()].items()}
     values |= {"OWN_PID": os.getpid(), "CPUS": cpus(), "RING_PAGES": RING_BYTES // os.sysconf("SC_PAGE_SIZE")}
     flags = [f"-D{name}={value}" for name, value in (values | headers.definitions()).items()]
     flags += [f"-DMODE_{mode.name}", f"-DPAGE_SIZE={os.sysconf('SC_PAGE_SIZE')}UL", "-Wno-all"]
     if follow_any:
         flags.append("-DFOLLOW_ANY")
+    counts = counts and "O_EVENTFD_ID" in offsets
+    if counts:
+        flags.append("-DCOUNT_EVENTFDS")
     with resources.as_file(resources.files("vusniff.bpf")) as folder, _quiet() as said:
         source = (folder / "probe.c").read_text(encoding="utf-8")
+        if counts:  # in one piece: bcc sees maps and probes only in what it is given, not in what that includes
+            source = source.replace(_EVENTFDS, (folder / "eventfds.h").read_text(encoding="utf-8"))
         flags.append(f"-I{folder}")
         try:
             with _environment(BCC_KERNEL_SOURCE=str(folder / "stubs")):
                 bpf = bcc.program_class(text=source, cflags=flags)
             if mode is Attach.KPROBE:
-                _attach_kprobes(bpf, offsets)
+                _attach_kprobes(bpf, offsets, counts)
             if mode is Attach.RAWTP:
                 _chain(bcc, bpf)
         except Exception as error:  # bcc raises Exception itself
             raise SourceError(_reason(error, said)) from None
-    return KernelProgram(bpf, mode, bcc)
+    return KernelProgram(bpf, mode, bcc, counts)
 
 
-def _attach_kprobes(bpf: Any, offsets: dict[str, int]) -> None:
+def _attach_kprobes(bpf: Any, offsets: dict[str, int], counts: bool) -> None:
     bpf.attach_kprobe(event="unix_stream_sendmsg", fn_name="enter_send")
     bpf.attach_kretprobe(event="unix_stream_sendmsg", fn_name="leave_send")
     if offsets.get("HAS_UNIX_RELEASE"):
         bpf.attach_kprobe(event="unix_release", fn_name="enter_release")
+    if counts:
+        for event, function in _EVENTFD_FUNCTIONS.items():
+            if offsets.get(f"HAS_{event.upper()}"):
+                bpf.attach_kprobe(event=event, fn_name=function)
 
 
 def _chain(bcc: Bcc, bpf: Any) -> None:

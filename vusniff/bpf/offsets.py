@@ -34,6 +34,7 @@ _NEEDED: dict[str, tuple[str, str]] = {
     "ITER_SEGMENTS": ("iov_iter", "nr_segs"),
     "FILE_INODE": ("file", "f_inode"),
     "FILE_PRIVATE": ("file", "private_data"),
+    "FILE_OPERATIONS": ("file", "f_op"),
     "FILE_DENTRY": ("file", "f_path.dentry"),
     "DENTRY_NAME": ("dentry", "d_name.name|__d_name.name"),
     "INODE_NUMBER": ("inode", "i_ino"),
@@ -69,6 +70,7 @@ _OPTIONAL: dict[str, tuple[str, str]] = {
 _ITER_KINDS = {"ITER_IOVEC": 0, "ITER_KVEC": 255, "ITER_UBUF": 255}
 """Names in ``enum iter_type`` and what stands for one that a kernel does not have."""
 HOOKS = ("unix_stream_sendmsg", "unix_release")
+EVENTFD_HOOKS = ("eventfd_write", "eventfd_read", "eventfd_signal", "eventfd_signal_mask")
 
 
 def definitions(btf: Btf) -> dict[str, int]:
@@ -94,6 +96,6 @@ def definitions(btf: Btf) -> dict[str, int]:
     kinds = btf.enumeration("iter_type")
     for name, missing in _ITER_KINDS.items():
         out[f"T_{name}"] = kinds.get(name, missing) & 0xFF
-    for function in btf.functions(HOOKS):
+    for function in btf.functions((*HOOKS, *EVENTFD_HOOKS)):
         out[f"HAS_{function.upper()}"] = 1
     return out

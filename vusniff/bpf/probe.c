@@ -6,7 +6,8 @@
  *   MODE_FENTRY  fentry and fexit of unix_stream_sendmsg and unix_release
  *   MODE_KPROBE  kprobe and kretprobe of the same functions
  *   MODE_RAWTP   raw tracepoints sys_enter and sys_exit: sendmsg, sendmmsg, sendto, write, writev, close
- * and in all of them the raw tracepoint sched_process_exit.
+ * and in all of them the raw tracepoint sched_process_exit. With COUNT_EVENTFDS it also counts kicks and calls
+ * (eventfds.h).
  *
  * No kernel header is read: O_* are offsets and T_* enumeration values of the running kernel (vusniff/bpf/offsets.py),
  * SIZE_* are the record sizes that the reader expects (vusniff/bpf/records.py).
@@ -37,6 +38,10 @@ BPF_TABLE("array", u32, struct inflight, sending, THREADS);
 BPF_TABLE("hash", u32, u8, peers, 8192);
 #ifdef MODE_RAWTP
 BPF_PROG_ARRAY(steps, 1);
+#endif
+
+#ifdef COUNT_EVENTFDS
+#include "eventfds.h"
 #endif
 
 static __always_inline void add(u64 *value, u64 amount)
@@ -411,6 +416,9 @@ static __always_inline void pass(struct scratch *s)
 		if (!file)
 			continue;
 		describe(&p->fds[i], file);
+#ifdef COUNT_EVENTFDS
+		count_from_now(&p->fds[i], file);
+#endif
 	}
 	s->sent.descriptors = count;
 	s->rights = block;
@@ -695,6 +703,12 @@ static __always_inline void read_message(struct source *from, u64 at)
 RAW_TRACEPOINT_PROBE(sys_enter)
 {
 	u64 call = ctx->args[1], arguments[3] = {};
+#ifdef COUNT_EVENTFDS
+	u64 operations = call == NR_READ || call == NR_WRITE ? eventfd_operations() : 0;
+	if (call == NR_READ && !operations)
+		return 0;
+	if (call != NR_READ)
+#endif
 	if (call != NR_SENDMSG && call != NR_SENDTO && call != NR_WRITE && call != NR_WRITEV && call != NR_SENDMMSG &&
 	    (call != NR_CLOSE || !following()))
 		return 0;
@@ -702,7 +716,18 @@ RAW_TRACEPOINT_PROBE(sys_enter)
 	load(arguments, 24, ctx->args[0] + (O_REG_1 < O_REG_3 ? O_REG_1 : O_REG_3), 0);
 	u64 first = arguments[O_REG_1 < O_REG_3 ? 0 : 2], second = arguments[1];
 	u64 third = arguments[O_REG_1 < O_REG_3 ? 2 : 0];
-	u64 socket = socket_of(file_of(first));
+#ifdef COUNT_EVENTFDS
+	if (call == NR_READ && third != READ_SIZE && third != QEMU_READ_SIZE)
+		return 0;
+#endif
+	u64 file = file_of(first);
+#ifdef COUNT_EVENTFDS
+	if (operations && count_access(file, operations, call == NR_READ))
+		return 0;
+	if (call == NR_READ)
+		return 0;
+#endif
+	u64 socket = socket_of(file);
 	if (!socket)
 		return 0;
 #if defined(O_TASK_STATUS) && defined(__x86_64__)

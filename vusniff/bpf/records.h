@@ -18,7 +18,7 @@
 enum record_kind { SENT = 1, PASSED, OPENED, DONE, CLOSED, EXITED };
 enum lost_reason { LOST_SENT, LOST_PASSED, LOST_OPENED, LOST_DONE, LOST_CLOSED, LOST_TABLE, LOST_EXITED, LOST_REASONS };
 enum verdict { UNKNOWN = 0, TRIES = 4, IGNORED = 100, FOLLOWED = 200 };
-enum control { FOLLOWING, CONTROLS };
+enum control { FOLLOWING, EVENTFD_OPERATIONS, CONTROLS };
 
 struct socket_key {
 	u64 sock, inode;
@@ -40,6 +40,13 @@ struct entry {
 
 struct bucket {
 	struct entry ways[WAYS];
+};
+
+#define EVENTFDS 65536
+
+/* Of an event descriptor, by its id: whether it counts, and how often it was signalled and read since. */
+struct eventfd {
+	u64 counts, signals, reads, unused;
 };
 
 #define THREADS 65536
@@ -126,6 +133,7 @@ struct exited {
 };
 
 _Static_assert(sizeof(struct sent) == SIZE_SENT, "sent");
+_Static_assert(sizeof(struct eventfd) == SIZE_EVENTFD, "eventfd");
 _Static_assert(sizeof(struct passed) == SIZE_PASSED + FD_LIMIT * SIZE_PASSED_FD, "passed");
 _Static_assert(sizeof(struct opened) == SIZE_OPENED, "opened");
 _Static_assert(sizeof(struct done) == SIZE_DONE, "done");

@@ -46,6 +46,10 @@ ENTRY = struct.Struct("=QQQQ")
 """Of a socket: inode number and verdict (low byte), sends, how many of them did not reach the ring, who spoke last."""
 _BUCKETS, _WAYS = 16384, 4
 
+EVENTFD = struct.Struct("=QQQQ")
+"""Of an event descriptor: whether it counts, how often it was signalled and read since it was passed, unused."""
+_EVENTFDS = 65536
+
 LOST_REASONS = ("send", "descriptors", "connection", "return", "close", "table full", "exit")
 """What the kernel program counts when it cannot hand a record over, in the order of its map."""
 
@@ -58,6 +62,7 @@ SIZES = {
     "SIZE_CLOSED": CLOSED_ALL.size,
     "SIZE_EXITED": EXITED_ALL.size,
     "SIZE_ENTRY": ENTRY.size,
+    "SIZE_EVENTFD": EVENTFD.size,
 }
 
 _BUSY, _DISCARDED = 1 << 31, 1 << 30
@@ -138,6 +143,27 @@ class SocketTable:
             if self._words[at // 8] >> 8 == inode:
                 return at
         return None
+
+
+class EventfdTable:
+    """How often event descriptors were signalled, behind the map's file descriptor."""
+
+    def __init__(self, fd: int) -> None:
+        self._data = mmap.mmap(fd, EVENTFD.size * _EVENTFDS, prot=mmap.PROT_READ)
+
+    def signals(self, number: int) -> int | None:
+        """How often the event descriptor with this id was signalled since it was passed; None where it is not counted.
+
+        At least: where nobody was seen to signal it, how often it was read. One read takes all signals before it.
+        """
+        if not 0 <= number < _EVENTFDS:
+            return None
+        counts, signals, reads, _ = EVENTFD.unpack_from(self._data, number * EVENTFD.size)
+        return (signals or reads) if counts else None
+
+    def close(self) -> None:
+        """Unmaps it."""
+        self._data.close()
 
 
 def split(piece: bytes) -> Iterator[tuple[int, int, int]]:

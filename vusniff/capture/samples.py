@@ -3,7 +3,8 @@
 ``rings`` is a list of objects: ``n`` (its index), ``size``, ``p`` (1: packed), ``a`` and ``u`` (available, used),
 ``f`` (in flight), ``aw`` and ``uw`` (wrap counters, 0 or 1), ``ni`` and ``nn`` (1: no interrupt, no notify), ``ue`` and
 ``ae`` (used event, available event), ``m`` (nanoseconds since the device was last seen to use something), ``w``
-(nanoseconds that something waits), ``k`` (count of the kick descriptor), ``t`` (in flight by the in-flight buffer).
+(nanoseconds that something waits), ``k`` (count of the kick descriptor), ``t`` (in flight by the in-flight buffer),
+``kc`` and ``cc`` (how often it was kicked and called).
 ``unreadable`` is a list of [what, why], ``dirty`` a number of pages.
 """
 
@@ -50,6 +51,8 @@ def _ring(one: Position) -> dict[str, Any]:
         "w": one.waiting_ns,
         "k": one.unread_kicks,
         "t": one.tracked,
+        "kc": one.kicks,
+        "cc": one.calls,
     }
     return facts | {key: value for key, value in optional.items() if value is not None}
 
@@ -93,6 +96,8 @@ def _parse_ring(facts: object) -> Position | None:
         integer(facts.get("w")),
         integer(facts.get("k")),
         integer(facts.get("t"), 0, _SIZE_LIMIT),
+        integer(facts.get("kc")),
+        integer(facts.get("cc")),
     )
 
 

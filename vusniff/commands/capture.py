@@ -136,7 +136,7 @@ def _record(file: str, args: argparse.Namespace) -> int:
     modes = (Attach(args.attach),) if args.attach else tuple(Attach)
     wanted = selection(args)
     _as_caller(check_path, file, args)  # before the kernel is asked, which takes seconds
-    program = attach_program(modes, wanted.names_sockets)
+    program = attach_program(modes, wanted.names_sockets, args.rings is not None)
     output = _as_caller(open_path, file, args)
     writer = CaptureWriter(output, source=f"probe {program.attach}", bound=bound_of(output, args))
 

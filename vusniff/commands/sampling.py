@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from vusniff.families.places import Places
     from vusniff.record import Sample
     from vusniff.sources.rings.access import Access
+    from vusniff.sources.rings.reader import SignalCount
 
 DEFAULT_HZ = 10.0
 MOST_HZ = 1000.0
@@ -91,6 +92,10 @@ class CaptureSampling:
         self._put: Callable[[Sample], None] = lambda sample: None
         self.access: Access = Access()
         self._sampler = Sampler(self.access, self._write, every_change)
+
+    def count_by(self, signals: SignalCount) -> None:
+        """Kicks and calls are counted by this; see `Sampling`."""
+        self._sampler.signals = signals
 
     def _write(self, sample: Sample) -> int:
         from vusniff.capture import evidence

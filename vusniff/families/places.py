@@ -53,6 +53,7 @@ class RingPlace:
     since: int = 0
     """Number of the message since which this is so: what was read before counts no more."""
     kick: Descriptor | None = None
+    call: Descriptor | None = None
 
 
 @dataclass(frozen=True, slots=True)

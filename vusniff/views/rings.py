@@ -6,13 +6,34 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from vusniff.amounts import duration
-from vusniff.analysis.rings import Account, Doing, RingHistory, RingStanding, kick_waits, used_between
+from vusniff.analysis.rings import (
+    Account,
+    Doing,
+    RingHistory,
+    RingStanding,
+    SignalRates,
+    kick_waits,
+    signals_between,
+    used_between,
+)
 from vusniff.record import Position
 from vusniff.views.evidence import ring_values
 
-COLUMNS = ("vring", "state", "available", "used", "in flight", "rate", "wants", "last used", "tracked")
+COLUMNS = (
+    "vring",
+    "state",
+    "available",
+    "used",
+    "in flight",
+    "rate",
+    "wants",
+    "last used",
+    "tracked",
+    "kicks",
+    "calls",
+)
 """As `row` has them."""
-LINE_COLUMNS = ("time", "session", "ring", "state", "available", "used", "in flight", "rate", "wants")
+LINE_COLUMNS = ("time", "session", "ring", "state", "available", "used", "in flight", "rate", "wants", "kicks", "calls")
 """As `lines` has them."""
 ACCOUNT_COLUMNS = ("vring", "last seen", "in flight", "used", "most a second", "longest wait", "wants", "samples")
 """As `account_row` has them."""
@@ -51,6 +72,12 @@ def rate_words(rate: float) -> str:
     return f"{rate:.0f}{unit}/s" if rate >= 100 or not unit else f"{rate:.1f}{unit}/s"
 
 
+def signal_words(signals: SignalRates | None) -> tuple[str, str]:
+    """Kicks and calls a second."""
+    kicks, calls = signals or (None, None)
+    return "-" if kicks is None else rate_words(kicks), "-" if calls is None else rate_words(calls)
+
+
 def moved_words(position: Position, later_ns: int = 0) -> str:
     """How long ago something was used."""
     if position.moved_ns is None:
@@ -73,6 +100,8 @@ def row(history: RingHistory, session: int, standing: RingStanding, number: int,
         wants_words(position),
         moved_words(position, later),
         "-" if position.tracked is None else str(position.tracked),
+        "-" if position.kicks is None else str(position.kicks),
+        "-" if position.calls is None else str(position.calls),
     )
 
 
@@ -153,4 +182,5 @@ def lines(
                 f"{position.in_flight} of {position.size}",
                 "-" if rate is None else rate_words(rate),
                 wants_words(position),
+                *signal_words(signals_between(old.position, position, one.time_ns - old.time_ns) if old else None),
             )

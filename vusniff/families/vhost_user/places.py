@@ -76,6 +76,7 @@ def _ring(state: DeviceState, ring: Vring) -> RingPlace | str:
         "big" if ring.endian is not None and ring.endian.value == 1 and not packed else "little",
         max(state.regions_by, state.features.by, *(seen.by for seen in told if seen is not None)),
         ring.kick.value if ring.kick else None,
+        ring.call.value if ring.call else None,
     )
 
 

@@ -78,6 +78,8 @@ class Probe:
         self._count = count if count is not None else sys.maxsize
         self._seconds = seconds if seconds is not None else math.inf
         self._sampling = sampling
+        if sampling is not None:
+            sampling.count_by(program.signals)
         self._next_sample = 0.0
         self._writer = writer
         self._selection = selection

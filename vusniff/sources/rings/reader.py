@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from vusniff.families.places import SIZE_LIMIT, Places, RingPlace, Spot
-from vusniff.record import Position
+from vusniff.record import Descriptor, Position
 from vusniff.sources.rings import dirty, inflight, packed, split
 from vusniff.sources.rings.access import Access, Read, UnreadableError
 
@@ -22,13 +22,17 @@ LOG_LIMIT = 64 << 20
 _ATTEMPTS = 3
 """How often a ring is read whose sides seem to be further apart than it is large: they may have moved in between."""
 
+SignalCount = Callable[[int], int | None]
+"""How often the event descriptor with this id was signalled since it was passed; None where it is not counted."""
 Ring = tuple[RingPlace, Callable[[], Position]]
 
 
 class RingReader:
     """One device. ``pids`` are its peers, the front-end first."""
 
-    def __init__(self, places: Places, access: Access, pids: Sequence[int]) -> None:
+    def __init__(
+        self, places: Places, access: Access, pids: Sequence[int], signals: SignalCount = lambda number: None
+    ) -> None:
         self.places = places
         self.reasons: dict[int | str, str] = dict(places.unreadable)
         """Ring, or what else there is (``device``, ``in-flight buffer``, ``dirty log``) -> why it cannot be read."""
@@ -43,6 +47,8 @@ class RingReader:
                 self._rings.append((place, self._ring(place)))
             except UnreadableError as error:
                 self.reasons[place.index] = str(error)
+        self._signals = signals
+        self._events = [(one.index, eventfd_id(one.kick), eventfd_id(one.call)) for one in self.rings]
         self._tracking = self._buffers()
         self._log = self._dirty_log()
 
@@ -89,6 +95,11 @@ class RingReader:
             self.reasons["dirty log"] = error.strerror or str(error)
             self._log = None
             return None
+
+    def signals(self) -> dict[int, tuple[int | None, int | None]]:
+        """Ring -> how often it was kicked and called."""
+        count = self._signals
+        return {index: (count(kick), count(call)) for index, kick, call in self._events}
 
     def unread_kicks(self) -> dict[int, int]:
         """Ring -> count of its kick descriptor: more than 0 is a kick that the back-end has not read."""
@@ -176,3 +187,9 @@ class RingReader:
         except UnreadableError as error:
             self.reasons["dirty log"] = str(error)
             return None
+
+
+def eventfd_id(descriptor: Descriptor | None) -> int:
+    """The id that the kernel gave an event descriptor; -1 for anything else."""
+    kind, _, number = ((descriptor and descriptor.identity) or "").partition(":")
+    return int(number) if kind == "eventfd" and number.isascii() and number.isdigit() and len(number) < 11 else -1

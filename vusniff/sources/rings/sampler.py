@@ -18,7 +18,7 @@ from typing import Protocol
 from vusniff.families.places import Places
 from vusniff.record import Ends, Position, Sample
 from vusniff.sources.rings.access import Access
-from vusniff.sources.rings.reader import RingReader
+from vusniff.sources.rings.reader import RingReader, SignalCount
 
 SECOND = 1_000_000_000
 WAITS_NS = SECOND
@@ -48,6 +48,11 @@ class Condition(enum.Enum):
 WAITS = (Condition.WAITING, Condition.STUCK)
 
 
+Counts = tuple[int | None, int | None]
+"""Kicks and calls."""
+NOT_COUNTED: Counts = (None, None)
+
+
 @dataclass(slots=True)
 class _Ring:
     """What is remembered of a ring."""
@@ -58,6 +63,7 @@ class _Ring:
     """When the device was last seen to use something."""
     waits: int | None = None
     """Since when something is in flight and nothing was used."""
+    signals: Counts = NOT_COUNTED
 
     def take(self, now: int, position: Position) -> None:
         """Where it stands now."""
@@ -88,7 +94,7 @@ class _Device:
     rings: dict[int, _Ring] = field(default_factory=dict)
     told: set[str] = field(default_factory=set)
     """What was said not to be readable."""
-    written: dict[int, tuple[Position, Condition]] = field(default_factory=dict)
+    written: dict[int, tuple[Position, Condition, Counts]] = field(default_factory=dict)
     """By ring, as it was last written."""
     dirty: int | None = None
     dirty_at: int = 0
@@ -105,6 +111,8 @@ class Sampler:
     def __init__(self, access: Access, write: Callable[[Sample], int], every_change: bool = False) -> None:
         """``every_change`` writes each change that is seen, however often."""
         self.access = access
+        self.signals: SignalCount = lambda number: None
+        """Counts kicks and calls, where somebody does; to be set before the first `follow`."""
         self._write = write
         self._every = every_change
         self._devices: dict[int, _Device] = {}
@@ -114,7 +122,7 @@ class Sampler:
         old = self._devices.pop(device, None)
         if places is None:
             return
-        new = _Device(ends, RingReader(places, self.access, pids))
+        new = _Device(ends, RingReader(places, self.access, pids, self.signals))
         if old is not None:
             since = {place.index: place.since for place in places.rings}
             new.rings = {index: ring for index, ring in old.rings.items() if since.get(index) == ring.since}
@@ -151,6 +159,7 @@ class Sampler:
         since = {place.index: place.since for place in device.reader.rings}
         conditions: dict[int, Condition] = {}
         busy = False
+        signals = device.reader.signals()
         for position in device.reader.positions():
             ring = device.rings.get(position.ring)
             if ring is None or ring.since != since[position.ring]:
@@ -159,6 +168,7 @@ class Sampler:
                 device.written.pop(position.ring, None)
             else:
                 ring.take(now, position)
+            ring.signals = signals.get(position.ring, NOT_COUNTED)
             condition = conditions[position.ring] = ring.condition(now)
             busy = busy or condition is Condition.MOVING or (ring.waits is not None and condition is Condition.QUIET)
         self._tell(device, now, conditions)
@@ -171,7 +181,7 @@ class Sampler:
         changed = [
             index
             for index, condition in conditions.items()
-            if device.written.get(index) != (device.rings[index].position, condition)
+            if device.written.get(index) != (device.rings[index].position, condition, device.rings[index].signals)
         ]
         matters = any(
             index not in device.written or device.written[index][1] is not conditions[index] for index in changed
@@ -195,7 +205,7 @@ class Sampler:
         device.due = now + max(EVERY_NS, size * SECOND // (ROOM * len(rings)) if rings else 0)
         device.told.update(reasons)
         for index in changed:
-            device.written[index] = device.rings[index].position, conditions[index]
+            device.written[index] = device.rings[index].position, conditions[index], device.rings[index].signals
         if dirty is not None:
             device.dirty = dirty
 
@@ -210,6 +220,8 @@ class Sampler:
             waiting_ns=now - ring.waits if waits and ring.waits is not None else None,
             unread_kicks=unread_kicks if waits else None,
             tracked=tracked,
+            kicks=ring.signals[0],
+            calls=ring.signals[1],
         )
 
     def _dirty(self, device: _Device, now: int) -> int | None:
@@ -225,6 +237,9 @@ class Sampling(Protocol):
     """What a source that samples rings is given: a sampler, and what follows the source's capture for it."""
 
     access: Access
+
+    def count_by(self, signals: SignalCount) -> None:
+        """Kicks and calls are counted by this."""
 
     def turn(self, write: Callable[[Sample], None]) -> float | None:
         """Follow the capture and read the rings once, and give what is to be written to ``write``; the seconds until

@@ -72,6 +72,15 @@ class Live:
         if rates:
             spark = rings.sparkline(rates, max(width - 30, 8))
             rows.insert(3, ("rate", f"{spark} {rings.rate_words(rates[-1])}", ""))
+        if position.kicks is not None or position.calls is not None:
+            counted = (position.kicks, position.calls)
+            paces = rings.signal_words(history.signals(self._session, index, self._row + 1))
+            said = [
+                f"{word} {count} {'' if pace == '-' else f'({pace})'}".rstrip()
+                for word, count, pace in zip(("kicks", "calls"), counted, paces, strict=True)
+                if count is not None
+            ]
+            rows.append(("signalled", ", ".join(said), ""))
         if position.tracked is not None:
             rows.append(("in-flight buffer", f"{position.tracked}", ""))
         for number, (name, text, tone) in enumerate(rows):
