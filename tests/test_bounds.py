@@ -91,6 +91,19 @@ def test_nothing_of_the_size_of_a_payload_is_kept(large: Path, work: Callable[[P
     assert kept_of(lambda: work(large)) < 6 << 20
 
 
+def test_a_session_that_stays_open_and_says_nothing_more_takes_little(tmp_path: Path) -> None:
+    """Any user of a host can open very many and hold them."""
+    counts, kept = (100, 400), []
+    for count in counts:
+        talk = Talk(tmp_path / f"{count}.pcapng")
+        for number in range(count):
+            talk.connect(path=f"/run/vm{number}.sock").ask(F.GET_FEATURES)
+        talk.writer.flush()
+        judged(talk.path)  # what is made once does not count
+        kept.append(kept_of(lambda path=talk.path: judged(path)))  # type: ignore[misc]
+    assert (kept[1] - kept[0]) / (counts[1] - counts[0]) < 7000
+
+
 def many(path: Path, sessions: int) -> Timeline:
     """As many connections, each with a session of its own and a few findings."""
     talk = Talk(path)

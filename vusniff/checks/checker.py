@@ -529,7 +529,7 @@ class Checker:
             if rule.once:
                 if rule.slug in memory.said:
                     continue
-                memory.said.add(rule.slug)
+                memory.said |= {rule.slug}
             self.counts[key] += 1
             if self.counts[key] > self._kept:
                 continue

@@ -7,6 +7,7 @@ The kernel keeps 15 characters of a name. Limits are those of the implementation
 from __future__ import annotations
 
 import enum
+import functools
 from typing import NamedTuple
 
 from vusniff.channel import Sender
@@ -85,6 +86,7 @@ BACKENDS = (
 """Beginnings of process names of back-ends. ``virtiofsd`` is the Rust one unless `told_apart` finds otherwise."""
 
 
+@functools.lru_cache  # many connections are those of few processes
 def recognise(sender: Sender, comm: str) -> Peer:
     """The implementation behind a process name."""
     for beginning, program in FRONTENDS if sender is Sender.FRONTEND else BACKENDS:

@@ -7,7 +7,6 @@ answers which request; here the requests themselves are kept for the rules.
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import islice
@@ -24,7 +23,7 @@ from vusniff.checks.step import (
     Step,
     Waiting,
 )
-from vusniff.families.pairing import MAX_CODES, Pairing
+from vusniff.families.pairing import MAX_CODES, MAX_WAITING, Pairing
 from vusniff.families.vhost_user.protocol import (
     FLAG_NEED_REPLY,
     HEADER_SIZE,
@@ -85,6 +84,8 @@ def recall_exchange(step: Step) -> None:
                 step.skipped = (link.waiting[-1].message,)
             # As Waiting(...) and Asked(...), without their Python code: every request comes by.
             link.waiting.append(_tuple(Waiting, (message, pairing == Pairing.DUE, step.before)))
+            if len(link.waiting) > MAX_WAITING:
+                del link.waiting[0]
         if code in link.asked or len(link.asked) < MAX_CODES:
             link.asked[code] = _tuple(Asked, (message, 0))
         return
@@ -100,14 +101,15 @@ def recall_exchange(step: Step) -> None:
         link.asked[code] = _tuple(Asked, (request, message.number))
 
 
-def _answered(waiting: deque[Waiting], number: int, step: Step) -> Message | None:
+def _answered(waiting: list[Waiting], number: int, step: Step) -> Message | None:
     """The request of a number, which waits no more."""
     if step.pairing == Pairing.FITS:
         # What stood before it need not be answered, and replies come in order: it gets none.
-        while waiting:
-            request = waiting.popleft().message
-            if request.number == number:
-                return request
+        for position, entry in enumerate(waiting):
+            if entry.message.number == number:
+                del waiting[: position + 1]
+                return entry.message
+        waiting.clear()
         return None
     for position, entry in enumerate(waiting):
         if entry.message.number == number:

@@ -7,13 +7,12 @@ bounded.
 from __future__ import annotations
 
 import enum
-from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vusniff.channel import Sender
 from vusniff.checks.peers import NOBODY, Peer
-from vusniff.families.pairing import MAX_WAITING, Pairing
+from vusniff.families.pairing import Pairing
 from vusniff.families.vhost_user.state import DeviceState, Seen, Vring
 from vusniff.message import Message
 from vusniff.record import Closed, Exit, Position
@@ -60,7 +59,8 @@ class Asked(NamedTuple):
 class ConnectionHistory:
     """Who waits for what on one connection."""
 
-    waiting: deque[Waiting] = field(default_factory=lambda: deque(maxlen=MAX_WAITING))
+    waiting: list[Waiting] = field(default_factory=list)
+    """At most `vusniff.families.pairing.MAX_WAITING`: nearly always few, and much smaller than a deque."""
     asked: dict[int, Asked] = field(default_factory=dict)
     wrong_reply: int = 0
     """Number of a reply that answered nothing, until the next request."""
@@ -166,7 +166,7 @@ class SessionHistory:
     """End of the logged used ring, and the ring, ascending."""
     positions: dict[int, tuple[int, int, Position]] = field(default_factory=dict)
     """Ring -> the last request before its last sample, when that was, and where it stood then."""
-    said: set[str] = field(default_factory=set)
+    said: frozenset[str] = frozenset()
     """Slugs of what is said once."""
 
 

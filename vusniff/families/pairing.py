@@ -15,7 +15,6 @@ Memory: at most `MAX_WAITING` requests and `MAX_CODES` codes of a connection.
 from __future__ import annotations
 
 import enum
-from collections import deque
 from collections.abc import Mapping
 from itertools import islice
 from typing import NamedTuple
@@ -74,7 +73,7 @@ class Pairs:
     __slots__ = ("_identified", "_last", "_waiting")
 
     def __init__(self) -> None:
-        self._waiting: deque[Pending] = deque(maxlen=MAX_WAITING)
+        self._waiting: list[Pending] = []  # nearly always short, and much smaller than a deque
         self._last: dict[int, Pending | None] = {}
         """Last request of each code; None when it, or the one before it, was answered last."""
         self._identified: dict[tuple[int, int], Pending] = {}
@@ -84,6 +83,8 @@ class Pairs:
         """A request, where replies come in order."""
         if pending.due > _UNASKED:
             self._waiting.append(pending)
+            if len(self._waiting) > MAX_WAITING:
+                del self._waiting[0]
         last, code = self._last, pending.request
         if code in last or len(last) < MAX_CODES:
             last[code] = pending
@@ -93,15 +94,14 @@ class Pairs:
         waiting = self._waiting
         if waiting and waiting[0].request == code:
             self._last[code] = None
-            return waiting.popleft(), _FITS
+            return waiting.pop(0), _FITS
         for position, pending in enumerate(waiting):
             if pending.request == code:
                 self._last[code] = None
                 if any(older.due is _DUE for older in islice(waiting, position)):
                     del waiting[position]
                     return pending, Pairing.OUT_OF_ORDER
-                for _ in range(position + 1):
-                    waiting.popleft()
+                del waiting[: position + 1]
                 return pending, _FITS
         if code not in self._last:
             return None, Pairing.WRONG

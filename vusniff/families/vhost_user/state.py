@@ -14,6 +14,7 @@ Neither knows sockets, files or screens. The rules of both:
 from __future__ import annotations
 
 import enum
+import functools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -368,6 +369,7 @@ def evolved(thing: Changed, changes: dict[str, Any]) -> Changed:
     return new
 
 
+@functools.cache  # the same for every session
 def initial(fresh: bool) -> DeviceState:
     """The state before the first message: of a new connection everything is off, of one joined late it is unknown."""
     return DeviceState(
