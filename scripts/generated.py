@@ -18,6 +18,7 @@ from argparse_manpage.manpage import Manpage
 
 from vusniff.cli import COMMANDS, parser_of
 from vusniff.families.vhost_user.protocol import FrontendRequest
+from vusniff.filter import reference
 from vusniff.views import glossary, page, texts
 from vusniff.views.explain import everything
 from vusniff.views.texts import requests
@@ -73,6 +74,7 @@ def generate() -> Iterator[tuple[str, str]]:
     """Path in the project and content of each file."""
     yield "docs/reference.md", _reference()
     yield "docs/errors.md", _errors()
+    yield "docs/filter.md", reference.page()
     parser = parser_of([name for name, _, _ in COMMANDS])
     manpage = Manpage(parser)
     manpage.manual = "User Commands"

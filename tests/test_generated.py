@@ -23,7 +23,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_generated_files_are_current(made: Path) -> None:
     names = [path.relative_to(made) for path in made.rglob("*") if path.is_file()]
-    assert len(names) == 5
+    assert {path.name for path in names} >= {"reference.md", "errors.md", "filter.md", "vusniff.1"}
     if sys.version_info >= (3, 13):  # argparse words options otherwise since then
         names = [name for name in names if name.parts[0] == "docs"]
     stale = [str(name) for name in names if (ROOT / name).read_text("utf-8") != (made / name).read_text("utf-8")]

@@ -1,10 +1,9 @@
-"""The reference page of the filter language, from the table of fields: ``python -m vusniff.filter.reference``."""
+"""The reference page of the filter language, from the table of fields: docs/filter.md."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from vusniff import terminal
 from vusniff.filter.field import Field, Origin, ValueKind
 from vusniff.filter.fields import fields, words_of
 from vusniff.filter.regex import PATTERN_LIMIT, TEXT_LIMIT
@@ -113,7 +112,3 @@ def _about(field: Field) -> str:
     if not words or len(words) > SHOWN_WORDS:
         return field.about
     return f"{field.about} ({', '.join(f'`{word}`' for word in words)})"
-
-
-if __name__ == "__main__":
-    terminal.put(page())
