@@ -1,6 +1,9 @@
-"""Sizes, times and descriptors in a few characters: what findings and views both say. Knows records, no screen."""
+"""Sizes, times, counts and descriptors in few characters: what findings and views both say. Knows no screen."""
 
 from __future__ import annotations
+
+import signal
+from collections.abc import Sequence
 
 from vusniff.printable import escape
 from vusniff.record import Descriptor, DescriptorKind
@@ -40,3 +43,23 @@ def descriptor(value: Descriptor) -> str:
     if value.size and value.kind in (DescriptorKind.MEMFD, DescriptorKind.FILE, DescriptorKind.DMABUF):
         words += f" {size(value.size)}"
     return f"{words} (late)" if value.late else words
+
+
+def counted(number: int, what: str) -> str:
+    """``1 ring``, ``2 rings``."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def listed(what: str, numbers: Sequence[int]) -> str:
+    """``vring 0``, ``vrings 0 and 1``, ``vrings 0, 1 and 2``."""
+    if len(numbers) == 1:
+        return f"{what} {numbers[0]}"
+    return f"{what}s {', '.join(map(str, numbers[:-1]))} and {numbers[-1]}"
+
+
+def signal_name(number: int) -> str:
+    """``SIGKILL``, or ``signal 40`` for one without a name."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

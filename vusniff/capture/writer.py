@@ -305,13 +305,16 @@ class CaptureWriter:
         interface = self._interfaces.get(connection)
         return interface.ordinal if interface is not None else self._ended_ordinals.get(connection, 0)
 
-    def close_connection(self, closed: Closed) -> None:
-        """A connection ends: its statistics, unless nothing is in the capture that they could be of."""
+    def close_connection(self, closed: Closed, silent: bool = False) -> None:
+        """A connection ends: its statistics, unless nothing is in the capture that they could be of.
+
+        ``silent`` tells of it also where nobody has said anything on it: for sources that know what it was for.
+        """
         if self.stopped is not None:
             return
         interface = self._interfaces[closed.connection]
         interface.closed = True
-        if interface.ordinal or interface.lost:
+        if interface.ordinal or interface.lost or silent:
             self._statistics(interface, closed, closed.time_ns)
         for inode in interface.inodes:
             self._passed.forget(inode)

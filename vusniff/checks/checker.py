@@ -19,6 +19,8 @@ from vusniff.checks.finding import SIDES, Finding, Rule, Said, Sayings, Severity
 from vusniff.checks.header import FLAGS_AS_EXPECTED
 from vusniff.checks.peers import NOBODY, Peer, recognise
 from vusniff.checks.recall import Handler, handler_of, lasting, legacy, recall_exchange
+from vusniff.checks.silence import MAX_EXITS as MAX_SILENT_EXITS
+from vusniff.checks.silence import MAX_SILENT, Silence
 from vusniff.checks.standing import Standing, stand
 from vusniff.checks.step import MAX_SPOKEN, ConnectionHistory, Legacy, SessionEnd, SessionHistory, Spoken, Step
 from vusniff.checks.table import RULES
@@ -36,7 +38,7 @@ from vusniff.families.vhost_user.protocol import (
 )
 from vusniff.families.vhost_user.state import DeviceState, Postcopy
 from vusniff.message import Message
-from vusniff.record import CAPTURE_ENDED, Closed, Exit, Lost, Sample
+from vusniff.record import CAPTURE_ENDED, Closed, Connection, Exit, Lost, Sample
 
 if TYPE_CHECKING:
     from vusniff.capture.batch import Event
@@ -160,6 +162,10 @@ class Checker:
         """Where sessions stood at their end."""
         self.found: dict[int, list[Finding]] = {}
         """The findings of each session that are kept."""
+        self.silent: dict[int, Silence] = {}
+        """Connections on which nobody has said anything."""
+        self.heard_ns = 0
+        """How late what stands between messages tells of."""
         self.tracker = self._tracker = tracker
         self._wait_ns = wait_ns
         self._kept = kept
@@ -345,6 +351,11 @@ class Checker:
 
     def tell(self, event: Event) -> None:
         """What stands between messages, in the order of the capture."""
+        if isinstance(event, Connection):
+            if len(self.silent) < MAX_SILENT:
+                self.silent[event.id] = Silence(event)
+            return
+        self.heard_ns = max(self.heard_ns, event.time_ns)
         if isinstance(event, Closed):
             self.closed(event)
         elif isinstance(event, Lost):
@@ -391,6 +402,10 @@ class Checker:
 
     def exited(self, exit: Exit) -> None:
         """A process that held ends of connections has ended: rules find it in the memory of the session."""
+        for connection, _ in exit.ends:
+            silence = self.silent.get(connection)
+            if silence is not None and len(silence.exits) < MAX_SILENT_EXITS:
+                silence.exits.append(exit)
         for session in dict.fromkeys(self._tracker.session_of(connection) for connection, _ in exit.ends):
             life, ended = self._lives.get(session or 0), self.ended.get(session or 0)
             if life is not None and len(life.memory.exits) < MAX_EXITS:
@@ -400,6 +415,9 @@ class Checker:
 
     def closed(self, closed: Closed) -> None:
         """A connection ends; with the main one its session does."""
+        silence = self.silent.get(closed.connection)
+        if silence is not None and silence.closed is None:
+            silence.closed = closed
         end = self._frontend_ends.pop(closed.connection, None)
         session = self._session_of.pop(closed.connection, 0)
         life = self._lives.get(session)
@@ -422,7 +440,8 @@ class Checker:
 
     def _begin(self, message: Message, place: Place) -> _OpenSession:
         session = self._tracker.sessions[message.session - 1]
-        whole = not session.joined_late and place.channel is session.family.main
+        known = place.channel is session.family.main or not session.path.startswith("pair:")
+        whole = not session.joined_late and known
         if not whole:
             self.partial[session.number] = "it was joined late" if session.joined_late else "its beginning is not there"
         if message.told is not None:
@@ -439,6 +458,7 @@ class Checker:
 
     def _meet(self, memory: SessionHistory, message: Message, place: Place) -> ConnectionHistory:
         """A connection's first message: learn who speaks, from its ends and from the sender."""
+        self.silent.pop(message.connection, None)
         link = memory.links[message.connection] = ConnectionHistory()
         self._session_of[message.connection] = message.session
         if message.channel is self._tracker.sessions[message.session - 1].family.main and place.requester is not None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 
-from vusniff.amounts import duration
+from vusniff.amounts import counted, duration
 from vusniff.channel import Sender
 from vusniff.checks.finding import FINE, SIDES, Said, Sayings, Side
 from vusniff.checks.standing import Point, Standing
@@ -222,11 +222,6 @@ def sentence(one: Standing, way: Way) -> str:
         case Way.CLOSED:
             return f"the connection was closed {quiet} after {last}"
     return ""
-
-
-def counted(number: int, what: str) -> str:
-    """``1 ring``, ``2 rings``."""
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 # -- rules ------------------------------------------------------------------------------------------------------------

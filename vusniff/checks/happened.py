@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import signal
 from typing import NamedTuple
 
-from vusniff.amounts import duration
+from vusniff.amounts import counted, duration, listed, signal_name
 from vusniff.channel import Sender
 from vusniff.checks import ending
 from vusniff.checks.ending import ROLES, SOON_NS, Way, name_of
@@ -48,14 +47,6 @@ def happened(one: Standing, outcome: Outcome, way: Way, death: Death | None, suc
     if successor is None and one.rings.began and one.closer is Sender.BACKEND:
         more.append(NOT_BACK)
     return told._replace(more=tuple(more))
-
-
-def signal_name(number: int) -> str:
-    """``SIGKILL``, or ``signal 40`` for one without a name."""
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
 
 
 def _died(one: Standing, death: Death, successor: int | None) -> Happened:
@@ -167,9 +158,7 @@ def _other(one: Standing, outcome: Outcome, way: Way) -> Happened:
         return _stalled(one)
     exit = failed(one)
     if outcome is Outcome.HUNG_UP and exit is not None and one.closer is Sender.FRONTEND:
-        words = (
-            f"{name_of(one, one.closer)} closed the connection while {ending.counted(one.rings.running, 'ring')} ran"
-        )
+        words = f"{name_of(one, one.closer)} closed the connection while {counted(one.rings.running, 'ring')} ran"
         return Happened(words, number, Side.FRONTEND, Sure.PERHAPS, LOOK[one.closer], "frontend-failed")
     if outcome is Outcome.HUNG_UP:
         advice = "start the back-end again; QEMU finds it again with reconnect= on its chardev"
@@ -182,8 +171,8 @@ def _stalled(one: Standing) -> Happened:
     first, others = one.stalls[0], one.stalls[1:]
     more = ""
     if others:
-        listed = ", ".join(f"vring {stall.ring}" for stall in others[:4])
-        more = f"The same is so of {listed}." if {other.rule for other in others} == {first.rule} else ""
+        names = listed("vring", [stall.ring for stall in others[:4]])
+        more = f"The same is so of {names}." if {other.rule for other in others} == {first.rule} else ""
         more = more or f"Also: {others[0].words}."
     return Happened(first.words, first.number, first.side, Sure.LIKELY, STALL_ADVICE[first.rule], first.rule, hint=more)
 

@@ -5,14 +5,16 @@ A reconnect loop is counted and told once, and compared with the last session on
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
 from vusniff.analysis.session import Session
+from vusniff.checks import silence
 from vusniff.checks.checker import Checker
 from vusniff.checks.negotiation import bits
 from vusniff.checks.outcome import WORST, Outcome
+from vusniff.checks.silence import Silence
 from vusniff.checks.standing import Standing
 from vusniff.checks.verdict import EVIDENCE, Verdict, verdict_of
 from vusniff.families.vhost_user.protocol import ProtocolFeature
@@ -33,10 +35,42 @@ def session_verdict(checker: Checker, number: int, now_ns: int, successor: int |
 
 
 def verdicts(checker: Checker, now_ns: int) -> list[Verdict]:
-    """The verdict over each story of a capture, worst first; ``now_ns`` is how late the capture tells of."""
+    """The verdict over each story of a capture, worst first; ``now_ns`` is when its last message was sent."""
+    now_ns = max(now_ns, checker.heard_ns)
+    silent = silence.by_path(checker.silent)
     told = [_story(checker, chain, now_ns) for chain in _chains(checker.tracker.sessions)]
-    found = [one for one in told if one is not None]
+    found = [_followed(checker, one, silent) for one in told if one is not None]
+    paths = {one.path for one in found}
+    found += [_silent(path, group, now_ns) for path, group in silent.items() if path not in paths]
     return sorted(found, key=lambda one: (not one.trouble, WORST.index(one.outcome), one.sessions))
+
+
+def _silent(path: str, group: Sequence[Silence], now_ns: int) -> Verdict:
+    """The verdict over connections of one path on which nobody has said anything."""
+    told = silence.told(group, now_ns)
+    return Verdict(
+        told.outcome,
+        told.words,
+        told.more,
+        "connecting" if told.cause else "",
+        told.cause,
+        told.side,
+        told.sure,
+        advice=told.advice,
+        caveats=(told.caveat,) if told.caveat else (),
+        path=path,
+        kind=told.cause,
+        times=told.times,
+    )
+
+
+def _followed(checker: Checker, verdict: Verdict, silent: Mapping[str, Sequence[Silence]]) -> Verdict:
+    """A story, and what connections came after it on which nobody said anything."""
+    standing = checker.ended.get(verdict.sessions[-1])
+    if verdict.path not in silent or standing is None or standing.closed is None:
+        return verdict
+    more = silence.after(silent[verdict.path], standing.end_ns)
+    return replace(verdict, more=(*verdict.more, more)) if more else verdict
 
 
 def _chains(sessions: Iterable[Session]) -> list[list[int]]:

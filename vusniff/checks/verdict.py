@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from vusniff.amounts import duration
+from vusniff.amounts import counted, duration
 from vusniff.channel import Sender
 from vusniff.checks import ending, stalls
 from vusniff.checks.cause import GUESSES, Likely, causes
@@ -177,7 +177,7 @@ def _quiet(one: Standing, outcome: Outcome, way: Way, successor: int | None) -> 
         return f"{closed} {duration(one.quiet_ns)} after {one.last}{after}"
     if outcome is Outcome.ENDED:
         who = f"{name_of(one, one.closer)} closed the connection" if one.closer else "the connection was closed"
-        return f"{who} while {ending.counted(one.rings.running, 'ring')} ran"
+        return f"{who} while {counted(one.rings.running, 'ring')} ran"
     return f"{name_of(one, one.closer)} closed the connection" if one.closer is not None else ""
 
 

@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the page; 1 when the capture holds no message."""
+    """Print the page; 1 when the capture holds no connection."""
     from vusniff.analysis.timeline import Timeline, read_all
     from vusniff.capture.index import Index
     from vusniff.errors import VusniffError
@@ -27,13 +27,14 @@ def run(args: argparse.Namespace) -> int:
     timeline = Timeline(Index(args.files), args.device)
     with reading(args.files[0]) as progress:
         read_all(timeline, progress, judge=True)
-    if not len(timeline):
-        terminal.tell("no messages: there is nothing to sum up")
+    if not timeline.index.connections:
+        terminal.tell("no messages and no connections: there is nothing to sum up")
         return 1
     count = len(timeline.sessions)
     chosen = count if args.session is None else args.session
-    if not 1 <= chosen <= count:
-        raise VusniffError(f"--session {chosen}: there are sessions 1 to {count}")
+    if args.session is not None and not 1 <= chosen <= count:
+        there = f"are sessions 1 to {count}" if count else "is no session"
+        raise VusniffError(f"--session {chosen}: there {there}")
     timeline.conclude()
     if args.format == "json":
         from vusniff.views import account, jsonl

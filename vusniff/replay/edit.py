@@ -319,7 +319,8 @@ def _write(
                 ids[event.id] = writer.open(event.path, event.ends, opened, event.joined_late, event.family).id
             elif isinstance(event, Closed):
                 writer.close_connection(
-                    replace(event, connection=ids[event.connection], time_ns=event.time_ns + later_ns, received=0)
+                    replace(event, connection=ids[event.connection], time_ns=event.time_ns + later_ns, received=0),
+                    silent=not event.received,
                 )
             elif isinstance(event, Evidence):
                 ends = tuple((ids[connection], end) for connection, end in event.ends if connection in ids)

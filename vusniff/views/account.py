@@ -263,5 +263,5 @@ def summary_dict(timeline: Timeline, files: Sequence[str], number: int) -> dict[
     return {
         "verdicts": [verdict.verdict_dict(one) for one in verdict.of(timeline)],
         "capture": overview(timeline, files),
-        "session": account(timeline, number),
+        "session": account(timeline, number) if number else None,
     }

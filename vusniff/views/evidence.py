@@ -7,12 +7,11 @@ docs/evidence.schema.json describe them. A kind without a row is shown raw.
 from __future__ import annotations
 
 import json
-import signal
 from collections.abc import Callable, Iterable
 from dataclasses import fields
 from typing import Any, NamedTuple
 
-from vusniff.amounts import duration
+from vusniff.amounts import duration, signal_name
 from vusniff.analysis.rings import Doing, RingChange, RingChanges, kick_waits, numbers
 from vusniff.analysis.session import Tracker
 from vusniff.capture.evidence import kind_of
@@ -30,14 +29,6 @@ class EvidenceView(NamedTuple):
     """In a sentence without a full stop, with names as they are."""
     values: Callable[[Any], dict[str, Any]]
     """Its own keys."""
-
-
-def signal_name(number: int) -> str:
-    """``SIGKILL``, or ``signal 40`` for one without a name."""
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
 
 
 def _exit_words(one: Exit) -> str:

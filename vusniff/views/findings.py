@@ -70,7 +70,7 @@ class Judged:
 
     def verdicts(self) -> list[Verdict]:
         """The verdict over each story of the capture, worst first."""
-        return verdicts(self.checker, self.times[-1]) if self.times else []
+        return verdicts(self.checker, self.times[-1] if self.times else 0)
 
     def explained(self, finding: Finding) -> Finding | None:
         """The finding that explains this one, as far as the session has been judged."""

@@ -128,6 +128,12 @@ def junit(judged: Judged, fail_on: str) -> str:
             suite.set(name, str(count))
         suite.set("errors", "0")
         totals = [total + count for total, count in zip(totals, counts, strict=True)]
+    for one in judged.verdicts():
+        if not one.sessions:  # nobody said anything there
+            none = dict.fromkeys(("tests", "failures", "skipped", "errors"), "0")
+            suite = SubElement(root, "testsuite", {"name": _legal(one.path), **none})
+            properties = SubElement(suite, "properties")
+            SubElement(properties, "property", name="verdict", value=_legal(one.sentence))
     if judged.cuts:
         # Only where it fails: a capture that is whole has the suites of its sessions and no more.
         suite = SubElement(root, "testsuite", name="capture", tests="1", failures="1", skipped="0", errors="0")

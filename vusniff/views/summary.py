@@ -67,7 +67,11 @@ def _capture_section(values: dict[str, Any]) -> PageSection:
     first_ns, connections = values["first_ns"], values["connections"]
     lasted = "" if first_ns is None else f", in {words.duration(values['last_ns'] - first_ns)}"
     sources = [
-        " ".join(filter(None, (one["source"], f"on {one['host']}" if one["host"] else "", f"({one['os']})")))
+        " ".join(
+            filter(
+                None, (one["source"], f"on {one['host']}" if one["host"] else "", f"({one['os']})" if one["os"] else "")
+            )
+        )
         for one in values["sources"]
     ]
     where = f"on {connections} connection{'s' if connections != 1 else ''}{lasted}"
@@ -259,17 +263,17 @@ def _findings_section(session: dict[str, Any], roles: tuple[str, str]) -> PageSe
 
 
 def summary_page(timeline: Timeline, files: Sequence[str], number: int) -> Page:
-    """The page: the capture, its sessions where there are several, and one of them in full."""
+    """The page: the capture, its sessions where there are several, and one of them in full; 0 for none."""
     from vusniff.views import verdict  # with all rules, which `diff` does not need
 
     values = overview(timeline, files)
-    sections = [*capture_sections(values), *session_sections(timeline, number)]
+    sections = [*capture_sections(values), *(session_sections(timeline, number) if number else [])]
     return Page(page_title(timeline, files), sections, verdict.lead(verdict.of(timeline)))
 
 
 def page_title(timeline: Timeline, files: Sequence[str]) -> str:
     """What stands above all."""
-    families = dict.fromkeys(session.family.name for session in timeline.sessions)
+    families = dict.fromkeys(connection.family for connection in timeline.index.connections)
     return f"{' and '.join(families)} capture {', '.join(files)}"
 
 

@@ -25,7 +25,7 @@ SESSIONS = 8
 
 def of(timeline: Timeline) -> list[Verdict]:
     """The verdict over each story of a capture that has been judged, worst first."""
-    return told(timeline.checker, timeline.index.time_ns[-1]) if len(timeline) else []
+    return told(timeline.checker, timeline.index.time_ns[-1] if len(timeline) else 0)
 
 
 def told(checker: Checker, now_ns: int) -> list[Verdict]:
@@ -58,7 +58,7 @@ def why(verdict: Verdict) -> Facts:
         ("evidence", ", ".join(f"#{number}" for number in verdict.evidence)),
         ("try", verdict.advice),
         *(("but", caveat) for caveat in verdict.caveats),
-        ("session", f"{named} on {verdict.path}"),
+        ("session", f"{named} on {verdict.path}") if numbers else ("path", verdict.path),
     )
 
 
@@ -73,10 +73,15 @@ def fault(verdict: Verdict) -> str:
 
 def lead(found: list[Verdict]) -> PageSection:
     """The verdicts as what stands above a page."""
-    others = [f"session {other.sessions[-1]}: {other.sentence}" for other in found[1 : OTHERS + 1]]
+    others = [f"{_which(other)}: {other.sentence}" for other in found[1 : OTHERS + 1]]
     if len(found) > OTHERS + 1:
         others.append(f"... and {len(found) - OTHERS - 1} more devices")
     return PageSection(first_line(found), [*([why(found[0])] if found else []), *([Items(others)] if others else [])])
+
+
+def _which(verdict: Verdict) -> str:
+    """What a verdict is about, in short."""
+    return f"session {verdict.sessions[-1]}" if verdict.sessions else verdict.path
 
 
 def lines(found: list[Verdict]) -> Iterator[str]:

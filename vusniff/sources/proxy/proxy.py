@@ -29,6 +29,7 @@ import select
 import signal
 import socket
 import subprocess
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -37,7 +38,7 @@ from types import FrameType
 from vusniff.capture.writer import CaptureWriter
 from vusniff.channel import Channel
 from vusniff.errors import SourceError
-from vusniff.record import End
+from vusniff.record import CAPTURE_ENDED, Closed, End
 from vusniff.sources.host.endpoints import (
     Listener,
     NoRoomError,
@@ -72,6 +73,10 @@ class _Peers:
 
     side: ProxySide
     waiting: deque[socket.socket] = field(default_factory=deque)
+    since: dict[socket.socket, int] = field(default_factory=dict)
+    """When each of them came, nanoseconds since the epoch."""
+    why: str = ""
+    """Why this side could not be connected to, when that was tried last."""
     told: bool = False
     """It was said that nobody is there yet."""
 
@@ -193,6 +198,7 @@ class Proxy:
             relay.finish("capture ended")
         for peers in self._peers:
             for sock in peers.waiting:
+                self._alone(peers, sock, CAPTURE_ENDED, None)
                 sock.close()
         for listener in self._listeners:
             listener.close()
@@ -263,12 +269,24 @@ class Proxy:
             self._refuse(sock, peers, str(error.strerror))
             return
         peers.waiting.append(sock)
+        peers.since[sock] = time.time_ns()
 
     def _hung_up(self, peers: _Peers, sock: socket.socket) -> None:
         peers.waiting.remove(sock)
         self._loop.ignore(sock.fileno())
+        self._alone(peers, sock, "eof", 0)
         sock.close()
         self._pair_later()
+
+    def _alone(self, peers: _Peers, sock: socket.socket, reason: str, by: int | None) -> None:
+        """Tells the capture of a peer that waited in vain: it found nobody on the other side."""
+        other = self._peers[1 - self._peers.index(peers)]
+        since = peers.since.pop(sock, None)
+        if since is None or not peers.side.listens:
+            return
+        reason = other.why or (f"nobody has connected to {other.side.path}" if other.side.listens else reason)
+        connection = self._recorder.open(other.side.path, (_end_of(sock, peers.side), End()), since)
+        self._recorder.close(Closed(connection.id, time.time_ns(), reason, by), silent=True)
 
     def _pair(self) -> None:
         """Joins who waits, and connects where somebody waits for it."""
@@ -290,7 +308,7 @@ class Proxy:
         sock: socket.socket | None = None
         try:
             sock = connect(peers.side)
-            why = "nobody listens there yet"
+            why = f"nobody listens at {peers.side.path}"
         except NoRoomError:
             self._refuse_first(other)
             return
@@ -301,9 +319,10 @@ class Proxy:
             self._refuse_first(other)
             return
         if sock is not None:
-            peers.told = False
+            peers.told, peers.why = False, ""
             self._hold(peers, sock)
             return
+        peers.why = why
         if not peers.told:
             peers.told = True
             self._say(f"waiting for {peers.side.path}: {why}")
@@ -314,6 +333,7 @@ class Proxy:
         if peers.waiting:
             sock = peers.waiting.popleft()
             self._loop.ignore(sock.fileno())
+            peers.since.pop(sock, None)
             self._refuse(sock, peers, NO_ROOM_WORDS)
         self._pair_later()
 
@@ -327,6 +347,8 @@ class Proxy:
         self._pair()
 
     def _join(self, first: socket.socket, second: socket.socket) -> None:
+        for peers, sock in zip(self._peers, (first, second), strict=True):
+            peers.since.pop(sock, None)
         sockets, sides = (first, second), (self._peers[0].side, self._peers[1].side)
         for sock in sockets:
             self._loop.ignore(sock.fileno())

@@ -33,12 +33,12 @@ class Recorder:
         if writer.stopped is not None:
             self._tell()
 
-    def open(self, path: str, ends: tuple[End, End]) -> Connection:
-        """A connection begins."""
+    def open(self, path: str, ends: tuple[End, End], opened_ns: int | None = None) -> Connection:
+        """A connection begins, now where not said otherwise."""
         self.connections += 1
         if self._writer.stopped is not None:
             return Connection(0, path, ends, None)
-        connection = self._writer.open(path, ends, time.time_ns())
+        connection = self._writer.open(path, ends, opened_ns or time.time_ns())
         self._flush()
         return connection
 
@@ -64,10 +64,10 @@ class Recorder:
         if self._writer.stopped is None:
             self._writer.lost(Lost(connection, time.time_ns(), 1))
 
-    def close(self, closed: Closed) -> None:
-        """A connection ends."""
+    def close(self, closed: Closed, silent: bool = False) -> None:
+        """A connection ends; ``silent`` is told of also where nobody has said anything."""
         if self._writer.stopped is None:
-            self._writer.close_connection(closed)
+            self._writer.close_connection(closed, silent)
             self._flush()
 
     def evidence(self, one: Evidence, by_file: bool = False) -> None:

@@ -289,7 +289,8 @@ class Relay:
         self._ready = ()  # which refers to this: so it is freed now, and not by a collection some time
         by = self._by if reason is None else None
         number = self.connection.id
-        self._recorder.close(Closed(number, now, reason or self._reason, by, self._messages, self._lost))
+        closed = Closed(number, now, reason or self._reason, by, self._messages, self._lost)
+        self._recorder.close(closed, silent=self._channel is None)
         self._closed(self)
 
     def _happened(self, end: int, events: int) -> None:

@@ -123,7 +123,7 @@ def _write(writer: CaptureWriter, record: Record, comments: list[bytes]) -> None
         case Connection():
             writer.open(record.path, record.ends, record.opened_ns, record.joined_late, record.family)
         case Closed():
-            writer.close_connection(record)
+            writer.close_connection(record, silent=not record.received)
         case Lost():
             writer.lost(record)
         case Exit() | Sample() | LogLine() | OtherEvidence():

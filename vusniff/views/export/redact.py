@@ -110,7 +110,7 @@ def redact(files: Sequence[str], target: str, device: str | None = None) -> list
                     writer.open(names.path(record.path), ends, record.opened_ns, record.joined_late, record.family)
                 case Closed():
                     reason = record.reason if record.reason in _REASONS else "other"
-                    writer.close_connection(replace(record, reason=reason))
+                    writer.close_connection(replace(record, reason=reason), silent=not record.received)
                 case Lost():
                     writer.lost(record)
                 case Exit():
