@@ -16,6 +16,7 @@ from collections.abc import Collection, Sequence
 from typing import NoReturn
 
 from vusniff import terminal
+from vusniff.commands.forms import paint
 from vusniff.errors import VusniffError
 from vusniff.printable import escape
 
@@ -125,6 +126,7 @@ def _run(words: list[str]) -> int:
         from vusniff.checks import checker
 
         checker.rules_may_raise = True
+    paint(args)
     status: int = args.run(args)
     terminal.flush()
     return status

@@ -8,20 +8,44 @@ the names in it (`vusniff.printable`). A capture on standard output is no text a
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Callable
 
 from vusniff.errors import FilterError
 from vusniff.printable import escape, escape_json, escape_lines, escape_styled
 
+_paint: Callable[[str], str] | None = None
+"""What puts colours into lines, after they were escaped."""
+
+
+def wants_color(choice: str) -> bool:
+    """Whether standard output is to have colours: ``always``, ``never``, or ``auto``, which asks what it is.
+
+    A terminal that knows colours has them, unless the environment variable NO_COLOR says something (no-color.org).
+    """
+    if choice != "auto":
+        return choice == "always"
+    if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        return False
+    return sys.stdout is not None and sys.stdout.isatty()
+
+
+def paint_with(paint: Callable[[str], str] | None) -> None:
+    """Let every line that `put` and `put_line` write have colours, None for none."""
+    global _paint
+    _paint = paint
+
 
 def put(text: str) -> None:
     """Lines on standard output."""
-    _write(escape_lines(text))
+    text = escape_lines(text)
+    _write(_paint(text) if _paint else text)
 
 
 def put_line(text: str = "") -> None:
     """One line on standard output."""
-    _write(f"{escape(text)}\n")
+    put(f"{escape(text)}\n")
 
 
 def put_styled(text: str) -> None:

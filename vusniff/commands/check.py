@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from vusniff import terminal
-from vusniff.commands.forms import add_format
+from vusniff.commands.forms import add_color, add_format
 from vusniff.commands.times import some_seconds
 from vusniff.errors import VusniffError
 
@@ -37,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             option, metavar="SLUG", action="append", default=[], help=f"{words}; repeat it, or separate by commas"
         )
     add_format(parser, FORMATS, "text (default), JSON lines, SARIF or JUnit")
+    add_color(parser, "findings")
     parser.add_argument(
         "--wait", type=some_seconds, default=5.0, metavar="SECONDS", help="how long a request may wait (5)"
     )

@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from vusniff import terminal
-from vusniff.commands.forms import add_format
+from vusniff.commands.forms import add_color, add_format
 
 if TYPE_CHECKING:
     from vusniff.analysis.timeline import Timeline
@@ -20,6 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--session-b", type=int, metavar="N", help="of the second capture (default: its first; of one capture the last)"
     )
     add_format(parser, ("text", "markdown", "json"), "how (text)")
+    add_color(parser, "comparison")
     parser.add_argument(
         "--slower",
         type=float,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
+from vusniff import terminal
+
 Options = argparse._ActionsContainer
 """A parser, or a group of one."""
 
@@ -30,3 +32,23 @@ def add_format(options: Options, forms: Sequence[str], words: str, json: str = "
     options.add_argument(
         "--json", dest="format", action="store_const", const=json, default=argparse.SUPPRESS, help="as --format json"
     )
+
+
+def add_color(options: Options, lines: str) -> None:
+    """``--color``, which means the same for all commands that print lines; ``lines`` names what is painted in them,
+    in `vusniff.views.paint`."""
+    options.add_argument(
+        "--color", choices=("auto", "always", "never"), default="auto", help="colours (auto: on a terminal)"
+    )
+    options.set_defaults(lines=lines)
+
+
+def paint(args: argparse.Namespace) -> None:
+    """Let what is printed have colours, where that is asked for and it is text."""
+    wanted = getattr(args, "lines", None) is not None and terminal.wants_color(args.color)
+    if not wanted or getattr(args, "json", False) or getattr(args, "format", "text") != "text":
+        terminal.paint_with(None)
+        return
+    from vusniff.views import paint
+
+    terminal.paint_with(paint.painter(paint.KINDS[args.lines]))

@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Callable
 
-from vusniff.commands.forms import add_json
+from vusniff.commands.forms import add_color, add_json
 
 
 def add_view_arguments(parser: argparse.ArgumentParser) -> None:
@@ -14,6 +14,7 @@ def add_view_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-v", "--verbose", action="store_true", help="show all fields of each message")
     parser.add_argument("-x", "--hex", action="store_true", help="show the bytes of each message")
     add_json(parser, "print JSON lines, one object a message")
+    add_color(parser, "messages")
     parser.add_argument("--device", metavar="TYPE", help="device type (net, blk, fs, ...) instead of the deduced one")
     parser.add_argument(
         "--filter",

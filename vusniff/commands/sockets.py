@@ -7,7 +7,7 @@ import json
 from typing import TYPE_CHECKING
 
 from vusniff import terminal
-from vusniff.commands.forms import add_json
+from vusniff.commands.forms import add_color, add_json
 from vusniff.printable import cell
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of ``vusniff sockets``."""
     parser.add_argument("-a", "--all", action="store_true", help="also those that do not look like vhost-user")
     add_json(parser, "print JSON lines, one object a connection")
+    add_color(parser, "table")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from vusniff import terminal
-from vusniff.commands.forms import add_format
+from vusniff.commands.forms import add_color, add_format
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -13,6 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("files", metavar="FILE", nargs="+", help="capture files, merged by time")
     parser.add_argument("--session", type=int, metavar="N", help="which session to tell in full (default: the last)")
     add_format(parser, ("text", "markdown", "json"), "how (text)")
+    add_color(parser, "page")
     parser.add_argument("--device", metavar="TYPE", help="device type (net, blk, fs, ...) instead of the deduced one")
 
 
