@@ -54,7 +54,7 @@ def listens(path: Path) -> bool:
     """Whether a unix socket at this path listens. Its file is there a moment earlier, and refuses."""
     for line in Path("/proc/net/unix").read_text(errors="surrogateescape").splitlines():
         fields = line.split(None, 7)
-        if fields[3] == LISTENING and fields[7:] == [str(path)]:
+        if fields[3:4] == [LISTENING] and fields[7:] == [str(path)]:  # a name may hold a line end
             return True
     return False
 
