@@ -66,6 +66,8 @@ class Header:
     set for some, ``no_reply`` where it is taken back for some."""
     assigned: int = 0xF
     """Mask of the flags that have a meaning."""
+    in_columns: bool = True
+    """The flags in the columns of a capture (`column`) tell a reply; else all of the flags have to be looked at."""
 
     def is_reply(self, flags: int) -> bool:
         """Whether these are the flags of a reply."""

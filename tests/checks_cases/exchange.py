@@ -158,6 +158,16 @@ FIRES = [
         [*hello(), fe(F.GET_INFLIGHT_FD, bytes(24)), be(F.GET_INFLIGHT_FD, bytes(24), replace(memfd(), late=True))],
         BE,
     ),
+    *[
+        Case(
+            "gpu-flags-not-set",
+            [*hello(), gpu_socket(), *[gpu(G.GPU_CURSOR_POS_HIDE, bytes(12), flags=noise + n) for n in range(10)]],
+            BE,
+            "warning",
+            says=f"are {noise:#x}",
+        )
+        for noise in (0x55D0A8, 0xFFFFFFF0, 0x10)
+    ],
     Case("descriptors-unexpected", [*hello(), fe(F.SET_VRING_NUM, u32(0, 256), memfd())], FE, says="none"),
     Case("descriptors-unexpected", [*hello(), fe(F.SET_VRING_CALL, u64(0), eventfd(1), eventfd(2))], FE),
     Case("descriptors-unexpected", [fe(F.GET_FEATURES), be(F.GET_FEATURES, u64(0), memfd())], BE),
@@ -270,6 +280,11 @@ QUIET = [
     Case("header-reply-flag", WELL),
     Case("header-reply-flag", [*hello(), channel(), back(B.BACKEND_SHARED_OBJECT_LOOKUP, bytes(16)), front(8, u64(1))]),
     Case("header-reserved-flags", WELL),
+    Case("gpu-flags-not-set", [*hello(), gpu_socket(), gpu(G.GPU_CURSOR_POS_HIDE, bytes(12))]),
+    *[
+        Case(slug, [*hello(), gpu_socket(), *[gpu(G.GPU_UPDATE, bytes(20), flags=0x7FE0 + n) for n in range(16)]])
+        for slug in ("header-reserved-flags", "header-reply-flag", "reply-with-need-reply", "payload-size")
+    ],
     Case("reply-with-need-reply", WELL),
     Case("payload-size", WELL),
     Case("payload-size", [*hello(), cut(fe(F.SET_VRING_NUM, u32(0, 256)), 4)]),

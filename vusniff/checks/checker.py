@@ -296,7 +296,7 @@ class Checker:
     def _plan(self, plans: _Plans, key: tuple[int | None, int, bool], message: Message) -> _Plan:
         """What to do with messages that have these flags and this request."""
         flags, request, channel = message.flags, message.request, message.channel
-        reply, spec = flags & FLAG_REPLY, message.spec
+        reply, spec = FLAG_REPLY * channel.header.is_reply(flags), message.spec
         wrong_way = (channel, message.sender, reply) in WRONG_WAY
         framed = request is not None and not wrong_way
         main = framed and channel is Channels.MAIN
@@ -304,7 +304,7 @@ class Checker:
         plan = _Plan(
             framed=framed,
             odd=odd,
-            looked_at=odd or spec is None or bool(flags & (FLAG_NEED_REPLY | FLAG_REPLY)),
+            looked_at=odd or spec is None or bool(flags & FLAG_NEED_REPLY or reply),
             takes_one=main and not reply and spec is not None and spec.fds[1] > 0,
             main=main,
             asked=self._keyed.get((channel, request, reply), _NOTHING),

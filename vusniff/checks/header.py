@@ -7,7 +7,6 @@ from vusniff.checks.finding import FINE, Said, Sayings, Severity
 from vusniff.checks.peers import Implementation
 from vusniff.checks.step import Step
 from vusniff.families.vhost_user.protocol import (
-    FLAG_REPLY,
     HEADER_SIZE,
     VERSION,
     BackendRequest,
@@ -38,20 +37,35 @@ def reply_flag(step: Step) -> Sayings:
     asks = message.channel.requester
     if message.request is None or message.sender is None or asks is None:
         return FINE
-    if message.sender is asks and message.flags & FLAG_REPLY:
+    if message.sender is asks and message.reply:
         return (Said(f"the {message.sender} sends {message.name} with the reply flag, but it is who asks here"),)
-    if message.sender is not asks and not message.flags & FLAG_REPLY:
+    if message.sender is not asks and not message.reply:
         return (Said(f"the {message.sender} sends {message.name} without the reply flag, but it only answers here"),)
     return FINE
 
 
 def reserved_flags(step: Step) -> Sayings:
-    """Bits 4 to 31 of the flags are 0"""
+    """Bits 4 to 31 of the flags are 0
+
+    On the GPU socket see gpu-flags-not-set.
+    """
     message = step.message
-    if message.request is None or not message.flags & RESERVED_FLAGS:
+    if message.request is None or not message.flags & RESERVED_FLAGS or message.channel is Channels.GPU:
         return FINE
     bits = message.flags & RESERVED_FLAGS
     return (Said(f"{message.name} has unassigned flag bits {bits:#x}; rust-vmm and crosvm refuse them"),)
+
+
+def gpu_flags(step: Step) -> Sayings:
+    """The flags of messages on the GPU socket are set
+
+    contrib/vhost-user-gpu sends GPU_UPDATE with flags as they were in memory, and QEMU does not look at them.
+    """
+    message = step.message
+    if message.request is None or message.channel is not Channels.GPU or not message.flags & RESERVED_FLAGS:
+        return FINE
+    why = f"their bits {message.flags & RESERVED_FLAGS:#x} have no meaning"
+    return (Said(f"the flags of {message.name} are {message.flags:#x}: {why}, they were probably never set"),)
 
 
 def need_reply_in_reply(step: Step) -> Sayings:

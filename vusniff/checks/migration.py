@@ -166,7 +166,8 @@ def listen_without_regions(step: Step) -> Sayings:
         return FINE
     return (
         Said(
-            f"POSTCOPY_LISTEN comes while {len(regions)} regions are set; libvhost-user and DPDK refuse it",
+            f"POSTCOPY_LISTEN comes while {len(regions)} region{'s are' if len(regions) > 1 else ' is'} set; "
+            "libvhost-user and DPDK refuse it",
             (step.before.regions_by,),
         ),
     )

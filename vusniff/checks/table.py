@@ -184,6 +184,7 @@ RULES: tuple[Rule, ...] = (
     Rule("R107", "bytes-unread", _M, _ANY, "Message Specification", stream.no_message, (Trigger.STREAM,), unread=True),
     Rule("R108", "stream-lost", _M, _ANY, "Message Specification", at_end=stream.never_found_again),
     Rule("R109", "message-unfinished", _M, _ANY, "Message Specification", stream.not_finished, (Trigger.STREAM,), stream.stopped_within, unread=True),
+    Rule("R110", "gpu-flags-not-set", _D, _BE, "vhost-user-gpu, Wire format; QEMU 10.2, contrib/vhost-user-gpu, vg_resource_flush", header.gpu_flags, (Trigger.HEADER,), unread=True, once=True),
     Rule("T01", "regions-more-than-peer", _T, _FE, "libvhost-user of QEMU 10.2, VHOST_MEMORY_BASELINE_NREGIONS; DPDK 26.07, vhost_user_set_mem_table", traps.regions_more_than_peer, _asks(F.SET_MEM_TABLE), unread=True),
     Rule("T02", "descriptors-more-than-peer", _T, _FE, "libvhost-user of QEMU 10.2, vu_message_read_default; DPDK 26.07, read_vhost_message", traps.descriptors_more_than_peer, (Trigger.DESCRIPTORS,), unread=True),
     Rule("T03", "shmem-bit", _T, _ANY, "rust-vmm vhost 0.16, VhostUserProtocolFeatures", traps.shmem_bit, (*_replies(F.GET_PROTOCOL_FEATURES), *_asks(F.GET_SHMEM_CONFIG), *_SHMEM)),

@@ -139,11 +139,17 @@ class Row:
 
     @property
     def reply(self) -> bool:
-        return bool(self._metas[self.at] & REPLY)
+        header = self.channel.header
+        if header.in_columns:
+            return bool(self._metas[self.at] & REPLY)
+        return self.request is not None and header.is_reply(self.flags)
 
     @property
     def need_reply(self) -> bool:
-        return bool(self._metas[self.at] & NEED_REPLY)
+        header = self.channel.header
+        if header.in_columns:
+            return bool(self._metas[self.at] & NEED_REPLY)
+        return self.request is not None and header.is_need_reply(self.flags)
 
     @property
     def size(self) -> int:

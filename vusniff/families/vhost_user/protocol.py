@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import enum
 import struct
+from dataclasses import replace
 
 from vusniff.channel import Channel, Header, Sender
 
@@ -38,6 +39,15 @@ HEADER = Header(
     (FLAG_NEED_REPLY, FLAG_NEED_REPLY),
     FLAG_VERSION,
 )
+_UNASSIGNED = 0xFFFFFFF0
+GPU_HEADER = replace(
+    HEADER,
+    reply=(FLAG_REPLY | _UNASSIGNED, FLAG_REPLY),
+    need_reply=(FLAG_NEED_REPLY | _UNASSIGNED, FLAG_NEED_REPLY),
+    in_columns=False,
+)
+"""contrib/vhost-user-gpu does not set the flags of GPU_UPDATE (memory as malloc gives it): where bits are set that have
+no meaning, those that have one mean nothing either."""
 
 
 class Channels:
@@ -46,7 +56,7 @@ class Channels:
     MAIN = Channel("main", NAME, HEADER, Sender.FRONTEND)
     BACKEND = Channel("backend", NAME, HEADER, Sender.BACKEND)
     """The back-end channel, passed by SET_BACKEND_REQ_FD: the back-end asks, the front-end answers."""
-    GPU = Channel("gpu", NAME, HEADER, Sender.BACKEND)
+    GPU = Channel("gpu", NAME, GPU_HEADER, Sender.BACKEND)
     """The vhost-user-gpu socket, passed by GPU_SET_SOCKET: the back-end asks, the front-end answers."""
     UNKNOWN = Channel("unknown", NAME, HEADER)
     """A stream that is none of the above, such as a device state channel: kept raw."""
