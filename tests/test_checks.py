@@ -57,10 +57,11 @@ import vusniff.checks
 from vusniff.analysis.compose import compose
 from vusniff.analysis.session import Place
 from vusniff.checks import checker as checker_module
-from vusniff.checks.finding import Level, Rule, Severity, Side, Trigger
+from vusniff.checks.finding import Key, Level, Rule, Severity, Side, Trigger
 from vusniff.checks.table import BY_SLUG, RULES
 from vusniff.families.pairing import Pairing
 from vusniff.families.vhost_user.protocol import Channels
+from vusniff.layouts import dissect
 from vusniff.families.vhost_user.state import Seen, evolve, initial
 from vusniff.message import Context
 from vusniff.record import End, Frame
@@ -119,6 +120,12 @@ def test_every_rule_has_both_kinds_of_sessions() -> None:
     assert slugs - {case.slug for case in QUIET} == set()
     assert {case.slug for case in FIRES + QUIET} <= slugs
     assert {rule.slug for rule in RULES} - slugs == INVISIBLE
+
+
+def test_every_request_that_a_protocol_feature_brings_is_asked_whether_that_is_negotiated() -> None:
+    specs = dissect.load()[Channels.MAIN].specs.values()
+    asked = {key.request for key in BY_SLUG["request-not-negotiated"].on if isinstance(key, Key)}
+    assert {spec.name for spec in specs if spec.requires is not None and spec.code not in asked} == set()
 
 
 def test_the_table_is_complete() -> None:

@@ -54,7 +54,7 @@ def iotlb(kind: int) -> bytes:
 WITH_CONFIG = hello(protocol=PROTOCOL | P.CONFIG)
 WITH_STATUS = hello(protocol=PROTOCOL | P.STATUS)
 WITH_CRYPTO = hello(protocol=PROTOCOL | P.CRYPTO_SESSION)
-EVERYTHING = hello(FEATURES | MTU | IOMMU, protocol=(1 << 23) - 1 & ~P.XEN_MMAP & ~P.GPA_ADDRESSES)
+EVERYTHING = hello(FEATURES | MTU | IOMMU, protocol=(1 << 24) - 1 & ~P.XEN_MMAP & ~P.GPA_ADDRESSES)
 GATED: list[Say] = [
     fe(F.GET_QUEUE_NUM),
     fe(F.SEND_RARP, bytes(8)),
@@ -72,6 +72,7 @@ GATED: list[Say] = [
     fe(F.SET_INFLIGHT_FD, bytes(24)),
     fe(F.RESET_DEVICE),
     fe(F.VRING_KICK, u32(0, 0)),
+    fe(F.GET_VRING_BASE_SKIP_DRAIN, u32(0, 0)),
     fe(F.GET_MAX_MEM_SLOTS),
     fe(F.ADD_MEM_REG, bytes(40)),
     fe(F.REM_MEM_REG, bytes(40)),
