@@ -61,8 +61,8 @@ from vusniff.checks.finding import Key, Level, Rule, Severity, Side, Trigger
 from vusniff.checks.table import BY_SLUG, RULES
 from vusniff.families.pairing import Pairing
 from vusniff.families.vhost_user.protocol import Channels
-from vusniff.layouts import dissect
 from vusniff.families.vhost_user.state import Seen, evolve, initial
+from vusniff.layouts import dissect
 from vusniff.message import Context
 from vusniff.record import End, Frame
 

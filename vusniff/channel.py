@@ -66,8 +66,9 @@ class Header:
     set for some, ``no_reply`` where it is taken back for some."""
     assigned: int = 0xF
     """Mask of the flags that have a meaning."""
-    in_columns: bool = True
-    """The flags in the columns of a capture (`column`) tell a reply; else all of the flags have to be looked at."""
+    by_sender: bool = False
+    """Who sends a message tells whether it is a reply: flags of requests may be anything, and none wants a reply by
+    its flags."""
 
     def is_reply(self, flags: int) -> bool:
         """Whether these are the flags of a reply."""
@@ -106,7 +107,7 @@ class Header:
 
     def is_need_reply(self, flags: int) -> bool:
         """Whether a request with these flags wants a reply."""
-        return flags & self.need_reply[0] == self.need_reply[1]
+        return not self.by_sender and flags & self.need_reply[0] == self.need_reply[1]
 
 
 class Channel(str):
@@ -131,3 +132,9 @@ class Channel(str):
         channel = super().__new__(cls, name)
         channel.family, channel.header, channel.requester, channel.passed_by = family, header, requester, passed_by
         return channel
+
+    def is_reply(self, flags: int, sender: Sender | None) -> bool:
+        """Whether a message that a side sent with these flags is a reply."""
+        if self.header.by_sender and sender is self.requester:
+            return False
+        return self.header.is_reply(flags)

@@ -219,7 +219,7 @@ class Message:
     @property
     def reply(self) -> bool:
         """It answers a request, by its header."""
-        return self.channel.header.is_reply(self.flags)
+        return self.channel.is_reply(self.flags, self.sender)
 
     @property
     def need_reply(self) -> bool:

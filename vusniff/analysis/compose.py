@@ -13,7 +13,7 @@ from typing import Any
 
 from vusniff.analysis import telling
 from vusniff.analysis.session import Place
-from vusniff.channel import Channel
+from vusniff.channel import Channel, Sender
 from vusniff.layouts import dissect
 from vusniff.message import Context, Message
 from vusniff.record import UNDIVIDED, Frame, FrameFields, FrameKind
@@ -32,7 +32,7 @@ dissect.derived.append(_known)
 
 
 def decode(
-    data: bytes, missing: int, kind: FrameKind, channel: Channel, context: Context
+    data: bytes, missing: int, kind: FrameKind, channel: Channel, context: Context, sender: Sender | None
 ) -> tuple[int | None, int, int, dissect.Decoded]:
     """Request, flags and size by the header of a frame, and its payload; ``missing`` more bytes were not captured.
 
@@ -50,7 +50,7 @@ def decode(
     cut = header.size + size - len(data) - missing
     if cut > 0 and len(data) >= UNDIVIDED:
         missing += cut  # the file ends within it
-    decoded = dissect.payload(channel, request, header.is_reply(flags), data[header.size :], missing, context)
+    decoded = dissect.payload(channel, request, channel.is_reply(flags, sender), data[header.size :], missing, context)
     if len(data) + missing < header.size + size and len(data) < UNDIVIDED:
         there = len(data) - header.size
         decoded = decoded._replace(malformed=f"its header says that {size} bytes of payload follow, and {there} came")
@@ -82,7 +82,7 @@ def compose(number: int, frame: Frame | FrameFields, place: Place, other: Other 
     if frame.process:
         values["process"] = frame.process
     if other:
-        values["answers" if place.channel.header.is_reply(values["flags"]) else "answered_by"] = other[0]
+        values["answers" if place.channel.is_reply(values["flags"], values["sender"]) else "answered_by"] = other[0]
         values["latency_ns"] = abs(time_ns - other[1])
     message = _new(Message)
     _set(message, "__dict__", values)
@@ -107,7 +107,8 @@ def fields(data: bytes, missing: int, kind: FrameKind, end: int, place: Place) -
 
 
 def _fields(data: bytes, missing: int, kind: FrameKind, end: int, place: Place) -> dict[str, Any]:
-    request, flags, size, decoded = decode(data, missing, kind, place.channel, place.context)
+    sender = place.sender(end)
+    request, flags, size, decoded = decode(data, missing, kind, place.channel, place.context, sender)
     header = place.channel.header
     told = parse_told(data) if kind is FrameKind.TOLD else None
     rare: dict[str, Any] = {} if told is None else {"told": told}
@@ -119,7 +120,7 @@ def _fields(data: bytes, missing: int, kind: FrameKind, end: int, place: Place) 
         "session": place.session,
         "connection": place.connection,
         "channel": place.channel,
-        "sender": place.sender(end),
+        "sender": sender,
         "request": request,
         "name": decoded.name,
         "flags": flags,

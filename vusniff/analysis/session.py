@@ -363,8 +363,8 @@ class Tracker:
                 if channel is None or (channel.requester is None and channel is link.session.family.unknown):  # type: ignore[union-attr]
                     self._introduce(link, frame(i), request, flags)
                 is_reply = flags & REPLY
-                if is_reply and not link.channel.header.in_columns:  # type: ignore[union-attr]
-                    is_reply = self._is_reply(link, frame(i))
+                if is_reply and link.channel.header.by_sender and meta >> END_SHIFT & 1 == link.requester:  # type: ignore[union-attr]
+                    is_reply = 0
                 if link.session.family.identify is not None:  # type: ignore[union-attr]
                     answer, pairing = self._identify(link, number, time_ns, request, flags, frame(i))
                 elif (meta >> END_SHIFT & 1 == link.requester) is (is_reply == 0):
@@ -388,14 +388,6 @@ class Tracker:
             place_append(link.place)  # type: ignore[arg-type]
             answer_append(answer)
             pairing_append(pairing)
-
-    def _is_reply(self, link: _TrackedConnection, frame: Frame) -> int:
-        """The flags of the columns as far as they are `REPLY`, of a message of which all flags have to be looked at."""
-        channel = link.channel
-        assert channel is not None
-        if frame.kind is not FrameKind.MESSAGE or len(frame.data) < channel.header.size:
-            return REPLY
-        return REPLY * channel.header.is_reply(channel.header.read[link.order](frame.data, 0)[1])
 
     def _identify(
         self, link: _TrackedConnection, number: int, time_ns: int, request: int, flags: int, frame: Frame

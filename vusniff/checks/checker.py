@@ -296,7 +296,7 @@ class Checker:
     def _plan(self, plans: _Plans, key: tuple[int | None, int, bool], message: Message) -> _Plan:
         """What to do with messages that have these flags and this request."""
         flags, request, channel = message.flags, message.request, message.channel
-        reply, spec = FLAG_REPLY * channel.header.is_reply(flags), message.spec
+        reply, spec = FLAG_REPLY * message.reply, message.spec
         wrong_way = (channel, message.sender, reply) in WRONG_WAY
         framed = request is not None and not wrong_way
         main = framed and channel is Channels.MAIN

@@ -7,6 +7,7 @@ from vusniff.checks.finding import FINE, Said, Sayings, Severity
 from vusniff.checks.peers import Implementation
 from vusniff.checks.step import Step
 from vusniff.families.vhost_user.protocol import (
+    FLAG_VERSION,
     HEADER_SIZE,
     VERSION,
     BackendRequest,
@@ -62,10 +63,12 @@ def gpu_flags(step: Step) -> Sayings:
     contrib/vhost-user-gpu sends GPU_UPDATE with flags as they were in memory, and QEMU does not look at them.
     """
     message = step.message
-    if message.request is None or message.channel is not Channels.GPU or not message.flags & RESERVED_FLAGS:
+    if message.request is None or message.channel is not Channels.GPU:
         return FINE
-    why = f"their bits {message.flags & RESERVED_FLAGS:#x} have no meaning"
-    return (Said(f"the flags of {message.name} are {message.flags:#x}: {why}, they were probably never set"),)
+    if not message.flags & (RESERVED_FLAGS if message.reply else ~FLAG_VERSION):
+        return FINE
+    words = f"the flags of {message.name} are {message.flags:#x}, of which nothing has a meaning there"
+    return (Said(f"{words}: they were probably never set"),)
 
 
 def need_reply_in_reply(step: Step) -> Sayings:

@@ -217,7 +217,7 @@ def message_of(
         family = family_of(channel)
         turned = channel is family.main and request in family.other_way
         sender = other if reply is not turned else requester
-    _, _, _, decoded = decode(data, 0, FrameKind.MESSAGE, channel, context)
+    _, _, _, decoded = decode(data, 0, FrameKind.MESSAGE, channel, context, sender)
     return Message(
         number=1,
         time_ns=0,

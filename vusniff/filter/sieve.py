@@ -139,17 +139,13 @@ class Row:
 
     @property
     def reply(self) -> bool:
-        header = self.channel.header
-        if header.in_columns:
-            return bool(self._metas[self.at] & REPLY)
-        return self.request is not None and header.is_reply(self.flags)
+        channel, meta = self.channel, self._metas[self.at]
+        asks = channel.header.by_sender and self.sender is channel.requester
+        return bool(meta & REPLY) and not asks
 
     @property
     def need_reply(self) -> bool:
-        header = self.channel.header
-        if header.in_columns:
-            return bool(self._metas[self.at] & NEED_REPLY)
-        return self.request is not None and header.is_need_reply(self.flags)
+        return bool(self._metas[self.at] & NEED_REPLY) and not self.channel.header.by_sender
 
     @property
     def size(self) -> int:

@@ -259,7 +259,8 @@ def _layout(frame: Frame, place: Place) -> Layout | None:
     header = place.channel.header
     request, flags, _ = header.read[place.context.order](frame.data, 0)
     size = len(frame.data) - header.size + frame.missing
-    return dissect.layout_of(place.channel, request, header.is_reply(flags), size, place.context)
+    reply = place.channel.is_reply(flags, place.sender(frame.end))
+    return dissect.layout_of(place.channel, request, reply, size, place.context)
 
 
 def _has_field(frame: Frame, place: Place, path: str) -> bool:

@@ -16,7 +16,7 @@ from vusniff.capture.batch import Batch, remembered, said
 from vusniff.channel import Channel, Sender
 from vusniff.families.registry import family_of
 from vusniff.message import Message
-from vusniff.meta import END_SHIFT, NO_MESSAGE, kind_of
+from vusniff.meta import END_SHIFT, NO_MESSAGE, end_of, kind_of
 from vusniff.printable import escape
 from vusniff.record import Descriptor, FrameKind
 from vusniff.told import parse as parse_told
@@ -75,11 +75,12 @@ class Lines:
     def _words(self, of_place: OfPlace[tuple[str, str], str], data: bytes, missing: int, meta: int) -> str:
         """Title and values of a message: ``SET_VRING_NUM                  vring 0 size 256``."""
         place = of_place.place
-        request, flags, _, decoded = decode(data, missing, kind_of(meta), place.channel, place.context)
+        sender = place.sender(end_of(meta))
+        request, flags, _, decoded = decode(data, missing, kind_of(meta), place.channel, place.context, sender)
         if request is None:
             return f"{'(no header)':<{TITLE_WIDTH}} {words.raw(data, missing)}"
         header = place.channel.header
-        reply = header.is_reply(flags)
+        reply = place.channel.is_reply(flags, sender)
         title = words.title(decoded.name, decoded.layout, reply, header.remark(flags))
         values = words.values(decoded, request, reply)
         if header.is_failed(flags):

@@ -622,8 +622,9 @@ local function follow(pinfo, from, header, size)
     links[key] = link
   end
   if not link.session or link.channel == "unknown" then introduce(link, from, header, size) end
-  if link.channel == "gpu" and header.flags >= 16 then  -- as memory gave them: contrib/vhost-user-gpu does not set them
-    reply, header.reply, header.need_reply = false, false, false
+  if link.channel == "gpu" then  -- contrib/vhost-user-gpu does not set flags: who sends tells
+    reply = reply and from ~= link.requester
+    header.reply, header.need_reply = reply, false
   end
   local opened = (reply and header.family.opened_by_reply or header.family.opened_by_request)[request]
   if opened and link.channel == header.family.main and count_of(words_of()) > 0 then

@@ -39,15 +39,9 @@ HEADER = Header(
     (FLAG_NEED_REPLY, FLAG_NEED_REPLY),
     FLAG_VERSION,
 )
-_UNASSIGNED = 0xFFFFFFF0
-GPU_HEADER = replace(
-    HEADER,
-    reply=(FLAG_REPLY | _UNASSIGNED, FLAG_REPLY),
-    need_reply=(FLAG_NEED_REPLY | _UNASSIGNED, FLAG_NEED_REPLY),
-    in_columns=False,
-)
-"""contrib/vhost-user-gpu does not set the flags of GPU_UPDATE (memory as malloc gives it): where bits are set that have
-no meaning, those that have one mean nothing either."""
+GPU_HEADER = replace(HEADER, by_sender=True)
+"""contrib/vhost-user-gpu does not set the flags of GPU_UPDATE: they are what was in memory, and QEMU does not look at
+them. Nobody asks for an acknowledgement on this socket."""
 
 
 class Channels:

@@ -182,7 +182,7 @@ def redacted(frame: Frame, place: Place, names: _Names, sure: bool = True) -> by
     there = len(payload) + frame.missing
     if not there <= size <= SIZE_LIMIT:  # it is greater where the rest comes in frames of its own
         size = there
-    reply = header.is_reply(flags)
+    reply = place.channel.is_reply(flags, place.sender(frame.end))
     layout = dissect.layout_of(place.channel, request, reply, there, place.context)
     kept = bytearray(len(payload))
     if layout is not None:
