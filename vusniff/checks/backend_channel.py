@@ -88,7 +88,7 @@ def shmem_map(step: Step) -> Sayings:
         return (Said(f"SHMEM_MAP at {start:#x} of region {shmid} has length 0"),)
     if unknown := values["flags"] & ~SHMEM_READ_WRITE:
         return (Said(f"SHMEM_MAP has unassigned flags {unknown:#x}; 0 is read-only, 1 is read-write"),)
-    if step.memory.whole:
+    if step.memory.complete:
         for (other_id, offset), size in step.before.shmem.items():
             if other_id == shmid and offset < start + length and start < offset + size:
                 words = (

@@ -18,11 +18,11 @@ from vusniff.checks.cause import causes
 from vusniff.checks.finding import SIDES, Finding, Rule, Said, Sayings, Severity, Side, Trigger
 from vusniff.checks.header import FLAGS_AS_EXPECTED
 from vusniff.checks.peers import NOBODY, Peer, recognise
-from vusniff.checks.recall import Handler, handler_of, lasting, legacy, recall_exchange
+from vusniff.checks.recall import Handler, handler_of, lasting, previous_session, recall_exchange
 from vusniff.checks.silence import MAX_EXITS as MAX_SILENT_EXITS
 from vusniff.checks.silence import MAX_SILENT, Silence
 from vusniff.checks.standing import Standing, stand
-from vusniff.checks.step import MAX_SPOKEN, ConnectionHistory, Legacy, SessionEnd, SessionHistory, Spoken, Step
+from vusniff.checks.step import MAX_SPOKEN, ConnectionHistory, PreviousSession, SessionEnd, SessionHistory, Spoken, Step
 from vusniff.checks.table import RULES
 from vusniff.families.family import State
 from vusniff.families.pairing import Pairing
@@ -51,7 +51,7 @@ SLOW = frozenset({FrontendRequest.CHECK_DEVICE_STATE, FrontendRequest.POSTCOPY_E
 """Requests whose answer waits for something that takes its time."""
 VERDICTS = frozenset({"ack", "result"})
 """Layouts of replies that are 0 for success."""
-MAX_LEGACIES = 4096
+MAX_PREVIOUS = 4096
 MAX_EXITS = 64
 """Ends of processes remembered of a session."""
 LOOK_NS = 50_000_000
@@ -95,7 +95,7 @@ def _questions(rules: Iterable[Rule]) -> _Questions:
         tuple(
             _Question(rule.judge, rule.slug if rule.once else "", rule)
             for rule in rules
-            if rule.judge is not None and (whole or not rule.whole) and (readable or rule.unread)
+            if rule.judge is not None and (whole or not rule.complete_only) and (readable or rule.unread)
         )
         for whole in (False, True)
         for readable in (False, True)
@@ -169,8 +169,8 @@ class Checker:
         self.tracker = self._tracker = tracker
         self._wait_ns = wait_ns
         self._kept = kept
-        self._lives: dict[int, _OpenSession] = {}
-        self._legacies: dict[int, Legacy] = {}
+        self._open: dict[int, _OpenSession] = {}
+        self._previous: dict[int, PreviousSession] = {}
         self._ended: set[int] = set()
         self._raised: set[str] = set()
         self._session_of: dict[int, int] = {}
@@ -192,12 +192,12 @@ class Checker:
 
     def state(self, session: int) -> State | None:
         """The state of a session that goes on, after the last message fed."""
-        life = self._lives.get(session)
+        life = self._open.get(session)
         return life.state if life else None
 
     def standing(self, session: int, now_ns: int) -> Standing | None:
         """Where a session stands, ``now_ns`` being how late the capture tells of; None before its first message."""
-        life = self._lives.get(session)
+        life = self._open.get(session)
         if life is None:
             return self.ended.get(session)
         return stand(life.memory, life.state, life.judged, now_ns, sides=self._sides(life.memory.exits))
@@ -224,7 +224,7 @@ class Checker:
         if message.time_ns - memory.looked_ns > LOOK_NS:
             self._look_at_clock(step)
         readable = message.payload is not None and message.malformed is None
-        known = 2 * memory.whole + readable
+        known = 2 * memory.complete + readable
         key = (message.request, message.flags, message.sender is _BACKEND)
         plan = plans.get(key) or self._plan(plans, key, message)
         if plan.framed:
@@ -270,7 +270,7 @@ class Checker:
             if message.request is None and message.sender not in memory.spoken:
                 memory.spoken[message.sender] = Spoken(message.number, message.sender, message.data[:MAX_SPOKEN])
             if message.channel in FOLLOWED and (message.malformed is not None or message.request is None):
-                self._doubt(memory, f"#{message.number} could not be read")
+                self._mark_incomplete(memory, f"#{message.number} could not be read")
 
     def _slow(self, memory: SessionHistory, reply: Message, request: Message) -> None:
         """An answer took longer than any before it."""
@@ -280,11 +280,11 @@ class Checker:
 
     def _arrive(self, message: Message, place: Place) -> _Here | None:
         """A place's first message: what is needed for all of them; None when its session has ended."""
-        life = self._lives.get(message.session)
+        life = self._open.get(message.session)
         if life is None:
             if message.session in self._ended:
                 return None
-            life = self._lives[message.session] = self._begin(message, place)
+            life = self._open[message.session] = self._begin(message, place)
         memory = life.memory
         memory.device = place.context.device
         link = memory.links.get(message.connection) or self._meet(memory, message, place)
@@ -368,7 +368,7 @@ class Checker:
     def sampled(self, sample: Sample) -> None:
         """Where rings stood: each is judged as it stood then."""
         session = next((self._session_of[one] for one, _ in sample.ends if one in self._session_of), 0)
-        life = self._lives.get(session)
+        life = self._open.get(session)
         if life is None or not life.judged or not isinstance(life.state, DeviceState):
             return
         memory = life.memory
@@ -378,7 +378,7 @@ class Checker:
             rings.remember(memory, number, sample.time_ns, position)
             look = rings.Look(life.state, memory, position)
             for rule in self._sampling:
-                if rule.at_sample is None or (rule.whole and not memory.whole):
+                if rule.at_sample is None or (rule.complete_only and not memory.complete):
                     continue
                 try:
                     said = rule.at_sample(look)
@@ -389,11 +389,11 @@ class Checker:
 
     def lost(self, lost: Lost) -> None:
         """A gap in the capture: what rests on having seen everything is not judged any more."""
-        sessions = self._lives if lost.connection is None else (self._session_of.get(lost.connection, 0),)
+        sessions = self._open if lost.connection is None else (self._session_of.get(lost.connection, 0),)
         for session in sessions:
-            life = self._lives.get(session)
+            life = self._open.get(session)
             if life is not None:
-                self._doubt(life.memory, "messages were lost")
+                self._mark_incomplete(life.memory, "messages were lost")
                 for connection, link in life.memory.links.items():
                     if lost.connection in (None, connection):
                         link.waiting.clear()
@@ -407,7 +407,7 @@ class Checker:
             if silence is not None and len(silence.exits) < MAX_SILENT_EXITS:
                 silence.exits.append(exit)
         for session in dict.fromkeys(self._tracker.session_of(connection) for connection, _ in exit.ends):
-            life, ended = self._lives.get(session or 0), self.ended.get(session or 0)
+            life, ended = self._open.get(session or 0), self.ended.get(session or 0)
             if life is not None and len(life.memory.exits) < MAX_EXITS:
                 life.memory.exits.append(exit)
             elif ended is not None and len(ended.exits) < MAX_EXITS:
@@ -420,10 +420,10 @@ class Checker:
             silence.closed = closed
         end = self._frontend_ends.pop(closed.connection, None)
         session = self._session_of.pop(closed.connection, 0)
-        life = self._lives.get(session)
+        life = self._open.get(session)
         if end is None or life is None:
             return
-        del self._lives[session]
+        del self._open[session]
         self._here.clear()
         closer = None if closed.by is None else Sender.FRONTEND if closed.by == end else Sender.BACKEND
         if closed.reason == CAPTURE_ENDED:
@@ -433,9 +433,9 @@ class Checker:
 
     def conclude(self, time_ns: int) -> None:
         """The capture ends here, at the time of its last message."""
-        for life in self._lives.values():
+        for life in self._open.values():
             self._finish(life, None, None, time_ns)
-        self._lives.clear()
+        self._open.clear()
         self._here.clear()
 
     def _begin(self, message: Message, place: Place) -> _OpenSession:
@@ -446,13 +446,13 @@ class Checker:
             self.partial[session.number] = "it was joined late" if session.joined_late else "its beginning is not there"
         if message.told is not None:
             self.partial[session.number] = "a log tells of it"
-        previous = self._legacies.pop(session.previous, None) if session.previous is not None else None
+        previous = self._previous.pop(session.previous, None) if session.previous is not None else None
         if previous is None and session.previous is not None:
-            earlier = self._lives.get(session.previous)
+            earlier = self._open.get(session.previous)
             if earlier is not None and earlier.judged:  # a session of another family leaves nothing to measure by
-                previous = legacy(earlier.memory, earlier.state)
+                previous = previous_session(earlier.memory, earlier.state)
         memory = SessionHistory(session.number, whole, session.joined_late, previous)
-        memory.fresh, memory.first_ns, memory.told = whole, message.time_ns, message.told is not None
+        memory.fresh, memory.first_ns, memory.from_log = whole, message.time_ns, message.told is not None
         judged = session.family.name == NAME and message.told is None
         return _OpenSession(session.initial(), memory, judged)
 
@@ -475,10 +475,12 @@ class Checker:
         self.peers[memory.session] = memory.frontend, memory.backend
         return link
 
-    def _doubt(self, memory: SessionHistory, why: str) -> None:
-        memory.whole = False
-        if memory.doubted is None:
-            memory.doubted = max((one.number for one in (memory.last_main, memory.last_reply) if one), default=0)
+    def _mark_incomplete(self, memory: SessionHistory, why: str) -> None:
+        memory.complete = False
+        if memory.incomplete_since is None:
+            memory.incomplete_since = max(
+                (one.number for one in (memory.last_main, memory.last_reply) if one), default=0
+            )
         self.partial.setdefault(memory.session, why)
 
     def _look_at_clock(self, step: Step) -> None:
@@ -521,16 +523,16 @@ class Checker:
         end = SessionEnd(life.state, memory, closed, closer, time_ns, standing, explained)
         number = memory.last_main.number if memory.last_main else self._tracker.sessions[memory.session - 1].first
         for rule in self._ending:
-            if rule.at_end is None or (rule.whole and not memory.whole):
+            if rule.at_end is None or (rule.complete_only and not memory.complete):
                 continue
             try:
                 said = rule.at_end(end)
             except Exception as error:
                 said = self._broken(rule, error)
             self._take(rule, said, memory, number, rule.side)
-        if len(self._legacies) >= MAX_LEGACIES:
-            del self._legacies[next(iter(self._legacies))]
-        self._legacies[memory.session] = legacy(memory, life.state)
+        if len(self._previous) >= MAX_PREVIOUS:
+            del self._previous[next(iter(self._previous))]
+        self._previous[memory.session] = previous_session(memory, life.state)
 
     def _broken(self, rule: Rule, error: Exception) -> Sayings:
         """A rule has raised: say so once in a capture, and go on."""

@@ -37,7 +37,7 @@ def status_order(step: Step) -> Sayings:
     """
     value, last = step.values["u64"], step.memory.status_written
     new = value & ~(last.value if last else 0)
-    if new & FEATURES_OK and step.before.features is None and step.memory.whole:
+    if new & FEATURES_OK and step.before.features is None and step.memory.complete:
         return (Said(f"SET_STATUS writes {value:#x} with FEATURES_OK before SET_FEATURES"),)
     if last and last.value & DRIVER_OK and value & DRIVER_OK and new & ~AFTER_OK:
         return (Said(f"SET_STATUS adds {new:#x} after DRIVER_OK", (last.by,)),)

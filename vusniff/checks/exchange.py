@@ -84,7 +84,7 @@ def acknowledgement_not_counted(step: Step) -> Sayings:
     GET_PROTOCOL_FEATURES to have been asked, and before June 2021 bit 30 to be acknowledged; it stays silent else.
     """
     before, backend = step.before, step.memory.backend
-    if step.message.channel is not Channels.MAIN or not step.memory.whole or not before.has(P.REPLY_ACK):
+    if step.message.channel is not Channels.MAIN or not step.memory.complete or not before.has(P.REPLY_ACK):
         return FINE
     if _reply_of_its_own(step.message) or backend.program not in (Implementation.RUST_VMM, Implementation.UNKNOWN):
         return FINE

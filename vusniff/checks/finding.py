@@ -139,7 +139,7 @@ class Rule:
     """Asked when the session ends."""
     at_sample: Callable[[Look], Sayings] | None = None
     """Asked with each ring of each sample."""
-    whole: bool = False
+    complete_only: bool = False
     """Judged only in a session that was seen from its first byte, with nothing lost, cut or unreadable."""
     once: bool = False
     """Said once in a session: what follows is the same fact."""

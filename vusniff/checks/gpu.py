@@ -17,7 +17,7 @@ def requests(step: Step) -> Sayings:
     if message.request in NEEDS:
         features = step.memory.gpu_features
         bit, name = NEEDS[GpuRequest(message.request)]
-        if features is None and not step.memory.whole:
+        if features is None and not step.memory.complete:
             return FINE
         if features is not None and features.value & bit:
             return FINE

@@ -359,7 +359,7 @@ def iotlb_frontend_type(step: Step) -> Sayings:
     values = step.values
     if values["type"] not in (IOTLB_UPDATE, IOTLB_INVALIDATE):
         return (Said(f"the front-end sends an IOTLB message of type {values['type']}; it has 2 and 3"),)
-    if values["type"] == IOTLB_INVALIDATE or not step.memory.whole or not step.before.regions:
+    if values["type"] == IOTLB_INVALIDATE or not step.memory.complete or not step.before.regions:
         return FINE
     if _in_regions(step.before, values["user_address"], values["size"]):
         return FINE

@@ -178,7 +178,7 @@ def device_state_stopped(step: Step) -> Sayings:
     there = len(step.message.descriptors)
     if there != 1:
         return (Said(f"SET_DEVICE_STATE_FD has {there or 'no'} descriptors instead of one"),)
-    if not step.memory.whole:
+    if not step.memory.complete:
         return FINE
     ring = step.before.vrings.running
     if ring is None or ring.life is None:

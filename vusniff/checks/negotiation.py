@@ -84,7 +84,7 @@ def reset_owner(step: Step) -> Sayings:
 def _protocol_features_offered(step: Step) -> Sayings:
     offered = step.before.features_offered
     if offered is None:
-        if not step.memory.whole:
+        if not step.memory.complete:
             return FINE
         return (Said(f"{step.message.name} comes before GET_FEATURES has told whether it is supported"),)
     if offered.value & F_PROTOCOL_FEATURES:
@@ -233,7 +233,7 @@ def iotlb_negotiated(step: Step) -> Sayings:
     """IOTLB messages come only with VIRTIO_F_ACCESS_PLATFORM negotiated"""
     features = step.before.features
     if features is None:
-        if not step.memory.whole:
+        if not step.memory.complete:
             return FINE
         return (Said(f"{step.message.name} comes before SET_FEATURES has negotiated VIRTIO_F_ACCESS_PLATFORM"),)
     if features.value & F_ACCESS_PLATFORM:
@@ -265,7 +265,7 @@ def enable_negotiated(step: Step) -> Sayings:
     """
     features = step.before.features
     if features is None:
-        if not step.memory.whole:
+        if not step.memory.complete:
             return FINE
         known = "; QEMU's net devices do that" if step.memory.frontend.may_be(Implementation.QEMU) else ""
         return (Said(f"SET_VRING_ENABLE comes before SET_FEATURES has negotiated bit 30{known}"),)
@@ -281,7 +281,7 @@ def enable_before_features(step: Step) -> Sayings:
     """A back-end of rust-vmm or crosvm gets SET_VRING_ENABLE only after SET_FEATURES with bit 30"""
     features = step.before.features
     backend = step.memory.backend
-    if backend.program not in STRICT_ENABLE or (features is None and not step.memory.whole):
+    if backend.program not in STRICT_ENABLE or (features is None and not step.memory.complete):
         return FINE
     if features is not None and features.value & F_PROTOCOL_FEATURES:
         return FINE

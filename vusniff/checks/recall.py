@@ -18,7 +18,7 @@ from vusniff.checks.step import (
     MAX_BYTES,
     MAX_REMEMBERED,
     Asked,
-    Legacy,
+    PreviousSession,
     SessionHistory,
     Step,
     Waiting,
@@ -289,15 +289,15 @@ _HANDLERS: dict[tuple[Channel, int, bool], Handler] = {
 }
 
 
-def legacy(memory: SessionHistory, state: DeviceState) -> Legacy:
+def previous_session(memory: SessionHistory, state: DeviceState) -> PreviousSession:
     """What the next session on the same path is measured against."""
     rings = sorted(state.vrings.values(), key=lambda ring: ring.index)
-    return Legacy(
+    return PreviousSession(
         memory.session,
         state.features_offered,
         state.features,
         state.protocol_features_offered,
-        tuple((ring.index, ring.life.by) for ring in rings if running(ring) and ring.life) if memory.whole else (),
+        tuple((ring.index, ring.life.by) for ring in rings if running(ring) and ring.life) if memory.complete else (),
         memory.objects,
     )
 

@@ -177,7 +177,7 @@ def stand(
         memory.first_ns,
         end_ns,
         memory.fresh,
-        EVERYTHING if memory.doubted is None else memory.doubted,
+        EVERYTHING if memory.incomplete_since is None else memory.incomplete_since,
         memory.answered,
         point(memory.last_main) if memory.last_main else None,
         point(memory.last_reply) if memory.last_reply else None,
@@ -189,7 +189,7 @@ def stand(
         closed=closed,
         closer=closer,
         exits=list(zip(sides, memory.exits, strict=True)),
-        told=memory.told,
+        told=memory.from_log,
     )
     if isinstance(state, DeviceState):
         standing.features_offered, standing.features = state.features_offered, state.features

@@ -82,7 +82,7 @@ class Spoken(NamedTuple):
     """At most `MAX_SPOKEN` of them."""
 
 
-class Legacy(NamedTuple):
+class PreviousSession(NamedTuple):
     """What the next session on the same path is measured against."""
 
     session: int
@@ -99,12 +99,12 @@ class SessionHistory:
     """What a session's rules need of its past that `DeviceState` does not keep."""
 
     session: int
-    whole: bool
+    complete: bool
     """Seen from its first byte, and so far nothing was lost, cut or unreadable."""
     late: bool = False
     """Not seen from its first byte."""
-    previous: Legacy | None = None
-    told: bool = False
+    previous: PreviousSession | None = None
+    from_log: bool = False
     """A log tells of it: no bytes were seen."""
     device: str | None = None
     """Device type as far as deduced or given."""
@@ -130,7 +130,7 @@ class SessionHistory:
     gpu_features: Seen[int] | None = None
     fresh: bool = True
     """Seen from its first byte, whatever was lost since."""
-    doubted: int | None = None
+    incomplete_since: int | None = None
     """Number of the last message before something was lost, cut or unreadable; None for never."""
     first_ns: int = 0
     """When its first message was sent."""
@@ -199,7 +199,7 @@ class Step:
 
     def lacks(self, feature: enum.IntFlag) -> bool:
         """A protocol feature is surely not negotiated before this message."""
-        return self.before.has(feature) is False and (self.memory.whole or self.before.protocol_features is not None)
+        return self.before.has(feature) is False and (self.memory.complete or self.before.protocol_features is not None)
 
 
 @dataclass(slots=True)

@@ -444,7 +444,7 @@ def inflight_geometry(step: Step) -> Sayings:
     if there != 1:
         return (Said(f"SET_INFLIGHT_FD has {there or 'no'} descriptors instead of one"),)
     got, values = step.before.inflight, step.values
-    if got is None or not step.memory.whole:
+    if got is None or not step.memory.complete:
         return FINE
     wrong = [
         f"{name} {values[name]} instead of {getattr(got.value, name)}"

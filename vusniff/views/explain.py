@@ -407,7 +407,7 @@ def _rule(rule: Rule) -> Topic:
         ("severity", f"{rule.severity}: {LEVELS[rule.level]}"),
         ("to blame", BLAMES[rule.side]),
         ("asked at", _asked_at(rule)),
-        ("judged", "only in sessions seen whole from their first byte" if rule.whole else "in every session"),
+        ("judged", "only in sessions seen whole from their first byte" if rule.complete_only else "in every session"),
         ("specified", rule.section),
     )
     sections = [PageSection("What it demands", [Prose(paragraphs), known]), *_editions(rule.slug)]

@@ -160,7 +160,7 @@ def _case(suite: Element, judged: Judged, session: int, rule: Rule, findings: Se
     if findings:
         SubElement(case, "system-out").text = _text(judged, findings)
         return 0
-    if rule.whole and session in judged.checker.partial:
+    if rule.complete_only and session in judged.checker.partial:
         SubElement(case, "skipped", message=_legal(f"not all can be judged: {judged.checker.partial[session]}"))
         return 2
     return 0
