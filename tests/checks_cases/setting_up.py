@@ -80,6 +80,12 @@ def base(value: int, index: int = 0) -> Say:
 
 FIRES = [
     Case("request-while-waiting", [*hello(), fe(F.GET_QUEUE_NUM), ASKED[0]], says="GET_QUEUE_NUM (#8) waits"),
+    Case(
+        "request-while-waiting",
+        [*hello(), fe(F.GET_QUEUE_NUM), ASKED[0]],
+        says="for its own",
+        comms=("dpdk-testpmd", "dpdk-vhost"),
+    ),
     Case("request-while-waiting", [*hello(), ASKED[0], fe(F.GET_VRING_BASE, u32(0, 0))], says="GET_VRING_BASE needs"),
     Case("acknowledgement-not-counted", [*hello(accept=BARE), *ASKED], comms=RUST, says="left out bit 30"),
     Case("acknowledgement-not-counted", [*hello(accept=BARE), *ASKED], severity="note"),
@@ -122,6 +128,8 @@ FIRES = [
     Case("nothing-shared", [*hello(), fe(F.SET_VRING_ADDR, addresses())], comms=LVU, says="gets addresses"),
     Case("nothing-shared", [*hello(), *set_up(), kick()], comms=DPDK, says="is kicked"),
     Case("nothing-shared", [*hello(), fe(F.SET_MEM_TABLE, table())], says="the first memory table is empty"),
+    Case("nothing-shared", [*hello(), *ring()], comms=("dpdk-testpmd", "dpdk-vhost"), says="hugepages"),
+    Case("nothing-shared", [*hello(), *ring()], comms=CLOUD, says="--memory shared=on"),
     Case("memory-never-came", [*hello(), call(), call(1), Close(0)], comms=DPDK, says="the session ended"),
     Case("memory-never-came", [*hello(), call(), Wait(2), Close(None)], comms=LVU),
     Case("memory-never-came", [*hello(), enable(0, 0), Wait(3)], comms=("cloud-hyperviso", "dpdk-vgw")),

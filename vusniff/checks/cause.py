@@ -37,7 +37,8 @@ class Cause(NamedTuple):
 
 SHARE = (
     "share the guest's memory: share=on on its memory-backend (memory-backend-memfd or -file), and "
-    "-machine memory-backend=... or -numa node,memdev=... to use it"
+    "-machine memory-backend=... or -numa node,memdev=... to use it; cloud-hypervisor has --memory shared=on, "
+    "DPDK's virtio-user shares hugepages"
 )
 LIMITS = "let the front-end ask for less, or use a back-end that takes more"
 UPDATE = {

@@ -67,10 +67,12 @@ def sent_while_waiting(step: Step) -> Sayings:
     if step.link.unread.get(Sender.BACKEND) is not None:
         return FINE  # what could not be read may be the answer
     older = step.skipped[0]
+    is_qemu = step.memory.frontend.may_be(Implementation.QEMU)
+    known = "; QEMU takes the next reply for that to its last request" if is_qemu else ""
     return (
         Said(
-            f"{step.message.name} needs an answer and is sent while {older.name} (#{older.number}) waits for its own; "
-            "QEMU takes the next reply for that to its last request",
+            f"{step.message.name} needs an answer and is sent while {older.name} (#{older.number}) waits for its own"
+            + known,
             (older.number,),
             _sender(step),
         ),

@@ -11,7 +11,7 @@ from vusniff.amounts import duration
 from vusniff.amounts import size as size_words
 from vusniff.channel import Sender
 from vusniff.checks.finding import FINE, Said, Sayings, Severity
-from vusniff.checks.peers import Implementation
+from vusniff.checks.peers import Implementation, Peer
 from vusniff.checks.recall import listening, running
 from vusniff.checks.step import SessionEnd, Step
 from vusniff.families.vhost_user.protocol import FrontendRequest, ProtocolFeature
@@ -240,6 +240,18 @@ def _too_small(descriptor: Descriptor, region: Region) -> bool:
 
 
 SHARED = "is the guest's memory shared (share=on)?"
+SHARED_BY = {
+    Implementation.CLOUD_HYPERVISOR: "is the guest's memory shared (--memory shared=on)?",
+    Implementation.DPDK: "has virtio-user memory to share (hugepages, not --no-huge)?",
+}
+"""What to ask of a front-end that has no memory to share: virtio-user sends the EAL's memory, and has no guest (DPDK
+26.07, update_memory_region in virtio_user/vhost_user.c)."""
+
+
+def _is_shared(frontend: Peer) -> str:
+    return SHARED_BY.get(frontend.program, SHARED)
+
+
 MAPS_AT_ONCE = (Implementation.LIBVHOST_USER, Implementation.RUST_VMM, Implementation.UNKNOWN)
 """Back-ends that look for a ring's addresses in memory when they get them: others wait until the ring is kicked."""
 MEMORY_FOLLOWS = (Implementation.QEMU, Implementation.CLOUD_HYPERVISOR)
@@ -260,13 +272,14 @@ def nothing_shared(step: Step) -> Sayings:
     if message.request == F.SET_MEM_TABLE:
         if step.after.regions or listening(step.before):
             return FINE
-        return (Said(f"the first memory table is empty; {SHARED}"),)
+        return (Said(f"the first memory table is empty; {_is_shared(step.memory.frontend)}"),)
     if message.request == F.SET_VRING_ADDR:
         if step.memory.backend.program not in MAPS_AT_ONCE:
             return FINE
         words = f"vring {step.values['index']} gets addresses and no memory region was sent"
-        return (Said(f"{words}: libvhost-user and rust-vmm refuse them; {SHARED}"),)
-    return (Said(f"vring {step.values['index']} is kicked and no memory region was sent; {SHARED}"),)
+        return (Said(f"{words}: libvhost-user and rust-vmm refuse them; {_is_shared(step.memory.frontend)}"),)
+    words = f"vring {step.values['index']} is kicked and no memory region was sent"
+    return (Said(f"{words}; {_is_shared(step.memory.frontend)}"),)
 
 
 def memory_never_came(end: SessionEnd) -> Sayings:
@@ -284,7 +297,7 @@ def memory_never_came(end: SessionEnd) -> Sayings:
     if not gone and end.silent_ns < STALLED_NS:
         return FINE
     how = "the session ended" if gone else f"the front-end says nothing more for {duration(end.silent_ns)}"
-    words = f"SET_FEATURES came (#{state.features.by}), then no memory, and {how}; {SHARED}"
+    words = f"SET_FEATURES came (#{state.features.by}), then no memory, and {how}; {_is_shared(memory.frontend)}"
     return (Said(words, (state.features.by,)),)
 
 
