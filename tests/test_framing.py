@@ -268,6 +268,19 @@ def test_descriptors_of_a_message_that_is_found_again_are_its_own() -> None:
         assert framer.feed(Chunk(1, 0, 2, kick, (descriptor(4),)))[-1] == Frame(1, 0, 2, kick, (descriptor(4),))
 
 
+def test_a_doubted_message_is_released_when_the_other_side_speaks() -> None:
+    """The answer to a request would stand behind what was asked after it."""
+    framer = Framer(channel=Channels.MAIN)
+    lie, after = message(11, bytes(8), flags=5, size=256 << 20), message(17, bytes(8), flags=5)
+    assert framer.feed(Chunk(1, 1, 1, lie)) == []
+    assert framer.release() == [Frame(1, 1, 1, lie)]
+    assert framer.release() == []
+    assert framer.feed(Chunk(1, 1, 2, after)) == [Frame(1, 1, 2, after)]
+    assert framer.release() == []
+    framer.feed(Chunk(1, 1, 3, after[:12]))
+    assert framer.release() == []  # nothing is wrong with it
+
+
 def test_what_a_gpu_socket_sends_is_believed_whatever_its_flags() -> None:
     """contrib/vhost-user-gpu does not set the flags of GPU_UPDATE: they are what was in its memory."""
     update = struct.pack("=III", 8, 0x55D0A8, 20 + 300_000) + bytes(range(20)) + message(1) * 25_000

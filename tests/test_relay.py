@@ -341,6 +341,19 @@ def test_bytes_and_descriptors_stay_together_whatever_they_mean(
         assert recorded == [identity for place in sorted(expected) for identity in expected[place]]
 
 
+def test_an_answer_with_an_absurd_size_stands_before_what_is_asked_next(stage: Stage) -> None:
+    asked, lie = (
+        message(11, bytes(8)),
+        message(11, bytes(8), flags=5)[:8] + (256 << 20).to_bytes(4, "little") + bytes(8),
+    )
+    for sender, receiver, data in ((stage.left, stage.right, asked), (stage.right, stage.left, lie)) * 2:
+        sender.send(data)
+        assert stage.receive(receiver, 100)[0] == data
+    stage.left.send(message(1))
+    stage.receive(stage.right, 100)
+    assert [(frame.end, frame.data) for frame in stage.frames()] == [(0, asked), (1, lie)] * 2 + [(0, message(1))]
+
+
 def test_large_messages_pass_in_pieces(stage: Stage) -> None:
     whole = message(8, os.urandom(3 << 20), flags=0) + message(7, bytes(12), flags=0)
     arrived = bytearray()

@@ -106,7 +106,8 @@ class Framer:
     def _begin_anew(self, frames: list[Frame]) -> None:
         """The next byte begins a message: of one that was not whole by now nothing more was sent."""
         if self._known:
-            frames.append(self._cut_short(0))
+            if self._buffer or not self._continues:
+                frames.append(self._cut_short(0))
             self._expect_header()
         self._lost = False
 
@@ -281,6 +282,16 @@ class Framer:
                 frames.append(self._cut_short(left))
         self._expect_header()
         return frames
+
+    def release(self) -> list[Frame]:
+        """What has come of a message that is doubted. To be asked when the other side speaks: what it says then comes
+        later, and may be no answer to what the rest would be."""
+        if not self._doubted or not self._buffer:
+            return []
+        left = self._left()
+        frame = self._cut_short(0)
+        self._continue(left)
+        return [frame]
 
     def gap(self) -> list[Frame]:
         """Sends were lost here: gives what is left of an unfinished message, and looks for the next header."""

@@ -196,7 +196,8 @@ class Links:
         if link.connection is None:
             self._open(link, time_ns)
         assert link.connection is not None
-        frames = side.framer.feed(Chunk(link.connection.id, end, time_ns, data, passed, process, missing))
+        frames = link.sides[1 - end].framer.release()
+        frames += side.framer.feed(Chunk(link.connection.id, end, time_ns, data, passed, process, missing))
         if frames:
             self._write(link, frames)
 

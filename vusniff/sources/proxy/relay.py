@@ -356,6 +356,8 @@ class Relay:
             if descriptors[0].kind is DescriptorKind.SOCKET:
                 interposed = self._interpose(direction, data, passed)
         framer, number, end = direction.framer, self.connection.id, direction.end
+        if held := self._directions[1 - end].framer.release():
+            self._record(held)
         if framer.is_message(data):
             self._record([Frame(number, end, now, data, descriptors)])
         else:
