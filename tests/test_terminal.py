@@ -116,6 +116,8 @@ WALK: tuple[tuple[str, ...], ...] = (
     ("state", "--session", "1", "--device", "fs", FILE),
     ("state", "--json", "--session", "1", FILE),
     ("rings", FILE),
+    ("top", "--once", FILE),
+    ("top", "--json", FILE),
     ("rings", "--json", "--session", "1", "--ring", "0", FILE),
     ("summary", FILE),
     ("summary", "--session", "1", FILE),

@@ -161,6 +161,8 @@ FORMS: tuple[Form, ...] = (
     Form(lambda dice: ["state", "--json", "--session", number(dice), "a.pcapng"], printed=False),
     Form(lambda dice: ["rings", "a.pcapng", *device(dice)]),
     Form(words("rings", "--json", "a.pcapng"), printed=False),
+    Form(lambda dice: ["top", "--once", "a.pcapng", *(["--per-ring"] if dice.random() < 0.5 else [])]),
+    Form(words("top", "--json", "a.pcapng"), printed=False),
     Form(lambda dice: ["summary", "a.pcapng", *device(dice)]),
     Form(words("summary", "--format", "markdown", "a.pcapng", "b.pcapng")),
     Form(words("summary", "--format", "json", "a.pcapng"), printed=False),

@@ -28,13 +28,14 @@ def run_tui(
     title: str | None = None,
     cut: Callable[[], str | None] = lambda: None,
     on_exit: Callable[[], None] | None = None,
+    session: int | None = None,
 ) -> int:
     """Show captures until the user leaves; returns the exit code.
 
     ``follow`` goes on reading files that grow; ``device`` overrides the deduced device type; ``title`` stands on the
     first line instead of the files' names; ``cut`` is asked why no more will come, if that is known; ``on_exit`` is
-    called when the terminal is as it was before, also after an error. Raises CaptureError for a file that is no
-    capture, and for one that can no longer be read.
+    called when the terminal is as it was before, also after an error; only ``session`` is shown at first. Raises
+    CaptureError for a file that is no capture, and for one that can no longer be read.
     """
     from vusniff.analysis.timeline import Timeline
     from vusniff.capture.index import Index
@@ -45,10 +46,13 @@ def run_tui(
         with Index(files) as index:
             timeline = Timeline(index, device)
             timeline.update(FIRST_ROWS)
+            while session is not None and session > len(timeline.sessions) and not timeline.complete:
+                timeline.update()
             os.environ.setdefault("TEXTUAL_FPS", str(FRAMES))  # read by Textual when it is imported
             from vusniff.views.tui.app import TuiApp
 
             app = TuiApp(timeline, title or names_of(files), follow=follow, cut=cut)
+            app.first_session = session
             app.run()
             app.exporting.drop()
             if app.broken is not None:

@@ -43,6 +43,8 @@ class TuiApp(Parts):
     """The terminal view."""
 
     TITLE = "vusniff"
+    first_session: int | None = None
+    """The session that is shown alone at first."""
     ENABLE_COMMAND_PALETTE = True
     COMMAND_PALETTE_BINDING = "ctrl+p"
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -68,6 +70,8 @@ class TuiApp(Parts):
         if len(self.timeline) and not self.live:
             self.view.moved()
         self.refresh_top()
+        if (session := self.first_session) is not None:
+            self.limit(self.timeline.rows_of(session), f"session {session}", session)
         self.show_keys("timeline")
         self.later(NEXT_SECONDS, self.reading.go_on)
         self.later(NEXT_SECONDS, self.judging.go_on)

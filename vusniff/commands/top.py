@@ -1,0 +1,197 @@
+"""``vusniff top``: all vhost-user devices of this host in a live table, or those of captures that are being recorded.
+
+What is shown comes from a capture. Without files one is recorded for it, by the probe in a process of its own, into a
+file that is gone afterwards. Which sockets there are is listed once before, with the rights of the caller, because only
+those may look into other processes; the view has given up its own by then.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from vusniff import terminal
+from vusniff.commands.forms import add_json
+from vusniff.commands.times import some_seconds
+from vusniff.errors import SourceError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from vusniff.analysis.devices import DeviceTable, ListedDevice
+    from vusniff.analysis.timeline import Timeline
+
+LOOKS = 2.0
+"""Times a second that the rings are read."""
+ONCE_SECONDS = 2.0
+"""How long --once looks: a rate needs two samples."""
+PAUSE = 0.05
+QUIET_NS = 10_000_000_000
+"""How old the last record of a file may be until the table stands at it, and not at now."""
+SORTS = (
+    "vm", "device", "ring", "size", "avail", "used", "in flight", "rate", "kicks", "calls", "unwanted", "state",
+    "back-end", "path",
+)  # fmt: skip
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of ``vusniff top``."""
+    parser.epilog = (
+        "Without FILE it records what this host says from now on, which needs the rights of vusniff capture. Of a "
+        "device that was set up before, where its rings are is asked of QEMU's monitor; where there is none, the table "
+        "says so. A rate is what was used from one sample to the next, at least."
+    )
+    parser.add_argument("files", metavar="FILE", nargs="*", help="captures with --rings that are being recorded")
+    parser.add_argument("--once", action="store_true", help=f"print the table after {ONCE_SECONDS:g} s, and end")
+    add_json(parser, "print one object a device as JSON lines, and end; as --once")
+    parser.add_argument(
+        "--for", dest="seconds", type=some_seconds, metavar="TIME", help="with --once: look so long: 500ms, 5s, 1m"
+    )
+    parser.add_argument("--sort", choices=SORTS, default="state", metavar="COLUMN", help="sort by " + ", ".join(SORTS))
+    parser.add_argument("--filter", default="", metavar="WORDS", help="only rows that hold all these words")
+    parser.add_argument("--per-ring", action="store_true", help="a row for each ring")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Show the table; 0, or 1 when there is no device."""
+    import sys
+
+    once = args.once or args.json
+    if args.seconds is not None and not once:
+        raise SourceError("--for goes with --once")
+    if not once and not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise SourceError("the live table needs a terminal: --once prints it, and --json is for scripts")
+    from vusniff.commands.viewer import choose, step_down
+
+    user = None if args.files else choose(not once)
+    listed = [] if args.files else list_devices()
+    with _captures(args) as (paths, note):
+        if not args.files:
+            step_down(user)
+        return _once(args, paths, listed, note) if once else _live(args, paths, listed, note)
+
+
+def list_devices() -> list[ListedDevice]:
+    """The vhost-user connections of this host."""
+    from vusniff.analysis.devices import ListedDevice
+    from vusniff.sources.host.sockets import list_connections
+
+    found = []
+    for row in list_connections():
+        if not row.likely or not row.connected:
+            continue
+        sides = [", ".join(f"{one.label or f'{one.comm} {one.pid}'}" for one in side) or "?" for side in row.parties]
+        if any(party.label for party in row.parties[1]) and not any(party.label for party in row.parties[0]):
+            sides.reverse()  # a VM that listens
+        inodes = tuple(inode for inode in row.inodes if inode)
+        found.append(ListedDevice(row.path or f"pair:{row.inodes[0]}-{row.inodes[1]}", inodes, *sides))
+    return found
+
+
+@contextlib.contextmanager
+def _captures(args: argparse.Namespace) -> Iterator[tuple[list[str], str]]:
+    """Where to read captures that grow, and why there is none."""
+    if args.files:
+        yield args.files, ""
+        return
+    from vusniff.commands.recording import RecordingProcess
+
+    with tempfile.TemporaryFile() as log:
+        with tempfile.TemporaryDirectory(prefix="vusniff-") as folder:  # gone before rights are given up
+            words = ["capture", "-w", os.path.join(folder, "top.pcapng"), f"--rings={LOOKS:g}"]
+            source = RecordingProcess(words, log, True)
+        try:
+            if source.has_begun and source.capture is not None:
+                yield [f"/proc/self/fd/{source.capture}"], ""
+            else:
+                source.process.wait()
+                log.seek(0)
+                said = log.read().decode(errors="replace").strip().splitlines()
+                yield [], "no positions: " + (said[-1] if said else "the probe ended").removeprefix("vusniff: ")
+        finally:
+            source.end()
+            source.process.wait()
+
+
+def _now(timeline: Timeline, files: bool) -> Callable[[], int]:
+    """The clock of the table: that of the host, or where a file ends that is not recorded any more."""
+
+    def now() -> int:
+        here = time.time_ns()
+        if not files:
+            return here
+        events = timeline.index.events
+        last = max(
+            timeline.time_ns(len(timeline) - 1) if len(timeline) else 0,
+            getattr(events[-1][1], "time_ns", 0) if events else 0,
+        )
+        return here if here - last < QUIET_NS else last
+
+    return now
+
+
+@contextlib.contextmanager
+def _table(paths: list[str], listed: list[ListedDevice]) -> Iterator[DeviceTable]:
+    from vusniff.analysis.devices import DeviceTable
+    from vusniff.analysis.timeline import Timeline
+    from vusniff.capture.index import Index
+
+    with Index(paths) as index:
+        table = DeviceTable(Timeline(index))
+        table.list(listed)
+        yield table
+
+
+def _once(args: argparse.Namespace, paths: list[str], listed: list[ListedDevice], note: str) -> int:
+    from vusniff.printable import escape
+    from vusniff.views import jsonl, top
+
+    with _table(paths, listed) as table:
+        timeline = table.timeline
+        end = time.monotonic() + (0 if not paths or args.files else args.seconds or ONCE_SECONDS)
+        while True:
+            timeline.update()
+            if time.monotonic() >= end and timeline.complete:
+                break
+            time.sleep(PAUSE)
+        now = _now(timeline, bool(args.files))()
+        rows = top.arranged(top.rows_of(table.devices(), args.per_ring), args.sort, args.filter, now)
+    if note:
+        terminal.tell(escape(note))
+    if args.json:
+        for row in rows:
+            terminal.put_json(jsonl.encode(top.row_dict(row, now)) + b"\n")
+    elif rows:
+        lines = [[column.name for column in top.COLUMNS], *([*map(escape, top.cells(row, now))] for row in rows)]
+        sizes = [max(len(cells[column]) for cells in lines) for column in range(len(top.COLUMNS))]
+        for cells in lines:
+            terminal.put_line("  ".join(text.ljust(size) for text, size in zip(cells, sizes, strict=True)).rstrip())
+    if not rows:
+        terminal.tell("no vhost-user device was seen")
+    return 0 if rows else 1
+
+
+def _live(args: argparse.Namespace, paths: list[str], listed: list[ListedDevice], note: str) -> int:
+    from vusniff.sources.host.unixdiag import unix_sockets
+    from vusniff.views.tui import run_tui
+    from vusniff.views.tui.top import TopApp, TopArrangement, run_top
+
+    how = TopArrangement(args.sort, args.filter, args.per_ring)
+    with _table(paths, listed) as table:
+
+        def follow() -> None:
+            """Takes away what was listed and is closed."""
+            if listed:
+                there = unix_sockets()
+                table.list(one for one in listed if any(inode in there for inode in one.inodes))
+
+        while True:
+            session = run_top(TopApp(table, _now(table.timeline, bool(args.files)), how, follow, note))
+            if session is None:
+                return 0
+            run_tui(paths, follow=True, title="vusniff top", session=session)
