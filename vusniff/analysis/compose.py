@@ -20,7 +20,7 @@ from vusniff.record import UNDIVIDED, Frame, FrameFields, FrameKind
 from vusniff.told import parse as parse_told
 
 REMEMBERED = 1024
-"""Frames of which the decoded fields are remembered."""
+"""Frames whose decoded fields are remembered."""
 REMEMBERED_BYTES = 32
 """Longest of them: longer messages hold addresses, and hardly repeat."""
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from vusniff.capture.batch import Batch, Event
 
 MAX_ENDED = 64
-"""Sessions that have ended of which the state is kept for messages behind their end."""
+"""Ended sessions whose state is kept, for messages that come after their end."""
 
 Advanced = tuple[Message, Place, int, State, State]
 """A message, its place, its `Pairing`, and the state of its session before and after it: None when that is let go."""
@@ -82,7 +82,7 @@ class Driver:
 
 
 class _FollowedState:
-    """A session of which the state is known."""
+    """A session whose state is known."""
 
     __slots__ = ("advance", "state")
 

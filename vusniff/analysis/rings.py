@@ -166,11 +166,11 @@ class RingHistory:
 
     @property
     def rings(self) -> list[RingKey]:
-        """All of which there are samples, in order."""
+        """All rings that have samples, in order."""
         return sorted(self._lines)
 
     def rings_of(self, session: int) -> list[int]:
-        """The rings of a session of which there are samples."""
+        """The rings of a session that have samples."""
         return [ring.ring for ring in self.rings if ring.session == session]
 
     def latest_ns(self, session: int) -> int:
@@ -222,7 +222,7 @@ class RingHistory:
 
     @staticmethod
     def _longest(line: _RingSamples, what_for: Purpose) -> int:
-        """The longest wait: one that was told goes on until the next sample."""
+        """The longest wait. A wait lasts until the next sample."""
         longest = 0
         for at, position in enumerate(line.positions):
             if position.waiting_ns is not None and what_for is not Purpose.FILLED:
@@ -265,7 +265,7 @@ class RingChange(NamedTuple):
     doing: Doing
     before: Doing | None
     positions: tuple[Position, ...]
-    """Where they stand; of a ring that goes on ``waiting_ns`` is how long it was not served."""
+    """Where they stand. For a ring that is served again, ``waiting_ns`` is how long it was not served."""
 
 
 class RingChanges:

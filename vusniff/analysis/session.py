@@ -46,7 +46,7 @@ _NONE, _OPTIONAL, _DUE_WITH_DESCRIPTORS = Pairing.NONE, Pairing.OPTIONAL, Pairin
 
 @functools.cache
 def _telling(channel: Channel, is_reply: bool) -> frozenset[int]:
-    """The requests of which a message says how bytes are read, or opens a channel."""
+    """Requests whose messages say how bytes are read, or open a channel."""
     family = family_named(channel.family)
     opening = {request for of, request, reply in family.openings if of is channel and reply is is_reply}
     reading = {request for request, reply in family.reads if reply is is_reply} if channel is family.main else set()
@@ -122,7 +122,7 @@ class _TrackedConnection:
     due: Due = field(default_factory=dict)
     """Which of its requests are answered."""
     telling: tuple[frozenset[int], frozenset[int]] = (frozenset(), frozenset())
-    """Requests of which a request, or a reply, is looked at."""
+    """Requests, or replies, that are looked at."""
 
 
 class Columns(Protocol):

@@ -279,7 +279,7 @@ class Timeline:
         return stop - first
 
     def _judge(self, stop: int, frames: Iterable[FrameFields]) -> None:
-        """Judge the next rows, of which these are the frames."""
+        """Judge the next rows; these are their frames."""
         feed, done = self.checker.feed, self._done
         first = self._analysed
         events = self.index.events

@@ -174,7 +174,7 @@ class Btf:
         return self._words[where + 2]
 
     def enumeration(self, name: str) -> dict[str, int]:
-        """Names and values (the low 32 bits) of an enumeration; empty when there is none of this name."""
+        """Names and values (the low 32 bits) of an enumeration; empty when no enumeration has this name."""
         found = self._find([name], frozenset({_ENUM, _ENUM64}))
         if name not in found:
             return {}

@@ -1,10 +1,10 @@
-"""How much of a disk a recording may take: what a flood of messages fills is the disk of everybody on the host.
+"""How much of a disk a recording may take. A flood of messages must not fill the disk that all of the host uses.
 
 Owns when a recording stops for that, and the words for it. It must not know what is written, nor how a file ends.
 
 By default a recording stops when less than a twentieth of the file system or 1 GiB is free, whichever is smaller, so
-that small file systems can be used too. A greatest size of the file replaces that rule if as much is free at the
-beginning: whoever names a size that fits has decided how much it may be.
+that small file systems can be used too. A size limit
+that the user gives replaces that rule if that much is free at the beginning.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import stat
 import sys
 
 SHARE = 20
-"""Of a file system, the part that stays free."""
+"""The part of a file system that stays free."""
 RESERVE = 1 << 30
-"""Bytes that stay free where that part is larger."""
+"""Bytes that stay free if that part would be larger."""
 LOOK = 1 << 20
 """Bytes that are written between two looks at the file system; fewer where the reserve is small."""
 SMALLEST = 1 << 16
@@ -37,7 +37,7 @@ def size_of(words: str) -> int:
 
 
 class Bound:
-    """Of one recording, which writes to ``fd``; ``name`` is what its file is called."""
+    """The limit of one recording. ``fd`` is its open file; ``name`` is the name of that file."""
 
     def __init__(self, fd: int, name: str, max_size: int | None = None) -> None:
         self._fd = fd
@@ -50,7 +50,7 @@ class Bound:
             if max_size is not None and max_size <= there.f_bavail * there.f_frsize:
                 self._reserve = 0
         self.step = max(1, min(LOOK, self._reserve // 4)) if self._reserve else sys.maxsize
-        """Bytes that may be written without asking again, where as much may be written."""
+        """Bytes that may be written before the limit has to be asked again."""
 
     def room(self, written: int) -> tuple[int, str]:
         """How much more may be written, and what to say when that is too little."""

@@ -27,7 +27,7 @@ _WINDOW = 1 << 27
 
 
 def is_compressed(head: bytes | bytearray) -> bool:
-    """Whether these first bytes are of a compression that `unpacked` knows."""
+    """Whether a file that begins with these bytes is compressed in a way that `unpacked` knows."""
     return head.startswith((GZIP, ZSTD))
 
 
@@ -37,7 +37,7 @@ class Compressor(Protocol):
     def compress(self, data: bytes, /) -> bytes: ...
 
     def flush(self) -> bytes:
-        """The end."""
+        """The last bytes."""
 
 
 def compressor_of(path: str) -> Compressor | None:
@@ -50,7 +50,7 @@ def compressor_of(path: str) -> Compressor | None:
 
 
 def unpacked(fd: int, before: bytes, head: bytes, name: str) -> tuple[int, str | None]:
-    """Everything that can be read from ``fd``, unpacked, as a descriptor at its beginning, and why that is not all.
+    """Unpacks what can be read from ``fd``: a descriptor at the beginning of the result, and why that is not all.
 
     ``before`` are bytes that were read from it already, ``head`` the first bytes of all; ``fd`` stays open. Raises
     `CaptureError` where zstd is not at hand or the system refuses.

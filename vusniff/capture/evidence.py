@@ -21,9 +21,9 @@ from vusniff.record import Ends, Evidence, Exit, LogLine, OtherEvidence, Sample
 SIZE_LIMIT = 256 << 10
 """Bytes of a block that is read."""
 DATA_LIMIT = SIZE_LIMIT // 2
-"""Bytes of what an unknown kind says: written again, with other numbers of connections, it is still small enough."""
+"""Largest JSON of an unknown kind, in bytes. Written again with larger connection numbers it still fits a block."""
 ENDS_LIMIT = 4096
-"""Ends that one block names; who held more of them has several blocks."""
+"""Ends that one block names. Evidence of more ends takes several blocks."""
 KIND_LIMIT = 64
 """Characters of the name of a kind."""
 _BLOCK = 20
@@ -46,7 +46,7 @@ class EvidenceFormat:
     build: Callable[[Any], dict[str, Any]]
     """Its own keys."""
     parse: Callable[[Facts, int, Ends], Evidence | None]
-    """By its keys, time and ends; None where a key without which it says nothing is missing."""
+    """Keys, time and ends -> the record; None when a key that it needs is missing."""
 
 
 def _exit_facts(one: Exit) -> dict[str, Any]:
@@ -113,12 +113,12 @@ def build(one: Evidence) -> bytes:
 
 
 def size(one: Evidence) -> int:
-    """Bytes that it takes in a file, about."""
+    """About how many bytes it takes in a file."""
     return len(build(one)) + _BLOCK
 
 
 def pieces(one: Evidence) -> Iterator[Evidence]:
-    """The same in as many pieces as its ends take, each true of itself."""
+    """The evidence in as many pieces as its ends need. Each piece is evidence by itself."""
     if len(one.ends) <= ENDS_LIMIT:
         yield one
         return
@@ -127,7 +127,7 @@ def pieces(one: Evidence) -> Iterator[Evidence]:
 
 
 def parse(facts: Facts, connection: Callable[[int], int | None]) -> Evidence | None:
-    """One piece of evidence; ``connection`` gives the id of the n-th connection of the file. None for what is none."""
+    """One piece of evidence, or None. ``connection`` gives the id of the n-th connection of the file."""
     name, time_ns = text(facts.get("kind")), integer(facts.get("time_ns"))
     if not name or len(name) > KIND_LIMIT or time_ns is None:
         return None

@@ -47,7 +47,7 @@ _COMMENT_ROOM = 32_000
 _DESCRIPTOR_LIMIT = 1024
 """Descriptors believed of one message: Linux passes 253 with one send."""
 _EDITED_LIMIT = 1024
-"""Steps of what was done to a capture that are told; the last then says that there were more."""
+"""Edits of a capture that are listed. The last entry then says that there were more."""
 _AND_MORE = "and more"
 
 _dump = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
@@ -61,7 +61,7 @@ class Host:
 
     name: str = ""
     boot_id: str = ""
-    """Tells whether two captures share inode numbers and monotonic clocks."""
+    """Two captures with the same one share inode numbers and monotonic clocks."""
     os: str = ""
     hardware: str = ""
 
@@ -92,7 +92,7 @@ class Section:
     ours: bool = False
     """Written by vusniff, as far as it says so."""
     edited: tuple[str, ...] = ()
-    """What was done to it since it was captured, one step each, such as ``set 12.num=1024``; none for a true one."""
+    """What was done to it since it was captured, one step each, such as ``set 12.num=1024``. Empty: nothing."""
 
 
 # -- building ---------------------------------------------------------------------------------------------------------
@@ -156,7 +156,7 @@ def describe_ends(ends: tuple[End, End], continues: int = 0) -> str:
 def frame_facts(
     frame: Frame, process: Process | None, lost_ns: int | None, lost_anywhere: tuple[int, int] | None
 ) -> list[bytes]:
-    """The options of a packet: its descriptors and kind, and what the caller finds worth saying of the rest."""
+    """The options of a packet: its descriptors, its kind, and what the caller adds."""
     facts: dict[str, Any] = {}
     if frame.kind:
         facts["kind"] = frame.kind.name.lower()
@@ -321,7 +321,7 @@ def _parse_edited(steps: list[Any]) -> tuple[str, ...]:
 def parse_connection(
     facts: Mapping[str, Any], number: int, path: str, most_held: int = 2 * _DESCRIPTOR_LIMIT
 ) -> Connection:
-    """The connection an interface stands for, with so many of the descriptors at most that its ends held."""
+    """The connection that an interface describes. ``held`` limits the descriptors that are kept of its ends."""
     ends = facts.get("ends")
     stated = (ends if isinstance(ends, list) else [])[:2]
     first = _parse_end(stated[0], most_held) if stated else End()
@@ -356,7 +356,7 @@ def parse_frame(texts: Iterable[bytes]) -> tuple[tuple[Descriptor, ...], Process
 
 
 def frame_kind(facts: Mapping[str, Any]) -> FrameKind | None:
-    """How the bytes of a packet were told apart, where it says so."""
+    """The kind of frame that a packet says it holds."""
     kind = facts.get("kind")
     return _FRAME_KINDS.get(kind) if isinstance(kind, str) else None
 

@@ -80,7 +80,7 @@ class Index:
 
     @property
     def complete(self) -> bool:
-        """Everything that was there at the last `update` has been read."""
+        """All that was in the file at the last `update` has been read."""
         return self._reader.at_end
 
     @property
@@ -195,7 +195,7 @@ class Index:
 
 
 class PacketParts:
-    """Rows that are a part of their packet's bytes: few in most captures, and in any no more than 16 bytes each."""
+    """Rows that are only a part of their packet. Most captures have few; each costs at most 16 bytes here."""
 
     def __init__(self) -> None:
         self._rows, self._starts, self._stops, self._missing = array("I"), array("I"), array("I"), array("I")

@@ -1,9 +1,9 @@
 """One row for each message, also for one that is larger than a packet and was written as several.
 
-Which packets belong together is told by the columns and by the length of the first packet, so that all readers of a
-file count the same messages, whether they look at bytes or not: continuations belong to the message before them in
-their direction that filled its packet, until it is complete by the size in its header. What is left (behind a hole, or
-of a message that is no such) stays a row.
+The columns and the length of the first packet decide which packets belong together. So all readers of a file count the
+same messages, whether they read the bytes or not. A continuation belongs to the last message of its direction, if that
+message filled its packet and is not complete by the size in its header. Any other continuation stays a row of its own:
+one that follows a hole, or a message that did not fill its packet.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from vusniff.meta import END_SHIFT, KIND_SHIFT, OPTIONS, connection_of
 from vusniff.record import UNDIVIDED, FrameKind
 
 JOINED_LIMIT = 64 << 20
-"""Bytes of a message that are put together; what is beyond counts as not captured."""
+"""Bytes of a message that are joined. Bytes beyond that count as not captured."""
 DISTANCE = 4096
 """Rows behind a message in which its continuations are looked for."""
 _MESSAGE, _CONTINUATION = int(FrameKind.MESSAGE), int(FrameKind.CONTINUATION)
@@ -105,8 +105,8 @@ def _put_together(out: Batch, at: int, batch: Batch, row: int, rows: list[int]) 
 
 
 def gather(pieces: list[bytes], length: int, data: bytes, missing: int, lacking: int) -> tuple[int, int]:
-    """Add a piece to those of a message, unless there is a hole before it or it is too much; returns how many bytes
-    there are, and how many are missing."""
+    """Add a piece to a message, unless bytes are missing before it or the message gets too large. Returns
+    how many bytes the message has, and how many are missing."""
     if missing or length + len(data) > JOINED_LIMIT:
         return length, missing + len(data) + lacking
     pieces.append(data)

@@ -37,7 +37,7 @@ class Output(Protocol):
         """Takes back the last ``extra`` bytes written; False where that cannot be done."""
 
     def finish(self) -> OSError | None:
-        """Writes what it still holds, for nothing comes any more; the error where that fails."""
+        """Writes what it still holds: no more bytes follow. Returns the error where that fails."""
 
     def close(self) -> None:
         """Never raises."""
@@ -185,7 +185,7 @@ def open_path(path: str | Path, replaces: bytes | None = MAGIC) -> DescriptorOut
 
 
 def check_path(path: str | Path, replaces: bytes | None = MAGIC) -> None:
-    """Raises what `open_path` would raise now, as far as that can be told without opening."""
+    """Raises what `open_path` would raise now, as far as that is known without opening."""
     if str(path) != "-":
         with _as_capture_error(str(path), replaces):
             files.check_output(path, replaces)

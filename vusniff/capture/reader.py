@@ -51,14 +51,14 @@ class _NextRows:
 
     @property
     def time_ns(self) -> int:
-        """Of the next row, or of the next event behind the last row."""
+        """Time of the next row, or of the next event after the last row."""
         if self.row < len(self.batch):
             return self.batch.time_ns[self.row]
         event = self.batch.events[self.event][1]
         return 0 if isinstance(event, Connection) else event.time_ns
 
     def run(self, until: int, room: int) -> int:
-        """The row behind those that are not later than ``until``, at most ``room`` of them."""
+        """The first row that is later than ``until``, at most ``room`` rows from here."""
         times, last = self.batch.time_ns, min(len(self.batch), self.row + room)
         row = self.row
         while row < last and times[row] <= until:
@@ -66,8 +66,8 @@ class _NextRows:
         return row
 
     def move(self, out: Batch, stop: int, until: int) -> None:
-        """Moves rows up to ``stop`` and the events before them to another batch, and behind the last row those events
-        that are not later than ``until``."""
+        """Moves rows up to ``stop``, and the events before them, to another batch. Events after the last row are moved
+        if they are not later than ``until``."""
         shift = len(out) - self.row
         out.append(self.batch, self.row, stop)
         events = self.batch.events
@@ -135,7 +135,7 @@ class CaptureReader:
 
     @property
     def cuts(self) -> list[str]:
-        """Those of the notes that say that messages at the end are not there."""
+        """The notes which say that messages are missing at the end."""
         return [cut for scan in self.scans for cut in scan.cuts]
 
     @property
@@ -159,8 +159,8 @@ class CaptureReader:
             scan.refuse()
 
     def read(self, max_rows: int = 65536, *, data: bool = True) -> Batch:
-        """The next rows that are there, at most so many; an empty batch when there are none now. A message that is
-        larger than a packet is one row; for the sake of it there may be more rows."""
+        """At most so many of the next rows; an empty batch when there are none now. A message that is larger than a
+        packet is one row; to complete one, a batch may have more rows."""
         batch = self._read(max_rows, data)
         if not may_join(batch):
             return batch

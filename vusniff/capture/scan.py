@@ -1,7 +1,7 @@
 """One capture file from its start to as far as it reaches: blocks in, rows and events out.
 
-Owns what is ours in a pcapng, what is skipped and counted, and where reading stops. Only whole blocks are read, and
-reading can go on later, so a growing file is followed by asking again.
+It decides which blocks of a pcapng are ours, what is skipped and counted, and where reading stops. Only whole blocks
+are read, and reading can go on later, so a growing file is followed by asking again.
 
 The common packet (our tags of `LEAD_SIZE` bytes, header in the byte order of the section, a clock in nanoseconds) takes
 one unpack; that it is one is seen by its tags, and everything else goes the long way.
@@ -49,7 +49,7 @@ _KINDS = frozenset(
 """Blocks that may be ours."""
 
 _USUAL = LEAD_SIZE + BELIEVED
-"""Bytes of a packet up to which the size that its message says is believed."""
+"""Largest packet, in bytes, whose message is believed about its size."""
 KNOWN_TAGS = LEAD_SIZE - INFO_SIZE - 4
 ENDS = {lead(end, "")[:KNOWN_TAGS]: pack_meta(0, FrameKind.MESSAGE, end, 0, 0) for end in (0, 1)}
 """How our packets of messages begin -> what that says in the ``meta`` column."""
@@ -59,7 +59,7 @@ _PLAIN_CODES = frozenset((pcapng.EPB_FLAGS, pcapng.EPB_PACKETID))
 
 
 _SAID: dict[str, Any] = {"vusniff": facts.FORMAT_VERSION}
-"""Stands for what an interface of ours said, when it has become a connection."""
+"""Replaces what an interface of ours said, once it has become a connection."""
 
 
 @dataclass(slots=True)
@@ -138,7 +138,7 @@ class Scan:
 
     @property
     def ours(self) -> bool:
-        """Something of vusniff's was found in it so far."""
+        """A block that vusniff wrote was found so far."""
         return self._found
 
     @property
@@ -156,7 +156,7 @@ class Scan:
 
     @property
     def cuts(self) -> list[str]:
-        """Why there is less of it than was written, as sentences: it was cut, damaged, or made shorter meanwhile."""
+        """Why the file holds less than was written, as sentences: it was cut, damaged, or shortened meanwhile."""
         partial, why = self.input.partial, self._remark
         if partial < 0:
             why = why or self.input.remark
@@ -201,7 +201,7 @@ class Scan:
         return bool(self._buffer)
 
     def _common(self, batch: Batch, max_rows: int, data: bool) -> None:
-        """Takes common packets up to the first block that is none.
+        """Takes common packets up to the first other block.
 
         The length that ends a block is compared by the unpack of the next one, so it starts 4 bytes before a block.
         """

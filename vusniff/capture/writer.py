@@ -4,10 +4,10 @@ Owns how records become blocks and what happens when they cannot be written. It 
 decoded messages; of vhost-user it knows the header and the names, for the text that Wireshark shows without a plugin.
 What the blocks of evidence say is `evidence`'s.
 
-Any number of connections. One becomes an interface with its first frame or loss, so that those who connect and say
-nothing leave nothing behind. What is known of it here is freed when it ends. When the interfaces of a section are used
-up a new section begins with the same header; a connection that goes on there gets another interface, whose facts say
-that it continues one (see `facts`), and readers know only one connection.
+There may be any number of connections. A connection becomes an interface with its first frame or loss, so one on which
+nothing is said takes no space in the file. What is known of it here is freed when it ends. When the interfaces of a
+section are used up, a new section begins with the same header. A connection that goes on there gets another interface,
+whose facts say that it continues one (see `facts`); readers know only one connection.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class _WrittenConnection:
         self.leads: tuple[dict[bytes, bytes], dict[bytes, bytes]] = ({}, {})
         """By end: request, flags and, if there are any, number of descriptors -> the tags of such a message."""
         self.process: list[Process | None] = [end.process for end in connection.ends]
-        """Who spoke last for each end, and the option that says so: nothing when it is who opened it."""
+        """The process that spoke last for each end, and the option that names it; empty for the one that opened it."""
         self.process_texts = [b"", b""]
         self.lost = 0
         """Messages lost since the last packet; ``dropped``: of all."""
@@ -115,8 +115,8 @@ class CaptureWriter:
     ``target`` is a path, ``-`` for standard output, a binary file, or an output that is open; `open_output` says what
     becomes of a file that is there already (``replaces``). ``order`` is the byte order of the messages, and of the
     file. ``edited`` says what was done to the messages since they were captured. At its ``bound`` the file is finished.
-    ``keeps_ended`` is for those who write again what they read, where damage may put a message behind the end of its
-    connection: nothing is freed. ``interfaces`` is how many a section may have.
+    ``keeps_ended`` frees nothing: for callers that copy a capture, in which damage may put a message behind the end
+    of its connection. ``interfaces`` is how many a section may have.
     """
 
     def __init__(
@@ -167,7 +167,7 @@ class CaptureWriter:
         """Messages written so far: the number of the last."""
         self._extras: dict[object, bytes] = {}
         self._rest = b""
-        """What is left of a block that went out in part and cannot be taken back."""
+        """The rest of a block that was written in part and cannot be taken back."""
         self._last_ns = 0
         self._header = pcapng.structs(order, "IIIIIII").pack
         self._tail = pcapng.structs(order, "HHIHHQII").pack
@@ -459,7 +459,7 @@ class CaptureWriter:
             self.flush()
 
     def _skip(self, frame: Frame) -> int:
-        """Counts a frame as lost whose connection cannot be described now."""
+        """Counts a frame as lost because its connection cannot be described now."""
         self.lost_frames += 1
         self.lost(Lost(None, frame.time_ns, 1))
         return self.number
@@ -543,7 +543,7 @@ class CaptureWriter:
             interface.leads = ({}, {})
 
     def _spoken(self, interface: _WrittenConnection, end: int, process: Process) -> None:
-        """Somebody else speaks for an end than before: keeps the option that says who, so that it is built once."""
+        """Another process speaks for an end than before: keeps the option that names it, so that it is built once."""
         interface.process[end] = process
         same = process == interface.connection.ends[end].process
         text = facts.frame_facts(Frame(0, 0, 0, b""), None if same else process, None, None)
@@ -616,7 +616,7 @@ class CaptureWriter:
         interface.dropped = min(interface.dropped + count, _COUNT_LIMIT)
 
     def _fail(self, why: OSError, written: int) -> None:
-        """Leaves whole blocks in the file, counts unwritten packets as lost, keeps what later packets refer to."""
+        """Leaves only whole blocks in the file, counts unwritten packets as lost, keeps blocks that later ones need."""
         done = min(written, len(self._rest))
         self._rest = self._rest[done:]
         written -= done

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from vusniff.record import Frame
 
 HEAD = 12
-"""Bytes of a header that every family can tell the size of a message from."""
+"""Bytes of a header from which every family can tell the size of a message."""
 
 Bytes = bytes | bytearray | memoryview
 MessageSize = Callable[[Bytes, str, int], int | None]
@@ -26,7 +26,7 @@ header included; None when no header can be there."""
 
 
 class Reading(Protocol):
-    """What decides how the bytes of one session are read, as far as its messages have told. Immutable."""
+    """What the messages of one session have said so far about how its bytes are read. Immutable."""
 
     @property
     def order(self) -> str:
@@ -41,20 +41,20 @@ class Reading(Protocol):
         """The device type."""
 
     def after(self, request: int, is_reply: bool, payload: bytes) -> Reading:
-        """What is known after a message of the main channel that `Family.reads` names; may be an equal one."""
+        """What is known after a message of the main channel that `Family.reads` names; may be equal to this."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sign:
     """How the kernel program of the probe recognises a stream, by the header at the beginning of a send.
 
-    It is less than `Family.first` asks: the kernel decides which sockets are followed, not what they carry.
+    It asks less than `Family.first`: the kernel decides which sockets are followed, not what they carry.
     """
 
     last: int
     """Greatest request; the smallest is 1."""
     flags: tuple[tuple[int, int], ...]
-    """Bits that may be set and what the others are: one of these holds of the flags."""
+    """(Bits that may be set, value of all others): one of these fits the flags."""
     largest: int
     """Bytes of the largest payload."""
     zero: int = 0
@@ -98,7 +98,7 @@ class PhasesOf(Protocol):
         """Number, time in nanoseconds, request (0 without a header), flags and channel of each message."""
 
     def phases(self, now_ns: int = 0, closed_ns: int | None = None) -> tuple[Phase, ...]:
-        """All so far; ``now_ns`` is how late the capture tells of, ``closed_ns`` when the session ended."""
+        """All so far; ``now_ns`` is the latest time in the capture, ``closed_ns`` when the session ended."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -108,9 +108,9 @@ class Family:
     name: str
     """As in a capture file: ``vhost-user``."""
     main: Channel
-    """What a connection carries that no other opened."""
+    """The channel of a connection that no other connection opened."""
     unknown: Channel
-    """What a connection carries of which nothing tells more."""
+    """The channel of a connection that is not recognised."""
     channels: tuple[Channel, ...]
     devices: tuple[str, ...]
     """Short names of the device types that its sessions may be about."""
@@ -120,10 +120,10 @@ class Family:
     """Channel and request code -> its name in the specification, ``REQUEST_<code>`` for one that it does not have."""
     message_size: MessageSize
     first: MessageSize
-    """The same, asked of the first header of a stream: how the family is recognised."""
+    """The same for the first header of a stream: how the family is recognised."""
     sign: Sign
     begins: MessageSize
-    """The same, asked of bytes that may be anything, such as the first ones of a stream that is joined late."""
+    """The same for bytes that may be anything, such as the first ones of a stream that is joined late."""
     likely_channel: Callable[[Frame, int, int], Channel]
     """The channel of a connection that nothing seen has opened, by the frame, request and flags of one message."""
     reading: Callable[[str, str | None, tuple[str, ...]], Reading]
@@ -131,7 +131,7 @@ class Family:
     reads: frozenset[tuple[int, bool]]
     """Request, and whether it is the reply, of the main channel's messages that `Reading.after` learns from."""
     other_way: frozenset[int]
-    """Requests of the main channel that the side sends which else only replies there."""
+    """Requests of the main channel that are sent by the side that otherwise only replies there."""
     identify: Callable[[bytes, str], int] | None
     """Bytes of a message and byte order -> the id by which a reply names its request; None: replies come in order."""
     initial: Callable[[bool], State]

@@ -90,7 +90,7 @@ class Framer:
         self._stream = (chunk.connection, chunk.end)
         self._seen_ns = chunk.time_ns
         if not data and not chunk.missing:
-            if chunk.descriptors:  # no byte to belong to: shown, and not kept waiting for one
+            if chunk.descriptors:  # they belong to no byte: shown now, and not kept until one comes
                 frames.append(Frame(*self._stream, chunk.time_ns, b"", chunk.descriptors, chunk.process, FrameKind.RAW))
             return frames
         if self._lost or self._doubted:
@@ -104,7 +104,7 @@ class Framer:
         return frames
 
     def _begin_anew(self, frames: list[Frame]) -> None:
-        """The next byte begins a message: of one that was not whole by now nothing more was sent."""
+        """The next byte begins a message. A message that is not complete by now gets no more bytes."""
         if self._known:
             if self._buffer or not self._continues:
                 frames.append(self._cut_short(0))
@@ -264,7 +264,7 @@ class Framer:
         return request, flags
 
     def is_message(self, data: bytes) -> bool:
-        """Whether ``data``, taken of what `due` was shown last, is a frame by itself: then it is not to be fed."""
+        """Whether ``data``, which `due` was shown last, is a frame by itself. Such data is not to be fed."""
         return len(data) == self._found
 
     def end(self, time_ns: int, closed: bool = False) -> list[Frame]:
@@ -391,7 +391,7 @@ class Framer:
         return True
 
     def _feed_raw(self, chunk: Chunk, data: bytes, frames: list[Frame]) -> None:
-        """Frames ``data``, which ends with this chunk, as it is."""
+        """Makes a frame of ``data``, which ends with this chunk."""
         if self._buffer:
             time_ns, process, descriptors = self._time_ns, self._process, tuple(self._descriptors)
         else:

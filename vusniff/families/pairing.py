@@ -26,10 +26,10 @@ MAX_CODES = 256
 
 
 class Pairing(enum.IntEnum):
-    """How a message stands to the one that answers it, or that it answers. One byte of each message keeps it."""
+    """How a message and its answer fit together. It is kept in one byte of each message."""
 
     NONE = 0
-    """Not at all: it has no header, or comes from the side that does not send such."""
+    """No pairing: it has no header, or its side does not send such messages."""
     UNASKED = 1
     """A request that has no reply and does not ask for one."""
     OPTIONAL = 2
@@ -68,7 +68,7 @@ _UNASKED, _DUE, _FITS = Pairing.UNASKED, Pairing.DUE, Pairing.FITS
 
 
 class Pairs:
-    """Who waits for what on one connection."""
+    """The requests of one connection that wait for a reply."""
 
     __slots__ = ("_identified", "_last", "_waiting")
 

@@ -1,4 +1,4 @@
-"""Where the rings of a device are in shared memory: what a family says of its state to those who read rings."""
+"""Where the rings of a device are in shared memory, as a family works it out from its state."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class RingPlace:
     order: str = "little"
     """Byte order of what is in memory."""
     since: int = 0
-    """Number of the message since which this is so: what was read before counts no more."""
+    """Number of the message that made it so. What was read before is no longer valid."""
     kick: Descriptor | None = None
     call: Descriptor | None = None
 

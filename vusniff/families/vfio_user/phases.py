@@ -135,7 +135,7 @@ class VfioPhases:
         return Phase(self._kind, self._first, self._last, self._count, self._start_ns, end_ns, goes_on)
 
     def phases(self, now_ns: int = 0, closed_ns: int | None = None) -> tuple[Phase, ...]:
-        """All so far. ``now_ns`` is how late the capture tells of, ``closed_ns`` when the session ended."""
+        """All so far. ``now_ns`` is the latest time in the capture, ``closed_ns`` when the session ended."""
         if self._kind is None:
             return ()
         end_ns = max(self._end_ns, now_ns if closed_ns is None else closed_ns)

@@ -67,9 +67,9 @@ class Phase:
     """Messages of the session in it."""
     start_ns: int
     end_ns: int
-    """When it ended, nanoseconds since the epoch; of one that goes on, as late as the capture tells."""
+    """When it ended, nanoseconds since the epoch. For a phase that has not ended: the latest time in the capture."""
     open: bool = False
-    """It goes on, as far as the capture tells."""
+    """It has not ended in this capture."""
 
     @property
     def duration_ns(self) -> int:
@@ -156,7 +156,7 @@ _tuple = tuple.__new__
 
 @dataclass(slots=True)
 class _OpenPhase:
-    """The phase that goes on."""
+    """The phase that has not ended."""
 
     kind: PhaseKind
     first: int
@@ -255,7 +255,7 @@ class Phases:
                 now, settled_ns = self._now, time_ns + SETTLE_NS
 
     def phases(self, now_ns: int = 0, closed_ns: int | None = None) -> tuple[Phase, ...]:
-        """All so far. ``now_ns`` is how late the capture tells of, ``closed_ns`` when the session ended."""
+        """All so far. ``now_ns`` is the latest time in the capture, ``closed_ns`` when the session ended."""
         now = self._now
         if now is None:
             return ()
@@ -270,7 +270,7 @@ class Phases:
         return (*self._done, now.ended(now.end_ns), rest)
 
     def _again(self, now: _OpenPhase, time_ns: int) -> bool:
-        """What is done now was done before a pause, and is done once more."""
+        """The front-end does now what it did before a pause."""
         if now.kind in LASTING:
             return False
         return time_ns - now.end_ns > (SETTLE_NS if now.kind is K.START and self._kicked else WAIT_NS)

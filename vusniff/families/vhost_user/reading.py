@@ -1,6 +1,6 @@
 """What decides how the bytes of a vhost-user session are read, and what its bits are called.
 
-Only that is followed here, because it has to be known for every line that is printed; the device's state is `state`'s.
+It follows only that, because every line that is printed needs it. The state of the device is in `state`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ READS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class VhostUserReading:
-    """What the messages of the main channel have told so far."""
+    """What the messages of the main channel have said so far."""
 
     order: str = "little"
     device: str | None = None
@@ -63,7 +63,7 @@ class VhostUserReading:
         return _guess(self)
 
     def after(self, request: int, is_reply: bool, payload: bytes) -> VhostUserReading:
-        """What is known after a message of `READS`; may be an equal one."""
+        """What is known after a message of `READS`; may be equal to this."""
         order = "little" if self.order == "little" else "big"
         u64 = int.from_bytes(payload[:8], order) if len(payload) == 8 else None  # type: ignore[arg-type]
         if is_reply:

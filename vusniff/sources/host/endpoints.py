@@ -37,7 +37,7 @@ from vusniff.record import Process
 
 BACKLOG = 128
 TURN_SECONDS = 1.0
-"""How long another program of ours is waited for that replaces a socket file in the same directory."""
+"""How long to wait for another program of ours that replaces a socket file in the same directory."""
 _NETLINK_SOCK_DIAG = 4
 _SOCK_DIAG_BY_FAMILY = 20
 _NLM_F_REQUEST = 1
@@ -54,7 +54,7 @@ NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
 
 
 class NoRoomError(SourceError):
-    """A socket or its descriptors cannot be had now because of NO_ROOM."""
+    """A socket or its descriptors cannot be opened or received now: see NO_ROOM."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class ProxySide:
     """Path of the socket file, or ``@name`` for an abstract socket."""
 
     def __post_init__(self) -> None:
-        """Raises `SourceError` for a path without a name: to bind such a one gives a socket that nobody can find."""
+        """Raises `SourceError` for a path without a name: a socket bound to it could not be found by anybody."""
         if self.path in ("", "@"):
             raise SourceError(f"{self.path!r} names no socket: give a path, or @NAME")
 
@@ -92,7 +92,7 @@ class Listener:
     """Device and inode of the socket file; None for an abstract socket."""
 
     def accept(self) -> socket.socket | None:
-        """The next peer that connected, or None; raises OSError when it cannot be had."""
+        """The next peer that connected, or None; raises OSError when it cannot be accepted."""
         try:
             return self.sock.accept()[0]
         except (BlockingIOError, ConnectionAbortedError):

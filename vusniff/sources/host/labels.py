@@ -1,6 +1,6 @@
-"""What its user calls a process and a socket of it: read from the command line of QEMU, testpmd and their like.
+"""What the user calls a process and its socket: read from the command line of QEMU, testpmd and similar programs.
 
-Knows command lines; must not know sockets beyond their path. Whatever a command line contains gives a name or none.
+Knows command lines; must not know sockets beyond their path. Any command line gives a name or None.
 """
 
 from __future__ import annotations

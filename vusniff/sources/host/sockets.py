@@ -1,4 +1,4 @@
-"""The unix stream connections of this machine, and which of them are vhost-user, as far as their looks tell.
+"""The unix stream connections of this machine, and which of them seem to be vhost-user.
 
 Evidence, the strongest first: a command line that gives the socket to a vhost-user device, descriptors that both
 processes hold (guest memory and event descriptors are shared between front-end and back-end, and by hardly anybody

@@ -15,7 +15,7 @@ BACKEND, FRONTEND = "backend", "frontend"
 
 @dataclass(slots=True)
 class LoggedMessage:
-    """One message of which the log tells."""
+    """One message that the log mentions."""
 
     line: Line
     key: str
@@ -52,11 +52,11 @@ class LoggedEnd:
 
 @dataclass(slots=True)
 class LoggedText:
-    """A line that tells of no message."""
+    """A line that mentions no message."""
 
     line: Line
     key: str | None = None
-    """None where it is about no connection in particular."""
+    """None: it is about no connection in particular."""
 
 
 Fact = LoggedMessage | LoggedOpening | LoggedEnd | LoggedText

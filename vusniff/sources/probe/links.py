@@ -35,7 +35,7 @@ from vusniff.sources.probe.sends import Exited, NewSocket, Send
 _PROCESSES = 64
 """Threads remembered per end of a connection."""
 LATELY_NS = 5_000_000_000
-"""How long after its last connection the end of a process is still told."""
+"""How long after its last connection the end of a process is still recorded."""
 _LEFT_PROCESSES, _LEFT_ENDS = 1024, 64
 """Processes whose connections have ended lately, and ends of each, that are remembered."""
 

@@ -1,4 +1,4 @@
-"""How many more files this process may open, and what is kept back for those who are served already.
+"""How many more files this process may open, and how many are reserved for connections that are open already.
 
 Owns the reserve. Numbers of descriptors are given out from the lowest, so the number of a new one tells how many are
 open: a connection whose socket gets a number in the reserve is one too many. What is kept back is for the descriptors
@@ -22,7 +22,7 @@ _UNKNOWN = sys.maxsize
 
 
 def raise_limit() -> None:
-    """Allows as many open files as may be had: 253 may come with every message."""
+    """Raises the limit of open files as far as allowed: 253 descriptors may come with every message."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -18,7 +18,7 @@ _LAST = {"little": struct.Struct("<H").unpack, "big": struct.Struct(">H").unpack
 
 
 def pieces(place: RingPlace) -> tuple[tuple[tuple[int, int], ...], tuple[tuple[int, int], ...]]:
-    """What is to be read of the used and of the available ring: (offset in it, bytes) each.
+    """What has to be read of the used and of the available ring: (offset in it, bytes) each.
 
     The used ring is read first. What the device uses in between then looks in flight; the other way round the used
     index could be ahead of the available one.

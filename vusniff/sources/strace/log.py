@@ -294,7 +294,7 @@ def _unescape(match: re.Match[bytes]) -> bytes:
 
 
 def parse_fd(value: Value) -> Fd | None:
-    """A printed descriptor; None for what is none."""
+    """A printed descriptor; None for anything else."""
     match = _FD.fullmatch(value) if isinstance(value, str) else None
     if match is None:
         return None

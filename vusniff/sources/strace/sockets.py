@@ -99,7 +99,7 @@ class Sockets:
         self.peers: dict[int, int] = {}
         """Inode of a socket -> inode of the socket it is connected to."""
         self.cut = 0
-        """Strings of which strace printed the beginning only."""
+        """Strings of which strace printed only the beginning."""
         self._by_number: dict[tuple[int, int], Socket] = {}
 
     def __iter__(self) -> Iterator[Socket]:
@@ -267,7 +267,7 @@ class Sockets:
                 socket.path = "@" + name.lstrip("\0") if path.abstract or name.startswith("\0") else name
 
     def _socket(self, fd: Fd, log: int, begin: bool) -> Socket | None:
-        """The socket behind a printed descriptor; None for what is none."""
+        """The socket behind a printed descriptor; None for anything else."""
         if fd.target is None:
             key = (log, fd.number)
             known = self._by_number.get(key)
