@@ -10,9 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from silent import SilentFile
 
 from vusniff.record import Descriptor, DescriptorKind
 from vusniff.sources.host.descriptors import describe, describe_of
+from vusniff.sources.host.mounts import give_back, is_at_hand
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 
@@ -148,6 +150,24 @@ def test_another_process_and_a_passed_copy_have_the_same_identity(held: list[int
         )
         ours.send(b"x")
         os.waitpid(child, 0)
+
+
+def test_a_file_whose_server_does_not_answer_is_described_and_closed_all_the_same(tmp_path: Path) -> None:
+    with SilentFile(tmp_path) as silent:
+        found = describe(silent.fd)
+        assert (found.kind, found.name, found.size) == (DescriptorKind.FILE, str(tmp_path / "file"), 4096)
+        assert describe_of(os.getpid(), silent.fd).identity == found.identity
+        assert not is_at_hand(silent.fd)
+        give_back(os.dup(silent.fd))
+        assert not silent.waited
+
+
+def test_memory_and_files_on_disks_are_at_hand(held: list[int], tmp_path: Path) -> None:
+    held.append(os.memfd_create("ram"))
+    held.append(os.open(tmp_path, os.O_TMPFILE | os.O_RDWR))
+    held.append(os.open("/dev/shm", os.O_TMPFILE | os.O_RDWR))
+    assert [is_at_hand(fd) for fd in held] == [True] * 3
+    assert [is_at_hand(fd, os.getpid()) for fd in held] == [True] * 3
 
 
 def test_what_cannot_be_looked_at_is_unknown() -> None:

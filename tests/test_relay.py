@@ -21,6 +21,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from silent import SilentFile
 
 from vusniff.capture.index import Index
 from vusniff.capture.reader import CaptureReader
@@ -28,6 +29,7 @@ from vusniff.capture.writer import CaptureWriter
 from vusniff.channel import Channel
 from vusniff.record import Closed, End, Frame, FrameKind, Process
 from vusniff.sources.host.descriptors import describe
+from vusniff.sources.host.mounts import give_back
 from vusniff.sources.proxy import relay as relay_module
 from vusniff.sources.proxy.loop import Loop
 from vusniff.sources.proxy.open_files import OpenFiles
@@ -645,6 +647,20 @@ def test_other_sockets_are_passed_on_as_they_are(stage: Stage) -> None:
     assert len(stage.relays) == 1
     for other in others:
         other.close()
+
+
+def test_a_descriptor_whose_server_does_not_answer_holds_up_nobody(stage: Stage, tmp_path: Path) -> None:
+    """A peer may pass a file of a file system of its own: fstat and close of it wait for as long as it likes."""
+    folder = tmp_path / "silent"
+    folder.mkdir()
+    with SilentFile(folder) as silent:
+        socket.send_fds(stage.left, [message(14)], [silent.fd])
+        data, fds = stage.receive(stage.right, 12)
+        for fd in fds:
+            give_back(fd)
+        stage.left.send(message(3))
+        assert (data, stage.receive(stage.right, 12)[0]) == (message(14), message(3))
+        assert not silent.waited
 
 
 def numbers(least: int = 20) -> list[int]:

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from silent import SilentFile
 
 from vusniff.demo import memory as demo
 from vusniff.families.places import Buffer, MemoryRegion, Places, RingPlace, Spot, Tracking
@@ -37,7 +38,7 @@ from vusniff.families.vhost_user.state import (
 from vusniff.record import Descriptor, DescriptorKind
 from vusniff.sources.host.descriptors import describe, describe_of
 from vusniff.sources.rings import dirty, inflight, packed, split
-from vusniff.sources.rings.access import KEPT_LIMIT, Access, UnreadableError
+from vusniff.sources.rings.access import FAR, KEPT_LIMIT, Access, UnreadableError
 from vusniff.sources.rings.reader import RingReader
 
 SPOT = Spot(0, 0)
@@ -373,6 +374,19 @@ def test_what_is_no_memory_is_not_read(tmp_path: Path) -> None:
     os.close(fd)
     assert RingReader(split_places(descriptor), access, []).reasons == {0: "it is no file in memory"}
     access.close()
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_file_whose_server_does_not_answer_is_not_read(tmp_path: Path, kept: bool) -> None:
+    with SilentFile(tmp_path) as silent:
+        descriptor = describe(silent.fd, silent.fd)
+        access = Access()
+        if kept:
+            access.keep(silent.fd, descriptor)
+        reasons = RingReader(split_places(descriptor), access, [os.getpid()]).reasons
+        access.close()
+        assert reasons == {0: FAR}
+        assert not silent.waited
 
 
 def test_kicks_that_nobody_has_read() -> None:

@@ -1,11 +1,11 @@
-"""What a descriptor is, asked of the kernel: fstat, the link in /proc/PID/fd and, for eventfds, fdinfo.
+"""What a descriptor is, asked of the kernel: its status, the link in /proc/PID/fd and, for eventfds, fdinfo.
 
 Identities are those that every source writes (see `vusniff.record.Descriptor`). All eventfds share one anonymous inode,
 so theirs is the eventfd-id that fdinfo shows since Linux 5.2; before that an eventfd has no identity. Other anonymous
 inodes (``anon_inode:[io_uring]``) have none either.
 
-Nothing here raises: a descriptor that cannot be looked at is of kind UNKNOWN. It knows no sockets' peers and no
-vhost-user.
+Nothing here raises, or waits: a descriptor that cannot be looked at is of kind UNKNOWN. It knows no sockets' peers and
+no vhost-user.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import os
 import stat
 
 from vusniff.record import Descriptor, DescriptorKind
+from vusniff.sources.host.mounts import Status, status
 
 _MEMFD = b"/memfd:"
 _DELETED = b" (deleted)"
@@ -40,17 +41,17 @@ def _describe(process: bytes, fd: int, target: int | bytes, number: int | None) 
         if called == _EVENTFD:
             counter = _eventfd_id(process + b"fdinfo/%d" % fd)
             return Descriptor(DescriptorKind.EVENTFD, counter and f"eventfd:{counter}", number)
-        status = os.stat(target)
+        found = status(target)
     except OSError:
         return Descriptor(DescriptorKind.UNKNOWN, None, number)
     if called.startswith(_MEMFD) and called.endswith(_DELETED):
         memfd = _text(called[len(_MEMFD) : -len(_DELETED)])
-        return Descriptor(DescriptorKind.MEMFD, f"memfd:{status.st_ino}", number, memfd, status.st_size)
-    return _classify(status, called, number)
+        return Descriptor(DescriptorKind.MEMFD, f"memfd:{found.inode}", number, memfd, found.size)
+    return _classify(found, called, number)
 
 
-def _classify(status: os.stat_result, called: bytes, number: int | None) -> Descriptor:
-    mode, inode = status.st_mode, status.st_ino
+def _classify(found: Status, called: bytes, number: int | None) -> Descriptor:
+    mode, inode = found.mode, found.inode
     if called == _USERFAULTFD:
         return Descriptor(DescriptorKind.USERFAULTFD, f"userfaultfd:{inode}", number)
     if called.startswith(_ANONYMOUS):
@@ -62,13 +63,14 @@ def _classify(status: os.stat_result, called: bytes, number: int | None) -> Desc
         return Descriptor(DescriptorKind.PIPE, f"pipe:{inode}", number, name)
     if called.startswith(_DMABUF):
         buffer = _text(called[len(_DMABUF) :]) or None
-        return Descriptor(DescriptorKind.DMABUF, f"dmabuf:{inode}", number, buffer, status.st_size)
+        return Descriptor(DescriptorKind.DMABUF, f"dmabuf:{inode}", number, buffer, found.size)
     if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
-        device = f"device:{os.major(status.st_rdev)}:{os.minor(status.st_rdev)}"
-        return Descriptor(DescriptorKind.DEVICE, device, number, _text(called))
-    identity = f"file:{os.major(status.st_dev)}:{os.minor(status.st_dev)}:{inode}"
+        major, minor = found.device
+        return Descriptor(DescriptorKind.DEVICE, f"device:{major}:{minor}", number, _text(called))
+    major, minor = found.lies_on
+    identity = f"file:{major}:{minor}:{inode}"
     if stat.S_ISREG(mode):
-        return Descriptor(DescriptorKind.FILE, identity, number, _text(called), status.st_size)
+        return Descriptor(DescriptorKind.FILE, identity, number, _text(called), found.size)
     return Descriptor(DescriptorKind.OTHER, identity, number, _text(called))
 
 

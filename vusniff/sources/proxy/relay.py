@@ -56,6 +56,7 @@ from vusniff.families.vhost_user.protocol import MAX_FDS
 from vusniff.record import Chunk, Closed, Connection, Descriptor, DescriptorKind, End, Frame, FrameKind
 from vusniff.sources.host.descriptors import describe
 from vusniff.sources.host.endpoints import NoRoomError, is_connected_stream, peer_inode
+from vusniff.sources.host.mounts import give_back
 from vusniff.sources.proxy.loop import Loop
 from vusniff.sources.proxy.open_files import OpenFiles
 from vusniff.sources.proxy.recorder import Recorder
@@ -225,7 +226,7 @@ class _Direction:
         """Gives up what cannot be sent."""
         self.data = b""
         for fd in (*self.descriptors, *self.held.descriptors):
-            os.close(fd)
+            give_back(fd)
         self.descriptors = _NONE
         self.held = Held()
 
@@ -379,7 +380,7 @@ class Relay:
                     sent = target.sendmsg((data,), ((_SOL_SOCKET, _SCM_RIGHTS, descriptors),), _SEND)
                     direction.descriptors = _NONE
                     for fd in descriptors:
-                        os.close(fd)
+                        give_back(fd)
                 else:
                     sent = target.send(data, _SEND)
                 direction.data = data = b"" if sent == len(data) else memoryview(data)[sent:]

@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterable, Sequence
 from vusniff.families.places import Buffer, MemoryRegion
 from vusniff.record import Descriptor, DescriptorKind
 from vusniff.sources.host.descriptors import describe, describe_of
+from vusniff.sources.host.mounts import give_back, is_at_hand
 
 Read = Callable[[], bytes]
 """Reads one piece. Raises OSError; shorter where the file ends."""
@@ -35,15 +36,7 @@ _END = (1 << 63) - 1
 """Of the longest file."""
 _PIDFD_GETFD = 438
 """Its number in every architecture (asm-generic/unistd.h)."""
-_FILE_SYSTEMS = {
-    0x01021994: "tmpfs",
-    0x958458F6: "hugetlbfs",
-    0xEF53: "ext4",
-    0x58465342: "xfs",
-    0x9123683E: "btrfs",
-    0x794C7630: "overlayfs",
-}
-"""Those whose reads do not wait for anybody else (include/uapi/linux/magic.h; hugetlbfs and memfd lie in memory)."""
+FAR = "it lies neither in memory nor on a disk of this machine: to read it could wait for ever"
 NEEDS = "it needs CAP_SYS_PTRACE (run as root), or vusniff proxy, which needs nothing"
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -91,7 +84,7 @@ class Access:
         """Closes what is neither wanted nor new: a duplicate keeps memory alive after its owners have gone."""
         wanted = set(wanted)
         for identity in [one for one in self.kept if one not in wanted and one not in self._new]:
-            os.close(self.kept.pop(identity))
+            give_back(self.kept.pop(identity))
         self._new.clear()
 
     def close(self) -> None:
@@ -101,7 +94,7 @@ class Access:
 
     def _hold(self, identity: str, fd: int) -> int:
         if self.reserved(fd):
-            os.close(fd)
+            give_back(fd)
             self.full = True
             raise UnreadableError("there is no room for more open files (raise the limit, ulimit -n)")
         self.kept[identity] = fd
@@ -137,12 +130,10 @@ class Access:
 
     def _file(self, descriptor: Descriptor, pids: Sequence[int]) -> int:
         fd = self.find(descriptor, pids)
-        try:
-            refused = _refused(fd)
-        except OSError as error:
-            raise UnreadableError(error.strerror or str(error)) from None
-        if refused:
-            raise UnreadableError(refused)
+        if not is_at_hand(fd, None, pids):
+            raise UnreadableError(FAR)
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise UnreadableError("it is no file in memory")
         return fd
 
     def eventfd_count(self, descriptor: Descriptor, pids: Sequence[int]) -> int | None:
@@ -190,18 +181,19 @@ def _opened(descriptor: Descriptor, identity: str, pids: Sequence[int]) -> int:
             if describe_of(pid, number).identity != identity:
                 continue
             try:
-                fd = _taken(pid, number, descriptor)
+                fd = _taken(pid, number, descriptor, pids)
             except UnreadableError as error:
                 why = str(error)
                 continue
-            if fd is None and os.geteuid() != 0:  # nothing that we may open is more than its user may
+            # Not as root: whatever we may open is then no more than our user may.
+            if fd is None and os.geteuid() != 0 and is_at_hand(number, pid, pids):
                 fd = _reopened(f"/proc/{pid}/fd/{number}", descriptor)
             if fd is None:
                 why = NEEDS
                 continue
             if describe(fd).identity == identity:
                 return fd
-            os.close(fd)  # the number has come to mean something else
+            give_back(fd)  # the number has come to mean something else
     raise UnreadableError(why)
 
 
@@ -215,7 +207,7 @@ def _reopened(path: str, descriptor: Descriptor) -> int | None:
     return None
 
 
-def _taken(pid: int, number: int, descriptor: Descriptor) -> int | None:
+def _taken(pid: int, number: int, descriptor: Descriptor, pids: Sequence[int]) -> int | None:
     """A descriptor of another process by pidfd_getfd(2), read-only where it can be opened so.
 
     Only one that its process may read: whoever passes a file that was opened by O_PATH, or for writing only, may not
@@ -231,30 +223,17 @@ def _taken(pid: int, number: int, descriptor: Descriptor) -> int | None:
             return None
         flags = fcntl.fcntl(fd, fcntl.F_GETFL)
         if flags & os.O_PATH or flags & os.O_ACCMODE == os.O_WRONLY:
-            os.close(fd)
+            give_back(fd)
             raise UnreadableError("the process that holds it has not opened it for reading")
+        if descriptor.kind is not DescriptorKind.EVENTFD and not is_at_hand(fd, None, pids):
+            give_back(fd)
+            raise UnreadableError(FAR)
         own = _reopened(f"/proc/self/fd/{fd}", descriptor)
         if own is None:
             return fd
-        os.close(fd)
+        give_back(fd)
         return own
     return None
-
-
-def _refused(fd: int) -> str | None:
-    """Why a file is not read."""
-    if not stat.S_ISREG(os.fstat(fd).st_mode):
-        return "it is no file in memory"
-    kind = _file_system(fd)
-    return None if kind in _FILE_SYSTEMS else f"it lies on a file system (type {kind:#x}) where a read could wait"
-
-
-def _file_system(fd: int) -> int:
-    """f_type by fstatfs(2), which Python does not give: the first word of struct statfs."""
-    found = (ctypes.c_long * 32)()
-    if _libc.fstatfs(fd, found):
-        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-    return int(found[0]) & 0xFFFFFFFF
 
 
 def _owner(pid: int) -> int:
