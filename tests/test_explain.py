@@ -197,6 +197,8 @@ def test_a_device_narrows_features() -> None:
         ("\x1b[31m", "nothing is called '\\x1b[31m'"),
         ("", "give a request"),
         ("99999999999999999999", "nothing is called"),
+        ("9" * 5000, "nothing is called"),
+        ("0x" + "f" * 5000, "nothing is called"),
         ("007", "nothing is called"),
     ],
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import re
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from vusniff.analysis.timeline import Timeline, read_all
 from vusniff.capture.index import Index
+from vusniff.capture.reader import CaptureReader
 from vusniff.channel import Sender
 from vusniff.cli import main
 from vusniff.errors import SourceError
@@ -284,6 +286,19 @@ def test_no_line_raises(tmp_path_factory: pytest.TempPathFactory, pieces: list[s
     timeline = Timeline(Index(folder / "out.pcapng"))
     read_all(timeline, judge=True)
     assert all(message.told is not None for message in timeline.messages())
+
+
+@pytest.mark.parametrize("wanted", FORMATS)
+@pytest.mark.parametrize("digits", ["1" * 5000, "0x" + "f" * 5000], ids=["decimal", "hexadecimal"])
+def test_no_number_is_too_long(tmp_path: Path, wanted: str, digits: str) -> None:
+    """Python refuses to read or write more than 4300 decimal digits."""
+    lines = [line for path in sorted(LOGS.iterdir()) for line in path.read_text().splitlines()]
+    found = [(line, number) for line in dict.fromkeys(lines) for number in re.finditer(r"(0x)?[0-9a-f]+", line)]
+    made = [line[: number.start()] + digits + line[number.end() :] for line, number in found[::7]]
+    (tmp_path / "log").write_text("\n".join(made))
+    done = import_log([str(tmp_path / "log")], tmp_path / "out.pcapng", wanted=wanted)
+    with CaptureReader(tmp_path / "out.pcapng") as reader:
+        assert sum(len(batch) for batch in reader.batches()) == done.messages
 
 
 @given(st.binary(max_size=200) | st.recursive(st.integers() | st.text(max_size=3), st.lists).map(str).map(str.encode))

@@ -17,7 +17,9 @@ from perfetto.protos.perfetto.trace.perfetto_trace_pb2 import Trace, TrackEvent
 
 import vusniff
 from captures import synthetic
+from vusniff.capture.writer import CaptureWriter
 from vusniff.cli import main
+from vusniff.record import End, Frame, Process
 
 CAPTURES = sorted((Path(__file__).parents[1] / "captures").glob("*.pcapng"))
 BEGIN, END, INSTANT = TrackEvent.TYPE_SLICE_BEGIN, TrackEvent.TYPE_SLICE_END, TrackEvent.TYPE_INSTANT
@@ -128,6 +130,18 @@ def test_duckdb_reads_the_table(capture: Path, tmp_path: Path) -> None:
     assert rows.fetchall() == [
         (one.number, one.time_ns, one.name, one.reply, one.time_ns) for one in timeline.messages()
     ]
+
+
+def test_numbers_that_no_column_holds_are_left_out(tmp_path: Path) -> None:
+    """A forged file may say any time and any process id."""
+    path = tmp_path / "forged.pcapng"
+    with CaptureWriter(path, source="test", order="little") as writer:
+        one = writer.open("/run/x", (End(1, Process(1 << 70, "far")), End(2)))
+        writer.frame(Frame(one.id, 0, (1 << 63) + 7, bytes.fromhex("010000000100000000000000")))
+    out = export(path, tmp_path, "parquet")
+    rows = duckdb.sql(f"select number, name, time_ns, pid, time is null from '{out}'")
+    assert rows is not None
+    assert rows.fetchall() == [(1, "GET_FEATURES", None, None, True)]
 
 
 def test_a_filter_and_redaction_work(tmp_path: Path) -> None:

@@ -13,6 +13,8 @@ import argparse
 import asyncio
 import collections
 import contextlib
+import functools
+import gzip
 import io
 import os
 import random
@@ -33,6 +35,7 @@ from fuzz.harnesses import RULE_RAISED, corpus_of, harness_of
 from fuzz.hostile import EXAMPLES, TEXTS, hostile, message
 from vusniff import cli
 from vusniff.errors import VusniffError
+from vusniff.sources.logs.reading import FORMATS as LOGS
 
 COMMANDS_OF_A_CASE = 12
 VIEWS_EVERY = 100
@@ -43,6 +46,9 @@ WALL_SECONDS = 120.0
 BYTES = 3 << 30
 """Address space of the process."""
 FOUND = Path(".fuzz") / "found"
+PACKED = (".gz", ".zst")
+PIECES = (b"", b"9", b"-1", b"\xff", b'"', b"<", b"}", b" = ", b"\x1b[31m", b"9" * 5000, b" " * 9000, b"[red]<b>#1 @a")
+"""What is put into logs."""
 SIZES = ((120, 40), (80, 24), (60, 18), (20, 5))
 KEYS = (
     "j",
@@ -197,8 +203,22 @@ FORMS: tuple[Form, ...] = (
         files=("out.pcapng",),
     ),
     Form(lambda dice: ["edit", "a.pcapng", "-o", "-", "--session", number(dice)], printed=False),
+    Form(words("export", "--format", "otlp", "a.pcapng"), printed=False),
+    Form(words("export", "--format", "perfetto", "a.pcapng", "-o", "out.pftrace"), files=("out.pftrace",)),
+    Form(words("export", "--format", "parquet", "a.pcapng", "-o", "out.parquet"), files=("out.parquet",)),
+    Form(
+        lambda dice: ["export", "a.pcapng", "-o", f"out.csv{dice.choice(PACKED)}"], files=("out.csv.gz", "out.csv.zst")
+    ),
+    Form(lambda dice: ["read", f"c.pcapng{dice.choice(PACKED)}"]),
+    Form(lambda dice: ["check", f"c.pcapng{dice.choice(PACKED)}"]),
+    Form(words("export", "--redact", "--format", "otlp", "a.pcapng"), printed=False),
     Form(words("import", "strace", "log", "-o", "out.pcapng"), files=("out.pcapng",)),
-    Form(words("import", "log", "log", "--format", "dpdk", "-o", "out.pcapng"), files=("out.pcapng",)),
+    Form(words("import", "log", "peer.log", "-o", "out.pcapng"), files=("out.pcapng",)),
+    Form(
+        lambda dice: ["import", "log", "peer.log", "log", "--format", dice.choice(tuple(LOGS)), "-o", "out.pcapng"],
+        files=("out.pcapng",),
+    ),
+    Form(words("import", "log", "peer.log", "--lines-only", "-o", "out.pcapng"), files=("out.pcapng",)),
     Form(hexadecimal),
     Form(lambda dice: ["explain", dice.choice(("SET_MEM_TABLE", "MQ", "vring", "9", "R01", *TEXTS))]),
     Form(lambda dice: ["replay", "a.pcapng", "--to", "backend", "--connect", "none", "--timeout", "0.001"]),
@@ -343,19 +363,30 @@ def prepare(dice: random.Random) -> None:
     """Write the files of a case in this directory."""
     for name in ("a.pcapng", "b.pcapng"):
         Path(name).write_bytes(hostile(dice))
-    log = dice.choice(_logs())
-    for _ in range(dice.choice((0, 1, 3))):
-        at = dice.randrange(len(log) + 1)
-        log = (
-            log[:at]
-            + dice.choice((b"", b"9", b"-1", b"\xff", b'"', b"<", b"}", b" = "))
-            + log[at + dice.randrange(3) :]
-        )
-    Path("log").write_bytes(log)
+    for name, corpus in (("log", "strace"), ("peer.log", "log")):
+        log = dice.choice(_logs(corpus))
+        for _ in range(dice.choice((0, 1, 3))):
+            at = dice.randrange(len(log) + 1)
+            log = log[:at] + dice.choice(PIECES) + log[at + dice.randrange(3) :]
+        Path(name).write_bytes(log)
+    packed = {".gz": gzip.compress(Path("a.pcapng").read_bytes(), 1), ".zst": _zstd(Path("a.pcapng").read_bytes())}
+    for ending, data in packed.items():
+        if data and dice.random() < 0.5:
+            at = dice.randrange(len(data))
+            data = data[:at] + dice.randbytes(dice.choice((0, 1, 8))) + data[at + dice.choice((0, 1, 99)) :]
+        Path(f"c.pcapng{ending}").write_bytes(data)
 
 
-def _logs() -> list[bytes]:
-    return [path.read_bytes() for path in corpus_of(harness_of("strace"))]
+def _zstd(data: bytes) -> bytes:
+    import zstandard
+
+    return zstandard.ZstdCompressor(level=1).compress(data)
+
+
+@functools.cache
+def _logs(corpus: str) -> list[bytes]:
+    start = corpus == "log"  # the first byte of those says of which format they are
+    return [path.read_bytes()[start:] for path in corpus_of(harness_of(corpus))]
 
 
 # -- many -------------------------------------------------------------------------------------------------------------
@@ -380,7 +411,7 @@ def case(seed: int, which: int, spent: collections.Counter[str]) -> Iterator[tup
 def keep(found: Path, line: str, wrong: str) -> None:
     """Keep the files of a case, and say how it is repeated."""
     found.mkdir(parents=True, exist_ok=True)
-    for name in ("a.pcapng", "b.pcapng", "log"):
+    for name in ("a.pcapng", "b.pcapng", "c.pcapng.gz", "c.pcapng.zst", "log", "peer.log"):
         (found / name).write_bytes(Path(name).read_bytes())
     (found / "report.txt").write_text(f"{line}\n\n{wrong}\n", encoding="utf-8", errors="backslashreplace")
     shown = wrong if len(wrong) < 3000 else f"{wrong[:1000]}\n...\n{wrong[-2000:]}"

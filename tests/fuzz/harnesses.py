@@ -585,7 +585,7 @@ HARNESSES: Sequence[Harness] = (
             *(b"vhost-user: request Ok(SET_OWNER)", b"2024-01-01T00:00:00Z|1|dpdk|INFO|", b"Oct 24 01:56:22 h p[1]: "),
             *(b"__CURSOR=", b"MESSAGE=", b"__REALTIME_TIMESTAMP=", b"[2026-01-01T00:00:00Z DEBUG vhost] "),
         ),
-        4096,
+        16384,
     ),
     Harness(
         "strace",

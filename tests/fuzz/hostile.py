@@ -24,6 +24,7 @@ from captures import synthetic
 from vusniff.capture import facts, pcapng
 from vusniff.capture.packet import DISSECTOR, DISSECTOR_DATA, lead
 from vusniff.channel import Channel
+from vusniff.families.vfio_user.protocol import NAME as VFIO_NAME
 from vusniff.families.vhost_user.protocol import HEADER_SIZE, HEADERS, NAME, Channels
 from vusniff.layouts import dissect
 from vusniff.layouts.spans import walk
@@ -60,6 +61,7 @@ TEXTS = (
 )
 EXAMPLES = tuple(one for one in every.EXAMPLES if len(one.hex) < 4096 and one.channel.family == NAME)
 """A request or reply of each kind, byte for byte."""
+VFIO_EXAMPLES = tuple(one for one in every.EXAMPLES if len(one.hex) < 4096 and one.channel.family == VFIO_NAME)
 
 
 @dataclass(slots=True)
@@ -319,6 +321,32 @@ def length(dice: random.Random, parts: list[Part]) -> None:
     if len(one.frame) >= HEADER_SIZE and dice.random() < 0.7:
         request, flags, _ = HEADERS[order].unpack_from(one.frame)
         one.frame = HEADERS[order].pack(request, flags, len(one.frame) - HEADER_SIZE) + one.frame[HEADER_SIZE:]
+
+
+def vfio(dice: random.Random, parts: list[Part]) -> None:
+    """Messages of vfio-user: ids that are used twice, sizes at their borders, regions of no byte and of 4 GiB."""
+    near, order, where = packet(dice, parts), order_of(parts), dice.randrange(len(parts) + 1)
+    for _ in range(dice.choice((1, 3, 8))):
+        one = dice.choice(VFIO_EXAMPLES)
+        payload, context = bytes.fromhex(one.hex), replace(one.context, order=order)
+        for _ in range(dice.choice((0, 1, 2))):
+            payload = with_border(dice, payload, _leaves(one.channel, one.request, one.reply, payload, context), order)
+        size = 16 + len(payload) if dice.random() < 0.8 else dice.choice(NUMBERS)
+        flags = int(one.reply) | dice.choice((0, 0, 0x10, 0x20, 0xFFFFFFF0))
+        fields = (
+            dice.choice((0, 1, 1, 2, 65535)),
+            one.request,
+            size & 0xFFFFFFFF,
+            flags,
+            dice.choice((0, 0, 22, NUMBERS[-1] & 0xFFFFFFFF)),
+        )
+        frame = pcapng.structs(order, "HHIII").pack(*fields) + payload
+        made = Part(pcapng.ENHANCED_PACKET, near.number, near.ticks, lead(dice.randrange(2), ""), frame)
+        made.said.append({"fds": descriptors(dice, dice.choice((0, 0, 1, 8)))})
+        parts.insert(where, made)
+        where += 1
+    if (known := of_kind(dice, parts, pcapng.INTERFACE_DESCRIPTION)) and dice.random() < 0.5:
+        known.said = [{**one, "family": "vfio-user"} for one in known.said if isinstance(one, dict)]
 
 
 def refuse(dice: random.Random, parts: list[Part]) -> None:
@@ -592,7 +620,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         swap,
     ),
     *(times, clock, interface_number, option, name, loss, said, said, said, passed, passed, people, section, foreign),
-    *(tags, told, unframed, closing, closing, evidence, evidence),
+    *(tags, told, unframed, vfio, vfio, closing, closing, evidence, evidence),
 )
 """What is done to a capture; what stands there more than once is done more often."""
 

@@ -22,6 +22,8 @@ ZSTD = b"\x28\xb5\x2f\xfd"
 ENDINGS = (".gz", ".zst")
 """Of names of files that are written compressed."""
 _CHUNK = 1 << 20
+_PIECE = 1 << 14
+"""Bytes given to gzip at once: what stands behind the end of a member is copied, and members may be very short."""
 _WINDOW = 1 << 27
 """Bytes of the largest window of zstd that is accepted: what ``zstd -d`` accepts without being asked."""
 
@@ -90,7 +92,7 @@ class _Damage(Exception):
 def _gunzip(source: io.BufferedReader[Any]) -> Iterator[bytes]:
     """Pieces of all members. `gzip.GzipFile` would keep what it has unpacked before the damage."""
     member, data = zlib.decompressobj(zlib.MAX_WBITS | 16), b""
-    while data := data or source.read1(_CHUNK):
+    while data := data or source.read1(_PIECE):
         if member.eof:
             member = zlib.decompressobj(zlib.MAX_WBITS | 16)
         try:

@@ -13,6 +13,8 @@ from vusniff.views.topic import Topic
 
 SHOWN = 60
 """Characters of an unknown text that are repeated."""
+LONGEST = 2048
+"""Characters of a text that are looked at: no number in it has more digits than Python reads."""
 
 
 def topics(words: Sequence[str], device: str | None = None) -> list[Topic]:
@@ -20,7 +22,8 @@ def topics(words: Sequence[str], device: str | None = None) -> list[Topic]:
 
     Raises VusniffError for what nothing is called.
     """
-    whole = " ".join(words)
+    words = [word[:LONGEST] for word in words]
+    whole = " ".join(words)[:LONGEST]
     found = _topics(whole, device)
     if not found and len(words) > 1:
         each = [_topics(word, device) for word in words]

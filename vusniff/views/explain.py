@@ -80,7 +80,7 @@ def named(what: str, device: str | None = None) -> list[Topic]:
     if device is not None and device not in DEVICES:
         raise VusniffError(f"--device {device}: no such device type; there are {', '.join(DEVICES)}")
     words = normal(what)
-    found = _numbered(int(words, 0), device) if re.fullmatch(r"0X[0-9A-F]+|0|[1-9][0-9]*", words) else []
+    found = _numbered(int(words, 0), device) if re.fullmatch(r"0X[0-9A-F]{1,16}|0|[1-9][0-9]{0,19}", words) else []
     return found or [
         topic for topic in _catalogue().get(words, ()) if device in (None, topic.device) or not topic.device
     ]

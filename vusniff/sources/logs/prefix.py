@@ -13,6 +13,9 @@ from calendar import timegm
 from functools import lru_cache
 from typing import NamedTuple
 
+LINE_LIMIT = 2 << 10
+"""Of a line that is looked at: no number in it has more digits than Python reads and writes, and no expression is
+slow."""
 LAYERS = 4
 """Prefixes within one another that are taken off."""
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
@@ -56,6 +59,7 @@ class Line(NamedTuple):
 
 def parse(number: int, text: str, year: int) -> Line:
     """One line; ``year`` is that of times that have none. Never raises."""
+    text = text[:LINE_LIMIT]
     time_ns: int | None = None
     level = program = ""
     pid: int | None = None

@@ -14,10 +14,8 @@ from vusniff.errors import SourceError
 from vusniff.printable import escape
 from vusniff.sources.logs import dpdk, journal, libvhost_user, qemu_trace, rust_vmm
 from vusniff.sources.logs.facts import Fact, Format
-from vusniff.sources.logs.prefix import Line, parse
+from vusniff.sources.logs.prefix import LINE_LIMIT, Line, parse
 
-LINE_LIMIT = 64 << 10
-"""Bytes of a line that are looked at."""
 LOOK = 1 << 20
 """Bytes of a log by which its format is told."""
 STEP_NS = 1000
