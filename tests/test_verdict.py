@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from talk import Talk
 from verdict_cases import Expected
 from verdict_cases.ends import ENDS
+from verdict_cases.kinds import KINDS
 from verdict_cases.lives import LIVES
 from verdict_cases.stalls import STALLS
 
@@ -27,7 +28,7 @@ from vusniff.views.account import session_dict
 from vusniff.views.verdict import verdict_dict
 
 CAPTURES = sorted((Path(__file__).parent.parent / "captures").glob("*.pcapng"))
-CASES = [*ENDS, *LIVES, *STALLS]
+CASES = [*ENDS, *LIVES, *STALLS, *KINDS]
 
 
 def judged(expected: Expected) -> tuple[Checker, list[Verdict]]:

@@ -214,7 +214,7 @@ FIRES = [
         BE,
     ),
     Case("goes-on-after-wrong-reply", [*hello(), be(F.GET_QUEUE_NUM, u64(1)), fe(F.GET_FEATURES)], FE),
-    Case("request-never-answered", [*hello(), fe(F.GET_QUEUE_NUM), Wait(LONG), Close(0)], BE, says="frontend closed"),
+    Case("request-never-answered", [*hello(), fe(F.GET_QUEUE_NUM), Wait(LONG), Close(0)], BE, says="front-end closed"),
     Case("request-never-answered", [*hello(), fe(F.GET_QUEUE_NUM), Wait(LONG), Close(None, "reset")], BE, says="reset"),
     Case("request-waits", [*hello(), fe(F.GET_QUEUE_NUM), Wait(LONG), enable()], BE, says="goes on"),
     Case(

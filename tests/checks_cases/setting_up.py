@@ -94,7 +94,7 @@ FIRES = [
     Case("log-base-reply-empty", [*hello(), LOG, be(F.SET_LOG_BASE)], comms=CLOUD),
     Case("inflight-before-rings", [*INFLIGHT, BUFFER], comms=DPDK),
     Case("memory-replaced-while-running", [*up(), AGAIN, Wait(1), Close(0)], comms=SPDK, says="vring 0 runs"),
-    Case("memory-replaced-while-running", [*up(), *ring(1), AGAIN], comms=VPP, says="vring 0, 1 run"),
+    Case("memory-replaced-while-running", [*up(), *ring(1), AGAIN], comms=VPP, says="vrings 0 and 1 run"),
     Case("memory-replaced-while-running", [*up(), AGAIN, *stop(), Close(0)], severity="note"),
     Case("memory-replaced-while-running", [*up(), AGAIN, Gap()], comms=SPDK),
     Case(

@@ -95,7 +95,17 @@ CAUSES: dict[str, Cause] = {
     "protocol-features-shrink": Cause(36, "start the back-end with the features it had", noted=True),
     "config-refused": Cause(45, "look into the back-end's log: it does not serve the config space asked for"),
     "request-refused": Cause(50, "look into the back-end's log: it says why it refused"),
-    "descriptor-missing": Cause(32, "look for a relay between the two that does not pass descriptors on"),
+    **dict.fromkeys(
+        (
+            "memory-table-descriptors",
+            "add-region-descriptor",
+            "vring-no-fd-bit",
+            "log-descriptor",
+            "descriptor-missing",
+        ),
+        Cause(32, "look for a relay between the two that does not pass descriptors on, or update the front-end"),
+    ),
+    "queue-num-zero": Cause(29, "give the back-end a queue (num-queues=, queues=): it says that it has none"),
     "descriptor-of-two-rings": Cause(46, UPDATE[Side.FRONTEND]),
     "postcopy-with-memory-slots": Cause(
         55, "switch postcopy off, or update the front-end: newer editions forbid it with memory slots", noted=True
@@ -120,7 +130,7 @@ SYMPTOMS = frozenset(
     }
 )
 """Rules that say how a session ended, or what did not come: the verdict says that by itself."""
-GUESSES = frozenset({"queue-size-more-than-peer"})
+GUESSES = frozenset({"queue-size-more-than-peer", "memory-never-came"})
 """Rules that guess from how a session ended."""
 OTHERS = Cause(40, "")
 """An error of another rule."""

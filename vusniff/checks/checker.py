@@ -6,7 +6,7 @@ finding that repeats in a session is kept `KEPT` times and counted beyond.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
@@ -24,6 +24,7 @@ from vusniff.checks.silence import MAX_SILENT, Silence
 from vusniff.checks.standing import Standing, stand
 from vusniff.checks.step import MAX_SPOKEN, ConnectionHistory, PreviousSession, SessionEnd, SessionHistory, Spoken, Step
 from vusniff.checks.table import RULES
+from vusniff.checks.wrote import MAX_LINES, tells_of_trouble
 from vusniff.families.family import State
 from vusniff.families.pairing import Pairing
 from vusniff.families.vhost_user.protocol import (
@@ -38,7 +39,7 @@ from vusniff.families.vhost_user.protocol import (
 )
 from vusniff.families.vhost_user.state import DeviceState, Postcopy
 from vusniff.message import Message
-from vusniff.record import CAPTURE_ENDED, Closed, Connection, Exit, Lost, Sample
+from vusniff.record import CAPTURE_ENDED, Closed, Connection, Exit, LogLine, Lost, Sample
 
 if TYPE_CHECKING:
     from vusniff.capture.batch import Event
@@ -120,6 +121,12 @@ class _Plan(NamedTuple):
     """What is remembered of them."""
 
 
+def _spoken(message: Message) -> Spoken:
+    """What is kept of what is no message."""
+    process = message.process
+    return Spoken(message.number, message.sender, message.data[:MAX_SPOKEN], process.comm if process else "")
+
+
 MAX_PLANS = 4096
 MAX_PLACES = 4096
 _new = object.__new__
@@ -164,6 +171,8 @@ class Checker:
         """The findings of each session that are kept."""
         self.silent: dict[int, Silence] = {}
         """Connections on which nobody has said anything."""
+        self.lines: deque[LogLine] = deque(maxlen=MAX_LINES)
+        """Lines of logs that tell of trouble, the last ones."""
         self.heard_ns = 0
         """How late what stands between messages tells of."""
         self.tracker = self._tracker = tracker
@@ -268,7 +277,7 @@ class Checker:
             plan.handler(memory, message, step)
         if not readable:
             if message.request is None and message.sender not in memory.spoken:
-                memory.spoken[message.sender] = Spoken(message.number, message.sender, message.data[:MAX_SPOKEN])
+                memory.spoken[message.sender] = _spoken(message)
             if message.channel in FOLLOWED and (message.malformed is not None or message.request is None):
                 self._mark_incomplete(memory, f"#{message.number} could not be read")
 
@@ -287,9 +296,12 @@ class Checker:
             life = self._open[message.session] = self._begin(message, place)
         memory = life.memory
         memory.device = place.context.device
-        link = memory.links.get(message.connection) or self._meet(memory, message, place)
+        if message.connection not in memory.links:
+            self._meet(memory, message)
+        self._know(memory, message, place)
         if len(self._here) >= MAX_PLACES:
             self._here.clear()
+        link = memory.links[message.connection]
         here = self._here[place] = life, link, self._plans.setdefault(place.channel, {})
         return here
 
@@ -364,6 +376,8 @@ class Checker:
             self.exited(event)
         elif isinstance(event, Sample):
             self.sampled(event)
+        elif isinstance(event, LogLine) and tells_of_trouble(event):
+            self.lines.append(event)
 
     def sampled(self, sample: Sample) -> None:
         """Where rings stood: each is judged as it stood then."""
@@ -421,15 +435,20 @@ class Checker:
         end = self._frontend_ends.pop(closed.connection, None)
         session = self._session_of.pop(closed.connection, 0)
         life = self._open.get(session)
-        if end is None or life is None:
+        if life is None or (end is None and not self._alone(session, closed.connection)):
             return
         del self._open[session]
         self._here.clear()
-        closer = None if closed.by is None else Sender.FRONTEND if closed.by == end else Sender.BACKEND
+        closer = None if closed.by is None or end is None else Sender.FRONTEND if closed.by == end else Sender.BACKEND
         if closed.reason == CAPTURE_ENDED:
             self._finish(life, None, None, closed.time_ns)
         else:
             self._finish(life, closed, closer, closed.time_ns)
+
+    def _alone(self, session: int, connection: int) -> bool:
+        """A connection is the first of its session, and nobody has said on it what it carries."""
+        first = next(iter(self._tracker.sessions[session - 1].connections))
+        return connection == first and self._tracker.session_of_main(connection) is None
 
     def conclude(self, time_ns: int) -> None:
         """The capture ends here, at the time of its last message."""
@@ -456,13 +475,17 @@ class Checker:
         judged = session.family.name == NAME and message.told is None
         return _OpenSession(session.initial(), memory, judged)
 
-    def _meet(self, memory: SessionHistory, message: Message, place: Place) -> ConnectionHistory:
-        """A connection's first message: learn who speaks, from its ends and from the sender."""
+    def _meet(self, memory: SessionHistory, message: Message) -> None:
+        """A connection's first message."""
         self.silent.pop(message.connection, None)
-        link = memory.links[message.connection] = ConnectionHistory()
+        memory.links[message.connection] = ConnectionHistory()
         self._session_of[message.connection] = message.session
-        if message.channel is self._tracker.sessions[message.session - 1].family.main and place.requester is not None:
-            self._frontend_ends[message.connection] = place.requester
+
+    def _know(self, memory: SessionHistory, message: Message, place: Place) -> None:
+        """Learn who speaks, from the ends of a connection and from the sender, as soon as they are told apart."""
+        main = message.channel is self._tracker.sessions[message.session - 1].family.main
+        if main and place.requester is not None:
+            self._frontend_ends.setdefault(message.connection, place.requester)
         for position, end in enumerate(place.ends):
             process = end.process or (message.process if message.sender is place.sender(position) else None)
             sender = place.sender(position)
@@ -473,7 +496,6 @@ class Checker:
             elif sender is Sender.BACKEND and memory.backend is NOBODY:
                 memory.backend = recognise(sender, process.comm)
         self.peers[memory.session] = memory.frontend, memory.backend
-        return link
 
     def _mark_incomplete(self, memory: SessionHistory, why: str) -> None:
         memory.complete = False

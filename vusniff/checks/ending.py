@@ -13,7 +13,7 @@ from vusniff.channel import Sender
 from vusniff.checks.finding import FINE, SIDES, Said, Sayings, Side
 from vusniff.checks.standing import Point, Standing
 from vusniff.checks.step import SessionEnd, Spoken
-from vusniff.families.vhost_user.protocol import FrontendRequest
+from vusniff.families.vhost_user.protocol import HEADER_SIZE, FrontendRequest
 
 F = FrontendRequest
 
@@ -136,13 +136,17 @@ def protocol_of(data: bytes) -> str | None:
 
 
 def foreign(one: Standing) -> tuple[Spoken, str] | None:
-    """What a side said that is another protocol, and which; only of a session that never got anywhere."""
+    """What a side said that is another protocol, and which, empty where that is not known; only of a session that never
+    got anywhere."""
     if one.answered and one.last_request is not None:
         return None
     for spoken in one.spoken:
         name = protocol_of(spoken.data)
         if name is not None:
             return spoken, name
+    for spoken in one.spoken:
+        if not one.answered and spoken.side is Sender.BACKEND and len(spoken.data) >= HEADER_SIZE:
+            return spoken, ""
     return None
 
 
@@ -184,8 +188,12 @@ def sentence(one: Standing, way: Way) -> str:
         found = foreign(one)
         assert found is not None
         side = found[0].side or (Sender.BACKEND if one.last_request is not None else None)
+        who = name_of(one, side) if side is not None else found[0].comm or ROLES[None]
+        if not found[1]:
+            begin = found[0].data[:HEADER_SIZE].hex(" ")
+            return f"{who} says bytes that are no vhost-user message (#{found[0].number}), which begin with {begin}"
         said = f"{_quoted(found[0].data)} (#{found[0].number})"
-        return f"{name_of(one, side)} says {said}: that is {found[1]}, not vhost-user"
+        return f"{who} says {said}: that is {found[1]}, not vhost-user"
     if last is None:
         return ""
     quiet = duration(one.quiet_ns)

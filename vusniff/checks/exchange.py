@@ -227,7 +227,7 @@ def _how(end: SessionEnd, request: Message) -> str:
     if end.closed is None:
         return f"had no answer after {waited}, when the capture ended"
     if end.closer is not None:
-        return f"had no answer after {waited}, when the {end.closer} closed the connection"
+        return f"had no answer after {waited}, when the {end.closer.words} closed the connection"
     return f"had no answer after {waited}, when the connection was closed ({end.closed.reason})"
 
 

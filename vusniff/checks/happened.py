@@ -9,7 +9,7 @@ from vusniff.channel import Sender
 from vusniff.checks import ending
 from vusniff.checks.ending import ROLES, SOON_NS, Way, name_of
 from vusniff.checks.finding import SIDES, Side
-from vusniff.checks.hints import LEFT_HINTS, LOOK, STALL_ADVICE, after_request, closed_advice, signal_advice
+from vusniff.checks.hints import LEFT_HINTS, LOOK, STALL_ADVICE, after_request, asked_for, closed_advice, signal_advice
 from vusniff.checks.outcome import Death, Outcome, failed
 from vusniff.checks.standing import Point, Standing
 from vusniff.families.vhost_user.device import Sure
@@ -70,9 +70,11 @@ def _died(one: Standing, death: Death, successor: int | None) -> Happened:
 def _other_protocol(one: Standing, words: str) -> Happened:
     found = ending.foreign(one)
     assert found is not None
-    side = SIDES[found[0].side or (Sender.BACKEND if one.last is not None else None)]
+    who = found[0].side or (Sender.BACKEND if one.last is not None else None)
+    side = None if who is None else SIDES[who]
+    sure = Sure.CERTAIN if found[1] else Sure.LIKELY
     advice = "look which program serves this path: the socket of another service was given"
-    return Happened(words, found[0].number, side, Sure.CERTAIN, advice, "other-protocol")
+    return Happened(words, found[0].number, side, sure, advice, "other-protocol")
 
 
 def _never_spoke(one: Standing, words: str) -> Happened:
@@ -95,7 +97,9 @@ def _refused(one: Standing, words: str) -> Happened:
     assert one.refusal is not None
     advice = "look into the back-end's log: it says why it refused"
     kind = f"request-refused {one.refusal.name}"
-    return Happened(words, one.refusal.by, Side.BACKEND, Sure.LIKELY, advice, kind)
+    asked = one.last_request if one.last_request and one.last_request.number == one.refusal.request else None
+    hint = asked_for(one, asked) if asked is not None else ""
+    return Happened(words, one.refusal.by, Side.BACKEND, Sure.LIKELY, advice, kind, hint)
 
 
 def _left(one: Standing, words: str) -> Happened:
@@ -109,7 +113,7 @@ def _left(one: Standing, words: str) -> Happened:
 
 def _closed_after(one: Standing, at: Point | None, words: str, kind: str) -> Happened:
     assert at is not None
-    advice, hint = closed_advice(at), after_request(one)
+    advice, hint = closed_advice(at), " ".join(filter(None, (asked_for(one, at), after_request(one))))
     return Happened(words, at.number, Side.BACKEND, Sure.PERHAPS, advice, f"{kind} {at.name}", hint)
 
 
@@ -126,6 +130,9 @@ def _unanswered(one: Standing, words: str) -> Happened:
     assert waiting is not None
     advice = f"look what the back-end does meanwhile, at {waiting.name}: its log, its stack (gdb, /proc/PID/stack)"
     kind = f"request-never-answered {waiting.name}"
+    if one.closed is not None and one.end_ns - waiting.time_ns < SOON_NS:
+        advice = f"look into the front-end's log for why it did not wait for the answer to {waiting.name}"
+        return Happened(words, waiting.number, None, Sure.PERHAPS, advice, kind)
     return Happened(words, waiting.number, Side.BACKEND, Sure.LIKELY, advice, kind)
 
 

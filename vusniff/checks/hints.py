@@ -71,6 +71,30 @@ _CLOSED_ADVICE: dict[int, str] = {
 }
 
 
+def asked_for(one: Standing, at: Point) -> str:
+    """What a request asked for that may be too much, with the limit that the back-end itself has told; or empty."""
+    value, ring = at.value, f"vring {at.vring}"
+    if at.request == F.ADD_MEM_REG and one.regions is not None:
+        told = f"; the back-end has told {one.slots.value} slots" if one.slots is not None else ""
+        return f"With {at.name} there would be {one.regions} regions{told}."
+    words = _ASKED.get(at.request)
+    return "" if words is None or value is None else f"{at.name} {words.format(value=value, ring=ring)}."
+
+
+_ASKED: dict[int, str] = {
+    F.SET_VRING_NUM: "gives {ring} the size {value}",
+    F.SET_VRING_BASE: "gives {ring} the base {value:#x}",
+    F.SET_MEM_TABLE: "has {value} regions",
+    F.SET_FEATURES: "acknowledges {value:#x}",
+    F.SET_PROTOCOL_FEATURES: "acknowledges {value:#x}",
+    F.SET_STATUS: "writes {value:#x}",
+    F.NET_SET_MTU: "sets an MTU of {value}",
+    F.GET_CONFIG: "asks for {value} bytes",
+    F.SET_CONFIG: "writes {value} bytes",
+}
+"""Request -> what its one number is."""
+
+
 def closed_advice(at: Point) -> str:
     """What to try where a back-end closed after a request."""
     return _CLOSED_ADVICE.get(at.request, f"look into the back-end's log for what it says of {at.name}")

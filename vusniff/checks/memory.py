@@ -6,8 +6,8 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from itertools import pairwise
 
+from vusniff.amounts import counted, duration, listed
 from vusniff.amounts import descriptor as descriptor_words
-from vusniff.amounts import duration
 from vusniff.amounts import size as size_words
 from vusniff.channel import Sender
 from vusniff.checks.finding import FINE, Said, Sayings, Severity
@@ -55,7 +55,7 @@ def table_descriptors(step: Step) -> Sayings:
         return FINE
     if any(descriptor == NOT_KNOWN for descriptor in step.message.descriptors):
         return FINE  # a log that does not tell what they are may not tell how many there are
-    return (Said(f"SET_MEM_TABLE has {count} regions and {there} descriptors"),)
+    return (Said(f"SET_MEM_TABLE has {counted(count, 'region')} and {counted(there, 'descriptor')}"),)
 
 
 def _overlap(starts: Sequence[tuple[int, int]]) -> tuple[int, int] | None:
@@ -342,10 +342,8 @@ def replaced_while_running(end: SessionEnd) -> Sayings:
     if not old:
         return FINE
     affected = end.memory.backend.program in REMAPS_NOT
-    listed = ", ".join(str(ring.index) for ring in old[:8])
-    words = (
-        f"memory is replaced while vring {listed} {'run' if len(old) > 1 else 'runs'}, and SET_VRING_ADDR never follows"
-    )
+    names, runs = listed("vring", [ring.index for ring in old[:8]]), "run" if len(old) > 1 else "runs"
+    words = f"memory is replaced while {names} {runs}, and SET_VRING_ADDR never follows"
     if affected:
         words += f": {end.memory.backend} may keep pointers into the old memory"
     return (

@@ -23,8 +23,29 @@ F_MTU = 1 << 3
 """VIRTIO_NET_F_MTU."""
 
 
+RESERVED = {
+    24: "NOTIFY_ON_EMPTY",
+    26: "LOG_ALL",
+    27: "ANY_LAYOUT",
+    28: "INDIRECT_DESC",
+    29: "EVENT_IDX",
+    30: "PROTOCOL_FEATURES",
+    32: "VERSION_1",
+    33: "ACCESS_PLATFORM",
+    34: "RING_PACKED",
+    35: "IN_ORDER",
+    36: "ORDER_PLATFORM",
+    37: "SR_IOV",
+    38: "NOTIFICATION_DATA",
+    39: "NOTIF_CONFIG_DATA",
+    40: "RING_RESET",
+}
+"""Feature bits that are the same for every type of device: virtio 1.3, 6 and 6.3; vhost's are LOG_ALL and
+PROTOCOL_FEATURES."""
+
+
 def bits(value: int, names: type[ProtocolFeature] | None = None) -> str:
-    """The bits of a number in words: ``MQ, BIT_23`` or ``bit 5, bit 32``."""
+    """The bits of a number in words: ``MQ, BIT_23`` or ``bit 5, bit 32 (VERSION_1)``."""
     words = []
     while value > 0:
         bit = value & -value
@@ -33,7 +54,9 @@ def bits(value: int, names: type[ProtocolFeature] | None = None) -> str:
             name = names(bit).name if names else None
         except ValueError:
             name = None
-        words.append(name or f"bit {bit.bit_length() - 1}")
+        number = bit.bit_length() - 1
+        known = f" ({RESERVED[number]})" if names is None and number in RESERVED else ""
+        words.append(name or f"bit {number}{known}")
     return ", ".join(words)
 
 

@@ -291,6 +291,8 @@ _HANDLERS: dict[tuple[Channel, int, bool], Handler] = {
 
 def previous_session(memory: SessionHistory, state: DeviceState) -> PreviousSession:
     """What the next session on the same path is measured against."""
+    if state.features is None and memory.previous is not None:
+        return memory.previous  # it came to nothing: what was before it still counts
     rings = sorted(state.vrings.values(), key=lambda ring: ring.index)
     return PreviousSession(
         memory.session,

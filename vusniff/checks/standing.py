@@ -145,7 +145,7 @@ class Standing:
 def point(message: Message) -> Point:
     """What is kept of a message."""
     values = decoded(message) or {}
-    value = values.get("u64", values.get("num", values.get("size")))
+    value = next((values[key] for key in VALUES if key in values), None)
     index = values.get("index")
     return Point(
         message.number,
@@ -240,6 +240,8 @@ def _rings(state: DeviceState, began: bool) -> Rings:
     return Rings(addressed, armed, running, enabled, disabled, began or bool(running))
 
 
+VALUES = ("u64", "num", "size", "num_regions")
+"""Fields that may be the one number of a message, the first that is there."""
 STEPS: dict[int, str] = {
     **dict.fromkeys((FrontendRequest.GET_FEATURES, FrontendRequest.SET_OWNER), "the first question"),
     **dict.fromkeys(

@@ -80,6 +80,8 @@ class Spoken(NamedTuple):
     """None while neither side has said anything else."""
     data: bytes
     """At most `MAX_SPOKEN` of them."""
+    comm: str = ""
+    """Name of the process that said it, empty where not known."""
 
 
 class PreviousSession(NamedTuple):

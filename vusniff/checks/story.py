@@ -10,7 +10,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 from vusniff.analysis.session import Session
-from vusniff.checks import silence
+from vusniff.checks import silence, wrote
 from vusniff.checks.checker import Checker
 from vusniff.checks.negotiation import bits
 from vusniff.checks.outcome import WORST, Outcome
@@ -30,7 +30,8 @@ def session_verdict(checker: Checker, number: int, now_ns: int, successor: int |
     if standing is None:
         return None
     session = checker.tracker.sessions[number - 1]
-    verdict = verdict_of(standing, checker.found.get(number, ()), checker.partial.get(number, ""), successor)
+    line = wrote.nearest(checker.lines, standing, session.connections) if checker.lines else None
+    verdict = verdict_of(standing, checker.found.get(number, ()), checker.partial.get(number, ""), successor, line)
     return replace(verdict, sessions=(number,), path=session.path)
 
 

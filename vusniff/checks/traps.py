@@ -6,7 +6,7 @@ Not rules of the specification: each says which implementation is affected as fa
 from __future__ import annotations
 
 from vusniff.amounts import descriptor as descriptor_words
-from vusniff.amounts import duration
+from vusniff.amounts import duration, listed
 from vusniff.channel import Sender
 from vusniff.checks.finding import FINE, Said, Sayings, Severity, Side
 from vusniff.checks.negotiation import SHMEM_DRAFTS, bits, shmem_by_draft
@@ -133,10 +133,10 @@ def rings_lost(end: SessionEnd) -> Sayings:
     lost = [(index, by) for index, by in previous.running if index not in there]
     if not lost:
         return FINE
-    listed = ", ".join(str(index) for index, _ in lost[:8])
+    names = listed("vring", [index for index, _ in lost[:8]])
     return (
         Said(
-            f"vring {listed} ran in session {previous.session} and {'is' if len(lost) == 1 else 'are'} not started "
+            f"{names} ran in session {previous.session} and {'is' if len(lost) == 1 else 'are'} not started "
             "after the reconnect",
             tuple(by for _, by in lost[:4]),
             severity=None if there else Severity.NOTE,

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from vusniff.amounts import counted, duration
 from vusniff.channel import Sender
-from vusniff.checks import ending, stalls
+from vusniff.checks import ending, stalls, wrote
 from vusniff.checks.cause import GUESSES, Likely, causes
 from vusniff.checks.ending import Way, name_of
 from vusniff.checks.finding import Finding, Severity, Side
@@ -20,6 +20,7 @@ from vusniff.checks.hints import slow_advice
 from vusniff.checks.outcome import FINE, Outcome, death_of, outcome_of
 from vusniff.checks.standing import EVERYTHING, Standing, step_of
 from vusniff.families.vhost_user.device import Sure
+from vusniff.record import LogLine
 
 SLOW_NS = 2_000_000_000
 """How long an answer must take for a verdict to speak of it."""
@@ -81,9 +82,15 @@ def _ended(clause: str) -> str:
     return clause if clause.endswith(("?", ".")) else f"{clause}."
 
 
-def verdict_of(one: Standing, findings: Sequence[Finding], partial: str = "", successor: int | None = None) -> Verdict:
+def verdict_of(
+    one: Standing,
+    findings: Sequence[Finding],
+    partial: str = "",
+    successor: int | None = None,
+    line: LogLine | None = None,
+) -> Verdict:
     """The verdict over one session; ``partial`` says why not all of it is known, ``successor`` which session follows it
-    on the same path."""
+    on the same path, ``line`` is what a peer wrote into its log about then."""
     if one.told:
         return _of_log(one)
     way = ending.way_of(one)
@@ -94,6 +101,8 @@ def verdict_of(one: Standing, findings: Sequence[Finding], partial: str = "", su
         made = _fine(one, outcome, way, likely, successor)
     else:
         made = _trouble(one, outcome, way, likely, happened(one, outcome, way, death, successor))
+        if line is not None:
+            made = _with_line(made, one, line)
     return replace(made, caveats=_caveats(one, partial))
 
 
@@ -227,6 +236,14 @@ def _trouble(one: Standing, outcome: Outcome, way: Way, likely: Sequence[Likely]
 
 SAID = {Outcome.STALLED: stalls.RULES, Outcome.REFUSED: frozenset({"request-refused"})}
 """Outcome -> rules whose findings only say it again."""
+
+
+def _with_line(made: Verdict, one: Standing, line: LogLine) -> Verdict:
+    """The same with what a peer wrote into its log: whoever says to look there has looked already."""
+    advice = made.advice
+    if advice.startswith("look into the"):
+        advice = 'vusniff explain "TEXT" says what usually lies behind a text of a log'
+    return replace(made, more=(wrote.sentence(line, one), *made.more), advice=advice)
 
 
 def _explaining(one: Standing, outcome: Outcome, way: Way, likely: Sequence[Likely]) -> list[Likely]:
