@@ -2,13 +2,13 @@
 
 `decode` is the one place where the payload of a frame is given to the dissectors, `header_of` where its header is read.
 
-Two speed tricks stay. To judge a message takes 12 us (`summary` and `check`, bench_check.py). It takes 2.6 us more
-where nothing is remembered by place and bytes, and 2.9 us more where each message is made by its constructor. A filter
-on vrings (bench_filter.py) takes 1.6 times as long where nothing is remembered.
+Three speed tricks stay, for `summary`, `check` (bench_check.py) and filters on payloads (bench_filter.py): short
+messages are remembered by place and bytes, longer ones by place and header, and a message is made past its constructor.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from vusniff.analysis import telling
@@ -26,9 +26,15 @@ REMEMBERED_BYTES = 32
 
 _NO_MORE: dict[str, int] = {}
 _new, _set = object.__new__, object.__setattr__
+_MESSAGE, _TOLD = FrameKind.MESSAGE, FrameKind.TOLD
+_Parse = Callable[[bytes], dict[str, Any] | None]
+_Head = tuple[int, _Parse, dict[str, Any]] | None
 _known: dict[tuple[Place, int, bytes], dict[str, Any]] = {}
 """Place, end and bytes -> the fields that follow from these three."""
-dissect.derived.append(_known)
+_NOT_MET: _Head = (0, lambda _: None, {})
+_heads: dict[tuple[Place, int, bytes], _Head] = {}
+"""Place, end and header -> how messages that begin so are read."""
+dissect.derived += [_known, _heads]
 
 
 def decode(
@@ -39,7 +45,7 @@ def decode(
     Bytes without a header have the request None, and all of them are left over. Never raises for what the bytes hold;
     DissectorError when the dissectors cannot be loaded.
     """
-    if kind is FrameKind.TOLD and (told := parse_told(data)) is not None:
+    if kind is _TOLD and (told := parse_told(data)) is not None:
         return told.request, telling.flags_of(told), told.size or 0, telling.decode(told, channel, context)
     head = header_of(data, kind, channel, context)
     if head is None:
@@ -60,9 +66,9 @@ def decode(
 def header_of(data: bytes, kind: FrameKind, channel: Channel, context: Context) -> tuple[int, int, int] | None:
     """Request, flags and size by the header of a frame; None where it has none."""
     header = channel.header
-    if kind is FrameKind.TOLD and (told := parse_told(data)) is not None:
+    if kind is _TOLD and (told := parse_told(data)) is not None:
         return told.request, telling.flags_of(told), told.size or 0
-    if kind is not FrameKind.MESSAGE or len(data) < header.size:
+    if kind is not _MESSAGE or len(data) < header.size:
         return None
     return header.read[context.order](data, 0)
 
@@ -95,22 +101,56 @@ def fields(data: bytes, missing: int, kind: FrameKind, end: int, place: Place) -
     Those that few messages have are left out where they are as by default: with two of them a dict of 21 is filled, and
     one more would take twice the memory.
     """
-    if kind is not FrameKind.MESSAGE or missing or len(data) > REMEMBERED_BYTES:
+    if kind is not _MESSAGE or missing:
         return _fields(data, missing, kind, end, place)
+    if len(data) > REMEMBERED_BYTES:
+        return _by_head(data, end, place)
     key = (place, end, data)
     known = _known.get(key)
     if known is None:
         if len(_known) >= REMEMBERED:
             _known.clear()
-        known = _known[key] = _fields(data, 0, kind, end, place)
+        known = _known[key] = _by_head(data, end, place)
     return known
+
+
+def _by_head(data: bytes, end: int, place: Place) -> dict[str, Any]:
+    """The same of a whole message: of one with the same header before it only the payload differs."""
+    header = place.channel.header
+    size = header.size
+    key = (place, end, data[:size])
+    head = _heads.get(key, _NOT_MET)
+    if head is _NOT_MET:
+        if len(_heads) >= REMEMBERED:
+            _heads.clear()
+        head = _heads[key] = _head(data, end, place)
+    if head is not None and len(data) == head[0] and (payload := head[1](data[size:])) is not None:
+        values = head[2].copy()
+        values["payload"], values["data"] = payload, data
+        return values
+    return _fields(data, 0, _MESSAGE, end, place)
+
+
+def _head(data: bytes, end: int, place: Place) -> _Head:
+    """Size of a message, what reads its payload, and all its other fields; None where it has to be looked at each time:
+    that is also so where its header numbers it."""
+    header = place.channel.header
+    found = header_of(data, _MESSAGE, place.channel, place.context)
+    if header.more or found is None or header.size + found[2] != len(data):
+        return None
+    request, flags, size = found
+    is_reply = place.channel.is_reply(flags, place.sender(end))
+    parse = dissect.parser(place.channel, request, is_reply, size, place.context)
+    if parse is None or parse(data[header.size :]) is None:
+        return None
+    return len(data), parse, _fields(data, 0, _MESSAGE, end, place) | {"payload": None, "data": b""}
 
 
 def _fields(data: bytes, missing: int, kind: FrameKind, end: int, place: Place) -> dict[str, Any]:
     sender = place.sender(end)
     request, flags, size, decoded = decode(data, missing, kind, place.channel, place.context, sender)
     header = place.channel.header
-    told = parse_told(data) if kind is FrameKind.TOLD else None
+    told = parse_told(data) if kind is _TOLD else None
     rare: dict[str, Any] = {} if told is None else {"told": told}
     if missing:
         rare["missing"] = missing

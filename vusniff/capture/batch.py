@@ -45,6 +45,7 @@ def _said(options: bytes) -> tuple[tuple[Descriptor, ...], Process | None]:
     return facts.parse_frame(texts)
 
 
+_tuple = tuple.__new__
 Made = TypeVar("Made")
 
 
@@ -65,7 +66,9 @@ def frame_fields(meta: int, time_ns: int, data: bytes, options: bytes, missing: 
     """The fields of the frame of a row."""
     descriptors, process = said(options) if meta & OPTIONS else NOTHING_SAID
     kind, end = KINDS[meta >> KIND_SHIFT & 3], meta >> END_SHIFT & 1
-    return FrameFields(meta >> CONNECTION_SHIFT, end, time_ns, data, descriptors, process, kind, missing)
+    # As FrameFields(...), in half the time: every row that is read has one.
+    row = (meta >> CONNECTION_SHIFT, end, time_ns, data, descriptors, process, kind, missing)
+    return _tuple(FrameFields, row)
 
 
 @dataclass(slots=True)

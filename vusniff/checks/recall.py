@@ -40,6 +40,9 @@ from vusniff.record import Descriptor
 VRING_F_LOG = 1
 
 _tuple = tuple.__new__
+# Looked up once: a member of an enum takes longer to look up than to compare, and every message is compared.
+_UNASKED, _DUE, _FITS = Pairing.UNASKED, Pairing.DUE, Pairing.FITS
+_NOT_ASKED, _AGAIN, _WRONG = Pairing.NOT_ASKED, Pairing.AGAIN, Pairing.WRONG
 F, B, G = FrontendRequest, BackendRequest, GpuRequest
 
 
@@ -72,38 +75,39 @@ def lasting(message: Message) -> Message:
     return replace(message, data=data, payload=None, trailing=b"", descriptors=descriptors)
 
 
-def recall_exchange(step: Step) -> None:
-    """Let a request wait for the reply that it may have, or find the request that a reply is paired with."""
+def recall_exchange(step: Step, kept: Message) -> None:
+    """Let a request wait for the reply that it may have, or find the request that a reply is paired with. ``kept`` is
+    the message as it is remembered (`lasting`)."""
     message, link, pairing = step.message, step.link, step.pairing
     code = message.request
     assert code is not None
-    if pairing < Pairing.FITS:
-        message = lasting(message)
-        if pairing > Pairing.UNASKED:
-            if pairing == Pairing.DUE and link.waiting and link.waiting[-1].must:
-                step.skipped = (link.waiting[-1].message,)
+    if pairing < _FITS:
+        if pairing > _UNASKED:
+            waiting = link.waiting
+            if pairing == _DUE and waiting and waiting[-1].must:
+                step.skipped = (waiting[-1].message,)
             # As Waiting(...) and Asked(...), without their Python code: every request comes by.
-            link.waiting.append(_tuple(Waiting, (message, pairing == Pairing.DUE, step.before)))
-            if len(link.waiting) > MAX_WAITING:
-                del link.waiting[0]
+            waiting.append(_tuple(Waiting, (kept, pairing == _DUE, step.before)))
+            if len(waiting) > MAX_WAITING:
+                del waiting[0]
         if code in link.asked or len(link.asked) < MAX_CODES:
-            link.asked[code] = _tuple(Asked, (message, 0))
+            link.asked[code] = _tuple(Asked, (kept, 0))
         return
-    if pairing == Pairing.WRONG:
+    if pairing == _WRONG:
         return
-    asked = link.asked.get(code)
-    if pairing >= Pairing.NOT_ASKED:
+    if pairing >= _NOT_ASKED:
+        asked = link.asked.get(code)
         request = asked.message if asked else None
     else:
         request = _answered(link.waiting, message.answers or 0, step)
     step.request = request
-    if request is not None and (pairing != Pairing.AGAIN):
+    if request is not None and pairing != _AGAIN:
         link.asked[code] = _tuple(Asked, (request, message.number))
 
 
 def _answered(waiting: list[Waiting], number: int, step: Step) -> Message | None:
     """The request of a number, which waits no more."""
-    if step.pairing == Pairing.FITS:
+    if step.pairing == _FITS:
         # What stood before it need not be answered, and replies come in order: it gets none.
         for position, entry in enumerate(waiting):
             if entry.message.number == number:

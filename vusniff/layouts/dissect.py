@@ -140,6 +140,14 @@ def payload(channel: str, request: int, is_reply: bool, data: bytes, missing: in
     return _interpret(reader, data, missing, context)
 
 
+def parser(
+    channel: str, request: int, is_reply: bool, size: int, context: Context
+) -> Callable[[bytes], dict[str, Any] | None] | None:
+    """What reads so many bytes of payload in `payload` where they fit their layout, else gives None for them; None
+    where there is no such function."""
+    return _reader(channel, request, is_reply, size, context).parse
+
+
 @functools.lru_cache(READERS)
 def _reader(channel: str, request: int, is_reply: bool, size: int, context: Context) -> _Reader:
     dissector = _load().get(channel)

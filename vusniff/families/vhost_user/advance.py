@@ -269,7 +269,7 @@ def _iotlb(state: DeviceState, message: Message) -> DeviceState:
             state, {"iotlb": state.iotlb.updated(start, (size, values["user_address"], values["permissions"]))}
         )
     if values["type"] == IOTLB_INVALIDATE:
-        return evolve(state, iotlb=state.iotlb.invalidated(start, size))
+        return evolved(state, {"iotlb": state.iotlb.invalidated(start, size)})
     return state
 
 
