@@ -165,7 +165,10 @@ class Index:
     def packet(self, row: int) -> tuple[bytes, bytes, int]:
         """The bytes of a row, its options in little-endian order, and how many bytes are missing; from large reads,
         for callers that look at many rows in ascending order and need few facts of each."""
-        return self._row(row, _WINDOW)[1:]
+        if self._pieces or self._parts:
+            return self._row(row, _WINDOW)[1:]
+        place = self.offset[row]
+        return self._windows[place >> OFFSET_BITS].packet(place & _OFFSET_MASK, _WINDOW)
 
     def _packet(self, place: int, ahead: int) -> tuple[bytes, bytes, int]:
         return self._windows[place >> OFFSET_BITS].packet(place & _OFFSET_MASK, ahead)

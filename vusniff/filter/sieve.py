@@ -139,9 +139,10 @@ class Row:
 
     @property
     def reply(self) -> bool:
-        channel, meta = self.channel, self._metas[self.at]
-        asks = channel.header.by_sender and self.sender is channel.requester
-        return bool(meta & REPLY) and not asks
+        if not self._metas[self.at] & REPLY:
+            return False
+        channel = self.channel
+        return not (channel.header.by_sender and self.sender is channel.requester)
 
     @property
     def need_reply(self) -> bool:
@@ -193,19 +194,27 @@ class Row:
 
     @property
     def payload(self) -> dict[str, Any] | None:
-        return self._fields()["payload"]  # type: ignore[no-any-return]
+        if self._decoded_at != self.at:
+            self._decode()
+        return self._decoded["payload"]  # type: ignore[no-any-return]
 
     @property
     def layout(self) -> str | None:
-        return self._fields()["layout"]  # type: ignore[no-any-return]
+        if self._decoded_at != self.at:
+            self._decode()
+        return self._decoded["layout"]  # type: ignore[no-any-return]
 
     @property
     def malformed(self) -> str | None:
-        return self._fields()["malformed"]  # type: ignore[no-any-return]
+        if self._decoded_at != self.at:
+            self._decode()
+        return self._decoded["malformed"]  # type: ignore[no-any-return]
 
     @property
     def trailing(self) -> bytes:
-        return self._fields()["trailing"]  # type: ignore[no-any-return]
+        if self._decoded_at != self.at:
+            self._decode()
+        return self._decoded["trailing"]  # type: ignore[no-any-return]
 
     def _bytes(self) -> tuple[bytes, bytes, int]:
         """Bytes, options, and how many bytes are missing."""
@@ -220,13 +229,12 @@ class Row:
         """Request, flags and size by the bytes."""
         return header_of(self._bytes()[0], kind_of(self._metas[self.at]), self.place.channel, self.place.context)
 
-    def _fields(self) -> dict[str, Any]:
-        """What the bytes say."""
-        if self._decoded_at != self.at:
-            data, _, missing = self._bytes()
-            meta = self._metas[self.at]
-            self._decoded, self._decoded_at = fields(data, missing, kind_of(meta), end_of(meta), self.place), self.at
-        return self._decoded
+    def _decode(self) -> None:
+        """Work out what the bytes say."""
+        at = self.at
+        data, _, missing = self._bytes()
+        meta, place = self._metas[at], self._places[self._place_of[at]]
+        self._decoded, self._decoded_at = fields(data, missing, kind_of(meta), end_of(meta), place), at
 
 
 @functools.lru_cache(maxsize=4096)
@@ -306,12 +314,15 @@ def _asking(test: Test) -> Matches:
     asked = asking(test)
     if field.origin is not Origin.PAYLOAD or not field.keys:
         return asked
-    requests = frozenset(key.request for key in field.keys)
-    replies = None in requests  # any request may be acknowledged
+    requests = frozenset(key.request for key in field.keys if not key.reply)
+    replies = frozenset(key.request for key in field.keys if key.reply)
+    acknowledgements = None in replies  # of any request
 
     def has_payload(row: Any, around: Surroundings) -> bool:
-        """Only requests whose payload may have the field are decoded."""
-        return (row.request in requests or (replies and row.reply)) and asked(row, around)
+        """Only messages whose payload may have the field are decoded."""
+        if row.reply:
+            return (acknowledgements or row.request in replies) and asked(row, around)
+        return row.request in requests and asked(row, around)
 
     return has_payload
 
