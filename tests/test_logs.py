@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
 import re
+import threading
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -421,6 +423,21 @@ def test_a_log_of_another_program_is_named(tmp_path: Path) -> None:
     status, _, said = run("import", "strace", log, "-o", tmp_path / "out.pcapng")
     assert status == 2
     assert said == f"vusniff: {log} is no log of strace but of DPDK's vhost library: vusniff import log {log} -o OUT\n"
+
+
+def test_what_came_by_a_fifo_is_not_opened_again(tmp_path: Path) -> None:
+    """To open it again waits for a writer that never comes."""
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    writer = threading.Thread(target=fifo.write_bytes, args=[(LOGS / "dpdk-24.11-testpmd.log").read_bytes()])
+    writer.start()
+    status, _, said = run("import", "strace", fifo, "-o", tmp_path / "out.pcapng")
+    writer.join()
+    assert (status, said.startswith(f"vusniff: no vhost-user in {fifo}: ")) == (2, True)
+    capture = Path(__file__).parents[1] / "captures" / "qemu-blk.pcapng"
+    status, _, said = run("view", capture, "--log", fifo, "--screenshot", tmp_path / "out.svg")
+    assert status == 2
+    assert said == (f"vusniff: --log: give the capture and the logs as files; {fifo} cannot be read twice\n")
 
 
 def test_a_verdict_goes_no_further_than_a_log(tmp_path: Path) -> None:

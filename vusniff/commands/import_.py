@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from vusniff import terminal
 from vusniff.printable import escape
@@ -104,8 +105,9 @@ def lines_beside(captures: list[str], logs: list[str], words: str | None, folder
     from vusniff.sources.logs.clock import estimate, window
     from vusniff.sources.logs.importing import import_log
 
-    if "-" in captures or "-" in logs:
-        raise SourceError("--log: give the capture and the logs as files; - (standard input) cannot be read twice")
+    if pipe := next((one for one in (*captures, *logs) if one == "-" or Path(one).is_fifo()), None):
+        shown = "- (standard input)" if pipe == "-" else escape(pipe)
+        raise SourceError(f"--log: give the capture and the logs as files; {shown} cannot be read twice")
     made = []
     for number, log in enumerate(logs, 1):
         if words is not None:

@@ -61,8 +61,8 @@ FORMATS: dict[str, LogFormat] = {
 
 
 def log_of(path: str) -> str | None:
-    """Whose log a file is, in words; None for one whose format is not known, or that cannot be read."""
-    if path == "-":
+    """Whose log a file is, in words; None for one whose format is not known, or that cannot be read again."""
+    if not Path(path).is_file():  # what came by a pipe is gone, and to open it again could wait for ever
         return None
     try:
         with open(path, "rb") as file:
