@@ -30,8 +30,10 @@ from vusniff.commands import decode
 from vusniff.errors import CaptureError, DissectorError, FilterError, SourceError, VusniffError
 from vusniff.families.framing import BELIEVED, Framer
 from vusniff.families.vfio_user.protocol import CHANNELS as VFIO
+from vusniff.families.vfio_user.protocol import NAME as VFIO_NAME
 from vusniff.families.vhost_user.header import message_size
 from vusniff.families.vhost_user.protocol import FLAG_NEED_REPLY, FLAG_REPLY, HEADERS, Channels, ProtocolFeature
+from vusniff.families.vhost_user.protocol import NAME as VHOST_NAME
 from vusniff.filter import compile_filter
 from vusniff.filter.completion import complete
 from vusniff.filter.sieve import Around
@@ -359,7 +361,8 @@ RULE_RAISED = "could not be judged here"
 
 
 def session(data: bytes) -> None:
-    """Messages of up to three connections, as a capture that is analysed, judged and shown as a whole.
+    """Messages of three connections of vhost-user and one of vfio-user, as a capture that is analysed, judged and shown
+    as a whole.
 
     A message is a byte of end, connection and flags, its request, how many descriptors come along, the length of its
     payload, and that.
@@ -389,18 +392,23 @@ _PASSED = (
 )
 
 
+VFIO_CONNECTION = 3
+
+
 def _conversation(taken: Taken) -> bytes:
     sections = [pcapng.section_header("little", [(pcapng.SHB_USERAPPL, b"vusniff")])]
-    for number in range(3):
+    for number in range(VFIO_CONNECTION + 1):
         ends = (End(20 + 2 * number), End(21 + 2 * number))
-        said = facts.connection_facts(Connection(number + 1, "/run/x", ends, 5 if number else None), "little")
+        family = VFIO_NAME if number == VFIO_CONNECTION else VHOST_NAME
+        opened = Connection(number + 1, f"/run/{family}", ends, 5 if number else None, family=family)
+        said = facts.connection_facts(opened, "little")
         items = [pcapng.custom_option("little", facts.ENTERPRISE, said)]
         sections.append(pcapng.interface_description("little", pcapng.LINKTYPE_UPPER_PDU, 0, items))
     ticks = 7
     while taken and len(sections) < 256:
         how, request, passed = taken.number(), taken.number(), taken.number()
         payload = taken.take(taken.number())
-        end, connection = how & 1, (how >> 1 & 3) % 3
+        end, connection = how & 1, how >> 1 & 3
         flags = 1 | (FLAG_REPLY if how & 8 else 0) | (FLAG_NEED_REPLY if how & 16 else 0)
         if how & 0xE0 == 0xE0:
             said = facts.dump({"closed": "eof", "by": end})
@@ -413,6 +421,9 @@ def _conversation(taken: Taken) -> bytes:
             pcapng.custom_option("little", facts.ENTERPRISE, one) for one in facts.frame_facts(frame, None, None, None)
         ]
         message = HEADERS["little"].pack(request & 0x3F, flags, len(payload)) + payload
+        if connection == VFIO_CONNECTION:  # ids are few, so that they are used twice
+            kind = int(bool(how & 8)) | (0x30 if how & 16 else 0)
+            message = struct.pack("<HHIII", passed & 3, request & 0x1F, 16 + len(payload), kind, passed) + payload
         sections.append(pcapng.enhanced_packet("little", connection, ticks, lead(end, "") + message, None, items))
         ticks += 1 << (how >> 5 << 3)
     return b"".join(sections)
@@ -547,7 +558,12 @@ HARNESSES: Sequence[Harness] = (
             ),
         ),
     ),
-    Harness("framer", framer, (), (struct.pack("<III", 1, 1, 0), struct.pack("<III", 5, 1, 8))),
+    Harness(
+        "framer",
+        framer,
+        (),
+        (struct.pack("<III", 1, 1, 0), struct.pack("<III", 5, 1, 8), struct.pack("<HHIII", 1, 9, 40, 0, 0)),
+    ),
     Harness("layouts", layouts),
     Harness("building", building, (DissectorError,), (b"0x", b"none", b"0b1", b"-1", b"52:54:00:00:00:01")),
     Harness("session", session, (CaptureError,), longest=1024),
