@@ -252,6 +252,8 @@ class Position:
     """How often the kick descriptor was signalled since it was passed, at least; None where nobody counted."""
     calls: int | None = None
     """The same of the call descriptor."""
+    told_by: str = ""
+    """Who said where the ring is, where that was not witnessed: ``QMP``."""
 
 
 @dataclass(frozen=True, slots=True)

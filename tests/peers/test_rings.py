@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from probing import needs_probe
+from probing import needs_probe, why_no_probe
 
 import vusniff
 from peers import dpdk, qemu
@@ -218,6 +220,8 @@ def test_a_disk_that_is_read_and_not_served_while_its_back_end_stands_still() ->
         wait_for_socket(front, proxy)
         machine = qemu.block_machine(stage, front, queues=2)
         wait_until(lambda: capture.exists() and used(capture) > 50, "a disk that is read")
+        if why_no_probe() is None:
+            seen_late(front)
         backend.send_signal(signal.SIGSTOP)
         wait_until(lambda: bool((one := last(capture, 0)) and one.waiting_ns), "a request that waits")
         waits = last(capture, 0)
@@ -233,6 +237,19 @@ def test_a_disk_that_is_read_and_not_served_while_its_back_end_stands_still() ->
         assert final is not None
         assert (bases(capture)[0] - final.used) & 0xFFFF < 0x8000, "the used index only grows"
         assert all(sample.unreadable == () for sample in samples(capture))
+
+
+def seen_late(path: Path) -> None:
+    """Who comes when the disk is read already is told by QEMU's monitor where its ring is, and reads it from there."""
+    words = ["top", "--json", "--for", "1s", "--filter", str(path)]
+    done = subprocess.run([sys.executable, "-m", "vusniff", *words], capture_output=True, text=True, check=True)
+    (device,) = map(json.loads, done.stdout.splitlines())
+    assert (device["device"], device["session"]) == ("blk", None)
+    assert device["words"].endswith("(from QMP)")
+    (ring,) = device["rings"]
+    assert ring["told_by"] == "QMP"
+    assert ring["used"] > 0
+    assert ring["size"] == 128
 
 
 READ_FOR_EVER = bytes.fromhex("31c08ed88ec0b80802bb007eb90200ba8000cd13ebf0")

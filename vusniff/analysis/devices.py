@@ -26,6 +26,9 @@ LATE = (
 NOT_RECORDED = "nothing was recorded of it yet: what is said on its socket from now on will be"
 
 
+SILENT = "nothing was said on its socket since the recording began: there is no session to open"
+
+
 class DeviceCondition(enum.IntEnum):
     """What a ring or a device does, the most urgent first."""
 
@@ -145,6 +148,11 @@ class DeviceTable:
             if session.number in sampled or known.count != session.count or session.number not in self._made:
                 self._made[session.number] = self._device(session, main, known)
             yield self._made[session.number]
+        for number in timeline.ring_history.unspoken:
+            connection, closed = timeline.connection(number), timeline.closed(number)
+            inodes.update(end.inode for end in connection.ends if end.inode is not None)
+            if closed is None or closed.reason == CAPTURE_ENDED:
+                yield self._unspoken(connection)
         for one in self._listed:
             if not inodes & set(one.inodes):
                 yield DeviceNow(one.path, one.frontend, one.backend, why=NOT_RECORDED, joined_late=True)
@@ -184,6 +192,28 @@ class DeviceTable:
             session.joined_late,
         )
 
+    def _unspoken(self, connection: Connection) -> DeviceNow:
+        """A device that has said nothing since the recording began."""
+        key = -connection.id
+        front = next((end for end in (0, 1) if "qemu" in self._comm(connection, end)), 0)
+        names = [name_of(end.process) for end in connection.ends]
+        device = self.timeline.ring_history.device(key) or ""
+        rings = tuple(self._told(key))
+        return DeviceNow(connection.path, names[front], names[1 - front], device, 0, rings, SILENT, True)
+
+    @staticmethod
+    def _comm(connection: Connection, end: int) -> str:
+        process = connection.ends[end].process
+        return process.comm if process is not None else ""
+
+    def _told(self, session: int) -> Iterator[RingNow]:
+        """Rings whose place a monitor has told."""
+        history, last = self.timeline.ring_history, len(self.timeline)
+        for index in history.rings_of(session):
+            standing = history.at(session, index, last)
+            if standing is not None and standing.position.told_by:
+                yield self._standing(session, index, standing, 0, None, standing.position.size)
+
     def _learn(self, session: Session, known: _Known) -> None:
         """Which rings there are, by the session's state."""
         known.count = session.count
@@ -204,12 +234,24 @@ class DeviceTable:
         if standing is None:
             why = unreadable.get(f"ring {index}", "")
             return RingNow(index, DeviceCondition.UNKNOWN if life is None else life, size, why=why)
+        return self._standing(session.number, index, standing, since or 0, life, size)
+
+    def _standing(
+        self,
+        session: int,
+        index: int,
+        standing: RingStanding,
+        since: int,
+        life: DeviceCondition | None,
+        size: int | None,
+    ) -> RingNow:
+        history, last = self.timeline.ring_history, len(self.timeline)
         condition = _DOINGS[standing.doing]
         if life is not None and condition is not DeviceCondition.MOVING:
             condition = life
-        rates = tuple(history.rates(session.number, index, last, since or 0, RATES))
+        rates = tuple(history.rates(session, index, last, since, RATES))
         rate = rates[-1] if rates and condition is DeviceCondition.MOVING else 0.0
-        signals = history.signals(session.number, index, last, since or 0)
+        signals = history.signals(session, index, last, since)
         return RingNow(index, condition, size, standing, rate, rates, signals)
 
 

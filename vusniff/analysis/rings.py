@@ -153,7 +153,9 @@ class RingHistory:
     def _take(self, number: int, sample: Sample) -> None:
         session = session_of(sample, self._tracker)
         if session is None:
-            return
+            if not sample.ends or not sample.rings:
+                return
+            session = -sample.ends[0][0]
         for position in sample.rings:
             line = self._lines.setdefault(RingKey(session, position.ring), _RingSamples())
             line.numbers.append(number)
@@ -241,7 +243,21 @@ class RingHistory:
             yield RingStanding(position, time_ns, number, self._purpose(session, index))
 
     def _purpose(self, session: int, index: int) -> Purpose:
-        return purpose(device_of(self._tracker, session), index)
+        return purpose(self.device(session), index)
+
+    def device(self, session: int) -> str | None:
+        """The short name of a session's device type; of a connection without a session by the names of its ends."""
+        if session > 0:
+            return device_of(self._tracker, session)
+        guess = self._tracker.guess(-session)
+        return guess.device if guess else None
+
+    @property
+    def unspoken(self) -> list[int]:
+        """Connections on which nobody has spoken, so that they have no session, and whose rings were read. The rings
+        of one are asked for by its number with a minus sign in place of that of a session."""
+        found = dict.fromkeys(-key.session for key in self.rings if key.session < 0)
+        return [one for one in found if self._tracker.session_of(one) is None]
 
 
 def _entries(line: _RingSamples) -> Iterator[tuple[int, int, Position]]:

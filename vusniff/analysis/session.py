@@ -233,6 +233,15 @@ class Tracker:
         link = self._links.get(connection)
         return link.session.number if link and link.session else None
 
+    def guess(self, connection: int) -> Guess | None:
+        """The device type of a connection on which nobody has spoken, by the names of its ends."""
+        link = self._links.get(connection)
+        if link is None:
+            return None
+        ends = link.connection.ends
+        programs = tuple(end.process.label or end.process.comm for end in ends if end.process)
+        return family_named(link.connection.family).reading(link.order, self.device, programs).guess
+
     def channel(self, connection: int) -> Channel:
         """What a connection carries, as far as known."""
         link = self._links[connection]

@@ -4,7 +4,8 @@
 ``f`` (in flight), ``aw`` and ``uw`` (wrap counters, 0 or 1), ``ni`` and ``nn`` (1: no interrupt, no notify), ``ue`` and
 ``ae`` (used event, available event), ``m`` (nanoseconds since the device was last seen to use something), ``w``
 (nanoseconds that something waits), ``k`` (count of the kick descriptor), ``t`` (in flight by the in-flight buffer),
-``kc`` and ``cc`` (how often it was kicked and called).
+``kc`` and ``cc`` (how often it was kicked and called), ``by`` (who
+said where the ring is, where that was not witnessed).
 ``unreadable`` is a list of [what, why], ``dirty`` a number of pages.
 """
 
@@ -19,6 +20,8 @@ from vusniff.record import Ends, Position, Sample
 RINGS_LIMIT = 1024
 """Rings of one sample that are read."""
 REASONS_LIMIT = 1100
+NAME_LIMIT = 16
+"""Characters of who said it."""
 _SIZE_LIMIT = 1 << 15
 _INDEX_LIMIT = 0xFFFF
 
@@ -53,6 +56,7 @@ def _ring(one: Position) -> dict[str, Any]:
         "t": one.tracked,
         "kc": one.kicks,
         "cc": one.calls,
+        "by": one.told_by[:NAME_LIMIT] or None,
     }
     return facts | {key: value for key, value in optional.items() if value is not None}
 
@@ -98,6 +102,7 @@ def _parse_ring(facts: object) -> Position | None:
         integer(facts.get("t"), 0, _SIZE_LIMIT),
         integer(facts.get("kc")),
         integer(facts.get("cc")),
+        (text(facts.get("by")) or "")[:NAME_LIMIT],
     )
 
 

@@ -305,6 +305,12 @@ class CaptureWriter:
         interface = self._interfaces.get(connection)
         return interface.ordinal if interface is not None else self._ended_ordinals.get(connection, 0)
 
+    def describe(self, connection: int) -> int:
+        """Write that a connection is there, though nobody may have said anything on it; which one of the file it is,
+        0 where it is not written."""
+        interface = self._interfaces[connection]
+        return interface.ordinal if interface.number is not None or self._describe(interface) else 0
+
     def close_connection(self, closed: Closed, silent: bool = False) -> None:
         """A connection ends: its statistics, unless nothing is in the capture that they could be of.
 

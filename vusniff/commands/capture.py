@@ -61,6 +61,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     which.add_argument("--vm", action="append", default=[], metavar="NAME", help="of the QEMU with this -name")
     which.add_argument("--all", action="store_true", help="also what does not look like vhost-user")
     add_ring_arguments(parser)
+    parser.add_argument(
+        "--qmp",
+        action="append",
+        default=[],
+        metavar="PATH",
+        help="with --rings: a monitor of QEMU, asked where the rings of devices are that were set up before (default: "
+        "those of QEMU's command line)",
+    )
     add_recording_arguments(parser, "the capture; - is standard output (default: a new file for temporary files)")
     when = parser.add_argument_group("when to end (default: when interrupted)")
     when.add_argument("--for", dest="seconds", type=some_seconds, metavar="TIME", help="after so long: 30s, 10m, 8h")
@@ -76,6 +84,8 @@ def run(args: argparse.Namespace) -> int:
         raise SourceError("there is nothing to show with --quiet or -w -: leave it out, or leave out --tui and --json")
     check_recording_arguments(args)
     check_ring_arguments(args)
+    if args.qmp and args.rings is None:
+        raise SourceError("--qmp is about rings: add --rings, or leave it out")
     _check_until(args)
     _check_selection(args)
     if args.count is not None and args.count < 1:
@@ -197,6 +207,7 @@ def _words(file: str, args: argparse.Namespace) -> list[str]:
     words = ["capture", "-w", file, *max_size_words(args), *ring_words(args)]
     for option in ("path", "inode", "pid", "comm", "vm"):
         words += [f"--{option}={value}" for value in getattr(args, option)]
+    words += [f"--qmp={path}" for path in args.qmp]
     if args.all:
         words.append("--all")
     if args.seconds is not None:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
 from vusniff import terminal
 from vusniff.commands.forms import add_json
 from vusniff.printable import escape
+from vusniff.record import Sample
+
+if TYPE_CHECKING:
+    from vusniff.analysis.timeline import Timeline
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
     if args.session is not None and not 1 <= args.session <= count:
         raise VusniffError(f"--session {args.session}: there are sessions 1 to {count}")
     history = timeline.ring_history
-    sessions = [args.session] if args.session else range(1, count + 1)
+    sessions = [args.session] if args.session else [*range(1, count + 1), *(-one for one in history.unspoken)]
     for session in sessions:
         for what, why in history.unreadable.get(session, {}).items():
             terminal.tell(escape(f"session {session}: {what} is not readable: {why}"))
@@ -46,12 +51,20 @@ def run(args: argparse.Namespace) -> int:
         for session in sessions:
             for one in history.standings(session):
                 if args.ring in (None, one.position.ring):
-                    values = {"session": session, **rings.standing_dict(one)}
+                    where = {"session": session} if session > 0 else {"session": None, "connection": -session}
+                    values = {**where, **rings.standing_dict(one)}
                     terminal.put_json(jsonl.encode(values) + b"\n")
         return 0
-    rows = [rings.LINE_COLUMNS, *rings.lines(history, sessions, timeline.time_ns(0), args.ring)]
+    rows = [rings.LINE_COLUMNS, *rings.lines(history, sessions, _begin(timeline), args.ring)]
     widths = [max(len(cells[column]) for cells in rows) for column in range(len(rings.LINE_COLUMNS))]
     for cells in rows:
         texts = (text.ljust(width) for text, width in zip(cells, widths, strict=True))
         terminal.put(escape("  ".join(texts).rstrip()) + "\n")
     return 0
+
+
+def _begin(timeline: Timeline) -> int:
+    """When the capture begins: with a message, or with a sample where nobody has said anything."""
+    if len(timeline):
+        return timeline.time_ns(0)
+    return next((event.time_ns for _, event in timeline.index.events if isinstance(event, Sample)), 0)

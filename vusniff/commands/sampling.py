@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,8 +20,12 @@ if TYPE_CHECKING:
     from vusniff.families.family import State
     from vusniff.families.places import Places
     from vusniff.record import Sample
+    from vusniff.sources.host.labels import Qemu
+    from vusniff.sources.host.sockets import SocketRow
     from vusniff.sources.rings.access import Access
+    from vusniff.sources.rings.qmp import MonitoredDevice
     from vusniff.sources.rings.reader import SignalCount
+    from vusniff.sources.rings.sampler import Introduce
 
 DEFAULT_HZ = 10.0
 MOST_HZ = 1000.0
@@ -79,8 +83,10 @@ class _SampledSession:
 class CaptureSampling:
     """The rings of a capture that this process writes: see `vusniff.sources.rings.sampler.Sampling`."""
 
-    def __init__(self, path: str, hz: float, every_change: bool, say: Callable[[str], None]) -> None:
-        """``path``: where the capture can be read."""
+    def __init__(
+        self, path: str, hz: float, every_change: bool, say: Callable[[str], None], monitors: Sequence[str] = ()
+    ) -> None:
+        """``path``: where the capture can be read; ``monitors``: paths of QEMU's, beside those of command lines."""
         from vusniff.sources.rings.access import Access
         from vusniff.sources.rings.sampler import Sampler
 
@@ -92,10 +98,39 @@ class CaptureSampling:
         self._put: Callable[[Sample], None] = lambda sample: None
         self.access: Access = Access()
         self._sampler = Sampler(self.access, self._write, every_change)
+        self._monitors = monitors
+        self._told: dict[int, int] = {}
+        """Connection -> what the sampler calls its device, where a monitor told of it."""
 
     def count_by(self, signals: SignalCount) -> None:
         """Kicks and calls are counted by this; see `Sampling`."""
         self._sampler.signals = signals
+
+    def join(self, introduce: Introduce) -> None:
+        """Look for devices that were set up before: QEMU's monitors tell where their rings are; see `Sampling`."""
+        from vusniff.sources.host import labels
+        from vusniff.sources.host.sockets import list_connections
+        from vusniff.sources.rings import qmp
+
+        rows = [row for row in list_connections() if row.connected and row.likely]
+        pids = dict.fromkeys(party.pid for row in rows for side in row.parties for party in side)
+        named: list[tuple[str, int | None]] = [(path, None) for path in self._monitors]
+        named += [(path, pid) for pid in pids for path in qmp.monitors(pid) if path not in self._monitors]
+        for path, pid in named:
+            try:
+                found = qmp.devices(path, pid)
+            except qmp.MonitorError as error:
+                self._say(f"{path}: {error}")
+                continue
+            for device in found:
+                qemu = labels.parse_qemu(labels.command_line(device.pid))
+                for row in rows:
+                    inode = _inode_of(row, device, qemu)
+                    at = introduce(inode) if inode else None
+                    if at is not None:
+                        self._told[at[0]] = -at[0]
+                        self._sampler.follow(-at[0], (at,), [device.pid], device.places, "QMP")
+                        break
 
     def _write(self, sample: Sample) -> int:
         from vusniff.capture import evidence
@@ -137,15 +172,24 @@ class CaptureSampling:
             if not timeline.update() and timeline.complete:
                 break
             touched.update(timeline.place(row).session for row in range(first, len(timeline)))
+        for connection in [one for one in self._told if timeline.closed(one) is not None]:
+            self._sampler.follow(self._told.pop(connection), (), (), None)
         sessions = timeline.sessions
         for number in sorted(touched | self._sessions.keys()):
             session = sessions[number - 1]
             if session.closed is not None:
                 self._sampler.follow(number, (), (), None)
+                self._forget_told(session)
                 self._sessions.pop(number, None)
             elif number in touched:
                 self._advance(timeline, session)
         self._sampler.settle()
+
+    def _forget_told(self, session: Session) -> None:
+        for connection in session.connections:
+            device = self._told.pop(connection, None)
+            if device is not None:
+                self._sampler.follow(device, (), (), None)
 
     def _advance(self, timeline: Timeline, session: Session) -> None:
         find = session.family.places
@@ -159,6 +203,8 @@ class CaptureSampling:
             known.state = advance(known.state, timeline.message(row))
         known.done = len(rows)
         places = find(known.state)
+        if places.regions or places.rings or places.unreadable:  # it is set up anew: what was told holds no more
+            self._forget_told(session)
         if places == known.places:
             return
         known.places = places
@@ -168,6 +214,20 @@ class CaptureSampling:
         ends = (main.ends[front], main.ends[1 - front])
         pids = [end.process.pid for end in ends if end.process is not None]
         self._sampler.follow(session.number, ((main.id, front),), pids, places)
+
+
+def _inode_of(row: SocketRow, device: MonitoredDevice, qemu: Qemu | None) -> int | None:
+    """The socket of a row at the end of the QEMU that serves a device over it; None for any other row."""
+    from vusniff.sources.host import labels
+
+    for side, inode in zip(row.parties, row.inodes, strict=True):
+        if not any(party.pid == device.pid for party in side) or qemu is None:
+            continue
+        for one in qemu.chardevs:
+            same = one.id in device.users or device.users & set(one.users)
+            if same and labels.same_path(one.path, row.path, device.pid):
+                return inode
+    return None
 
 
 def sampling_of(
@@ -181,4 +241,5 @@ def sampling_of(
     if not output.made or isinstance(output, Packing):
         what = "is compressed" if output.made else "is none"
         raise SourceError(f"--rings needs a plain file to record to, because it is read again: {output.name} {what}")
-    return CaptureSampling(f"/proc/self/fd/{output.fileno()}", args.rings, args.every_sample, say)
+    path = f"/proc/self/fd/{output.fileno()}"
+    return CaptureSampling(path, args.rings, args.every_sample, say, getattr(args, "qmp", ()))

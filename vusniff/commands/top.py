@@ -54,6 +54,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--sort", choices=SORTS, default="state", metavar="COLUMN", help="sort by " + ", ".join(SORTS))
     parser.add_argument("--filter", default="", metavar="WORDS", help="only rows that hold all these words")
+    parser.add_argument(
+        "--qmp", action="append", default=[], metavar="PATH", help="a monitor of QEMU, beside those of command lines"
+    )
     parser.add_argument("--per-ring", action="store_true", help="a row for each ring")
 
 
@@ -104,6 +107,7 @@ def _captures(args: argparse.Namespace) -> Iterator[tuple[list[str], str]]:
     with tempfile.TemporaryFile() as log:
         with tempfile.TemporaryDirectory(prefix="vusniff-") as folder:  # gone before rights are given up
             words = ["capture", "-w", os.path.join(folder, "top.pcapng"), f"--rings={LOOKS:g}"]
+            words += [f"--qmp={path}" for path in args.qmp]
             source = RecordingProcess(words, log, True)
         try:
             if source.has_begun and source.capture is not None:

@@ -44,10 +44,11 @@ _EIGHTHS = " ▏▎▍▌▋▊▉█"
 def state_words(standing: RingStanding, later_ns: int = 0) -> str:
     """What a ring does: ``moving``, ``not served for 4.20 s (kick not read)``; ``later_ns`` after its sample."""
     position, what = standing.position, standing.doing
+    told = f" (place told by {position.told_by})" if position.told_by else ""
     if what in (Doing.NOT_SERVED, Doing.WAITING) and position.waiting_ns is not None:
         kick = " (kick not read)" if kick_waits(position) else ""
-        return f"{what} for {duration(position.waiting_ns + max(later_ns, 0))}{kick}"
-    return str(what)
+        return f"{what} for {duration(position.waiting_ns + max(later_ns, 0))}{kick}{told}"
+    return f"{what}{told}"
 
 
 def index_words(value: int, wrap: bool | None) -> str:
@@ -174,7 +175,7 @@ def lines(
             before[position.ring] = one
             yield (
                 f"{(one.time_ns - first_ns) / 1e9:.3f}",
-                str(session),
+                str(session) if session > 0 else "-",
                 str(position.ring),
                 state_words(one),
                 index_words(position.available, position.available_wrap),

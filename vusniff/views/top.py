@@ -69,6 +69,8 @@ def state_of(row: TopRow, now_ns: int) -> str:
         said += f" for {duration(waits)}"
         if kick_waits(standing.position):
             said += " (kick unread)"
+    if standing is not None and standing.position.told_by:
+        said += f" (from {standing.position.told_by})"
     if ring.condition is DeviceCondition.UNKNOWN:
         return ": ".join(filter(None, (said, ring.why or row.device.why)))
     if row.ring is None and len(row.device.rings) > 1 and ring.condition < DeviceCondition.MOVING:

@@ -100,8 +100,8 @@ def parse_qemu(arguments: tuple[str, ...]) -> Qemu | None:
     vhost_user: set[str] = set()
     direct: list[Chardev] = []
     devices = {device: (family.name, path) for family in families().values() for device, path in family.qemu.items()}
-    for option, value in _options(arguments):
-        properties = _properties(value)
+    for option, value in qemu_options(arguments):
+        properties = qemu_properties(value)
         if option == "name":
             name = properties.get("guest") or properties.get("") or None
         elif option == "chardev" and properties.get("", properties.get("backend")) == "socket" and "id" in properties:
@@ -176,9 +176,9 @@ def vdevs(arguments: tuple[str, ...]) -> Iterator[dict[str, str]]:
     """The virtual devices of a DPDK command line; the name is under the empty key."""
     for i, argument in enumerate(arguments):
         if argument == "--vdev" and i + 1 < len(arguments):
-            yield _properties(arguments[i + 1])
+            yield qemu_properties(arguments[i + 1])
         elif argument.startswith("--vdev="):
-            yield _properties(argument.removeprefix("--vdev="))
+            yield qemu_properties(argument.removeprefix("--vdev="))
 
 
 def vm_name(pid: int) -> str | None:
@@ -212,14 +212,14 @@ def same_path(named: str | None, path: str | None, pid: int | None = None) -> bo
         return False
 
 
-def _options(arguments: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+def qemu_options(arguments: tuple[str, ...]) -> Iterator[tuple[str, str]]:
     """QEMU's options with their values."""
     for option, value in pairwise((*arguments[1:], "")):
         if option.startswith("-") and not value.startswith("-"):
             yield option.lstrip("-"), value
 
 
-def _properties(value: str) -> dict[str, str]:
+def qemu_properties(value: str) -> dict[str, str]:
     """``key=value`` pairs, the first word without one under the empty key; or the same as a JSON object."""
     if value.startswith("{"):
         try:

@@ -201,6 +201,13 @@ class Links:
         if frames:
             self._write(link, frames)
 
+    def open(self, link: Link, time: int) -> int:
+        """Writes that a connection is there, though nothing was said on it; which one of the file it is, 0 for none."""
+        if link.connection is None:
+            self._open(link, self._epoch(time))
+        assert link.connection is not None
+        return self._writer.describe(link.connection.id)
+
     def _descriptors(self, send: Send) -> tuple[Descriptor, ...]:
         if send.descriptors is None:
             return (Descriptor(),) * send.count

@@ -109,6 +109,8 @@ class Probe:
             comm,
         )
         self._choose(existing)
+        if sampling is not None:
+            sampling.join(self._introduce)
 
     # -- running ------------------------------------------------------------------------------------------------------
 
@@ -295,6 +297,26 @@ class Probe:
                 path, peer = (found.path or "").encode(), found.peer or 0
         who = send.time, send.tgid, send.tid, send.comm
         self._meet(NewSocket(send.inode, send.sock, peer, 0, *who, namespace, 0, path, b""))
+
+    def _introduce(self, inode: int) -> tuple[int, int] | None:
+        """Records the connection of a socket that was there before and has not spoken; which one of the file it is, and
+        which end.
+
+        None where it is not asked for, or has gone.
+        """
+        found = unix_sockets()
+        own = found.get(inode)
+        peer = found.get(own.peer) if own is not None and own.peer else None
+        who = {one.inode: holders().get(one.inode, ()) for one in (own, peer) if one is not None}
+        if own is None or peer is None or not who[inode]:
+            return None
+        holder, other = who[inode][0], next(iter(who[peer.inode]), None)
+        names = [(one.path or "").encode() for one in (own, peer)]
+        told = time.monotonic_ns(), holder.pid, holder.pid, holder.comm.encode()
+        self._meet(NewSocket(inode, 0, peer.inode, 0, *told, 0, other.pid if other else 0, *names))
+        known = self.links.find(inode)
+        ordinal = 0 if known is None else self.links.open(known[0], told[0])
+        return None if known is None or not ordinal else (ordinal, known[1])
 
     def _shut(self, shut: Shut) -> None:
         known = self.links.find(shut.inode)

@@ -103,6 +103,7 @@ class _Device:
     urgent: float = URGENT
     """How often it may still be written at once."""
     at: int = 0
+    told_by: str = ""
 
 
 class Sampler:
@@ -117,12 +118,13 @@ class Sampler:
         self._every = every_change
         self._devices: dict[int, _Device] = {}
 
-    def follow(self, device: int, ends: Ends, pids: Sequence[int], places: Places | None) -> None:
-        """The rings of a device are there from now on; None: it has gone. ``pids``: its peers, the front-end first."""
+    def follow(self, device: int, ends: Ends, pids: Sequence[int], places: Places | None, told_by: str = "") -> None:
+        """The rings of a device are there from now on; None: it has gone. ``pids``: its peers, the front-end first;
+        ``told_by``: who said so, where it was not witnessed."""
         old = self._devices.pop(device, None)
         if places is None:
             return
-        new = _Device(ends, RingReader(places, self.access, pids, self.signals))
+        new = _Device(ends, RingReader(places, self.access, pids, self.signals), told_by=told_by)
         if old is not None:
             since = {place.index: place.since for place in places.rings}
             new.rings = {index: ring for index, ring in old.rings.items() if since.get(index) == ring.since}
@@ -198,7 +200,9 @@ class Sampler:
         waiting = any(condition in WAITS for condition in conditions.values())
         kicks = device.reader.unread_kicks() if waiting else {}
         rings = tuple(
-            self._as_sampled(device.rings[index], now, conditions[index], tracked.get(index), kicks.get(index))
+            self._as_sampled(
+                device.rings[index], now, conditions[index], tracked.get(index), kicks.get(index), device.told_by
+            )
             for index in changed
         )
         size = self._write(Sample(now, rings, tuple(reasons.items()), dirty, device.ends))
@@ -211,7 +215,7 @@ class Sampler:
 
     @staticmethod
     def _as_sampled(
-        ring: _Ring, now: int, condition: Condition, tracked: int | None, unread_kicks: int | None
+        ring: _Ring, now: int, condition: Condition, tracked: int | None, unread_kicks: int | None, told_by: str
     ) -> Position:
         waits = condition in WAITS and ring.waits is not None
         return replace(
@@ -222,6 +226,7 @@ class Sampler:
             tracked=tracked,
             kicks=ring.signals[0],
             calls=ring.signals[1],
+            told_by=told_by,
         )
 
     def _dirty(self, device: _Device, now: int) -> int | None:
@@ -233,6 +238,10 @@ class Sampler:
         return None if found == device.dirty else found
 
 
+Introduce = Callable[[int], tuple[int, int] | None]
+"""Records the connection of a socket that was there before, by its inode; its number, and which end it is."""
+
+
 class Sampling(Protocol):
     """What a source that samples rings is given: a sampler, and what follows the source's capture for it."""
 
@@ -240,6 +249,9 @@ class Sampling(Protocol):
 
     def count_by(self, signals: SignalCount) -> None:
         """Kicks and calls are counted by this."""
+
+    def join(self, introduce: Introduce) -> None:
+        """Look for devices that were set up before; ``introduce`` records the connection of one."""
 
     def turn(self, write: Callable[[Sample], None]) -> float | None:
         """Follow the capture and read the rings once, and give what is to be written to ``write``; the seconds until
