@@ -109,6 +109,21 @@ MOVING = [
         ("Running: 1 ring runs, and 1 more started and disabled.",),
     ),
     Expected(
+        "nothing was used: memory that is not shared looks so",
+        [*up(), *ring(1), Wait(50), *stop(base=0), *stop(1, base=0), Close(0)],
+        Outcome.STOPPED,
+        "",
+        ("Stopped cleanly", "Nothing was used: every ring was stopped at the base it began with."),
+        advice="share=on",
+    ),
+    Expected(
+        "one of two rings was used",
+        [*up(), *ring(1), Wait(50), *stop(base=0), *stop(1, base=9), Close(0)],
+        Outcome.STOPPED,
+        "",
+        ("Stopped cleanly: the front-end (qemu-system-x86) closed the connection.",),
+    ),
+    Expected(
         "the front-end ends and stops nothing",
         [*up(), *ring(1), Wait(9), Close(0), Gone(0, status=0)],
         Outcome.ENDED,

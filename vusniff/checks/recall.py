@@ -207,6 +207,16 @@ def _stop(memory: SessionHistory, message: Message, step: Step) -> None:
     _notify(memory, (index, False), None, message.number)
 
 
+def _stopped(memory: SessionHistory, message: Message, step: Step) -> None:
+    ring = step.before.vrings.get(step.values["index"])
+    if ring is None or ring.base is None:
+        return
+    if ring.base.value == step.values["num"]:
+        memory.unused += 1
+    else:
+        memory.used += 1
+
+
 def _inband_kick(memory: SessionHistory, message: Message, step: Step) -> None:
     memory.kicked = True
 
@@ -277,6 +287,7 @@ _HANDLERS: dict[tuple[Channel, int, bool], Handler] = {
     (Channels.MAIN, F.VRING_KICK, False): _inband_kick,
     (Channels.MAIN, F.SET_VRING_CALL, False): _call,
     **{(Channels.MAIN, request, False): _stop for request in STOPS_RING},
+    **{(Channels.MAIN, request, True): _stopped for request in STOPS_RING},
     (Channels.MAIN, F.RESET_DEVICE, False): _reset,
     (Channels.MAIN, F.SET_MEM_TABLE, False): _table,
     (Channels.MAIN, F.SET_MEM_TABLE, True): _table_reply,

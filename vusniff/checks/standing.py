@@ -106,6 +106,8 @@ class Standing:
     """Memory regions; None where that is not known."""
     regions_by: int = 0
     rings: Rings = field(default_factory=Rings)
+    unused: bool = False
+    """Every ring that was stopped was stopped at the base it began with."""
     stalls: tuple[Stall, ...] = ()
     """Rings in which nothing moves."""
     refusal: Refusal | None = None
@@ -198,6 +200,7 @@ def stand(
         standing.regions = None if state.regions is None else len(state.regions)
         standing.regions_by = state.regions_by
         standing.rings = _rings(state, memory.kicked)
+        standing.unused = bool(memory.unused) and not memory.used
         standing.stalls = stalls(memory, state, end_ns)
         standing.refusal = _log_refused(memory) or (state.refused[-1] if state.refused else None)
     return standing

@@ -154,6 +154,10 @@ class SessionHistory:
     """The request that waited so long; None where none waited longer than `SLOW_NS`."""
     looked_ns: int = 0
     """When it was last looked at what waits."""
+    used: int = 0
+    """Rings that were stopped at another base than they began with."""
+    unused: int = 0
+    """Rings that were stopped at the base they began with: nothing of them was used."""
     last_stop: int = 0
     """Number of the last GET_VRING_BASE."""
     rings: dict[int, Vring] = field(default_factory=dict)

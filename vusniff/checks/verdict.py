@@ -160,7 +160,13 @@ def _fine(one: Standing, outcome: Outcome, way: Way, likely: Sequence[Likely], s
             advice=slow_advice(request),
             kind="slow-answer",
         )
+    if outcome in (Outcome.STOPPED, Outcome.IDLE) and one.unused and one.end_ns - one.first_ns >= SLOW_NS:
+        return replace(told, more=(UNUSED,), advice=UNUSED_ADVICE)
     return told
+
+
+UNUSED = "Nothing was used: every ring was stopped at the base it began with."
+UNUSED_ADVICE = "if the guest did use the device, look whether its memory is shared (share=on on its memory-backend)"
 
 
 def _quiet(one: Standing, outcome: Outcome, way: Way, successor: int | None) -> str:
