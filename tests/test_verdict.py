@@ -25,7 +25,7 @@ from vusniff.checks.ranking import ranked
 from vusniff.checks.story import session_verdict, verdicts
 from vusniff.checks.verdict import Verdict
 from vusniff.views.account import session_dict
-from vusniff.views.verdict import verdict_dict
+from vusniff.views.verdict import verdict_dict, why_dict
 
 CAPTURES = sorted((Path(__file__).parent.parent / "captures").glob("*.pcapng"))
 CASES = [*ENDS, *LIVES, *STALLS, *KINDS]
@@ -140,6 +140,11 @@ def test_a_verdict_keeps_to_its_schema() -> None:
             check.validate(verdict_dict(verdict))
     outcomes = set(json.loads(schema.read_text("utf-8"))["properties"]["outcome"]["enum"])
     assert outcomes == {outcome.value for outcome in Outcome}
+
+
+def test_no_caveat_is_left_out_by_name() -> None:
+    verdict = Verdict(Outcome.UNKNOWN, caveats=("it was joined late", "messages were lost"), sessions=(1,))
+    assert why_dict(verdict)["but"] == "it was joined late; messages were lost"
 
 
 def test_causes_are_told_before_symptoms_and_equals_once() -> None:

@@ -62,6 +62,14 @@ def why(verdict: Verdict) -> Facts:
     )
 
 
+def why_dict(verdict: Verdict) -> dict[str, str]:
+    """The same by name; what has one name stands together."""
+    found: dict[str, str] = {}
+    for name, value in why(verdict).rows:
+        found[name] = f"{found[name]}; {value}" if name in found else value
+    return found
+
+
 def fault(verdict: Verdict) -> str:
     """Whose fault it is, and how sure that is; empty where nobody is blamed."""
     if not verdict.trouble:

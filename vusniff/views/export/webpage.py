@@ -81,7 +81,7 @@ def _values(chosen: Chosen, title: str, most: int) -> Iterator[str]:
         "captured": moment(chosen.first_ns) if len(timeline) else "",
         "verdicts": [verdict.verdict_dict(one) for one in found[:VERDICTS]],
         "verdict": verdict.first_line(found),
-        "why": dict(verdict.why(found[0]).rows) if found else {},
+        "why": verdict.why_dict(found[0]) if found else {},
         "total": len(chosen.rows),
         "shown": min(len(chosen.rows), most),
         "notes": list(timeline.index.notes) if len(chosen.names) == len(timeline.index.reader.scans) else [],
