@@ -291,6 +291,19 @@ STRANGERS = [
         caveat="",
     ),
     Expected(
+        "an answer that cannot be read",
+        [*hello(), *MEMORY, fe(F.GET_VRING_BASE, u32(0, 0)), raw(b"\xff" * 12, 1), Wait(5), Close(0)],
+        Outcome.WAITING,
+        "stream-lost",
+        (
+            "GET_VRING_BASE (#9) had no answer after 5.00 s",
+            "The probable cause: nothing that the back-end sent from #10",
+        ),
+        BE,
+        10,
+        caveat="could not be read",
+    ),
+    Expected(
         "a peer that is silent",
         [fe(F.GET_FEATURES), Wait(3), Close(0)],
         Outcome.NEVER_STARTED,

@@ -144,7 +144,7 @@ def descriptors_late(step: Step) -> Sayings:
         return FINE
     come = "1 descriptor comes" if late == 1 else f"{late} descriptors come"
     of = f"{message.name}" if message.request is not None else "a message"
-    reads = "; libvhost-user and DPDK look for them only there"
+    reads = "" if message.sender is Sender.BACKEND else "; libvhost-user and DPDK look for them only there"
     return (Said(f"{come} in the middle of {of}, not with its first byte{reads}"),)
 
 

@@ -252,18 +252,25 @@ def _with_line(made: Verdict, one: Standing, line: LogLine) -> Verdict:
     return replace(made, more=(wrote.sentence(line, one), *made.more), advice=advice)
 
 
+UNREADABLE = frozenset({"bytes-unread", "stream-lost", "message-unfinished"})
+"""Rules about what could not be read."""
+
+
 def _explaining(one: Standing, outcome: Outcome, way: Way, likely: Sequence[Likely]) -> list[Likely]:
     """The findings that explain what happened, the likeliest first: those that are not later than it."""
     likely = [also for also in likely if also.finding.rule not in SAID.get(outcome, ())]
     if way not in (Way.CLOSED, Way.OPEN, Way.BACKEND_CLOSED):
         likely = [also for also in likely if not also.cause.ends]
     if way in (Way.UNANSWERED, Way.GAVE_UP, Way.CUT_OFF) and one.waiting is not None:
-        likely = [
-            also
-            for also in likely
-            if also.finding.number <= one.waiting.number or one.waiting.number in also.finding.evidence
-        ]
+        asked = one.waiting.number
+        unread = [also for also in likely if also.finding.rule in UNREADABLE and _may_answer(also.finding, asked)]
+        likely = [*unread, *(also for also in likely if also.finding.number <= asked or asked in also.finding.evidence)]
     return list(likely)
+
+
+def _may_answer(finding: Finding, asked: int) -> bool:
+    """What it says could not be read may be the answer to a request."""
+    return finding.side is Side.BACKEND and finding.number > asked
 
 
 def _side(finding: Finding) -> Side | None:
