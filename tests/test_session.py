@@ -102,6 +102,20 @@ def test_the_back_end_channel_is_found_by_the_descriptor_that_was_passed(talk: T
     assert len(timeline.sessions) == 1
 
 
+@pytest.mark.parametrize("noise", [0x7F04, 0xFFFFFFFF, 0xC, 4])
+def test_a_request_on_the_gpu_socket_is_one_whatever_its_flags(talk: Talk, noise: int) -> None:
+    """contrib/vhost-user-gpu does not set them."""
+    front = talk.connect()
+    front.ask(F.GPU_SET_SOCKET, b"", socket(9))
+    gpu = talk.connect("pair:8-9", inodes=(8, 9))
+    asked = gpu.say(1, G.GPU_GET_DISPLAY_INFO, b"", noise)
+    answer = gpu.say(0, G.GPU_GET_DISPLAY_INFO, bytes(408), 4)
+    timeline = talk.timeline()
+    request, reply = timeline.message(asked - 1), timeline.message(answer - 1)
+    assert (request.reply, request.need_reply, request.answered_by) == (False, False, answer)
+    assert (reply.reply, reply.answers) == (True, asked)
+
+
 def test_the_gpu_socket_belongs_to_the_session_that_passed_it(talk: Talk) -> None:
     main = talk.connect()
     main.ask(F.GPU_SET_SOCKET, b"", socket(9))

@@ -372,8 +372,6 @@ class Tracker:
                 if channel is None or (channel.requester is None and channel is link.session.family.unknown):  # type: ignore[union-attr]
                     self._introduce(link, frame(i), request, flags)
                 is_reply = flags & REPLY
-                if is_reply and link.channel.header.by_sender and meta >> END_SHIFT & 1 == link.requester:  # type: ignore[union-attr]
-                    is_reply = 0
                 if link.session.family.identify is not None:  # type: ignore[union-attr]
                     answer, pairing = self._identify(link, number, time_ns, request, flags, frame(i))
                 elif (meta >> END_SHIFT & 1 == link.requester) is (is_reply == 0):
@@ -387,6 +385,10 @@ class Tracker:
                             pairing = Pairing.DUE if frame(i).descriptors else Pairing.UNASKED
                         # As Pending(...), in a third of the time: every request has one.
                         link.pairs.ask(_tuple(Pending, (number, time_ns, request, connection, pairing)))
+                elif is_reply and link.channel.header.by_sender:  # type: ignore[union-attr]
+                    is_reply = 0  # it comes from who asks, whatever its flags are
+                    pairing = link.due.get(request << 1, _OPTIONAL)
+                    link.pairs.ask(_tuple(Pending, (number, time_ns, request, connection, pairing)))
                 if request in link.telling[is_reply >> REPLY_SHIFT]:
                     self._learn(link, request, bool(is_reply), frame(i))
             session = link.session

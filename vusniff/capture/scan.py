@@ -147,7 +147,9 @@ class Scan:
         notes = [self.input.remark] if self.input.remark and self.input.partial >= 0 else []
         if again := self._refound.messages:
             words = "1 message was" if again == 1 else f"{again} messages were"
-            notes.append(f"{words} found in bytes that were recorded as unreadable; Wireshark does not show them")
+            notes.append(
+                f"{words} found in bytes that were recorded as unreadable; Wireshark shows them after vusniff export"
+            )
         notes += [f"skipped {count} {what.format(s='s' if count > 1 else '')}" for what, count in self._skipped.items()]
         if self._unknown:
             kinds = ", ".join(f"{count} of {kind}" for kind, count in self._unknown.items())
