@@ -24,7 +24,7 @@ from vusniff.bpf.btf import KERNEL_BTF, Btf
 from vusniff.bpf.find import Bcc, find_bcc
 from vusniff.bpf.kernel import fentry_refused, kprobe_refused, recursion_misses, refusal
 from vusniff.bpf.offsets import definitions
-from vusniff.bpf.records import LOST_REASONS, SIZES, EventfdTable, RingBuffer, SocketTable, cpus
+from vusniff.bpf.records import DEFINITIONS, LOST_REASONS, EventfdTable, RingBuffer, SocketTable, cpus
 from vusniff.errors import SourceError
 
 RING_BYTES = 32 << 20
@@ -70,15 +70,15 @@ class KernelProgram:
         self._presets = bpf["presets"]
         self._lost = bpf["lost"]
 
-    def preset(self, inode: int, verdict: int) -> None:
+    def preset(self, inode: int, decision: int) -> None:
         """Decides about a socket that has not spoken yet."""
         with contextlib.suppress(Exception):  # the table is full: the socket is judged like an unknown one
-            self._presets[ctypes.c_uint64(inode)] = ctypes.c_uint32(verdict)
+            self._presets[ctypes.c_uint64(inode)] = ctypes.c_uint32(decision)
 
-    def decide(self, inode: int, verdict: int) -> None:
+    def decide(self, inode: int, decision: int) -> None:
         """Decides about a socket that has spoken."""
-        self.preset(inode, verdict)  # holds if the socket loses its place in the table
-        self._sockets.decide(inode, verdict)
+        self.preset(inode, decision)  # holds if the socket loses its place in the table
+        self._sockets.decide(inode, decision)
 
     def forget(self, inode: int) -> None:
         """Takes a closed socket out of the kernel's table."""
@@ -162,7 +162,7 @@ def _refused(mode: Attach, btf: Btf) -> str | None:
 
 
 def _attach(bcc: Bcc, offsets: dict[str, int], mode: Attach, follow_any: bool, counts: bool) -> KernelProgram:
-    values = offsets | SIZES | {f"NR_{name}": number for name, number in _CALLS[platform.machine()].items()}
+    values = offsets | DEFINITIONS | {f"NR_{name}": number for name, number in _CALLS[platform.machine()].items()}
     values |= {"OWN_PID": os.getpid(), "CPUS": cpus(), "RING_PAGES": RING_BYTES // os.sysconf("SC_PAGE_SIZE")}
     flags = [f"-D{name}={value}" for name, value in (values | headers.definitions()).items()]
     flags += [f"-DMODE_{mode.name}", f"-DPAGE_SIZE={os.sysconf('SC_PAGE_SIZE')}UL", "-Wno-all"]

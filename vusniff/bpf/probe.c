@@ -31,7 +31,7 @@ BPF_TABLE("array", u32, struct passed, passed_scratches, CPUS);
 BPF_TABLE("array", u32, struct opened, opened_scratches, CPUS);
 /* The one look-up that a send costs, and it is inlined. Readable and writable by the reader, which maps it. */
 BPF_F_TABLE("array", u32, struct bucket, sockets, BUCKETS, MAPPABLE);
-/* Verdicts by inode: from user space, to which nothing else is known before a socket speaks, and on passed sockets. */
+/* Decisions by inode: from user space, to which nothing else is known before a socket speaks, and on passed sockets. */
 BPF_TABLE("hash", u64, u32, presets, 65536);
 BPF_TABLE("array", u32, struct inflight, sending, THREADS);
 /* Processes whose end is reported: those at the ends of sockets that are followed. */
@@ -73,7 +73,7 @@ static __always_inline struct bucket *bucket_of(u64 inode)
 
 static __always_inline int is_at(struct bucket *bucket, u32 way, u64 inode)
 {
-	return bucket->ways[way].word >> VERDICT_BITS == inode;
+	return bucket->ways[way].word >> DECISION_BITS == inode;
 }
 
 static __always_inline struct entry *find(u64 inode)
@@ -91,22 +91,22 @@ static __always_inline struct entry *find(u64 inode)
 	return &bucket->ways[way & (WAYS - 1)];
 }
 
-static __always_inline u32 verdict_of(struct entry *entry)
+static __always_inline u32 decision_of(struct entry *entry)
 {
-	return entry->word & ((1 << VERDICT_BITS) - 1);
+	return entry->word & ((1 << DECISION_BITS) - 1);
 }
 
 static __always_inline int is_followed(struct entry *entry)
 {
-	return entry && verdict_of(entry) == FOLLOWED;
+	return entry && decision_of(entry) == FOLLOWED;
 }
 
 /*
- * Remembers a verdict; false when there is no room. A followed socket is never evicted. Another socket may be evicted,
+ * Remembers a decision; false when there is no room. A followed socket is never evicted. Another socket may be evicted,
  * and is judged again when it next sends. Two sockets that share a bucket and send for the first time at the same moment
  * may evict each other, which is rare: one in BUCKETS of such moments.
  */
-static __always_inline int remember(u64 inode, u32 verdict)
+static __always_inline int remember(u64 inode, u32 decision)
 {
 	struct entry *entry = find(inode);
 	if (!entry) {
@@ -123,12 +123,12 @@ static __always_inline int remember(u64 inode, u32 verdict)
 		if (is_followed(entry))
 			return 0;
 	}
-	if (verdict == FOLLOWED && !is_followed(entry)) {
+	if (decision == FOLLOWED && !is_followed(entry)) {
 		u32 following = FOLLOWING;
 		entry->sequence = entry->lost = entry->speaker = 0;
 		add(control.lookup(&following), 1);
 	}
-	entry->word = inode << VERDICT_BITS | verdict;
+	entry->word = inode << DECISION_BITS | decision;
 	return 1;
 }
 
@@ -273,26 +273,26 @@ static __always_inline int opens(struct scratch *s, u32 request_at, u32 request_
 
 #define OPENS(...) || opens(s, __VA_ARGS__)
 
-/* Decides about a socket that has no final verdict: whether it is followed. */
+/* Decides about a socket that has no final decision: whether it is followed. */
 static __always_inline int judge(struct scratch *s)
 {
 	struct socket_key *key = &s->key, peer = key_of(load8(key->sock + O_UNIX_PEER));
-	u32 verdict = s->tries + 1 >= TRIES ? IGNORED : s->tries + 1, *known;
+	u32 decision = s->tries + 1 >= TRIES ? IGNORED : s->tries + 1, *known;
 	if (is_followed(find(peer.inode))) {
-		verdict = FOLLOWED;
+		decision = FOLLOWED;
 	} else if ((known = presets.lookup(&key->inode)) || (peer.inode && (known = presets.lookup(&peer.inode)))) {
-		verdict = *known;
+		decision = *known;
 #ifdef FOLLOW_ANY
 	} else {
-		verdict = FOLLOWED;
+		decision = FOLLOWED;
 #else
 	} else if (plausible(s)) {
-		verdict = FOLLOWED;
+		decision = FOLLOWED;
 #endif
 	}
-	if (remember(key->inode, verdict))
-		return verdict == FOLLOWED;
-	if (verdict == FOLLOWED)
+	if (remember(key->inode, decision))
+		return decision == FOLLOWED;
+	if (decision == FOLLOWED)
 		count_lost(LOST_TABLE);
 	return 0;
 }
@@ -347,11 +347,11 @@ static __always_inline void describe(struct passed_fd *d, u64 file)
 static __always_inline void follow_socket(u64 sock)
 {
 	struct socket_key key = key_of(sock);
-	u32 verdict = FOLLOWED;
+	u32 decision = FOLLOWED;
 	if (!key.inode)
 		return;
-	remember(key.inode, verdict);
-	presets.update(&key.inode, &verdict);
+	remember(key.inode, decision);
+	presets.update(&key.inode, &decision);
 }
 
 /* What passes a socket whose traffic belongs to the same device: both ends of that are followed. */
@@ -454,7 +454,7 @@ static __always_inline struct scratch *begin(u64 socket, u32 call)
 		return 0;
 #endif
 	struct entry *entry = find(key.inode);
-	u32 tries = entry ? verdict_of(entry) : 0;
+	u32 tries = entry ? decision_of(entry) : 0;
 	if (tries == IGNORED)
 		return 0;
 	u64 id = bpf_get_current_pid_tgid();

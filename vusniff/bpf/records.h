@@ -1,23 +1,18 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What the kernel program hands to its reader, and what it works with meanwhile. SIZE_* are the sizes that the reader
- * expects (vusniff/bpf/records.py). No structure has padding that it does not name.
+ * What the kernel program hands to its reader, and what it works with meanwhile. The reader defines what both must agree
+ * on (vusniff/bpf/records.py): SIZE_* are sizes that are checked here; kinds of records, reasons of a loss (LOST_*),
+ * decisions and limits are used from there. No structure has padding that it does not name.
  */
 #ifndef VUSNIFF_RECORDS_H
 #define VUSNIFF_RECORDS_H
 
 #define HEADER 12
-#define DATA_LIMIT 65536
-#define FD_LIMIT 253
 #define SEGMENT_LIMIT 256 /* rounds of a loop; 1024 of them are too many for the verifier */
 #define CONTROL_LIMIT 4
-#define NAME_LIMIT 64
-#define PATH_LIMIT 108
 #define NO_WAKEUP 1 /* BPF_RB_NO_WAKEUP: the reader comes by itself; waking it for every send costs eight times the send */
 
-enum record_kind { SENT = 1, PASSED, OPENED, DONE, CLOSED, EXITED };
-enum lost_reason { LOST_SENT, LOST_PASSED, LOST_OPENED, LOST_DONE, LOST_CLOSED, LOST_TABLE, LOST_EXITED, LOST_REASONS };
-enum verdict { UNKNOWN = 0, TRIES = 4, IGNORED = 100, FOLLOWED = 200 };
+enum decision { UNKNOWN = 0, TRIES = 4 }; /* further values: IGNORED and FOLLOWED */
 enum control { FOLLOWING, EVENTFD_OPERATIONS, CONTROLS };
 
 struct socket_key {
@@ -25,12 +20,9 @@ struct socket_key {
 };
 
 /*
- * What is known of a socket: its inode number and the verdict on it in one word, so that they are written at once; and,
+ * What is known of a socket: its inode number and the decision about it in one word, so that they are written at once; and,
  * of one that is followed, its sends. The reader knows this layout (vusniff/bpf/records.py).
  */
-#define VERDICT_BITS 8
-#define BUCKETS 16384
-#define WAYS 4
 #define MAPPABLE 1024 /* BPF_F_MMAPABLE */
 
 struct entry {
@@ -41,8 +33,6 @@ struct entry {
 struct bucket {
 	struct entry ways[WAYS];
 };
-
-#define EVENTFDS 65536
 
 /* Of an event descriptor, by its id: whether it counts, and how often it was signalled and read since. */
 struct eventfd {
@@ -159,7 +149,7 @@ struct scratch {
 	u64 position, total, stopped, rights;
 	struct socket_key key;
 	u64 id, time, sequence, lost, named, mmsg, mmsg_count;
-	u32 call, tries; /* as a verdict: how often it was judged, or FOLLOWED */
+	u32 call, tries; /* as a decision: how often it was judged, or FOLLOWED */
 	/* Last: what is further off than 32 KiB takes three instructions to reach, not one. */
 	struct sent sent;
 	u8 data[2 * DATA_LIMIT]; /* twice: the verifier adds the largest position and the largest segment */

@@ -1,7 +1,8 @@
 """The records of the kernel program: their layouts on this side, and the ring buffer they come through.
 
-The layouts are those of ``probe.c``, which checks the sizes given here when it is compiled. All are in the host's byte
-order, without padding that the structures below do not name.
+The layouts are those of ``probe.c``, which checks the sizes given here when it is compiled. Kinds, decisions, limits
+and reasons of losses stand here only: the compiler gets them (`DEFINITIONS`). All layouts are in the host's byte order,
+without padding that the structures below do not name.
 
 The ring buffer is read through a mapping, not through bcc's callback: a third of the cost per record. Its first page
 holds the position of the reader, the second that of the kernel, then follow the data twice in a row so that no record
@@ -22,16 +23,25 @@ first time, the return of a send that was not sent in full (or of a sendmmsg), a
 ends."""
 
 IGNORED, FOLLOWED = 100, 200
-"""Verdicts on a socket."""
+"""Decisions about a socket."""
+
+DATA_LIMIT = 65536
+"""Bytes of a send that are captured."""
+FD_LIMIT = 253
+"""Descriptors of a send that are captured: SCM_MAX_FD of Linux (include/net/scm.h)."""
+NAME_LIMIT = 64
+"""Bytes of a directory entry's name that are captured, with the NUL at its end."""
+PATH_LIMIT = 108
+"""Bytes of a bound path (sun_path, unix(7))."""
 
 SENT_HEAD = struct.Struct("=BBHIQQQIIQIIQQ16s")
 """kind, flags, call, tid, time, sock, inode, tgid, descriptors, length, captured, index, sequence, lost, comm; data.
 flags 1: comm is given; else it is what it was when this thread last sent. The record may be longer than the data."""
 PASSED_HEAD = struct.Struct("=BBHIQQQII")
 """kind, flags, call, tid, time, sock, inode, count, unused; `PASSED_FD` times count."""
-PASSED_FD = struct.Struct("=iIQQIIII64s")
+PASSED_FD = struct.Struct(f"=iIQQIIII{NAME_LIMIT}s")
 """number, mode, inode, size, magic of the file system, device, rdev, eventfd id, name of the directory entry."""
-OPENED_ALL = struct.Struct("=BBHIQQQQQIIiHH16s108s108s")
+OPENED_ALL = struct.Struct(f"=BBHIQQQQQIIiHH16s{PATH_LIMIT}s{PATH_LIMIT}s")
 """kind, flags, call, tid, time, sock, inode, peer sock, peer inode, tgid, network namespace, peer pid, length of path,
 length of peer's path, comm, path, peer's path."""
 DONE_ALL = struct.Struct("=BBHIQqQ")
@@ -43,17 +53,26 @@ EXITED_ALL = struct.Struct("=BBHIQII16s")
 """kind, flags, call, tgid, time, exit code as wait(2) gives it, unused, comm of the first thread."""
 
 ENTRY = struct.Struct("=QQQQ")
-"""Of a socket: inode number and verdict (low byte), sends, how many of them did not reach the ring, who spoke last."""
-_BUCKETS, _WAYS = 16384, 4
+"""Of a socket: inode number and decision (low byte), sends, how many of them did not reach the ring, who spoke last."""
+_BUCKETS, _WAYS, _DECISION_BITS = 16384, 4, 8
 
 EVENTFD = struct.Struct("=QQQQ")
 """Of an event descriptor: whether it counts, how often it was signalled and read since it was passed, unused."""
 _EVENTFDS = 65536
 
-LOST_REASONS = ("send", "descriptors", "connection", "return", "close", "table full", "exit")
+_LOST = {
+    "SENT": "send",
+    "PASSED": "descriptors",
+    "OPENED": "connection",
+    "DONE": "return",
+    "CLOSED": "close",
+    "TABLE": "table full",
+    "EXITED": "exit",
+}
+LOST_REASONS = tuple(_LOST.values())
 """What the kernel program counts when it cannot hand a record over, in the order of its map."""
 
-SIZES = {
+DEFINITIONS = {
     "SIZE_SENT": SENT_HEAD.size,
     "SIZE_PASSED": PASSED_HEAD.size,
     "SIZE_PASSED_FD": PASSED_FD.size,
@@ -63,7 +82,26 @@ SIZES = {
     "SIZE_EXITED": EXITED_ALL.size,
     "SIZE_ENTRY": ENTRY.size,
     "SIZE_EVENTFD": EVENTFD.size,
+    "SENT": SENT,
+    "PASSED": PASSED,
+    "OPENED": OPENED,
+    "DONE": DONE,
+    "CLOSED": CLOSED,
+    "EXITED": EXITED,
+    "IGNORED": IGNORED,
+    "FOLLOWED": FOLLOWED,
+    "DECISION_BITS": _DECISION_BITS,
+    "BUCKETS": _BUCKETS,
+    "WAYS": _WAYS,
+    "EVENTFDS": _EVENTFDS,
+    "DATA_LIMIT": DATA_LIMIT,
+    "FD_LIMIT": FD_LIMIT,
+    "NAME_LIMIT": NAME_LIMIT,
+    "PATH_LIMIT": PATH_LIMIT,
+    "LOST_REASONS": len(_LOST),
+    **{f"LOST_{name}": number for number, name in enumerate(_LOST)},
 }
+"""What the kernel program is compiled with: sizes that it checks, numbers that it uses."""
 
 _BUSY, _DISCARDED = 1 << 31, 1 << 30
 _POSITION = struct.Struct("Q")  # in one piece: the kernel writes it meanwhile
@@ -125,12 +163,12 @@ class SocketTable:
         if at is None:
             return None
         word, sequence, lost, _ = ENTRY.unpack_from(self._data, at)
-        return (sequence, lost) if word & 0xFF == FOLLOWED else None
+        return (sequence, lost) if word & (1 << _DECISION_BITS) - 1 == FOLLOWED else None
 
-    def decide(self, inode: int, verdict: int) -> None:
-        """Changes the verdict on a socket that is known; 0 forgets it."""
+    def decide(self, inode: int, decision: int) -> None:
+        """Changes the decision about a socket that is known; 0 forgets it."""
         if (at := self._find(inode)) is not None:
-            self._words[at // 8] = inode << 8 | verdict if verdict else 0
+            self._words[at // 8] = inode << _DECISION_BITS | decision if decision else 0
 
     def close(self) -> None:
         """Unmaps it."""

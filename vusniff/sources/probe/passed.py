@@ -9,7 +9,7 @@ from __future__ import annotations
 import stat
 from collections.abc import Callable
 
-from vusniff.bpf.records import PASSED_FD
+from vusniff.bpf.records import NAME_LIMIT, PASSED_FD
 from vusniff.record import Descriptor, DescriptorKind
 from vusniff.sources.host.descriptors import describe_of
 
@@ -18,8 +18,6 @@ _ANONYMOUS, _TMPFS, _HUGETLBFS, _DMABUF = 0x09041934, 0x01021994, 0x958458F6, 0x
 _OVERLAYFS, _BTRFS = 0x794C7630, 0x9123683E
 """Those whose stat(2) tells another device than that of the file system."""
 _MEMFD = b"memfd:"
-_NAME_LIMIT = 63
-"""Bytes of a name that the kernel side copies."""
 
 _NAMED_BY_PATH = frozenset(
     {DescriptorKind.FILE, DescriptorKind.DEVICE, DescriptorKind.DMABUF, DescriptorKind.OTHER, DescriptorKind.PIPE}
@@ -38,7 +36,7 @@ def describe(fields: Fields, pid: int, look: Callable[[int, int], Descriptor] = 
     """One descriptor. ``look`` asks /proc."""
     seen = _from_kernel(fields)
     name = fields[8].split(b"\0", 1)[0]
-    cut_short = seen.kind is DescriptorKind.MEMFD and len(name) >= _NAME_LIMIT
+    cut_short = seen.kind is DescriptorKind.MEMFD and len(name) >= NAME_LIMIT - 1
     if cut_short or (seen.kind in _NAMED_BY_PATH and seen.name is not None):
         now = look(pid, fields[0])
         if now.kind is seen.kind and _is_same(now.identity, seen.identity, fields[4]):
