@@ -2,6 +2,8 @@
 
 ``compile_filter(text)`` gives a `Filter` that is asked of messages (`Filter.match`) or of a whole capture
 (`Filter.rows`); ``complete(text, cursor)`` says what may be typed next.
+
+It must not know files, beyond the columns of an index. Start reading in `compiler`.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ imports it, and a contract proves that.
 
 Must not know sessions, files or screens: what decides a layout beyond the header arrives as `vusniff.message.Context`.
 
-Start with `parts`, then `dissect.payload`, which is what everybody calls.
+Start reading in `parts`, then in `dissect.payload`, which is what everybody calls.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
 """Ways of seeing: each folder is one.
 
-Sources write what they saw to a capture, and know no protocol beyond where a message ends.
+A source writes what it saw to a capture. Of a protocol it must not know more than where a message ends. Start reading
+in `proxy`.
 """

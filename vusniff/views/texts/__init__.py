@@ -2,6 +2,7 @@
 
 `find` looks for all of them in any text: values, prefixes (times, levels, names of programs) and broken lines do not
 matter. Nothing but `vusniff explain` imports this, so that no other command pays for the tables.
+It must not know captures. Start reading in `row`, then in the table of a family.
 """
 
 from __future__ import annotations
