@@ -16,6 +16,7 @@ from pathlib import Path
 from peers.pairs import PAIRS, Pair
 from peers.processes import Stage
 from peers.proxied import run_through_proxy
+from peers.troubles import TROUBLES
 from peers.vfio import PAIR as VFIO
 
 from vusniff.capture.facts import Host
@@ -23,6 +24,8 @@ from vusniff.capture.writer import CaptureWriter
 
 HERE = Path(__file__).resolve().parent
 KEPT = ("qemu-testpmd", "virtio-user-packed-reconnect", "qemu-blk", "qemu-ovs", "vfio-user")
+TROUBLE = HERE / "trouble"
+"""What `docs/situations.md` shows."""
 HOST = Host("lab", "00000000-0000-4000-8000-000000000000", "Linux", "x86_64")
 LIMIT = 300_000
 """Bytes that a capture in a repository may have."""
@@ -36,7 +39,7 @@ def without_machine(capture: bytes) -> bytes:
     return header.getvalue() + capture[length:]
 
 
-def record(pair: Pair) -> None:
+def record(pair: Pair, directory: Path) -> None:
     """Run one pair, and keep what was seen of it."""
     with Stage(Path("/tmp") / f"vusniff-{pair.name}") as stage, tempfile.TemporaryDirectory() as place:
         seen = Path(place) / "seen.pcapng"
@@ -44,17 +47,18 @@ def record(pair: Pair) -> None:
         capture = without_machine(seen.read_bytes())
     if len(capture) > LIMIT:
         raise SystemExit(f"{pair.name}: {len(capture)} bytes are too many for a repository ({LIMIT})")
-    (HERE / f"{pair.name}.pcapng").write_bytes(capture)
+    (directory / f"{pair.name}.pcapng").write_bytes(capture)
     print(f"{pair.name}: {len(capture)} bytes")
 
 
 def main(names: list[str]) -> None:
     """Record the pairs named."""
-    for pair in (*PAIRS, VFIO):
-        if pair.name in (names or KEPT):
+    places = dict.fromkeys((*PAIRS, VFIO), HERE) | dict.fromkeys(TROUBLES, TROUBLE)
+    for pair, directory in places.items():
+        if pair.name in (names or (*KEPT, *(one.name for one in TROUBLES))):
             if missing := pair.missing():
                 raise SystemExit(f"{pair.name} needs {', '.join(missing)}")
-            record(pair)
+            record(pair, directory)
 
 
 if __name__ == "__main__":

@@ -181,6 +181,8 @@ class Pair:
     """How often they connect in a run."""
     as_root: bool = False
     """One of them cannot run as anybody else."""
+    options: tuple[str, ...] = ()
+    """Of a proxy between them."""
 
     def missing(self) -> Sequence[str]:
         """What must be there first: packages, root."""

@@ -17,7 +17,7 @@ def run_through_proxy(pair: Pair, stage: Stage, capture: Path, *, traced: bool =
         sides = ["--connect", str(wire.front), "--listen", str(wire.back)]
     else:
         sides = ["--listen", str(wire.front), "--connect", str(wire.back)]
-    command = [sys.executable, "-m", "vusniff", "proxy", *sides, "--write", str(capture), "--quiet"]
+    command = [sys.executable, "-m", "vusniff", "proxy", *sides, "--write", str(capture), "--quiet", *pair.options]
     proxy = stage.start("proxy", command)
     wait_for_socket(wire.back if pair.front_listens else wire.front, proxy)
     pair.run(wire)

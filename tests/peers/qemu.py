@@ -41,12 +41,15 @@ class Monitor:
 class Machine:
     """A running QEMU."""
 
-    def __init__(self, stage: Stage, name: str, devices: list[str], memory: int, trace: Path | None) -> None:
+    def __init__(
+        self, stage: Stage, name: str, devices: list[str], memory: int, trace: Path | None, shared: bool = True
+    ) -> None:
         control = stage.path(f"{name}.qmp")
         argv = ["qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none", "-cpu", "qemu64"]
         # graphics=off: the firmware writes its console to the serial port, which is this process's output.
         argv += ["-machine", "pc,accel=tcg,graphics=off", "-m", str(memory), "-smp", "1", "-serial", "stdio"]
-        argv += ["-object", f"memory-backend-memfd,id=mem0,size={memory}M,share=on", "-numa", "node,memdev=mem0"]
+        if shared:
+            argv += ["-object", f"memory-backend-memfd,id=mem0,size={memory}M,share=on", "-numa", "node,memdev=mem0"]
         argv += ["-qmp", f"unix:{control},server=on,wait=off", *devices]
         self.log = stage.path(f"{name}.trace")
         """What it says of each message it sends and receives."""
@@ -95,11 +98,14 @@ def network_machine(stage: Stage, path: Path, *, queues: int, wait: bool = True,
     return Machine(stage, "qemu", [*devices, "-device", card], 256, trace)
 
 
-def block_machine(stage: Stage, path: Path, *, queues: int, trace: Path | None = None) -> Machine:
-    """A machine whose only disk is a vhost-user device: SeaBIOS drives it and runs its first sector."""
+def block_machine(stage: Stage, path: Path, *, queues: int, shared: bool = True, trace: Path | None = None) -> Machine:
+    """A machine whose only disk is a vhost-user device: SeaBIOS drives it and runs its first sector.
+
+    Memory that is not ``shared`` cannot be passed to the back-end.
+    """
     devices = ["-chardev", f"socket,id=c0,path={path}"]
     devices += ["-device", f"vhost-user-blk-pci,chardev=c0,num-queues={queues},bootindex=1"]
-    return Machine(stage, "qemu", devices, 128, trace)
+    return Machine(stage, "qemu", devices, 128, trace, shared)
 
 
 def file_system_machine(stage: Stage, path: Path, *, trace: Path | None = None) -> Machine:

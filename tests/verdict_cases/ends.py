@@ -218,7 +218,7 @@ KILLED = [
             1,
             "backend",
             "back-end",
-            BE,
+            None,
             [*up(protocol=MQ | P.STATUS), fe(F.GET_STATUS)],
             "after GET_STATUS (#15), while 1 ring ran",
             "dmesg",
@@ -247,7 +247,6 @@ KILLED = [
         Outcome.DIED,
         "killed-by-signal",
         ("was killed by SIGKILL", "Nobody has connected again."),
-        BE,
     ),
     Expected(
         "asked to end",

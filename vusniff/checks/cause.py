@@ -49,7 +49,7 @@ UPDATE = {
 
 CAUSES: dict[str, Cause] = {
     "other-protocol": Cause(
-        0, "look which program serves this path: the socket of another service was given", "connecting"
+        0, "look up which program serves this path: the socket of another service was given", "connecting"
     ),
     "nothing-shared": Cause(10, SHARE, "memory"),
     "memory-never-came": Cause(11, SHARE, "memory", ends=True),

@@ -9,7 +9,16 @@ from vusniff.channel import Sender
 from vusniff.checks import ending
 from vusniff.checks.ending import ROLES, SOON_NS, Way, name_of
 from vusniff.checks.finding import SIDES, Side
-from vusniff.checks.hints import LEFT_HINTS, LOOK, STALL_ADVICE, after_request, asked_for, closed_advice, signal_advice
+from vusniff.checks.hints import (
+    LEFT_HINTS,
+    LOOK,
+    SENT,
+    STALL_ADVICE,
+    after_request,
+    asked_for,
+    closed_advice,
+    signal_advice,
+)
 from vusniff.checks.outcome import Death, Outcome, failed
 from vusniff.checks.standing import Point, Standing
 from vusniff.families.vhost_user.device import Sure
@@ -62,9 +71,12 @@ def _died(one: Standing, death: Death, successor: int | None) -> Happened:
     if one.rings.running:
         words += f", while {one.rings.running} ring{'s' if one.rings.running > 1 else ''} ran"
     more = (NOT_BACK,) if successor is None and side is Sender.BACKEND else ()
-    hint = after_request(one) if side is Sender.BACKEND else ""
+    own = exit.signal not in SENT
+    hint = after_request(one) if side is Sender.BACKEND and own else ""
     number, kind = at.number if at else 0, f"killed-by-signal {exit.signal}"
-    return Happened(words, number, SIDES[side], Sure.LIKELY, signal_advice(exit.signal or 0), kind, hint, more)
+    return Happened(
+        words, number, SIDES[side] if own else None, Sure.LIKELY, signal_advice(exit.signal or 0), kind, hint, more
+    )
 
 
 def _other_protocol(one: Standing, words: str) -> Happened:
@@ -73,13 +85,13 @@ def _other_protocol(one: Standing, words: str) -> Happened:
     who = found[0].side or (Sender.BACKEND if one.last is not None else None)
     side = None if who is None else SIDES[who]
     sure = Sure.CERTAIN if found[1] else Sure.LIKELY
-    advice = "look which program serves this path: the socket of another service was given"
+    advice = "look up which program serves this path: the socket of another service was given"
     return Happened(words, found[0].number, side, sure, advice, "other-protocol")
 
 
 def _never_spoke(one: Standing, words: str) -> Happened:
     number = one.waiting.number if one.waiting else 0
-    advice = "look which program serves this path, whether it is stuck, and whether it serves another client"
+    advice = "look up which program serves this path, whether it is stuck, and whether it serves another client"
     hint = "It is probably not a vhost-user back-end, or it is stuck."
     return Happened(words, number, Side.BACKEND, Sure.LIKELY, advice, "peer-never-spoke", hint)
 
@@ -191,7 +203,7 @@ def _status(one: Standing) -> list[str]:
             continue
         who = exit.comm or ROLES[side].capitalize()
         if exit.status is not None and (exit.status or side is Sender.BACKEND):
-            return [f"{who} exited with status {exit.status} {_when(one, exit.time_ns)}."]
+            return [f"{who} exited with status {exit.status}, {_when(one, exit.time_ns)}."]
         if exit.signal is not None:
             return [f"{who} was ended by {signal_name(exit.signal)}."]
     return []

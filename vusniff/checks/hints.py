@@ -125,6 +125,8 @@ STALL_ADVICE: dict[str, str] = {
 }
 """Slug of a rule about where rings stand -> what to try."""
 
+SENT = frozenset({signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT})
+"""Signals that come from outside: who is killed by one has done nothing wrong that is known."""
 _SIGNALS: dict[int, str] = {
     signal.SIGSYS: "its sandbox (seccomp) killed it for a system call that it does not allow: update it, or start it "
     "with the sandbox off to make sure (virtiofsd: --seccomp=none)",

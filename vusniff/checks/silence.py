@@ -169,7 +169,7 @@ def _blame(one: Silence, lasted: int | None) -> tuple[Side | None, str, str]:
         hint = "The front-end speaks first; who connected may only have tried whether somebody listens."
         return None, hint, "look what connects to this path: it is no front-end that has begun"
     hint = "The front-end speaks first: probably neither of the two is a vhost-user front-end."
-    return None, hint, "look which programs were given this path: one must be the front-end, the other the back-end"
+    return None, hint, "look up which programs were given this path: one must be the front-end, the other the back-end"
 
 
 def _comm(one: Silence, end: int) -> str:

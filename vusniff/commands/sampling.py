@@ -32,7 +32,7 @@ MOST_HZ = 1000.0
 IDLE_SECONDS = 0.5
 """Time between two looks while no ring moves."""
 SHARE = 10
-"""Times as long as a look took until the next one: a tenth of a core at most."""
+"""Times as long as a look took of a processor until the next one: a tenth of a core at most."""
 
 
 def add_ring_arguments(parser: argparse.ArgumentParser) -> None:
@@ -87,10 +87,13 @@ class CaptureSampling:
         self, path: str, hz: float, every_change: bool, say: Callable[[str], None], monitors: Sequence[str] = ()
     ) -> None:
         """``path``: where the capture can be read; ``monitors``: paths of QEMU's, beside those of command lines."""
+        # What the first look needs is imported before it: that takes longer than many looks.
+        from vusniff.analysis.timeline import Timeline
+        from vusniff.capture.index import Index
         from vusniff.sources.rings.access import Access
         from vusniff.sources.rings.sampler import Sampler
 
-        self._path = path
+        self._open: Callable[[], Timeline] = lambda: Timeline(Index(path))
         self._every_seconds = 1 / hz
         self._say = say
         self._timeline: Timeline | None = None
@@ -140,7 +143,7 @@ class CaptureSampling:
 
     def turn(self, write: Callable[[Sample], None]) -> float | None:
         """One look; see `Sampling`."""
-        began = time.monotonic()
+        began = time.thread_time()  # not by the clock: on a busy host looks would become rare
         self._put = write
         try:
             self._follow()
@@ -150,7 +153,7 @@ class CaptureSampling:
             return None
         busy = self._sampler.sample(time.time_ns())
         least = self._every_seconds if busy else max(self._every_seconds, IDLE_SECONDS)
-        return max(least, SHARE * (time.monotonic() - began))
+        return max(least, SHARE * (time.thread_time() - began))
 
     def close(self) -> None:
         """Let go of everything."""
@@ -162,10 +165,7 @@ class CaptureSampling:
     def _follow(self) -> None:
         """Read what was written since, and take over what has changed."""
         if self._timeline is None:
-            from vusniff.analysis.timeline import Timeline
-            from vusniff.capture.index import Index
-
-            self._timeline = Timeline(Index(self._path))
+            self._timeline = self._open()
         timeline, touched = self._timeline, set[int]()
         while True:
             first = len(timeline)
