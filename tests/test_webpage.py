@@ -18,6 +18,7 @@ from vusniff.families.vhost_user.protocol import FrontendRequest
 from vusniff.views import state
 
 CAPTURE = Path(__file__).parent.parent / "captures" / "qemu-testpmd.pcapng"
+TROUBLE = Path(__file__).parents[1] / "captures" / "trouble" / "memory-not-shared.pcapng"
 
 pytestmark = pytest.mark.xdist_group("browser")
 
@@ -94,6 +95,24 @@ def test_findings_are_one_key_away(browser: Browser, tmp_path: Path) -> None:
         assert text(browser, "#details .finding")
     browser.click("#problems")
     assert browser.evaluate("document.querySelectorAll('#rows tr[id]:not([hidden])').length") == len(numbers)
+    assert browser.troubles() == []
+
+
+@needs_browser
+def test_it_opens_where_the_verdict_points_and_tells_causes_first(browser: Browser, tmp_path: Path) -> None:
+    page = export(TROUBLE, tmp_path)
+    values = values_of(page)
+    (found,) = values["verdicts"]
+    browser.open(page.as_uri())
+    assert text(browser, "#details h2") == f"Message {found['message']}"
+    first = text(browser, "#findings button:first-child")
+    assert f"#{found['message']}: " in first
+    assert first in [one["words"] for one in values["ranked"]]
+    assert {one["number"] for one in values["ranked"]} <= {one["number"] for one in values["findings"]}
+    browser.open(f"{page.as_uri()}#m2")
+    assert text(browser, "#details h2") == "Message 2"
+    browser.key("G")
+    assert "undefined" not in text(browser, "#state")
     assert browser.troubles() == []
 
 

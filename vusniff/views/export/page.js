@@ -176,7 +176,7 @@
             : [unknown, unknown, unknown]), held(ring.kick), held(ring.call), held(ring.err)],
         Boolean(changed.vrings && changed.vrings[ring.index] && position > 0)])));
     } else box.append(make("p", state.followed_from_start ? "none set up" : "unknown", "small"));
-    box.append(make("h3", "Memory"));
+    box.append(make("h3", state.regions && !state.regions_complete ? "Memory, as far as it is known" : "Memory"));
     if (state.regions && state.regions.length) {
       box.append(table(["region", "guest address", "size", "user address", "offset", "descriptor"],
         state.regions.map((region, number) => [["r" + number, address(region.guest_address), size(region.size),
@@ -191,7 +191,7 @@
     }
     const rest = make("dl");
     const done = ["vrings", "regions", "features", "features_offered", "protocol_features", "protocol_features_offered",
-      "followed_from_start", "refused"];
+      "regions_complete", "followed_from_start", "refused"];
     for (const [name, one] of Object.entries(state)) {
       if (one === null || done.includes(name)) continue;
       let words;
@@ -281,9 +281,7 @@
       button(byId("phases"), phase.first, "#" + phase.first + " " + begins.get(phase.first));
     }
   }
-  for (const finding of capture.findings) {
-    button(byId("findings"), finding.number, finding.severity + " #" + finding.number + ": " + finding.sentence, finding.severity);
-  }
+  for (const one of capture.ranked) button(byId("findings"), one.number, one.words, one.severity);
   list(byId("sessions"), "none");
   list(byId("findings"), "none");
   list(byId("phases"), "none");
@@ -342,7 +340,8 @@
   });
   select();
   if (messages.length) {
-    const asked = Number(location.hash.slice(2));
-    choose(positions.has(asked) ? positions.get(asked) : 0, true);
+    const wanted = [Number(location.hash.slice(2)), ...capture.verdicts.slice(0, 1).map((one) => one.trouble ? one.message : 0)]
+      .find((number) => positions.has(number));
+    choose(wanted === undefined ? 0 : positions.get(wanted), true);
   }
 })();

@@ -16,6 +16,8 @@ from typing import Any
 
 from vusniff.analysis.session import Session
 from vusniff.analysis.timeline import Timeline
+from vusniff.checks.finding import Finding
+from vusniff.checks.ranking import ranked
 from vusniff.distributions import version
 from vusniff.families.family import State
 from vusniff.families.registry import family_of
@@ -90,7 +92,8 @@ def _values(chosen: Chosen, title: str, most: int) -> Iterator[str]:
     about: dict[str, str] = {}
     yield from _sessions(chosen)
     yield from _messages(chosen, most, about)
-    yield f',"findings":{_script(_findings(chosen, most))},"about":{_script(about)}}}'
+    yield f',"findings":{_script(_findings(chosen, most))},"ranked":{_script(_ranked(chosen, most))}'
+    yield f',"about":{_script(about)}}}'
 
 
 def _sessions(chosen: Chosen) -> Iterator[str]:
@@ -119,6 +122,26 @@ def _findings(chosen: Chosen, most: int) -> list[dict[str, Any]]:
         }
         for number in numbers
         for finding in chosen.findings(number)
+    ]
+
+
+def _ranked(chosen: Chosen, most: int) -> list[dict[str, Any]]:
+    """The same in a list: causes before symptoms, what is equal once."""
+    of_session: dict[int, list[Finding]] = {}
+    for row in chosen.rows[:most]:
+        for finding in chosen.findings(row + 1):
+            of_session.setdefault(finding.session, []).append(finding)
+    return [
+        {
+            "number": one.finding.number,
+            "severity": one.finding.severity.value,
+            "words": f"{one.finding.severity.value} #{one.finding.number}"
+            + (f", {one.times} times" if one.times > 1 else "")
+            + f": {one.finding.sentence}"
+            + (f" (explained by #{one.explained_by.number})" if one.explained_by else ""),
+        }
+        for found in of_session.values()
+        for one in ranked(found, chosen.timeline.checker.counts)
     ]
 
 
