@@ -255,7 +255,7 @@ def test_the_probe_ends_at_its_size(tmp_path: Path) -> None:
     assert probe.process.returncode == 1
     assert said.count("recording has stopped") == 1
     assert "has reached --max-size (64 KiB)" in said
-    assert "2000 messages on 1 connections" in said
+    assert "2000 messages on 1 connection" in said
     assert 30_000 < path.stat().st_size <= 64 << 10
     assert is_whole(path)
 

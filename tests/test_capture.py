@@ -112,7 +112,7 @@ def test_lines_appear_while_it_runs(tmp_path: Path) -> None:
         rest, said = process.communicate()
     assert process.returncode == 0
     assert rest == b""
-    assert b"2 messages on 1 connections, 0 lost" in said
+    assert b"2 messages on 1 connection, 0 lost" in said
     assert file.stat().st_mode & 0o777 == 0o600
 
 
@@ -125,7 +125,7 @@ def test_it_ends_after_so_many_messages(tmp_path: Path) -> None:
                 near.send(message(1))
             said = probe.process.communicate(timeout=60)[1]
     assert probe.process.returncode == 0
-    assert "3 messages on 1 connections, 0 lost" in said
+    assert "3 messages on 1 connection, 0 lost" in said
     with CaptureReader(str(path)) as reader:
         assert sum(map(len, reader.batches())) == 3
 
@@ -284,4 +284,4 @@ def test_nobody_with_two_capabilities_records(shared: Path, installation: Path, 
         process.send_signal(signal.SIGINT)
         _, said = process.communicate()
     assert process.returncode == 0
-    assert b"2 messages on 1 connections, 0 lost" in said
+    assert b"2 messages on 1 connection, 0 lost" in said

@@ -206,7 +206,7 @@ def test_a_prime_number_of_messages(tmp_path: Path, count: int) -> None:
         probe.finish()
     assert [struct.unpack_from("=I", data, 12)[0] for data in probe.data()] == list(range(count))
     assert [closed.lost for closed in probe.closed] == [0]
-    assert f"{count} messages on 1 connections, 0 lost" in probe.said
+    assert f"{count} messages on 1 connection, 0 lost" in probe.said
 
 
 def test_what_is_lost_is_counted_exactly(tmp_path: Path) -> None:
@@ -315,7 +315,7 @@ def test_a_send_that_fails_after_it_was_shown_is_not_lost_as_well(tmp_path: Path
         probe.finish()
     assert probe.data() == [body]
     assert [(closed.received, closed.lost) for closed in probe.closed] == [(1, 0)]
-    assert "1 messages on 1 connections, 0 lost" in probe.said
+    assert "1 message on 1 connection, 0 lost" in probe.said
     assert "1 sends are in the capture as sent, but failed or were cut short later" in probe.said
 
 

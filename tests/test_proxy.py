@@ -606,7 +606,7 @@ def test_text_and_json_show_what_is_recorded_until_the_end(tmp_path: Path, front
         assert program.returncode == 0
         assert len(out.splitlines()) == 6
         assert out.count("SET_VRING_KICK") == 6
-        assert "6 messages on 1 connections, 0 lost" in err
+        assert "6 messages on 1 connection, 0 lost" in err
         file = Path(err.split("recording to ")[1].splitlines()[0])
         assert file.parent == tmp_path
         assert file.stat().st_mode & 0o777 == 0o600

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 
+from vusniff.amounts import counted
 from vusniff.channel import Sender
 from vusniff.checks.standing import Point, Standing
 from vusniff.families.vhost_user.protocol import FrontendRequest
@@ -76,7 +77,9 @@ def asked_for(one: Standing, at: Point) -> str:
     value, ring = at.value, f"vring {at.vring}"
     if at.request == F.ADD_MEM_REG and one.regions is not None:
         told = f"; the back-end has told {one.slots.value} slots" if one.slots is not None else ""
-        return f"With {at.name} there would be {one.regions} regions{told}."
+        return f"With {at.name} there would be {counted(one.regions, 'region')}{told}."
+    if at.request == F.SET_MEM_TABLE and value is not None:
+        return f"{at.name} has {counted(value, 'region')}."
     words = _ASKED.get(at.request)
     return "" if words is None or value is None else f"{at.name} {words.format(value=value, ring=ring)}."
 
@@ -84,7 +87,6 @@ def asked_for(one: Standing, at: Point) -> str:
 _ASKED: dict[int, str] = {
     F.SET_VRING_NUM: "gives {ring} the size {value}",
     F.SET_VRING_BASE: "gives {ring} the base {value:#x}",
-    F.SET_MEM_TABLE: "has {value} regions",
     F.SET_FEATURES: "acknowledges {value:#x}",
     F.SET_PROTOCOL_FEATURES: "acknowledges {value:#x}",
     F.SET_STATUS: "writes {value:#x}",

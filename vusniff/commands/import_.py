@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from vusniff import terminal
+from vusniff.amounts import counted
 from vusniff.printable import escape
 
 FORMATS = ("dpdk", "qemu-trace", "libvhost-user", "rust-vmm")
@@ -71,7 +72,9 @@ def _strace(args: argparse.Namespace, replaces: bytes | None) -> int:
 
     done = import_strace(args.files, args.output, replaces)
     left_out = f"; {done.left_out} other unix sockets left out" if done.left_out else ""
-    terminal.say(f"{done.messages} messages on {done.connections} connections{left_out}", *done.notes)
+    terminal.say(
+        f"{counted(done.messages, 'message')} on {counted(done.connections, 'connection')}{left_out}", *done.notes
+    )
     return 0
 
 
@@ -122,11 +125,6 @@ def lines_beside(captures: list[str], logs: list[str], words: str | None, folder
         made.append(f"{folder}/log{number}.pcapng")
         import_log([log], made[-1], shift_ns=shift_ns, with_messages=False, window=window(captures))
     return made
-
-
-def counted(count: int, what: str) -> str:
-    """``1 line``, ``2 lines``."""
-    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def shift(words: str) -> int:

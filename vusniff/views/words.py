@@ -11,6 +11,7 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
+from vusniff.amounts import counted
 from vusniff.amounts import descriptor as descriptor
 from vusniff.amounts import duration as duration
 from vusniff.amounts import size as size
@@ -207,7 +208,7 @@ def _shmem(payload: Payload, request: int, reply: bool) -> str:
 
 def _shmem_config(payload: Payload, request: int, reply: bool) -> str:
     used = [f"{number}: {size(length)}" for number, length in enumerate(payload.get("mem_size") or []) if length]
-    return f"{payload['num_regions']} regions" + (f": {', '.join(used[:8])}" if used else "")
+    return counted(payload["num_regions"], "region") + (f": {', '.join(used[:8])}" if used else "")
 
 
 WORDS: dict[str, Callable[[Payload, int, bool], str]] = {

@@ -21,6 +21,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from types import FrameType
 
+from vusniff.amounts import counted
 from vusniff.bpf.load import KernelProgram
 from vusniff.bpf.records import FOLLOWED, IGNORED
 from vusniff.capture.writer import CaptureWriter
@@ -177,7 +178,8 @@ class Probe:
     def _sum_up(self, losses: dict[str, int], missed: int, nowhere: int) -> None:
         links = self.links
         lost = links.lost + self._writer.lost_frames
-        self._say(f"{links.messages} messages on {links.connections} connections, {lost} lost, in {self._file}")
+        count, connections = counted(links.messages, "message"), counted(links.connections, "connection")
+        self._say(f"{count} on {connections}, {lost} lost, in {self._file}")
         if nowhere:
             self._say(f"{nowhere} more sends were lost on sockets that are not known, perhaps of no interest")
         details = [f"{count} {name} records" for name, count in losses.items() if count and name != "send"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 
+from vusniff.amounts import counted
 from vusniff.capture.writer import CaptureWriter
 from vusniff.record import Closed, Connection, Descriptor, End, Evidence, Frame, FrameKind, Lost
 from vusniff.sources.proxy.loop import Loop
@@ -87,7 +88,8 @@ class Recorder:
         self._writer.close()
         if file is not None:
             lost = self.lost + self._writer.lost_frames
-            self._say(f"{self.messages} messages on {self.connections} connections, {lost} lost, in {file}")
+            count, connections = counted(self.messages, "message"), counted(self.connections, "connection")
+            self._say(f"{count} on {connections}, {lost} lost, in {file}")
 
     def _flush(self) -> None:
         writer = self._writer

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -71,8 +72,12 @@ class Top(Widget):
         return Strip([Segment(f" {shown}{gap}{right} ", self.rich_style)]).crop_extend(0, width, self.rich_style)
 
 
+VERDICT_LINES = 3
+"""Lines of a verdict that says what is wrong, at most: the cause often stands in the second sentence."""
+
+
 class VerdictLine(Widget):
-    """The very first line: what is wrong with the capture, or that nothing is. A click on it says why."""
+    """The very first line: what is wrong with the capture, in up to three, or that nothing is. A click says why."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {"vs--trouble"}
 
@@ -80,19 +85,32 @@ class VerdictLine(Widget):
         super().__init__(id="verdict")
         self._words = ""
         self._trouble = False
+        self._lines = [""]
 
     def show(self, words: str, trouble: bool) -> None:
-        """Show a sentence; where there is no room for all, its end is cut."""
+        """Show sentences; where there is no room for all, their end is cut."""
         if (words, trouble) != (self._words, self._trouble):
             self._words, self._trouble = words, trouble
-            self.refresh()
+            self._break()
+
+    def on_resize(self) -> None:
+        """Break the sentences anew."""
+        self._break()
+
+    def _break(self) -> None:
+        width, most = max(1, self.size.width - 2), VERDICT_LINES if self._trouble else 1
+        lines = textwrap.wrap(escape(self._words), width, break_on_hyphens=False) or [""]
+        self._lines = [*lines[: most - 1], cut(" ".join(lines[most - 1 :]), width)][: min(most, len(lines))]
+        self.styles.height = len(self._lines)
+        self.refresh()
 
     def render_line(self, y: int) -> Strip:
         style = self.rich_style
         if self._trouble:
             style += self.get_component_rich_style("vs--trouble", partial=True)
         width = self.size.width
-        return Strip([Segment(f" {cut(escape(self._words), max(0, width - 2))}", style)]).crop_extend(0, width, style)
+        line = self._lines[y] if y < len(self._lines) else ""
+        return Strip([Segment(f" {line}", style)]).crop_extend(0, width, style)
 
     async def on_click(self, event: events.Click) -> None:
         """Say why."""
