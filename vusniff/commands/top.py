@@ -166,7 +166,7 @@ def _once(args: argparse.Namespace, paths: list[str], listed: list[ListedDevice]
         now = _now(timeline, bool(args.files))()
         rows = top.arranged(top.rows_of(table.devices(), args.per_ring), args.sort, args.filter, now)
     if note:
-        terminal.tell(escape(note))
+        terminal.say(note.removeprefix("vusniff: "))
     if args.json:
         for row in rows:
             terminal.put_json(jsonl.encode(top.row_dict(row, now)) + b"\n")
@@ -176,7 +176,7 @@ def _once(args: argparse.Namespace, paths: list[str], listed: list[ListedDevice]
         for cells in lines:
             terminal.put_line("  ".join(text.ljust(size) for text, size in zip(cells, sizes, strict=True)).rstrip())
     if not rows:
-        terminal.tell("no vhost-user device was seen")
+        terminal.say("no vhost-user device was seen")
     return 0 if rows else 1
 
 
