@@ -596,17 +596,18 @@ def test_whose_child_goes_on_with_the_socket_has_not_ended(tmp_path: Path) -> No
 @pytest.mark.parametrize("flags", [["--mount"], ["--mount", "--net"]])
 def test_two_containers_with_the_same_path(tmp_path: Path, flags: list[str]) -> None:
     """In their own mount (and network) namespaces both bind the same name."""
+    path = f"/mnt/vhost{len(flags)}.sock"  # of its own: another worker may run the other case at the same time
     program = (
-        "import socket,struct,sys; l=socket.socket(1); l.bind('/mnt/vhost.sock'); l.listen(); a=socket.socket(1);"
-        "a.connect('/mnt/vhost.sock'); b,_=l.accept(); a.send(struct.pack('=III',int(sys.argv[1]),1,0));"
+        f"import socket,struct,sys; l=socket.socket(1); l.bind('{path}'); l.listen(); a=socket.socket(1);"
+        f"a.connect('{path}'); b,_=l.accept(); a.send(struct.pack('=III',int(sys.argv[1]),1,0));"
         "b.send(struct.pack('=IIIQ',int(sys.argv[1]),5,8,0))"
     )
     run = "mount -t tmpfs tmpfs /mnt && exec " + sys.executable + ' -c "$0" "$1"'
-    with recording(tmp_path / "c.pcapng", "--path", "/mnt/vhost.sock") as probe:
+    with recording(tmp_path / "c.pcapng", "--path", path) as probe:
         for request in (1, 3):
             subprocess.run(["unshare", *flags, "sh", "-ec", run, program, str(request)], check=True)
         probe.finish()
-    assert [connection.path for connection in probe.connections] == ["/mnt/vhost.sock"] * 2
+    assert [connection.path for connection in probe.connections] == [path] * 2
     assert len({end.inode for connection in probe.connections for end in connection.ends}) == 4
     assert [(frame.connection, frame.end, frame.data[0]) for frame in probe.frames] == [
         (1, 0, 1),

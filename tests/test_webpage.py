@@ -109,8 +109,6 @@ def test_it_opens_where_the_verdict_points_and_tells_causes_first(browser: Brows
     assert f"#{found['message']}: " in first
     assert first in [one["words"] for one in values["ranked"]]
     assert {one["number"] for one in values["ranked"]} <= {one["number"] for one in values["findings"]}
-    browser.open(f"{page.as_uri()}#m2")
-    assert text(browser, "#details h2") == "Message 2"
     browser.key("G")
     assert "undefined" not in text(browser, "#state")
     assert browser.troubles() == []
