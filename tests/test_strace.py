@@ -113,8 +113,8 @@ def take(sock, size, how):
 payloads = [bytes(range(256)), b"", b'"quoted" \\\\ back', b"\\xff" * 40]
 payloads += [b"7\\x000\\n1\\r2\\t3", a.randbytes(3000), b"plain text"]
 for number, payload in enumerate(payloads * 4):
-    for who, us, them in (("front", front, back), ("back", back, front)):
-        data = message(payload); sent[who] += data
+    for side, us, them in (("front", front, back), ("back", back, front)):
+        data = message(payload); sent[side] += data
         way = number % 4
         if way == 0: us.sendmsg([data[:12], data[12:]])
         elif way == 1: us.sendall(data)

@@ -93,8 +93,8 @@ def packed_reconnect(wire: Wire) -> None:
     backend.quit()
 
 
-def status(wire: Wire) -> None:
-    """testpmd listens, virtio-user connects and tells its device status; split rings, one queue pair."""
+def forwarding(wire: Wire) -> tuple[dpdk.Testpmd, dpdk.Testpmd]:
+    """Front-end and back-end: testpmd listens, virtio-user connects; split rings, one queue pair; packets flow."""
     port = dpdk.vhost_port(wire.back, pairs=1, connect=False)
     backend = dpdk.Testpmd(wire.stage, "backend", port, pairs=1, trace=wire.trace("backend"))
     wire.logs.append(backend.process)
@@ -105,6 +105,12 @@ def status(wire: Wire) -> None:
     backend.tell("start")
     frontend.tell("start tx_first")
     backend.wait_received()
+    return frontend, backend
+
+
+def status(wire: Wire) -> None:
+    """testpmd listens, virtio-user connects and tells its device status; split rings, one queue pair."""
+    frontend, backend = forwarding(wire)
     frontend.quit()
     backend.process.wait_line(dpdk.CLOSED)
     backend.quit()

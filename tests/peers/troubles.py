@@ -8,8 +8,8 @@ from __future__ import annotations
 import signal
 import time
 
-from peers import dpdk, qemu
-from peers.pairs import QEMU, TESTPMD, Pair, Wire
+from peers import qemu
+from peers.pairs import QEMU, TESTPMD, Pair, Wire, forwarding
 from peers.processes import Process, wait_for_socket, wait_until
 
 MOVING_S = 1.0
@@ -70,15 +70,7 @@ def another_protocol(wire: Wire) -> None:
 
 def backend_stopped(wire: Wire) -> None:
     """A back-end that serves its rings, and then hangs; both still run when this returns."""
-    port = dpdk.vhost_port(wire.back, pairs=1, connect=False)
-    backend = dpdk.Testpmd(wire.stage, "backend", port, pairs=1, trace=wire.trace("backend"))
-    wait_for_socket(wire.back, backend.process)
-    port = dpdk.virtio_user_port(wire.front, pairs=1)
-    frontend = dpdk.Testpmd(wire.stage, "frontend", port, pairs=1, trace=wire.trace("frontend"))
-    backend.process.wait_line(dpdk.READY)
-    backend.tell("start")
-    frontend.tell("start tx_first")
-    backend.wait_received()
+    _, backend = forwarding(wire)
     began = time.monotonic()
     wait_until(lambda: time.monotonic() - began > MOVING_S, "samples of rings that move")
     backend.process.send_signal(signal.SIGSTOP)

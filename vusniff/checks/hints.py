@@ -121,7 +121,7 @@ STALL_ADVICE: dict[str, str] = {
     "vring-used-while-disabled": "enable the ring: the front-end must send SET_VRING_ENABLE 1 for every ring that the "
     "guest uses; compare the queues of the guest with those enabled",
     "vring-without-buffers": "look into the guest: its driver gives the ring no buffers any more",
-    "vring-used-ahead": "reset the device in the guest, and look for who else writes into the ring's memory",
+    "vring-used-ahead": "reset the device in the guest, and find out what else writes into the ring's memory",
     "vring-base-behind": "update the back-end: it must answer the base from the used index; requests would be done "
     "twice",
 }
@@ -145,7 +145,7 @@ _SIGNALS: dict[int, str] = {
 
 def signal_advice(number: int) -> str:
     """What to try where a process was killed."""
-    return _SIGNALS.get(number, "look into its log and into the journal for who sent the signal")
+    return _SIGNALS.get(number, "look into its log and into the journal: they may tell who sent the signal")
 
 
 def slow_advice(request: Point) -> str:

@@ -2,7 +2,7 @@
 the Wireshark dissector use.
 
 Fields of payloads come from the tables of messages (`payload`); the others stand here. A name begins with ``vhost`` or
-``vring`` for what a message says, ``fd`` for its descriptors, ``proc`` for who sent it, ``sock`` for its connection,
+``vring`` for what a message says, ``fd`` for its descriptors, ``proc`` for its sender, ``sock`` for its connection,
 ``finding`` for what is wrong with it.
 """
 

@@ -1,4 +1,4 @@
-"""The unix stream sockets of this machine: sock_diag(7) for what they are, /proc for who holds them.
+"""The unix stream sockets of this machine: sock_diag(7) tells what they are, /proc which processes hold them.
 
 Knows no vhost-user. A socket is known by its inode, which no other open socket has, in any network namespace. sock_diag
 answers for one network namespace at a time, so each one that some process lives in is asked, where we are allowed to.
