@@ -10,7 +10,7 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import chain
+from itertools import chain, groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
@@ -100,17 +100,15 @@ class Timeline:
         return last - first
 
     def _keep(self, first: int, placed: Placed) -> None:
-        # Places repeat for thousands of rows.
-        numbers = self._place_numbers
-        appends = {}
-        for place in dict.fromkeys(placed.places):
+        row, numbers = first, self._place_numbers
+        for place, run in groupby(placed.places):
             if place not in numbers:
                 numbers[place] = len(self._places)
                 self._places.append(place)
-            appends[place] = self._rows.setdefault(place.session, array("I")).append
-        self._place_of.extend([numbers[place] for place in placed.places])
-        for row, place in enumerate(placed.places, first):
-            appends[place](row)
+            count = len(list(run))
+            self._place_of.extend([numbers[place]] * count)
+            self._rows.setdefault(place.session, array("I")).extend(range(row, row + count))
+            row += count
         self.pairings += placed.pairings
         column = self.answers
         column.extend([answer.number if answer else 0 for answer in placed.answers])

@@ -20,6 +20,8 @@ from vusniff.record import Descriptor, DescriptorKind
 
 F = FrontendRequest
 
+_GPA_ADDRESSES = ProtocolFeature.GPA_ADDRESSES
+"""Looked up once, as every IOTLB update asks for it."""
 MAX_TABLE = 8
 U64 = 1 << 64
 
@@ -357,7 +359,7 @@ def replaced_while_running(end: SessionEnd) -> Sayings:
 
 
 def _in_regions(state: DeviceState, start: int, size: int) -> bool:
-    guest = bool(state.has(ProtocolFeature.GPA_ADDRESSES))
+    guest = bool(state.has(_GPA_ADDRESSES))
     for region in state.regions or ():
         base = region.guest_address if guest else region.user_address
         if base <= start and start + size <= base + region.size:

@@ -234,14 +234,14 @@ class Phases:
 
     def follow(self, messages: Iterable[tuple[int, int, int, int, Channel]]) -> None:
         """Many messages as `feed` takes one; of each number, time, request, flags and channel."""
-        announcers = self._announcers
+        announcers, enable = self._announcers, F.SET_VRING_ENABLE
         now, settled_ns = _OpenPhase(K.IDLE, 0, 0, 0, 0, 0), -1
         for number, time_ns, request, flags, channel in messages:
             steady = time_ns <= settled_ns
             if steady and not flags & FLAG_REPLY and channel is Channels.MAIN:
                 if request in STEADY:
                     announcers.clear()
-                elif request == F.SET_VRING_ENABLE:
+                elif request == enable:
                     announcers.append(_tuple(_Announcer, (number, time_ns, request, now.last, now.count, now.end_ns)))
                 else:
                     steady = False
