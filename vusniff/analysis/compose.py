@@ -88,7 +88,7 @@ def compose(number: int, frame: Frame | FrameFields, place: Place, other: Other 
     if frame.process:
         values["process"] = frame.process
     if other:
-        values["answers" if place.channel.is_reply(values["flags"], values["sender"]) else "answered_by"] = other[0]
+        values["answers" if other[0] < number else "answered_by"] = other[0]  # a reply comes after its request
         values["latency_ns"] = abs(time_ns - other[1])
     message = _new(Message)
     _set(message, "__dict__", values)
