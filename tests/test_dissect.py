@@ -170,6 +170,7 @@ def interesting_sizes() -> list[int]:
     return [0, 1, 4, 7, 8, 9, 12, 16, 20, 24, 26, 28, 32, 40, 41, 48, 64, 72, 100, 264, 408, 1056, 1072, 2056]
 
 
+@pytest.mark.slow
 def test_100000_payloads_of_garbage_raise_nothing_and_lose_no_byte() -> None:
     chance = random.Random(20240131)
     noise = chance.randbytes(1 << 16)
