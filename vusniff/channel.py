@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from vusniff.meta import NEED_REPLY, REPLY
+from vusniff.values import dataclass
 
 
 class Sender(str, enum.Enum):

@@ -18,10 +18,10 @@ import re
 import stat
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vusniff.errors import ExistsError, OutputError
+from vusniff.values import dataclass
 
 if TYPE_CHECKING:
     from pathlib import Path

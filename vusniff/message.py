@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any
 
 from vusniff.channel import Channel, Sender
 from vusniff.record import Descriptor, Process
 from vusniff.told import Told
+from vusniff.values import dataclass
 
 if TYPE_CHECKING:
     from construct import Construct

@@ -6,8 +6,9 @@ These types know sockets and descriptors, not vhost-user: nothing here says who 
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
 from typing import NamedTuple
+
+from vusniff.values import dataclass
 
 
 class DescriptorKind(str, enum.Enum):

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
+
+from vusniff.values import dataclass
 
 LINE_LIMIT = 1024
 """Characters of a line that are kept."""

@@ -10,11 +10,11 @@ from __future__ import annotations
 import enum
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from difflib import SequenceMatcher
 
 from vusniff.analysis.exchanges import Exchange, Stage, Values, Words
 from vusniff.families.vhost_user.phases import PhaseKind
+from vusniff.values import dataclass
 
 SLOWER = 10.0
 """How many times slower an answer must be to count."""

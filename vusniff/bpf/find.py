@@ -15,12 +15,12 @@ import stat
 import subprocess
 import sys
 import warnings
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from vusniff.errors import SourceError
+from vusniff.values import dataclass
 
 VARIABLE = "VUSNIFF_BCC"
 _PLACES = (

@@ -27,11 +27,11 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from vusniff.printable import escape
 from vusniff.record import Closed, Connection, Descriptor, DescriptorKind, End, Frame, FrameKind, Lost, Process
+from vusniff.values import dataclass
 
 FORMAT_VERSION = 1
 ENTERPRISE = 32473

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from vusniff.capture.batch import Batch
 from vusniff.capture.packet import FRAME_LIMIT
 from vusniff.meta import END_SHIFT, KIND_SHIFT, OPTIONS, connection_of
 from vusniff.record import UNDIVIDED, FrameKind
+from vusniff.values import dataclass
 
 JOINED_LIMIT = 64 << 20
 """Bytes of a message that are joined. Bytes beyond that count as not captured."""

@@ -12,7 +12,6 @@ from __future__ import annotations
 from array import array
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from vusniff.capture import evidence, facts, pcapng
@@ -26,6 +25,7 @@ from vusniff.families.registry import FIRST, families
 from vusniff.meta import FLAGS, OPTIONS, REPLY, pack_meta
 from vusniff.record import Connection, FrameKind, Lost, OtherEvidence
 from vusniff.told import parse as parse_told
+from vusniff.values import dataclass
 
 CONNECTION_LIMIT = 1 << 20
 """Connections of a capture: about 1 KiB is kept of each. Packets of further ones are skipped and counted."""

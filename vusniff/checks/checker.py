@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from vusniff.analysis.session import Place, Tracker
@@ -40,6 +39,7 @@ from vusniff.families.vhost_user.protocol import (
 from vusniff.families.vhost_user.state import DeviceState, Postcopy
 from vusniff.message import Message
 from vusniff.record import CAPTURE_ENDED, Closed, Connection, Exit, LogLine, Lost, Sample
+from vusniff.values import dataclass
 
 if TYPE_CHECKING:
     from vusniff.capture.batch import Event

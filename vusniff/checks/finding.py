@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vusniff.channel import Channel, Sender
+from vusniff.values import dataclass
 
 if TYPE_CHECKING:
     from vusniff.checks.rings import Look

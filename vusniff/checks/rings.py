@@ -6,7 +6,6 @@ What is read from memory is read while others write it. So a rule says only what
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from vusniff.amounts import duration
 from vusniff.analysis.rings import Doing, doing, kick_waits
@@ -15,6 +14,7 @@ from vusniff.checks.step import SessionHistory, Step
 from vusniff.families.vhost_user.queues import Purpose, purpose
 from vusniff.families.vhost_user.state import DeviceState, Vring, vring
 from vusniff.record import Position
+from vusniff.values import dataclass
 
 NOT_SERVED_NS = 5_000_000_000
 """How long the driver waits until that is worth saying: disks may take seconds."""

@@ -7,7 +7,7 @@ process only, and a source that came later than the connection may just have fou
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from vusniff.amounts import duration, signal_name
 from vusniff.channel import Sender
@@ -18,6 +18,7 @@ from vusniff.checks.outcome import ASKED_TO_END, Outcome
 from vusniff.checks.peers import Implementation, recognise
 from vusniff.families.vhost_user.device import Sure
 from vusniff.record import CAPTURE_ENDED, Closed, Connection, Exit
+from vusniff.values import dataclass
 
 MAX_SILENT = 4096
 """Connections of a capture that are remembered."""

@@ -7,7 +7,7 @@ bounded.
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vusniff.channel import Sender
@@ -16,6 +16,7 @@ from vusniff.families.pairing import Pairing
 from vusniff.families.vhost_user.state import DeviceState, Seen, Vring
 from vusniff.message import Message
 from vusniff.record import Closed, Exit, Position
+from vusniff.values import dataclass
 
 if TYPE_CHECKING:
     from vusniff.checks.standing import Standing

@@ -13,10 +13,10 @@ import socket
 import struct
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 from vusniff import terminal
 from vusniff.commands.forms import add_json
+from vusniff.values import dataclass
 
 _TRY_SECONDS = 120.0
 _MODES = {

@@ -8,10 +8,10 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vusniff.errors import CaptureError, SourceError
+from vusniff.values import dataclass
 
 if TYPE_CHECKING:
     from vusniff.analysis.session import Session

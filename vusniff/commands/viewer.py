@@ -13,10 +13,10 @@ import os
 import pkgutil
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from vusniff.errors import SourceError
 from vusniff.files import sudo_user
+from vusniff.values import dataclass
 
 _LATER = ("vusniff.views.tui", "vusniff.commands", "vusniff.bpf", "vusniff.demo", "vusniff.wireshark", "vusniff.replay")
 """No part of a view of text."""

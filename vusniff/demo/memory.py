@@ -11,9 +11,9 @@ import mmap
 import os
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from vusniff.demo.wire import PeerError
+from vusniff.values import dataclass
 
 DESC_NEXT = 1
 DESC_WRITE = 2

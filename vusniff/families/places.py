@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from vusniff.record import Descriptor
+from vusniff.values import dataclass
 
 SIZE_LIMIT = 32768
 """Largest size of a ring (virtio 1.2, 2.7 and 2.8.10.1)."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import enum
 import re
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from vusniff.filter.field import Field
+from vusniff.values import dataclass
 
 
 class Operator(enum.Enum):

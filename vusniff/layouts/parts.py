@@ -11,13 +11,13 @@ import functools
 import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import construct
 from construct.expr import BinExpr, Path, UniExpr
 
 from vusniff.message import Alternatives, Choice, Layout, Window
+from vusniff.values import dataclass
 
 Term: TypeAlias = "int | str | tuple[Any, ...]"
 """A number, the name of a field, or a sign of Python with its one or two terms: ``("*", ("-", "w", 1), 4)``."""

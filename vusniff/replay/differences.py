@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from vusniff.analysis.exchanges import OF_ONE_RUN, of_a_process
 from vusniff.families.vhost_user.protocol import STOPS_RING, Channels, FrontendRequest
 from vusniff.message import Message
 from vusniff.record import DescriptorKind
+from vusniff.values import dataclass
 
 VARYING: Mapping[str, frozenset[str]] = {
     "memory_table": frozenset({"mmap_offset"}),

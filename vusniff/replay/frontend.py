@@ -16,7 +16,6 @@ import os
 import socket
 import sys
 import time
-from dataclasses import dataclass
 
 from vusniff.channel import Channel
 from vusniff.families.vhost_user.advance import advance
@@ -44,6 +43,7 @@ from vusniff.replay.stage import (
     is_answered,
     parts,
 )
+from vusniff.values import dataclass
 
 PATIENCE_S = 2.0
 """Seconds a request of the back-end's own is waited for: data that would cause it may not flow in a replay."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from vusniff.analysis.compare import DifferenceKind, Pair, SessionDifference, compare, pairs
@@ -13,6 +12,7 @@ from vusniff.families.family import Family, ShownState, State
 from vusniff.families.vhost_user.phases import Phase
 from vusniff.families.vhost_user.state import DeviceState, Seen
 from vusniff.message import Context
+from vusniff.values import dataclass
 from vusniff.views import account, page, phases, state, summary, words
 from vusniff.views.page import Items, Page, PageSection, Table
 

@@ -8,12 +8,12 @@ import shlex
 import shutil
 import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from vusniff import files
 from vusniff.child import command
 from vusniff.errors import OutputError, VusniffError
+from vusniff.values import dataclass
 
 LUA_NAME = "vusniff.lua"
 EXTCAP_NAME = "vusniff"

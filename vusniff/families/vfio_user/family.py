@@ -8,7 +8,6 @@ vhost-user is none of vfio-user: request codes there are small, so that the word
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
 
 from vusniff.channel import Channel
 from vusniff.families.family import Bytes, Family, Sign
@@ -35,6 +34,7 @@ from vusniff.families.vfio_user.words import WORDS
 from vusniff.families.vhost_user.device import Guess
 from vusniff.message import Context
 from vusniff.record import Frame
+from vusniff.values import dataclass
 
 FIRST_LIMIT = 2 << 20
 """Largest first message that is believed, bytes: the default of max_data_xfer_size is 1 MiB."""

@@ -9,10 +9,10 @@ from __future__ import annotations
 import enum
 import functools
 import re
-from dataclasses import dataclass
 
 from vusniff.families.vhost_user.protocol import FrontendRequest
 from vusniff.printable import escape
+from vusniff.values import dataclass
 
 
 class Sure(str, enum.Enum):

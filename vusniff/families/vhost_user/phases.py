@@ -19,11 +19,11 @@ from __future__ import annotations
 import enum
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from vusniff.channel import Channel
 from vusniff.families.vhost_user.protocol import F_LOG_ALL, FLAG_REPLY, STOPS_RING, Channels, FrontendRequest
+from vusniff.values import dataclass
 
 SETTLE_NS = 100_000_000
 """A pause that ends what was being done, nanoseconds."""

@@ -6,11 +6,12 @@ It follows only that, because every line that is printed needs it. The state of 
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from vusniff.families.vhost_user.device import Guess, Sure, deduce
 from vusniff.families.vhost_user.protocol import F_RING_PACKED, FrontendRequest, ProtocolFeature
 from vusniff.message import Context
+from vusniff.values import dataclass
 
 _F = FrontendRequest
 _CONFIG_HEAD = 12

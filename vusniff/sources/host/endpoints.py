@@ -29,11 +29,11 @@ import struct
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from vusniff.errors import SourceError
 from vusniff.record import Process
+from vusniff.values import dataclass
 
 BACKLOG = 128
 TURN_SECONDS = 1.0

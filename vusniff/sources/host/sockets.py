@@ -9,12 +9,12 @@ the probe.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from vusniff.families.registry import FIRST
 from vusniff.sources.host import labels
 from vusniff.sources.host.held import shareable
 from vusniff.sources.host.unixdiag import LISTEN, Holder, UnixSocket, holders, unix_sockets
+from vusniff.values import dataclass
 
 _PROGRAMS = (
     "ovs-vswitchd", "dpdk-", "testpmd", "spdk_tgt", "vhost", "virtiofsd", "qemu-storage-d", "vpp_main", "snabb",

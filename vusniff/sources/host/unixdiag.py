@@ -18,7 +18,8 @@ import socket
 import struct
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from vusniff.values import dataclass
 
 LISTEN, ESTABLISHED, CLOSED = 10, 1, 7
 

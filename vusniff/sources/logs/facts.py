@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Protocol
 
 from vusniff.families.vhost_user.protocol import FrontendRequest
 from vusniff.sources.logs.prefix import Line
+from vusniff.values import dataclass
 
 BACKEND, FRONTEND = "backend", "frontend"
 """Who wrote a log, who sent a message, who closed."""

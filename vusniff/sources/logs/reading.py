@@ -7,7 +7,6 @@ import re
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from vusniff.errors import SourceError
@@ -15,6 +14,7 @@ from vusniff.printable import escape
 from vusniff.sources.logs import dpdk, journal, libvhost_user, qemu_trace, rust_vmm
 from vusniff.sources.logs.facts import Fact, Format
 from vusniff.sources.logs.prefix import LINE_LIMIT, Line, parse
+from vusniff.values import dataclass
 
 LOOK = 1 << 20
 """Bytes of a log by which its format is told."""

@@ -9,10 +9,10 @@ import fnmatch
 import glob
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from vusniff.sources.host import labels
 from vusniff.sources.host.unixdiag import comm, parents
+from vusniff.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,10 +11,10 @@ monotonic nanoseconds.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
 from typing import Any
 
 from vusniff.bpf import records
+from vusniff.values import dataclass
 
 HOLD_NS = 50_000_000
 _THREADS = 65536

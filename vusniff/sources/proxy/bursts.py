@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from vusniff.sources.proxy.loop import Loop
+from vusniff.values import dataclass
 
 QUIET_SECONDS = 10.0
 """What happens again sooner belongs to the same burst."""

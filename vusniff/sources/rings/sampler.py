@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Protocol
 
 from vusniff.families.places import Places
 from vusniff.record import Ends, Position, Sample
 from vusniff.sources.rings.access import Access
 from vusniff.sources.rings.reader import RingReader, SignalCount
+from vusniff.values import dataclass
 
 SECOND = 1_000_000_000
 WAITS_NS = SECOND

@@ -11,8 +11,10 @@ from __future__ import annotations
 import re
 import signal
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import BinaryIO
+
+from vusniff.values import dataclass
 
 LINE_LIMIT = 16 << 20
 """Bytes of the longest line that is read; an iovec of 16 buffers of 64 KiB in hexadecimal takes 4 MiB."""

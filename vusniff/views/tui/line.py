@@ -7,13 +7,13 @@ out of `STYLES`; its colour is the theme's, and nothing is said by colour alone.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
 
 from rich.cells import cell_len, set_cell_size
 
 from vusniff.printable import escape
+from vusniff.values import dataclass
 
 STYLES = ("dim", "heading", "strong", "front", "back", "good", "bad", "warn", "changed", "link", "hit", "lit")
 """Names of styles; ``""`` is plain text."""

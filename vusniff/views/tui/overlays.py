@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from vusniff.analysis.timeline import Timeline
 from vusniff.checks.verdict import Verdict
@@ -16,6 +15,7 @@ from vusniff.errors import VusniffError
 from vusniff.families.vhost_user.state import DeviceState
 from vusniff.message import Message
 from vusniff.printable import escape
+from vusniff.values import dataclass
 from vusniff.views import verdict
 from vusniff.views.tui import compare, features, memory, sessions
 from vusniff.views.tui.analysis import States

@@ -10,7 +10,6 @@ import enum
 import time
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from vusniff.analysis.timeline import Timeline
@@ -20,6 +19,7 @@ from vusniff.families.registry import family_of
 from vusniff.message import Message
 from vusniff.meta import end_of
 from vusniff.printable import escape
+from vusniff.values import dataclass
 from vusniff.views import text, words
 from vusniff.views.tui.line import Part, cut, fit
 
