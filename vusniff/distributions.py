@@ -53,6 +53,7 @@ def entry_points(group: str) -> list[EntryPoint]:
     return points
 
 
+@functools.cache
 def version() -> str:
     """Our own; "unknown" where we are not installed."""
     from importlib import metadata

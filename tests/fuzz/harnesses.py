@@ -374,7 +374,7 @@ def session(data: bytes) -> None:
         timeline.conclude()
         for message in timeline.messages():
             jsonl.encode(jsonl.message_dict(message))
-            text.details(message)
+            list(text.details(message))
         for one in timeline.sessions:
             timeline.phases(one.number)
         for row in range(0, len(timeline), 8):
@@ -484,7 +484,7 @@ def log_text(data: bytes) -> None:
         sender = (None, Sender.FRONTEND, Sender.BACKEND, None)[how & 3]
         message = decode.message_of(given, channel, sender, how & 7, ProtocolFeature(how << 12), how << 32, "net")
         jsonl.encode(jsonl.message_dict(message))
-        text.details(message)
+        list(text.details(message))
 
 
 def edits(data: bytes) -> None:

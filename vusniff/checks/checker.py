@@ -142,7 +142,6 @@ _new = object.__new__
 # Looked up once, as every message is compared with them.
 _FITS, _WRONG, _BACKEND = Pairing.FITS, Pairing.WRONG, Sender.BACKEND
 _REPLY_ACK = int(ProtocolFeature.REPLY_ACK)
-_NOTHING = _questions(())
 
 
 @dataclass(slots=True)
@@ -204,7 +203,7 @@ class Checker:
                     triggered[on].append(rule)
                 else:
                     keyed.setdefault((on.channel, on.request, FLAG_REPLY * on.reply), []).append(rule)
-        self._keyed = {key: _questions(of_key) for key, of_key in keyed.items()}
+        self._keyed = keyed
         self._triggered = {trigger: _questions(of_trigger) for trigger, of_trigger in triggered.items()}
         self._plans: dict[Channel, _Plans] = {}
         self._here: dict[Place, _Here] = {}
@@ -345,7 +344,7 @@ class Checker:
             need_reply=bool(flags & FLAG_NEED_REPLY) and not reply,
             takes_one=main and not reply and spec is not None and spec.fds[1] > 0,
             main=main,
-            asked=self._keyed.get((channel, request, reply), _NOTHING),
+            asked=_questions(self._keyed.get((channel, request, reply), ())),
             handler=handler_of(channel, request, bool(reply)) if framed and request is not None else None,
         )
         if len(plans) >= MAX_PLANS:
