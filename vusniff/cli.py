@@ -77,7 +77,7 @@ def parser_of(wanted: Collection[str | None]) -> argparse.ArgumentParser:
     named = argparse.ArgumentParser(add_help=False)
 
     def of(**said: Any) -> argparse.ArgumentParser:
-        """The parser of a command; one for all that are not wanted, as twenty took a sixth of a short command's time."""
+        """The parser of a command; one for all that are not wanted: twenty took some of the time of a short one."""
         return Parser(**said) if said["add_help"] else named
 
     made = cast("type[argparse.ArgumentParser]", of)
