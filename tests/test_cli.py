@@ -121,6 +121,29 @@ def test_a_file_in_place_of_a_command_is_opened(tmp_path: Path, capsys: pytest.C
 
 
 @pytest.mark.parametrize(
+    ("line", "whose", "command"),
+    [
+        (
+            "2026-01-01T00:00:00Z|00001|dpdk|INFO|VHOST_CONFIG: (/tmp/s) read message VHOST_USER_GET_FEATURES",
+            "DPDK",
+            "log",
+        ),
+        ("12:00:00.000001 sendmsg(9<UNIX-STREAM:[1->2]>, {msg_name=NULL}, 0) = 12", "strace", "strace"),
+    ],
+)
+def test_a_log_in_place_of_a_capture_is_named_with_the_command_for_it(
+    line: str, whose: str, command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = tmp_path / "a.log"
+    log.write_text(line + "\n")
+    for words in (["read", str(log)], ["summary", str(log)], [str(log)]):
+        assert main(words) == 2
+        said = capsys.readouterr().err
+        assert f"is a log of {whose}" in said
+        assert f"vusniff import {command} {log} -o OUT" in said
+
+
+@pytest.mark.parametrize(
     ("word", "value"),
     [("5", 5), ("300ms", 0.3), ("30s", 30), ("1.5m", 90), ("8h", 28800), ("7d", 7 * 86400)],
 )

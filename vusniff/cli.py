@@ -17,7 +17,7 @@ from typing import Any, NoReturn, cast
 
 from vusniff import terminal
 from vusniff.commands.forms import paint
-from vusniff.errors import VusniffError
+from vusniff.errors import NoCaptureError, VusniffError
 from vusniff.printable import escape
 
 COMMANDS: tuple[tuple[str, str, str], ...] = (
@@ -97,6 +97,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     _fill_standard_streams()
     try:
         return _run(list(sys.argv[1:] if argv is None else argv))
+    except NoCaptureError as error:
+        from vusniff.sources.logs.reading import how_to_import
+
+        terminal.say(how_to_import(error.name) or str(error))
+        return EXIT_USAGE
     except VusniffError as error:
         terminal.complain(error)
         return EXIT_USAGE

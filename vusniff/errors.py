@@ -16,6 +16,14 @@ class CaptureError(VusniffError):
     """A capture file cannot be read or written as one."""
 
 
+class NoCaptureError(CaptureError):
+    """A file is no capture: it may be a log that can be made one."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"{name} is no capture: it does not start like a pcapng file")
+        self.name = name
+
+
 class OutputError(VusniffError):
     """A file cannot be written, or must not be."""
 

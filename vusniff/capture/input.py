@@ -14,7 +14,7 @@ import struct
 
 from vusniff.capture import pcapng
 from vusniff.capture.compressed import is_compressed, unpacked
-from vusniff.errors import CaptureError
+from vusniff.errors import CaptureError, NoCaptureError
 from vusniff.files import descriptor_of
 
 CHUNK = 1 << 19
@@ -46,7 +46,7 @@ def check_start(name: str, head: bytes) -> None:
     for magic, sentence in _LOOKS:
         if head.startswith(magic):
             raise CaptureError(f"{name} {sentence}")
-    raise CaptureError(f"{name} is no capture: it does not start like a pcapng file")
+    raise NoCaptureError(name)
 
 
 class Input:

@@ -16,6 +16,8 @@ from vusniff.sources.logs.facts import Fact, Format
 from vusniff.sources.logs.prefix import LINE_LIMIT, Line, parse
 from vusniff.values import dataclass
 
+STRACE = re.compile(rb"^(?:\[pid +\d+\] |\d+ +)?(?:[\d:.]+ )?(?:sendmsg|recvmsg|connect|execve|read)\(", re.M)
+"""A line of strace's."""
 LOOK = 1 << 20
 """Bytes of a log by which its format is told."""
 STEP_NS = 1000
@@ -62,13 +64,29 @@ FORMATS: dict[str, LogFormat] = {
 
 def log_of(path: str) -> str | None:
     """Whose log a file is, in words; None for one whose format is not known, or that cannot be read again."""
-    if not Path(path).is_file():  # what came by a pipe is gone, and to open it again could wait for ever
-        return None
     try:
-        with open(path, "rb") as file:
-            return FORMATS[recognise(path, file.read(LOOK), None)].about
+        return FORMATS[recognise(path, _beginning(path), None)].about
     except (OSError, SourceError):
         return None
+
+
+def how_to_import(path: str) -> str | None:
+    """What makes a capture of a file that is none: a sentence, where the file is a log that can be imported."""
+    kind, about = "log", log_of(path)
+    if about is None and STRACE.search(_beginning(path)):
+        kind, about = "strace", "strace"
+    if about is None:
+        return None
+    shown = escape(path)
+    return f"{shown} is a log of {about}, not a capture: vusniff import {kind} {shown} -o OUT makes one of it"
+
+
+def _beginning(path: str) -> bytes:
+    """The first bytes of a file, by which its format is told; none of what came by a pipe, which is gone."""
+    if not Path(path).is_file():  # to open a FIFO again could wait for ever
+        return b""
+    with open(path, "rb") as file:
+        return file.read(LOOK)
 
 
 @dataclass(slots=True)
@@ -98,7 +116,7 @@ def recognise(path: str, head: bytes, wanted: str | None) -> str:
         raise SourceError(f"{shown} is empty")
     if b"\0" in head[:4096] and not journal.is_journal(head):
         raise SourceError(f"{shown} is no text: logs are text, or what journalctl -o export writes")
-    if re.search(rb"^(?:\[pid +\d+\] |\d+ +)?(?:[\d:.]+ )?(?:sendmsg|recvmsg|connect|execve|read)\(", head, re.M):
+    if STRACE.search(head):
         raise SourceError(f"{shown} is a log of strace: vusniff import strace {shown} -o OUT")
     about = ", ".join(kind.about for kind in FORMATS.values())
     raise SourceError(f"nothing in the beginning of {shown} is known: logs of {about} are; --format says which it is")
