@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from vusniff.bpf.find import VARIABLE, find_bcc, forget
+from vusniff.bpf.find import VARIABLE, find_bcc, forget, how_to_install
 from vusniff.errors import SourceError
 
 
@@ -143,3 +143,23 @@ def test_what_is_looked_at_is_what_is_loaded(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setenv(VARIABLE, str(tmp_path / "bcc"))
     assert find_bcc().module.__file__ == str(folder / "__init__.py")
     forget()
+
+
+@pytest.mark.parametrize(
+    ("system", "command"),
+    [
+        ({"ID": "debian"}, "apt-get install python3-bpfcc"),
+        ({"ID": "linuxmint", "ID_LIKE": "ubuntu debian"}, "apt-get install python3-bpfcc"),
+        ({"ID": "rocky", "ID_LIKE": "rhel centos fedora"}, "dnf install python3-bcc"),
+        ({"ID": "opensuse-leap", "ID_LIKE": "suse opensuse"}, "zypper install python3-bcc"),
+        ({"ID": "manjaro", "ID_LIKE": "arch"}, "pacman -S python-bcc"),
+        ({"ID": "alpine"}, "apk add py3-bcc"),
+    ],
+)
+def test_the_command_that_installs_it_is_that_of_the_distribution(
+    system: dict[str, str], command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("platform.freedesktop_os_release", lambda: system)
+    assert how_to_install() == command
+    system.clear()
+    assert command in how_to_install()

@@ -11,6 +11,7 @@ import glob
 import importlib
 import importlib.util
 import os
+import platform
 import stat
 import subprocess
 import sys
@@ -31,7 +32,16 @@ _PLACES = (
     "/usr/local/lib/python3*/site-packages/bcc",
 )
 _INTERPRETER = "/usr/bin/python3"
-PACKAGES = "python3-bpfcc (Debian, Ubuntu), python3-bcc (Fedora, RHEL), python-bcc (Arch) or py3-bcc (Alpine)"
+_COMMANDS = {
+    "debian": "apt-get install python3-bpfcc",
+    "ubuntu": "apt-get install python3-bpfcc",
+    "fedora": "dnf install python3-bcc",
+    "rhel": "dnf install python3-bcc",
+    "suse": "zypper install python3-bcc",
+    "arch": "pacman -S python-bcc",
+    "alpine": "apk add py3-bcc",
+}
+"""Distribution, as ID or ID_LIKE of os-release(5) name it -> the command that installs bcc there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +62,18 @@ class Bcc:
         return self.module.BPF
 
 
+def how_to_install() -> str:
+    """The command that installs bcc on this distribution; of all distributions on one that is not known."""
+    try:
+        system = platform.freedesktop_os_release()
+    except OSError:
+        system = {}
+    for name in (system.get("ID", ""), *system.get("ID_LIKE", "").split()):
+        if name in _COMMANDS:
+            return _COMMANDS[name]
+    return ", ".join(dict.fromkeys(_COMMANDS.values()))
+
+
 def find_bcc() -> Bcc:
     """Loads bcc from the first place that has it. Raises SourceError that says where it was looked for and why not."""
     loaded = sys.modules.get("bcc")
@@ -69,7 +91,7 @@ def find_bcc() -> Bcc:
             refused.append(str(error))
     reasons = "".join(f"; {reason}" for reason in dict.fromkeys(refused))
     raise SourceError(
-        f"the probe needs bcc, which was not found: install {PACKAGES} from the distribution, "
+        f"the probe needs bcc, which was not found: {how_to_install()}; "
         f"or name its directory in {VARIABLE}{reasons}"
     )
 
