@@ -91,8 +91,7 @@ def find_bcc() -> Bcc:
             refused.append(str(error))
     reasons = "".join(f"; {reason}" for reason in dict.fromkeys(refused))
     raise SourceError(
-        f"the probe needs bcc, which was not found: {how_to_install()}; "
-        f"or name its directory in {VARIABLE}{reasons}"
+        f"the probe needs bcc, which was not found: {how_to_install()}; or name its directory in {VARIABLE}{reasons}"
     )
 
 
