@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from vusniff_dissectors.features import DEVICE_TYPES
 
 from vusniff.analysis.timeline import Timeline, read_all
 from vusniff.capture.index import Index
@@ -13,7 +14,7 @@ from vusniff.channel import Channel
 from vusniff.checks.table import RULES
 from vusniff.cli import main
 from vusniff.errors import VusniffError
-from vusniff.families.vhost_user.device import DEVICES
+from vusniff.families.vhost_user.device import DEVICE_IDS, DEVICES
 from vusniff.families.vhost_user.phases import PhaseKind
 from vusniff.families.vhost_user.protocol import Channels, ProtocolFeature
 from vusniff.layouts import dissect
@@ -117,6 +118,25 @@ def test_every_phase_is_explained() -> None:
     for kind in PhaseKind:
         assert prose.PHASES[kind][0] in " ".join(explain(kind.value).split())
         assert only(kind.name, "phase").name == kind.value
+
+
+@pytest.mark.parametrize(
+    ("device", "says"),
+    [
+        ("media", ("device type 48", "Features of its own: none", "8       32    card", "40 bytes", "VIRTIO 1.4")),
+        ("net", ("device type 1", "VIRTIO_NET_F_MAC: bit 5", "0       6     mac")),
+        ("i2c", ("device type 34", "VIRTIO_I2C_F_ZERO_LENGTH_REQUEST: bit 0", "Config space: none")),
+    ],
+)
+def test_device_types_are_explained(device: str, says: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["explain", "--device", device]) == 0
+    text = capsys.readouterr().out
+    for part in says:
+        assert part in text
+
+
+def test_every_device_type_has_its_number() -> None:
+    assert DEVICE_TYPES == DEVICE_IDS
 
 
 @pytest.mark.parametrize("name", sorted(EDITIONS))

@@ -411,6 +411,21 @@ def test_relative_times_add_up(tmp_path: Path) -> None:
     assert [frame.time_ns for frame in import_text(tmp_path, text).frames] == [0, 250_000, 1_000_250_000]
 
 
+def test_one_wrong_time_puts_nothing_behind_it_there(tmp_path: Path) -> None:
+    times = ("1700000000.1", "99999999999.1", "1700000000.2", "1700000000.3")
+    frames = import_text(tmp_path, "".join(f"{time} {sendmsg(GET, 12)}\n" for time in times)).frames
+    first = frames[0].time_ns
+    assert [frame.time_ns - first for frame in frames] == [0, 100_000_000, 100_000_000, 200_000_000]
+
+
+@pytest.mark.parametrize("result", [4096, 1 << 31, 99999999999, 10**19 - 1])
+def test_no_call_moves_more_than_there_is_room_for(tmp_path: Path, result: int) -> None:
+    capture = import_text(tmp_path, f"{sendmsg(GET, 12, result=result)}\n{sendmsg(GET, 12)}\n")
+    assert {(frame.kind, frame.data, frame.missing) for frame in capture.frames} == {
+        (FrameKind.MESSAGE, header(1), 0),
+    }
+
+
 def test_strings_cut_by_strace_leave_bytes_missing(tmp_path: Path) -> None:
     data = header(9, 40) + bytes(range(20))
     text = sendmsg(hexed(data) + "...", 52) + "\n" + sendmsg(GET, 12) + "\n"

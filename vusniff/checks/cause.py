@@ -28,6 +28,8 @@ class Cause(NamedTuple):
     """Whose fault it is, where not the finding's."""
     ends: bool = False
     """It says where a session stopped, so it explains no end that has a reason of its own."""
+    last: bool = False
+    """It counts only where the front-end said nothing after it."""
 
     @property
     def stops(self) -> bool:
@@ -71,6 +73,12 @@ CAUSES: dict[str, Cause] = {
     "regions-more-than-peer": Cause(18, "give the guest fewer memory regions (DIMMs, NUMA nodes), or " + LIMITS),
     "descriptors-more-than-peer": Cause(18, "give the guest fewer memory regions (DIMMs, NUMA nodes), or " + LIMITS),
     "memory-slots-exceeded": Cause(18, "give the guest fewer memory slots, or " + LIMITS),
+    "request-unknown": Cause(
+        19,
+        "look which program connects to this path; if it is a front-end, update one of the two: the other does not "
+        "know this request",
+        last=True,
+    ),
     "features-not-offered": Cause(
         20, "let the front-end acknowledge only what is offered: update it, or switch it off"
     ),

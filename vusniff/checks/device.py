@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from vusniff.amounts import counted
 from vusniff.channel import Sender
 from vusniff.checks.finding import FINE, Said, Sayings, Severity
 from vusniff.checks.peers import CONFIG_BYTES, Implementation
@@ -55,7 +56,8 @@ def config_reply(step: Step) -> Sayings:
         return FINE
     if step.values.get("size") == 0 and message.size == CONFIG_HEADER:
         return FINE
-    words = f"GET_CONFIG (#{request.number}) of {request.size} bytes is answered by {message.size} bytes"
+    asked, came = counted(request.size, "byte"), counted(message.size, "byte")
+    words = f"GET_CONFIG (#{request.number}) of {asked} is answered by {came}"
     return (Said(words, (request.number,)),)
 
 

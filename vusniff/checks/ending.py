@@ -144,8 +144,10 @@ def foreign(one: Standing) -> tuple[Spoken, str] | None:
         name = protocol_of(spoken.data)
         if name is not None:
             return spoken, name
+    if one.answered or not one.fresh:
+        return None
     for spoken in one.spoken:
-        if not one.answered and spoken.side is Sender.BACKEND and len(spoken.data) >= HEADER_SIZE:
+        if len(spoken.data) >= HEADER_SIZE and (spoken.side is Sender.BACKEND or one.last_request is None):
             return spoken, ""
     return None
 

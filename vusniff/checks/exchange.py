@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vusniff.amounts import duration
+from vusniff.amounts import counted, duration
 from vusniff.channel import Sender
 from vusniff.checks.finding import FINE, SIDES, Said, Sayings, Severity, Side
 from vusniff.checks.peers import Implementation
@@ -157,7 +157,8 @@ def acknowledgement_form(step: Step) -> Sayings:
         return FINE
     if message.channel is Channels.GPU or message.size == 8 or len(message.data) < HEADER_SIZE:
         return FINE
-    return (Said(f"acknowledgement of {request.name} has {message.size} bytes instead of 8", (request.number,)),)
+    size = counted(message.size, "byte")
+    return (Said(f"acknowledgement of {request.name} has {size} instead of 8", (request.number,)),)
 
 
 def goes_on_after_wrong_reply(step: Step) -> Sayings:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from vusniff.amounts import counted
 from vusniff.channel import Sender
 from vusniff.checks.finding import FINE, Said, Sayings, Severity
 from vusniff.checks.peers import Implementation
@@ -112,7 +113,7 @@ def payload_size(step: Step) -> Sayings:
         left = len(message.trailing)
         layout = f"that {message.layout or 'an empty payload'} has"
         used = message.size - left
-        sentence = f"{kind}{message.name} has {message.size} bytes, {left} more than the {used} {layout}"
+        sentence = f"{kind}{message.name} has {counted(message.size, 'byte')}, {left} more than the {used} {layout}"
         return (Said(sentence, severity=Severity.ERROR if used == 0 else Severity.WARNING),)
     return FINE
 

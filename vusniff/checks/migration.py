@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from vusniff.amounts import counted
 from vusniff.amounts import size as size_words
 from vusniff.checks.finding import FINE, Said, Sayings
 from vusniff.checks.recall import VRING_F_LOG, listening, logged_end, running
@@ -133,7 +134,8 @@ def bases_reply(step: Step) -> Sayings:
     if request is None or not listening(step.before) or not asked or not request.descriptors:
         return FINE
     if step.message.size != request.size:
-        words = f"{request.name} (#{request.number}) of {request.size} bytes is answered by {step.message.size} bytes"
+        sent, came = counted(request.size, "byte"), counted(step.message.size, "byte")
+        words = f"{request.name} (#{request.number}) of {sent} is answered by {came}"
         return (Said(words, (request.number,)),)
     if _regions(step.values) != _regions(asked):
         return (Said(f"{request.name} (#{request.number}) is answered by other regions", (request.number,)),)

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
+from vusniff.amounts import counted
 from vusniff.analysis.session import Session
 from vusniff.checks import silence, wrote
 from vusniff.checks.checker import Checker
@@ -136,7 +137,7 @@ def _differences(then: Standing, now: Standing) -> Iterable[str]:
         if old is not None and new is not None and old.value != new.value:
             yield f"{what} {_bits(old.value, new.value, ProtocolFeature)}"
     if then.queue_num and now.queue_num and then.queue_num.value != now.queue_num.value:
-        yield f"{then.queue_num.value} queues instead of {now.queue_num.value}"
+        yield f"{counted(then.queue_num.value, 'queue')} instead of {now.queue_num.value}"
     for side, old_peer, new_peer in (
         ("front-end", then.frontend, now.frontend),
         ("back-end", then.backend, now.backend),

@@ -134,7 +134,7 @@ def _of_log(one: Standing) -> Verdict:
 def _fine(one: Standing, outcome: Outcome, way: Way, likely: Sequence[Likely], successor: int | None) -> Verdict:
     number = one.last.number if one.last else 0
     told = Verdict(outcome, _quiet(one, outcome, way, successor), number=number, kind=outcome.value)
-    doubtful = [(cause, finding) for cause, finding in likely if finding.severity is not Severity.NOTE]
+    doubtful = [also for also in likely if also.finding.severity is not Severity.NOTE and not also.cause.last]
     if doubtful:
         cause, finding = doubtful[0]
         return replace(
@@ -259,7 +259,9 @@ UNREADABLE = frozenset({"bytes-unread", "stream-lost", "message-unfinished"})
 
 def _explaining(one: Standing, outcome: Outcome, way: Way, likely: Sequence[Likely]) -> list[Likely]:
     """The findings that explain what happened, the likeliest first: those that are not later than it."""
+    last = one.last_request.number if one.last_request else 0
     likely = [also for also in likely if also.finding.rule not in SAID.get(outcome, ())]
+    likely = [also for also in likely if not also.cause.last or also.finding.number == last]
     if way not in (Way.CLOSED, Way.OPEN, Way.BACKEND_CLOSED):
         likely = [also for also in likely if not also.cause.ends]
     if way in (Way.UNANSWERED, Way.GAVE_UP, Way.CUT_OFF) and one.waiting is not None:

@@ -61,6 +61,8 @@ def _topics(args: argparse.Namespace) -> list[Topic]:
         if not args.what:
             return found
         args.device = None  # it was for the features
+    if not args.what and args.device is not None:
+        args.what, args.device = [args.device], None
     if not args.what:
         raise VusniffError(
             "explain: say what: a request, feature, rule, phase, word or error text, or --features NUMBER"

@@ -7,6 +7,7 @@ import json
 from typing import TYPE_CHECKING
 
 from vusniff import terminal
+from vusniff.amounts import counted
 from vusniff.commands.forms import add_color, add_json
 from vusniff.printable import cell
 
@@ -36,7 +37,8 @@ def run(args: argparse.Namespace) -> int:
         connected = sum(row.connected for row in found)
         likely = sum(row.likely and row.connected for row in found)
         hint = "" if args.all or len(shown) == len(found) else " (--all shows them)"
-        terminal.tell(f"{likely} of {connected} unix stream connections look like vhost-user{hint}")
+        look = "looks" if likely == 1 else "look"
+        terminal.tell(f"{likely} of {counted(connected, 'unix stream connection')} {look} like vhost-user{hint}")
     return 0 if shown else 1
 
 

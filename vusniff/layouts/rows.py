@@ -39,6 +39,12 @@ def rows_of(layout: Layout, context: Context | None = None) -> list[FieldRow]:
         return [FieldRow("0", "?", layout.name, type(error).__name__, "")]
 
 
+def window_rows(layout: Layout) -> list[FieldRow]:
+    """The fields of what a layout shows a window of, such as a config space; none where it has no window."""
+    parts = tree(layout, Context().order).parts
+    return [row for node in parts if node.kind is NodeKind.COMPUTED for row in _rows(node, {}, "")]
+
+
 def size_of(rows: Sequence[FieldRow]) -> str:
     """How many bytes a payload of these fields has."""
     top = [row for row in rows if row.size and not row.name.startswith(" ")]

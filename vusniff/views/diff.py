@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from vusniff.amounts import counted
 from vusniff.analysis.compare import DifferenceKind, Pair, SessionDifference, compare, pairs
 from vusniff.analysis.exchanges import LIMIT, STAGES, Stage, of_a_process, stages
 from vusniff.analysis.timeline import Timeline
@@ -295,7 +296,7 @@ def _about(side: ComparedSession) -> list[str]:
     known = side.known
     return [
         ", ".join(side.files),
-        f"{known['session']}, #{known['first']} to #{known['last']}, {known['messages']} messages",
+        f"{known['session']}, #{known['first']} to #{known['last']}, {counted(known['messages'], 'message')}",
         known["path"],
         known["frontend"] or "unknown",
         known["backend"] or "unknown",

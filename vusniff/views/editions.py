@@ -87,6 +87,10 @@ EDITIONS: dict[str, tuple[tuple[str, str], ...]] = {
         ),
         (NEWEST, "Regions have 8 more bytes; of ring addresses nothing else is said than without it."),
     ),
+    "media": (
+        (NEWEST, "QEMU has vhost-user-media-pci. VIRTIO 1.4 has device type 48, called Media Device."),
+        ("before", "Neither QEMU nor VIRTIO 1.3 has such a device. Drafts of drivers used other numbers (49, 0x3b)."),
+    ),
     "REM_MEM_REG": (
         (NEWEST, "Should carry no descriptor; a back-end may take one, and must close it."),
         ("before", "Whether a descriptor comes with it is not said; QEMU sent one."),

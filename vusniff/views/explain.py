@@ -16,7 +16,7 @@ from vusniff.checks.finding import Key, Level, Rule, Side, Trigger
 from vusniff.checks.table import RULES
 from vusniff.errors import VusniffError
 from vusniff.families.registry import bare, channel_named, family_of
-from vusniff.families.vhost_user.device import DEVICES
+from vusniff.families.vhost_user.device import DEVICE_IDS, DEVICES
 from vusniff.families.vhost_user.phases import PURPOSES, PhaseKind
 from vusniff.families.vhost_user.protocol import (
     PROTOCOL_FEATURE_ALIASES,
@@ -29,8 +29,8 @@ from vusniff.families.vhost_user.protocol import (
 )
 from vusniff.layouts import dissect
 from vusniff.layouts.parts import layouts_of
-from vusniff.layouts.rows import members_of, rows_of, size_of
-from vusniff.message import Choice, Context, Message, MessageSpec
+from vusniff.layouts.rows import members_of, rows_of, size_of, window_rows
+from vusniff.message import Alternatives, Choice, Context, Message, MessageSpec
 from vusniff.printable import escape
 from vusniff.views import page, prose
 from vusniff.views.editions import EDITIONS
@@ -51,6 +51,8 @@ LEVELS = {
     Level.TRAP: "a known way in which implementations do not fit together",
 }
 BLAMES = {Side.FRONTEND: "the front-end", Side.BACKEND: "the back-end", Side.EITHER: "whoever sent the message"}
+CONFIG_SIZE = 12 + 256
+"""Bytes of a reply to GET_CONFIG that has a whole config space."""
 LIKE = 5
 """Close matches that are offered for a word that nothing is called."""
 
@@ -154,6 +156,8 @@ def _all() -> Iterator[tuple[Topic, list[str]]]:
         yield _rule(rule), [rule.id, rule.slug]
     for kind in PhaseKind:
         yield _phase(kind), [kind.value, kind.name]
+    for device, number in DEVICE_IDS.items():
+        yield _device(device, number), [device, f"{device} device", f"virtio-{device}"]
 
 
 # --- requests ---------------------------------------------------------------------------------------------------------
@@ -421,3 +425,33 @@ def _phase(kind: PhaseKind) -> Topic:
     known = page.facts(("told by", ", ".join(requests)), ("shown by", "vusniff read --phases, state, summary"))
     made = Page(f"{kind.value}: phase of a session", [PageSection("What it is", [Prose([what, worth]), known])])
     return Topic("phase", kind.value, made)
+
+
+# --- device types -----------------------------------------------------------------------------------------------------
+
+
+def _device(device: str, number: int) -> Topic:
+    known = page.facts(
+        ("number", f"{number} ({number:#x})"),
+        (
+            "on the wire",
+            "not said: requests of all types look alike, so the type is deduced or given",
+        ),
+        ("given by", f"--device {device}"),
+        ("specified", "virtio, Device Types"),
+    )
+    sections = [PageSection("What it is", [Prose([f"What a session with a {device} device may say."]), known])]
+    bits = [f"{name}: bit {bit}" for kind, name, bit in _features() if kind == device]
+    sections.append(PageSection("Features of its own" + ("" if bits else ": none"), [Items(bits)] if bits else []))
+    spec = dissect.spec_of(Channels.MAIN, FrontendRequest.GET_CONFIG)
+    choice = spec.reply if spec else None
+    layout = choice.pick(Context(device=device), CONFIG_SIZE) if isinstance(choice, Alternatives) else None
+    fields = window_rows(layout) if layout is not None else []
+    if fields:
+        rows = [(field.offset, field.size, field.name, field.kind) for field in fields]
+        title = f"Config space (GET_CONFIG, SET_CONFIG), {size_of(fields)} with every optional field"
+        sections.append(PageSection(title, [Table(["offset", "size", "field", "kind"], rows)]))
+    else:
+        sections.append(PageSection("Config space: none", []))
+    sections += _editions(device)
+    return Topic("device type", device, Page(f"{device}: device type {number}", sections))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from vusniff.amounts import counted
 from vusniff.analysis.session import Session
 from vusniff.analysis.timeline import Timeline
 from vusniff.channel import Sender
@@ -272,7 +273,7 @@ def rest_rows(state: DeviceState) -> Iterator[tuple[str, str]]:
         inflight = state.inflight.value
         yield (
             "inflight",
-            f"{inflight.num_queues} queues of {inflight.queue_size}, {words.size(inflight.mmap_size)} in "
+            f"{counted(inflight.num_queues, 'queue')} of {inflight.queue_size}, {words.size(inflight.mmap_size)} in "
             f"{words.descriptor(inflight.descriptor) if inflight.descriptor else 'no descriptor'} "
             f"(#{state.inflight.by})",
         )

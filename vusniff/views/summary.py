@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from vusniff.amounts import counted
 from vusniff.analysis.timeline import Timeline
 from vusniff.families.family import State
 from vusniff.families.registry import channel_named, family_of
@@ -75,9 +76,9 @@ def _capture_section(values: dict[str, Any]) -> PageSection:
         for one in values["sources"]
     ]
     where = f"on {connections} connection{'s' if connections != 1 else ''}{lasted}"
-    lost = (
-        f"{values['lost']} messages: what follows a loss may be wrong" if values["lost"] else "nothing, as far as known"
-    )
+    lost = "nothing, as far as known"
+    if values["lost"]:
+        lost = f"{counted(values['lost'], 'message')}: what follows a loss may be wrong"
     known = page.facts(
         ("files", ", ".join(values["files"])),
         ("seen by", "; ".join(sources)),
@@ -129,7 +130,7 @@ def _sessions_section(values: dict[str, Any]) -> PageSection:
 
 
 def _who_section(session: dict[str, Any], roles: tuple[str, str]) -> PageSection:
-    guess = session["guess"]
+    guess, many = session["guess"], counted(session["messages"], "message")
 
     def who(side: str) -> str:
         program = session["programs"][side]
@@ -145,13 +146,13 @@ def _who_section(session: dict[str, Any], roles: tuple[str, str]) -> PageSection
             if guess
             else "not told by what was seen",
         ),
-        ("lasted", f"{lasted_words(session)} from {moment(session['began_ns'])}, {session['messages']} messages"),
+        ("lasted", f"{lasted_words(session)} from {moment(session['began_ns'])}, {many}"),
         ("ended", _ended_words(session["ended"])),
         ("joined late", "what came before the first message is unknown" if session["joined_late"] else None),
         ("reconnect", f"follows session {session['previous']} on the same path" if session["previous"] else None),
     ]
     for connection in session["connections"][1:]:
-        lost = f", {connection['lost']} messages lost" if connection["lost"] else ""
+        lost = f", {counted(connection['lost'], 'message')} lost" if connection["lost"] else ""
         rows.append((_stream(connection["channel"]), f"{connection['path']}, {connection['ended']}{lost}"))
     return PageSection(f"Session {session['session']}", [page.facts(*rows)])
 

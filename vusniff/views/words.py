@@ -174,7 +174,7 @@ def _config(payload: Payload, request: int, reply: bool) -> str:
 
 def _inflight(payload: Payload, request: int, reply: bool) -> str:
     return (
-        f"{payload['num_queues']} queues of {payload['queue_size']}"
+        f"{counted(payload['num_queues'], 'queue')} of {payload['queue_size']}"
         f", {size(payload['mmap_size'])} at offset {payload['mmap_offset']:#x}"
     )
 
@@ -287,7 +287,7 @@ def values(decoded: WithPayload, request: int, reply: bool) -> str:
         except (KeyError, TypeError):  # a vendor's layout under a name of ours
             words = _fields(payload)
     if decoded.trailing:
-        words += f"{' ' if words else ''}+{len(decoded.trailing)} bytes {decoded.trailing[:8].hex(' ')}"
+        words += f"{' ' if words else ''}+{counted(len(decoded.trailing), 'byte')} {decoded.trailing[:8].hex(' ')}"
         words += " ..." if len(decoded.trailing) > 8 else ""
     return words
 

@@ -35,11 +35,36 @@ class Guess:
     reasons: tuple[str, ...]
 
 
-DEVICES: tuple[str, ...] = (
-    *("net", "blk", "console", "rng", "balloon", "scsi", "9p", "gpu", "rtc", "input", "vsock", "crypto", "iommu"),
-    *("mem", "sound", "fs", "pmem", "rpmb", "scmi", "i2c", "can", "bluetooth", "gpio", "spi", "media"),
-)
-"""Short names of device types, as ``--device`` takes them (virtio specification, "Device Types")."""
+DEVICE_IDS: dict[str, int] = {
+    "net": 1,
+    "blk": 2,
+    "console": 3,
+    "rng": 4,
+    "balloon": 5,
+    "scsi": 8,
+    "9p": 9,
+    "gpu": 16,
+    "rtc": 17,
+    "input": 18,
+    "vsock": 19,
+    "crypto": 20,
+    "iommu": 23,
+    "mem": 24,
+    "sound": 25,
+    "fs": 26,
+    "pmem": 27,
+    "rpmb": 28,
+    "scmi": 32,
+    "i2c": 34,
+    "can": 36,
+    "bluetooth": 40,
+    "gpio": 41,
+    "spi": 45,
+    "media": 48,
+}
+"""Short name of a device type -> its number (virtio specification, "Device Types")."""
+DEVICES: tuple[str, ...] = tuple(DEVICE_IDS)
+"""Short names of device types, as ``--device`` takes them."""
 
 
 def _mask(*bits: int | range) -> int:

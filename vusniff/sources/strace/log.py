@@ -25,6 +25,10 @@ PENDING_LIMIT = 65536
 PID_LIMIT = 4 << 20
 """PID_MAX_LIMIT of Linux; a larger number at the head of a line is a time."""
 DAY_NS = 86_400_000_000_000
+LATEST_NS = (1 << 63) - 1
+"""The latest time that is read: in the year 2262."""
+MAX_MOVED = 0x7FFFF000
+"""Bytes that one call moves at most (linux/fs.h, MAX_RW_COUNT)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,10 +178,13 @@ class StraceLog:
             return None
         digits = result["value"]
         value = None if digits == "?" else int(digits, 16 if digits.startswith("0x") else 10)
+        if value is not None and value > MAX_MOVED:
+            self.unreadable += 1  # none of the calls that are read returns so much
+            return None
         ended_ns = now_ns
         took = _SECONDS.search(text, result.end())
         if head.began_ns is not None and took:
-            ended_ns = head.began_ns + _ns(took[1], took[2])
+            ended_ns = min(head.began_ns + _ns(took[1], took[2]), LATEST_NS)
         return Call(
             head.name,
             args,
@@ -220,8 +227,8 @@ class StraceLog:
                 self.clock = "epoch"
         else:
             return None
-        self._now_ns = now_ns
-        return now_ns
+        self._now_ns = min(now_ns, LATEST_NS)
+        return self._now_ns
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ instead, since most logs do not show when it was closed.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import field
 
 from vusniff.families.vhost_user.protocol import MAX_FDS
@@ -169,7 +169,7 @@ class Sockets:
         else:
             yield [(what, _number(call.args[2]) if len(call.args) > 2 else None)], result, ()
 
-    def _gather(self, buffers: Iterable[tuple[Value, int | None]], total: int) -> list[tuple[bytes, int]]:
+    def _gather(self, buffers: Sequence[tuple[Value, int | None]], total: int) -> list[tuple[bytes, int]]:
         """Runs of bytes, each with the number of bytes behind it that the log does not have."""
         runs: list[tuple[bytes, int]] = []
         for value, room in buffers:
@@ -184,6 +184,8 @@ class Sockets:
                 runs[-1] = (runs[-1][0] + data, size - len(data))
             elif size:
                 runs.append((data, size - len(data)))
+        if buffers and all(room is not None for _, room in buffers):
+            total = 0  # no call moves more than there is room for
         if total > 0:
             self.cut += 1
             before, missing = runs.pop() if runs else (b"", 0)
@@ -341,6 +343,8 @@ def _vector(value: Value) -> list[tuple[Value, int | None]]:
         if isinstance(entry, dict):
             room = _number(entry.get("iov_len", entry.get("1", "")))
             buffers.append((entry.get("iov_base", entry.get("0", "")), room))
+        elif entry == "...":  # strace printed the first ones only
+            buffers.append(("", None))
     return buffers
 
 

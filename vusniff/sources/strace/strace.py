@@ -43,7 +43,7 @@ from vusniff.families.vhost_user.protocol import (
 from vusniff.printable import escape
 from vusniff.record import Chunk, Closed, DescriptorKind, End, Exit, Frame, Process, is_named
 from vusniff.sources.logs.reading import log_of
-from vusniff.sources.strace.log import StraceLog, ThreadEnd
+from vusniff.sources.strace.log import LATEST_NS, StraceLog, ThreadEnd
 from vusniff.sources.strace.sockets import CALLS, OTHER_FILES, Ending, Piece, Socket, Sockets
 from vusniff.values import dataclass
 
@@ -51,6 +51,8 @@ LOOK = 4
 """Transfers of a direction among whose beginnings a header is looked for: a log may begin in the middle of one."""
 STEP_NS = 1000
 """Between two calls of a log without times."""
+HOUR_NS = 3_600_000_000_000
+"""How much later than the lines behind it a line may say that it happened."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -344,16 +346,30 @@ def _arrange(talks: Sequence[_TracedConnection], gone: Sequence[_Gone], merge: b
                 moves.append(_Move(talk, end, socket.end))
     moves += [_Move(*one.ends[0], one) for one in gone]
     moves.sort(key=lambda move: (move.what.log, move.what.line))
+    bounds = _bounds(moves)
     latest: dict[int, int] = {}
-    for move in moves:
+    for move, bound in zip(moves, bounds, strict=True):
         log = move.what.log
-        move.time_ns = latest[log] = max(latest.get(log, 0), move.what.time_ns or 0)
+        move.time_ns = latest[log] = max(latest.get(log, 0), min(move.what.time_ns or 0, bound))
     if merge:
         moves.sort(key=lambda move: move.time_ns)
     now = 0
     for number, move in enumerate(moves):
         now = move.time_ns = max(now, number * STEP_NS if move.what.time_ns is None else move.time_ns)
     return moves
+
+
+def _bounds(moves: Sequence[_Move]) -> list[int]:
+    """The latest time that is believed of each: one line with a wrong time must not put all behind it there."""
+    bounds: list[int] = []
+    least: dict[int, int] = {}
+    for move in reversed(moves):
+        log, time_ns = move.what.log, move.what.time_ns
+        behind = least.get(log, LATEST_NS)
+        bounds.append(LATEST_NS if time_ns is None or time_ns - behind <= HOUR_NS else behind)
+        if time_ns is not None:
+            least[log] = min(behind, time_ns)
+    return bounds[::-1]
 
 
 # -- writing -----------------------------------------------------------------------------------------------------------

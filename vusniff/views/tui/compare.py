@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import zip_longest
 
+from vusniff.amounts import counted
 from vusniff.analysis.timeline import Timeline
 from vusniff.families.vhost_user.state import DeviceState, Seen
 from vusniff.printable import escape
@@ -114,7 +115,7 @@ def _memory(state: DeviceState) -> str:
 
 def _inflight(state: DeviceState) -> str:
     held = state.inflight
-    return f"{held.value.num_queues} queues of {held.value.queue_size}" if held else "-"
+    return f"{counted(held.value.num_queues, 'queue')} of {held.value.queue_size}" if held else "-"
 
 
 def _refused(state: DeviceState) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator
 
+from vusniff.amounts import counted
 from vusniff.analysis.session import Session
 from vusniff.analysis.timeline import Timeline
 from vusniff.families.family import ShownState, State
@@ -254,10 +255,10 @@ def value_words(name: str, value: object) -> str:
     if isinstance(value, Descriptor):
         return words.descriptor(value)
     if isinstance(value, Config):
-        return f"{len(value.data)} bytes, {sum(value.known)} of them seen"
+        return f"{counted(len(value.data), 'byte')}, {sum(value.known)} of them seen"
     if isinstance(value, Inflight):
         held = f", {words.descriptor(value.descriptor)}" if value.descriptor else ""
-        return f"{value.num_queues} queues of {value.queue_size}, {words.size(value.mmap_size)}{held}"
+        return f"{counted(value.num_queues, 'queue')} of {value.queue_size}, {words.size(value.mmap_size)}{held}"
     if isinstance(value, DirtyLog):
         size = f"{words.size(value.size)} " if value.size is not None else ""
         held = f", {words.descriptor(value.descriptor)}" if value.descriptor else ""
