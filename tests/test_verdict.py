@@ -33,7 +33,7 @@ CASES = [*ENDS, *LIVES, *STALLS, *KINDS]
 
 def judged(expected: Expected) -> tuple[Checker, list[Verdict]]:
     """The verdicts over a session that is over when its messages are."""
-    case = Case("", expected.session, comms=expected.comms, late=expected.late)
+    case = Case("", expected.session, comms=expected.comms, late=expected.late, device=expected.device)
     checker, now = tell(case)
     checker.conclude(now)
     return checker, verdicts(checker, now)

@@ -93,6 +93,8 @@ class Look(NamedTuple):
     """Rings are sampled."""
 
     positions: tuple[Position, ...]
+    dirty: int | None = None
+    """Pages in the dirty log."""
 
 
 class Again(NamedTuple):
@@ -305,7 +307,7 @@ def tell(case: Case, kept: int = KEPT, rules: Sequence[Rule] = RULES) -> tuple[C
         elif isinstance(part, Gap):
             told.take(Lost(None if part.everywhere else opened[MAIN], now, 1))
         elif isinstance(part, Look):
-            told.take(Sample(now, part.positions, ends=((opened[MAIN], 0),)))
+            told.take(Sample(now, part.positions, (), part.dirty, ((opened[MAIN], 0),)))
         elif isinstance(part, Close):
             now += STEP_NS
             told.take(Closed(opened[MAIN], now, part.reason, part.by, lost=part.lost))

@@ -32,5 +32,6 @@ class Expected:
     """A part of a caveat; empty for none at all."""
     comms: tuple[str, str] = ("qemu-system-x86", "backend")
     late: bool = False
+    device: str | None = None
     sure: Sure | None = None
     """Where the test minds it."""

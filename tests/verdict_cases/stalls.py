@@ -4,8 +4,23 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from checks_cases.rings import AHEAD, EMPTY, SECOND, STILL, STUCK, look
-from checks_cases.script import Again, Close, Gone, Wait, enable, kick, ring, set_up, stop, up
+from checks_cases.rings import (
+    AHEAD,
+    ANSWERED,
+    BEHIND,
+    EMPTY,
+    JUMPED,
+    MASKED,
+    MOVES,
+    SECOND,
+    STILL,
+    STUCK,
+    WANTED,
+    look,
+    migrates,
+    restarted,
+)
+from checks_cases.script import Again, Close, Gone, Look, Wait, enable, kick, ring, set_up, stop, up
 
 from verdict_cases import Expected
 from verdict_cases.ends import BE, FE
@@ -54,6 +69,43 @@ STALLED = [
         ("Stalled: the used index of vring 0 is 3 ahead",),
         BE,
         advice="reset",
+    ),
+    Expected(
+        "the available index jumped",
+        [*up(), look(JUMPED), Wait(6)],
+        Outcome.STALLED,
+        "vring-index-jump",
+        ("Stalled: the indexes of vring 0 are 29310 apart",),
+        FE,
+        advice="reset the device",
+    ),
+    Expected(
+        "a ring was started ahead of its driver",
+        [*restarted(700), look(BEHIND), Wait(6)],
+        Outcome.STALLED,
+        "vring-base-ahead",
+        ("Stalled: vring 0 was started at base 700, and its driver is at index 10",),
+        FE,
+        advice="at 0",
+    ),
+    Expected(
+        "the driver stops in the middle of its work",
+        [*up(), look(WANTED), look(MASKED), look(replace(ANSWERED, in_flight=4, available=700, used=696)), Wait(9)],
+        Outcome.STALLED,
+        "vring-interrupts-masked",
+        ("Stalled: the driver masks interrupts of vring 0 for 9.00 s and does nothing",),
+        None,
+        advice="soft lockups",
+        device="blk",
+    ),
+    Expected(
+        "the dirty log is not written",
+        migrates(Look((), 0), Wait(7), look(MOVES), Wait(1)),
+        Outcome.RUNNING,
+        "dirty-pages-not-set",
+        ("no page of the dirty log was set",),
+        BE,
+        advice="stop this migration",
     ),
     Expected(
         "it was not served for a while",

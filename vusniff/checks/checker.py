@@ -413,9 +413,9 @@ class Checker:
         memory = life.memory
         number = memory.last_main.number if memory.last_main else self._tracker.sessions[session - 1].first
         rings.forget(memory, [what for what, _ in sample.unreadable])
+        rings.remember_log(memory, sample, life.state)
         for position in sample.rings:
-            rings.remember(memory, number, sample.time_ns, position)
-            look = rings.Look(life.state, memory, position)
+            look = rings.remember(memory, number, sample.time_ns, position, life.state)
             for rule in self._sampling:
                 if rule.at_sample is None or (rule.complete_only and not memory.complete):
                     continue

@@ -124,6 +124,16 @@ STALL_ADVICE: dict[str, str] = {
     "vring-used-ahead": "reset the device in the guest, and find out what else writes into the ring's memory",
     "vring-base-behind": "update the back-end: it must answer the base from the used index; requests would be done "
     "twice",
+    "vring-index-jump": "reset the device in the guest; a back-end may refuse the ring (its log), or read from it what "
+    "nobody wrote",
+    "vring-base-ahead": "reset the device in the guest; the front-end must start a ring at the index that its memory "
+    "says, and a ring that was reset at 0",
+    "vring-inflight-left": "look whether the back-end takes up the requests of the in-flight buffer when it starts "
+    "(its log); else reset the device in the guest",
+    "vring-interrupts-masked": "look into the guest: its driver has stopped in the middle of its work (soft lockups in "
+    "dmesg, a vCPU that does not run)",
+    "dirty-pages-not-set": "stop this migration: memory that the back-end writes would not reach the other host; "
+    "update the back-end",
 }
 """Slug of a rule about where rings stand -> what to try."""
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from vusniff.amounts import duration
-from vusniff.analysis.rings import Doing, doing, kick_waits
-from vusniff.checks.finding import FINE, Said, Sayings
-from vusniff.checks.step import SessionHistory, Step
+from vusniff.analysis.rings import MOVES_NS, Doing, doing, kick_waits
+from vusniff.checks.finding import FINE, Said, Sayings, Side
+from vusniff.checks.recall import VRING_F_LOG
+from vusniff.checks.step import DriverSeen, LogSeen, SessionHistory, Step
+from vusniff.families.vhost_user.protocol import F_LOG_ALL
 from vusniff.families.vhost_user.queues import Purpose, purpose
-from vusniff.families.vhost_user.state import DeviceState, Vring, vring
-from vusniff.record import Position
+from vusniff.families.vhost_user.state import DeviceState, RingState, Vring, vring
+from vusniff.record import Position, Sample
 from vusniff.values import dataclass
 
 NOT_SERVED_NS = 5_000_000_000
@@ -28,6 +30,10 @@ class Look:
     state: DeviceState
     memory: SessionHistory
     position: Position
+    time_ns: int = 0
+    """When it stood there."""
+    before: Position | None = None
+    """Where it stood by the sample before, if it has not been set up anew since."""
 
     @property
     def purpose(self) -> Purpose:
@@ -40,15 +46,55 @@ class Look:
         return vring(self.state, self.position.ring)
 
     @property
+    def runs(self) -> bool:
+        """It was started, and not stopped since."""
+        return self.ring.life is not None and self.ring.life.value is not RingState.STOPPED
+
+    @property
     def disabled(self) -> bool:
         """It is surely disabled."""
         return self.ring.enabled is not None and not self.ring.enabled.value
 
 
-def remember(memory: SessionHistory, number: int, time_ns: int, position: Position) -> None:
-    """Keep where a ring stood behind a message."""
-    if position.ring in memory.positions or len(memory.positions) < MAX_RINGS:
-        memory.positions[position.ring] = number, time_ns, position
+def touched(ring: Vring) -> int:
+    """The last message that set a ring up; 0 for none."""
+    told = (ring.life, ring.num, ring.base, ring.addresses, ring.enabled)
+    return max((seen.by for seen in told if seen is not None), default=0)
+
+
+def remember(memory: SessionHistory, number: int, time_ns: int, position: Position, state: DeviceState) -> Look:
+    """Keep where a ring stood behind a message, and give what is to be judged of it."""
+    index, since = position.ring, touched(vring(state, position.ring))
+    old = memory.positions.get(index)
+    known = old is not None and old[0] >= since
+    if old is not None or len(memory.positions) < MAX_RINGS:
+        memory.positions[index] = number, time_ns, position
+        _remember_driver(memory, time_ns, position, known)
+    return Look(state, memory, position, time_ns, old[2] if old is not None and known else None)
+
+
+def _remember_driver(memory: SessionHistory, time_ns: int, position: Position, known: bool) -> None:
+    """Keep when the driver was last seen to do something, of one that has wanted interrupts."""
+    old = memory.drivers.get(position.ring) if known else None
+    if old is None and position.no_interrupt:
+        memory.drivers.pop(position.ring, None)
+    elif old is None or (old.masked, old.available) != (position.no_interrupt, position.available):
+        memory.drivers[position.ring] = DriverSeen(time_ns, position.no_interrupt, position.available, position.used)
+
+
+def remember_log(memory: SessionHistory, sample: Sample, state: DeviceState) -> None:
+    """Keep the most pages that were set in the dirty log of a migration."""
+    log, features = state.log, state.features
+    if sample.dirty_pages is not None:
+        memory.dirty_pages = sample.dirty_pages
+    if log is None or features is None or not features.value & F_LOG_ALL:
+        memory.log_seen = None
+        return
+    by, old = max(log.by, features.by), memory.log_seen
+    if old is None or old.by != by:
+        memory.log_seen = old = LogSeen(by, sample.time_ns, memory.dirty_pages)
+    if sample.dirty_pages is not None and (old.most is None or sample.dirty_pages > old.most):
+        memory.log_seen = old._replace(most=sample.dirty_pages)
 
 
 def forget(memory: SessionHistory, unreadable: Iterable[str]) -> None:
@@ -57,6 +103,8 @@ def forget(memory: SessionHistory, unreadable: Iterable[str]) -> None:
         kind, _, ring = what.partition(" ")
         if kind == "ring" and ring.isdecimal():
             memory.positions.pop(int(ring), None)
+        elif what == "dirty log":
+            memory.log_seen = memory.dirty_pages = None
 
 
 def not_served(look: Look) -> Sayings:
@@ -66,7 +114,7 @@ def not_served(look: Look) -> Sayings:
     not run, or looks at another descriptor; one that has read it works on the request, or has lost it.
     """
     position = look.position
-    if look.disabled or doing(position, look.purpose) is not Doing.NOT_SERVED:
+    if look.disabled or doing(position, look.purpose) is not Doing.NOT_SERVED or inflight_left(look):
         return FINE
     waits = position.waiting_ns or 0
     if waits < NOT_SERVED_NS:
@@ -117,6 +165,85 @@ def used_ahead(look: Look) -> Sayings:
     at = f"available {position.available}, used {position.used}"
     words = f"the used index of vring {position.ring} is {ahead} ahead of the available one"
     return (Said(f"{words}: {at}, of a ring with {position.size} descriptors", _set_by(look)),)
+
+
+def index_jumps(look: Look) -> Sayings:
+    """The indexes of a split ring are not further apart than the ring is large
+
+    It is said of a ring that stands still only: while one moves, its indexes are read at different times. The driver
+    writes the available index, so it is to blame unless the used one was seen to go back.
+    """
+    position = look.position
+    apart = position.in_flight
+    if position.packed or position.waiting_ns is None or not position.size < apart < 0x10000 - position.size:
+        return FINE
+    back = look.before is not None and (position.used - look.before.used) & 0xFFFF >= 0x8000
+    side = Side.BACKEND if back else Side.FRONTEND
+    words = f"the indexes of vring {position.ring} are {apart} apart, of a ring with {position.size} descriptors"
+    return (Said(f"{words}: available {position.available}, used {position.used}", _set_by(look), side),)
+
+
+def base_ahead(look: Look) -> Sayings:
+    """The base of a split ring is not ahead of what the driver has made available
+
+    The device looks for the next request at the base. It is said of a ring of which nothing was used since it started.
+    """
+    position, base = look.position, look.ring.base
+    if position.packed or look.state.packed is not False or base is None or position.waiting_ns is None:
+        return FINE
+    ahead = (base.value - position.available) & 0xFFFF
+    if position.moved_ns is not None or not look.runs or position.in_flight > position.size or not 0 < ahead < 0x8000:
+        return FINE
+    words = f"vring {position.ring} was started at base {base.value}, and its driver is at index {position.available}"
+    return (Said(f"{words}: the device waits for one {ahead} ahead", tuple({base.by, *_set_by(look)} - {0})),)
+
+
+def inflight_left(look: Look) -> Sayings:
+    """After a reconnect the back-end takes up what is in flight by the in-flight buffer"""
+    position, previous = look.position, look.memory.previous
+    ran = previous is not None and any(index == position.ring for index, _ in previous.running)
+    waits = position.waiting_ns or 0
+    if not ran or not position.tracked or waits < NOT_SERVED_NS or look.disabled or look.purpose is Purpose.FILLED:
+        return FINE
+    since = "since" if position.moved_ns is None else f"for {duration(waits)}"
+    inflight = look.state.inflight
+    words = f"vring {position.ring} has {position.tracked} in flight by the in-flight buffer after a reconnect"
+    by = () if inflight is None or not inflight.by else (inflight.by,)
+    return (Said(f"{words}, and nothing was used {since}", (*by, *_set_by(look))),)
+
+
+def interrupts_masked(look: Look) -> Sayings:
+    """A driver that uses interrupts does not mask them for long without doing anything
+
+    It masks them while it works, so one that has wanted them, has masked them, and does nothing more while something is
+    used does not come back to its work. Not said of rings for sending: a driver takes back what was sent when it likes.
+    """
+    position, seen = look.position, look.memory.drivers.get(look.position.ring)
+    if seen is None or not seen.masked or not position.no_interrupt or seen.available != position.available:
+        return FINE
+    masked_ns = look.time_ns - seen.since_ns
+    sends = look.memory.device in (None, "net") and look.purpose is not Purpose.FILLED
+    if masked_ns < NOT_SERVED_NS or sends or position.used == seen.used:
+        return FINE
+    used = (position.used - seen.used) % (position.size if position.packed else 0x10000)
+    words = f"the driver masks interrupts of vring {position.ring} for {duration(masked_ns)} and does nothing"
+    return (Said(f"{words}, while {used} were used", _set_by(look)),)
+
+
+def dirty_pages_not_set(look: Look) -> Sayings:
+    """While a migration logs, a ring that moves sets pages in the dirty log
+
+    Its used ring is written each time something is used, and the front-end clears the log only now and then.
+    """
+    seen, position, ring = look.memory.log_seen, look.position, look.ring
+    if seen is None or seen.most != 0 or position.moved_ns is None or ring.addresses is None:
+        return FINE
+    logged_ns = look.time_ns - seen.first_ns
+    moves = position.moved_ns < MOVES_NS and logged_ns - position.moved_ns >= NOT_SERVED_NS
+    if not moves or not ring.addresses.value.flags & VRING_F_LOG:
+        return FINE
+    words = f"vring {position.ring} moves, and in {duration(logged_ns)} of logging no page of the dirty log was set"
+    return (Said(words, tuple({seen.by, ring.addresses.by} - {0})),)
 
 
 def base_behind(step: Step) -> Sayings:

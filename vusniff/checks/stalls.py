@@ -13,7 +13,7 @@ from vusniff.checks import rings
 from vusniff.checks.finding import Side
 from vusniff.checks.rings import NOT_SERVED_NS, Look
 from vusniff.checks.step import SessionHistory
-from vusniff.families.vhost_user.state import DeviceState, RingState, Vring
+from vusniff.families.vhost_user.state import DeviceState, RingState
 
 MAX_STALLS = 16
 """Rings of a session that are told."""
@@ -35,8 +35,12 @@ class Stall(NamedTuple):
 
 _KINDS = (
     ("vring-used-ahead", rings.used_ahead, Side.BACKEND),
+    ("vring-index-jump", rings.index_jumps, Side.FRONTEND),
+    ("vring-base-ahead", rings.base_ahead, Side.FRONTEND),
     ("vring-used-while-disabled", rings.used_while_disabled, Side.FRONTEND),
+    ("vring-inflight-left", rings.inflight_left, Side.BACKEND),
     ("vring-not-served", rings.not_served, Side.BACKEND),
+    ("vring-interrupts-masked", rings.interrupts_masked, None),
     ("vring-without-buffers", rings.no_buffers, None),
 )
 """Rule, the function that judges, and whose turn it is."""
@@ -52,7 +56,7 @@ def _stalls(memory: SessionHistory, state: DeviceState, now_ns: int) -> Iterator
     for index in sorted(memory.positions):
         number, time_ns, position = memory.positions[index]
         since, ring = max(now_ns - time_ns, 0), state.vrings.get(index)
-        if ring is None or ring.life is None or ring.life.value is RingState.STOPPED or _touched(ring) > number:
+        if ring is None or ring.life is None or ring.life.value is RingState.STOPPED or rings.touched(ring) > number:
             continue
         waits, moved = position.waiting_ns, position.moved_ns
         now = replace(
@@ -64,13 +68,7 @@ def _stalls(memory: SessionHistory, state: DeviceState, now_ns: int) -> Iterator
         if still < NOT_SERVED_NS:
             continue
         for rule, judge, side in _KINDS:
-            said = judge(Look(state, memory, now))
+            said = judge(Look(state, memory, now, now_ns))
             if said:
-                yield Stall(index, rule, said[0].sentence, number, side)
+                yield Stall(index, rule, said[0].sentence, number, said[0].side or side)
                 break
-
-
-def _touched(ring: Vring) -> int:
-    """The last message that set a ring up."""
-    told = (ring.life, ring.num, ring.base, ring.addresses, ring.enabled)
-    return max(seen.by for seen in told if seen is not None)

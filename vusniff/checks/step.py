@@ -97,6 +97,28 @@ class PreviousSession(NamedTuple):
     objects: dict[str, int]
 
 
+class DriverSeen(NamedTuple):
+    """When the driver of a ring, which has wanted interrupts, was last seen to do something."""
+
+    since_ns: int
+    masked: bool
+    """It has masked its interrupts."""
+    available: int
+    used: int
+    """Where the ring stood then."""
+
+
+class LogSeen(NamedTuple):
+    """The dirty log while it is in use."""
+
+    by: int
+    """Number of the last message that it needs."""
+    first_ns: int
+    """When the first sample was taken while it was in use."""
+    most: int | None
+    """The most pages that were set; None where it was not read."""
+
+
 @dataclass(slots=True)
 class SessionHistory:
     """What a session's rules need of its past that `DeviceState` does not keep."""
@@ -173,6 +195,11 @@ class SessionHistory:
     """End of the logged used ring, and the ring, ascending."""
     positions: dict[int, tuple[int, int, Position]] = field(default_factory=dict)
     """Ring -> the last request before its last sample, when that was, and where it stood then."""
+    drivers: dict[int, DriverSeen] = field(default_factory=dict)
+    """By ring."""
+    dirty_pages: int | None = None
+    """Pages in the dirty log, as last read."""
+    log_seen: LogSeen | None = None
     said: frozenset[str] = frozenset()
     """Slugs of what is said once."""
 

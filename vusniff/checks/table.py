@@ -233,6 +233,11 @@ RULES: tuple[Rule, ...] = (
     Rule("T39", "vring-without-buffers", Level.KNOWN, _FE, "virtio 1.2, 5.1.6.3 Setting Up Receive Buffers", at_sample=rings.no_buffers),
     Rule("T40", "vring-used-ahead", _T, _BE, "virtio 1.2, 2.7.6 and 2.7.8", at_sample=rings.used_ahead),
     Rule("T41", "vring-base-behind", _T, _BE, "vhost-user, GET_VRING_BASE, and samples of rings", rings.base_behind, _replies(F.GET_VRING_BASE)),
+    Rule("T42", "vring-index-jump", _T, _FE, "virtio 1.2, 2.7.6 and 2.7.8; libvhost-user of QEMU 10.2, virtqueue_num_heads", at_sample=rings.index_jumps),
+    Rule("T43", "vring-base-ahead", _T, _FE, "vhost-user, SET_VRING_BASE, and samples of rings", at_sample=rings.base_ahead),
+    Rule("T44", "vring-inflight-left", _T, _BE, "vhost-user, Inflight I/O tracking, and samples of rings", at_sample=rings.inflight_left),
+    Rule("T45", "vring-interrupts-masked", Level.KNOWN, _FE, "virtio 1.2, 2.7.7 Used Buffer Notification Suppression; samples of rings", at_sample=rings.interrupts_masked),
+    Rule("T46", "dirty-pages-not-set", _T, _BE, "vhost-user, Migration, and samples of rings", at_sample=rings.dirty_pages_not_set, once=True),
 )
 # fmt: on
 
