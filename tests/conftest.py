@@ -32,7 +32,7 @@ SLOW = {
     *("test_wireshark.py", "test_webpage.py", "test_tui_tmux.py", "test_many_connections.py", "test_fuzz.py"),
     *("test_files.py", "test_export.py", "test_bounds.py", "test_edit.py", "test_child.py", "test_cli.py"),
     *("test_skipping.py", "test_conftest.py", "test_doctor.py", "test_demo.py", "test_printable.py"),
-    *("test_example_dissector.py", "test_passed_sockets.py"),
+    *("test_example_dissector.py", "test_passed_sockets.py", "test_stacks_probe.py"),
     *("test_tui.py", "test_filtering.py", "test_tui_any_key.py", "test_tui_scrub.py", "test_tui_snapshots.py"),
 }
 """Files and folders that `make quick` leaves out: they start programs, need root, another package or a virtual machine,

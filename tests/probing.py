@@ -9,6 +9,7 @@ import socket
 import struct
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -77,6 +78,18 @@ class Recording:
                     self.exits.append(record)
                 elif isinstance(record, Lost):
                     self.lost.append(record)
+
+    def wait_for_messages(self, path: str, count: int) -> None:
+        """Until so many of the first end of a connection are in the file."""
+        deadline = time.monotonic() + 60
+        found = 0
+        while found < count:
+            assert time.monotonic() < deadline, f"{found} of {count} messages were written"
+            time.sleep(0.02)
+            with CaptureReader(self.path) as reader:
+                frames = [record for record in reader.records() if isinstance(record, Frame) and record.end == 0]
+                known = [one.id for one in reader.connections if one.path == path]
+            found = sum(frame.connection in known for frame in frames)
 
     def data(self, end: int | None = None) -> list[bytes]:
         """The frames' bytes."""

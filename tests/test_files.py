@@ -71,6 +71,7 @@ COMMANDS = (
     Command("jsonl", "export {in} --format jsonl -o {}", "out.jsonl"),
     Command("annotated", "export {in} --format pcapng -o {}", "out.pcapng"),
     Command("redacted", "export {in} --redact --format pcapng -o {}", "red.pcapng"),
+    Command("symbolize", "symbolize {in} -o {}", "named.pcapng"),
     Command("edit", "edit {in} -o {} --drop 1", "edited.pcapng"),
     Command("import", "import strace {log} -o {}", "imported.pcapng"),
     Command("picture", "view {in} --screenshot {}", "picture.svg"),

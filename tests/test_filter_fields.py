@@ -87,7 +87,7 @@ def test_fields_read_what_was_decoded(one: Example) -> None:
 
 def test_names_are_wiresharks_kind_of_names() -> None:
     for name in fields():
-        assert re.fullmatch(r"(vhost|vring|vfio|fd|proc|sock|finding)(\.[a-z0-9_]+)+", name), name
+        assert re.fullmatch(r"(vhost|vring|vfio|fd|proc|sock|finding|stack|log)(\.[a-z0-9_]+)+|stack", name), name
     assert len({one.name for one in STATIC}) == len(STATIC)
     assert not {one.name for one in STATIC} & set(payload.fields())
 

@@ -419,7 +419,7 @@ def small(tmp_path: Path) -> bytes:
 @settings(deadline=None)
 @given(st.binary(max_size=300))
 def test_options_that_say_nonsense_give_nothing(text: bytes) -> None:
-    assert facts.parse_frame([text]) == ((), None)
+    assert facts.parse_frame([text]) == ((), None, None)
     said = facts.load(text)
     assert facts.parse_connection(said, 1, "x") == facts.parse_connection({}, 1, "x")
     assert facts.parse_closed(said, 1, 0, 0, 0) == facts.parse_closed({}, 1, 0, 0, 0)
@@ -441,11 +441,12 @@ JSON = st.recursive(
 )
 
 
-@given(said=st.dictionaries(st.sampled_from(("fds", "process", "ends", "lost", "closed", "by", "kind")), JSON))
+@given(said=st.dictionaries(st.sampled_from(("fds", "process", "ends", "lost", "closed", "by", "kind", "stack")), JSON))
 def test_json_of_the_wrong_shape_gives_nothing(said: dict[str, object]) -> None:
-    descriptors, process = facts.parse_frame([json.dumps(said).encode()])
+    descriptors, process, stack = facts.parse_frame([json.dumps(said).encode()])
     assert all(isinstance(one, Descriptor) for one in descriptors)
     assert process is None or process.pid >= 0
+    assert stack is None or len(stack) == 10
     connection = facts.parse_connection(said, 1, "x")
     assert len(connection.ends) == 2
     closed = facts.parse_closed(said, 1, 0, 0, 0)
@@ -459,17 +460,17 @@ def test_json_of_the_wrong_shape_gives_nothing(said: dict[str, object]) -> None:
 def test_json_nested_without_end_gives_nothing() -> None:
     assert facts.load(b'{"fds":' + b"[" * 60_000) == {}
     assert facts.load(b"[" * 60_000 + b"]" * 60_000) == {}
-    assert facts.parse_frame([b'{"fds":' + b"9" * 4_000 + b"}"]) == ((), None)
+    assert facts.parse_frame([b'{"fds":' + b"9" * 4_000 + b"}"]) == ((), None, None)
 
 
 def test_descriptors_without_end_are_bounded() -> None:
     text = b'{"fds":[' + b"0," * 30_000 + b"0]}"
-    descriptors, _ = facts.parse_frame([text] * 100)
+    descriptors, *_ = facts.parse_frame([text] * 100)
     assert descriptors == (Descriptor(),) * 1024
 
 
 def test_text_that_cannot_be_encoded_is_made_so() -> None:
-    (descriptor,), _ = facts.parse_frame([rb'{"fds":[{"kind":"file","name":"\ud800x"}]}'])
+    (descriptor,), *_ = facts.parse_frame([rb'{"fds":[{"kind":"file","name":"\ud800x"}]}'])
     assert descriptor.name == "?x"
 
 

@@ -32,11 +32,12 @@ from vusniff import terminal
 from vusniff.analysis.timeline import Timeline, read_all
 from vusniff.capture.facts import Host
 from vusniff.capture.index import Index
+from vusniff.capture.stacks import stack_of
 from vusniff.capture.writer import CaptureWriter
 from vusniff.cli import COMMANDS, main
 from vusniff.families.vhost_user.protocol import FrontendRequest
 from vusniff.progress import Bar
-from vusniff.record import Closed, Descriptor, DescriptorKind, End, Frame, FrameKind, Process
+from vusniff.record import Closed, Descriptor, DescriptorKind, End, Frame, FrameKind, Process, StackEntry
 from vusniff.sources.host import sockets
 from vusniff.views.tui.app import TuiApp
 
@@ -70,7 +71,10 @@ def nasty_capture(path: str, name: str = NASTY) -> None:
         memory = Descriptor(DescriptorKind.MEMFD, f"memfd:{name}", 7, name, 4096)
         kick = Descriptor(DescriptorKind.EVENTFD, name, 8, name)
         request = FrontendRequest
-        say(request.GET_FEATURES)
+        said = StackEntry(name, "aa", 1, name, name)
+        stack = stack_of((said, said._replace(function=None), StackEntry("", "", 1)), name)
+        first = struct.pack("=III", request.GET_FEATURES, 1, 0)
+        writer.frame(Frame(main_, 0, now, first, (), Process(9, name, 9, name), stack=stack))
         say(request.GET_FEATURES, u64(1 << 30 | 1 << 32), end=1, flags=5)
         say(request.SET_FEATURES, u64(1 << 30 | 1 << 32))
         say(request.SET_MEM_TABLE, u32(1, 0) + u64(0, 4096, 1 << 40, 0), memory)
@@ -162,6 +166,9 @@ WALK: tuple[tuple[str, ...], ...] = (
     ("replay", FILE, "--to", NASTY, "--connect", "x"),
     ("edit", FILE, "-o", f"edited{SHORT}.pcapng", "--drop", "1"),
     ("edit", FILE, "-o", "x.pcapng", "--set", NASTY),
+    ("symbolize", FILE, "-o", f"named{SHORT}.pcapng"),
+    ("symbolize", FILE, "-o", "x.pcapng", "--debug-dir", NASTY),
+    *(("export", "--format", form, FILE) for form in ("folded", "flamegraph")),
     ("import", "strace", LOG, "-o", f"imported{SHORT}.pcapng"),
     ("import", "strace", f"missing{NASTY}", "-o", "x.pcapng"),
     ("import", NASTY),

@@ -19,6 +19,10 @@ def _run() -> int:
         from vusniff.wireshark import extcap
 
         return extcap.main(sys.argv[2:])
+    if sys.argv[1:2] == ["unwind"]:  # nor this: sources start it
+        from vusniff.sources.stacks import worker
+
+        return worker.main(sys.argv[2:])
     from vusniff.cli import main
 
     return main()

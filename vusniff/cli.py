@@ -41,6 +41,7 @@ COMMANDS: tuple[tuple[str, str, str], ...] = (
     ("wireshark", "wireshark", "teach the installed Wireshark vhost-user, and to capture it"),
     ("replay", "replay", "play one side of a recorded session against a real program"),
     ("edit", "edit", "change messages of a capture, to replay bad input"),
+    ("symbolize", "symbolize", "add names to the call stacks of a capture, from debug files"),
     ("import", "import_", "turn logs of strace, DPDK, QEMU and others into a capture"),
 )
 """Name, module in `vusniff.commands`, help: in the order of the flow."""

@@ -12,7 +12,7 @@ from dataclasses import field
 from typing import TYPE_CHECKING, Any
 
 from vusniff.channel import Channel, Sender
-from vusniff.record import Descriptor, Process
+from vusniff.record import Descriptor, Process, Stack
 from vusniff.told import Told
 from vusniff.values import dataclass
 
@@ -209,6 +209,8 @@ class Message:
     told: Told | None = None
     """What a log says of it, where no bytes of it were seen: then ``data`` is empty, ``size`` is 0 and ``flags`` say no
     more than whether it is a reply, unless the log says so."""
+    stack: Stack | None = None
+    """Who called whom when it was sent, where the capture says so."""
     more: Mapping[str, int] = field(default_factory=dict)
     """What else its header holds by name (`vusniff.channel.Header.more`); shared, never changed."""
 

@@ -128,6 +128,33 @@ UNDIVIDED = 255 << 10
 """Bytes of a frame up to which a capture never divides it: only of a longer one may the rest be a CONTINUATION."""
 
 
+class StackEntry(NamedTuple):
+    """One entry of a call stack. Unknown is empty or None."""
+
+    file: str
+    """Name of the executable or library, without its folder."""
+    build_id: str
+    """Of that file, in hexadecimal (GNU property NT_GNU_BUILD_ID)."""
+    address: int
+    """In the file, as its symbols count (ELF, st_value); of a caller it lies within the call. In memory where no file
+    is known."""
+    function: str | None = None
+    source: str | None = None
+    """``file:line`` of the source."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """Who called whom when a message was sent."""
+
+    id: str
+    """Made of what it holds: the same stack has the same in every capture (`capture.stacks.identify`)."""
+    entries: tuple[StackEntry, ...]
+    """Innermost first."""
+    cut: str = ""
+    """Why the outermost entries are missing, as a sentence; empty where none is."""
+
+
 @dataclass(frozen=True, slots=True)
 class Frame:
     """One message as it was seen: what one packet of a capture file holds."""
@@ -145,6 +172,8 @@ class Frame:
     kind: FrameKind = FrameKind.MESSAGE
     missing: int = 0
     """Bytes of it that were sent but not captured."""
+    stack: Stack | None = None
+    """Who called whom, where the source recorded it."""
 
 
 class FrameFields(NamedTuple):
@@ -158,6 +187,7 @@ class FrameFields(NamedTuple):
     process: Process | None
     kind: FrameKind
     missing: int
+    stack: Stack | None = None
 
 
 CAPTURE_ENDED = "capture ended"

@@ -196,6 +196,7 @@ FORMS: tuple[Form, ...] = (
     Form(words("export", "--redact", "a.pcapng", "-o", "out.pcapng"), files=("out.pcapng",)),
     Form(words("export", "--redact", "--format", "text", "a.pcapng")),
     Form(lambda dice: ["export", "--format", "csv", "--filter", expression(dice), "a.pcapng"], printed=False),
+    Form(lambda dice: ["symbolize", "a.pcapng", "-o", "out.pcapng"], files=("out.pcapng",)),
     Form(lambda dice: ["edit", "a.pcapng", "-o", "out.pcapng", "--drop", number(dice)], files=("out.pcapng",)),
     Form(lambda dice: ["edit", "a.pcapng", "-o", "out.pcapng", "--set", setting(dice)], files=("out.pcapng",)),
     Form(

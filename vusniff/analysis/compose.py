@@ -87,6 +87,8 @@ def compose(number: int, frame: Frame | FrameFields, place: Place, other: Other 
     values["descriptors"] = frame.descriptors
     if frame.process:
         values["process"] = frame.process
+    if frame.stack:
+        values["stack"] = frame.stack
     if other:
         values["answers" if other[0] < number else "answered_by"] = other[0]  # a reply comes after its request
         values["latency_ns"] = abs(time_ns - other[1])
@@ -173,6 +175,7 @@ def _fields(data: bytes, missing: int, kind: FrameKind, end: int, place: Place) 
         "trailing": decoded.trailing,
         "layout": decoded.layout,
         "spec": decoded.spec,
+        "stack": None,
         "more": header.others(data, place.context.order)
         if header.more and request is not None and told is None
         else _NO_MORE,

@@ -13,6 +13,7 @@
 #define SOCKET_LEVEL 1
 #define RIGHTS_TYPE 1
 #define PROCESS_EXITING 4 /* PF_EXITING */
+#define KERNEL_THREAD 0x200010 /* PF_KTHREAD, PF_IO_WORKER */
 #define COMPAT_CALL 2 /* TS_COMPAT of thread_info.status on x86: a 32-bit call, its numbers mean other calls */
 
 #define HIDE(value) asm volatile("" : "+r"(value))

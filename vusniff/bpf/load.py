@@ -30,6 +30,13 @@ from vusniff.errors import SourceError
 RING_BYTES = 32 << 20
 """Kernel memory for records on their way: about 200,000 short messages."""
 
+STACK_RING_BYTES = 32 << 20
+"""Kernel memory for call stacks on their way: 2,000 of 16 KiB."""
+STACK_SIZES = (4, 16, 32)
+"""KiB of a stack that may be asked for."""
+KERNEL_STACK = 16384
+"""THREAD_SIZE of x86-64 (arch/x86/include/asm/page_64_types.h): only asked where the kernel is older than 5.15."""
+
 _CALLS = {
     "x86_64": {"SENDMSG": 46, "SENDMMSG": 307, "SENDTO": 44, "WRITE": 1, "WRITEV": 20, "CLOSE": 3, "READ": 0},
     "aarch64": {"SENDMSG": 211, "SENDMMSG": 269, "SENDTO": 206, "WRITE": 64, "WRITEV": 66, "CLOSE": 57, "READ": 63},
@@ -60,11 +67,13 @@ class Attach(str, enum.Enum):
 class KernelProgram:
     """The kernel program, attached. Closing it, or the end of this process, leaves nothing in the kernel."""
 
-    def __init__(self, bpf: Any, attach: Attach, bcc: Bcc, counts: bool = False) -> None:
+    def __init__(self, bpf: Any, attach: Attach, bcc: Bcc, counts: bool = False, stacks: bool = False) -> None:
         self.attach = attach
         self.bcc = bcc
         self._bpf = bpf
         self.ring = RingBuffer(bpf["ring"].map_fd, RING_BYTES)
+        self.stacks = RingBuffer(bpf["stacks"].map_fd, STACK_RING_BYTES) if stacks else None
+        """Call stacks, where they were asked for."""
         self._sockets = SocketTable(bpf["sockets"].map_fd)
         self._eventfds = EventfdTable(bpf["eventfds"].map_fd) if counts else None
         self._presets = bpf["presets"]
@@ -116,6 +125,8 @@ class KernelProgram:
     def close(self) -> None:
         """Detaches the program; what is in the ring is lost with it."""
         self.ring.close()
+        if self.stacks is not None:
+            self.stacks.close()
         self._sockets.close()
         if self._eventfds is not None:
             self._eventfds.close()
@@ -127,11 +138,15 @@ class KernelProgram:
 
 
 def attach_program(
-    modes: tuple[Attach, ...] = tuple(Attach), follow_any: bool = False, counts: bool = False
+    modes: tuple[Attach, ...] = tuple(Attach),
+    follow_any: bool = False,
+    counts: bool = False,
+    stack_kib: int | None = None,
 ) -> KernelProgram:
     """The program, attached in the first of these modes that works. Raises SourceError that says why none does.
 
-    ``counts``: it also counts how often the event descriptors that are passed are signalled.
+    ``counts``: it also counts how often the event descriptors that are passed are signalled. ``stack_kib``: it also
+    copies so much of the sender's stack.
     """
     if platform.machine() not in _CALLS:
         raise SourceError(f"{platform.machine()} is not supported by the probe; use vusniff proxy")
@@ -143,7 +158,7 @@ def attach_program(
         try:
             if (why := _refused(mode, btf)) is not None:
                 raise SourceError(why)
-            return _attach(bcc, offsets, mode, follow_any, counts)
+            return _attach(bcc, offsets, mode, follow_any, counts, stack_kib)
         except (SourceError, OSError) as error:  # a file that only root may look at is a reason like any other
             refused.append(f"{mode}: {error}")
     raise SourceError("the probe cannot be attached to this kernel; " + "; ".join(refused))
@@ -161,7 +176,9 @@ def _refused(mode: Attach, btf: Btf) -> str | None:
     return fentry_refused(functions["unix_stream_sendmsg"])
 
 
-def _attach(bcc: Bcc, offsets: dict[str, int], mode: Attach, follow_any: bool, counts: bool) -> KernelProgram:
+def _attach(
+    bcc: Bcc, offsets: dict[str, int], mode: Attach, follow_any: bool, counts: bool, stack_kib: int | None
+) -> KernelProgram:
     values = offsets | DEFINITIONS | {f"NR_{name}": number for name, number in _CALLS[platform.machine()].items()}
     values |= {"OWN_PID": os.getpid(), "CPUS": cpus(), "RING_PAGES": RING_BYTES // os.sysconf("SC_PAGE_SIZE")}
     flags = [f"-D{name}={value}" for name, value in (values | headers.definitions()).items()]
@@ -171,6 +188,9 @@ def _attach(bcc: Bcc, offsets: dict[str, int], mode: Attach, follow_any: bool, c
     counts = counts and "O_EVENTFD_ID" in offsets
     if counts:
         flags.append("-DCOUNT_EVENTFDS")
+    if stack_kib is not None:
+        pages = STACK_RING_BYTES // os.sysconf("SC_PAGE_SIZE")
+        flags += [f"-DSTACK_LIMIT={stack_kib << 10}", f"-DSTACK_PAGES={pages}", f"-DKERNEL_STACK={KERNEL_STACK}"]
     with resources.as_file(resources.files("vusniff.bpf")) as folder, _quiet() as said:
         source = (folder / "probe.c").read_text(encoding="utf-8")
         if counts:  # in one piece: bcc sees maps and probes only in what it is given, not in what that includes
@@ -185,7 +205,7 @@ def _attach(bcc: Bcc, offsets: dict[str, int], mode: Attach, follow_any: bool, c
                 _chain(bcc, bpf)
         except Exception as error:  # bcc raises Exception itself
             raise SourceError(_reason(error, said)) from None
-    return KernelProgram(bpf, mode, bcc, counts)
+    return KernelProgram(bpf, mode, bcc, counts, stack_kib is not None)
 
 
 def _attach_kprobes(bpf: Any, offsets: dict[str, int], counts: bool) -> None:

@@ -66,6 +66,8 @@ _OPTIONAL: dict[str, tuple[str, str]] = {
     "REG_2": ("pt_regs", "si"),
     "REG_3": ("pt_regs", "dx"),
     "TASK_STATUS": ("task_struct", "thread_info.status"),
+    "TASK_STACK": ("task_struct", "stack"),
+    "REG_SP": ("pt_regs", "sp"),
 }
 _ITER_KINDS = {"ITER_IOVEC": 0, "ITER_KVEC": 255, "ITER_UBUF": 255}
 """Names in ``enum iter_type`` and what stands for one that a kernel does not have."""
@@ -96,6 +98,8 @@ def definitions(btf: Btf) -> dict[str, int]:
     kinds = btf.enumeration("iter_type")
     for name, missing in _ITER_KINDS.items():
         out[f"T_{name}"] = kinds.get(name, missing) & 0xFF
+    if "BPF_FUNC_task_pt_regs" in btf.enumeration("bpf_func_id"):
+        out["HAS_TASK_REGS"] = 1
     for function in btf.functions((*HOOKS, *EVENTFD_HOOKS)):
         out[f"HAS_{function.upper()}"] = 1
     return out

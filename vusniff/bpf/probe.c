@@ -39,6 +39,10 @@ BPF_TABLE("hash", u32, u8, peers, 8192);
 #ifdef MODE_RAWTP
 BPF_PROG_ARRAY(steps, 1);
 #endif
+#ifdef STACK_LIMIT
+/* A ring of their own: a flood loses stacks, and no message. */
+BPF_RINGBUF_OUTPUT(stacks, STACK_PAGES);
+#endif
 
 #ifdef COUNT_EVENTFDS
 #include "eventfds.h"
@@ -150,8 +154,10 @@ static __always_inline void fill_sent(struct sent *sent, struct scratch *s)
 	sent->tgid = s->id >> 32;
 	sent->sequence = s->sequence;
 	sent->lost = s->lost;
+	if (s->stacked)
+		sent->head.flags = STACKED;
 	if (s->named) {
-		sent->head.flags = NAMED;
+		sent->head.flags |= NAMED;
 		bpf_get_current_comm(sent->comm, 16);
 	}
 }
@@ -478,6 +484,61 @@ static __always_inline struct scratch *begin(u64 socket, u32 call)
 	return s;
 }
 
+#ifdef STACK_LIMIT
+#ifndef MODE_RAWTP
+#ifdef HAS_TASK_REGS /* since Linux 5.15 */
+static u64 (*current_task)(void) = (void *)158; /* bpf_get_current_task_btf */
+static u64 (*task_registers)(u64 task) = (void *)175; /* bpf_task_pt_regs */
+#endif
+/* The registers of user space lie at the top of the thread's kernel stack. */
+static __always_inline u64 user_registers(void)
+{
+#ifdef HAS_TASK_REGS
+	return task_registers(current_task());
+#else
+	return load8(bpf_get_current_task() + O_TASK_STACK) + KERNEL_STACK - 8 * REGISTERS;
+#endif
+}
+#endif
+
+/* Page by page: where one cannot be read, the stack ends, or the page is not resident. */
+static __always_inline void take_stack(struct scratch *s)
+{
+	u32 reason = LOST_STACK;
+	u64 at = 0;
+	struct stack *r = stacks.ringbuf_reserve(sizeof(struct stack));
+	if (!r) {
+		count_lost(reason);
+		return;
+	}
+	r->kind = STACK;
+	r->flags = load4(bpf_get_current_task() + O_TASK_FLAGS) & KERNEL_THREAD ? NO_STACK : 0;
+	r->call = 0;
+	r->tid = s->id;
+	r->tgid = s->id >> 32;
+	r->time = s->time;
+	bpf_probe_read_kernel(r->registers, sizeof(r->registers), (void *)s->registers);
+	u64 stack = r->registers[O_REG_SP / 8];
+	for (u32 i = 0; i <= STACK_LIMIT / PAGE_BYTES && !r->flags; i++) {
+		u64 size = PAGE_BYTES - ((stack + at) & (PAGE_BYTES - 1));
+		HIDE(at);
+		if (at >= STACK_LIMIT)
+			break;
+		if (size > STACK_LIMIT - at)
+			size = STACK_LIMIT - at;
+		HIDE(size);
+		if (size > PAGE_BYTES)
+			break;
+		if (bpf_probe_read_user(&r->data[at], size, (void *)(stack + at)))
+			break;
+		at += size;
+	}
+	r->captured = at;
+	stacks.ringbuf_submit(r, NO_WAKEUP);
+	s->stacked = 1;
+}
+#endif
+
 /* Reports the send that the scratch space describes. True when it is followed. */
 static __always_inline int report(struct scratch *s)
 {
@@ -499,6 +560,10 @@ static __always_inline int report(struct scratch *s)
 		note_peer(id >> 32);
 	add(&state->sequence, 1);
 	pass(s);
+	s->stacked = 0;
+#ifdef STACK_LIMIT
+	take_stack(s);
+#endif
 	int handed = s->sent.captured <= SHORT ? emit_short(s) : emit_long(s);
 	/* Found again, not kept: the verifier would go through the loops above once for each way to find it. */
 	if ((!handed || s->named) && (state = find(key->inode))) {
@@ -615,6 +680,9 @@ static __always_inline int on_send(u64 socket, u64 message, u64 length)
 	if (!s)
 		return 0;
 	struct source *from = &s->from;
+#ifdef STACK_LIMIT
+	s->registers = user_registers();
+#endif
 #if defined(MODE_FENTRY) && ITER_TYPE_SIZE == 1
 	kind = PEEK(u8, message, O_MSG_ITER + O_ITER_TYPE);
 #else
@@ -740,6 +808,7 @@ RAW_TRACEPOINT_PROBE(sys_enter)
 	if (!s)
 		return 0;
 	struct source *from = &s->from;
+	s->registers = ctx->args[0];
 	if (call == NR_SENDMMSG) {
 		s->mmsg = second;
 		s->mmsg_count = (u32)third;

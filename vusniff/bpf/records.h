@@ -64,6 +64,7 @@ struct sent {
 };
 
 #define NAMED 1 /* in flags: comm is there; else it is what this thread was last called */
+#define STACKED 4 /* in flags: its call stack was handed over before it */
 #define SHORT 32
 
 struct short_sent {
@@ -122,6 +123,28 @@ struct exited {
 	char comm[16];
 };
 
+/*
+ * Where a thread was when it sent, and what its stack holds from the stack pointer on, up to the first page that is not
+ * there. STACK_LIMIT is only defined when stacks are asked for.
+ */
+#define REGISTERS 21 /* struct pt_regs of x86-64 (arch/x86/include/asm/ptrace.h), r15 first */
+#define PAGE_BYTES 4096
+#define NO_STACK 1 /* in flags: a thread of the kernel sent it for a process (io_uring), and it has no user stack */
+
+#ifdef STACK_LIMIT
+struct stack {
+	u8 kind, flags;
+	u16 call;
+	u32 tid;
+	u64 time;
+	u32 tgid, captured;
+	u64 registers[REGISTERS];
+	u8 data[STACK_LIMIT + PAGE_BYTES]; /* the verifier adds the largest position and the largest piece */
+};
+
+_Static_assert(sizeof(struct stack) == SIZE_STACK + STACK_LIMIT + PAGE_BYTES, "stack");
+#endif
+
 _Static_assert(sizeof(struct sent) == SIZE_SENT, "sent");
 _Static_assert(sizeof(struct eventfd) == SIZE_EVENTFD, "eventfd");
 _Static_assert(sizeof(struct passed) == SIZE_PASSED + FD_LIMIT * SIZE_PASSED_FD, "passed");
@@ -149,6 +172,8 @@ struct scratch {
 	u64 position, total, stopped, rights;
 	struct socket_key key;
 	u64 id, time, sequence, lost, named, mmsg, mmsg_count;
+	u64 registers; /* where those of user space are kept */
+	u64 stacked;
 	u32 call, tries; /* as a decision: how often it was judged, or FOLLOWED */
 	/* Last: what is further off than 32 KiB takes three instructions to reach, not one. */
 	struct sent sent;

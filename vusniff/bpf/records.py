@@ -17,10 +17,10 @@ import os
 import struct
 from collections.abc import Iterator
 
-SENT, PASSED, OPENED, DONE, CLOSED, EXITED = 1, 2, 3, 4, 5, 6
+SENT, PASSED, OPENED, DONE, CLOSED, EXITED, STACK = 1, 2, 3, 4, 5, 6, 7
 """First byte of a record: a send with its data, the descriptors of the send that follows, a socket that speaks for the
 first time, the return of a send that was not sent in full (or of a sendmmsg), a socket that is closed, a process that
-ends."""
+ends, a call stack (in a ring of its own)."""
 
 IGNORED, FOLLOWED = 100, 200
 """Decisions about a socket."""
@@ -36,7 +36,8 @@ PATH_LIMIT = 108
 
 SENT_HEAD = struct.Struct("=BBHIQQQIIQIIQQ16s")
 """kind, flags, call, tid, time, sock, inode, tgid, descriptors, length, captured, index, sequence, lost, comm; data.
-flags 1: comm is given; else it is what it was when this thread last sent. The record may be longer than the data."""
+flags 1: comm is given; else it is what it was when this thread last sent; 4: its stack was handed over before. The
+record may be longer than the data."""
 PASSED_HEAD = struct.Struct("=BBHIQQQII")
 """kind, flags, call, tid, time, sock, inode, count, unused; `PASSED_FD` times count."""
 PASSED_FD = struct.Struct(f"=iIQQIIII{NAME_LIMIT}s")
@@ -51,6 +52,10 @@ CLOSED_ALL = struct.Struct("=BBHIQQQII16s")
 with bit 31 when exiting, comm."""
 EXITED_ALL = struct.Struct("=BBHIQII16s")
 """kind, flags, call, tgid, time, exit code as wait(2) gives it, unused, comm of the first thread."""
+STACK_HEAD = struct.Struct("=BBHIQII21Q")
+"""kind, flags (1: a kernel thread sent it), call, tid, time of the send, tgid, bytes of the stack, registers as in
+struct pt_regs of x86-64 (r15 r14 r13 r12 bp bx r11 r10 r9 r8 ax cx dx si di orig_ax ip cs flags sp ss); the stack from
+sp on. The record is as long as the longest."""
 
 ENTRY = struct.Struct("=QQQQ")
 """Of a socket: inode number and decision (low byte), sends, how many of them did not reach the ring, who spoke last."""
@@ -68,6 +73,7 @@ _LOST = {
     "CLOSED": "close",
     "TABLE": "table full",
     "EXITED": "exit",
+    "STACK": "stack",
 }
 LOST_REASONS = tuple(_LOST.values())
 """What the kernel program counts when it cannot hand a record over, in the order of its map."""
@@ -82,12 +88,14 @@ DEFINITIONS = {
     "SIZE_EXITED": EXITED_ALL.size,
     "SIZE_ENTRY": ENTRY.size,
     "SIZE_EVENTFD": EVENTFD.size,
+    "SIZE_STACK": STACK_HEAD.size,
     "SENT": SENT,
     "PASSED": PASSED,
     "OPENED": OPENED,
     "DONE": DONE,
     "CLOSED": CLOSED,
     "EXITED": EXITED,
+    "STACK": STACK,
     "IGNORED": IGNORED,
     "FOLLOWED": FOLLOWED,
     "DECISION_BITS": _DECISION_BITS,

@@ -12,6 +12,7 @@ from dataclasses import field
 from typing import TypeVar
 
 from vusniff.capture import facts, pcapng
+from vusniff.capture.stacks import Stacks
 from vusniff.meta import CONNECTION_SHIFT, END_SHIFT, KIND_SHIFT, KINDS, OPTIONS
 from vusniff.record import Closed, Connection, Descriptor, Evidence, Frame, FrameFields, Lost, Process
 from vusniff.values import dataclass
@@ -28,15 +29,19 @@ _REMEMBERED_BYTES = 512
 """Longest options that are remembered."""
 
 
-def said(options: bytes) -> tuple[tuple[Descriptor, ...], Process | None]:
-    """Descriptors and sender by a packet's options, which are in little-endian order."""
+Said = tuple[tuple[Descriptor, ...], Process | None, str | None]
+"""Descriptors, sender, and id of the call stack of a packet."""
+
+
+def said(options: bytes) -> Said:
+    """What a packet's options say, which are in little-endian order."""
     # Direction and number come first and do not matter; the rest repeats, as the same descriptors are passed again.
     if options[:4] == _USUAL_FLAGS and options[8:12] == _USUAL_NUMBER:
         options = options[20:]
     return _said_often(options)
 
 
-def _said(options: bytes) -> tuple[tuple[Descriptor, ...], Process | None]:
+def _said(options: bytes) -> Said:
     prefix = facts.ENTERPRISE.to_bytes(4, "little")
     texts = (
         value[4:]
@@ -60,15 +65,18 @@ def remembered(make: Callable[[bytes], Made]) -> Callable[[bytes], Made]:
 _said_often = remembered(_said)
 
 
-NOTHING_SAID: tuple[tuple[Descriptor, ...], Process | None] = ((), None)
+NOTHING_SAID: Said = ((), None, None)
+NO_STACKS = Stacks()
+"""Of a capture without any."""
 
 
-def frame_fields(meta: int, time_ns: int, data: bytes, options: bytes, missing: int) -> FrameFields:
+def frame_fields(meta: int, time_ns: int, data: bytes, options: bytes, missing: int, stacks: Stacks) -> FrameFields:
     """The fields of the frame of a row."""
-    descriptors, process = said(options) if meta & OPTIONS else NOTHING_SAID
+    descriptors, process, stack = said(options) if meta & OPTIONS else NOTHING_SAID
     kind, end = KINDS[meta >> KIND_SHIFT & 3], meta >> END_SHIFT & 1
     # As FrameFields(...), in half the time: every row that is read has one.
-    row = (meta >> CONNECTION_SHIFT, end, time_ns, data, descriptors, process, kind, missing)
+    called = None if stack is None else stacks.get(stack)
+    row = (meta >> CONNECTION_SHIFT, end, time_ns, data, descriptors, process, kind, missing, called)
     return _tuple(FrameFields, row)
 
 
@@ -98,6 +106,8 @@ class Batch:
     """Row -> first byte, the byte behind the last, and bytes missing, where a packet holds several rows."""
     events: list[tuple[int, Event]] = field(default_factory=list)
     """(row before which it stands, event), in order; a row equal to the length stands behind the last."""
+    stacks: Stacks = NO_STACKS
+    """Those of the capture that have been read so far."""
 
     def __len__(self) -> int:
         return len(self.offset)
@@ -105,14 +115,15 @@ class Batch:
     def frame(self, row: int) -> Frame:
         """One row as a frame; only of a batch with data."""
         missing = self.missing.get(row, 0)
-        return Frame(*frame_fields(self.meta[row], self.time_ns[row], self.data[row], self.options[row], missing))
+        columns = self.meta[row], self.time_ns[row], self.data[row], self.options[row]
+        return Frame(*frame_fields(*columns, missing, self.stacks))
 
     def rows(self) -> Iterator[FrameFields]:
         """All rows, as `frame` has them; only of a batch with data."""
-        missing = self.missing
+        missing, stacks = self.missing, self.stacks
         columns = zip(self.meta, self.time_ns, self.data, self.options, strict=True)
         for row, (meta, time_ns, data, options) in enumerate(columns):
-            yield frame_fields(meta, time_ns, data, options, missing.get(row, 0) if missing else 0)
+            yield frame_fields(meta, time_ns, data, options, missing.get(row, 0) if missing else 0, stacks)
 
     def records(self) -> Iterator[Event | Frame]:
         """Frames and events in order; only of a batch with data."""

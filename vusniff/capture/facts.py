@@ -12,7 +12,8 @@ Keys by block:
   ``continues`` (n: it is no new connection, but the n-th of this file, counted by interfaces of ours that continue
   none; the section before ran out of interfaces)
 - packet: ``process``, ``fds`` (of ``kind``, ``id``, ``n``, ``name``, ``size``, ``late``), ``kind``, ``lost_ns`` (when
-  what ``epb_dropcount`` counts was lost), ``lost`` (of no known connection)
+  what ``epb_dropcount`` counts was lost), ``lost`` (of no known connection), ``stack`` (id of a call stack, see
+  `stacks`)
 - statistics: ``closed`` (reason), ``by``, ``lost`` (since the last packet)
 - custom block: ``vusniff``, ``lost`` (of no known connection); or one piece of evidence (see `evidence`)
 
@@ -26,6 +27,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -50,6 +52,7 @@ _EDITED_LIMIT = 1024
 """Edits of a capture that are listed. The last entry then says that there were more."""
 _AND_MORE = "and more"
 
+_STACK_ID = re.compile(r"[0-9a-f]{10}")
 _dump = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 _KINDS = {kind.value: kind for kind in DescriptorKind}
 _FRAME_KINDS = {kind.name.lower(): kind for kind in FrameKind}
@@ -160,6 +163,8 @@ def frame_facts(
     facts: dict[str, Any] = {}
     if frame.kind:
         facts["kind"] = frame.kind.name.lower()
+    if frame.stack is not None:
+        facts["stack"] = frame.stack.id
     if process:
         facts["process"] = _process(process)
     if lost_ns is not None:
@@ -342,17 +347,23 @@ def says_held(facts: Mapping[str, Any]) -> bool:
     return isinstance(ends, list) and any(isinstance(end, dict) and end.get("held") for end in ends[:2])
 
 
-def parse_frame(texts: Iterable[bytes]) -> tuple[tuple[Descriptor, ...], Process | None]:
-    """Descriptors and sender by the options of a packet."""
+def parse_frame(texts: Iterable[bytes]) -> tuple[tuple[Descriptor, ...], Process | None, str | None]:
+    """Descriptors, sender and id of the call stack by the options of a packet."""
     descriptors: list[Descriptor] = []
-    process = None
+    process = stack = None
     for one in texts:
         facts = load(one)
         fds = facts.get("fds")
         if isinstance(fds, list):
             descriptors += [_parse_descriptor(fd) for fd in fds[: _DESCRIPTOR_LIMIT - len(descriptors)]]
         process = _parse_process(facts.get("process")) or process
-    return tuple(descriptors), process
+        stack = stack_id(facts.get("stack")) or stack
+    return tuple(descriptors), process, stack
+
+
+def stack_id(said: object) -> str | None:
+    """The id of a call stack, or None for anything else."""
+    return said if isinstance(said, str) and _STACK_ID.fullmatch(said) else None
 
 
 def frame_kind(facts: Mapping[str, Any]) -> FrameKind | None:

@@ -44,6 +44,8 @@ class Index:
 
     def __init__(self, paths: str | Path | Sequence[str | Path]) -> None:
         self._reader = CaptureReader(paths)
+        self.stacks = self._reader.stacks
+        """The call stacks read so far, by id."""
         for scan in self._reader.scans:
             if not scan.input.seekable:
                 self._reader.close()
@@ -153,14 +155,14 @@ class Index:
         """Messages in order, as `frames` has them, for callers that only make messages of them."""
         windows = self._windows
         columns = zip(self.offset[start:stop], self.time_ns[start:stop], self.meta[start:stop], strict=True)
-        pieces, divided = self._pieces, self._parts.any_in(start, stop)
+        pieces, divided, stacks = self._pieces, self._parts.any_in(start, stop), self.stacks
         for row, (place, time_ns, meta) in enumerate(columns, start):
             data, options, missing = windows[place >> OFFSET_BITS].packet(place & _OFFSET_MASK, _WINDOW)
             if pieces and row in pieces:
                 meta, data, options, missing = self._whole(row, data, options, missing)
             elif divided:
                 data, missing = self._parts.of(row, data, missing)
-            yield frame_fields(meta, time_ns, data, options, missing)
+            yield frame_fields(meta, time_ns, data, options, missing, stacks)
 
     def packet(self, row: int) -> tuple[bytes, bytes, int]:
         """The bytes of a row, its options in little-endian order, and how many bytes are missing; from large reads,
@@ -194,7 +196,7 @@ class Index:
 
     def _frame(self, row: int, ahead: int) -> Frame:
         meta, data, options, missing = self._row(row, ahead)
-        return Frame(*frame_fields(meta, self.time_ns[row], data, options, missing))
+        return Frame(*frame_fields(meta, self.time_ns[row], data, options, missing, self.stacks))
 
 
 class PacketParts:

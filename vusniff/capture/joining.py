@@ -77,7 +77,7 @@ def parts(
 def joined(batch: Batch, found: dict[int, list[int]]) -> Batch:
     """The batch with one row a message: ``found`` is what `parts` says of it."""
     gone = sorted(row for rows in found.values() for row in rows)
-    out, first = Batch(), 0
+    out, first = Batch(stacks=batch.stacks), 0
     for row in (*gone, len(batch)):
         out.append(batch, first, row)
         first = row + 1

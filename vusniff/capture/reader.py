@@ -102,6 +102,8 @@ class CaptureReader:
             self.close()
             raise
         self._heads = [_NextRows(scan) for scan in self.scans]
+        self.stacks = self._ids.stacks
+        """The call stacks met so far, by id."""
 
     def close(self) -> None:
         """Closes the files."""
@@ -190,7 +192,7 @@ class CaptureReader:
     def _read(self, max_rows: int, data: bool) -> Batch:
         if len(self.scans) == 1:
             return self.scans[0].read(max_rows, data)
-        out = Batch()
+        out = Batch(stacks=self.stacks)
         while len(out) < max_rows:
             filled = [head.fill(max_rows, data) for head in self._heads]
             if not any(filled) or any(

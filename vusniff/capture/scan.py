@@ -19,6 +19,8 @@ from vusniff.capture.batch import OFFSET_BITS, Batch
 from vusniff.capture.input import BLOCK_LIMIT, Input, block_length, check_start
 from vusniff.capture.packet import DISSECTOR, DISSECTOR_DATA, INFO_SIZE, INTERFACE_LIMIT, LEAD_SIZE, dissector_of, lead
 from vusniff.capture.refound import PacketPart, Refound
+from vusniff.capture.stacks import KIND as STACK
+from vusniff.capture.stacks import Stacks, StackSection
 from vusniff.errors import CaptureError
 from vusniff.families.framing import BELIEVED
 from vusniff.families.registry import FIRST, families
@@ -81,6 +83,7 @@ class Ids:
         self.connections: list[Connection] = []
         self.orders: list[str] = []
         """Byte order of the messages of each."""
+        self.stacks = Stacks()
         self.room_for_held = _HELD_LIMIT
         """Held descriptors that are still kept."""
 
@@ -126,6 +129,7 @@ class Scan:
         self._unknown: Counter[str] = Counter()
         """Kind -> pieces of evidence."""
         self._unknown_size = 0
+        self._stack_section = StackSection()
         self._remark: str | None = None
         self._refound = Refound()
         self._found = False
@@ -181,7 +185,7 @@ class Scan:
 
     def read(self, max_rows: int, data: bool) -> Batch:
         """The next rows, at most so many, or as many as one read of the file gave; none at its (present) end."""
-        batch = Batch()
+        batch = Batch(stacks=self._ids.stacks)
         while not len(batch) and not batch.events and not self.ended:
             if self._at >= len(self._buffer) and not self._refill():
                 break
@@ -330,7 +334,7 @@ class Scan:
 
     def _section(self, start: bytes, body: bytes) -> None:
         self._set_order(pcapng.order_of(start) or "little")
-        self._interfaces, self._bases = [], {}
+        self._interfaces, self._bases, self._stack_section = [], {}, StackSection()
         if len(body) < 16 or self._unpack("H", body, 4)[0] != 1:
             self._stop("unknown pcapng version", "only version 1 is known")
             return
@@ -556,6 +560,10 @@ class Scan:
             self._skipped["piece{s} of evidence that is too large"] += 1
             return True
         said = facts.load(body[4:].rstrip(b"\0"))
+        if said.get("kind") == STACK:
+            if not self._ids.stacks.add(said, self._stack_section):
+                self._skipped["call stack{s} that cannot be read, or for which there is no room"] += 1
+            return True
         if "kind" in said:
             self._evidence(said, len(body), batch)
             return True

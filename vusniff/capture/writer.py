@@ -22,6 +22,7 @@ from vusniff.capture import evidence, facts, pcapng
 from vusniff.capture.bound import Bound
 from vusniff.capture.output import DescriptorOutput, open_output
 from vusniff.capture.packet import DISSECTOR_DATA, FRAME_LIMIT, INTERFACE_LIMIT, LEAD_SIZE, dissector_of, lead
+from vusniff.capture.stacks import Written
 from vusniff.channel import Channel
 from vusniff.distributions import version
 from vusniff.families.family import HEAD, Family
@@ -165,6 +166,9 @@ class CaptureWriter:
         self._lost_anywhere: Lost | None = None
         self.number = 0
         """Messages written so far: the number of the last."""
+        self._stacks = Written()
+        self.lost_stacks = 0
+        """Messages whose call stack could not be kept, because there were too many distinct ones."""
         self._extras: dict[object, bytes] = {}
         self._rest = b""
         """The rest of a block that was written in part and cannot be taken back."""
@@ -234,6 +238,8 @@ class CaptureWriter:
             self._recognise(interface, frame)
         if interface.number is None and not self._describe(interface):
             return self._skip(frame)
+        if frame.stack is not None:
+            frame = self._with_stack(frame)
         end = frame.end
         process = frame.process
         plain = not frame.kind and not frame.descriptors
@@ -242,7 +248,7 @@ class CaptureWriter:
             tags = self._lead(interface, frame)
         if process is not None and process is not interface.process[end]:
             self._spoken(interface, end, process)
-        if plain and not interface.lost and self._lost_anywhere is None:
+        if plain and frame.stack is None and not interface.lost and self._lost_anywhere is None:
             extra = interface.process_texts[end] if process is not None else b""
         else:
             extra = self._extra(interface, frame)
@@ -451,6 +457,7 @@ class CaptureWriter:
             interface.number = None
         self._described.clear()
         self._used = 0
+        self._stacks.begin_section()
         self._blocks.append(self._section_header)
 
     def _free(self) -> None:
@@ -488,6 +495,7 @@ class CaptureWriter:
                     frame.process,
                     kind,
                     missing if last else 0,
+                    None if at else frame.stack,
                 ),
                 () if at else comments,
             )
@@ -571,7 +579,7 @@ class CaptureWriter:
             texts = facts.frame_facts(frame, process, lost_ns, (anywhere.count, anywhere.time_ns) if anywhere else None)
             interface.lost, self._lost_anywhere = 0, None
             return built + self._said(texts, frame)
-        key = (frame.descriptors, process, frame.kind)
+        key = (frame.descriptors, process, frame.kind, frame.stack and frame.stack.id)
         extra = self._extras.get(key)
         if extra is None:
             extra = self._said(facts.frame_facts(frame, process, None, None), frame)
@@ -580,6 +588,17 @@ class CaptureWriter:
                     self._extras.clear()
                 self._extras[key] = extra
         return extra
+
+    def _with_stack(self, frame: Frame) -> Frame:
+        """The frame, with its call stack in the file; without it when there is no room for one more."""
+        assert frame.stack is not None
+        said = self._stacks.add(frame.stack, frame.time_ns)
+        if said is None:
+            self.lost_stacks += 1
+            return replace(frame, stack=None)
+        if said:
+            self._blocks.append(pcapng.custom_block(self.order, facts.ENTERPRISE, said))
+        return frame
 
     def _said(self, texts: list[bytes], frame: Frame) -> bytes:
         """Options for us, and the descriptors once more for Wireshark."""

@@ -26,6 +26,7 @@ from vusniff.commands.recording import (
     record_and_show,
 )
 from vusniff.commands.sampling import add_ring_arguments, check_ring_arguments, ring_words, sampling_of
+from vusniff.commands.stacks import add_stack_argument, check_stack_argument, stack_words, unwinder_of
 from vusniff.commands.times import some_seconds
 from vusniff.commands.viewer import choose, step_down
 from vusniff.errors import CaptureError, SourceError
@@ -74,6 +75,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     when.add_argument("--for", dest="seconds", type=some_seconds, metavar="TIME", help="after so long: 30s, 10m, 8h")
     when.add_argument("--until", metavar="FILTER", help="after the first message that passes this filter")
     when.add_argument("--count", type=int, metavar="N", help="after N messages")
+    add_stack_argument(parser)
     parser.add_argument("--attach", choices=_MODES, help="how to attach (default: the first of these that works)")
     parser.add_argument("--until-fd", type=int, help=argparse.SUPPRESS)
 
@@ -86,6 +88,7 @@ def run(args: argparse.Namespace) -> int:
     check_ring_arguments(args)
     if args.qmp and args.rings is None:
         raise SourceError("--qmp is about rings: add --rings, or leave it out")
+    check_stack_argument(args)
     _check_until(args)
     _check_selection(args)
     if args.count is not None and args.count < 1:
@@ -146,7 +149,7 @@ def _record(file: str, args: argparse.Namespace) -> int:
     modes = (Attach(args.attach),) if args.attach else tuple(Attach)
     wanted = selection(args)
     _as_caller(check_path, file, args)  # before the kernel is asked, which takes seconds
-    program = attach_program(modes, wanted.names_sockets, args.rings is not None)
+    program = attach_program(modes, wanted.names_sockets, args.rings is not None, args.stacks)
     output = _as_caller(open_path, file, args)
     writer = CaptureWriter(output, source=f"probe {program.attach}", bound=bound_of(output, args))
 
@@ -156,7 +159,8 @@ def _record(file: str, args: argparse.Namespace) -> int:
             say(f"attached by {program.attach}; interrupt to end")
 
     sampling = sampling_of(args, output, say)
-    probe = Probe(program, writer, wanted, say, file, args.count, args.seconds, sampling)
+    unwinder = unwinder_of(args)
+    probe = Probe(program, writer, wanted, say, file, args.count, args.seconds, sampling, unwinder)
     probe.run(ready, _reader_of_output() if args.until_fd is None and file == "-" else args.until_fd)
     return 0 if probe.links.messages and writer.stopped is None else 1
 
@@ -204,7 +208,7 @@ def _reader_of_output() -> int | None:
 
 def _words(file: str, args: argparse.Namespace) -> list[str]:
     """The command line of the probe's process."""
-    words = ["capture", "-w", file, *max_size_words(args), *ring_words(args)]
+    words = ["capture", "-w", file, *max_size_words(args), *ring_words(args), *stack_words(args)]
     for option in ("path", "inode", "pid", "comm", "vm"):
         words += [f"--{option}={value}" for value in getattr(args, option)]
     words += [f"--qmp={path}" for path in args.qmp]

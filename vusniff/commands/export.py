@@ -27,16 +27,19 @@ FORMATS = {
     "perfetto": (".pftrace", ".perfetto-trace"),
     "otlp": (".otlp",),
     "parquet": (".parquet",),
+    "folded": (".folded",),
+    "flamegraph": (".flame.svg",),
 }
 """Format -> endings of file names that mean it."""
 _JSON = ("jsonl", "otlp")
 _BINARY = ("pcapng", "perfetto", "parquet")
 _EPILOG = """jsonl: one object a message (docs/jsonl.md). markdown: a bug report. html: one page for any browser,
 without network. mermaid, svg: sequence diagrams. pcapng: the capture again, with findings as packet comments, which
-Wireshark shows; also of one that is being recorded: vusniff capture -w - | vusniff export - --format pcapng | wireshark
--k -i -. perfetto: a trace for ui.perfetto.dev. otlp: OpenTelemetry traces, a line of JSON a session. parquet: a table,
-where pyarrow is installed. OUT is written compressed when its name ends in .gz or .zst. --redact works with every
-format; SECURITY.md says what it removes and what it leaves."""
+Wireshark shows; also of one that is being recorded: vusniff capture -w - | vusniff export - --format pcapng |
+wireshark -k -i -. perfetto: a trace for ui.perfetto.dev. otlp: OpenTelemetry traces, a line of JSON a session.
+parquet: a table, where pyarrow is installed. flamegraph: who called whom (capture --stacks) as a picture, folded: the
+same as text, a stack and its messages a line, as flamegraph.pl and speedscope read it. OUT is written compressed when
+its name ends in .gz or .zst. --redact works with every format; SECURITY.md says what it removes and what it leaves."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -94,6 +97,8 @@ def _annotate_stream(args: argparse.Namespace, form: str) -> int:
 
 def _by_ending(output: str | None) -> str | None:
     name = output or ""
+    if name.removesuffix(".gz").removesuffix(".zst").lower().endswith(".flame.svg"):
+        return "flamegraph"
     ending = os.path.splitext(name.removesuffix(".gz").removesuffix(".zst"))[1].lower()
     return next((form for form, endings in FORMATS.items() if ending in endings), None)
 
@@ -187,7 +192,7 @@ def _write(output: str | None, form: str, chosen: Chosen, replaces: bytes | None
 
 
 def _makers() -> dict[str, Callable[[Chosen], Iterable[str] | Iterable[bytes]]]:
-    from vusniff.views.export import lines, mermaid, otlp, parquet, perfetto, report, svg, webpage
+    from vusniff.views.export import flamegraph, lines, mermaid, otlp, parquet, perfetto, report, svg, webpage
 
     return {
         "jsonl": lines.json_lines,
@@ -200,4 +205,6 @@ def _makers() -> dict[str, Callable[[Chosen], Iterable[str] | Iterable[bytes]]]:
         "perfetto": perfetto.perfetto,
         "otlp": otlp.otlp,
         "parquet": parquet.parquet,
+        "folded": flamegraph.folded,
+        "flamegraph": flamegraph.svg,
     }

@@ -7,7 +7,6 @@ file of every package that is part of it. Must not know what is shown.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import importlib
 import os
 import pkgutil
@@ -16,7 +15,7 @@ from collections.abc import Iterator
 
 from vusniff.errors import SourceError
 from vusniff.files import sudo_user
-from vusniff.values import dataclass
+from vusniff.privileges import NOBODY, User, drop
 
 _LATER = ("vusniff.views.tui", "vusniff.commands", "vusniff.bpf", "vusniff.demo", "vusniff.wireshark", "vusniff.replay")
 """No part of a view of text."""
@@ -24,18 +23,6 @@ _TEXT = ("vusniff.views.printing", "msgspec")
 _TUI = ("vusniff.views.tui.app", "lark", "pygments", "markdown_it", "mdurl")
 """Modules whose packages are all that a view is made of; some are imported only when a key is pressed."""
 _CANNOT_STEP_DOWN = "the privileges of the view cannot be given up here"
-_PR_SET_NO_NEW_PRIVS = 38
-
-
-@dataclass(frozen=True, slots=True)
-class User:
-    """Somebody who is not root."""
-
-    uid: int
-    gid: int
-
-
-NOBODY = User(65534, 65534)
 
 
 def caller() -> User | None:
@@ -75,23 +62,9 @@ def choose(tui: bool) -> User | None:
 def step_down(user: User | None) -> None:
     """Become this user for good, and give up all capabilities. Raises SourceError where that does not work."""
     try:
-        _step_down(user)
+        drop(user)
     except OSError:
         raise SourceError(f"{_CANNOT_STEP_DOWN}: record with -q, and look at the file as another user") from None
-
-
-def _step_down(user: User | None) -> None:
-    if user is not None:
-        os.setgroups([])
-        os.setresgid(user.gid, user.gid, user.gid)
-        os.setresuid(user.uid, user.uid, user.uid)
-    libc = ctypes.CDLL(None, use_errno=True)
-    # capset(2): version 3, ourselves; effective, permitted and inheritable, twice 32 bits, all empty. What is not
-    # permitted any more is not ambient either.
-    header = (ctypes.c_uint32 * 2)(0x20080522, 0)
-    if libc.capset(header, (ctypes.c_uint32 * 6)()) != 0:
-        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-    libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
 
 
 def _load(name: str) -> None:
@@ -107,7 +80,7 @@ def _hindrance(user: User) -> str | None:
     if child == 0:
         why = _CANNOT_STEP_DOWN
         with contextlib.suppress(BaseException):  # this process must end here, whatever happens
-            _step_down(user)
+            drop(user)
             hidden = next(_hidden(folders, files), None)
             why = f"{hidden} may not be read" if hidden else ""
         os.write(writable, b"=" + why.encode(errors="backslashreplace")[:4000])

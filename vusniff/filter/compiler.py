@@ -19,6 +19,7 @@ from vusniff.values import dataclass
 if TYPE_CHECKING:
     from vusniff.analysis.timeline import Timeline
     from vusniff.checks.finding import Finding
+    from vusniff.record import LogLine
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,9 @@ class Nowhere:
         return None
 
     def findings(self, number: int) -> tuple[Finding, ...]:
+        return ()
+
+    def logs(self, number: int) -> tuple[LogLine, ...]:
         return ()
 
 
@@ -63,7 +67,9 @@ class Filter:
 def compile_filter(text: str) -> Filter:
     """A filter by its text. Raises FilterError, and DissectorError when the dissectors cannot be loaded."""
     node = resolve(parse(text), text)
-    return Filter(text, node, any(test.field.origin is Origin.FINDING for test in tests_of(node)), matcher(node))
+    return Filter(
+        text, node, any(test.field.origin in (Origin.FINDING, Origin.LOG) for test in tests_of(node)), matcher(node)
+    )
 
 
 def tests_of(node: Node) -> Iterator[Test]:

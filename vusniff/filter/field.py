@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from vusniff.channel import Channel, Sender
-from vusniff.record import Descriptor, Process
+from vusniff.record import Descriptor, LogLine, Process, Stack
 from vusniff.values import dataclass
 
 if TYPE_CHECKING:
@@ -43,6 +43,8 @@ class Origin(enum.Enum):
     DESCRIPTOR = "descriptor"
     PROCESS = "process"
     FINDING = "finding"
+    STACK = "call stack"
+    LOG = "line of a log"
 
 
 class PayloadKey(NamedTuple):
@@ -104,6 +106,8 @@ class MessageLike(Protocol):
     @property
     def latency_ns(self) -> int | None: ...
     @property
+    def stack(self) -> Stack | None: ...
+    @property
     def more(self) -> Mapping[str, int]: ...
 
 
@@ -119,6 +123,9 @@ class Surroundings(Protocol):
 
     def findings(self, number: int) -> tuple[Finding, ...]:
         """The findings that stand at a message."""
+
+    def logs(self, number: int) -> Sequence[LogLine]:
+        """The lines of logs that stand between a message and the next one; before the first they are the first's."""
 
 
 Read = Callable[[MessageLike, Surroundings], Any]

@@ -3,7 +3,7 @@ the Wireshark dissector use.
 
 Fields of payloads come from the tables of messages (`payload`); the others stand here. A name begins with ``vhost`` or
 ``vring`` for what a message says, ``fd`` for its descriptors, ``proc`` for its sender, ``sock`` for its connection,
-``finding`` for what is wrong with it.
+``stack`` for who called whom when it was sent, ``finding`` for what is wrong with it.
 """
 
 from __future__ import annotations
@@ -89,9 +89,34 @@ def _descriptors(name: str) -> Any:
     return read
 
 
+def _stack(name: str) -> Any:
+    def read(message: MessageLike, _: Surroundings) -> list[Any]:
+        stack = message.stack
+        return [] if stack is None else [value for entry in stack.entries if (value := getattr(entry, name))]
+
+    return read
+
+
+def _calls(message: MessageLike, _: Surroundings) -> str | None:
+    """All functions in one text, innermost first: a search finds a call as well as a name."""
+    stack = message.stack
+    return None if stack is None else " < ".join(entry.function or f"{entry.file}" for entry in stack.entries)
+
+
+def _cut(message: MessageLike, _: Surroundings) -> str | None:
+    return message.stack.cut or None if message.stack is not None else None
+
+
 def _findings(name: str) -> Any:
     def read(message: MessageLike, around: Surroundings) -> list[Any]:
         return [getattr(finding, name) for finding in around.findings(message.number)]
+
+    return read
+
+
+def _logs(name: str) -> Any:
+    def read(message: MessageLike, around: Surroundings) -> list[Any]:
+        return [value for one in around.logs(message.number) if (value := getattr(one, name))]
 
     return read
 
@@ -110,7 +135,7 @@ def _sender(message: MessageLike, _: Surroundings) -> str | None:
 
 
 _H, _C, _A, _B = Origin.HEADER, Origin.CONNECTION, Origin.ANSWER, Origin.BYTES
-_D, _P, _F = Origin.DESCRIPTOR, Origin.PROCESS, Origin.FINDING
+_D, _P, _F, _S, _L = Origin.DESCRIPTOR, Origin.PROCESS, Origin.FINDING, Origin.STACK, Origin.LOG
 _NUMBER, _BOOLEAN, _TEXT = ValueKind.NUMBER, ValueKind.BOOLEAN, ValueKind.TEXT
 
 STATIC: tuple[Field, ...] = (
@@ -161,6 +186,14 @@ STATIC: tuple[Field, ...] = (
     Field("proc.tid", _NUMBER, _P, "thread that sent it, where known", _process("tid")),
     Field("proc.comm", _TEXT, _P, "name of the process that sent it", _process("comm")),
     Field("proc.label", _TEXT, _P, "what the sender's user calls it", _process("label")),
+    Field("stack", _TEXT, _S, 'who called whom, innermost first: "vhost_dev_start < vhost_net_start"', _calls),
+    Field("stack.function", _TEXT, _S, "function that was being called when it was sent", _stack("function"), True),
+    Field("stack.file", _TEXT, _S, "executable or library of such a function", _stack("file"), True),
+    Field("stack.source", _TEXT, _S, "source file and line of such a function", _stack("source"), True),
+    Field("stack.cut", _TEXT, _S, "why outer functions are missing", _cut),
+    Field("log.text", _TEXT, _L, "what a program wrote into its log before the next message", _logs("text"), True),
+    Field("log.program", _TEXT, _L, "who wrote it, as far as the line says", _logs("program"), True),
+    Field("log.level", _TEXT, _L, "how bad it is", _logs("level"), True, words=("error", "warning", "info", "debug")),
     Field("finding.severity", _NUMBER, _F, "how bad what is wrong at it is", _severities, several=True, names=RANKS),
     Field("finding.rule", _TEXT, _F, "slug of the rule that is broken", _findings("rule"), True),
     Field(

@@ -77,6 +77,8 @@ TITLES = {
     Origin.ANSWER: "Request and reply",
     Origin.DESCRIPTOR: "Descriptors",
     Origin.PROCESS: "Sender",
+    Origin.STACK: "Call stacks",
+    Origin.LOG: "Logs",
     Origin.FINDING: "Findings",
     Origin.BYTES: "Bytes",
     Origin.PAYLOAD: "Payload",

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import functools
 from array import array
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vusniff.analysis.compose import fields, header_of
-from vusniff.capture.batch import NOTHING_SAID, said
+from vusniff.capture.batch import NOTHING_SAID, Said, said
 from vusniff.channel import Channel, Sender
 from vusniff.filter.field import Origin, Surroundings
 from vusniff.filter.match import Matches, asking, matcher
@@ -20,7 +20,7 @@ from vusniff.filter.tree import All, Named, Node, Operator, Test
 from vusniff.filter.tree import Any as Either
 from vusniff.layouts import dissect
 from vusniff.meta import FLAGS, NEED_REPLY, OPTIONS, REPLY, VERSION, end_of, flags_of, has_options, kind_of
-from vusniff.record import Descriptor, FrameKind, Process
+from vusniff.record import Descriptor, FrameKind, LogLine, Process, Stack
 
 if TYPE_CHECKING:
     from vusniff.analysis.session import Place
@@ -38,6 +38,8 @@ class Around:
 
     def __init__(self, timeline: Timeline) -> None:
         self._timeline = timeline
+        self._events_seen = 0
+        self._logs: dict[int, list[LogLine]] = {}
 
     @property
     def first_ns(self) -> int:
@@ -53,6 +55,15 @@ class Around:
     def findings(self, number: int) -> tuple[Finding, ...]:
         """What was found so far at a message."""
         return self._timeline.findings_at(number - 1)
+
+    def logs(self, number: int) -> Sequence[LogLine]:
+        """The lines of logs behind a message."""
+        events = self._timeline.index.events
+        for row, event in events[self._events_seen :]:
+            if isinstance(event, LogLine):
+                self._logs.setdefault(max(row, 1), []).append(event)
+        self._events_seen = len(events)
+        return self._logs.get(number, ())
 
 
 class Row:
@@ -222,7 +233,11 @@ class Row:
             self._packet, self._read_at = self._index.packet(self.at), self.at
         return self._packet
 
-    def _said(self) -> tuple[tuple[Descriptor, ...], Process | None]:
+    @property
+    def stack(self) -> Stack | None:
+        return self._index.stacks.get(self._said()[2])
+
+    def _said(self) -> Said:
         return said(self._bytes()[1]) if has_options(self._metas[self.at]) else NOTHING_SAID
 
     def _header(self) -> tuple[int, int, int] | None:
@@ -302,7 +317,7 @@ def _needs(node: Node) -> _Needs:
             named = [one for one in values if isinstance(one, Named)]
             if operator in (Operator.EQ, Operator.IN) and named and len(named) == len(values):
                 return _Needs(frozenset(code for one in named for _, code in one.keys))
-            return _Needs(descriptors=field.several and field.name.startswith("fd."))
+            return _Needs(descriptors=field.origin is Origin.STACK or (field.several and field.name.startswith("fd.")))
     return _Needs()
 
 

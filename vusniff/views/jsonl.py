@@ -3,7 +3,7 @@
 Numbers are JSON integers, unknown is null. Keys: number, time_ns, session, connection, channel, sender, request, name,
 flags, version, reply, need_reply, size, payload, payload_hex (on demand), fds, process, answers, answered_by,
 latency_ns, malformed, what else the header of a family holds (of vfio-user: id, error), trailing_hex (only where bytes
-are left over).
+are left over), stack (only where it was recorded).
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from vusniff.meta import END_SHIFT, NO_MESSAGE, REPLY
 from vusniff.printable import escape_json
 from vusniff.record import Descriptor, Process
 from vusniff.views.repeated import OfPlace, Repeated
+from vusniff.views.stacks import stack_dict
 
 
 def descriptor_dict(descriptor: Descriptor) -> dict[str, Any]:
@@ -77,6 +78,8 @@ def message_dict(message: Message, hexadecimal: bool = False) -> dict[str, Any]:
     result.update(message.more)
     if message.trailing:
         result["trailing_hex"] = message.trailing.hex()
+    if message.stack is not None:
+        result["stack"] = stack_dict(message.stack)
     return result
 
 
@@ -132,6 +135,8 @@ class JsonLines:
     def __init__(self, hexadecimal: bool = False) -> None:
         self._hexadecimal = hexadecimal
         self._repeated: Repeated[_Common, _Own] = Repeated(_common)
+        self._stacks: dict[str, str] = {}
+        """Id -> what stands for it at the end of a line."""
 
     def lines(self, first: int, batch: Batch, places: Sequence[Place], others: Sequence[Other]) -> list[str]:
         """The messages of a batch that was read with data, numbered from ``first``.
@@ -149,7 +154,8 @@ class JsonLines:
                 continue
             own = of_place[2].get(data) or self._own(number, batch, number - first, of_place)
             end = meta >> END_SHIFT & 1
-            fds, process = spoken_of(options) if options else ("[]", None)
+            fds, process, stack = spoken_of(options) if options else ("[]", None, None)
+            called = self._stack(stack, batch) if stack else ""
             if other is None:
                 answer = NO_ANSWER
             elif meta & REPLY:
@@ -158,9 +164,16 @@ class JsonLines:
                 answer = f'"answers":null,"answered_by":{other[0]},"latency_ns":{abs(time_ns - other[1])}'
             append(
                 f'{{"number":{number},"time_ns":{time_ns},{left[end]}{own[0]},"fds":{fds},'
-                f'"process":{process or processes[end]},{answer}{own[1]}}}\n'
+                f'"process":{process or processes[end]},{answer}{own[1]}{called}}}\n'
             )
         return made
+
+    def _stack(self, identity: str, batch: Batch) -> str:
+        known = self._stacks.get(identity)
+        if known is None:
+            said = encode(stack_dict(batch.stacks.get(identity))).decode()
+            known = self._stacks[identity] = f',"stack":{said}'
+        return known
 
     def _odd(self, number: int, batch: Batch, row: int, place: Place, other: Other) -> str:
         message = compose(number, batch.frame(row), place, other)
@@ -169,6 +182,7 @@ class JsonLines:
     def _own(self, number: int, batch: Batch, row: int, of_place: OfPlace[_Common, _Own]) -> _Own:
         frame = batch.frame(row)
         values = message_dict(compose(number, frame, of_place.place), self._hexadecimal)
+        values.pop("stack", None)
         names = list(values)
         request, payload, malformed = map(names.index, ("request", "payload", "malformed"))
         body = {name: values[name] for name in names[request : payload + 1]}
@@ -194,8 +208,8 @@ NO_ANSWER = '"answers":null,"answered_by":null,"latency_ns":null'
 
 
 @remembered
-def spoken_of(options: bytes) -> tuple[str, str | None]:
-    """Descriptors and, where it is said, the process that a packet's options name, as JSON."""
-    descriptors, process = said(options)
+def spoken_of(options: bytes) -> tuple[str, str | None, str | None]:
+    """Descriptors and, where it is said, the process that a packet's options name, as JSON; and the id of the stack."""
+    descriptors, process, stack = said(options)
     fds = encode([descriptor_dict(one) for one in descriptors]).decode()
-    return fds, encode(process_dict(process)).decode() if process else None
+    return fds, encode(process_dict(process)).decode() if process else None, stack

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+from vusniff.analysis.callers import RowCallers
 from vusniff.analysis.timeline import Timeline
 from vusniff.families.vhost_user.phases import Phase
+from vusniff.printable import escape
 from vusniff.views import words
 
 COLUMNS = ("phase", "messages", "at", "lasted")
@@ -34,10 +36,11 @@ def phase_row(phase: Phase, first_ns: int) -> tuple[str, str, str, str]:
     )
 
 
-def phase_line(session: int, phase: Phase) -> str:
-    """What ``read --phases`` prints before its first message."""
+def phase_line(session: int, phase: Phase, callers: Sequence[str] = ()) -> str:
+    """What ``read --phases`` prints before its first message; ``callers`` are functions that sent requests of it."""
     numbers = numbers_words(phase) if phase.count else "no messages"
-    return f"# session {session}: {phase.kind}, {numbers}, {lasted_words(phase)}"
+    called = f", called by {', '.join(map(escape, callers))}" if callers else ""
+    return f"# session {session}: {phase.kind}, {numbers}, {lasted_words(phase)}{called}"
 
 
 def phase_lines(timeline: Timeline, session: int | None = None) -> Iterator[tuple[int, str]]:
@@ -46,8 +49,9 @@ def phase_lines(timeline: Timeline, session: int | None = None) -> Iterator[tupl
     found = [(phase.first, number, phase) for number in chosen for phase in timeline.phases(number)]
     # A phase without messages comes before the one it stands before.
     found.sort(key=lambda one: (one[0], one[1], one[2].start_ns, one[2].count > 0))
+    callers = RowCallers(timeline)
     for first, number, phase in found:
-        yield first, phase_line(number, phase)
+        yield first, phase_line(number, phase, callers.among(number, phase.first, phase.last) if phase.count else ())
 
 
 def phase_dict(phase: Phase) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from vusniff.errors import VusniffError
 from vusniff.message import Message
 from vusniff.meta import REPLY, has_options
 from vusniff.progress import tell
-from vusniff.record import Connection, Evidence
+from vusniff.record import Connection, Evidence, LogLine
 from vusniff.views import evidence, jsonl
 from vusniff.views.phases import phase_lines
 from vusniff.views.text import Lines, details, message_line
@@ -253,7 +253,9 @@ def filter_of(args: argparse.Namespace) -> Filter | None:
 
     chosen = compile_filter(text)
     if chosen.needs_findings and (getattr(args, "follow", False) or "-" in getattr(args, "files", "-")):
-        raise VusniffError("--filter: fields of findings need a capture that is finished: save it, and filter the file")
+        raise VusniffError(
+            "--filter: fields of findings and logs need a capture that is finished: save it, and filter the file"
+        )
     return chosen
 
 
@@ -277,7 +279,9 @@ def _run(timeline: Timeline, start: int, stop: int) -> Tracked:
     """Consecutive rows with their bytes."""
     index = timeline.index
     meta, times = index.meta[start:stop], index.time_ns[start:stop]
-    batch = Batch(index.offset[start:stop], times, index.request[start:stop], index.size[start:stop], meta)
+    batch = Batch(
+        index.offset[start:stop], times, index.request[start:stop], index.size[start:stop], meta, stacks=index.stacks
+    )
     others = timeline.others(start, stop)
     for row in range(stop - start):
         data, options, missing = index.packet(start + row)
@@ -303,6 +307,10 @@ class StreamSurroundings:
 
     def findings(self, number: int) -> tuple[Finding, ...]:
         """None: what is wrong is known only later."""
+        return ()
+
+    def logs(self, number: int) -> tuple[LogLine, ...]:
+        """None: what follows a message is known only later."""
         return ()
 
     def passed(self, tracked: Tracked) -> list[bool]:

@@ -20,7 +20,7 @@ from vusniff.meta import END_SHIFT, NO_MESSAGE, end_of, kind_of
 from vusniff.printable import escape
 from vusniff.record import Descriptor, FrameKind
 from vusniff.told import parse as parse_told
-from vusniff.views import words
+from vusniff.views import stacks, words
 from vusniff.views.repeated import OfPlace, Repeated
 
 TITLE_WIDTH = 30
@@ -191,6 +191,9 @@ def details(message: Message, hexadecimal: bool = False) -> Iterator[str]:
     for position, descriptor in enumerate(message.descriptors):
         number = "" if descriptor.number is None else f" (number {descriptor.number} in the sender)"
         yield f"    descriptor {position}: {words.descriptor(descriptor)}{number}"
+    if message.stack is not None:
+        yield "    called by:"
+        yield from stacks.lines(message.stack, "        ")
     if message.told is not None:
         yield f"    told by: {escape(message.told.where)}: {escape(message.told.line)}"
     if message.malformed:

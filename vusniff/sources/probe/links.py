@@ -200,6 +200,8 @@ class Links:
         frames = link.sides[1 - end].framer.release()
         frames += side.framer.feed(Chunk(link.connection.id, end, time_ns, data, passed, process, missing))
         if frames:
+            if send.stack is not None:
+                frames = [replace(frame, stack=send.stack) for frame in frames]
             self._write(link, frames)
 
     def open(self, link: Link, time: int) -> int:

@@ -40,7 +40,9 @@ from vusniff.sources.host.unixdiag import (
 from vusniff.sources.probe.links import Link, Links
 from vusniff.sources.probe.selection import Candidate, Selection
 from vusniff.sources.probe.sends import Event, Exited, NewSocket, Send, Sends, Shut
+from vusniff.sources.probe.waiting import WaitingSends
 from vusniff.sources.rings.sampler import Sampling
+from vusniff.sources.stacks.unwinder import Unwinder
 
 DRAIN_SECONDS = 0.005
 PIECE_BYTES = 256 << 10
@@ -74,8 +76,10 @@ class Probe:
         count: int | None = None,
         seconds: float | None = None,
         sampling: Sampling | None = None,
+        unwinder: Unwinder | None = None,
     ) -> None:
         self.program = program
+        self._stacked = None if unwinder is None else WaitingSends(unwinder, self._is_unwanted)
         self._count = count if count is not None else sys.maxsize
         self._seconds = seconds if seconds is not None else math.inf
         self._sampling = sampling
@@ -143,7 +147,7 @@ class Probe:
         if not self._backlog and not self.program.ring.waiting():
             self._deliver(self._sends.expire(began))
         now = time.monotonic()
-        if now >= self._next_check and not self._backlog:
+        if now >= self._next_check and not self._backlog and not self._stacked:
             self._check()
             after = time.monotonic()
             self._next_check = after + max(CHECK_SECONDS, CHECK_SHARE * (after - now))
@@ -164,9 +168,15 @@ class Probe:
         while self.step():
             pass
         self._deliver(self._sends.expire(time.monotonic_ns() + (1 << 62)))
+        while self._stacked:
+            time.sleep(DRAIN_SECONDS)
+            self._deliver([])
         for link in self.links.all():
             self._end(link, None, time.monotonic_ns(), "capture ended")
         losses, missed = self.program.losses(), self.program.missed()
+        if self._stacked is not None:
+            self._say(self._stacked.summary(losses.pop("stack"), self._writer.lost_stacks))
+            self._stacked.close()
         nowhere = losses["send"] + losses["table full"] - self.links.lost - self._unwanted_lost
         if nowhere > 0:
             self._writer.lost(Lost(None, time.time_ns(), nowhere))
@@ -218,6 +228,10 @@ class Probe:
         while self._backlog_size < BACKLOG_BYTES and (piece := ring.take(PIECE_BYTES)):
             self._backlog.append(piece)
             self._backlog_size += len(piece)
+        if self._stacked is not None and self.program.stacks is not None:
+            # After the sends: the stack of each is handed over before it.
+            while piece := self.program.stacks.take(PIECE_BYTES):
+                self._stacked.stacks(piece)
 
     def _flush(self) -> None:
         self._writer.flush()
@@ -240,6 +254,8 @@ class Probe:
     def _deliver(self, events: list[Event]) -> None:
         links = self.links
         send = links.send
+        if self._stacked is not None:
+            events = self._stacked.through(events)
         for event in events:
             if links.messages >= self._count:
                 self._stopping = True
@@ -247,6 +263,7 @@ class Probe:
             if type(event) is Send:
                 if links.find(event.inode) is None:
                     self._meet_unannounced(event)
+                event.given = True
                 send(event)
             elif type(event) is NewSocket:
                 self._meet(event)
@@ -255,7 +272,8 @@ class Probe:
             elif type(event) is Exited:
                 links.exited(event)
         for event in self._sends.belated:
-            links.amend(event.inode)
+            if event.given:
+                links.amend(event.inode)
         for event, count in self._sends.overflowed:
             links.lose(event.inode, count, event.time)
         self._sends.belated.clear()
@@ -265,19 +283,26 @@ class Probe:
         link = self.links.meet(opened)
         if link is None or not self._selection.restricts or self.links.was_passed(opened):
             return
-        candidate = Candidate(
-            frozenset({opened.inode, opened.peer_inode} - {0}),
-            frozenset(path for path in map(path_text, (opened.path, opened.peer_path)) if path),
-            frozenset({opened.tgid, opened.peer_pid}),
-            self._files(opened),
-        )
-        if not self._selection.wants(candidate):
+        if not self._selection.wants(self._candidate(opened)):
             self.links.drop(link)
             counted = self.program.sends(opened.inode)
             self._unwanted_lost += counted[1] if counted else 0
             self.program.decide(opened.inode, IGNORED)
             if opened.peer_inode:
                 self.program.decide(opened.peer_inode, IGNORED)
+
+    def _candidate(self, opened: NewSocket) -> Candidate:
+        return Candidate(
+            frozenset({opened.inode, opened.peer_inode} - {0}),
+            frozenset(path for path in map(path_text, (opened.path, opened.peer_path)) if path),
+            frozenset({opened.tgid, opened.peer_pid}),
+            self._files(opened),
+        )
+
+    def _is_unwanted(self, opened: NewSocket) -> bool:
+        """Nothing of this socket is recorded; one without a path may still turn out to be passed by a peer."""
+        named = bool(opened.path or opened.peer_path)
+        return self._selection.restricts and named and not self._selection.wants(self._candidate(opened))
 
     def _files(self, opened: NewSocket) -> frozenset[tuple[int, int]]:
         """What the ends are bound to, where a path is asked for."""

@@ -14,6 +14,7 @@ from collections import deque
 from typing import Any
 
 from vusniff.bpf import records
+from vusniff.record import Stack
 from vusniff.values import dataclass
 
 HOLD_NS = 50_000_000
@@ -41,6 +42,11 @@ class Send:
     descriptors: bytes | None
     """`records.PASSED_FD` for each; None when there are none, or when their record did not reach us."""
     index: int
+    stacked: bool = False
+    """Its call stack was handed over."""
+    stack: Stack | None = None
+    given: bool = False
+    """It was written."""
     result: int | None = None
     """Bytes that the kernel took, or a negative error number; None while nothing else is known than that it began."""
 
@@ -141,6 +147,7 @@ class Sends:
                     count,
                     self._passed.pop(tid, None) if count else None,
                     index,
+                    bool(flags & 4),
                 )
                 queue.append(send)
                 before = time - HOLD_NS

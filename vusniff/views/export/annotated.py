@@ -1,7 +1,8 @@
 """The capture again, with what the rules found as comments of its packets: what Wireshark can show.
 
 There is a comment for each finding (``vusniff error vring-kick-before-num (frontend): ...``); our dissector reads it
-back into fields. Messages that were not chosen are left out, so that numbers are those of the new file.
+back into fields. Where call stacks were recorded there is one more, with who called whom. Messages that were not chosen
+are left out, so that numbers are those of the new file.
 
 What is still being recorded is judged as it comes. A finding that is not known yet when its message is written comes
 with the next message, and says where it stands (``#12: ...``); what only the end of the capture shows is not written.
@@ -10,7 +11,7 @@ with the next message, and says where it stands (``#12: ...``); what only the en
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -22,6 +23,7 @@ from vusniff.checks.table import RULES
 from vusniff.errors import VusniffError
 from vusniff.printable import escape
 from vusniff.record import Closed, Connection, Exit, Frame, LogLine, Lost, OtherEvidence, Record, Sample
+from vusniff.views import stacks
 from vusniff.views.export.chosen import Chosen
 from vusniff.views.findings import Judged
 
@@ -42,7 +44,7 @@ def annotate(chosen: Chosen, target: str, replaces: bytes | None = None) -> None
     sections = [section for section in index.reader.sections if section.ours]
     with _writer(sections[0] if sections else Section(), target, replaces, *orders) as writer:
         for written, (record, said) in enumerate(_records(chosen)):
-            _write(writer, record, said)
+            copy_record(writer, record, said)
             if written % 64 == 0:
                 writer.flush()
     _check(writer)
@@ -68,8 +70,9 @@ def annotate_live(
                 if writer is None:
                     writer = _writer(reader.sections[0], target, replaces)
                 for record in records:
-                    said = _fitting(comments.pop(writer.number + 1, ())) if isinstance(record, Frame) else []
-                    _write(writer, record, said)
+                    frame = record if isinstance(record, Frame) else None
+                    said = _fitting(_said(comments.pop(writer.number + 1, ()), frame)) if frame else []
+                    copy_record(writer, record, said)
                 writer.flush()
                 _check(writer)
             reader.refuse()
@@ -118,7 +121,8 @@ def _writer(
     )
 
 
-def _write(writer: CaptureWriter, record: Record, comments: list[bytes]) -> None:
+def copy_record(writer: CaptureWriter, record: Record, comments: Sequence[bytes] = ()) -> None:
+    """Writes what was read, all of it in its order; ``comments`` are for a frame."""
     match record:
         case Connection():
             writer.open(record.path, record.ends, record.opened_ns, record.joined_late, record.family)
@@ -145,9 +149,17 @@ def _records(chosen: Chosen) -> Iterator[tuple[Record, list[bytes]]]:
         while at < len(events) and events[at][0] <= row:
             yield events[at][1], []
             at += 1
-        yield index.frame(row), _fitting(_line(finding, row + 1) for finding in chosen.findings(row + 1))
+        frame = index.frame(row)
+        yield frame, _fitting(_said((_line(finding, row + 1) for finding in chosen.findings(row + 1)), frame))
     for _, event in events[at:]:
         yield event, []
+
+
+def _said(findings: Iterable[str], frame: Frame) -> Iterator[str]:
+    """The comments of a packet: what was found, and who called whom."""
+    yield from findings
+    if frame.stack is not None:
+        yield f"vusniff called by {stacks.callers(frame.stack, len(frame.stack.entries))}"
 
 
 def _fitting(lines: Iterable[str]) -> list[bytes]:

@@ -26,7 +26,7 @@
   let chosen = -1;
 
   const searchable = messages.map((message) => [message.number, message.title, message.said, message.channel,
-    (message.fds || []).join(" "), message.malformed,
+    (message.fds || []).join(" "), (message.stack || []).join(" "), message.malformed,
     (findings.get(message.number) || []).map((one) => one.rule + " " + one.sentence).join(" "),
   ].join(" ").toLowerCase());
 
@@ -124,6 +124,7 @@
     if (message.answers) row("answers", link(message.answers, "#" + message.answers + " after " + message.latency));
     if (message.answered_by) row("answered by", link(message.answered_by, "#" + message.answered_by + " after " + message.latency));
     for (const [place, words] of (message.fds || []).entries()) row("descriptor " + place, make("code", words));
+    for (const [place, words] of (message.stack || []).entries()) row(place ? "" : "called by", make("code", words));
     if (message.malformed) row("malformed", make("span", message.malformed, "error"));
     box.append(list);
     for (const finding of findings.get(message.number) || []) {

@@ -17,6 +17,7 @@ from vusniff.analysis.session import Place
 from vusniff.analysis.timeline import Timeline, read_all
 from vusniff.capture.facts import Host, Section
 from vusniff.capture.index import Index
+from vusniff.capture.stacks import stack_of
 from vusniff.capture.writer import CaptureWriter
 from vusniff.checks.peers import BACKENDS, FRONTENDS
 from vusniff.errors import VusniffError
@@ -40,6 +41,8 @@ from vusniff.record import (
     Process,
     Record,
     Sample,
+    Stack,
+    StackEntry,
     is_named,
 )
 from vusniff.told import build as build_told
@@ -64,6 +67,8 @@ _PROCESSES = frozenset(_KNOWN.split())
 _THREAD = re.compile(r"CPU \d{1,4}/(KVM|TCG)|reactor_\d{1,4}|vpp_wk_\d{1,4}")
 _BEGINNINGS = sorted((beginning for beginning, _ in (*FRONTENDS, *BACKENDS)), key=len, reverse=True)
 """Of another name that begins like one of theirs, only that stays."""
+_LIBRARY = re.compile(r"(libc|libglib-2\.0|librte_[a-z_]{1,40}|libspdk_[a-z_]{1,40}|libvhost[a-z-]{0,20})\.so[.\d]*")
+"""Libraries whose names stay in call stacks, and the names of their functions."""
 _IDENTITY = re.compile(r"(eventfd|memfd|socket|pipe|dmabuf|userfaultfd|(file|device):\d{1,10}(:\d{1,10})?):\d{1,20}")
 _REQUEST = 0xFF
 """Greatest number of a request that no table knows and that stays: in a stream joined late it may be anything."""
@@ -146,7 +151,9 @@ def _records(timeline: Timeline, names: _Names) -> Iterator[Record]:
         place = timeline.place(row)
         data = redacted(frame, place, names, _is_sure(timeline, place))
         fds = tuple(map(names.descriptor, frame.descriptors))
-        yield replace(frame, data=data, descriptors=fds, process=names.process(frame.process))
+        yield replace(
+            frame, data=data, descriptors=fds, process=names.process(frame.process), stack=names.stack(frame.stack)
+        )
     for _, event in events[at:]:
         yield event
 
@@ -264,6 +271,17 @@ class _Names:
         if identity is not None and not _IDENTITY.fullmatch(identity):
             identity = self._of("object", identity)
         return replace(descriptor, identity=identity, name=name)
+
+    def stack(self, stack: Stack | None) -> Stack | None:
+        """A call stack: of programs and libraries that everybody knows names stay, of others only that they differ."""
+        if stack is None:
+            return None
+        return stack_of(tuple(map(self._entry, stack.entries)), "cut, not told here" if stack.cut else "")
+
+    def _entry(self, entry: StackEntry) -> StackEntry:
+        if entry.file[:15] in _PROCESSES or _LIBRARY.fullmatch(entry.file):
+            return entry._replace(source=None)
+        return StackEntry(self._of("file", entry.file) if entry.file else "", "", entry.address)
 
     def request(self, number: int) -> int:
         """A request that no table knows: another number that no table knows, the same for the same."""

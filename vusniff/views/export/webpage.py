@@ -25,7 +25,7 @@ from vusniff.families.vhost_user.phases import Phase
 from vusniff.families.vhost_user.state import DeviceState
 from vusniff.message import Context, Message
 from vusniff.printable import escape
-from vusniff.views import evidence, phases, state, verdict, words
+from vusniff.views import evidence, phases, stacks, state, verdict, words
 from vusniff.views.export.chosen import Chosen
 from vusniff.views.summary import moment
 
@@ -207,6 +207,7 @@ def _message(chosen: Chosen, message: Message) -> dict[str, Any]:
         "latency": words.duration(message.latency_ns) if message.latency_ns is not None else None,
         "malformed": message.malformed,
         "process": f"{escape(message.process.comm)} ({message.process.pid})" if message.process else None,
+        "stack": stacks.lines(message.stack, "") if message.stack is not None else None,
     }
     one.update({name: value for name, value in optional.items() if value is not None})
     return one

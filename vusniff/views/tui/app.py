@@ -256,6 +256,19 @@ class TuiApp(Parts):
         else:
             self.announce("Runs of the same request are one row: R shows them")
 
+    def action_callers(self) -> None:
+        if not self.view.turn_callers():
+            self.announce("No call stacks were recorded: vusniff capture --stacks does")
+        elif self.view.callers is None:
+            self.announce("Every message has its own row")
+        else:
+            self.announce("What one function sends is one row: W shows them")
+
+    def action_logs(self) -> None:
+        folded = self.view.evidence.fold_logs()
+        self.view.refresh()
+        self.announce("Lines of logs are counted: L shows them" if folded else "Lines of logs are shown")
+
     def action_answer(self) -> None:
         self.view.to_answer()
 

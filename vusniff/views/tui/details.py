@@ -15,7 +15,8 @@ from vusniff.layouts import dissect
 from vusniff.layouts.spans import spans
 from vusniff.message import Context, Message
 from vusniff.printable import escape
-from vusniff.views import text, words
+from vusniff.record import Stack
+from vusniff.views import stacks, text, words
 from vusniff.views.tui.line import Part, TextLine, line, wrapped
 from vusniff.views.tui.marks import MARKS
 from vusniff.views.tui.passed import Passed
@@ -70,6 +71,9 @@ def details(
             others = [number for number in (passed.numbers(descriptor.identity) if passed else ()) if number != row + 1]
             if others:
                 lines.append(_also(others, row + 1, position))
+    if message.stack is not None:
+        lines.append(line(("Called by", "heading")))
+        lines += _called(message.stack, width)
     if message.trailing:
         start = len(message.data) - len(message.trailing)
         many = f"{len(message.trailing)} byte{'s' if len(message.trailing) > 1 else ''} left over"
@@ -107,6 +111,20 @@ def _what(message: Message, width: int) -> Iterator[TextLine]:
     elif message.spec.about:
         for number, parts in enumerate(wrapped(message.spec.about.split(), width, "", "", "dim")):
             yield TextLine(parts, key=f"about{number}")
+
+
+def _called(stack: Stack, width: int) -> Iterator[TextLine]:
+    """Who called whom, innermost first; what is not the program's own is dim."""
+    for number, entry in enumerate(stack.entries):
+        style = "" if stacks.is_own(entry) else "dim"
+        there = stacks.where(entry)
+        name = stacks.name_of(entry)
+        room = width - len(name) - 4
+        shown = there if len(there) <= room else "…" + there[len(there) - room + 1 :] if room > 8 else ""
+        yield line("  ", (name, style), (f"  {shown}", "dim"), key=f"stack{number}")
+    if stack.cut:
+        for number, parts in enumerate(wrapped(f"({escape(stack.cut)})".split(), width, "  ", "  ", "warn")):
+            yield TextLine(parts, key=f"cut{number}")
 
 
 def _finding(timeline: Timeline, finding: Finding, width: int) -> Iterator[TextLine]:

@@ -6,7 +6,7 @@ from bisect import bisect_left
 
 from vusniff.analysis.session import Tracker
 from vusniff.capture.index import Index
-from vusniff.record import Evidence
+from vusniff.record import Evidence, LogLine
 from vusniff.views import evidence
 
 SHOWN = 4
@@ -23,6 +23,8 @@ class EvidenceRows:
         self._rows: list[int] = []
         self._found: list[str] = []
         """In sentences."""
+        self._is_log: list[bool] = []
+        self._logs_folded = False
         self._told = 0
 
     def _read(self) -> None:
@@ -31,7 +33,13 @@ class EvidenceRows:
             if isinstance(event, Evidence) and (said := self._narrator.sentence(event)):
                 self._rows.append(max(row - 1, 0))
                 self._found.append(said)
+                self._is_log.append(isinstance(event, LogLine))
         self._seen = len(events)
+
+    def fold_logs(self) -> bool:
+        """Lines of logs as a number, and back; True when they are now."""
+        self._logs_folded = not self._logs_folded
+        return self._logs_folded
 
     def news(self) -> list[int]:
         """The rows behind which something stands that was not told yet."""
@@ -50,6 +58,10 @@ class EvidenceRows:
             self._read()
         if not self._rows:
             return []
-        found = self._found[bisect_left(self._rows, first) : bisect_left(self._rows, last + 1)]
+        here = slice(bisect_left(self._rows, first), bisect_left(self._rows, last + 1))
+        found = self._found[here]
+        if self._logs_folded and (lines := sum(self._is_log[here])):
+            found = [said for said, is_log in zip(found, self._is_log[here], strict=True) if not is_log]
+            found.insert(0, f"{lines} line{'s' if lines > 1 else ''} of logs")
         more = [f"and {len(found) - SHOWN} more"] if len(found) > SHOWN else []
         return [*found[:SHOWN], *more]

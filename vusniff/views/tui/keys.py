@@ -49,6 +49,8 @@ _ROWS = (
     ("right_curly_bracket", "}", "phase(1)", "phase", "to the next phase", MOVE),
     ("o", "o", "fold", "fold", "fold a phase, or unfold it (also Enter on its heading, a click)", SHOW),
     ("O", "O", "fold_all", "fold all", "fold all phases, or unfold them", SHOW),
+    ("W", "W", "callers", "callers", "what one function sends as one row (capture --stacks), and back", SHOW),
+    ("L", "L", "logs", "logs", "lines of logs as a number, and back", SHOW),
     ("R", "R", "repeats", "repeats", "runs of the same request as one row, and back", SHOW),
     ("b,backspace", "b", "retrace", "back", "back to where the last jump began", MOVE),
     ("s", "s", "pane('state')", "state", "vrings, memory and features as of the selected message", SHOW),

@@ -17,6 +17,7 @@ from vusniff.message import Message
 from vusniff.printable import escape
 from vusniff.values import dataclass
 from vusniff.views import verdict
+from vusniff.views.stacks import callers
 from vusniff.views.tui import compare, features, memory, sessions
 from vusniff.views.tui.analysis import States
 from vusniff.views.tui.application import Application
@@ -63,7 +64,21 @@ def explain(app: Application, chosen: TextLine | None) -> Overlay | None:
         return Overlay(f"Rule {rule}", lambda width: page_lines([rule], width))
     rules = list(dict.fromkeys(finding.rule for finding in app.timeline.findings_at(row)))
     message = app.timeline.message(row)
-    return Overlay(f"#{row + 1} {message.name}", lambda width: page_lines([*rules, message], width))
+    return Overlay(
+        f"#{row + 1} {message.name}",
+        lambda width: [*called_lines(message, width), *page_lines([*rules, message], width)],
+    )
+
+
+def called_lines(message: Message, width: int) -> list[TextLine]:
+    """Who called whom in this capture, and who is known to send such a message: one below the other."""
+    if message.stack is None:
+        return []
+    made = [line(("Who sent it", "heading"))]
+    known = message.spec.sent_by if message.spec is not None else ""
+    for label, words in (("here      ", callers(message.stack, 12)), ("known     ", known)):
+        made += [TextLine(parts) for parts in wrapped(words.split(), width, f"  {label}", " " * 12)] if words else []
+    return [*made, line()]
 
 
 def page_lines(what: Sequence[Message | str], width: int) -> list[TextLine]:

@@ -1,4 +1,4 @@
-"""Runs of the same request as one row: ``SET_VRING_ENABLE`` ten times. Knows no screen."""
+"""Runs of the same request, or of what one function sends, as one row. Knows no screen."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 
+from vusniff.analysis.callers import RowCallers
 from vusniff.analysis.timeline import Timeline
 from vusniff.meta import NO_MESSAGE, REPLY
 
@@ -20,9 +21,16 @@ class Repeats:
     A run stays within a phase: else a request that begins the next one (SET_STATUS 0 before a stop) had no row.
     """
 
-    def __init__(self, timeline: Timeline, base: Sequence[int] | None, begins: Iterable[int] = ()) -> None:
+    def __init__(
+        self,
+        timeline: Timeline,
+        base: Sequence[int] | None,
+        begins: Iterable[int] = (),
+        callers: RowCallers | None = None,
+    ) -> None:
         """``base`` are the rows to fold, ascending; None: all. It may grow. A run ends where a phase begins: at the
-        rows ``begins``."""
+        rows ``begins``. With ``callers`` a run is what one function sends."""
+        self.callers = callers
         self.rows = array("I")
         self.counts = array("I")
         """Per row: requests in the run that it stands for; 0 where it stands only for itself."""
@@ -33,7 +41,7 @@ class Repeats:
         self._base = base
         self._begin = 0
         """Position in ``base`` at which the last run begins."""
-        self._key = (-1, -1)
+        self._key: tuple[object, int] = (-1, -1)
         self._requests = 0
         self._settled = 0
         """Rows of the runs before the last one."""
@@ -55,15 +63,20 @@ class Repeats:
     def look(self, stop: int) -> None:
         """Look at the rows of ``base`` up to this position."""
         index, place_of = self._timeline.index, self._timeline.place_of
-        meta, request, base, begins = index.meta, index.request, self._base, self.begins
+        meta, request, base, begins, callers = index.meta, index.request, self._base, self.begins, self.callers
         del self.rows[self._settled :], self.counts[self._settled :]
         for position in range(self.seen, stop):
             row = position if base is None else base[position]
-            key = (-1, position) if meta[row] & NO_MESSAGE else (request[row], place_of[row])
+            key: tuple[object, int] = (-1, position)
+            if callers is not None:
+                caller = callers.of(row)
+                key = key if caller is None else (caller, place_of[row])
+            elif not meta[row] & NO_MESSAGE:
+                key = request[row], place_of[row]
             if key != self._key or row in begins:
                 self._put(position)
                 self._begin, self._key, self._requests, self._settled = position, key, 0, len(self.rows)
-            self._requests += not meta[row] & REPLY
+            self._requests += callers is not None or not meta[row] & REPLY
         self.seen = stop
         self._put(stop)
 

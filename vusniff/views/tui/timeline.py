@@ -17,7 +17,9 @@ from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
 
+from vusniff.analysis.callers import RowCallers
 from vusniff.analysis.timeline import Timeline
+from vusniff.printable import escape
 from vusniff.views.tui import rows as rowing
 from vusniff.views.tui.evidence import EvidenceRows
 from vusniff.views.tui.line import Part, highlighted
@@ -67,6 +69,8 @@ class TimelineView(Lined):
         """The session that is shown alone."""
         self.losses = Losses(timeline.index)
         self.evidence = EvidenceRows(timeline.index, timeline.tracker)
+        self.callers: RowCallers | None = None
+        """Who sent each message, while what one function sends is one line."""
         self.heading = Heading(self)
         self._cells: dict[int, Cells] = {}
         self._waiting: frozenset[int] | None = None
@@ -176,11 +180,27 @@ class TimelineView(Lined):
     def turn_repeats(self) -> None:
         """Runs of the same request as one line, and back."""
         at = self._at()
-        if self.shown.repeats is None:
+        if self.shown.repeats is None or self.callers is not None:
+            self.callers = None
             self._fold_repeats()
         else:
             self.shown.repeats = None
         self._laid(at)
+
+    def turn_callers(self) -> bool:
+        """What one function sends as one line, and back; False where no call stacks were recorded."""
+        at = self._at()
+        if self.callers is not None:
+            self.callers = self.shown.repeats = None
+        else:
+            found = RowCallers(self.timeline)
+            if not found.rows:
+                return False
+            self.callers = found
+            self._fold_repeats()
+        self._laid(at)
+        self.refresh()
+        return True
 
     @property
     def _begins(self) -> frozenset[int]:
@@ -188,7 +208,7 @@ class TimelineView(Lined):
         return frozenset(phase.first - 1 for _, phase in self.shown.phases)
 
     def _fold_repeats(self) -> None:
-        self.shown.repeats = Repeats(self.timeline, self.rows, self._begins)
+        self.shown.repeats = Repeats(self.timeline, self.rows, self._begins, self.callers)
         if not self.shown.repeats.run(SLICE_SECONDS):
             self.set_timer(NEXT_SECONDS, self._go_on_folding)
 
@@ -315,7 +335,11 @@ class TimelineView(Lined):
         behind = self.evidence.behind(row, run[1] - 1 if run else row)
         gutter = self._gutter(position, row, self.exchange(), bool(behind))
         texts = self.cells_of(row)
-        if run:
+        caller = self.callers.of(row) if self.callers is not None else None
+        if caller:
+            many = f"sends {run[0]:,} to #{run[1]}" if run else "sends"
+            texts = texts._replace(values=f"{escape(caller)} {many}: {texts.values}")
+        elif run:
             texts = texts._replace(values=f"x{run[0]:,} to #{run[1]}: {texts.values}")
         if behind:
             texts = texts._replace(values=f"# {'; '.join(behind)}; {texts.values}".rstrip("; "))
