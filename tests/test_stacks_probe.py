@@ -19,7 +19,9 @@ from probing import Recording, needs_probe, recording
 
 from vusniff.bpf.records import STACK_HEAD
 from vusniff.errors import SourceError
-from vusniff.record import Stack
+from vusniff.record import Stack, StackEntry
+from vusniff.sources.probe.sends import Send
+from vusniff.sources.probe.waiting import WaitingSends
 from vusniff.sources.stacks import libdw
 from vusniff.sources.stacks.unwinder import Unwinder
 
@@ -229,7 +231,7 @@ def test_the_stacks_are_those_of_gdb(tmp_path: Path) -> None:
 
     first, second = stacks_of(made, probe)  # called from memory that the program made
     assert names(first)[1:3] == ["hand_over", "ask"]
-    assert first.entries[-1].file == ""
+    assert first.entries[-1] == StackEntry("", "", 0), "a word of the stack is kept"
     assert first.cut.startswith("no file holds the code that called it")
     assert not second.cut
 
@@ -280,3 +282,29 @@ def test_a_worker_that_fails_costs_stacks_and_no_message(tmp_path: Path) -> None
         unwinder.ask(*key)
         assert not unwinder.is_pending(*key)
         assert unwinder.lost["its files made the worker fail"] == 1
+
+
+def test_nothing_waits_for_a_worker_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A send whose stack does not come goes on without it; the worker is ended, and its end is not waited for long."""
+    needs_libdw()
+    now = time.monotonic_ns()
+    head = STACK_HEAD.pack(7, 0, 0, 5, now, os.getpid(), 8, *(0x33,) * 21)
+    send = Send(1, 2, now, os.getpid(), 5, b"a", bytes(12), 12, 0, 0, None, 0, stacked=True)
+    unwinder = Unwinder(16)
+    waiting = WaitingSends(unwinder, lambda _: False)
+    with contextlib.closing(waiting):
+        unwinder.start(os.getuid())
+        (pid,) = unwinder.workers()
+        os.kill(pid, signal.SIGSTOP)
+        assert os.getpgid(pid) != os.getpgid(0), "an interrupt at a terminal reaches it"
+        waiting.stacks(struct.pack("=II", len(head) + 8, 0) + head + bytes(8))
+        assert waiting.through([send]) == [], "it does not wait for its stack"
+        monkeypatch.setattr("vusniff.sources.probe.waiting.WAIT_NS", 0)
+        assert waiting.through([]) == [send]
+        assert send.stack is not None
+        assert send.stack.cut == "it was lost"
+        assert "1 lost: 1 because it took too long" in waiting.summary(0, 0)
+        monkeypatch.setattr("vusniff.sources.stacks.unwinder.PATIENCE_NS", 0)
+        waiting.through([])
+        assert unwinder.workers() == []
+    assert not Path(f"/proc/{pid}").exists()

@@ -30,7 +30,7 @@ from vusniff.filter.field import Field, ValueKind
 from vusniff.filter.fields import RANKS
 from vusniff.filter.fields import fields as filter_fields
 from vusniff.message import Message
-from vusniff.record import Frame
+from vusniff.record import Frame, LogLine
 
 pytestmark = needs_tshark
 
@@ -60,6 +60,9 @@ class Around:
         return self._timeline.connection(connection).path
 
     def findings(self, number: int) -> tuple[Finding, ...]:
+        return ()
+
+    def logs(self, number: int) -> tuple[LogLine, ...]:
         return ()
 
 

@@ -16,7 +16,9 @@ def name_of(entry: StackEntry) -> str:
     """The function, or where it is: ``libc.so.6+0x10f3a0``."""
     if entry.function:
         return escape(entry.function)
-    return f"{escape(entry.file)}+{entry.address:#x}" if entry.file else f"{entry.address:#x}"
+    if not entry.file:
+        return f"{entry.address:#x}" if entry.address else "code of no file"
+    return f"{escape(entry.file)}+{entry.address:#x}"
 
 
 def where(entry: StackEntry) -> str:

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 
 from vusniff.amounts import counted
-from vusniff.bpf.load import KernelProgram
+from vusniff.bpf.load import STACK_RING_BYTES, KernelProgram
 from vusniff.bpf.records import FOLLOWED, IGNORED
 from vusniff.capture.writer import CaptureWriter
 from vusniff.record import Lost
@@ -230,7 +230,9 @@ class Probe:
             self._backlog_size += len(piece)
         if self._stacked is not None and self.program.stacks is not None:
             # After the sends: the stack of each is handed over before it.
-            while piece := self.program.stacks.take(PIECE_BYTES):
+            for _ in range(STACK_RING_BYTES // PIECE_BYTES):  # a flood comes faster than it is taken
+                if not (piece := self.program.stacks.take(PIECE_BYTES)):
+                    break
                 self._stacked.stacks(piece)
 
     def _flush(self) -> None:

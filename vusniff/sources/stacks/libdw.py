@@ -291,7 +291,8 @@ class MappedProcess:
             module = self._dw.dwfl_addrmodule(self._dwfl, address)
             if not module:
                 self._unmapped = True
-                self._found.append(StackEntry("", "", address))
+                # Where unwinding has lost its way it is any word of the stack, which may be a secret.
+                self._found.append(StackEntry("", "", 0))
                 return
             if len(self._known) >= _KNOWN_LIMIT:
                 self._known.clear()

@@ -18,7 +18,7 @@ from collections import Counter, deque
 from dataclasses import dataclass, field
 
 from vusniff.bpf.records import STACK_HEAD, split
-from vusniff.capture.stacks import ENTRIES_LIMIT, parse_entry, stack_of
+from vusniff.capture.stacks import ENTRIES_LIMIT, STACKS_LIMIT, parse_entry, stack_of
 from vusniff.child import command
 from vusniff.record import Stack, StackEntry
 from vusniff.sources.stacks import maps, worker
@@ -27,6 +27,8 @@ QUEUE_BYTES = 64 << 20
 """Copies of stacks that wait to be unwound; further ones are lost."""
 PATIENCE_NS = 10_000_000_000
 """How long a worker may take for one stack."""
+END_SECONDS = 1.0
+"""How long the end of a worker is waited for."""
 FRESH_NS = 1_000_000_000
 """How old what is known of a process's mappings may be."""
 _BUFFER = 4 << 20
@@ -147,7 +149,10 @@ class Unwinder:
         """Hands on what waits, and takes answers, without waiting for any."""
         long_ago = time.monotonic_ns() - PATIENCE_NS
         while self._copied and (oldest := next(iter(self._copied)))[1] < long_ago:
-            self.drop(*oldest)  # its send was lost
+            self.drop(*oldest)
+            self.lost["its send was lost, or came too late"] += 1
+        while self._done and next(iter(self._done))[1] < long_ago:
+            del self._done[next(iter(self._done))]  # its send was lost
         for one in list(self._workers.values()):
             try:
                 self._send(one)
@@ -261,12 +266,22 @@ class Unwinder:
             return found
         self._started += 1
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
-            words = command("unwind", str(theirs.fileno()))
-            null = subprocess.DEVNULL
+        words, null = command("unwind", str(theirs.fileno())), subprocess.DEVNULL
+        try:  # in a session of its own: what interrupts a capture at a terminal does not end what it still waits for
             process = subprocess.Popen(
-                words, pass_fds=(theirs.fileno(),), stdin=null, stdout=null, stderr=null, cwd="/"
+                words,
+                pass_fds=(theirs.fileno(),),
+                stdin=null,
+                stdout=null,
+                stderr=null,
+                cwd="/",
+                start_new_session=True,
             )
+        except OSError:
+            ours.close()
+            return None
+        finally:
+            theirs.close()
         with contextlib.suppress(OSError):  # without the right to, it has the usual size
             ours.setsockopt(socket.SOL_SOCKET, 32, _BUFFER)  # SO_SNDBUFFORCE
         ours.setblocking(False)
@@ -294,8 +309,7 @@ class Unwinder:
                 return
             if not packet:
                 raise ConnectionResetError("the worker ended")
-            if packet != b"R":
-                self._answered(one, packet)
+            self._answered(one, packet)
 
     def _answered(self, one: _UnwindingProcess, packet: bytes) -> None:
         """Takes an answer. Raises ValueError for one that is none."""
@@ -313,6 +327,8 @@ class Unwinder:
             stack = one.told[which]
         elif kind in (b"N", b"M", b"U"):
             stack = parse(packet[worker.ANSWER.size :])
+            if kind == b"N" and len(one.told) >= STACKS_LIMIT:
+                raise ValueError(packet)
             if kind == b"N":
                 one.told.append(stack)
             if kind == b"U" and not asked.again and asked.process.read_ns < asked.key[1]:
@@ -351,8 +367,9 @@ class Unwinder:
         for known in self._known.values():
             if known.user == one.user:
                 known.told = False
-        one.process.send_signal(signal.SIGKILL)
-        one.process.wait()
+        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+            one.process.send_signal(signal.SIGKILL)
+            one.process.wait(END_SECONDS)  # one that hangs in the kernel ends when the kernel lets it
 
 
 def parse(said: bytes) -> Stack:

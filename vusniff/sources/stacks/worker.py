@@ -108,7 +108,6 @@ def main(words: Sequence[str]) -> int:
             hard = resource.getrlimit(what)[1]
             least = most if hard == resource.RLIM_INFINITY else min(most, hard)
             resource.setrlimit(what, (least, least))
-        served.send(b"R")
         while True:
             packet, fds, _, _ = socket.recv_fds(served, PACKET_BYTES, 1, socket.MSG_CMSG_CLOEXEC)
             if not packet:
