@@ -12,8 +12,9 @@ import os
 import re
 import stat
 import time
-from dataclasses import dataclass
 from pathlib import Path
+
+from vusniff.values import dataclass
 
 MAPS_BYTES = 8 << 20
 """Most that is read of /proc/PID/maps: 65,530 mappings have about that."""
