@@ -45,7 +45,7 @@ Key = tuple[int, int]
 
 
 @dataclass(slots=True)
-class _Looked:
+class _ProcessMaps:
     """A process, as it was mapped when it was looked at."""
 
     key: int
@@ -61,7 +61,7 @@ class _StackAsked:
     """A stack that a worker has not answered yet."""
 
     key: Key
-    process: _Looked
+    process: _ProcessMaps
     record: bytes
     since_ns: int
     again: bool = False
@@ -79,7 +79,7 @@ class _UnwindingProcess:
     asked: dict[int, _StackAsked] = field(default_factory=dict)
     files: dict[tuple[str, int], int] = field(default_factory=dict)
     told: list[Stack] = field(default_factory=list)
-    processes: deque[_Looked] = field(default_factory=deque)
+    processes: deque[_ProcessMaps] = field(default_factory=deque)
 
 
 class Unwinder:
@@ -88,13 +88,13 @@ class Unwinder:
     def __init__(self, kib: int) -> None:
         self._limit = kib << 10
         self._workers: dict[int, _UnwindingProcess] = {}
-        self._known: dict[int, _Looked] = {}
+        self._known: dict[int, _ProcessMaps] = {}
         self._refused: set[int] = set()
         """Processes at which a worker failed."""
         self._started = 0
         self._sequence = self._keys = 0
         self._queued = 0
-        self._copied: dict[Key, tuple[bytes, _Looked | None]] = {}
+        self._copied: dict[Key, tuple[bytes, _ProcessMaps | None]] = {}
         """Stacks that nobody has asked for yet, and their processes as they were then."""
         self._done: dict[Key, Stack | None] = {}
         self._pending: set[Key] = set()
@@ -207,14 +207,14 @@ class Unwinder:
 
     # -- processes ----------------------------------------------------------------------------------------------------
 
-    def _process(self, pid: int, time_ns: int) -> _Looked | None:
+    def _process(self, pid: int, time_ns: int) -> _ProcessMaps | None:
         """A process as it was mapped about then; None when it has gone and nothing is known of it."""
         known = self._known.get(pid)
         if known is not None and time_ns - known.read_ns < FRESH_NS:
             return known
         return self._look(pid, time_ns) or known
 
-    def _look(self, pid: int, time_ns: int) -> _Looked | None:
+    def _look(self, pid: int, time_ns: int) -> _ProcessMaps | None:
         """Reads what it has mapped; what is known already where that is the same."""
         now = time.monotonic_ns()
         try:
@@ -228,12 +228,12 @@ class Unwinder:
             known.read_ns = now
             return known
         self._keys += 1
-        found = self._known[pid] = _Looked(self._keys, pid, user, now, mappings)
+        found = self._known[pid] = _ProcessMaps(self._keys, pid, user, now, mappings)
         while len(self._known) > 4 * _PROCESSES:
             del self._known[next(iter(self._known))]
         return found
 
-    def _tell(self, one: _UnwindingProcess, process: _Looked) -> None:
+    def _tell(self, one: _UnwindingProcess, process: _ProcessMaps) -> None:
         """Hands a process and its files to the worker."""
         process.told = True
         with contextlib.suppress(OSError):
