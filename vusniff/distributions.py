@@ -71,8 +71,8 @@ def _folder(path: str) -> Iterator[tuple[str, str]]:
     except OSError:
         return
     for child in children:
-        stem, kind = os.path.splitext(child)
-        if kind.lower() in _FOLDERS:
+        if child.lower().endswith(_FOLDERS):
+            stem = child.rpartition(".")[0]
             yield _normalised(stem.partition("-")[0]), _text(os.path.join(path, child, "entry_points.txt"))
 
 

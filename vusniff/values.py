@@ -2,7 +2,7 @@
 
 The standard library compiles up to eight functions for a frozen class when the class is made. A short command makes 60
 to 80 such classes and uses few of them: that took 50 of its 150 ms of CPU. Here ``__init__``, ``__eq__``, ``__hash__``
-and ``__repr__`` are compiled, by the standard library, when a class first needs one of them.
+and ``__repr__`` are compiled when a class first needs one of them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ else:
         if cls is None:
             return lambda cls: dataclass(cls, init=init, repr=repr, eq=eq, frozen=frozen, slots=slots)
         own = set(vars(cls))
-        cls.__doc__ = cls.__doc__ or ""  # in place of an empty one, the standard library would inspect the class
+        cls.__doc__ = cls.__doc__ or cls.__name__  # where there is none, the standard library inspects the class for it
         cls = dataclasses.dataclass(init=False, repr=False, eq=False, slots=slots)(cls)
         wanted = {"__init__": init, "__repr__": repr, "__eq__": eq, "__hash__": eq and frozen}
         for name in [name for name, is_wanted in wanted.items() if is_wanted and name not in own]:
@@ -35,25 +35,59 @@ else:
 
 
 def _compiled_later(cls: type, name: str, frozen: bool) -> Callable[..., Any]:
-    """A method that compiles the real one, puts it in its own place, and calls it."""
+    """A method that makes the real one, puts it in its own place, and calls it."""
 
     def method(self: Any, *args: Any, **named: Any) -> Any:
-        # What the standard library compiles asks for the fields by name: it fits every class that has them.
-        twin = dataclasses.make_dataclass(
-            cls.__name__,
-            [(field.name, field.type, field) for field in dataclasses.fields(cls)],
-            namespace={"__post_init__": None} if hasattr(cls, "__post_init__") else None,
-            init=name == "__init__",
-            repr=name == "__repr__",
-            eq=name in ("__eq__", "__hash__"),
-            frozen=frozen,
-        )
-        compiled = vars(twin)[name]
-        compiled.__qualname__ = f"{cls.__qualname__}.{name}"
-        setattr(cls, name, compiled)
-        return compiled(self, *args, **named)
+        made = _init_of(cls, frozen) if name == "__init__" else _method_of(cls, name)
+        made.__qualname__ = f"{cls.__qualname__}.{name}"
+        setattr(cls, name, made)
+        return made(self, *args, **named)
 
     return method
+
+
+def _init_of(cls: Any, frozen: bool) -> Callable[..., Any]:
+    """``__init__`` of a class: the standard library would compile two methods more with it."""
+    known: dict[str, Any] = {"_set": object.__setattr__, "_absent": dataclasses.MISSING}
+    parameters, lines = ["self"], []
+    for field in dataclasses.fields(cls):
+        name, made, value = field.name, f"_made_{field.name}", field.name
+        if field.default_factory is not dataclasses.MISSING:
+            known[made] = field.default_factory
+            value = f"{made}() if {name} is _absent else {name}" if field.init else f"{made}()"
+            parameters += [f"{name}=_absent"] if field.init else []
+        elif field.default is not dataclasses.MISSING:
+            known[made] = field.default
+            value = name if field.init else made
+            parameters += [f"{name}={made}"] if field.init else []
+        elif field.init:
+            parameters.append(name)
+        else:
+            continue  # `__post_init__` sets it
+        lines.append(f"_set(self, {name!r}, {value})" if frozen else f"self.{name} = {value}")
+    if hasattr(cls, "__post_init__"):
+        lines.append("self.__post_init__()")
+    exec(f"def __init__({', '.join(parameters)}):\n  " + "\n  ".join(lines or ["pass"]), known)
+    init: Callable[..., Any] = known["__init__"]
+    return init
+
+
+def _method_of(cls: Any, name: str) -> Callable[..., Any]:
+    """``__repr__``, ``__eq__`` or ``__hash__`` of the standard library: they ask by name, and fit every class that has
+    the fields."""
+    fields = [(field.name, field.type, field) for field in dataclasses.fields(cls)]
+    hashed = name == "__hash__"
+    twin = dataclasses.make_dataclass(
+        cls.__name__,
+        fields,
+        namespace={"__doc__": cls.__doc__},
+        init=False,
+        repr=name == "__repr__",
+        eq=name == "__eq__",
+        unsafe_hash=hashed,
+    )
+    made: Callable[..., Any] = vars(twin)[name]
+    return made
 
 
 def _refuse_to_set(self: object, name: str, value: object) -> NoReturn:
