@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Mapping
-from dataclasses import field
 
 from vusniff.meta import NEED_REPLY, REPLY
-from vusniff.values import dataclass
+from vusniff.values import dataclass, field
 
 
 class Sender(str, enum.Enum):

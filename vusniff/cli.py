@@ -13,7 +13,7 @@ import importlib
 import os
 import sys
 from collections.abc import Collection, Sequence
-from typing import Any, NoReturn, cast
+from typing import NoReturn
 
 from vusniff import terminal
 from vusniff.commands.forms import paint
@@ -75,14 +75,7 @@ def parser_of(wanted: Collection[str | None], *, alone: bool = False) -> argpars
         epilog="vusniff FILE opens a capture. Each command explains itself: vusniff COMMAND --help",
     )
     parser.add_argument("--version", action="store_true", help="print the version and exit")
-    named = argparse.ArgumentParser(add_help=False)
-
-    def of(**said: Any) -> argparse.ArgumentParser:
-        """The parser of a command; one for all that are not wanted: twenty took some of the time of a short one."""
-        return Parser(**said) if said["add_help"] else named
-
-    made = cast("type[argparse.ArgumentParser]", of)
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands", parser_class=made)
+    commands = parser.add_subparsers(prog="vusniff", dest="command", metavar="COMMAND", title="commands")
     for name, module, words in COMMANDS:
         if alone and name not in wanted:
             continue

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import field
 from typing import Any
 
-from vusniff.values import dataclass
+from vusniff.values import dataclass, field
 
 LINE_LIMIT = 1024
 """Characters of a line that are kept."""

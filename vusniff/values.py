@@ -1,4 +1,4 @@
-"""`dataclass`, for every value class of vusniff: that of the standard library, except that it starts fast.
+"""`dataclass`, `field`, `fields` and `replace` of the standard library, except that a class is made fast.
 
 The standard library compiles up to eight functions for a frozen class when the class is made. A short command makes 60
 to 80 such classes and uses few of them: that took 50 of its 150 ms of CPU. Here ``__init__``, ``__eq__``, ``__hash__``
@@ -7,13 +7,21 @@ and ``__repr__`` are compiled when a class first needs one of them.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from vusniff.later import later
+
+with later("inspect"):  # asked only for what no class of ours needs
+    import dataclasses
+
 if TYPE_CHECKING:
     from dataclasses import dataclass as dataclass
+    from dataclasses import field as field
+    from dataclasses import fields as fields
+    from dataclasses import replace as replace
 else:
+    field, fields, replace = dataclasses.field, dataclasses.fields, dataclasses.replace
 
     def dataclass(cls=None, /, *, init=True, repr=True, eq=True, frozen=False, slots=False):
         """As `dataclasses.dataclass`, with those of its parameters that vusniff uses."""

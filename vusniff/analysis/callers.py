@@ -8,12 +8,11 @@ stack the innermost function of the program is taken that sends more than one ki
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import field
 from typing import TYPE_CHECKING
 
 from vusniff.meta import OPTIONS, REPLY, end_of
 from vusniff.record import Stack
-from vusniff.values import dataclass
+from vusniff.values import dataclass, field
 
 if TYPE_CHECKING:
     from vusniff.analysis.timeline import Timeline

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable, Iterator
-from dataclasses import field
 from typing import NamedTuple
 
 from vusniff.analysis.rings import Doing, RingStanding, SignalRates, device_of, session_of
@@ -16,7 +15,7 @@ from vusniff.analysis.session import Session
 from vusniff.analysis.timeline import Timeline
 from vusniff.families.vhost_user.state import DeviceState, RingState, Vring
 from vusniff.record import CAPTURE_ENDED, Connection, Process, Sample
-from vusniff.values import dataclass
+from vusniff.values import dataclass, field
 
 RATES = 16
 """Rates that are kept of a ring."""

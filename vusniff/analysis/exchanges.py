@@ -7,7 +7,6 @@ go on where the ring stopped; user addresses, pointers, keys, padding and times 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import field
 from typing import Any
 
 from vusniff import amounts
@@ -18,7 +17,7 @@ from vusniff.families.vhost_user.protocol import NAME, STOPS_RING, Channels, Fro
 from vusniff.families.vhost_user.state import DeviceState, translate
 from vusniff.message import Message
 from vusniff.record import Descriptor, DescriptorKind
-from vusniff.values import dataclass
+from vusniff.values import dataclass, field
 
 LIMIT = 4096
 """Exchanges of one phase that are kept."""

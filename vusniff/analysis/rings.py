@@ -9,12 +9,11 @@ from __future__ import annotations
 import enum
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from vusniff.families.vhost_user.queues import Purpose, purpose
 from vusniff.record import Position, Sample
-from vusniff.values import dataclass
+from vusniff.values import dataclass, field, replace
 
 if TYPE_CHECKING:  # rules import this module, and explain imports rules
     from vusniff.analysis.session import Tracker

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from dataclasses import field
 from typing import NamedTuple, Protocol
 
 from vusniff.channel import Channel, Sender
@@ -36,7 +35,7 @@ from vusniff.meta import (
 from vusniff.passed_sockets import PassedSockets
 from vusniff.record import Closed, Connection, End, Frame, FrameKind, Lost, is_named
 from vusniff.told import payload as told_payload
-from vusniff.values import dataclass
+from vusniff.values import dataclass, field
 
 MAX_COMPANIONS = 64
 """Connections between the same processes that are looked at to find the session of a channel."""

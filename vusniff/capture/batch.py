@@ -8,14 +8,13 @@ from __future__ import annotations
 import functools
 from array import array
 from collections.abc import Callable, Iterator
-from dataclasses import field
 from typing import TypeVar
 
 from vusniff.capture import facts, pcapng
 from vusniff.capture.stacks import Stacks
 from vusniff.meta import CONNECTION_SHIFT, END_SHIFT, KIND_SHIFT, KINDS, OPTIONS
 from vusniff.record import Closed, Connection, Descriptor, Evidence, Frame, FrameFields, Lost, Process
-from vusniff.values import dataclass
+from vusniff.values import dataclass, field
 
 OFFSET_BITS = 48
 """A row's offset is ``file number << 48 | byte offset of its block``."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 import os
-import tempfile
 import zlib
 from collections.abc import Iterator
 from typing import IO, Any, Protocol, cast
@@ -57,6 +56,8 @@ def unpacked(fd: int, before: bytes, head: bytes, name: str) -> tuple[int, str |
     ``before`` are bytes that were read from it already, ``head`` the first bytes of all; ``fd`` stays open. Raises
     `CaptureError` where zstd is not at hand or the system refuses.
     """
+    import tempfile  # few captures are compressed, and it would be imported for all
+
     source: io.BufferedReader[Any] = io.BufferedReader(_ReplayedDescriptor(fd, before), _CHUNK)
     pieces = _unzstd(source, name) if head.startswith(ZSTD) else _gunzip(source)
     try:
@@ -71,6 +72,8 @@ def unpacked(fd: int, before: bytes, head: bytes, name: str) -> tuple[int, str |
 
 
 def _copy(pieces: Iterator[bytes], file: IO[bytes]) -> str | None:
+    import tempfile
+
     bound = Bound(file.fileno(), tempfile.gettempdir())
     try:
         for data in pieces:

@@ -11,13 +11,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from typing import Any
 
 from vusniff.capture import samples
 from vusniff.capture.facts import FORMAT_VERSION, TEXT_LIMIT, dump, integer, load, text
 from vusniff.record import Ends, Evidence, Exit, LogLine, OtherEvidence, Sample
-from vusniff.values import dataclass
+from vusniff.values import dataclass, replace
 
 SIZE_LIMIT = 256 << 10
 """Bytes of a block that is read."""

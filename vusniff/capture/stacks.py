@@ -15,12 +15,11 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import field
 from typing import Any
 
 from vusniff.capture.facts import FORMAT_VERSION, TEXT_LIMIT, dump, integer, stack_id, text
 from vusniff.record import Stack, StackEntry
-from vusniff.values import dataclass
+from vusniff.values import dataclass, field
 
 KIND = "stack"
 ENTRIES_LIMIT = 128

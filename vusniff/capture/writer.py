@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -30,6 +29,7 @@ from vusniff.families.registry import FIRST, family_named, recognised
 from vusniff.passed_sockets import PassedSockets
 from vusniff.record import Closed, Connection, End, Evidence, Frame, FrameKind, Lost, Process
 from vusniff.told import parse as parse_told
+from vusniff.values import replace
 
 _CACHE_LIMIT = 4096
 _STATISTICS = 512

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections.abc import Callable
-from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -36,6 +35,7 @@ from vusniff.families.vhost_user.protocol import (
 from vusniff.families.vhost_user.state import DeviceState, Postcopy, RingState, Seen, Vring
 from vusniff.message import Message
 from vusniff.record import Descriptor
+from vusniff.values import replace
 
 VRING_F_LOG = 1
 

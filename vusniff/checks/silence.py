@@ -7,7 +7,6 @@ process only, and a source that came later than the connection may just have fou
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import field
 
 from vusniff.amounts import duration, signal_name
 from vusniff.channel import Sender
@@ -18,7 +17,7 @@ from vusniff.checks.outcome import ASKED_TO_END, Outcome
 from vusniff.checks.peers import Implementation, recognise
 from vusniff.families.vhost_user.device import Sure
 from vusniff.record import CAPTURE_ENDED, Closed, Connection, Exit
-from vusniff.values import dataclass
+from vusniff.values import dataclass, field
 
 MAX_SILENT = 4096
 """Connections of a capture that are remembered."""

@@ -6,7 +6,6 @@ A sample is written when something changes, so a ring that waits goes on waiting
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import NamedTuple
 
 from vusniff.checks import rings
@@ -14,6 +13,7 @@ from vusniff.checks.finding import Side
 from vusniff.checks.rings import NOT_SERVED_NS, Look
 from vusniff.checks.step import SessionHistory
 from vusniff.families.vhost_user.state import DeviceState, RingState
+from vusniff.values import replace
 
 MAX_STALLS = 16
 """Rings of a session that are told."""

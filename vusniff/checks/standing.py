@@ -6,7 +6,6 @@ Made from what the checker remembers anyway, when a session ends or is asked abo
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import field
 from typing import NamedTuple
 
 from vusniff.channel import Sender
@@ -18,7 +17,7 @@ from vusniff.families.vhost_user.protocol import F_PROTOCOL_FEATURES, Channels, 
 from vusniff.families.vhost_user.state import DeviceState, Refusal, RingState, Seen
 from vusniff.message import Message
 from vusniff.record import Closed, Exit
-from vusniff.values import dataclass
+from vusniff.values import dataclass, field
 
 PAGE = 4096
 """No dirty log is smaller."""

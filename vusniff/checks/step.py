@@ -7,7 +7,6 @@ bounded.
 from __future__ import annotations
 
 import enum
-from dataclasses import field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vusniff.channel import Sender
@@ -16,7 +15,7 @@ from vusniff.families.pairing import Pairing
 from vusniff.families.vhost_user.state import DeviceState, Seen, Vring
 from vusniff.message import Message
 from vusniff.record import Closed, Exit, Position
-from vusniff.values import dataclass
+from vusniff.values import dataclass, field
 
 if TYPE_CHECKING:
     from vusniff.checks.standing import Standing

@@ -6,7 +6,6 @@ A reconnect loop is counted and told once, and compared with the last session on
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from itertools import pairwise
 
 from vusniff.amounts import counted
@@ -19,6 +18,7 @@ from vusniff.checks.silence import Silence
 from vusniff.checks.standing import Standing
 from vusniff.checks.verdict import EVIDENCE, Verdict, verdict_of
 from vusniff.families.vhost_user.protocol import ProtocolFeature
+from vusniff.values import replace
 
 WORKED = frozenset({Outcome.RUNNING, Outcome.STOPPED, Outcome.ENDED})
 TOLD = 3

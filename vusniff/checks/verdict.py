@@ -7,7 +7,6 @@ and which of its findings explains it (`cause`). Goes no further than what was s
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from vusniff.amounts import counted, duration
 from vusniff.channel import Sender
@@ -21,7 +20,7 @@ from vusniff.checks.outcome import FINE, Outcome, death_of, outcome_of
 from vusniff.checks.standing import EVERYTHING, Standing, step_of
 from vusniff.families.vhost_user.device import Sure
 from vusniff.record import LogLine
-from vusniff.values import dataclass
+from vusniff.values import dataclass, replace
 
 SLOW_NS = 2_000_000_000
 """How long an answer must take for a verdict to speak of it."""

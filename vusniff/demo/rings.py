@@ -9,12 +9,11 @@ import contextlib
 import os
 import select
 from collections.abc import Sequence
-from dataclasses import field
 
 from vusniff.demo.memory import GuestMemory, InflightBuffer, SplitRing
 from vusniff.demo.wire import PeerError
 from vusniff.families.vhost_user.protocol import FrontendRequest
-from vusniff.values import dataclass
+from vusniff.values import dataclass, field
 
 FRAME_LIMIT = 65536
 """Longest frame that is taken from a ring."""

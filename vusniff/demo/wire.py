@@ -13,11 +13,10 @@ import socket
 import struct
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import field
 
 from vusniff.errors import VusniffError
 from vusniff.families.vhost_user.protocol import FLAG_REPLY, FLAG_VERSION, HEADER_SIZE, MAX_FDS, VERSION
-from vusniff.values import dataclass
+from vusniff.values import dataclass, field
 
 HEADER = struct.Struct("=III")
 U64 = struct.Struct("=Q")

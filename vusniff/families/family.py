@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from vusniff.channel import Channel
 from vusniff.families.pairing import NOTHING_DUE, Due
 from vusniff.message import Context, Message
-from vusniff.values import dataclass
+from vusniff.values import dataclass, field
 
 if TYPE_CHECKING:
     from vusniff.families.places import Places

@@ -17,12 +17,12 @@ Memory: one frame of at most FRAME_LIMIT bytes and DESCRIPTOR_LIMIT descriptors 
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
 
 from vusniff.channel import Channel
 from vusniff.families.family import HEAD, Bytes, Family
 from vusniff.families.registry import families, recognised
 from vusniff.record import Chunk, Descriptor, Frame, FrameKind, Process
+from vusniff.values import replace
 
 FRAME_LIMIT = 1 << 20
 """Bytes one frame holds at most; the rest of a larger message follows in CONTINUATION frames."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator
-from dataclasses import field
 from typing import TYPE_CHECKING
 
 from vusniff.filter.field import MessageLike, Origin, Surroundings
@@ -14,7 +13,7 @@ from vusniff.filter.resolve import resolve
 from vusniff.filter.sieve import Sieve
 from vusniff.filter.tree import All, Node, Not, Odd, Test
 from vusniff.filter.tree import Any as Either
-from vusniff.values import dataclass
+from vusniff.values import dataclass, field
 
 if TYPE_CHECKING:
     from vusniff.analysis.timeline import Timeline

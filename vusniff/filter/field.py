@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from vusniff.channel import Channel, Sender
 from vusniff.record import Descriptor, LogLine, Process, Stack
-from vusniff.values import dataclass
+from vusniff.values import dataclass, field
 
 if TYPE_CHECKING:
     from vusniff.checks.finding import Finding

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import Any
 
 from vusniff.channel import Sender
@@ -21,6 +20,7 @@ from vusniff.filter import payload
 from vusniff.filter.field import Field, MessageLike, Origin, Surroundings, ValueKind
 from vusniff.layouts import dissect
 from vusniff.record import DescriptorKind
+from vusniff.values import replace
 
 RANKS = {severity.value: rank for rank, severity in enumerate(reversed(Severity))}
 """Severities as numbers, so that ``finding.severity >= warning`` means what it says."""

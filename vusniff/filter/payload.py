@@ -10,7 +10,6 @@ import enum
 import functools
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import field
 from typing import Any
 
 from vusniff.channel import Channel
@@ -21,7 +20,7 @@ from vusniff.filter.field import Field, MessageLike, Origin, PayloadKey, Read, S
 from vusniff.layouts import dissect
 from vusniff.layouts.parts import Node, NodeKind, layouts_of, tree
 from vusniff.message import Alternatives, Context, Layout, enum_of
-from vusniff.values import dataclass
+from vusniff.values import dataclass, field
 
 PREFIXES = {
     "u64": "vhost",

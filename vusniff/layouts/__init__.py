@@ -14,32 +14,19 @@ Start reading in `parts`, then in `dissect.payload`, which is what everybody cal
 from __future__ import annotations
 
 import importlib
-import sys
-from types import ModuleType
-from typing import Any
 
-_LATER = ("hashlib", "pdb", "pickle", "platform", "traceback")
+from vusniff.later import later
+
+_LATER = ("hashlib", "inspect", "pdb", "pickle", "platform", "traceback")
 """What construct imports for a debugger, compiled declarations and pickles, and to learn that this is no Windows: half
 of the time that its import takes."""
 
 
-class _Later(ModuleType):
-    """Stands for a module, and imports it when something of it is asked for."""
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(importlib.import_module(self.__name__), name)
-
-
 def _import_construct() -> None:
-    later = {name: _Later(name) for name in _LATER if name not in sys.modules}
-    if "platform" in later:
-        vars(later["platform"])["system"] = lambda: "Linux"  # construct asks at once
-    sys.modules.update(later)
-    try:
+    with later(*_LATER) as modules:
+        if "platform" in modules:
+            vars(modules["platform"])["system"] = lambda: "Linux"  # construct asks at once
         importlib.import_module("construct")
-    finally:
-        for name in later:
-            del sys.modules[name]
 
 
 _import_construct()

@@ -17,13 +17,12 @@ import enum
 import functools
 import struct
 from collections.abc import Callable, Mapping
-from dataclasses import field
 from typing import Any
 
 from vusniff.layouts.parts import Formula, Node, NodeKind, Term, UnknownShapeError, tree
 from vusniff.message import Context, Layout, enum_of
 from vusniff.names import BitNames, ValueNames, names_of_bits, names_of_values
-from vusniff.values import dataclass
+from vusniff.values import dataclass, field
 
 BYTES_LIMIT = 64 * 1024
 """Bytes of one field that are shown as hex; a longer one is cut and has a field ``<name>_truncated`` beside it."""

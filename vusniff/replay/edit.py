@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import field, replace
 from pathlib import Path
 
 from vusniff.analysis.session import Place
@@ -25,7 +24,7 @@ from vusniff.layouts.spans import spans
 from vusniff.message import Layout
 from vusniff.meta import connection_of, end_of, kind_of
 from vusniff.record import Closed, Connection, Evidence, Exit, Frame, FrameKind, LogLine, Lost, OtherEvidence, Sample
-from vusniff.values import dataclass
+from vusniff.values import dataclass, field, replace
 
 HEADER_FIELDS = ("request", "flags", "size")
 REPEAT_LIMIT = 100_000

@@ -13,14 +13,13 @@ import select
 import socket
 import time
 from collections.abc import Sequence
-from dataclasses import field
 
 from vusniff.channel import Channel
 from vusniff.errors import SourceError
 from vusniff.families.vhost_user.header import message_size
 from vusniff.families.vhost_user.protocol import HEADER_SIZE, MAX_FDS
 from vusniff.sources.host.endpoints import ProxySide, connect, listen
-from vusniff.values import dataclass
+from vusniff.values import dataclass, field
 
 MESSAGE_LIMIT = 64 << 20
 """Bytes of the largest message that is taken from a peer: a picture of 4096 by 4096 pixels."""

@@ -11,14 +11,13 @@ import os
 import resource
 import socket
 from collections.abc import Iterator, Mapping
-from dataclasses import field
 from typing import Any
 
 from vusniff.families.vhost_user.protocol import FrontendRequest
 from vusniff.message import Message
 from vusniff.record import Descriptor, DescriptorKind
 from vusniff.replay.script import ReplayError, Script, ScriptLine
-from vusniff.values import dataclass
+from vusniff.values import dataclass, field
 
 NAME_LIMIT = 240
 """Bytes of a memfd's name: the kernel takes 249."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from types import MappingProxyType
 
 from vusniff.amounts import descriptor
@@ -20,7 +19,7 @@ from vusniff.families.vhost_user.protocol import NAME, Channels, FrontendRequest
 from vusniff.message import Message
 from vusniff.printable import escape
 from vusniff.record import DescriptorKind, Frame, FrameKind, Lost
-from vusniff.values import dataclass
+from vusniff.values import dataclass, replace
 
 
 class ReplayError(VusniffError):

@@ -8,7 +8,6 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable
-from dataclasses import replace
 
 from vusniff.analysis.compose import compose
 from vusniff.analysis.session import Place
@@ -29,7 +28,7 @@ from vusniff.replay.link import Arrival, ReplaySocket, wait
 from vusniff.replay.objects import Objects
 from vusniff.replay.script import Script, ScriptLine
 from vusniff.sources.host.descriptors import describe
-from vusniff.values import dataclass
+from vusniff.values import dataclass, replace
 
 DIFFERENCE_LIMIT = 1000
 """Differences that are kept; more are counted."""

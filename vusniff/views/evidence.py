@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import fields
 from typing import Any, NamedTuple
 
 from vusniff.amounts import duration, signal_name
@@ -17,6 +16,7 @@ from vusniff.analysis.session import Tracker
 from vusniff.capture.evidence import kind_of
 from vusniff.printable import escape, escape_json
 from vusniff.record import Ends, Evidence, Exit, LogLine, OtherEvidence, Position, Sample
+from vusniff.values import fields
 
 RAW_LIMIT = 160
 """Characters of unknown evidence in a line."""

@@ -8,12 +8,11 @@ here raises `UnknownShapeError`; its payload is shown as bytes.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import field
 
 from vusniff.filter.payload import name_of
 from vusniff.layouts.parts import Formula, Node, NodeKind, Term, UnknownShapeError, tree
 from vusniff.message import Layout, Names, Window
-from vusniff.values import dataclass
+from vusniff.values import dataclass, field
 
 _FUNCTIONS = {"+": "add", "-": "sub", "*": "mul", "&": "band", ">>": "shr", "==": "eq", "!=": "ne"}
 _REST = "rest()"

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from dataclasses import field
 from importlib import resources
 
 from vusniff.channel import Sender
@@ -20,7 +19,7 @@ from vusniff.filter.payload import MEANINGS
 from vusniff.layouts import dissect
 from vusniff.layouts.parts import UnknownShapeError, layouts_of
 from vusniff.message import Choice, Context, Layout, MessageSpec, Names
-from vusniff.values import dataclass
+from vusniff.values import dataclass, field
 from vusniff.wireshark.choices import choosing, deciding
 from vusniff.wireshark.declarations import Fields, quoted, reader
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from vusniff.families.vfio_user.protocol import (
@@ -31,6 +30,7 @@ from vusniff.families.vfio_user.state import (
 from vusniff.families.vhost_user.state import Seen
 from vusniff.message import Message
 from vusniff.record import Descriptor
+from vusniff.values import replace
 from vusniff.vfio import DeviceFeature, DmaFlag, DmaUnmapFlag, IrqSetFlag, MigrationState
 
 Handler = Callable[[VfioState, Message, Mapping[str, Any]], VfioState]

@@ -8,14 +8,13 @@ it is sent and one that failed is recorded in ``refused``, and what a hostile pe
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field
 from typing import Any
 
 from vusniff.families.family import StateTable
 from vusniff.families.vfio_user import shown
 from vusniff.families.vhost_user.state import Seen
 from vusniff.record import Descriptor
-from vusniff.values import dataclass
+from vusniff.values import dataclass, field
 
 MAX_ENTRIES = 1024
 """Entries of the DMA map, regions, interrupt types, and eventfds of one type that are kept."""

@@ -7,7 +7,6 @@ that was decoded in full; adding a request that changes state is a row in one of
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any
 
 from vusniff.channel import Channel
@@ -41,6 +40,7 @@ from vusniff.families.vhost_user.state import (
 )
 from vusniff.message import Message
 from vusniff.record import Descriptor
+from vusniff.values import replace
 
 Handler = Callable[[DeviceState, Message], DeviceState]
 

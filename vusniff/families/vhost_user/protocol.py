@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import enum
 import struct
-from dataclasses import replace
 
 from vusniff.channel import Channel, Header, Sender
+from vusniff.values import replace
 
 HEADER_SIZE = 12
 """Bytes of a message header: request u32, flags u32, size u32 (payload bytes that follow), in the host's byte order."""

@@ -6,12 +6,11 @@ It follows only that, because every line that is printed needs it. The state of 
 from __future__ import annotations
 
 import functools
-from dataclasses import replace
 
 from vusniff.families.vhost_user.device import Guess, Sure, deduce
 from vusniff.families.vhost_user.protocol import F_RING_PACKED, FrontendRequest, ProtocolFeature
 from vusniff.message import Context
-from vusniff.values import dataclass
+from vusniff.values import dataclass, replace
 
 _F = FrontendRequest
 _CONFIG_HEAD = 12

@@ -16,13 +16,12 @@ from __future__ import annotations
 import enum
 import functools
 from collections.abc import Iterator, Mapping
-from dataclasses import field
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from vusniff.families.vhost_user.iotlb import Iotlb
 from vusniff.families.vhost_user.protocol import F_ACCESS_PLATFORM, F_RING_PACKED, ProtocolFeature
 from vusniff.record import Descriptor
-from vusniff.values import dataclass
+from vusniff.values import dataclass, field
 
 T = TypeVar("T")
 

@@ -9,12 +9,11 @@ import json
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import field
 from itertools import pairwise
 
 from vusniff.families.registry import FIRST, families
 from vusniff.sources.host import ovs
-from vusniff.values import dataclass
+from vusniff.values import dataclass, field
 
 _LIMIT = 1 << 20
 """Bytes of a command line that are read."""

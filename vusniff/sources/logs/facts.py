@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field
 from typing import Any, Protocol
 
 from vusniff.families.vhost_user.protocol import FrontendRequest
 from vusniff.sources.logs.prefix import Line
-from vusniff.values import dataclass
+from vusniff.values import dataclass, field
 
 BACKEND, FRONTEND = "backend", "frontend"
 """Who wrote a log, who sent a message, who closed."""

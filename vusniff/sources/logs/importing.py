@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import field
 from pathlib import Path
 from typing import BinaryIO
 
@@ -22,7 +21,7 @@ from vusniff.record import Closed, Connection, Descriptor, End, Frame, FrameKind
 from vusniff.sources.logs.facts import BACKEND, FRONTEND, Fact, LoggedEnd, LoggedMessage, LoggedOpening, LoggedText
 from vusniff.sources.logs.reading import LogFile, facts
 from vusniff.told import Told
-from vusniff.values import dataclass
+from vusniff.values import dataclass, field
 
 FLUSHED = 512
 """Facts between two writes."""

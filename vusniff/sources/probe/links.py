@@ -7,7 +7,6 @@ its inode.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import field, replace
 
 from vusniff.bpf.records import PASSED_FD
 from vusniff.capture.writer import CaptureWriter
@@ -31,7 +30,7 @@ from vusniff.sources.host.held import held
 from vusniff.sources.host.unixdiag import path_text
 from vusniff.sources.probe.passed import descriptors
 from vusniff.sources.probe.sends import Exited, NewSocket, Send
-from vusniff.values import dataclass
+from vusniff.values import dataclass, field, replace
 
 _PROCESSES = 64
 """Threads remembered per end of a connection."""

@@ -20,12 +20,11 @@ import socket
 import struct
 import time
 from collections.abc import Callable
-from dataclasses import field
 
 from vusniff.record import Connection, Exit, Process
 from vusniff.sources.proxy.loop import Loop
 from vusniff.sources.proxy.open_files import OpenFiles
-from vusniff.values import dataclass
+from vusniff.values import dataclass, field
 
 LATELY_SECONDS = 5.0
 """How long after its last connection the end of a process is still told."""

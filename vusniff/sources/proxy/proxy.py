@@ -32,7 +32,6 @@ import subprocess
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import field, replace
 from types import FrameType
 
 from vusniff.capture.writer import CaptureWriter
@@ -57,7 +56,7 @@ from vusniff.sources.proxy.open_files import OpenFiles, raise_limit
 from vusniff.sources.proxy.recorder import Recorder
 from vusniff.sources.proxy.relay import NO_ROOM_WORDS, Relay
 from vusniff.sources.rings.sampler import Sampling
-from vusniff.values import dataclass
+from vusniff.values import dataclass, field, replace
 
 RETRY_CONNECT_SECONDS = 0.1
 WAITING_LIMIT = 64

@@ -12,14 +12,13 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Sequence
-from dataclasses import field, replace
 from typing import Protocol
 
 from vusniff.families.places import Places
 from vusniff.record import Ends, Position, Sample
 from vusniff.sources.rings.access import Access
 from vusniff.sources.rings.reader import RingReader, SignalCount
-from vusniff.values import dataclass
+from vusniff.values import dataclass, field, replace
 
 SECOND = 1_000_000_000
 WAITS_NS = SECOND

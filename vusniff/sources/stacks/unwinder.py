@@ -15,14 +15,13 @@ import socket
 import subprocess
 import time
 from collections import Counter, deque
-from dataclasses import field
 
 from vusniff.bpf.records import STACK_HEAD, split
 from vusniff.capture.stacks import ENTRIES_LIMIT, STACKS_LIMIT, parse_entry, stack_of
 from vusniff.child import command
 from vusniff.record import Stack, StackEntry
 from vusniff.sources.stacks import maps, worker
-from vusniff.values import dataclass
+from vusniff.values import dataclass, field
 
 QUEUE_BYTES = 64 << 20
 """Copies of stacks that wait to be unwound; further ones are lost."""

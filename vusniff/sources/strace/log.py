@@ -11,10 +11,9 @@ from __future__ import annotations
 import re
 import signal
 from collections.abc import Iterator
-from dataclasses import field
 from typing import BinaryIO
 
-from vusniff.values import dataclass
+from vusniff.values import dataclass, field
 
 LINE_LIMIT = 16 << 20
 """Bytes of the longest line that is read; an iovec of 16 buffers of 64 KiB in hexadecimal takes 4 MiB."""

@@ -17,12 +17,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import field
 
 from vusniff.families.vhost_user.protocol import MAX_FDS
 from vusniff.record import Descriptor, DescriptorKind
 from vusniff.sources.strace.log import Call, Fd, StringValue, Value, parse_fd
-from vusniff.values import dataclass
+from vusniff.values import dataclass, field
 
 SENDS = frozenset({"sendmsg", "sendmmsg", "sendto", "write", "writev"})
 RECEIVES = frozenset({"recvmsg", "recvmmsg", "recvfrom", "read", "readv"})

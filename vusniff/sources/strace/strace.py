@@ -25,7 +25,6 @@ import contextlib
 import re
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -45,7 +44,7 @@ from vusniff.record import Chunk, Closed, DescriptorKind, End, Exit, Frame, Proc
 from vusniff.sources.logs.reading import log_of
 from vusniff.sources.strace.log import LATEST_NS, StraceLog, ThreadEnd
 from vusniff.sources.strace.sockets import CALLS, OTHER_FILES, Ending, Piece, Socket, Sockets
-from vusniff.values import dataclass
+from vusniff.values import dataclass, replace
 
 LOOK = 4
 """Transfers of a direction among whose beginnings a header is looked for: a log may begin in the middle of one."""

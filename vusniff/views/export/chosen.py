@@ -6,7 +6,6 @@ What makes a document yields its texts, and empty ones in between: the view answ
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import field
 from typing import TypeVar
 
 from vusniff.analysis.timeline import Timeline
@@ -14,7 +13,7 @@ from vusniff.checks.finding import Finding
 from vusniff.families.vhost_user.phases import Phase
 from vusniff.message import Message
 from vusniff.record import Evidence
-from vusniff.values import dataclass
+from vusniff.values import dataclass, field
 
 Result = TypeVar("Result")
 Texts = Generator[str, None, Result]

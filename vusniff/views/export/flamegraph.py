@@ -8,12 +8,11 @@ that it is. The picture is one file without scripts; a name that does not fit st
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import field
 from html import escape as escape_html
 
 from vusniff.printable import escape
 from vusniff.record import Stack
-from vusniff.values import dataclass
+from vusniff.values import dataclass, field
 from vusniff.views import stacks, words
 from vusniff.views.export.chosen import Chosen, Texts
 

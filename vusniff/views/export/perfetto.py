@@ -15,13 +15,12 @@ from __future__ import annotations
 import enum
 import struct
 from collections.abc import Iterator
-from dataclasses import field
 
 from vusniff.channel import Sender
 from vusniff.families.vhost_user.state import DeviceState
 from vusniff.message import Message
 from vusniff.printable import escape
-from vusniff.values import dataclass
+from vusniff.values import dataclass, field
 from vusniff.views import evidence, words
 from vusniff.views.export.chosen import Chosen, result
 from vusniff.views.state import enabled_words, life_words

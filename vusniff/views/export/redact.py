@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 
 from vusniff.analysis.session import Place
 from vusniff.analysis.timeline import Timeline, read_all
@@ -47,6 +46,7 @@ from vusniff.record import (
 )
 from vusniff.told import build as build_told
 from vusniff.told import parse as parse_told
+from vusniff.values import replace
 
 _REASONS = frozenset({"eof", "reset", "killed", "capture ended"})
 _SOURCES = frozenset({"proxy", "probe fentry", "probe kprobe", "probe rawtp", "strace", "log"})

@@ -7,13 +7,12 @@ the same request without anything remarkable become one that is counted.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 
 from vusniff.channel import Sender
 from vusniff.families.vhost_user.protocol import Channels
 from vusniff.message import Message
 from vusniff.printable import escape
-from vusniff.values import dataclass
+from vusniff.values import dataclass, replace
 from vusniff.views import state, words
 from vusniff.views.export.chosen import Chosen, Texts
 
