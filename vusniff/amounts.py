@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Sequence
 
 from vusniff.printable import escape
@@ -59,6 +58,8 @@ def listed(what: str, numbers: Sequence[int]) -> str:
 
 def signal_name(number: int) -> str:
     """``SIGKILL``, or ``signal 40`` for one without a name."""
+    import signal
+
     try:
         return signal.Signals(number).name
     except ValueError:

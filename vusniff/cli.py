@@ -18,7 +18,11 @@ from typing import NoReturn
 from vusniff import terminal
 from vusniff.commands.forms import paint
 from vusniff.errors import NoCaptureError, VusniffError
+from vusniff.later import later
 from vusniff.printable import escape
+
+with later("bz2", "fnmatch", "lzma"):
+    import shutil  # noqa: F401  (argparse asks it for the width of the screen)
 
 COMMANDS: tuple[tuple[str, str, str], ...] = (
     ("capture", "capture", "sniff running peers with an eBPF probe, without touching them"),

@@ -12,7 +12,6 @@ A reader that does not know the kind shows the block raw, and skips the key.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -29,7 +28,7 @@ STACKS_LIMIT = 1 << 14
 _FILES_LIMIT, _SECTION_ENTRIES = 1 << 14, 1 << 18
 _NAME_LIMIT = 512
 """Characters of a function's name: those of C++ and Rust are long."""
-_BUILD_ID = re.compile(r"(?:[0-9a-f]{2}){0,64}")
+_BUILD_ID = r"(?:[0-9a-f]{2}){0,64}"
 NOT_THERE = "this stack is not in the capture"
 
 Facts = Mapping[str, Any]
@@ -37,6 +36,8 @@ Facts = Mapping[str, Any]
 
 def identify(entries: tuple[StackEntry, ...], cut: str) -> str:
     """The id of a stack: ten hexadecimal digits of a hash of its files, addresses in them and end, not of names."""
+    import hashlib  # it loads OpenSSL, and few captures have stacks
+
     places = (f"{one.build_id or one.file} {one.address:x}" if one.file else "" for one in entries)
     said = "\n".join((*places, cut))
     return hashlib.blake2b(said.encode("utf-8", "backslashreplace"), digest_size=5).hexdigest()
@@ -192,4 +193,4 @@ def _file(said: object) -> tuple[str, str]:
     if not isinstance(said, list) or len(said) != 2:
         return "", ""
     build_id = text(said[1]) or ""
-    return text(said[0]) or "", build_id if _BUILD_ID.fullmatch(build_id) else ""
+    return text(said[0]) or "", build_id if re.fullmatch(_BUILD_ID, build_id) else ""

@@ -18,17 +18,16 @@ BEFORE_NS, AFTER_NS = 1_000_000_000, 1_000_000_000
 """How far from the last message, and from the end, a line is taken to be about it."""
 QUOTED = 160
 """Characters of a line that are quoted."""
-_TROUBLE = re.compile(
+_TROUBLE = (
     r"fail|error|invalid|cannot|can't|could not|couldn't|unable|unsupported|not supported|refus|denied|exceed|panic|"
     r"abort|fatal|\bbad\b|wrong|mismatch|too (many|few|large|small|big)|no such|"
-    r"out of memory|not (found|shared|enough)",
-    re.IGNORECASE,
+    r"out of memory|not (found|shared|enough)"
 )
 
 
 def tells_of_trouble(line: LogLine) -> bool:
     """It is of a level that says so, or has a word that does."""
-    return line.level in ("error", "warning") or bool(_TROUBLE.search(line.text))
+    return line.level in ("error", "warning") or bool(re.search(_TROUBLE, line.text, re.IGNORECASE))
 
 
 def nearest(lines: Iterable[LogLine], one: Standing, connections: Iterable[int]) -> LogLine | None:

@@ -5,7 +5,6 @@ Everything that a user wrote is checked here; what leaves is numbers, texts and 
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable
 
@@ -314,6 +313,8 @@ def _close(word: str, known: Iterable[str], prefix: str) -> str:
     """``; did you mean ...?`` with the names that look like a word, or those that begin as a field does."""
     names = list(known)
     folded = {name.lower(): name for name in names}
+    import difflib
+
     found = [folded[name] for name in difflib.get_close_matches(word.lower()[:64], list(folded), 3, 0.6)]
     if not found and prefix:
         tail = prefix.rpartition(".")[2].lower()

@@ -7,7 +7,6 @@ that are not there), which is what bad input is made of. Values that are worked 
 
 from __future__ import annotations
 
-import difflib
 import struct
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -94,6 +93,8 @@ def _wanted(span: Span) -> str:
 def close(word: str, known: Iterable[str]) -> str:
     """``; did you mean num?`` or ``; there are index, num``."""
     names = list(known)
+    import difflib
+
     matches = difflib.get_close_matches(word, names, 3, 0.5)
     if matches:
         return f"; did you mean {' or '.join(matches)}?"

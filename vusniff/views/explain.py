@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -102,6 +101,8 @@ def normal(what: str) -> str:
 def unknown(what: str) -> str:
     """What to say of a word that nothing is called."""
     words = normal(what)
+    import difflib
+
     like = difflib.get_close_matches(words, _catalogue(), n=LIKE, cutoff=0.6)
     like += [known for known in _catalogue() if len(words) > 2 and words in known and known not in like][:LIKE]
     names = list(dict.fromkeys(topic.name for word in like for topic in _catalogue()[word]))[:LIKE]

@@ -13,6 +13,7 @@ A size that no message of its kind has (`largest`) is read on, and doubted: the 
 
 from __future__ import annotations
 
+import functools
 import re
 import sys
 
@@ -96,20 +97,17 @@ def begins(header: Bytes, order: str, offset: int) -> int | None:
     return message_size(header, order, offset)
 
 
-def _pattern(order: str, last: int, flags: bytes) -> re.Pattern[bytes]:
+_VERSIONED = b"\x01\x05\x09\x0d"
+
+
+@functools.cache
+def _pattern(channel: Channel, order: str) -> re.Pattern[bytes]:
     """Headers of one channel: a request of the specification, flags as they are, a size below 64 KiB."""
-    words = (b"[\\x01-\\x%02x]" % last, b"[" + re.escape(flags) + b"]")
+    flags = b"\x00\x04\x01\x05" if channel is Channels.GPU else _VERSIONED
+    words = (b"[\\x01-\\x%02x]" % _LAST[channel], b"[" + re.escape(flags) + b"]")
     if order == "little":
         return re.compile(b"%b\\0\\0\\0%b\\0\\0\\0..\\0\\0" % words, re.DOTALL)
     return re.compile(b"\\0\\0\\0%b\\0\\0\\0%b\\0\\0.." % words, re.DOTALL)
-
-
-_VERSIONED = b"\x01\x05\x09\x0d"
-_PATTERNS = {
-    (channel, order): _pattern(order, last, b"\x00\x04\x01\x05" if channel is Channels.GPU else _VERSIONED)
-    for channel, last in _LAST.items()
-    for order in HEADERS
-}
 
 
 def find(data: Bytes, order: str, start: int, channel: Channel) -> int | None:
@@ -118,7 +116,8 @@ def find(data: Bytes, order: str, start: int, channel: Channel) -> int | None:
     Its message is whole and followed by another header or by nothing more; or the header is the last of the bytes, as
     those write it who send the payload after it. Linear in the bytes.
     """
-    search, matches = _PATTERNS[channel, order].search, _PATTERNS[channel, order].match
+    pattern = _pattern(channel, order)
+    search, matches = pattern.search, pattern.match
     unpack, length = _UNPACK[order], len(data)
     while (found := search(data, start)) is not None:
         at = found.start()
