@@ -515,6 +515,24 @@ def test_a_message_cut_off_by_a_close_is_passed_on_and_recorded(stage: Stage) ->
     assert (frame.data, frame.missing) == (whole[:30], 0)  # nothing was lost: the rest was never sent
 
 
+def test_what_was_sent_before_the_other_end_closed_is_recorded(stage: Stage) -> None:
+    stage.left.send(message(5, bytes(40)))
+    stage.right.close()
+    file = os.memfd_create("m")
+    for number in (6, 7):
+        socket.send_fds(stage.left, [message(number, bytes(8))], [file])
+    os.close(file)
+    stage.until(lambda: not stage.relays)
+    assert [frame.data for frame in stage.frames()] == [
+        message(5, bytes(40)),
+        message(6, bytes(8)),
+        message(7, bytes(8)),
+    ]
+    assert [len(frame.descriptors) for frame in stage.frames()] == [0, 1, 1]
+    (closed,) = stage.closed()
+    assert (closed.reason, closed.by, closed.lost) == ("reset", 1, 0)
+
+
 def test_a_socket_that_opens_a_channel_is_interposed(stage: Stage) -> None:
     ours, theirs = socket.socketpair()
     inode = os.fstat(theirs.fileno()).st_ino

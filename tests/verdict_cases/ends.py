@@ -139,7 +139,7 @@ CLOSED = [
         sure=Sure.PERHAPS,
     )
     for name, session, outcome, step, status in (
-        ("SET_OWNER", hello()[:6], Outcome.NEVER_STARTED, "the first question", 0),
+        ("SET_OWNER", hello()[:6], Outcome.NEVER_STARTED, "negotiation", 0),
         ("SET_FEATURES", hello(), Outcome.NEVER_STARTED, "negotiation", 1),
         ("SET_MEM_TABLE", [*hello(), *MEMORY], Outcome.NEVER_STARTED, "memory", 0),
         ("SET_VRING_BASE", [*hello(), *MEMORY, *set_up(1)[:2]], Outcome.NEVER_STARTED, "setting up the rings", 0),

@@ -31,6 +31,9 @@ class Cause(NamedTuple):
     last: bool = False
     """It counts only where the front-end said nothing after it."""
 
+    hangs_up: bool = False
+    """A back-end closes for it, so it explains no request that waits."""
+
     @property
     def stops(self) -> bool:
         """No ring can work with it."""
@@ -90,7 +93,9 @@ CAUSES: dict[str, Cause] = {
         side=Side.BACKEND,
     ),
     "packed-ring-first-base": Cause(24, "update the front-end, or switch packed rings off (packed=off)"),
-    "pair-half-enabled": Cause(25, "update the front-end: it must set up both rings of a pair before it enables one"),
+    "pair-half-enabled": Cause(
+        25, "update the front-end: it must set up both rings of a pair before it enables one", hangs_up=True
+    ),
     "inflight-before-rings": Cause(26, "update one of the two: this back-end wants a ring before SET_INFLIGHT_FD"),
     "rings-announced-not-set-up": Cause(27, "use as many queues as were announced, or update the back-end"),
     "request-while-waiting": Cause(28, UPDATE[Side.FRONTEND]),
@@ -144,13 +149,17 @@ OTHERS = Cause(40, "")
 """An error of another rule."""
 
 
-def cause_of(finding: Finding) -> Cause | None:
-    """What a finding means for the device; None where it is no cause."""
+def cause_of(finding: Finding, reply: int = 0) -> Cause | None:
+    """What a finding means for the device; None where it is no cause.
+
+    ``reply``: number of a reply after which the front-end left. Whatever is wrong with that one can be why.
+    """
     if finding.rule in SYMPTOMS:
         return None
     known = CAUSES.get(finding.rule)
     if known is None:
-        return OTHERS._replace(advice=UPDATE[finding.side]) if finding.severity is Severity.ERROR else None
+        wrong = finding.severity is Severity.ERROR or finding.number == reply
+        return OTHERS._replace(advice=UPDATE[finding.side]) if wrong and finding.severity is not Severity.NOTE else None
     return known if known.noted or finding.severity is not Severity.NOTE else None
 
 
@@ -161,7 +170,7 @@ class Likely(NamedTuple):
     finding: Finding
 
 
-def causes(findings: Iterable[Finding]) -> list[Likely]:
-    """The findings that can be causes, the likeliest first."""
-    found = [Likely(cause, finding) for finding in findings if (cause := cause_of(finding)) is not None]
+def causes(findings: Iterable[Finding], reply: int = 0) -> list[Likely]:
+    """The findings that can be causes, the likeliest first; ``reply`` as in `cause_of`."""
+    found = [Likely(cause, finding) for finding in findings if (cause := cause_of(finding, reply)) is not None]
     return sorted(found, key=lambda one: (one.cause.rank, one.finding.number))

@@ -10,13 +10,13 @@ from vusniff.checks import ending
 from vusniff.checks.ending import ROLES, SOON_NS, Way, name_of
 from vusniff.checks.finding import SIDES, Side
 from vusniff.checks.hints import (
-    LEFT_HINTS,
     LOOK,
     SENT,
     STALL_ADVICE,
     after_request,
     asked_for,
     closed_advice,
+    left_hint,
     signal_advice,
 )
 from vusniff.checks.outcome import Death, Outcome, failed
@@ -67,7 +67,8 @@ def _died(one: Standing, death: Death, successor: int | None) -> Happened:
     at = one.waiting if side is Sender.BACKEND and one.waiting is not None else one.last
     if at is not None:
         when = exit.time_ns if one.closed is None else min(exit.time_ns, one.end_ns)
-        words += f" {duration(max(when - at.time_ns, 0))} after {at}"
+        apart = when - at.time_ns
+        words += f" {duration(apart) if apart > 0 else 'right'} after {at}"
     if one.rings.running:
         words += f", while {one.rings.running} ring{'s' if one.rings.running > 1 else ''} ran"
     more = (NOT_BACK,) if successor is None and side is Sender.BACKEND else ()
@@ -117,7 +118,7 @@ def _refused(one: Standing, words: str) -> Happened:
 def _left(one: Standing, words: str) -> Happened:
     last = one.last
     assert last is not None
-    hint, advice = LEFT_HINTS.get(last.request, ("", ""))
+    hint, advice = left_hint(one, last)
     advice = advice or "look into the front-end's log: it says why it left"
     # Which side should give way is not to be known: the one wants more than the other has.
     return Happened(words, last.number, None, Sure.PERHAPS, advice, f"left-after-reply {last.name}", hint)
@@ -125,7 +126,8 @@ def _left(one: Standing, words: str) -> Happened:
 
 def _closed_after(one: Standing, at: Point | None, words: str, kind: str) -> Happened:
     assert at is not None
-    advice, hint = closed_advice(at), " ".join(filter(None, (asked_for(one, at), after_request(one))))
+    asked = "" if one.unread else asked_for(one, at)
+    advice, hint = closed_advice(one, at), " ".join(filter(None, (asked, after_request(one))))
     return Happened(words, at.number, Side.BACKEND, Sure.PERHAPS, advice, f"{kind} {at.name}", hint)
 
 

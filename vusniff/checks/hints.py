@@ -7,7 +7,7 @@ import signal
 from vusniff.amounts import counted
 from vusniff.channel import Sender
 from vusniff.checks.standing import Point, Standing
-from vusniff.families.vhost_user.protocol import FrontendRequest
+from vusniff.families.vhost_user.protocol import FrontendRequest, ProtocolFeature
 
 F = FrontendRequest
 
@@ -44,6 +44,25 @@ LEFT_HINTS: dict[int, tuple[str, str]] = {
 }
 """Request -> what a front-end probably misses that leaves after its reply, and what to try."""
 
+FEATURES_OK, FAILED = 0x08, 0x80
+"""Bits of the device status (virtio 1.2, 2.1)."""
+
+
+def left_hint(one: Standing, reply: Point) -> tuple[str, str]:
+    """What a front-end probably misses that leaves after this reply, and what to try; empty where nobody knows."""
+    hint, advice = LEFT_HINTS.get(reply.request, ("", ""))
+    value = reply.value
+    if value is None:
+        return hint, advice
+    if reply.request == F.GET_PROTOCOL_FEATURES and not value & ProtocolFeature.CONFIG:
+        hint += " CONFIG is not offered: QEMU's block devices do not start without it."
+    if reply.request == F.GET_STATUS and value & FAILED:
+        hint = "The status says FAILED: the device gave up."
+    elif reply.request == F.GET_STATUS and (one.status_written or 0) & ~value & FEATURES_OK:
+        hint = "The back-end does not confirm FEATURES_OK, which was written before."
+    return hint, advice
+
+
 LOOK = {
     Sender.FRONTEND: "look into the front-end's log for the reason",
     Sender.BACKEND: "look into the back-end's log for the reason",
@@ -76,9 +95,11 @@ def asked_for(one: Standing, at: Point) -> str:
     """What a request asked for that may be too much, with the limit that the back-end itself has told; or empty."""
     value, ring = at.value, f"vring {at.vring}"
     if at.request == F.ADD_MEM_REG and one.regions is not None:
-        told = f"; the back-end has told {one.slots.value} slots" if one.slots is not None else ""
-        return f"With {at.name} there would be {counted(one.regions, 'region')}{told}."
-    if at.request == F.SET_MEM_TABLE and value is not None:
+        told = (
+            f", and the back-end said that it has {counted(one.slots.value, 'slot')}" if one.slots is not None else ""
+        )
+        return f"It would have been region {one.regions}{told}."
+    if at.request == F.SET_MEM_TABLE and value is not None and value > 1:
         return f"{at.name} has {counted(value, 'region')}."
     words = _ASKED.get(at.request)
     return "" if words is None or value is None else f"{at.name} {words.format(value=value, ring=ring)}."
@@ -97,8 +118,11 @@ _ASKED: dict[int, str] = {
 """Request -> what its one number is."""
 
 
-def closed_advice(at: Point) -> str:
+def closed_advice(one: Standing, at: Point) -> str:
     """What to try where a back-end closed after a request."""
+    if one.unread:
+        first = one.last_reply.number + 1 if one.last_reply is not None else 1
+        return f"look into the back-end's log for what it says of #{first} to #{at.number}"
     return _CLOSED_ADVICE.get(at.request, f"look into the back-end's log for what it says of {at.name}")
 
 
@@ -109,6 +133,8 @@ def after_request(one: Standing) -> str:
         return ""
     if last.request in (F.SET_MEM_TABLE, F.ADD_MEM_REG, F.REM_MEM_REG) and one.rings.running:
         return "The memory was changed while rings ran."
+    if one.unread:
+        return "It closed with bytes unread: an earlier request may be the reason."
     unproved = one.waiting is None and one.last_reply is not None and one.last_reply.number < last.number - 1
     if unproved and one.gap_ns < one.quiet_ns and one.last_reply is not None:
         return f"It had answered nothing since #{one.last_reply.number}: an earlier request may be the reason."

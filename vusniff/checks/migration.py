@@ -74,10 +74,10 @@ def log_before_features(step: Step) -> Sayings:
         ring = step.before.vrings.running
         if not values["u64"] & F_LOG_ALL or ring is None:
             return FINE
-        return (Said(f"SET_FEATURES starts logging while vring {ring.index} runs, and SET_LOG_BASE never came"),)
+        return (Said(f"SET_FEATURES starts logging while vring {ring.index} runs, and SET_LOG_BASE had not come"),)
     if not values["flags"] & VRING_F_LOG or not running(vring(step.before, values["index"])):
         return FINE
-    return (Said(f"SET_VRING_ADDR has vring {values['index']} logged, and SET_LOG_BASE never came"),)
+    return (Said(f"SET_VRING_ADDR has vring {values['index']} logged, and SET_LOG_BASE had not come"),)
 
 
 def postcopy_order(step: Step) -> Sayings:

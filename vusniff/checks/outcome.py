@@ -98,7 +98,7 @@ def outcome_of(
         return Outcome.DIED
     if not one.judged:
         return Outcome.STOPPED if one.closed is not None else Outcome.UNKNOWN
-    started, stopped_by = one.rings.began, any(cause.stops for cause, _ in likely)
+    started, stopped_by = one.started, any(cause.stops for cause, _ in likely)
     if one.refusal is not None and (way is Way.REFUSED or (not started and one.closed is not None)):
         return Outcome.REFUSED
     if way in (Way.UNANSWERED, Way.GAVE_UP, Way.CUT_OFF):

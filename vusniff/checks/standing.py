@@ -102,6 +102,8 @@ class Standing:
     protocol: Seen[int] | None = None
     queue_num: Seen[int] | None = None
     slots: Seen[int] | None = None
+    status_written: int | None = None
+    """The last SET_STATUS."""
     regions: int | None = None
     """Memory regions; None where that is not known."""
     regions_by: int = 0
@@ -129,6 +131,20 @@ class Standing:
     def quiet_ns(self) -> int:
         """How long nothing had been said on the main channel."""
         return max(self.end_ns - self.last.time_ns, 0) if self.last else 0
+
+    @property
+    def unread(self) -> bool:
+        """The back-end closed before it had read the requests since its last reply: which of them it read is not
+        known."""
+        closed = self.closer is Sender.BACKEND and self.closed is not None and self.closed.reason == "reset"
+        request, reply = self.last_request, self.last_reply
+        return closed and request is not None and (reply is None or reply.number < request.number - 1)
+
+    @property
+    def started(self) -> bool:
+        """A ring was started, as far as the back-end can have read that it was."""
+        proved = self.last_reply.number if self.last_reply is not None else 0
+        return self.rings.began and not (self.unread and self.rings.armed > proved)
 
     @property
     def asks_enabling(self) -> bool:
@@ -197,6 +213,7 @@ def stand(
         standing.features_offered, standing.features = state.features_offered, state.features
         standing.protocol_offered, standing.protocol = state.protocol_features_offered, state.protocol_features
         standing.queue_num, standing.slots = state.queue_num, state.max_mem_slots
+        standing.status_written = memory.status_written.value if memory.status_written else None
         standing.regions = None if state.regions is None else len(state.regions)
         standing.regions_by = state.regions_by
         standing.rings = _rings(state, memory.kicked)
@@ -287,4 +304,6 @@ def step_of(standing: Standing) -> str:
         return "connecting"
     if standing.rings.running and standing.asks_enabling and not standing.rings.enabled:
         return "enabling the rings"
+    if last.request == FrontendRequest.SET_OWNER and standing.protocol_offered is not None:
+        return "negotiation"
     return STEPS.get(last.request, f"after {last.name}")

@@ -94,7 +94,8 @@ def verdict_of(
     if one.told:
         return _of_log(one)
     way = ending.way_of(one)
-    likely = causes(findings) if way is not Way.OTHER_PROTOCOL else []
+    left_after = one.last_reply.number if way is Way.LEFT and one.last_reply is not None else 0
+    likely = causes(findings, left_after) if way is not Way.OTHER_PROTOCOL else []
     death = death_of(one)
     outcome = outcome_of(one, way, death, likely, successor)
     if outcome in FINE:
@@ -265,14 +266,19 @@ def _explaining(one: Standing, outcome: Outcome, way: Way, likely: Sequence[Like
         likely = [also for also in likely if not also.cause.ends]
     if way in (Way.UNANSWERED, Way.GAVE_UP, Way.CUT_OFF) and one.waiting is not None:
         asked = one.waiting.number
-        unread = [also for also in likely if also.finding.rule in UNREADABLE and _may_answer(also.finding, asked)]
-        likely = [*unread, *(also for also in likely if also.finding.number <= asked or asked in also.finding.evidence)]
+        answers = [also for also in likely if _may_answer(also.finding, asked)]
+        likely = [also for also in likely if not also.cause.hangs_up]
+        likely = [
+            *answers,
+            *(also for also in likely if also.finding.number <= asked or asked in also.finding.evidence),
+        ]
     return list(likely)
 
 
 def _may_answer(finding: Finding, asked: int) -> bool:
-    """What it says could not be read may be the answer to a request."""
-    return finding.side is Side.BACKEND and finding.number > asked
+    """What it is about may be the answer to a request: nobody could read it, or it is wrong."""
+    spoils = finding.rule in UNREADABLE or finding.severity is Severity.ERROR
+    return spoils and finding.side is Side.BACKEND and finding.number > asked
 
 
 def _side(finding: Finding) -> Side | None:

@@ -225,10 +225,9 @@ class _Direction:
     def drop(self) -> None:
         """Gives up what cannot be sent."""
         self.data = b""
-        for fd in (*self.descriptors, *self.held.descriptors):
+        for fd in self.descriptors:
             give_back(fd)
         self.descriptors = _NONE
-        self.held = Held()
 
 
 class Relay:
@@ -278,10 +277,10 @@ class Relay:
         if self.finished:
             return
         self.finished = True
-        now = time.time_ns()
         for direction in self._directions:
-            self._record(direction.framer.end(now))
             direction.drop()
+            self._record_rest(direction)
+            self._record(direction.framer.end(time.time_ns()))
             if _unread(direction.source):
                 self._lose()
         for sock in self._sockets:
@@ -290,9 +289,27 @@ class Relay:
         self._ready = ()  # which refers to this: so it is freed now, and not by a collection some time
         by = self._by if reason is None else None
         number = self.connection.id
-        closed = Closed(number, now, reason or self._reason, by, self._messages, self._lost)
+        closed = Closed(number, time.time_ns(), reason or self._reason, by, self._messages, self._lost)
         self._recorder.close(closed, silent=self._channel is None)
         self._closed(self)
+
+    def _record_rest(self, direction: _Direction) -> None:
+        """Records what an end had sent already when the other was gone: nobody gets it, and it is still evidence."""
+        left = len(direction.held.data) + _unread(direction.source)
+        while left > 0:
+            try:
+                data, passed, _, dropped = take(direction.source, direction.framer, direction.held)
+            except OSError:
+                break
+            if not data:
+                break
+            left -= len(data)
+            self._record_received(direction, data, tuple([describe(fd) for fd in passed]), dropped)
+            for fd in passed:
+                give_back(fd)
+            self._reason, self._by = ("reset", 1 - direction.end) if self._by is None else (self._reason, self._by)
+        for fd in direction.held.descriptors:
+            give_back(fd)
 
     def _happened(self, end: int, events: int) -> None:
         """The socket of ``end`` has something to read, room to write, or has hung up."""
@@ -347,7 +364,6 @@ class Relay:
         if not data:
             self._end(direction, hung_up, "eof")
             return False
-        now = time.time_ns()
         descriptors: tuple[Descriptor, ...] = ()
         interposed: Interposed | None = None
         if passed:
@@ -356,15 +372,7 @@ class Relay:
             self._recorder.passed(passed, descriptors)
             if descriptors[0].kind is DescriptorKind.SOCKET:
                 interposed = self._interpose(direction, data, passed)
-        framer, number, end = direction.framer, self.connection.id, direction.end
-        if held := self._directions[1 - end].framer.release():
-            self._record(held)
-        if framer.is_message(data):
-            self._record([Frame(number, end, now, data, descriptors)])
-        else:
-            self._record(framer.feed(Chunk(number, end, now, data, descriptors)))
-        if dropped:
-            self._lose_descriptors()
+        self._record_received(direction, data, descriptors, dropped)
         if interposed is not None:
             self._spawn(*interposed)
         direction.data, direction.descriptors = data, passed
@@ -391,8 +399,8 @@ class Relay:
                 direction.stalled = True
                 self._loop.after(_BUSY_SECONDS, functools.partial(self._try_again, direction))
                 return
-            if error.errno == errno.ECONNRESET and self._by is None:
-                # The kernel tells a reset once, to whoever asks first.
+            if self._by in (None, 1 - direction.end):
+                # The kernel tells a reset once, to whoever asks first. What cannot be sent is not read either.
                 self._reason, self._by = "reset", 1 - direction.end
             self._abandon(direction)
             self._pass_on(direction, socket.SHUT_RD)
@@ -536,6 +544,20 @@ class Relay:
                 if frame.kind is not FrameKind.CONTINUATION:
                     self._messages += 1
             self._recorder.frames(frames)
+
+    def _record_received(
+        self, direction: _Direction, data: bytes, descriptors: tuple[Descriptor, ...], dropped: bool
+    ) -> None:
+        """Records what was taken from one end."""
+        framer, number, end, now = direction.framer, self.connection.id, direction.end, time.time_ns()
+        if held := self._directions[1 - end].framer.release():
+            self._record(held)
+        if framer.is_message(data):
+            self._record([Frame(number, end, now, data, descriptors)])
+        else:
+            self._record(framer.feed(Chunk(number, end, now, data, descriptors)))
+        if dropped:
+            self._lose_descriptors()
 
     def _lose_descriptors(self) -> None:
         self._tell(
