@@ -166,6 +166,8 @@ def cost(bench: Bench, rounds: int) -> None:
 
     cases["probe, followed"] = with_probe("--path", own)
     cases["probe, ignored"] = with_probe(request=200)
+    cases["stacks, followed"] = with_probe("--path", own, "--stacks")
+    cases["stacks, ignored"] = with_probe("--stacks", request=200)
     if shutil.which("strace"):
         trace = ("strace", "-f", "-qq", "-e", "trace=sendmsg,recvmsg", "-o", "/dev/null")
         cases["strace"] = lambda: bench.run("pingpong", count // 10, prefix=trace)

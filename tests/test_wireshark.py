@@ -39,6 +39,7 @@ NOT_SHOWN = {"vhost.time", "proc.tid", "proc.label"} | {
     "finding.rule",
     "finding.side",
     "finding.sentence",
+    *("stack", "stack.function", "stack.file", "stack.source", "stack.cut", "log.text", "log.program", "log.level"),
 }
 """What Wireshark shows by a field of its own, or only of an annotated capture."""
 OWN_WORDS = {"vhost.malformed"}

@@ -25,10 +25,12 @@ from vusniff.bpf.load import Attach, attach_program
 from vusniff.capture.reader import CaptureReader
 from vusniff.capture.writer import CaptureWriter
 from vusniff.errors import SourceError
-from vusniff.record import Closed, Connection, Exit, Frame
+from vusniff.record import Closed, Connection, Exit, Frame, Stack
 from vusniff.sources.host.descriptors import describe
+from vusniff.sources.probe import waiting
 from vusniff.sources.probe.probe import Probe
 from vusniff.sources.probe.selection import Selection
+from vusniff.sources.stacks import unwinder
 
 IORING_OP_SENDMSG, IORING_OP_WRITE, IORING_OP_SEND = 9, 23, 26
 IOSQE_ASYNC = 16
@@ -138,8 +140,9 @@ def signal_often(event: int) -> None:
         assert libc.syscall(208, context, 1, 1, ctypes.create_string_buffer(64), None) == 1
 
 
-def session(path: str, memory: int, event: int, out: int) -> None:
-    """Resets one connection; over another sends everything, tells what each call gave, and dies with it open."""
+def session(path: str, memory: int, event: int, out: int, until: int) -> None:
+    """Resets one connection; over another sends everything, tells what each call gave, and dies with it open when
+    ``until`` can be read."""
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(path)
         listener.listen()
@@ -173,7 +176,14 @@ def session(path: str, memory: int, event: int, out: int) -> None:
         told.append(("failed", str(error), ""))
     with open(out, "wb") as pipe:
         pipe.write(json.dumps(told).encode())
+    os.read(until, 1)
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def place(stack: Stack | None) -> tuple[str, str, int]:
+    """Where a message was sent: the file of the innermost function, why the stack ends there, and its length."""
+    assert stack is not None
+    return stack.entries[0].file if stack.entries else "", stack.cut, len(stack.entries)
 
 
 def watch(mode: str, folder: Path) -> dict[str, Any]:
@@ -183,21 +193,25 @@ def watch(mode: str, folder: Path) -> dict[str, Any]:
     os.ftruncate(memory, 1 << 20)
     os.eventfd_write(event, 1)  # before it is passed: this does not count
     try:
-        program = attach_program((Attach(mode),), follow_any=True, counts=True)
+        program = attach_program((Attach(mode),), follow_any=True, counts=True, stack_kib=16)
     except SourceError as error:
         return {"mode": mode, "refused": str(error)}
     said: list[str] = []
-    probe = Probe(
-        program, CaptureWriter(file, source=f"probe {mode}"), Selection(paths=(path,)), said.append, str(file)
-    )
+    stacks = unwinder.Unwinder(16)
+    stacks.start(0)
+    writer = CaptureWriter(file, source=f"probe {mode}")
+    probe = Probe(program, writer, Selection(paths=(path,)), said.append, str(file), unwinder=stacks)
     readable, writable = os.pipe()
+    until, end = os.pipe()
     child = os.fork()
     if child == 0:
         os.close(readable)
-        session(path, memory, event, writable)
+        session(path, memory, event, writable, until)
     os.close(writable)
     with open(readable, "rb") as pipe:
         told = json.loads(pipe.read())
+    probe.step()  # it looks at what the child has mapped
+    os.write(end, b"x")
     os.waitpid(child, 0)
     deadline = 400
     while probe.links.connections < 2 or (probe.links.all() and deadline):
@@ -228,6 +242,7 @@ def watch(mode: str, folder: Path) -> dict[str, Any]:
             if isinstance(one, Exit)
         ],
         "lost": closed[connection.id].lost,
+        "stacks": [place(frame.stack) for frame in frames],
         "said": said,
         "signals": signals,
     }
@@ -235,6 +250,7 @@ def watch(mode: str, folder: Path) -> dict[str, Any]:
 
 def main() -> None:
     """Every mode, one line each; then a line of the kernel."""
+    waiting.WAIT_NS = unwinder.PATIENCE_NS = 300_000_000_000  # under emulation a worker takes long to start
     with tempfile.TemporaryDirectory() as folder:
         for mode in sys.argv[1:]:
             try:
