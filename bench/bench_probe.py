@@ -24,6 +24,7 @@ from pathlib import Path
 
 GENERATOR = r"""
 #define _GNU_SOURCE
+#include <alloca.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -43,9 +44,10 @@ static double now(void)
 }
 
 /* It sends and receives as vhost-user programs do, with sendmsg and recvmsg.
-   load MODE PATH COUNT RATE FIRST: pingpong prints the least and median microseconds per message of 200 blocks; flood
-   sends COUNT numbered messages at RATE a second (0: as fast as it goes) and prints the rate it reached. FIRST is the
-   request number of the messages: 200 looks like nothing. */
+   load MODE PATH COUNT RATE FIRST: pingpong prints the least and median microseconds per message of 200 blocks; deep
+   does so with 20 KiB of stack in use at each end, and rests after each block, so that stacks find room; flood sends
+   COUNT numbered messages at RATE a second (0: as fast as it goes) and prints the rate it reached. FIRST is the request
+   number of the messages: 200 looks like nothing. */
 int main(int argc, char **argv)
 {
 	long count = atol(argv[3]), rate = atol(argv[4]), request = atol(argv[5]);
@@ -60,7 +62,11 @@ int main(int argc, char **argv)
 	unlink(argv[2]);
 	bind(listener, (void *)&address, sizeof(address));
 	listen(listener, 1);
-	if (!strcmp(argv[1], "pingpong")) {
+	int deep = !strcmp(argv[1], "deep");
+	int pingpong = deep || !strcmp(argv[1], "pingpong");
+	if (deep)
+		memset(alloca(20 << 10), 1, 20 << 10);
+	if (pingpong) {
 		cpu_set_t one;
 		CPU_ZERO(&one);
 		CPU_SET(0, &one);
@@ -69,7 +75,7 @@ int main(int argc, char **argv)
 	if (!fork()) {
 		near = socket(AF_UNIX, SOCK_STREAM, 0);
 		connect(near, (void *)&address, sizeof(address));
-		if (!strcmp(argv[1], "pingpong")) {
+		if (pingpong) {
 			while (recvmsg(near, &take_it, MSG_WAITALL) == 20)
 				sendmsg(near, &send_back, 0);
 		} else {
@@ -79,7 +85,7 @@ int main(int argc, char **argv)
 		_exit(0);
 	}
 	far = accept(listener, 0, 0);
-	if (!strcmp(argv[1], "pingpong")) {
+	if (pingpong) {
 		static double block[200];
 		for (int b = 0; b < 200; b++) {
 			double start = now();
@@ -88,6 +94,8 @@ int main(int argc, char **argv)
 				recvmsg(far, &take_it, MSG_WAITALL);
 			}
 			block[b] = (now() - start) / (count / 200) / 2 * 1e6;
+			if (deep)
+				usleep(10000);
 		}
 		for (int i = 0; i < 200; i++)
 			for (int j = i + 1; j < 200; j++)
@@ -166,11 +174,39 @@ def cost(bench: Bench, rounds: int) -> None:
 
     cases["probe, followed"] = with_probe("--path", own)
     cases["probe, ignored"] = with_probe(request=200)
-    cases["stacks, followed"] = with_probe("--path", own, "--stacks")
-    cases["stacks, ignored"] = with_probe("--stacks", request=200)
     if shutil.which("strace"):
         trace = ("strace", "-f", "-qq", "-e", "trace=sendmsg,recvmsg", "-o", "/dev/null")
         cases["strace"] = lambda: bench.run("pingpong", count // 10, prefix=trace)
+    print("ping-pong of 20 bytes, us per message (least block, median block), ratio to nothing attached")
+    _compare(cases, rounds)
+
+
+def stacks(bench: Bench, rounds: int) -> None:
+    """The same with 20 KiB of stack in use, which are copied in part."""
+    own = str(bench.folder / "s")
+    count, said = 20000, list[str]()
+
+    def with_probe(*words: str, request: int = 8) -> Callable[[], list[float]]:
+        def run() -> list[float]:
+            with bench.probe(*words) as process:
+                found = bench.run("deep", count, request=request)
+            said.extend(line for line in process.stderr_text.splitlines() if "stack" in line)  # type: ignore[attr-defined]
+            return found
+
+        return run
+
+    cases: dict[str, Callable[[], list[float]]] = {"nothing": lambda: bench.run("deep", count)}
+    cases["followed"] = with_probe("--path", own)
+    for kib in (4, 16, 32):
+        cases[f"followed, {kib} KiB"] = with_probe("--path", own, f"--stacks={kib}")
+    cases["ignored"] = with_probe(request=200)
+    cases["ignored, 16 KiB"] = with_probe("--stacks", request=200)
+    print("the same with deep stacks and a rest after each 200 messages")
+    _compare(cases, rounds)
+    print(*sorted(set(said)), sep="\n")
+
+
+def _compare(cases: dict[str, Callable[[], list[float]]], rounds: int) -> None:
     best: dict[str, tuple[float, float]] = {}
     for _ in range(rounds):
         for name, run in cases.items():
@@ -178,7 +214,6 @@ def cost(bench: Bench, rounds: int) -> None:
             before = best.get(name, (least, median))
             best[name] = min(before[0], least), min(before[1], median)
     base = best["nothing"]
-    print("ping-pong of 20 bytes, us per message (least block, median block), ratio to nothing attached")
     for name, (least, median) in best.items():
         print(f"  {name:18} {least:8.2f} {median:8.2f}   {least / base[0]:6.2f} {median / base[1]:6.2f}")
 
@@ -235,7 +270,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=10)
     parser.add_argument("--attach", choices=("fentry", "kprobe", "rawtp"))
-    parser.add_argument("--only", choices=("cost", "sustained", "burst", "start"))
+    parser.add_argument("--only", choices=("cost", "stacks", "sustained", "burst", "start"))
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(Path(folder), args.attach)
@@ -243,6 +278,8 @@ def main() -> None:
             start(bench, args.rounds)
         if args.only in (None, "cost"):
             cost(bench, args.rounds)
+        if args.only in (None, "stacks"):
+            stacks(bench, args.rounds)
         if args.only in (None, "burst"):
             burst(bench)
         if args.only in (None, "sustained"):

@@ -180,9 +180,8 @@ def session(path: str, memory: int, event: int, out: int, until: int) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def place(stack: Stack | None) -> tuple[str, str, int]:
+def place(stack: Stack) -> tuple[str, str, int]:
     """Where a message was sent: the file of the innermost function, why the stack ends there, and its length."""
-    assert stack is not None
     return stack.entries[0].file if stack.entries else "", stack.cut, len(stack.entries)
 
 
@@ -242,7 +241,7 @@ def watch(mode: str, folder: Path) -> dict[str, Any]:
             if isinstance(one, Exit)
         ],
         "lost": closed[connection.id].lost,
-        "stacks": [place(frame.stack) for frame in frames],
+        "stacks": [place(frame.stack) for frame in frames if frame.stack is not None],
         "said": said,
         "signals": signals,
     }
