@@ -74,6 +74,9 @@ def test_what_is_written_comes_back(tmp_path: Path) -> None:
         assert [frame.stack for frame in index.rows(0, len(index))] == given
     data = path.read_bytes()
     assert data.count(b"vhost_dev_start") == 1, "outer entries that stacks share are written once"
+    ends = [stack_of((entry, *OUTER), cut) for entry, cut in ((LIBC, "x"), (FIRST.entries[1], "x"), (LIBC, ""))]
+    assert [frame.stack for frame in frames(capture(tmp_path / "cut.pcapng", *ends))] == ends
+    assert (tmp_path / "cut.pcapng").read_bytes().count(b'"cut":"x"') == 1, "so is why they end"
     assert data.count(b'"kind":"stack"') == 3
     # Sections count files anew, and captures that are merged do not mix their stacks up.
     small = capture(tmp_path / "small.pcapng", *given, interfaces=1)

@@ -4,7 +4,7 @@ Keys of the block: ``vusniff``, ``kind`` (``stack``), ``time_ns``, ``id``; ``fil
 (of [file, address, function, source], what is not known left out at the end or null; file -1 is none): files and
 entries that no block of this section has named yet, both counted through the section from 0; ``entries`` (numbers of
 entries, innermost first); ``then`` ([id, n]: the outer entries are those of a stack before it, from its n-th on);
-``cut`` (why the outermost entries are missing). The key of a packet is ``stack``.
+``cut`` (why the outermost entries are missing; left out where the stack in ``then`` says the same). The key of a packet is ``stack``.
 
 An id is made of what the stack holds, so that the same stack has the same id in every file, and captures can be merged.
 A reader that does not know the kind shows the block raw, and skips the key.
@@ -52,7 +52,8 @@ class Written:
     """The stacks that are in a file that is written."""
 
     def __init__(self) -> None:
-        self._ids: set[str] = set()
+        self._cuts: dict[str, str] = {}
+        """Id -> why its outermost entries are missing."""
         self._files: dict[tuple[str, str], int] = {}
         self._entries: dict[StackEntry, int] = {}
         self._outer: dict[tuple[int, StackEntry], tuple[int, str, int]] = {}
@@ -66,17 +67,17 @@ class Written:
 
     def add(self, stack: Stack, time_ns: int) -> bytes | None:
         """What the block says of a stack; empty when it is in the file already, None when there is no room for it."""
-        if stack.id in self._ids:
+        if stack.id in self._cuts:
             return b""
-        if len(self._ids) >= STACKS_LIMIT:
+        if len(self._cuts) >= STACKS_LIMIT:
             return None
-        self._ids.add(stack.id)
-        node, shared, then = 0, 0, None
+        self._cuts[stack.id] = stack.cut
+        node, shared, then, cut = 0, 0, None, ""
         for at in range(len(stack.entries) - 1, -1, -1):
             known = self._outer.get((node, stack.entries[at]))
             if known is None:
                 break
-            node, shared, then = known[0], shared + 1, [known[1], known[2]]
+            node, shared, then, cut = known[0], shared + 1, [known[1], known[2]], self._cuts[known[1]]
         own = stack.entries[: len(stack.entries) - shared]
         for at in range(len(own) - 1, -1, -1):
             made = len(self._outer) + 1
@@ -92,7 +93,7 @@ class Written:
         facts["entries"] = entries
         if then is not None:
             facts["then"] = then
-        if stack.cut:
+        if stack.cut != cut:
             facts["cut"] = stack.cut
         return dump(facts)
 
@@ -157,14 +158,15 @@ class Stacks:
         section.take(facts)
         numbers = (integer(one, 0, len(section.entries) - 1) for one in entries[:ENTRIES_LIMIT])
         found = [one for number in numbers if number is not None and (one := section.entries[number]) is not None]
-        then = facts.get("then")
+        then, cut = facts.get("then"), text(facts.get("cut"))
         if isinstance(then, list) and len(then) == 2:
             known, at = self._known.get(stack_id(then[0]) or ""), integer(then[1])
             if known is None or at is None:
                 return False
             found += known.entries[at : at + ENTRIES_LIMIT - len(found)]
+            cut = known.cut if cut is None else cut
         if len(self._known) < STACKS_LIMIT:
-            self._known.setdefault(identity, Stack(identity, tuple(found), text(facts.get("cut")) or ""))
+            self._known.setdefault(identity, Stack(identity, tuple(found), cut or ""))
             return True
         return False
 
