@@ -27,9 +27,9 @@ pytestmark = [
 ]
 
 
-def start_probe(stage: Stage, side: str) -> tuple[Process, Path]:
+def start_probe(stage: Stage, side: str, *more: str) -> tuple[Process, Path]:
     capture = stage.path(f"{side}-probe.pcapng")
-    words = ["capture", "--quiet", "--path", str(stage.path(f"{side}.sock")), "-w", str(capture)]
+    words = ["capture", "--quiet", "--path", str(stage.path(f"{side}.sock")), "-w", str(capture), *more]
     probe = stage.start(f"probe-{side}", [sys.executable, "-m", "vusniff", *words])
     probe.wait_line("attached by")
     return probe, capture
@@ -69,7 +69,8 @@ def test_probe_alone_sees_what_the_programs_log(pair: Pair) -> None:
     with Stage() as stage:
         from peers.pairs import Wire
 
-        probe, capture = start_probe(stage, "vhost")
+        with_stacks = pair.name == "qemu-testpmd"
+        probe, capture = start_probe(stage, "vhost", *(["--stacks"] if with_stacks else []))
         wire = Wire(stage, stage.path("vhost.sock"), stage.path("vhost.sock"))
         pair.run(wire)
         wait_until(lambda: capture.read_bytes().count(b'"closed"') >= pair.connections, "the end of the connections")
@@ -84,3 +85,32 @@ def test_probe_alone_sees_what_the_programs_log(pair: Pair) -> None:
             if message["reply"] and message["answers"] is not None:
                 assert message["answers"] < message["number"]
         assert all(m["answers"] is not None for m in seen if m["reply"])
+        if with_stacks:
+            assert probe.count(f"{len(seen)} call stacks, 0 lost") == 1, probe.tail()
+            check_stacks(seen)
+
+
+def check_stacks(seen: list[dict[str, Any]]) -> None:
+    """QEMU initialises its device before the guest runs, and starts it when the driver asks; DPDK answers in a thread.
+
+    net/vhost-user.c, hw/net/vhost_net.c and hw/virtio/vhost.c of QEMU, lib/vhost/fd_man.c of DPDK; only functions that
+    their distributions' files have names for.
+    """
+    calls = [[entry["function"] for entry in message["stack"]["entries"]] for message in seen]
+    asked = [(message["name"], names) for message, names in zip(seen, calls, strict=True) if not message["reply"]]
+    first = next(at for at, (name, _) in enumerate(asked) if name == "SET_MEM_TABLE")
+    early = [names for name, names in asked[:first] if name == "SET_VRING_CALL"]
+    assert early
+    for names in early:
+        assert names.index("vhost_dev_init") < names.index("vhost_net_init") < names.index("net_init_vhost_user")
+        assert names[-1] == "_start"
+    tables = [names for name, names in asked if name == "SET_MEM_TABLE"]
+    assert len(tables) > 1
+    for names in tables:
+        assert names.index("vhost_dev_start") < names.index("vhost_net_start") < names.index("virtio_set_status")
+        assert "vhost_dev_init" not in names
+    for message, names in zip(seen, calls, strict=True):
+        if message["sender"] == "backend":
+            assert names[-2:] == ["start_thread", "__clone3"]
+            assert message["stack"]["entries"][1]["file"].startswith("librte_vhost.so")
+            assert message["stack"]["cut"] is None

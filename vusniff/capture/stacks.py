@@ -4,7 +4,8 @@ Keys of the block: ``vusniff``, ``kind`` (``stack``), ``time_ns``, ``id``; ``fil
 (of [file, address, function, source], what is not known left out at the end or null; file -1 is none): files and
 entries that no block of this section has named yet, both counted through the section from 0; ``entries`` (numbers of
 entries, innermost first); ``then`` ([id, n]: the outer entries are those of a stack before it, from its n-th on);
-``cut`` (why the outermost entries are missing; left out where the stack in ``then`` says the same). The key of a packet is ``stack``.
+``cut`` (why the outermost entries are missing; left out where the stack in ``then`` says the same). The key of a packet
+is ``stack``.
 
 An id is made of what the stack holds, so that the same stack has the same id in every file, and captures can be merged.
 A reader that does not know the kind shows the block raw, and skips the key.
