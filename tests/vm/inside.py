@@ -30,7 +30,7 @@ from vusniff.sources.host.descriptors import describe
 from vusniff.sources.probe import waiting
 from vusniff.sources.probe.probe import Probe
 from vusniff.sources.probe.selection import Selection
-from vusniff.sources.stacks import unwinder
+from vusniff.sources.stacks import maps, unwinder
 
 IORING_OP_SENDMSG, IORING_OP_WRITE, IORING_OP_SEND = 9, 23, 26
 IOSQE_ASYNC = 16
@@ -249,6 +249,7 @@ def watch(mode: str, folder: Path) -> dict[str, Any]:
 
 def main() -> None:
     """Every mode, one line each; then a line of the kernel."""
+    maps._FILE_SYSTEMS |= {"9p"}  # this machine's files are seen through it
     waiting.WAIT_NS = unwinder.PATIENCE_NS = 300_000_000_000  # under emulation a worker takes long to start
     with tempfile.TemporaryDirectory() as folder:
         for mode in sys.argv[1:]:

@@ -167,6 +167,8 @@ class CaptureWriter:
         self.number = 0
         """Messages written so far: the number of the last."""
         self._stacks = Written()
+        self.kept_stacks = 0
+        """Messages whose callers are in the file."""
         self.lost_stacks = 0
         """Messages whose call stack could not be kept, because there were too many distinct ones."""
         self._extras: dict[object, bytes] = {}
@@ -596,6 +598,7 @@ class CaptureWriter:
         if said is None:
             self.lost_stacks += 1
             return replace(frame, stack=None)
+        self.kept_stacks += bool(frame.stack.entries)
         if said:
             self._blocks.append(pcapng.custom_block(self.order, facts.ENTERPRISE, said))
         return frame

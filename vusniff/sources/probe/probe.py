@@ -175,7 +175,7 @@ class Probe:
             self._end(link, None, time.monotonic_ns(), "capture ended")
         losses, missed = self.program.losses(), self.program.missed()
         if self._stacked is not None:
-            self._say(self._stacked.summary(losses.pop("stack"), self._writer.lost_stacks))
+            self._say(self._stacked.summary(self._writer.kept_stacks, losses.pop("stack"), self._writer.lost_stacks))
             self._stacked.close()
         nowhere = losses["send"] + losses["table full"] - self.links.lost - self._unwanted_lost
         if nowhere > 0:

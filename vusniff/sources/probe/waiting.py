@@ -73,7 +73,7 @@ class WaitingSends:
                 del self._unwanted[next(iter(self._unwanted))]
             self._unwanted[event.inode] = None
 
-    def summary(self, in_kernel: int, not_kept: int) -> str:
+    def summary(self, kept: int, in_kernel: int, not_kept: int) -> str:
         """How many stacks there were, and how many were lost, as a sentence."""
         lost = self._unwinder.lost.copy()
         if in_kernel:
@@ -81,7 +81,7 @@ class WaitingSends:
         if not_kept:
             lost["there were too many distinct ones"] = not_kept
         words = "; ".join(f"{count} because {why}" for why, count in lost.items())
-        return f"{self._unwinder.unwound} call stacks, {lost.total()} lost{': ' if words else ''}{words}"
+        return f"{kept} call stacks, {lost.total()} lost{': ' if words else ''}{words}"
 
     def close(self) -> None:
         """Ends what unwinds."""

@@ -209,7 +209,7 @@ class MappedProcess:
         self._registers = Registers(())
         self._found: list[StackEntry] = []
         self._unmapped = False
-        self._limit = 0
+        self._limit = self._last = 0
         self._report(maps)
         # What libdw calls back has to live as long as it.
         self._threads = _ThreadCallbacks(
@@ -254,7 +254,13 @@ class MappedProcess:
             if full:
                 return f"the stack is longer than the {limit >> 10} KiB that were copied"
             return "a page of the stack was not in memory"
-        return f"the unwind information of {self._found[-1].file or 'the file'} ends here" if status else ""
+        if not status:
+            return ""
+        file, bias = self._found[-1].file or "a file", _U64()
+        module = self._dw.dwfl_addrmodule(self._dwfl, self._last)
+        if module and not self._dw.dwfl_module_getelf(module, c.byref(bias)):
+            return f"{file} was not read: it is not an ELF file, or not on a disk of this host"
+        return f"the unwind information of {file} ends here"
 
     # -- called by libdw ----------------------------------------------------------------------------------------------
 
@@ -286,6 +292,7 @@ class MappedProcess:
         return _DWARF_CB_ABORT if self._unmapped or len(self._found) >= self._limit else _DWARF_CB_OK
 
     def _add(self, address: int) -> None:
+        self._last = address
         known = self._known.get(address)
         if known is None:
             module = self._dw.dwfl_addrmodule(self._dwfl, address)

@@ -99,7 +99,6 @@ class Unwinder:
         self._pending: set[Key] = set()
         self.lost: Counter[str] = Counter()
         """Stacks that were copied and not unwound, by why."""
-        self.unwound = 0
 
     # -- what the probe calls -----------------------------------------------------------------------------------------
 
@@ -240,11 +239,9 @@ class Unwinder:
             for mapping in process.mappings:
                 if mapping.file in one.files or len(one.files) >= _FILES or "x" not in mapping.rights:
                     continue
-                fd = mounts.open(process.pid, mapping)
-                if fd is not None:
-                    number = one.files[mapping.file] = len(one.files) + 1
-                    name = os.fsencode(mapping.name)
-                    one.waiting.append((worker.FILE_HEAD.pack(b"F", number) + name, fd))
+                number = one.files[mapping.file] = len(one.files) + 1
+                said = worker.FILE_HEAD.pack(b"F", number) + os.fsencode(mapping.name)
+                one.waiting.append((said, mounts.open(process.pid, mapping)))
         numbers: dict[tuple[str, int], int] = {}
         lines = bytearray()
         for mapping in process.mappings:
@@ -339,7 +336,6 @@ class Unwinder:
                     return
         else:
             raise ValueError(packet)
-        self.unwound += 1
         if asked.key in self._pending:
             self._pending.discard(asked.key)
             self._done[asked.key] = stack

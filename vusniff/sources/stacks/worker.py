@@ -5,11 +5,12 @@ socket. libdw may be led astray by a file, so this process belongs to nobody, ha
 or start programs, has bounded memory, and no other process of nobody's may look into it. What it answers is believed
 as little as a file.
 
-Packets to it, by their first byte: ``F`` number, name, and the descriptor of a file; ``P`` key and pid of a process,
-and its maps, in which files are called by their numbers; ``X`` key: forget it; ``S`` sequence number, key, bytes that
-were to be copied, and a stack as the kernel program gives it. Each stack is answered: ``N`` sequence number and JSON of
-a stack that is new here, ``A`` sequence number and which of those it is again (counted from 0), ``U`` sequence number
-and JSON where no file was mapped at an address, ``M`` the same as ``N`` when there are too many to count.
+Packets to it, by their first byte: ``F`` number, name, and the descriptor of a file, if it may be read; ``P`` key and
+pid of a process, and its maps, in which files are called by their numbers; ``X`` key: forget it; ``S`` sequence number,
+key, bytes that were to be copied, and a stack as the kernel program gives it. Each stack is answered: ``N`` sequence
+number and JSON of a stack that is new here, ``A`` sequence number and which of those it is again (counted from 0),
+``U`` sequence number and JSON where no file was mapped at an address, ``M`` the same as ``N`` when there are too many
+to count.
 """
 
 from __future__ import annotations
@@ -56,7 +57,8 @@ class Worker:
         kind = packet[:1]
         if kind == b"F":
             number = FILE_HEAD.unpack_from(packet)[1]
-            self._files[number] = fds[0]
+            if fds:
+                self._files[number] = fds[0]
             self._names[number] = packet[FILE_HEAD.size :].decode(errors="surrogateescape")
         elif kind == b"P":
             _, key, pid = PROCESS_HEAD.unpack_from(packet)
