@@ -249,7 +249,7 @@ def watch(mode: str, folder: Path) -> dict[str, Any]:
 
 def main() -> None:
     """Every mode, one line each; then a line of the kernel."""
-    maps._FILE_SYSTEMS |= {"9p"}  # this machine's files are seen through it
+    maps.FILE_SYSTEMS |= {"9p"}  # this machine's files are seen through it
     waiting.WAIT_NS = unwinder.PATIENCE_NS = 300_000_000_000  # under emulation a worker takes long to start
     with tempfile.TemporaryDirectory() as folder:
         for mode in sys.argv[1:]:

@@ -21,9 +21,10 @@ MAPS_BYTES = 8 << 20
 LINES_LIMIT = 2048
 """Most mappings of files with code."""
 FILE_BYTES = 4 << 30
-_FILE_SYSTEMS = frozenset(
+FILE_SYSTEMS = frozenset(
     {"ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs", "overlay", "tmpfs", "squashfs", "erofs", "zfs", "ramfs", "rootfs"}
 )
+"""Kinds of file systems whose files nobody but this host can hold up."""
 _LINE = re.compile(rb"([0-9a-f]+)-([0-9a-f]+) (\S{4}) ([0-9a-f]+) ([0-9a-f]+:[0-9a-f]+) (\d+) +(.*)")
 
 
@@ -92,7 +93,7 @@ class Mounts:
 
     def __init__(self, pid: int) -> None:
         """As ``pid`` sees them. Raises OSError."""
-        local = {device for device, kind in _mounts("self").values() if kind in _FILE_SYSTEMS}
+        local = {device for device, kind in _mounts("self").values() if kind in FILE_SYSTEMS}
         self._local = {number for number, (device, _) in _mounts(str(pid)).items() if device in local}
 
     def open(self, pid: int, mapping: Mapping) -> int | None:
