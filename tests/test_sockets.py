@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -347,7 +348,7 @@ def test_a_virtual_machine_and_its_disk() -> None:
         command = [sys.executable, "-m", "vusniff", "sockets"]
         table = subprocess.run(command, capture_output=True, text=True, check=True)
         assert f"{path} vm1 disk1 (blk) (qemu-system-x86 {machine.pid})" in " ".join(table.stdout.split())
-        assert "looks like vhost-user" in table.stderr
+        assert re.search("looks? like vhost-user", table.stderr), "others may run on this machine"
         lines = subprocess.run([*command, "--json"], capture_output=True, text=True, check=True).stdout.splitlines()
         (described,) = [one for one in map(json.loads, lines) if one["path"] == str(path)]
         assert described["likely"] is True
