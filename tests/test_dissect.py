@@ -293,5 +293,5 @@ def test_a_dissector_of_another_shape_is_a_sentence(install: Install) -> None:
 
 
 def test_ours_are_found_through_their_entry_point() -> None:
-    assert set(dissect.load()) == {MAIN, BACKEND, GPU, "vfio", "vfio-twin"}
+    assert set(dissect.load()) == {MAIN, BACKEND, GPU, "vfio", "vfio-twin", "kernel", "vdpa", "vduse"}
     assert dissect.load() is dissect.load()

@@ -158,7 +158,10 @@ def test_times_are_exact() -> None:
     ("text", "offered"),
     [
         ("vhost.re", {"vhost.request", "vhost.reply"}),
-        ("vhost.request == SET_VRING_E", {"SET_VRING_ENABLE", "SET_VRING_ERR", "SET_VRING_ENDIAN"}),
+        (
+            "vhost.request == SET_VRING_E",
+            {"SET_VRING_ENABLE", "SET_VRING_ERR", "SET_VRING_ENDIAN", "VDPA_SET_VRING_ENABLE"},
+        ),
         ("vhost.request in {SET_OWNER, RESET_O", {"RESET_OWNER"}),
         ("vhost.features contains mrg", {"MRG_RXBUF"}),
         ("finding.severity >= ", {"note", "warning", "error"}),

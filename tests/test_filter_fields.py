@@ -87,7 +87,9 @@ def test_fields_read_what_was_decoded(one: Example) -> None:
 
 def test_names_are_wiresharks_kind_of_names() -> None:
     for name in fields():
-        assert re.fullmatch(r"(vhost|vring|vfio|fd|proc|sock|finding|stack|log)(\.[a-z0-9_]+)+|stack", name), name
+        assert re.fullmatch(
+            r"(vhost|vring|vfio|vduse|call|fd|proc|sock|finding|stack|log)(\.[a-z0-9_]+)+|stack|errno", name
+        ), name
     assert len({one.name for one in STATIC}) == len(STATIC)
     assert not {one.name for one in STATIC} & set(payload.fields())
 
@@ -124,7 +126,7 @@ def test_requests_of_every_channel_are_found_and_completed_by_name(channel: Chan
 
 
 def test_requests_have_their_older_names() -> None:
-    assert requests()["SET_MEM_TABLE"] == ((Channels.MAIN, 5),)
+    assert requests()["SET_MEM_TABLE"] == ((Channels.MAIN, 5), ("kernel", 0x4008AF03), ("vdpa", 0x4008AF03))
     for channel, dissector in dissect.load().items():
         for spec in dissector.specs.values():
             for name in (spec.name, *spec.aliases):

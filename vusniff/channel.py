@@ -59,6 +59,8 @@ class Header:
     """Bytes of the header that its size field counts too."""
     more: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     """What else it holds: name -> offset and size in bytes of a number."""
+    signed: frozenset[str] = frozenset()
+    """Those of `more` that may be negative."""
     failed: tuple[int, int] = (0, 1)
     """Mask and value of the flags of a reply that says that its request failed; by default there are none."""
     unusual: str = "need_reply"
@@ -94,7 +96,8 @@ class Header:
     def others(self, data: bytes, order: str) -> dict[str, int]:
         """The numbers of `more` by name."""
         cut = {name: data[at : at + size] for name, (at, size) in self.more.items()}
-        return {name: int.from_bytes(one, "little" if order == "little" else "big") for name, one in cut.items()}
+        byte_order = "little" if order == "little" else "big"
+        return {name: int.from_bytes(one, byte_order, signed=name in self.signed) for name, one in cut.items()}  # type: ignore[arg-type]
 
     def written(self, head: bytes, order: str, values: Mapping[str, int]) -> bytes:
         """A header with other numbers in the fields of `spans` and `more` that are named; they have to fit."""
@@ -102,7 +105,8 @@ class Header:
         places = {**self.spans, **{name: (at, at + size) for name, (at, size) in self.more.items()}}
         for name, value in values.items():
             start, stop = places[name]
-            changed[start:stop] = value.to_bytes(stop - start, "little" if order == "little" else "big")
+            byte_order = "little" if order == "little" else "big"
+            changed[start:stop] = value.to_bytes(stop - start, byte_order, signed=name in self.signed)  # type: ignore[arg-type]
         return bytes(changed)
 
     def is_need_reply(self, flags: int) -> bool:

@@ -190,6 +190,37 @@ class FrameFields(NamedTuple):
     stack: Stack | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One ioctl on a device, or a write to it or read from it. Unknown is None.
+
+    In a capture it is a frame of its connection, which is the device as one process has it open
+    (`vusniff.families.vhost_kernel.call`).
+    """
+
+    connection: int
+    time_ns: int
+    """When it was entered, nanoseconds since the epoch."""
+    request: int
+    """Number of the ioctl, or a `vhost_kernel.protocol.Control`."""
+    data: bytes
+    """The bytes of its argument, in the byte order of the host."""
+    came_back: bool = False
+    """They are what the kernel wrote there; else what the caller gave."""
+    result: int | None = None
+    """What it returned; None where that was not seen."""
+    error: int = 0
+    """errno, of one that failed."""
+    fd: int = 0
+    """Number of the descriptor in the process."""
+    duration_ns: int = 0
+    descriptors: tuple[Descriptor, ...] = ()
+    """What the argument names by number."""
+    process: Process | None = None
+    missing: int = 0
+    """Bytes of its argument that were not captured."""
+
+
 CAPTURE_ENDED = "capture ended"
 """`Closed.reason` of a connection that was open when its source stopped."""
 

@@ -258,7 +258,9 @@ class Tracker:
             joined_late=connection.joined_late,
             opened_ns=connection.opened_ns,
             family=family,
-            reading=family.reading(link.order, self.device, tuple(filter(None, programs))),
+            reading=family.reading(
+                link.order, self.device or family.device_of(connection.path), tuple(filter(None, programs))
+            ),
             previous=self._by_path.get(connection.path),
         )
         if session.previous is not None:

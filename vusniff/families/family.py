@@ -148,6 +148,8 @@ class Family:
     """What stands before the names of its requests in the specification."""
     fields: str = "vhost"
     """How the names of its fields begin, in filters and in Wireshark."""
+    transport: str = ""
+    """Who serves the device, as filters say it: ``user`` (another process), ``kernel``, ``vdpa``, ``vduse``."""
     qemu: Mapping[str, str] = field(default_factory=dict)
     """Device on QEMU's command line -> its property that holds the path of the socket; not those with a chardev."""
     words: Mapping[str, Callable[[dict[str, Any], int, bool], str]] = field(default_factory=dict)
@@ -161,6 +163,8 @@ class Family:
     that surely is one, None for none. Linear in the bytes. None: one is looked for only where a send begins."""
     places: Callable[[State], Places] | None = None
     """State -> where the rings are in memory; None: rings of this family are not read."""
+    device_of: Callable[[str], str | None] = lambda path: None
+    """Path of a connection -> the device type that it is for; None where the path does not tell."""
     due: Callable[[Channel, Any, bool], Due] = lambda channel, reading, fresh: NOTHING_DUE
     """Channel, the session's `Reading`, and whether it is followed from its first byte -> which of the channel's
     requests are answered. Asked only where replies come in order."""

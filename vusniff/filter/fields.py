@@ -2,12 +2,14 @@
 the Wireshark dissector use.
 
 Fields of payloads come from the tables of messages (`payload`); the others stand here. A name begins with ``vhost`` or
-``vring`` for what a message says, ``fd`` for its descriptors, ``proc`` for its sender, ``sock`` for its connection,
-``stack`` for who called whom when it was sent, ``finding`` for what is wrong with it.
+``vring`` for what a message says, ``call`` for how a call to the kernel went (and why not: ``errno``), ``fd`` for its
+descriptors, ``proc`` for its sender, ``sock`` for its connection, ``stack`` for who called whom when it was sent,
+``finding`` for what is wrong with it.
 """
 
 from __future__ import annotations
 
+import errno
 import functools
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -15,7 +17,7 @@ from typing import Any
 from vusniff.channel import Sender
 from vusniff.checks.finding import Severity, Side
 from vusniff.families.family import Family
-from vusniff.families.registry import FIRST, bare, channels, families
+from vusniff.families.registry import FIRST, bare, channels, families, family_of
 from vusniff.filter import payload
 from vusniff.filter.field import Field, MessageLike, Origin, Surroundings, ValueKind
 from vusniff.layouts import dissect
@@ -71,6 +73,15 @@ def _header_of(family: Family) -> Iterator[Field]:
 
 def _more(name: str, message: MessageLike) -> int | None:
     return message.more.get(name)
+
+
+def _of_call(name: str) -> Any:
+    """What the header of a call to the kernel holds; only such headers hold a result."""
+
+    def read(message: MessageLike, _: Surroundings) -> Any:
+        return message.more.get(name) if "result" in message.channel.header.more else None
+
+    return read
 
 
 def _process(name: str) -> Any:
@@ -166,6 +177,37 @@ STATIC: tuple[Field, ...] = (
     Field("vhost.trailing", ValueKind.BYTES, Origin.PAYLOAD, "bytes left over", lambda m, _: m.trailing or None),
     Field("vhost.malformed", _TEXT, Origin.PAYLOAD, "what does not fit, as a sentence", lambda m, _: m.malformed),
     Field("vhost.layout", _TEXT, Origin.PAYLOAD, "name of the layout the payload was read by", lambda m, _: m.layout),
+    Field(
+        "vhost.transport",
+        _TEXT,
+        _C,
+        "who serves the device: another process, the kernel, vDPA, or VDUSE",
+        lambda m, _: family_of(m.channel).transport or None,
+        words=("user", "kernel", "vdpa", "vduse"),
+    ),
+    Field(
+        "call.result",
+        _NUMBER,
+        _H,
+        "what a call to the kernel returned: -1 where it failed",
+        _of_call("result"),
+    ),
+    Field(
+        "errno",
+        _NUMBER,
+        _H,
+        "of a call to the kernel that failed: why",
+        lambda m, w: _of_call("error")(m, w) or None,
+        names={name: number for number, name in errno.errorcode.items()},
+    ),
+    Field("call.fd", _NUMBER, _H, "of a call to the kernel: the descriptor of the device", _of_call("fd")),
+    Field(
+        "call.duration",
+        ValueKind.NANOSECONDS,
+        _H,
+        "of a call to the kernel: how long it took",
+        _of_call("duration_ns"),
+    ),
     Field("sock.path", _TEXT, _C, "path of the socket", lambda m, w: w.path(m.connection)),
     Field("sock.connection", _NUMBER, _C, "number of the connection", lambda m, _: m.connection),
     Field("fd.count", _NUMBER, _D, "how many descriptors came with it", lambda m, _: len(m.descriptors)),
@@ -214,7 +256,8 @@ def fields() -> dict[str, Field]:
     """All fields by name. Raises DissectorError when dissectors or families cannot be loaded."""
     static = {one.name: one for one in STATIC}
     static["vhost.channel"] = replace(static["vhost.channel"], words=tuple(map(str, channels())))
-    own = {one.name: one for family in families().values() if family.name != FIRST for one in _header_of(family)}
+    shared = families()[FIRST].fields
+    own = {one.name: one for family in families().values() if family.fields != shared for one in _header_of(family)}
     return {**static, **own, **payload.fields()}
 
 

@@ -15,6 +15,7 @@ from vusniff.checks.finding import Key, Level, Rule, Side, Trigger
 from vusniff.checks.table import RULES
 from vusniff.errors import VusniffError
 from vusniff.families.registry import bare, channel_named, family_of
+from vusniff.families.vhost_kernel.protocol import USER, Control, KernelChannels
 from vusniff.families.vhost_user.device import DEVICE_IDS, DEVICES
 from vusniff.families.vhost_user.phases import PURPOSES, PhaseKind
 from vusniff.families.vhost_user.protocol import (
@@ -42,6 +43,12 @@ CHANNELS: dict[str, str] = {
     Channels.BACKEND: "back-end channel",
     Channels.GPU: "GPU socket",
 }
+NODES: dict[str, str] = {
+    KernelChannels.KERNEL: "/dev/vhost-net, /dev/vhost-vsock and /dev/vhost-scsi",
+    KernelChannels.VDPA: "/dev/vhost-vdpa-N",
+    KernelChannels.VDUSE: "/dev/vduse/control and /dev/vduse/NAME",
+}
+"""On which files the calls of a channel are made."""
 LEVELS = {
     Level.MUST: "the specification says must",
     Level.SHOULD: "the specification says should",
@@ -137,10 +144,15 @@ def _catalogue() -> Mapping[str, tuple[Topic, ...]]:
 
 
 def _all() -> Iterator[tuple[Topic, list[str]]]:
+    told: set[int] = set()
     for channel, dissector in dissect.load().items():
         for spec in dissector.specs.values():
+            if channel in NODES and (spec.code in USER or spec.code in told):
+                continue  # of the first the page of vhost-user's request tells
+            told |= {spec.code} if channel in NODES else set()
             own = spec.name.removeprefix(f"{channel.upper()}_") if channel != Channels.MAIN else spec.name
-            yield _request(channel_named(channel), spec), [spec.name, own, *spec.aliases]
+            calls = [call.name for _, call in _calls(spec.code)] if channel == Channels.MAIN else []
+            yield _request(channel_named(channel), spec), [spec.name, own, *spec.aliases, *calls]
     for name, bit in _members(FrontendRequest.SET_PROTOCOL_FEATURES, Channels.MAIN).items():
         short = short_name(name)
         others = [alias for alias, known in PROTOCOL_FEATURE_ALIASES.items() if known == short]
@@ -159,6 +171,15 @@ def _all() -> Iterator[tuple[Topic, list[str]]]:
         yield _phase(kind), [kind.value, kind.name]
     for device, number in DEVICE_IDS.items():
         yield _device(device, number), [device, f"{device} device", f"virtio-{device}"]
+
+
+def _calls(request: int) -> Iterator[tuple[Channel, MessageSpec]]:
+    """The calls to the kernel that mean the same as a request of vhost-user's main channel."""
+    for channel in NODES:
+        dissector = dissect.load().get(channel)
+        for spec in dissector.specs.values() if dissector else ():
+            if USER.get(spec.code) == request:
+                yield channel_named(channel), spec
 
 
 # --- requests ---------------------------------------------------------------------------------------------------------
@@ -234,16 +255,19 @@ def _request(channel: Channel, spec: MessageSpec) -> Topic:
         ("from", f"{family.roles[asks]} to {family.roles[not asks]}, {named}"),
         ("sent by", spec.sent_by),
         ("handled by", spec.handled_by),
-        ("needs", _needs(spec, channel)),
-        ("descriptors", _descriptors(spec.fds, spec.fds_meaning)),
-        ("answer", _answer(spec, acknowledged, channel.header.unusual)),
+        ("needs", None if channel in NODES else _needs(spec, channel)),
+        ("descriptors", None if channel in NODES else _descriptors(spec.fds, spec.fds_meaning)),
+        (
+            "answer",
+            "its result and errno" if channel in NODES else _answer(spec, acknowledged, channel.header.unusual),
+        ),
         ("with it", _descriptors(spec.reply_fds, spec.reply_fds_meaning) if spec.reply_fds[1] else None),
         ("phase", _phase_of(channel, spec.code)),
         ("also called", ", ".join(spec.aliases)),
         ("specified", f"{spec.section}" if spec.section else None),
     )
     payload = list(_layout_sections("Payload", spec.payload)) or [PageSection("Payload: none", [])]
-    reply = list(_layout_sections("Reply", spec.reply))
+    reply = [] if channel in NODES else list(_layout_sections("Reply", spec.reply))
     if reply and [section.parts for section in reply] == [section.parts for section in payload]:
         reply = [PageSection("Reply: the same", [])]
     rules = [f"{rule.id} {rule.slug}: {rule.words}" for rule in RULES if _judges(rule, channel, spec.code)]
@@ -254,8 +278,36 @@ def _request(channel: Channel, spec: MessageSpec) -> Topic:
     ]
     if rules:
         sections.append(PageSection("Rules", [Items(rules)]))
+    if channel is Channels.MAIN:
+        sections += _in_kernel(spec.code)
     sections += _editions(spec.name)
-    return Topic("request", spec.name, Page(f"{spec.name}: request {spec.code} of the {named}", sections))
+    title = (
+        _call_title(spec, NODES[channel]) if channel in NODES else f"{spec.name}: request {spec.code} of the {named}"
+    )
+    return Topic("request", spec.name, Page(title, sections))
+
+
+def _call_title(spec: MessageSpec, nodes: str) -> str:
+    named = spec.name if spec.name.startswith("VDUSE_") else f"VHOST_{spec.name}"
+    what = "what is written and read" if spec.code <= max(Control) else f"ioctl {spec.code:#x}"
+    return f"{named}: {what}, on {nodes}"
+
+
+def _in_kernel(request: int) -> list[PageSection]:
+    """The other two ways to say what a request says: to vhost in the kernel, and to a vDPA device."""
+    made: list[PageSection] = []
+    nodes: dict[int, list[str]] = {}
+    found = {spec.code: spec for _, spec in _calls(request)}
+    for channel, spec in _calls(request):
+        nodes.setdefault(spec.code, []).append(NODES[channel])
+    for code, spec in found.items():
+        title = _call_title(spec, " and ".join(nodes[code]))
+        facts = page.facts(
+            ("sent by", spec.sent_by), ("handled by", spec.handled_by), ("specified", spec.section or None)
+        )
+        made.append(PageSection(f"The same as a call: {title}", [Prose([spec.about]), facts]))
+        made += _layout_sections("What the call carries", spec.payload)
+    return made
 
 
 def _editions(name: str) -> list[PageSection]:

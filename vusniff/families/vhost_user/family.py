@@ -53,6 +53,7 @@ FAMILY = Family(
     value_of=value_of,
     largest=largest,
     find=find,
+    transport="user",
     places=places,
     due=due,
 )

@@ -348,7 +348,7 @@ class DeviceState:
         return False if self.fresh else None
 
 
-Changed = TypeVar("Changed", Vring, DeviceState)
+Changed = TypeVar("Changed", bound="Vring | DeviceState")
 
 
 def evolve(thing: Changed, **changes: Any) -> Changed:
@@ -362,7 +362,7 @@ def evolve(thing: Changed, **changes: Any) -> Changed:
 
 def evolved(thing: Changed, changes: dict[str, Any]) -> Changed:
     """The same, for callers that have the changes in a dict."""
-    new = _new(thing.__class__)
+    new: Changed = _new(thing.__class__)  # type: ignore[assignment]
     values = thing.__dict__.copy()
     values.update(changes)
     _set(new, "__dict__", values)

@@ -46,7 +46,7 @@ Value = StringValue | str | list["Value"] | dict[str, "Value"]
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class TracedCall:
     """One system call that returned."""
 
     name: str
@@ -116,7 +116,7 @@ class StraceLog:
     """It begins with the program: its execve or its loader's reads are there."""
     _now_ns: int | None = None
 
-    def __iter__(self) -> Iterator[Call]:
+    def __iter__(self) -> Iterator[TracedCall]:
         """The wanted calls, in the order in which they ended."""
         number = 0
         while line := self.file.readline(LINE_LIMIT):
@@ -130,7 +130,7 @@ class StraceLog:
             if call is not None:
                 yield call
 
-    def _line(self, line: str, number: int) -> Call | None:
+    def _line(self, line: str, number: int) -> TracedCall | None:
         prefix = _PREFIX.match(line)
         if prefix is None:
             return None
@@ -165,7 +165,7 @@ class StraceLog:
 
     def _call(
         self, head: _CallHead, text: str, tid: int | None, comm: str, number: int, now_ns: int | None
-    ) -> Call | None:
+    ) -> TracedCall | None:
         try:
             args, end = _parse_list(text, len(head.name) + 1, ")", 0)
         except _NotStraceError:
@@ -184,7 +184,7 @@ class StraceLog:
         took = _SECONDS.search(text, result.end())
         if head.began_ns is not None and took:
             ended_ns = min(head.began_ns + _ns(took[1], took[2]), LATEST_NS)
-        return Call(
+        return TracedCall(
             head.name,
             args,
             value,

@@ -20,15 +20,17 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from vusniff.families.vhost_user.protocol import MAX_FDS
 from vusniff.record import Descriptor, DescriptorKind
-from vusniff.sources.strace.log import Call, Fd, StringValue, Value, parse_fd
+from vusniff.sources.strace.log import Fd, StringValue, TracedCall, Value, parse_fd
 from vusniff.values import dataclass, field
 
 SENDS = frozenset({"sendmsg", "sendmmsg", "sendto", "write", "writev"})
 RECEIVES = frozenset({"recvmsg", "recvmmsg", "recvfrom", "read", "readv"})
 OPENS = frozenset({"socket", "connect", "accept", "accept4", "socketpair", "close"})
-CALLS = SENDS | RECEIVES | OPENS
-"""The calls that say something about a socket."""
-OTHER_FILES = re.compile(r"(?:read|readv|write|writev|close)\(\d+<(?!UNIX|socket:|\\x73\\x6f\\x63\\x6b\\x65\\x74\\x3a)")
+CALLS = SENDS | RECEIVES | OPENS | {"ioctl"}
+"""The calls that say something about a socket, or about a device (`devices`)."""
+OTHER_FILES = re.compile(
+    r"(?:read|readv|write|writev|close|ioctl)\(\d+<(?!UNIX|/dev/v|socket:|\\x73\\x6f\\x63\\x6b\\x65\\x74\\x3a)"
+)
 """Beginnings of calls on what is no unix socket; -xx prints ``socket:`` in hexadecimal."""
 _ANY_FILE = frozenset({"read", "readv", "write", "writev", "close"})
 
@@ -106,7 +108,7 @@ class Sockets:
         yield from self.by_inode.values()
         yield from self.nameless
 
-    def take(self, call: Call, log: int) -> None:
+    def take(self, call: TracedCall, log: int) -> None:
         """Learn from one call of log number ``log``."""
         if call.name == "socketpair":
             self._pair(call, log)
@@ -129,7 +131,7 @@ class Sockets:
             return
         self._transfer(call, socket, log)
 
-    def _transfer(self, call: Call, socket: Socket, log: int) -> None:
+    def _transfer(self, call: TracedCall, socket: Socket, log: int) -> None:
         sending = call.name in SENDS
         line, time_ns = (call.began, call.began_ns) if sending else (call.ended, call.ended_ns)
         if any(isinstance(arg, str) and "MSG_PEEK" in arg for arg in call.args[2:]):
@@ -149,7 +151,7 @@ class Sockets:
                 socket.tids.add(call.tid)
 
     def _messages(
-        self, call: Call, sending: bool
+        self, call: TracedCall, sending: bool
     ) -> Iterator[tuple[list[tuple[Value, int | None]], int, tuple[Descriptor, ...]]]:
         """Buffers (with their sizes), bytes moved and descriptors of each message of a call."""
         result = call.result or 0
@@ -224,7 +226,7 @@ class Sockets:
             self.peers[int(match[1])] = int(match[2])
             self.peers[int(match[2])] = int(match[1])
 
-    def _pair(self, call: Call, log: int) -> None:
+    def _pair(self, call: TracedCall, log: int) -> None:
         pair = call.args[3] if len(call.args) > 3 else ""
         for value in pair if isinstance(pair, list) else ():
             fd = parse_fd(value)
@@ -235,7 +237,7 @@ class Sockets:
             if socket is not None:
                 socket.opened, socket.opened_ns = True, call.ended_ns
 
-    def _open_or_close(self, call: Call, fd: Fd, log: int) -> None:
+    def _open_or_close(self, call: TracedCall, fd: Fd, log: int) -> None:
         if call.name in ("accept", "accept4"):
             new = parse_fd(call.returned)
             if new is None or call.result is None or call.result < 0:

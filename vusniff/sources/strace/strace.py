@@ -35,13 +35,16 @@ from vusniff.channel import Channel
 from vusniff.errors import SourceError
 from vusniff.families.framing import Framer
 from vusniff.families.registry import FIRST, family_named, recognised
+from vusniff.families.vhost_kernel.call import frame as frame_of
 from vusniff.families.vhost_user.protocol import (
     HEADER_SIZE,
     VERSION,
 )
 from vusniff.printable import escape
 from vusniff.record import Chunk, Closed, DescriptorKind, End, Exit, Frame, Process, is_named
+from vusniff.sources.host.kernel_devices import kernel_side
 from vusniff.sources.logs.reading import log_of
+from vusniff.sources.strace.devices import TracedDevice, TracedDeviceCall, TracedDevices
 from vusniff.sources.strace.log import LATEST_NS, StraceLog, ThreadEnd
 from vusniff.sources.strace.sockets import CALLS, OTHER_FILES, Ending, Piece, Socket, Sockets
 from vusniff.values import dataclass, replace
@@ -78,6 +81,8 @@ class _TracedConnection:
     path: str = ""
     ends: tuple[End, End] = (End(), End())
     late: bool = False
+    family: str | None = None
+    """Of a device of the kernel; of a socket its first bytes tell."""
     id: int = 0
     frames: int = 0
 
@@ -105,7 +110,7 @@ class _Move:
     talk: _TracedConnection
     end: int
     """Of a piece, which end sent it; of an ending, which end's log says so; of a process, which end it held."""
-    what: Piece | Ending | _Gone
+    what: Piece | Ending | _Gone | TracedDeviceCall
     time_ns: int = 0
 
 
@@ -120,30 +125,36 @@ def import_strace(
         SourceError: a log cannot be read, or none of them shows vhost-user.
         CaptureError: the capture cannot be written.
     """
-    sockets, logs = Sockets(), []
+    sockets, devices, logs = Sockets(), TracedDevices(sys.byteorder), []
     for number, path in enumerate(paths):
         with _open(path) as file:
             log = StraceLog(file, CALLS, OTHER_FILES, _tid_of(path))
             for call in log:
-                sockets.take(call, number)
+                if call.name in ("ioctl", "close"):
+                    devices.take(call, number)
+                if call.name != "ioctl":
+                    sockets.take(call, number)
         logs.append(log)
     talks = _pair_up(sockets)
     chosen, order = _choose(talks, sockets)
     left_out = len(talks) - len(chosen)
-    if not chosen:
+    served = [_of_device(device) for device in devices.all.values()]
+    if not chosen and not served:
         raise SourceError(_nothing(paths, left_out, sum(log.unreadable for log in logs)))
     passed = _passed(chosen)
     for talk in chosen:
         _describe(talk, passed, logs)
     clocks = {log.clock for log in logs}
-    moves = _arrange(chosen, _gone(chosen, logs), merge=len(clocks) == 1 and clocks <= {"epoch", "day"})
+    calls = [move for _, of_device in served for move in of_device]
+    moves = _arrange(chosen, _gone(chosen, logs), calls, merge=len(clocks) == 1 and clocks <= {"epoch", "day"})
+    chosen += [talk for talk, _ in served]
     with CaptureWriter(
         target, source="strace", replaces=replaces, order=order, host=facts.Host(), keeps_ended=True
     ) as writer:
         _write(chosen, moves, writer, order)
     if writer.failure is not None:
         raise SourceError(writer.failure.partition(";")[0])  # the rest is about live traffic
-    notes = _notes(chosen, logs, clocks, sockets)
+    notes = _notes(chosen, logs, clocks, sockets, devices)
     return ImportedStrace(len(chosen), sum(talk.frames for talk in chosen), left_out, notes)
 
 
@@ -202,6 +213,8 @@ def _choose(talks: list[_TracedConnection], sockets: Sockets) -> tuple[list[_Tra
         chosen = [talk for talk in talks if _speaks(talk, order)]
         if chosen:
             break
+    else:
+        order = sys.byteorder
     count = 0
     while count != len(chosen):
         count = len(chosen)
@@ -285,6 +298,17 @@ def _first_end(talk: _TracedConnection, passed: set[int]) -> int:
     return int((theirs[0].log, theirs[0].line) < (ours[0].log, ours[0].line))
 
 
+def _of_device(device: TracedDevice) -> tuple[_TracedConnection, list[_Move]]:
+    """A device as a connection between the process and the kernel, and what happened on it."""
+    who = None if device.pid is None else Process(device.pid, device.comm, device.pid)
+    ends = End(process=who), End(process=kernel_side(device.path))
+    talk = _TracedConnection((Socket(device.path), None), path=device.path, ends=ends, family=device.family)
+    moves = [_Move(talk, 0, one) for one in device.calls]
+    if device.closed is not None:
+        moves.append(_Move(talk, 0, Ending(*device.closed, "eof", False)))
+    return talk, moves
+
+
 def _process(socket: Socket) -> Process | None:
     return Process(min(socket.tids), socket.comm, min(socket.tids)) if socket.tids else None
 
@@ -330,13 +354,15 @@ def _last_thread(socket: Socket, logs: Sequence[StraceLog]) -> tuple[int, Thread
 # -- when --------------------------------------------------------------------------------------------------------------
 
 
-def _arrange(talks: Sequence[_TracedConnection], gone: Sequence[_Gone], merge: bool) -> list[_Move]:
+def _arrange(
+    talks: Sequence[_TracedConnection], gone: Sequence[_Gone], calls: Sequence[_Move], merge: bool
+) -> list[_Move]:
     """All that happened, in one order, with times that never go back.
 
     The lines of one log are in order, whatever its clock says. With ``merge`` the logs have a clock in common, else
     one log comes after the other.
     """
-    moves: list[_Move] = []
+    moves: list[_Move] = list(calls)
     for talk in talks:
         for end, pieces in zip((talk.first, 1 - talk.first), talk.said, strict=True):
             moves += [_Move(talk, end, piece) for piece in pieces]
@@ -395,6 +421,9 @@ def _write(talks: Sequence[_TracedConnection], moves: Sequence[_Move], writer: C
             continue
         if isinstance(move.what, _Gone):
             continue
+        if isinstance(move.what, TracedDeviceCall):
+            records.append((place, move.talk, frame_of(replace(move.what.call, time_ns=place), order)))
+            continue
         endings.pop(move.talk, None)  # it goes on: another descriptor of the same socket was closed
         piece = move.what
         speaker = _speaker(move, piece)
@@ -414,7 +443,7 @@ def _write(talks: Sequence[_TracedConnection], moves: Sequence[_Move], writer: C
             continue
         if not talk.id:
             opened_ns = next((socket.opened_ns for socket in talk.sockets if socket and socket.opened), None)
-            talk.id = writer.open(talk.path, talk.ends, opened_ns, talk.late).id
+            talk.id = writer.open(talk.path, talk.ends, opened_ns, talk.late, talk.family).id
         if frame is not None:
             writer.frame(replace(frame, connection=talk.id, time_ns=moves[place].time_ns))
             talk.frames += 1
@@ -470,15 +499,21 @@ def _nothing(names: Sequence[str], left_out: int, unreadable: int) -> str:
 
 
 def _notes(
-    talks: Sequence[_TracedConnection], logs: Sequence[StraceLog], clocks: set[str], sockets: Sockets
+    talks: Sequence[_TracedConnection],
+    logs: Sequence[StraceLog],
+    clocks: set[str],
+    sockets: Sockets,
+    devices: TracedDevices,
 ) -> tuple[str, ...]:
     unreadable = sum(log.unreadable for log in logs)
-    nameless = any(socket.inode is None for talk in talks for socket in talk.sockets if socket)
+    nameless = any(socket.inode is None for talk in talks if not talk.family for socket in talk.sockets if socket)
+    unread = "1 ioctl" if devices.unread == 1 else f"{devices.unread} ioctls"
     strings = "1 string" if sockets.cut == 1 else f"{sockets.cut} strings"
     apart = len(logs) > 1 and not (len(clocks) == 1 and clocks <= {"epoch", "day"})
     sentences = (
         (unreadable > 0, f"{_lines(unreadable)} not strace's and passed over"),
         (sockets.cut > 0, f"strace cut {strings}, so bytes are missing: trace with -s 65536"),
+        (devices.unread > 0, f"strace did not print the arguments of {unread}: what they said is unknown"),
         ("" in clocks, "the log has no times: messages are put 1 us apart; trace with -ttt -T"),
         ("day" in clocks, "the log has times of day and no date: it is put on 1970-01-01"),
         ("relative" in clocks, "the log has relative times only: it is made to begin on 1970-01-01"),

@@ -1,0 +1,285 @@
+"""Calls of vhost in the kernel: the numbers against the system's headers, what a call does to the device, strace."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import struct
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from vusniff.analysis.timeline import Timeline, read_all
+from vusniff.capture.index import Index
+from vusniff.capture.writer import CaptureWriter
+from vusniff.cli import main
+from vusniff.families.vhost_kernel.call import frame
+from vusniff.families.vhost_kernel.protocol import (
+    HEADER,
+    HEADER_SIZE,
+    KERNEL_NAME,
+    NAMES,
+    USER,
+    VDPA_NAME,
+    VDUSE_NAME,
+    Control,
+    Ioctl,
+    head,
+)
+from vusniff.families.vhost_kernel.state import KernelState
+from vusniff.families.vhost_user.state import RingState
+from vusniff.filter import compile_filter
+from vusniff.layouts import dissect
+from vusniff.record import Call, Descriptor, DescriptorKind, End, Process
+from vusniff.sources.host.kernel_devices import kernel_side
+
+E2BIG, EFAULT = 7, 14
+GIB = 1 << 30
+I = Ioctl  # noqa: E741
+
+
+class Device:
+    """Writes the calls of one process on one device."""
+
+    def __init__(self, writer: CaptureWriter, path: str, family: str) -> None:
+        self._writer = writer
+        self._now = 1_000_000_000
+        who = Process(7, "qemu", 7)
+        ends = End(process=who), End(process=kernel_side(path))
+        self._connection = writer.open(path, ends, self._now, False, family).id
+
+    def call(
+        self,
+        request: int,
+        data: bytes = b"",
+        error: int = 0,
+        fd: int = 26,
+        back: bool = False,
+        passed: int | None = None,
+    ) -> None:
+        self._now += 1_000_000
+        descriptors = () if passed is None else (Descriptor(DescriptorKind.EVENTFD, f"eventfd:{passed}", passed),)
+        call = Call(
+            self._connection,
+            self._now,
+            request,
+            data,
+            back and not error,
+            -1 if error else 0,
+            error,
+            fd,
+            900,
+            descriptors,
+        )
+        self._writer.frame(frame(call, "little"))
+
+
+Make = Callable[[str, str], tuple[Device, Callable[[], Timeline]]]
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Make:
+    path = tmp_path / "calls.pcapng"
+
+    def made(node: str, family: str) -> tuple[Device, Callable[[], Timeline]]:
+        writer = CaptureWriter(path, source="test", order="little")
+
+        def read() -> Timeline:
+            writer.close()
+            timeline = Timeline(Index(path))
+            read_all(timeline)
+            return timeline
+
+        return Device(writer, node, family), read
+
+    return made
+
+
+def state(index: int, num: int) -> bytes:
+    return struct.pack("<II", index, num)
+
+
+def file(index: int, fd: int) -> bytes:
+    return struct.pack("<Ii", index, fd)
+
+
+def table(*regions: tuple[int, int, int]) -> bytes:
+    return struct.pack("<II", len(regions), 0) + b"".join(struct.pack("<QQQQ", *one, 0) for one in regions)
+
+
+def address(index: int, base: int) -> bytes:
+    return struct.pack("<II4Q", index, 0, base, base + 0x2000, base + 0x1000, 0)
+
+
+def u64(value: int) -> bytes:
+    return struct.pack("<Q", value)
+
+
+@pytest.mark.skipif(
+    shutil.which("gcc") is None or not Path("/usr/include/linux/vduse.h").exists(), reason="no gcc or kernel headers"
+)
+def test_numbers_are_those_of_the_systems_headers(tmp_path: Path) -> None:
+    source = ["#include <stdio.h>", "#include <sys/ioctl.h>", "#include <linux/vhost.h>", "#include <linux/vduse.h>"]
+    source += ["int main(void) {"]
+    for one in Ioctl:
+        name = one.name if one.name.startswith("VDUSE_") else f"VHOST_{one.name}"
+        source += [f"#ifdef {name}", f'printf("{one.name} %lu\\n", (unsigned long){name});', "#endif"]
+    (tmp_path / "numbers.c").write_text("\n".join([*source, "return 0; }"]))
+    program = tmp_path / "numbers"
+    subprocess.run(["gcc", "-o", program, tmp_path / "numbers.c"], check=True)
+    told = dict(line.split() for line in subprocess.run([program], capture_output=True, text=True).stdout.splitlines())
+    assert {name: int(number) for name, number in told.items()} == {name: int(Ioctl[name]) for name in told}
+    assert len(told) >= 58
+
+
+def test_every_call_has_a_row_and_every_row_is_a_call() -> None:
+    rows = {
+        code: spec.name for name in ("kernel", "vdpa", "vduse") for code, spec in dissect.load()[name].specs.items()
+    }
+    assert rows == NAMES
+    assert set(USER) <= set(rows)
+
+
+def test_the_header_is_what_it_says() -> None:
+    data = head("little", I.GET_FEATURES, 7, 8, 22, -1, 26, 900)
+    assert len(data) == HEADER_SIZE
+    assert HEADER.read["little"](data, 0) == (int(I.GET_FEATURES), 7, 8)
+    assert HEADER.others(data, "little") == {"error": 22, "result": -1, "fd": 26, "duration_ns": 900}
+
+
+def test_a_net_device_is_followed_from_owner_to_stop(make: Make) -> None:
+    device, read = make("/dev/vhost-net (tap0)", KERNEL_NAME)
+    for fd in (26, 27):
+        device.call(I.SET_OWNER, fd=fd)
+        device.call(I.GET_FEATURES, u64(0x130008000), fd=fd, back=True)
+    for fd in (26, 27):
+        device.call(I.SET_FEATURES, u64(1 << 32), fd=fd)
+        device.call(I.SET_MEM_TABLE, table((0, GIB, 0x7F0000000000)), fd=fd)
+        for ring in (0, 1):
+            device.call(I.SET_VRING_NUM, state(ring, 256), fd=fd)
+            device.call(I.SET_VRING_BASE, state(ring, 0), fd=fd)
+            device.call(I.SET_VRING_ADDR, address(ring, 0x7F0000100000 + 0x10000 * ring + 0x100000 * fd), fd=fd)
+            device.call(I.SET_VRING_KICK, file(ring, 40 + ring), fd=fd, passed=40 + ring)
+            device.call(I.NET_SET_BACKEND, file(ring, 30), fd=fd, passed=30)
+    device.call(I.NET_SET_BACKEND, file(1, -1), fd=27)
+    device.call(I.GET_VRING_BASE, state(1, 17), fd=27, back=True)
+    timeline = read()
+    (session,) = timeline.sessions
+    after = timeline.session_state(1, len(timeline) - 1)
+    assert isinstance(after, KernelState)
+    assert after.files == (26, 27)
+    assert after.features is not None
+    assert after.features.value == 1 << 32
+    assert list(after.vrings) == [0, 1, 2, 3]
+    lives = [ring.life.value for ring in after.vrings.values() if ring.life]
+    assert lives == [*[RingState.STARTED] * 3, RingState.STOPPED]
+    assert after.vrings[3].base is not None
+    assert after.vrings[3].base.value == 17
+    assert after.backends[3].value is None
+    assert [message.name for message in timeline.messages()][:2] == ["SET_OWNER", "GET_FEATURES"]
+    assert session.family.name == KERNEL_NAME
+    assert [phase.kind.value for phase in timeline.phases(1)][:2] == ["connect", "feature negotiation"]
+
+
+def test_a_call_that_failed_changes_nothing_and_is_told(
+    make: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    device, read = make("/dev/vhost-net", KERNEL_NAME)
+    device.call(I.SET_OWNER)
+    device.call(I.SET_MEM_TABLE, table((0, GIB, 0x7F0000000000)), error=E2BIG)
+    device.call(I.NET_SET_BACKEND, file(0, 30), error=EFAULT, passed=30)
+    timeline = read()
+    after = timeline.session_state(1, 2)
+    assert isinstance(after, KernelState)
+    assert after.regions == ()
+    assert [(one.name, one.value) for one in after.refused] == [("SET_MEM_TABLE", E2BIG), ("NET_SET_BACKEND", EFAULT)]
+    numbers = {
+        text: [row + 1 for row in compile_filter(text).rows(timeline)]
+        for text in ("call.result < 0", "errno == EFAULT", "vhost.transport == kernel", "call.fd == 26 && !errno")
+    }
+    assert numbers == {
+        "call.result < 0": [2, 3],
+        "errno == EFAULT": [3],
+        "vhost.transport == kernel": [1, 2, 3],
+        "call.fd == 26 && !errno": [1],
+    }
+    assert main(["read", "--json", str(tmp_path / "calls.pcapng")]) == 0
+    one = [json.loads(line) for line in capsys.readouterr().out.splitlines()][1]
+    assert (one["name"], one["error"], one["result"], one["fd"]) == ("SET_MEM_TABLE", E2BIG, -1, 26)
+    assert main(["read", str(tmp_path / "calls.pcapng")]) == 0
+    assert "FAILED (E2BIG) 1 region" in capsys.readouterr().out
+
+
+def test_vdpa_starts_with_its_status(make: Make) -> None:
+    device, read = make("/dev/vhost-vdpa-0", VDPA_NAME)
+    device.call(I.SET_OWNER)
+    device.call(I.VDPA_GET_DEVICE_ID, struct.pack("<I", 2), back=True)
+    device.call(I.VDPA_SET_STATUS, b"\x03")
+    device.call(I.SET_FEATURES, u64(1 << 33 | 1 << 32))
+    message = struct.pack("<IIQQQBB", 2, 0, 0x1000, 0x10000, 0x7F0000000000, 3, 2).ljust(72, b"\0")
+    device.call(Control.IOTLB_MSG_V2, message)
+    device.call(I.SET_VRING_NUM, state(0, 128))
+    device.call(I.SET_VRING_ADDR, address(0, 0x1000))
+    device.call(I.VDPA_SET_VRING_ENABLE, state(0, 1))
+    device.call(I.VDPA_SET_STATUS, b"\x0f")
+    device.call(I.VDPA_SET_STATUS, b"\x00")
+    timeline = read()
+    running, reset = (timeline.session_state(1, row) for row in (8, 9))
+    assert isinstance(running, KernelState)
+    assert isinstance(reset, KernelState)
+    ring = running.vrings[0]
+    assert ring.life is not None
+    assert ring.life.value is RingState.STARTED
+    assert ring.enabled is not None
+    assert ring.enabled.value
+    assert dict(running.iotlb.items()) == {0x1000: (0x10000, 0x7F0000000000, 3)}
+    stopped = reset.vrings[0].life
+    assert stopped is not None
+    assert stopped.value is RingState.STOPPED
+    guess = timeline.sessions[0].guess
+    assert guess is not None
+    assert guess.device == "blk"
+
+
+def test_the_process_is_the_back_end_of_a_vduse_device(make: Make) -> None:
+    device, read = make("/dev/vduse/blk0", VDUSE_NAME)
+    device.call(Control.VDUSE_SET_STATUS, struct.pack("<II16xB", 1, 1, 3).ljust(152, b"\0"))
+    device.call(Control.VDUSE_RESPONSE, struct.pack("<II", 1, 0).ljust(152, b"\0"))
+    device.call(I.VDUSE_VQ_SETUP, struct.pack("<IH", 0, 128).ljust(32, b"\0"))
+    messages = list(read().messages())
+    assert [message.sender and message.sender.value for message in messages] == ["frontend", "backend", "backend"]
+    assert messages[0].payload is not None
+    assert messages[0].payload["u64_names"] == ["ACKNOWLEDGE", "DRIVER"]
+
+
+STRACE = """\
+265 1796048991.197423 ioctl(19</dev/vhost-net<char 10:238>>, VHOST_SET_OWNER, 0) = 0 <0.044746>
+265 1796048991.463137 ioctl(19</dev/vhost-net<char 10:238>>, VHOST_GET_FEATURES, 0x1102e0b60) = 0 <0.000728>
+265 1796048992.601309 ioctl(19</dev/vhost-net<char 10:238>>, VHOST_SET_VRING_NUM, {index=0, num=256}) = 0 <0.002122>
+265 1796048992.700000 ioctl(19</dev/vhost-net<char 10:238>>, VHOST_SET_MEM_TABLE, 0x1) = -1 E2BIG (Argument list too long) <0.01>
+265 1796048993.000000 ioctl(19</dev/vhost-net<char 10:238>>, VHOST_NET_SET_BACKEND, {index=0, fd=21</dev/net/tun<char 10:200>>}) = 0 <0.1>
+265 1796048993.100000 ioctl(21</dev/net/tun<char 10:200>>, TUNGETIFF, 0x7ffde39165f0) = 0 <0.000686>
+265 1796048993.500000 close(19</dev/vhost-net<char 10:238>>) = 0 <0.1>
+"""  # noqa: E501
+
+
+def test_strace_tells_of_calls_as_far_as_it_prints_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log, capture = tmp_path / "strace.txt", tmp_path / "out.pcapng"
+    log.write_text(STRACE)
+    assert main(["import", "strace", str(log), "-o", str(capture)]) == 0
+    assert "strace did not print the arguments of 2 ioctls: what they said is unknown" in capsys.readouterr().err
+    timeline = Timeline(Index(capture))
+    read_all(timeline)
+    messages = list(timeline.messages())
+    names = ["SET_OWNER", "GET_FEATURES", "SET_VRING_NUM", "SET_MEM_TABLE", "NET_SET_BACKEND"]
+    assert [message.name for message in messages] == names
+    assert messages[1].missing == 8
+    assert messages[2].payload == {"index": 0, "num": 256}
+    assert messages[3].more["error"] == E2BIG
+    assert [descriptor.name for descriptor in messages[4].descriptors] == ["/dev/net/tun"]
+    assert messages[4].more["duration_ns"] == 100_000_000
+    closed = timeline.sessions[0].closed
+    assert closed is not None
+    assert (closed.reason, closed.by) == ("eof", 0)

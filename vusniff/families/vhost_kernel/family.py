@@ -1,0 +1,153 @@
+"""vhost in the kernel as rows of the table of families: /dev/vhost-*, /dev/vhost-vdpa-* and /dev/vduse/*.
+
+They differ in who is the front-end and in what is on the other side, and share everything else. No stream is ever
+recognised as one of them: a source that sees calls says so itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from vusniff.channel import Channel
+from vusniff.families.family import Bytes, Family, Sign
+from vusniff.families.pairing import Pairing
+from vusniff.families.vhost_kernel.advance import advance
+from vusniff.families.vhost_kernel.phases import KernelPhases, value_of
+from vusniff.families.vhost_kernel.protocol import (
+    HEADER,
+    HEADER_SIZE,
+    KERNEL_ASKS,
+    KERNEL_NAME,
+    NAMES,
+    VDPA_NAME,
+    VDUSE_NAME,
+    Ioctl,
+    KernelChannels,
+    request_name,
+)
+from vusniff.families.vhost_kernel.state import initial
+from vusniff.families.vhost_kernel.words import WORDS
+from vusniff.families.vhost_user.device import DEVICES, Guess, Sure
+from vusniff.message import Context
+from vusniff.values import dataclass
+
+SIZE_LIMIT = 1 << 20
+"""Bytes of the largest argument that is believed."""
+_RING_PACKED = 1 << 34
+_NODES = {"/dev/vhost-net": "net", "/dev/vhost-vsock": "vsock", "/dev/vhost-scsi": "scsi"}
+_IDS = {
+    number: name
+    for number, name in enumerate(
+        (
+            *("", "net", "blk", "console", "rng", "balloon", "", "", "scsi", "9p"),
+            *[""] * 6,
+            "gpu",
+            "rtc",
+            "input",
+            "vsock",
+        )
+    )
+    if name
+} | {20: "crypto", 23: "iommu", 24: "mem", 25: "sound", 26: "fs", 27: "pmem", 34: "i2c", 41: "gpio"}
+"""Device types by their numbers (virtio specification, "Device Types")."""
+_DEVICE_ID_OF_CREATE = slice(260, 264)
+"""device_id in struct vduse_dev_config."""
+
+
+def device_of(path: str) -> str | None:
+    """The type of a device by its node; None where the node serves any."""
+    return _NODES.get(path.partition(" ")[0])
+
+
+def message_size(header: Bytes, order: str, offset: int = 0) -> int | None:
+    """Bytes of the whole call, header included."""
+    _, _, size = HEADER.read[order](header, offset)
+    return HEADER_SIZE + size if size <= SIZE_LIMIT else None
+
+
+def _never(header: Bytes, order: str, offset: int = 0) -> int | None:
+    """No stream begins with a call."""
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class KernelReading:
+    """How the bytes of a session are read."""
+
+    order: str = "little"
+    device: str | None = None
+    """Given by the user or by the node; else what was said."""
+    packed: bool | None = None
+    why: str = ""
+
+    @property
+    def context(self) -> Context:
+        """What the dissectors are given."""
+        return Context(order=self.order, packed=self.packed, device=self.device)
+
+    @property
+    def guess(self) -> Guess | None:
+        """The device type."""
+        if self.device is None:
+            return None
+        return Guess(self.device, Sure.CERTAIN, (self.why or "the node of the device",))
+
+    def after(self, request: int, is_reply: bool, payload: bytes) -> KernelReading:
+        """What is known after a call that tells."""
+        byte_order = "little" if self.order == "little" else "big"
+        piece = payload[_DEVICE_ID_OF_CREATE] if request == Ioctl.VDUSE_CREATE_DEV else payload[:8]
+        value = int.from_bytes(piece, byte_order)  # type: ignore[arg-type]
+        if request == Ioctl.SET_FEATURES:
+            return KernelReading(self.order, self.device, bool(value & _RING_PACKED), self.why)
+        named = _IDS.get(value) if len(piece) == 4 and self.device is None else None
+        return self if named is None else KernelReading(self.order, named, self.packed, NAMES[request])
+
+
+def _reading(order: str, device: str | None, programs: tuple[str, ...]) -> KernelReading:
+    return KernelReading(order, device)
+
+
+_READS = frozenset(
+    (int(request), False) for request in (Ioctl.SET_FEATURES, Ioctl.VDPA_GET_DEVICE_ID, Ioctl.VDUSE_CREATE_DEV)
+)
+_NEVER_ANSWERED = MappingProxyType({request << 1: Pairing.UNASKED for request in NAMES})
+
+
+def _due(channel: Channel, reading: KernelReading, fresh: bool) -> Mapping[int, Pairing]:
+    return _NEVER_ANSWERED
+
+
+def _family(name: str, main: Channel, unknown: Channel) -> Family:
+    return Family(
+        name=name,
+        main=main,
+        unknown=unknown,
+        channels=(main, unknown),
+        devices=DEVICES,
+        openings={},
+        request_name=request_name,
+        message_size=message_size,
+        first=_never,
+        sign=Sign(0, (), 0),
+        begins=_never,
+        likely_channel=lambda frame, request, flags: main,
+        reading=_reading,
+        reads=_READS,
+        other_way=KERNEL_ASKS,
+        identify=None,
+        initial=initial,
+        advance=advance,
+        phases=KernelPhases,
+        value_of=value_of,
+        prefix="VHOST_",
+        words=WORDS,
+        due=_due,
+        device_of=device_of,
+        transport=str(main),
+    )
+
+
+KERNEL = _family(KERNEL_NAME, KernelChannels.KERNEL, KernelChannels.KERNEL_UNKNOWN)
+VDPA = _family(VDPA_NAME, KernelChannels.VDPA, KernelChannels.VDPA_UNKNOWN)
+VDUSE = _family(VDUSE_NAME, KernelChannels.VDUSE, KernelChannels.VDUSE_UNKNOWN)
