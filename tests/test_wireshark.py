@@ -106,7 +106,9 @@ def compare(path: Path, folder: Path, passes: int = 2) -> int:
     table = {name: field for name, field in filter_fields().items() if name not in NOT_SHOWN}
     known = set(re.findall(r'(?:own\(|register\("[^"]*", |uint32\()"([^"]*)"', dissector(folder).read_text("utf-8")))
     for family in list(families().values())[1:]:  # their names are put together in Lua
-        known |= {f"{family.fields}.{one}" for one in ("command", "flags", "failed", *family.main.header.more)}
+        known |= {
+            f"{family.own or family.fields}.{one}" for one in ("command", "flags", "failed", *family.main.header.more)
+        }
     names = [name for name in table if name in known]
     missing = sorted(set(table) - known)
     assert not [name for name in missing if not name.startswith("vhost.config.space.")], missing

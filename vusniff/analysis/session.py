@@ -170,7 +170,8 @@ class Tracker:
 
     def __init__(self, device: str | None = None) -> None:
         """``device`` overrides what would be deduced."""
-        devices = [device for family in families().values() for device in family.devices]
+        devices = [] if device is None else [one for family in families().values() for one in family.devices]
+        devices = list(dict.fromkeys(devices))
         if device is not None and device not in devices:
             raise VusniffError(f"--device {device}: no such device type; there are {', '.join(devices)}")
         self.device = device

@@ -148,6 +148,8 @@ class Family:
     """What stands before the names of its requests in the specification."""
     fields: str = "vhost"
     """How the names of its fields begin, in filters and in Wireshark."""
+    own: str = ""
+    """The same of the fields of its header, where families share `fields`."""
     transport: str = ""
     """Who serves the device, as filters say it: ``user`` (another process), ``kernel``, ``vdpa``, ``vduse``."""
     qemu: Mapping[str, str] = field(default_factory=dict)

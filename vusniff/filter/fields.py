@@ -14,7 +14,7 @@ import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from vusniff.channel import Sender
+from vusniff.channel import Header, Sender
 from vusniff.checks.finding import Severity, Side
 from vusniff.families.family import Family
 from vusniff.families.registry import FIRST, bare, channels, families, family_of
@@ -44,30 +44,30 @@ def _of_versioned(name: str) -> Any:
     return read
 
 
-def _of_family(family: str, read: Callable[[MessageLike], Any]) -> Any:
-    """What only messages of one family have."""
+def _of_headers(header: Header, read: Callable[[MessageLike], Any]) -> Any:
+    """What only messages with one kind of header have."""
 
-    def of_family(message: MessageLike, _: Surroundings) -> Any:
-        return read(message) if message.channel.family == family and message.request is not None else None
+    def of_headers(message: MessageLike, _: Surroundings) -> Any:
+        return read(message) if message.channel.header is header and message.request is not None else None
 
-    return of_family
+    return of_headers
 
 
 def _header_of(family: Family) -> Iterator[Field]:
     """The fields of a header that is not vhost-user's, such as ``vfio.command`` and ``vfio.id``."""
-    prefix, name, origin = family.fields, family.name, Origin.HEADER
+    prefix, name, origin = family.own or family.fields, "calls" if family.own else family.name, Origin.HEADER
     header = family.main.header
     about = f"{name}: command, by name or number"
-    yield Field(f"{prefix}.command", ValueKind.REQUEST, origin, about, _of_family(name, lambda m: m.request))
+    yield Field(f"{prefix}.command", ValueKind.REQUEST, origin, about, _of_headers(header, lambda m: m.request))
     yield Field(
-        f"{prefix}.flags", ValueKind.NUMBER, origin, f"{name}: header flags", _of_family(name, lambda m: m.flags)
+        f"{prefix}.flags", ValueKind.NUMBER, origin, f"{name}: header flags", _of_headers(header, lambda m: m.flags)
     )
-    about = f"{name}: it is a reply that says that its command failed"
+    about = f"{name}: it failed" if family.own else f"{name}: it is a reply that says that its command failed"
     yield Field(
-        f"{prefix}.failed", ValueKind.BOOLEAN, origin, about, _of_family(name, lambda m: header.is_failed(m.flags))
+        f"{prefix}.failed", ValueKind.BOOLEAN, origin, about, _of_headers(header, lambda m: header.is_failed(m.flags))
     )
     for one in header.more:
-        read = _of_family(name, functools.partial(_more, one))
+        read = _of_headers(header, functools.partial(_more, one))
         yield Field(f"{prefix}.{one}", ValueKind.NUMBER, origin, f"{name}: {one} in the header", read)
 
 
@@ -75,13 +75,9 @@ def _more(name: str, message: MessageLike) -> int | None:
     return message.more.get(name)
 
 
-def _of_call(name: str) -> Any:
-    """What the header of a call to the kernel holds; only such headers hold a result."""
-
-    def read(message: MessageLike, _: Surroundings) -> Any:
-        return message.more.get(name) if "result" in message.channel.header.more else None
-
-    return read
+def _errno(message: MessageLike, _: Surroundings) -> Any:
+    """Of a call to the kernel that failed; only such headers hold a result."""
+    return message.more.get("error") or None if "result" in message.channel.header.more else None
 
 
 def _process(name: str) -> Any:
@@ -186,27 +182,12 @@ STATIC: tuple[Field, ...] = (
         words=("user", "kernel", "vdpa", "vduse"),
     ),
     Field(
-        "call.result",
-        _NUMBER,
-        _H,
-        "what a call to the kernel returned: -1 where it failed",
-        _of_call("result"),
-    ),
-    Field(
         "errno",
         _NUMBER,
         _H,
         "of a call to the kernel that failed: why",
-        lambda m, w: _of_call("error")(m, w) or None,
+        _errno,
         names={name: number for number, name in errno.errorcode.items()},
-    ),
-    Field("call.fd", _NUMBER, _H, "of a call to the kernel: the descriptor of the device", _of_call("fd")),
-    Field(
-        "call.duration",
-        ValueKind.NANOSECONDS,
-        _H,
-        "of a call to the kernel: how long it took",
-        _of_call("duration_ns"),
     ),
     Field("sock.path", _TEXT, _C, "path of the socket", lambda m, w: w.path(m.connection)),
     Field("sock.connection", _NUMBER, _C, "number of the connection", lambda m, _: m.connection),
@@ -256,8 +237,7 @@ def fields() -> dict[str, Field]:
     """All fields by name. Raises DissectorError when dissectors or families cannot be loaded."""
     static = {one.name: one for one in STATIC}
     static["vhost.channel"] = replace(static["vhost.channel"], words=tuple(map(str, channels())))
-    shared = families()[FIRST].fields
-    own = {one.name: one for family in families().values() if family.fields != shared for one in _header_of(family)}
+    own = {one.name: one for family in families().values() if family.name != FIRST for one in _header_of(family)}
     return {**static, **own, **payload.fields()}
 
 

@@ -58,7 +58,9 @@ Names of requests are those of all channels, with or without `VHOST_USER_` or `V
 Fields that any message has, such as `vhost.request`, `vhost.number`, `vhost.reply` and `vhost.latency`, are called so
 whatever protocol it is of. `vhost.flags` and `vhost.version` are of vhost-user alone. What only messages of vfio-user
 have begins with `vfio`: `vfio.command`, `vfio.id`, `vfio.error`, and the fields of its payloads, such as
-`vfio.region_access.offset`. There the client is the `frontend`, and the server the `backend`.
+`vfio.region_access.offset`. There the client is the `frontend`, and the server the `backend`. What only calls to vhost
+in the kernel have begins with `call`: `call.result < 0`, `call.duration_ns`; why one failed is `errno == EFAULT`.
+`vhost.transport == kernel` (`user`, `vdpa`, `vduse`) tells who serves the device.
 
 Not there, unlike in Wireshark: functions, slices, arithmetic, and fields on the right-hand side. Not in Wireshark: our
 names for values. A request is there `vhost.name == "SET_MEM_TABLE"` (its `vhost.request` knows numbers, which mean

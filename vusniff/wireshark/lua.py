@@ -158,7 +158,8 @@ def _family(family: Family) -> list[str]:
     first, behind = header.spans["request"]
     small = spans["request" if behind - first == 4 else "flags"]
     more = [
-        f"{{ {at}, {size}, name = {quoted(name)}, title = {quoted(name.capitalize())} }}"
+        f"{{ {at}, {size}, name = {quoted(name)}, title = {quoted(name.capitalize())},"
+        f" kind = {quoted(('i' if name in header.signed else 'u') + str(8 * max(size, 4)))} }}"
         for name, (at, size) in header.more.items()
     ]
     rules = {"reply": header.reply, "need_reply": header.need_reply, "failed": header.failed}
@@ -170,6 +171,7 @@ def _family(family: Family) -> list[str]:
     other = next((channel for channel, side in asking.items() if side is not family.main.requester), "")
     return [
         f"  {{ name = {quoted(family.name)}, proto = {quoted(family.name.replace('-', '_'))},",
+        f"    own = {quoted(family.own or family.fields)}, transport = {quoted(family.transport)},",
         f"    fields = {quoted(family.fields)}, main = {quoted(family.main)}, unusual = {quoted(header.unusual)},",
         f"    head = {header.size}, counts = {header.counts}, small = {small},",
         *(f"    {name} = {span}," for name, span in spans.items()),

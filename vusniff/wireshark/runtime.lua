@@ -318,16 +318,18 @@ end
 -- What only the header of one family has. That of vhost-user is below.
 for position, family in ipairs(FAMILIES) do
   if position > 1 then
-    local names, start = {}, family.fields .. "."
+    local names, start = {}, family.own .. "."
     for code, row in pairs(CHANNELS[family.main] or {}) do names[code] = row.name end
     family.command = ProtoField.uint32(start .. "command", "Command", base.DEC, names)
     registered[#registered + 1] = family.command
     family.own_flags = own(start .. "flags", "u32", "Flags", "hex")
     family.own_failed = own(start .. "failed", "bool", "Failed")
-    for _, one in ipairs(family.more) do one.field = own(start .. one.name, "u32", one.title) end
+    for _, one in ipairs(family.more) do one.field = own(start .. one.name, one.kind, one.title) end
   end
 end
 local f_name = own("vhost.name", "text", "Name")
+local f_transport = own("vhost.transport", "text", "Transport")
+local f_errno = own("errno", "u32", "Error number")
 local f_flags = own("vhost.flags", "u32", "Flags", "hex")
 local f_version = own("vhost.version", "u32", "Version")
 local f_reply = own("vhost.reply", "bool", "Reply")
@@ -775,6 +777,7 @@ local function payload(root, layout, whole)
 end
 
 local function number_at(start, size)
+  if size == 8 then return (little and data(start, 8):le_uint64() or data(start, 8):uint64()):tonumber() end
   return little and data(start, size):le_uint() or data(start, size):uint()
 end
 
@@ -861,7 +864,11 @@ local function dissect(buffer, pinfo, root_tree, protocol, family)
     item:add(f_reply, flagged, reply)
     item:add(f_need_reply, flagged, need_reply)
     item:add(family.own_failed, flagged, header.failed)
-    for _, one in ipairs(family.more) do root:add(one.field, data(one[1], one[2]), header.more[one.name]) end
+    for _, one in ipairs(family.more) do
+      if little then root:add_le(one.field, data(one[1], one[2])) else root:add(one.field, data(one[1], one[2])) end
+    end
+    if family.transport ~= "" then made(root, f_transport, nowhere, family.transport) end
+    if header.failed and family.own == "call" then root:add(f_errno, nowhere, header.more.error) end
     if header.failed then item:add_proto_expert_info(e_failed) end
   else
     local item = root:add(f_flags, flagged, flags)
@@ -869,6 +876,7 @@ local function dissect(buffer, pinfo, root_tree, protocol, family)
     item:add(f_reply, flagged, reply)
     item:add(f_need_reply, flagged, need_reply)
     blame_flags(item, flags, from)
+    made(root, f_transport, nowhere, family.transport)
   end
   root:add(f_size, header.sized, size)
   local other = answers[pinfo.number]

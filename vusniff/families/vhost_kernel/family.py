@@ -28,7 +28,7 @@ from vusniff.families.vhost_kernel.protocol import (
 )
 from vusniff.families.vhost_kernel.state import initial
 from vusniff.families.vhost_kernel.words import WORDS
-from vusniff.families.vhost_user.device import DEVICES, Guess, Sure
+from vusniff.families.vhost_user.device import DEVICE_IDS, DEVICES, Guess, Sure
 from vusniff.message import Context
 from vusniff.values import dataclass
 
@@ -36,21 +36,7 @@ SIZE_LIMIT = 1 << 20
 """Bytes of the largest argument that is believed."""
 _RING_PACKED = 1 << 34
 _NODES = {"/dev/vhost-net": "net", "/dev/vhost-vsock": "vsock", "/dev/vhost-scsi": "scsi"}
-_IDS = {
-    number: name
-    for number, name in enumerate(
-        (
-            *("", "net", "blk", "console", "rng", "balloon", "", "", "scsi", "9p"),
-            *[""] * 6,
-            "gpu",
-            "rtc",
-            "input",
-            "vsock",
-        )
-    )
-    if name
-} | {20: "crypto", 23: "iommu", 24: "mem", 25: "sound", 26: "fs", 27: "pmem", 34: "i2c", 41: "gpio"}
-"""Device types by their numbers (virtio specification, "Device Types")."""
+_IDS = {number: name for name, number in DEVICE_IDS.items()}
 _DEVICE_ID_OF_CREATE = slice(260, 264)
 """device_id in struct vduse_dev_config."""
 
@@ -144,6 +130,7 @@ def _family(name: str, main: Channel, unknown: Channel) -> Family:
         words=WORDS,
         due=_due,
         device_of=device_of,
+        own="call",
         transport=str(main),
     )
 
