@@ -265,9 +265,17 @@ def test_an_empty_capture_is_no_match(tmp_path: Path, capsys: pytest.CaptureFixt
     path = tmp_path / "empty.pcapng"
     writer = CaptureWriter(path, source="test")
     writer.close()
-    assert main(["read", str(path)]) == 1
-    assert main(["state", str(path)]) == 1
-    assert "no messages" in capsys.readouterr().err
+    for command in (["read"], ["state"], ["summary"], ["export", "--format", "jsonl"]):
+        assert main([*command, str(path)]) == 1
+        said = capsys.readouterr()
+        assert said.err.startswith("no messages")
+        assert said.err.count("\n") == 1
+
+
+def test_a_filter_that_nothing_passes_is_said(talk: Talk, capsys: pytest.CaptureFixture[str]) -> None:
+    session(talk)
+    assert main(["read", "--filter", "frame.number == 77", str(talk.path)]) == 1
+    assert capsys.readouterr() == ("", "no message passes the filter: there is nothing to show\n")
 
 
 @pytest.mark.parametrize("json_lines", [False, True])

@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Callable
 
+from vusniff import terminal
 from vusniff.commands.forms import add_color, add_json
 
 
@@ -51,8 +52,15 @@ def run(args: argparse.Namespace) -> int:
     remarks = phase_remarks(args.files, args) if args.phases else ()
     if args.json and not args.follow and "-" not in args.files:
         # In a file that is there the answers are known: requests can name them.
-        return 0 if print_timeline(args.files, args) else 1
-    return 0 if print_stream(args.files, args, follow=args.follow, remarks=remarks) else 1
+        shown = print_timeline(args.files, args)
+    else:
+        shown = print_stream(args.files, args, follow=args.follow, remarks=remarks)
+    if not shown:
+        chosen = args.filter is not None or args.session is not None
+        terminal.tell(
+            "no message matches: there is nothing to show" if chosen else "no messages: there is nothing to show"
+        )
+    return 0 if shown else 1
 
 
 def follow_file(path: str, args: argparse.Namespace, until: Callable[[], bool]) -> int:
