@@ -19,6 +19,8 @@ from vusniff.filter.resolve import decimal, duration, unquoted
     [
         ("vring.indx == 3", "vring.indx", "there is no field vring.indx; did you mean vring.index"),
         ("vhost.reply && nonsense", "nonsense", "there is no field nonsense"),
+        ("SET_MEM_TABLE", "SET_MEM_TABLE", "did you mean vhost.request == SET_MEM_TABLE?"),
+        ("frame.number == 3", "frame.number", "did you mean vhost.number"),
         ("guest_address == 1", "guest_address", "did you mean vhost.mem.guest_address?"),
         ("vhost.request == SET_MEMTABLE", "SET_MEMTABLE", "no request SET_MEMTABLE; did you mean SET_MEM_TABLE"),
         ("vhost.request < SET_OWNER", "SET_OWNER", "no order"),

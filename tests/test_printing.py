@@ -274,7 +274,7 @@ def test_an_empty_capture_is_no_match(tmp_path: Path, capsys: pytest.CaptureFixt
 
 def test_a_filter_that_nothing_passes_is_said(talk: Talk, capsys: pytest.CaptureFixture[str]) -> None:
     session(talk)
-    assert main(["read", "--filter", "frame.number == 77", str(talk.path)]) == 1
+    assert main(["read", "--filter", "vhost.number == 77", str(talk.path)]) == 1
     assert capsys.readouterr() == ("", "no message passes the filter: there is nothing to show\n")
 
 

@@ -56,10 +56,8 @@ def run(args: argparse.Namespace) -> int:
     else:
         shown = print_stream(args.files, args, follow=args.follow, remarks=remarks)
     if not shown:
-        chosen = args.filter is not None or args.session is not None
-        terminal.tell(
-            "no message matches: there is nothing to show" if chosen else "no messages: there is nothing to show"
-        )
+        what = "no messages" if args.filter is None else "no message passes the filter"
+        terminal.tell(f"{what}: there is nothing to show")
     return 0 if shown else 1
 
 

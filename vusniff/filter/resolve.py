@@ -98,7 +98,7 @@ class Resolver:
         word = tokens[0]
         field = fields().get(word)
         if field is None:
-            raise self.error(f"there is no field {word}{_close(word, fields(), str(word))}", word)
+            raise self.error(f"there is no field {word}{_meant(word)}", word)
         mask = None
         if len(tokens) > 1:
             if field.kind not in NUMBERS:
@@ -189,7 +189,7 @@ class Resolver:
                     raise self.error(f"{word} is another bit on another device ({either}): write one of them", literal)
                 names = words_of(field)
                 if names:
-                    raise self.error(f"{field.name} is never {word}{_close(word, names, '')}", literal)
+                    raise self.error(f"{field.name} is never {word}{_close(word, names)}", literal)
         raise self.error(f"{field.name} is {_a(field.kind)}, {literal} is not", literal)
 
     def plain_number(self, field: Field, literal: Token) -> int:
@@ -221,14 +221,14 @@ class Resolver:
         word = self.plain(literal)
         names = field.bits.get(word.upper())
         if names is None:
-            raise self.error(f"{field.name} has no bit {word}{_close(word, words_of(field), '')}", literal)
+            raise self.error(f"{field.name} has no bit {word}{_close(word, words_of(field))}", literal)
         return BitSet(names)
 
     def request(self, field: Field, literal: Token) -> Value:
         word = bare(self.plain(literal))
         known = requests().get(word)
         if known is None:
-            raise self.error(f"there is no request {literal}{_close(word, requests(), '')}", literal)
+            raise self.error(f"there is no request {literal}{_close(word, requests())}", literal)
         return Named(frozenset((channel, code) for channel, code in known))
 
     def choice(self, field: Field, operator: Operator, literal: Token) -> str:
@@ -245,7 +245,7 @@ class Resolver:
             lower = text.lower()
             if lower in field.words:
                 return lower
-            raise self.error(f"{field.name} is never {text}{_close(lower, field.words, '')}", literal)
+            raise self.error(f"{field.name} is never {text}{_close(lower, field.words)}", literal)
         return text
 
     def quoted(self, field: Field, literal: Token) -> str:
@@ -309,21 +309,26 @@ def _a(kind: ValueKind) -> str:
     )
 
 
-def _close(word: str, known: Iterable[str], prefix: str) -> str:
-    """``; did you mean ...?`` with the names that look like a word, or those that begin as a field does."""
+def _meant(word: str) -> str:
+    """``; did you mean ...?`` of a word in the place of a field: a request, or fields that end alike or look alike."""
+    if word.upper() in requests():
+        return f"; did you mean vhost.request == {word.upper()}?"
+    tail = word.rpartition(".")[2].lower()
+    alike = [name for name in fields() if tail and name.rpartition(".")[2] == tail]
+    alike.sort(key=lambda name: (name.count("."), not name.startswith("vhost.")))
+    return f"; did you mean {' or '.join(alike[:3])}?" if alike else _close(word, fields())
+
+
+def _close(word: str, known: Iterable[str]) -> str:
+    """``; did you mean ...?`` with the names that look like a word; of few names all."""
     names = list(known)
     folded = {name.lower(): name for name in names}
     import difflib
 
     found = [folded[name] for name in difflib.get_close_matches(word.lower()[:64], list(folded), 3, 0.6)]
-    if not found and prefix:
-        tail = prefix.rpartition(".")[2].lower()
-        found = [name for name in names if tail and name.rpartition(".")[2] == tail][:3]
     if found:
         return f"; did you mean {' or '.join(found)}?"
-    if len(names) <= 12:
-        return f"; it is one of {', '.join(names)}"
-    return ""
+    return f"; it is one of {', '.join(names)}" if len(names) <= 12 else ""
 
 
 def unquoted(literal: str) -> str:
