@@ -306,7 +306,8 @@ def test_what_a_region_holds_is_redacted(tmp_path: Path) -> None:
     ],
 )
 def test_filters(words: str, count: int) -> None:
-    assert len(run("read", GOLDEN, "--filter", words, status=0 if count else 1).splitlines()) == count
+    said = run("read", GOLDEN, "--filter", words, status=0 if count else 1).splitlines()
+    assert len(said) == count or (not count and said == ["no message passes the filter: there is nothing to show"])
 
 
 def test_fields_of_a_header_mean_the_same_of_rows_and_of_messages(tmp_path: Path) -> None:
