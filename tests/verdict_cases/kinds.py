@@ -10,10 +10,13 @@ from checks_cases.script import (
     Again,
     Close,
     F,
+    Gap,
+    Gone,
     P,
     Part,
     Wait,
     acked,
+    addresses,
     be,
     fe,
     hello,
@@ -37,6 +40,10 @@ from vusniff.families.vhost_user.device import Sure
 GREETING = b'{"QMP": {"version": {}}}\r\n'
 RPC = b'{"jsonrpc":"2.0","method":"spdk_get_version","id":1}'
 SLOTS = PROTOCOL | P.CONFIGURE_MEM_SLOTS
+NET = [fe(F.GET_QUEUE_NUM), be(F.GET_QUEUE_NUM, u64(1))]
+DPDK: list[Part] = [*hello(protocol=PROTOCOL | P.STATUS), *NET, *MEMORY, *ring()]
+"""One ring of a pair is enabled before the other is set up."""
+RUNS = [*ring(), Wait(3)]
 LESS: list[Part] = [Wait(1), Again(), *hello(features=1 << 30)[:2], Close(0)]
 
 
@@ -117,6 +124,82 @@ KINDS = [
         ("no message could be read",),
         late=True,
         caveat="joined late",
+    ),
+    Expected(
+        "no memory, and a back-end that looks for it late closes",
+        [*hello(), fe(F.SET_VRING_ADDR, addresses(3)), Close(1)],
+        Outcome.NEVER_STARTED,
+        "nothing-shared",
+        ("after SET_VRING_ADDR (#8)", "vring 3 got addresses and no memory region was sent before the back-end closed"),
+        FE,
+        8,
+        "memory",
+        "share=on",
+        comms=("qemu-system-x86", "dpdk-testpmd"),
+    ),
+    Expected(
+        "an acknowledgement that a back-end of no known kind does not count",
+        [*hello(accept=1 << 32), fe(F.SET_MEM_TABLE, table(region()), memfd(), flags=9), Wait(6)],
+        Outcome.WAITING,
+        "acknowledgement-not-counted",
+        ("SET_MEM_TABLE (#8) waits", "A possible cause", "SET_FEATURES left out bit 30"),
+        FE,
+        8,
+        sure=Sure.PERHAPS,
+    ),
+    Expected(
+        "an acknowledgement that was not counted on, and came",
+        [*hello(accept=1 << 32), *acked(fe(F.SET_MEM_TABLE, table(region()), memfd())), *RUNS],
+        Outcome.RUNNING,
+        "",
+        ("1 ring runs",),
+        comms=("qemu-system-x86", "vhost-device-rp"),
+    ),
+    Expected(
+        "a crash at a request has no old cause",
+        [*DPDK, Wait(2), fe(F.SET_STATUS, u64(15)), Gone(1, signal=11), Close(1)],
+        Outcome.DIED,
+        "killed-by-signal",
+        ("was killed by SIGSEGV 1.00 ms after SET_STATUS (#17), while 1 ring ran. Nobody",),
+        BE,
+        17,
+        comms=("cloud-hyperviso", "dpdk-testpmd"),
+    ),
+    Expected(
+        "a signal from outside has no cause in the session",
+        [*DPDK, Wait(2), Gone(1, signal=9), Close(1)],
+        Outcome.DIED,
+        "killed-by-signal",
+        ("was killed by SIGKILL", "while 1 ring ran. Nobody"),
+        None,
+        16,
+        comms=("cloud-hyperviso", "dpdk-testpmd"),
+    ),
+    Expected(
+        "somebody ends the back-end",
+        [*up(), Wait(2), Gone(1, signal=15), Close(1)],
+        Outcome.HUNG_UP,
+        "backend-closed",
+        ("while 1 ring ran", "backend was ended by SIGTERM."),
+        None,
+        14,
+    ),
+    Expected(
+        "a ring may have been started where messages were lost",
+        [*hello(), Gap(), Wait(3), fe(F.GET_FEATURES), be(F.GET_FEATURES, u64(FEATURES)), Wait(3), Close(0)],
+        Outcome.UNKNOWN,
+        "",
+        ("whether rings run was not seen",),
+        caveat="messages were lost",
+    ),
+    Expected(
+        "what was refused was not seen",
+        [*hello(), Gap(), be(F.SET_VRING_NUM, u64(1)), Close(0)],
+        Outcome.REFUSED,
+        "request-refused",
+        ("SET_VRING_NUM was refused with 0x1 (#8)",),
+        BE,
+        caveat="messages were lost",
     ),
     Expected(
         "the front-end does not wait",

@@ -30,9 +30,8 @@ class Cause(NamedTuple):
     """It says where a session stopped, so it explains no end that has a reason of its own."""
     last: bool = False
     """It counts only where the front-end said nothing after it."""
-
-    hangs_up: bool = False
-    """A back-end closes for it, so it explains no request that waits."""
+    idle: bool = False
+    """With it nothing flows; it is no reason to close the connection."""
 
     @property
     def stops(self) -> bool:
@@ -72,6 +71,8 @@ CAUSES: dict[str, Cause] = {
         17,
         "let the front-end ask GET_PROTOCOL_FEATURES and acknowledge feature bit 30 before it wants acknowledgements; "
         "or update the back-end",
+        noted=True,
+        last=True,
     ),
     "regions-more-than-peer": Cause(18, "give the guest fewer memory regions (DIMMs, NUMA nodes), or " + LIMITS),
     "descriptors-more-than-peer": Cause(18, "give the guest fewer memory regions (DIMMs, NUMA nodes), or " + LIMITS),
@@ -94,10 +95,10 @@ CAUSES: dict[str, Cause] = {
     ),
     "packed-ring-first-base": Cause(24, "update the front-end, or switch packed rings off (packed=off)"),
     "pair-half-enabled": Cause(
-        25, "update the front-end: it must set up both rings of a pair before it enables one", hangs_up=True
+        25, "update the front-end: it must set up both rings of a pair before it enables one", idle=True
     ),
     "inflight-before-rings": Cause(26, "update one of the two: this back-end wants a ring before SET_INFLIGHT_FD"),
-    "rings-announced-not-set-up": Cause(27, "use as many queues as were announced, or update the back-end"),
+    "rings-announced-not-set-up": Cause(27, "use as many queues as were announced, or update the back-end", idle=True),
     "request-while-waiting": Cause(28, UPDATE[Side.FRONTEND]),
     "vring-size": Cause(30, "use a queue size that is a power of two and at most 32768"),
     "vring-address-alignment": Cause(30, UPDATE[Side.FRONTEND]),

@@ -303,6 +303,7 @@ class Checker:
                 memory.spoken[message.sender] = _spoken(message)
             if message.channel in FOLLOWED and (message.malformed is not None or message.request is None):
                 self._mark_incomplete(memory, f"#{message.number} could not be read")
+                memory.unseen |= message.request is None and message.sender is not Sender.BACKEND
 
     def _slow(self, memory: SessionHistory, reply: Message, request: Message) -> None:
         """An answer took longer than any before it."""
@@ -433,6 +434,7 @@ class Checker:
             life = self._open.get(session)
             if life is not None:
                 self._mark_incomplete(life.memory, "messages were lost")
+                life.memory.unseen = True
                 for connection, link in life.memory.links.items():
                     if lost.connection in (None, connection):
                         link.waiting.clear()

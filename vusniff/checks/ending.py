@@ -14,6 +14,7 @@ from vusniff.checks.finding import FINE, SIDES, Said, Sayings, Side
 from vusniff.checks.standing import Point, Standing
 from vusniff.checks.step import SessionEnd, Spoken
 from vusniff.families.vhost_user.protocol import HEADER_SIZE, FrontendRequest
+from vusniff.families.vhost_user.state import Refusal
 
 F = FrontendRequest
 
@@ -169,6 +170,12 @@ def name_of(one: Standing, side: Sender | None) -> str:
     return f"{ROLES[side]} ({peer.comm})" if peer is not None and peer.comm else ROLES[side]
 
 
+def refused_words(refusal: Refusal) -> str:
+    """What was refused, and how: ``SET_STATUS (#8) was refused with 0x1 (#9)``; the request may not have been seen."""
+    asked = f" (#{refusal.request})" if refusal.request else ""
+    return f"{refusal.name}{asked} was refused with {refusal.value:#x} (#{refusal.by})"
+
+
 def reply_words(reply: Point, number: int) -> str:
     """A reply and what it said: ``GET_QUEUE_NUM said 1``."""
     if reply.value is None or reply.request == F.GET_CONFIG:
@@ -217,10 +224,7 @@ def sentence(one: Standing, way: Way) -> str:
             return f"{backend} closed the connection{rings}, {quiet} after the last message, {last}"
         case Way.REFUSED:
             assert one.refusal is not None
-            return (
-                f"{one.refusal.name} (#{one.refusal.request}) was refused with {one.refusal.value:#x} "
-                f"(#{one.refusal.by}), and {frontend} closed the connection {quiet} later"
-            )
+            return f"{refused_words(one.refusal)}, and {frontend} closed the connection {quiet} later"
         case Way.GAVE_UP:
             return f"{waiting} had no answer after {waited}, when {frontend} closed the connection"
         case Way.LEFT:

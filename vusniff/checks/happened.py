@@ -19,7 +19,7 @@ from vusniff.checks.hints import (
     left_hint,
     signal_advice,
 )
-from vusniff.checks.outcome import Death, Outcome, failed
+from vusniff.checks.outcome import ASKED_TO_END, Death, Outcome, failed
 from vusniff.checks.standing import Point, Standing
 from vusniff.families.vhost_user.device import Sure
 
@@ -173,8 +173,7 @@ def _other(one: Standing, outcome: Outcome, way: Way) -> Happened:
         advice = "look into the front-end's log: it does not answer what the back-end asks"
         return Happened(words, asked.number, Side.FRONTEND, Sure.LIKELY, advice, f"backend-request-waits {asked.name}")
     if outcome is Outcome.REFUSED and refusal is not None:
-        words = f"{refusal.name} (#{refusal.request}) was refused with {refusal.value:#x} (#{refusal.by})"
-        return _refused(one, f"{words}, and no ring was started after it")
+        return _refused(one, f"{ending.refused_words(refusal)}, and no ring was started after it")
     if outcome is Outcome.STALLED:
         return _stalled(one)
     exit = failed(one)
@@ -183,8 +182,14 @@ def _other(one: Standing, outcome: Outcome, way: Way) -> Happened:
         return Happened(words, number, Side.FRONTEND, Sure.PERHAPS, LOOK[one.closer], "frontend-failed")
     if outcome is Outcome.HUNG_UP:
         advice = "start the back-end again; QEMU finds it again with reconnect= on its chardev"
-        return Happened(words, number, Side.BACKEND, Sure.LIKELY, advice, "backend-closed")
+        side = None if _was_told_to_end(one) else Side.BACKEND
+        return Happened(words, number, side, Sure.LIKELY, advice, "backend-closed")
     return Happened(words or "no message could be read", number, None, Sure.PERHAPS, LOOK[one.closer], "closed")
+
+
+def _was_told_to_end(one: Standing) -> bool:
+    """A signal from outside ended the back-end's process."""
+    return any(side is Sender.BACKEND and exit.signal in ASKED_TO_END for side, exit in one.exits)
 
 
 def _stalled(one: Standing) -> Happened:

@@ -284,6 +284,18 @@ def nothing_shared(step: Step) -> Sayings:
     return (Said(f"{words}; {_is_shared(step.memory.frontend)}"),)
 
 
+def nothing_shared_at_end(end: SessionEnd) -> Sayings:
+    """The same of back-ends that look for memory late, where one closed before any came"""
+    state, backend = end.state, end.memory.backend
+    if end.closer is not Sender.BACKEND or state.regions or state.regions_by or state.postcopy is not None:
+        return FINE
+    ring = next((ring for ring in state.vrings.values() if ring.addresses is not None), None)
+    if ring is None or ring.addresses is None or backend.program in MAPS_AT_ONCE or running(ring):
+        return FINE
+    words = f"vring {ring.index} got addresses and no memory region was sent before the back-end closed"
+    return (Said(f"{words}; {_is_shared(end.memory.frontend)}", number=ring.addresses.by),)
+
+
 def memory_never_came(end: SessionEnd) -> Sayings:
     """Memory is shared after SET_FEATURES
 

@@ -106,7 +106,7 @@ def outcome_of(
     if way in (Way.OTHER_PROTOCOL, Way.NEVER_SPOKE, Way.BEFORE_FIRST_ANSWER, Way.LEFT):
         return Outcome.NEVER_STARTED
     if way in (Way.WITHOUT_ANSWER, Way.AFTER_REQUEST):
-        return Outcome.NEVER_STARTED if stopped_by or (one.fresh and not started) else Outcome.HUNG_UP
+        return Outcome.NEVER_STARTED if stopped_by or (_seen_whole(one) and not started) else Outcome.HUNG_UP
     if backend_waits(one):
         return Outcome.WAITING
     if way is Way.OPEN:
@@ -114,7 +114,7 @@ def outcome_of(
     if one.stalls and way is Way.CLOSED and not stopped_by:
         return Outcome.STALLED
     if not started or stopped_by:
-        return Outcome.NEVER_STARTED if one.fresh and one.last is not None else Outcome.UNKNOWN
+        return Outcome.NEVER_STARTED if _seen_whole(one) or (one.fresh and stopped_by) else Outcome.UNKNOWN
     if not one.rings.running:
         return Outcome.STOPPED
     if (way is Way.BACKEND_CLOSED and successor is None) or failed(one) is not None:
@@ -129,4 +129,9 @@ def _open(one: Standing, stopped_by: bool) -> Outcome:
         return Outcome.STALLED
     if one.rings.served:
         return Outcome.RUNNING
-    return Outcome.IDLE if one.fresh or one.rings.began else Outcome.UNKNOWN
+    return Outcome.IDLE if _seen_whole(one) or one.rings.began else Outcome.UNKNOWN
+
+
+def _seen_whole(one: Standing) -> bool:
+    """No ring can have been started unseen."""
+    return one.fresh and one.last is not None and not one.unseen

@@ -80,6 +80,8 @@ class Standing:
     """Seen from its first byte."""
     whole_until: int
     """Number of the last message before something was lost or unreadable; `EVERYTHING` for never."""
+    unseen: bool
+    """Whole messages of the front-end may be missing."""
     answered: bool
     """The back-end has said something."""
     last_request: Point | None
@@ -196,6 +198,7 @@ def stand(
         end_ns,
         memory.fresh,
         EVERYTHING if memory.incomplete_since is None else memory.incomplete_since,
+        memory.unseen,
         memory.answered,
         point(memory.last_main) if memory.last_main else None,
         point(memory.last_reply) if memory.last_reply else None,

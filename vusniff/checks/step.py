@@ -154,6 +154,8 @@ class SessionHistory:
     gpu_features: Seen[int] | None = None
     fresh: bool = True
     """Seen from its first byte, whatever was lost since."""
+    unseen: bool = False
+    """Whole messages of the front-end may be missing."""
     incomplete_since: int | None = None
     """Number of the last message before something was lost, cut or unreadable; None for never."""
     first_ns: int = 0

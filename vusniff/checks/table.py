@@ -203,7 +203,7 @@ RULES: tuple[Rule, ...] = (
     Rule("T09", "request-waits", _T, _BE, "QEMU 10.0, vhost_user_read, which waits without a limit", exchange.waits_too_long, (Trigger.LATE,), unread=True),
     Rule("T10", "vring-lost-after-reconnect", _T, _FE, "vhost-user, Ring states, and Inflight I/O tracking", at_end=traps.rings_lost, complete_only=True),
     Rule("T11", "memory-not-shared", _T, _FE, "DPDK 26.07, vhost_user_mmap_region; libvhost-user of QEMU 10.2, vu_add_mem_reg", memory.not_shared, _SET_MEMORY),
-    Rule("T12", "nothing-shared", _T, _FE, "QEMU 10.0, vhost_user_fill_set_mem_table_msg; libvhost-user of QEMU 10.2, vu_set_vring_addr_exec", memory.nothing_shared, _asks(F.SET_MEM_TABLE, F.SET_VRING_ADDR, F.SET_VRING_KICK, F.VRING_KICK), complete_only=True, once=True),
+    Rule("T12", "nothing-shared", _T, _FE, "QEMU 10.0, vhost_user_fill_set_mem_table_msg; libvhost-user of QEMU 10.2, vu_set_vring_addr_exec", memory.nothing_shared, _asks(F.SET_MEM_TABLE, F.SET_VRING_ADDR, F.SET_VRING_KICK, F.VRING_KICK), memory.nothing_shared_at_end, complete_only=True, once=True),
     Rule("T13", "features-shrink", _T, _BE, "QEMU 10.0, vhost_net_init: \"vhost lacks feature mask\"", traps.features_shrink, _replies(F.GET_FEATURES), once=True),
     Rule("T14", "protocol-features-shrink", _T, _BE, "vhost-user, Protocol features", traps.protocol_features_shrink, _replies(F.GET_PROTOCOL_FEATURES), once=True),
     Rule("T15", "descriptor-of-two-rings", _T, _FE, "Linux, eventfd(2): one read takes what all have written", traps.descriptor_of_two_rings, _asks(F.SET_VRING_KICK, F.SET_VRING_CALL), complete_only=True),

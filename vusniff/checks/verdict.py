@@ -12,7 +12,7 @@ from vusniff.amounts import counted, duration
 from vusniff.channel import Sender
 from vusniff.checks import ending, stalls, wrote
 from vusniff.checks.cause import GUESSES, Likely, causes
-from vusniff.checks.ending import Way, name_of
+from vusniff.checks.ending import SOON_NS, Way, name_of
 from vusniff.checks.finding import Finding, Severity, Side
 from vusniff.checks.happened import Happened, happened
 from vusniff.checks.hints import slow_advice
@@ -202,7 +202,7 @@ def _quiet(one: Standing, outcome: Outcome, way: Way, successor: int | None) -> 
 
 def _trouble(one: Standing, outcome: Outcome, way: Way, likely: Sequence[Likely], what: Happened) -> Verdict:
     step = step_of(one) if outcome is Outcome.NEVER_STARTED else ""
-    explaining = _explaining(one, outcome, way, likely)
+    explaining = _explaining(one, outcome, way, likely, what)
     told = Verdict(
         outcome,
         what.words,
@@ -220,7 +220,9 @@ def _trouble(one: Standing, outcome: Outcome, way: Way, likely: Sequence[Likely]
         return told
     cause, finding = explaining[0]
     answered = one.last_reply.number if one.last_reply else 0
-    likely_so = (cause.stops or answered < finding.number) and finding.rule not in GUESSES
+    guessed = finding.rule in GUESSES or cause.idle or finding.severity is Severity.NOTE
+    guessed = guessed or (outcome in (Outcome.DIED, Outcome.HUNG_UP) and one.quiet_ns > SOON_NS)
+    likely_so = (cause.stops or answered < finding.number) and not guessed
     sure = Sure.LIKELY if likely_so else Sure.PERHAPS
     told = replace(
         told,
@@ -257,17 +259,23 @@ UNREADABLE = frozenset({"bytes-unread", "stream-lost", "message-unfinished"})
 """Rules about what could not be read."""
 
 
-def _explaining(one: Standing, outcome: Outcome, way: Way, likely: Sequence[Likely]) -> list[Likely]:
+def _explaining(one: Standing, outcome: Outcome, way: Way, likely: Sequence[Likely], what: Happened) -> list[Likely]:
     """The findings that explain what happened, the likeliest first: those that are not later than it."""
     last = one.last_request.number if one.last_request else 0
     likely = [also for also in likely if also.finding.rule not in SAID.get(outcome, ())]
+    if outcome is Outcome.DIED and what.side is None:
+        return []  # a signal from outside has no cause in what was said
     likely = [also for also in likely if not also.cause.last or also.finding.number == last]
+    if way not in (Way.CLOSED, Way.OPEN, Way.BACKEND_CLOSED) or outcome is Outcome.DIED:
+        likely = [also for also in likely if not also.cause.idle or also.finding.number == last]
+    if outcome in (Outcome.DIED, Outcome.HUNG_UP) and one.rings.running and one.quiet_ns <= SOON_NS < one.gap_ns:
+        # It came with the last request, and the device had worked with what was wrong before.
+        likely = [also for also in likely if also.cause.stops or max(also.finding.evidence, default=0) >= last]
     if way not in (Way.CLOSED, Way.OPEN, Way.BACKEND_CLOSED):
         likely = [also for also in likely if not also.cause.ends]
     if way in (Way.UNANSWERED, Way.GAVE_UP, Way.CUT_OFF) and one.waiting is not None:
         asked = one.waiting.number
         answers = [also for also in likely if _may_answer(also.finding, asked)]
-        likely = [also for also in likely if not also.cause.hangs_up]
         likely = [
             *answers,
             *(also for also in likely if also.finding.number <= asked or asked in also.finding.evidence),

@@ -148,7 +148,8 @@ def pair_half_enabled(step: Step) -> Sayings:
     if not running(ring) or other.addresses is not None or running(other) or ring.life is None:
         return FINE
     told = step.before.queue_num
-    if told is None or told.value * 2 <= other.index:
+    pairs = told.value if told is not None else int(step.memory.device == "net")
+    if pairs * 2 <= other.index:
         return FINE
     return (
         Said(
