@@ -5,7 +5,8 @@ from __future__ import annotations
 from vusniff.amounts import counted
 from vusniff.channel import Sender
 from vusniff.checks.finding import FINE, Said, Sayings, Severity
-from vusniff.checks.peers import CONFIG_BYTES, Implementation
+from vusniff.checks.limits import CONFIG_BYTES
+from vusniff.checks.peers import Implementation
 from vusniff.checks.step import Step
 from vusniff.families.vhost_user.protocol import FrontendRequest
 

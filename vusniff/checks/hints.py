@@ -6,6 +6,7 @@ import signal
 
 from vusniff.amounts import counted
 from vusniff.channel import Sender
+from vusniff.checks.limits import CONFIG_BYTES, QUEUE_SIZE, SLOTS, TABLE_REGIONS, VRINGS, Limit, Most
 from vusniff.checks.standing import Point, Standing
 from vusniff.families.vhost_user.protocol import FrontendRequest, ProtocolFeature
 
@@ -92,19 +93,35 @@ _CLOSED_ADVICE: dict[int, str] = {
 
 
 def asked_for(one: Standing, at: Point) -> str:
-    """What a request asked for that may be too much, with the limit that the back-end itself has told; or empty."""
+    """What a request asked for that may be too much, with the limit that the back-end has told or that is known of its
+    program; or empty."""
     value, ring = at.value, f"vring {at.vring}"
+    if at.vring is not None and (most := VRINGS.told(one.backend)) is not None and at.vring >= most.number:
+        return f"{at.name} is for {ring}{_takes(one, most, 'rings')}."
     if at.request == F.ADD_MEM_REG and one.regions is not None:
-        told = (
-            f", and the back-end said that it has {counted(one.slots.value, 'slot')}" if one.slots is not None else ""
-        )
+        told = _takes(one, SLOTS.told(one.backend))
+        if one.slots is not None:
+            told = f", and the back-end said that it has {counted(one.slots.value, 'slot')}"
         return f"It would have been region {one.regions}{told}."
     if at.request == F.SET_MEM_TABLE and value is not None and value > 1:
-        return f"{at.name} has {counted(value, 'region')}."
+        return f"{at.name} has {counted(value, 'region')}{_takes(one, TABLE_REGIONS.told(one.backend))}."
     words = _ASKED.get(at.request)
-    return "" if words is None or value is None else f"{at.name} {words.format(value=value, ring=ring)}."
+    if words is None or value is None:
+        return ""
+    limit = _LIMITED.get(at.request)
+    takes = _takes(one, limit.told(one.backend)) if limit is not None else ""
+    return f"{at.name} {words.format(value=value, ring=ring)}{takes}."
 
 
+def _takes(one: Standing, most: Most | None, what: str = "") -> str:
+    """The limit of the back-end's program as the end of a sentence; empty where none is known."""
+    if most is None:
+        return ""
+    return f"; {one.backend} takes up to {most.number}{' ' if what else ''}{what} ({most.source})"
+
+
+_LIMITED: dict[int, Limit] = {F.SET_VRING_NUM: QUEUE_SIZE, F.GET_CONFIG: CONFIG_BYTES, F.SET_CONFIG: CONFIG_BYTES}
+"""Request -> the limit of its one number."""
 _ASKED: dict[int, str] = {
     F.SET_VRING_NUM: "gives {ring} the size {value}",
     F.SET_VRING_BASE: "gives {ring} the base {value:#x}",

@@ -1,8 +1,4 @@
-"""Which implementation a peer is, by the name of its process, and what is known of the limits of each.
-
-The kernel keeps 15 characters of a name. Limits are those of the implementations' sources: libvhost-user of QEMU 10.2
-(libvhost-user.h), DPDK 26.11 (lib/vhost/vhost_user.h), rust-vmm vhost 0.16 (message.rs), crosvm (vmm_vhost).
-"""
+"""Which implementation a peer is, by the name of its process. The kernel keeps 15 characters of a name."""
 
 from __future__ import annotations
 
@@ -105,40 +101,3 @@ def told_apart(peer: Peer, protocol_features_offered: int) -> Peer:
 def asks_for_all(peer: Peer) -> Peer:
     """libblkio inside QEMU: it asks for a reply to GET_FEATURES, which QEMU's own front-end never does."""
     return Peer(Implementation.LIBBLKIO, peer.comm) if peer.program is Implementation.QEMU else peer
-
-
-class Limit(NamedTuple):
-    """The most a back-end takes, by its program."""
-
-    known: dict[Implementation, int]
-    common: int
-    """What a peer that is not recognised may be expected to take."""
-
-    def of(self, peer: Peer) -> int:
-        """For one peer."""
-        return self.known.get(peer.program, self.common)
-
-
-TABLE_REGIONS = Limit(
-    {
-        Implementation.DPDK: 8,
-        Implementation.SPDK: 8,
-        Implementation.LIBVHOST_USER: 8,
-        Implementation.RUST_VMM: 32,
-        Implementation.CROSVM: 32,
-    },
-    8,
-)
-"""Regions in one SET_MEM_TABLE."""
-DESCRIPTORS = Limit(
-    {
-        Implementation.DPDK: 8,
-        Implementation.SPDK: 8,
-        Implementation.LIBVHOST_USER: 8,
-        Implementation.RUST_VMM: 32,
-        Implementation.CROSVM: 32,
-    },
-    8,
-)
-"""Descriptors with one message: libvhost-user ends its process above, DPDK refuses, rust-vmm drops them in silence."""
-CONFIG_BYTES = Limit({Implementation.RUST_VMM: 4096, Implementation.CROSVM: 4096}, 256)

@@ -9,8 +9,9 @@ from vusniff.amounts import descriptor as descriptor_words
 from vusniff.amounts import duration, listed
 from vusniff.channel import Sender
 from vusniff.checks.finding import FINE, Said, Sayings, Severity, Side
+from vusniff.checks.limits import DESCRIPTORS, QUEUE_SIZE, TABLE_REGIONS
 from vusniff.checks.negotiation import SHMEM_DRAFTS, bits, shmem_by_draft
-from vusniff.checks.peers import DESCRIPTORS, TABLE_REGIONS, Implementation
+from vusniff.checks.peers import Implementation
 from vusniff.checks.recall import running
 from vusniff.checks.step import SessionEnd, Step, decoded
 from vusniff.families.vhost_user.protocol import Channels, FrontendRequest, ProtocolFeature
@@ -85,22 +86,27 @@ def queue_size_refused(step: Step) -> Sayings:
     request, asked = step.request, step.asked
     if step.message.layout != "ack" or step.values["u64"] == 0 or request is None or not asked:
         return FINE
-    index, num = asked["index"], asked["num"]
-    words = f"{step.memory.backend} refuses size {num} of vring {index} (#{request.number}); is it above its maximum?"
+    index, num, backend = asked["index"], asked["num"], step.memory.backend
+    most = QUEUE_SIZE.told(backend)
+    if most is not None and num <= most.number:
+        return FINE
+    why = "is it above its maximum?" if most is None else f"it takes {most.number} ({most.source})"
+    words = f"{backend} refuses size {num} of vring {index} (#{request.number}); {why}"
     return (Said(words, (request.number,), Side.FRONTEND),)
 
 
 def queue_size_closed(end: SessionEnd) -> Sayings:
     """A queue size is one that the back-end takes
 
-    Daemons of rust-vmm end the session when it is above their maximum. A guess, so only when the back-end closed
-    within a second after SET_VRING_NUM and before the ring was kicked.
+    Daemons of rust-vmm end the session when it is above their maximum, SPDK does not start the device. Where that
+    maximum is not known it is a guess: only when the back-end closed within a second after SET_VRING_NUM and before
+    the ring was kicked.
     """
-    if (
-        end.explained
-        or end.closer is not Sender.BACKEND
-        or end.memory.backend.program not in (Implementation.RUST_VMM, Implementation.UNKNOWN)
-    ):
+    backend = end.memory.backend
+    most = QUEUE_SIZE.told(backend)
+    if most is None and backend.program not in (Implementation.RUST_VMM, Implementation.UNKNOWN):
+        return FINE
+    if end.explained or end.closer is not Sender.BACKEND:
         return FINE
     link = max(end.memory.links.values(), key=lambda link: len(link.asked), default=None)
     asked = link.asked.get(F.SET_VRING_NUM) if link else None
@@ -108,18 +114,18 @@ def queue_size_closed(end: SessionEnd) -> Sayings:
     values = decoded(request)
     if request is None or not values or end.time_ns - request.time_ns > SOON_NS:
         return FINE
+    after = f"closed the connection {duration(end.time_ns - request.time_ns)} after SET_VRING_NUM"
+    size = f"gave vring {values['index']} size {values['num']}"
+    if most is not None:
+        if values["num"] <= most.number:
+            return FINE
+        words = f"SET_VRING_NUM {size}; {backend} takes {most.number} ({most.source})"
+        return (Said(words, side=Side.FRONTEND, number=request.number),)
     started = any(ring.life is not None and ring.life.by for ring in end.state.vrings.values())
-    last = end.memory.last_main is request or end.memory.backend.program is Implementation.RUST_VMM
+    last = end.memory.last_main is request or backend.program is Implementation.RUST_VMM
     if started or not last or request.channel is not Channels.MAIN:
         return FINE
-    return (
-        Said(
-            f"{end.memory.backend} closed the connection {duration(end.time_ns - request.time_ns)} after SET_VRING_NUM "
-            f"gave vring {values['index']} size {values['num']}: is that above its maximum?",
-            side=Side.FRONTEND,
-            number=request.number,
-        ),
-    )
+    return (Said(f"{backend} {after} {size}: is that above its maximum?", side=Side.FRONTEND, number=request.number),)
 
 
 def rings_lost(end: SessionEnd) -> Sayings:
