@@ -157,24 +157,24 @@ def test_repeats_are_written_as_they_are_made(tmp_path: Path) -> None:
     talk.writer.close()
     edit(talk.path)  # what is loaded the first time does not count
     tracemalloc.start()
-    target = edit(talk.path, "--repeat", "1=2000")
+    target = edit(talk.path, "--repeat", "1=300")
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert target.stat().st_size > 40 << 20
-    assert peak < 8 << 20
+    assert target.stat().st_size > 10 << 20
+    assert peak < 2 << 20
 
 
-def test_descriptors_of_a_thousand_messages_are_not_kept(tmp_path: Path) -> None:
+def test_descriptors_of_many_messages_are_not_kept(tmp_path: Path) -> None:
     talk = Talk(tmp_path / "many.pcapng")
     peers = talk.connect()
     tracemalloc.start()
-    for number in range(1000):
+    for number in range(250):
         peers.ask(F.SET_MEM_TABLE, u32(1, 0) + region(0, 1, 2), *(memfd(1000 * number + one) for one in range(250)))
         talk.writer.flush()
     now = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
     talk.writer.close()
-    assert now < 4 << 20
+    assert now < 1 << 20
 
 
 def test_one_session_is_kept_and_numbers_are_those_of_the_original(capture: Path) -> None:

@@ -10,9 +10,10 @@ import shutil
 import struct
 import subprocess
 import sys
+import tempfile
 import threading
 import tracemalloc
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,17 @@ from vusniff.record import Closed, Connection, Descriptor, DescriptorKind, End, 
 
 ORDERS = ("little", "big")
 NEEDS_EDITCAP = pytest.mark.skipif(not shutil.which("editcap"), reason="needs editcap (Debian package tshark)")
+
+
+@pytest.fixture
+def tmp_path(tmp_path: Path) -> Iterator[Path]:
+    """In memory where there is such a folder: a file that is written anew each time waits for the disk each time."""
+    memory = Path("/dev/shm")
+    if not os.access(memory, os.W_OK):
+        yield tmp_path
+        return
+    with tempfile.TemporaryDirectory(prefix="vusniff-test-", dir=memory) as made:
+        yield Path(made)
 
 
 def message(request: int, payload: bytes = b"", flags: int = 1, order: str = "little") -> bytes:

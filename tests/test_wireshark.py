@@ -44,7 +44,7 @@ NOT_SHOWN = {"vhost.time", "proc.tid", "proc.label"} | {
 """What Wireshark shows by a field of its own, or only of an annotated capture."""
 OWN_WORDS = {"vhost.malformed"}
 """Said in other words."""
-MANY = int(os.environ.get("VUSNIFF_TEST_MESSAGES", "20000"))
+MANY = int(os.environ.get("VUSNIFF_TEST_MESSAGES", "8000"))
 """Messages of the long capture; its million takes minutes."""
 LATER = {"vhost.answered_by", "vhost.latency"}
 """What of a request is only known at its reply."""

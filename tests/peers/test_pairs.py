@@ -5,6 +5,9 @@ Three witnesses of one run: the proxy's capture, strace of both programs, and th
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
 import pytest
 
 from peers import dpdk
@@ -17,8 +20,26 @@ from peers.requirements import require
 pytestmark = [
     pytest.mark.xdist_group("peers"),
     pytest.mark.timeout(LONGEST),
-    pytest.mark.parametrize("pair", PAIRS, ids=lambda pair: pair.name),
+    pytest.mark.parametrize("pair", PAIRS, ids=lambda pair: pair.name, scope="module"),
 ]
+
+
+class Proxied(NamedTuple):
+    """A run of a pair through the proxy, under strace."""
+
+    stage: Stage
+    wire: Wire
+    seen: list[dict[str, Any]]
+    """What the proxy's capture holds."""
+
+
+@pytest.fixture(scope="module")
+def proxied(pair: Pair) -> Iterator[Proxied]:
+    require(pair.missing())
+    with Stage() as stage:
+        capture = stage.path("seen.pcapng")
+        wire = run_through_proxy(pair, stage, capture, traced=True)
+        yield Proxied(stage, wire, read(capture))
 
 
 def test_pair_talks_directly(pair: Pair) -> None:
@@ -33,49 +54,42 @@ def test_pair_talks_directly(pair: Pair) -> None:
             assert "SET_VRING_KICK" in wire.told()
 
 
-def test_capture_of_the_proxy_agrees_with_the_programs(pair: Pair) -> None:
-    require(pair.missing())
-    with Stage() as stage:
-        capture = stage.path("seen.pcapng")
-        wire = run_through_proxy(pair, stage, capture, traced=True)
-        seen = read(capture)
-        assert len({m["connection"] for m in seen if m["channel"] == "main"}) == pair.connections
-        assert [m["malformed"] for m in seen if m["malformed"] is not None] == []
-        if wire.logs:
-            assert requests(seen) == wire.told()
-        for role, logs in wire.traces.items():
-            traced = stage.path(f"{role}.pcapng")
-            import_logs(logs, traced)
-            assert conversation(read(traced)) == conversation(seen), role
+def test_capture_of_the_proxy_agrees_with_the_programs(pair: Pair, proxied: Proxied) -> None:
+    stage, wire, seen = proxied
+    assert len({m["connection"] for m in seen if m["channel"] == "main"}) == pair.connections
+    assert [m["malformed"] for m in seen if m["malformed"] is not None] == []
+    if wire.logs:
+        assert requests(seen) == wire.told()
+    for role, logs in wire.traces.items():
+        traced = stage.path(f"{role}.pcapng")
+        import_logs(logs, traced)
+        assert conversation(read(traced)) == conversation(seen), role
 
 
-def test_logs_of_the_programs_agree_with_the_capture(pair: Pair) -> None:
-    require(pair.missing())
-    with Stage() as stage:
-        capture = stage.path("seen.pcapng")
-        wire = run_through_proxy(pair, stage, capture)
-        main = [message for message in read(capture) if message["channel"] == "main"]
-        asked = [message for message in main if not message["reply"]]
-        by_number = {message["number"]: message for message in main}
-        told = []
-        for number, backend in enumerate(wire.logs):
-            log = stage.path(f"backend{number}.log")
-            log.write_text("".join(f"{line}\n" for line in backend.lines))
-            told.append(import_log(log, stage.path(f"backend{number}.pcapng")))
-        if wire.logs:
-            requests_told = [message for one in told for message in one if not message["reply"]]
-            assert [message["name"] for message in requests_told] == [message["name"] for message in asked]
-            assert disagree(requests_told, asked) == []
-            reals = iter(asked)
-            for one in told:
-                real = {message["number"]: next(reals) for message in one if not message["reply"]}
-                replies = [message for message in one if message["reply"]]
-                answers = [by_number[real[message["answers"]]["answered_by"]] for message in replies]
-                assert disagree(replies, answers) == []
-            values = {name for one in told for message in one for name in message["payload"] or {}}
-            assert {"index", "u64", "regions"} <= values
-        for log in wire.tracing:
-            traced = import_log(log, stage.path("qemu.pcapng"))
-            keys = ("name", "reply", "flags")
-            assert [[one[key] for key in keys] for one in traced] == [[one[key] for key in keys] for one in main]
-            assert disagree(traced, main) == []
+def test_logs_of_the_programs_agree_with_the_capture(pair: Pair, proxied: Proxied) -> None:
+    stage, wire, seen = proxied
+    main = [message for message in seen if message["channel"] == "main"]
+    asked = [message for message in main if not message["reply"]]
+    by_number = {message["number"]: message for message in main}
+    told = []
+    for number, backend in enumerate(wire.logs):
+        log = stage.path(f"backend{number}.log")
+        log.write_text("".join(f"{line}\n" for line in backend.lines))
+        told.append(import_log(log, stage.path(f"backend{number}.pcapng")))
+    if wire.logs:
+        requests_told = [message for one in told for message in one if not message["reply"]]
+        assert [message["name"] for message in requests_told] == [message["name"] for message in asked]
+        assert disagree(requests_told, asked) == []
+        reals = iter(asked)
+        for one in told:
+            real = {message["number"]: next(reals) for message in one if not message["reply"]}
+            replies = [message for message in one if message["reply"]]
+            answers = [by_number[real[message["answers"]]["answered_by"]] for message in replies]
+            assert disagree(replies, answers) == []
+        values = {name for one in told for message in one for name in message["payload"] or {}}
+        assert {"index", "u64", "regions"} <= values
+    for log in wire.tracing:
+        traced = import_log(log, stage.path("qemu.pcapng"))
+        keys = ("name", "reply", "flags")
+        assert [[one[key] for key in keys] for one in traced] == [[one[key] for key in keys] for one in main]
+        assert disagree(traced, main) == []
