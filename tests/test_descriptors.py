@@ -170,6 +170,22 @@ def test_memory_and_files_on_disks_are_at_hand(held: list[int], tmp_path: Path) 
     assert [is_at_hand(fd, os.getpid()) for fd in held] == [True] * 3
 
 
+def test_a_mount_in_no_list_is_not_at_hand(tmp_path: Path, held: list[int]) -> None:
+    """Not even one of memory: whose it is, and what it lies on, is not known."""
+    folder = tmp_path / "mounted"
+    folder.mkdir()
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.mount(b"none", os.fsencode(folder), b"tmpfs", 0, None):
+        pytest.skip(f"needs to mount (as root): {os.strerror(ctypes.get_errno())}")
+    try:
+        held.append(os.open(folder / "file", os.O_CREAT | os.O_RDWR))
+        assert is_at_hand(held[0])
+    finally:
+        libc.umount2(os.fsencode(folder), 2)  # MNT_DETACH: the file stays open
+    assert not is_at_hand(held[0])
+    assert not is_at_hand(held[0], os.getpid(), (os.getpid(), os.getppid()))
+
+
 def test_what_cannot_be_looked_at_is_unknown() -> None:
     assert describe(10**6, 4) == Descriptor(DescriptorKind.UNKNOWN, None, 4)
     assert describe_of(2**30, 4) == Descriptor(DescriptorKind.UNKNOWN, None, 4)

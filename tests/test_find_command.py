@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import json
+import os
+import socket
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 from test_child import SCRIPT
@@ -47,6 +51,44 @@ def test_each_session_that_matches_is_a_line_with_its_verdict(shelf: Path, capsy
     assert "c.pcapng" in err
     assert len(err.splitlines()) == 1
     assert status == 2
+
+
+def test_what_anybody_puts_into_a_directory_costs_only_itself(shelf: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (shelf / "c.pcapng").unlink()
+    good = said(["find", str(shelf), ""], capsys)[1]
+    for name in ("a1.pcapng", "b/a1.pcapng.gz"):
+        os.mkfifo(shelf / name)  # nobody ever writes to it
+    (shelf / "zero.pcapng").symlink_to("/dev/zero")
+    (shelf / "folder.pcapng").mkdir()
+    (shelf / "folder.pcapng/up").symlink_to(shelf)
+    there = os.open(shelf, os.O_RDONLY)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(f"/proc/self/fd/{there}/socket.pcapng")  # a path may have 107 bytes
+    os.close(there)
+    assert said(["find", str(shelf), ""], capsys) == (0, good, "")
+    (shelf / "a2.pcapng").symlink_to("gone")
+    (shelf / "a3.pcapng").symlink_to("a3.pcapng")
+    status, out, err = said(["find", str(shelf), ""], capsys)
+    assert (status, out) == (2, good)
+    assert [line.partition("/a")[2].split(": ")[0] for line in err.splitlines()] == ["2.pcapng", "3.pcapng"]
+
+
+def test_directories_that_cannot_be_read_are_named(
+    shelf: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (shelf / "c.pcapng").unlink()
+    look = os.scandir
+
+    def refuse(path: str) -> Any:
+        if os.path.basename(path) == "b":
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return look(path)
+
+    monkeypatch.setattr("os.scandir", refuse)  # root reads all
+    status, out, err = said(["find", str(shelf), ""], capsys)
+    assert status == 2
+    assert out.startswith(f"{shelf}/a.pcapng: session 1")
+    assert err == f"vusniff: {shelf}/b: Permission denied: what is in it is not looked at\n"
 
 
 def test_as_json_it_counts_what_a_filter_counts(shelf: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,17 +6,22 @@ import contextlib
 import json
 import os
 import socket
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from peers.processes import wait_until
 from test_ring_history import BASE, MOVES, run
 
 from vusniff.capture.writer import CaptureWriter
 from vusniff.record import End, Process, Sample
+from vusniff.sources.host import labels
 from vusniff.sources.rings import qmp
 from vusniff.sources.rings.qmp import Monitor, MonitorError, devices
 
@@ -129,6 +134,57 @@ def test_a_monitor_that_misbehaves(
     monkeypatch.setattr(qmp, "SECONDS", 0.2)
     with monitor(tmp_path / "m", lambda asked: answer, greeting) as path, pytest.raises(MonitorError, match=why):
         Monitor(path)
+
+
+def test_a_monitor_that_takes_its_time_for_each_answer_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(qmp, "MONITOR_SECONDS", 0.2)
+    asked: list[object] = []
+
+    def answer(said: dict[str, Any]) -> bytes:
+        asked.append(said)
+        return answers({"x-query-virtio-status": STATUS | {"num-vqs": 1 << 40}})(said)
+
+    slow = monitor(tmp_path / "m", lambda said: time.sleep(0.01) or answer(said))  # type: ignore[func-returns-value]
+    with slow as path, pytest.raises(MonitorError, match="does not answer"):
+        devices(path)
+    assert len(asked) < qmp.QUEUES
+
+
+def test_answers_of_any_depth_and_any_type(tmp_path: Path) -> None:
+    """What can just be read is too deep to be written."""
+    refused = 0
+    for number, depth in enumerate(range(sys.getrecursionlimit() - 240, sys.getrecursionlimit(), 4)):
+        deep = b'{"return": {"vhost-started": 1, "guest-features": ' + b"[" * depth + b"]" * depth + b"}}\n"
+
+        def answer(said: dict[str, Any], deep: bytes = deep) -> bytes:
+            return deep if said["execute"] == "x-query-virtio-status" else answers({})(said)
+
+        with monitor(tmp_path / f"m{number}", answer) as path:
+            try:
+                devices(path)
+            except MonitorError:
+                refused += 1
+    assert refused
+    wrongs: tuple[Any, ...] = (None, True, -1, 1e999, "x" * 5000, [], {}, [[]], {"path": {}})
+    for wrong in wrongs:
+        for number, name in enumerate(ANSWERS):
+            with monitor(tmp_path / f"{number}-{len(repr(wrong))}", answers({name: wrong})) as path:
+                with contextlib.suppress(MonitorError):
+                    assert [ring for one in devices(path) for ring in one.places.rings if ring.size is True] == []
+                (tmp_path / f"{number}-{len(repr(wrong))}").unlink()
+
+
+def test_a_process_names_any_number_of_monitors_and_few_are_asked(tmp_path: Path) -> None:
+    words = [word for number in range(2000) for word in ("-qmp", f"unix:{tmp_path}/{number}")]
+    words += ["-chardev", "socket,id=c,path=/x", "-netdev", "vhost-user,chardev=c,id=n"]
+    program = tmp_path / "qemu-system-x86_64"
+    program.symlink_to(sys.executable)
+    with subprocess.Popen([program, "-c", "input()", *words], stdin=subprocess.PIPE) as child:
+        try:
+            wait_until(lambda: len(labels.command_line(child.pid)) > 4000, "the command line")
+            assert list(qmp.monitors(child.pid)) == [f"{tmp_path}/{number}" for number in range(qmp.MONITORS)]
+        finally:
+            child.kill()
 
 
 def test_nothing_is_said_to_another_process(tmp_path: Path) -> None:

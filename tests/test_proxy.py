@@ -18,15 +18,17 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from silent import SilentFile
 
 from vusniff.analysis.timeline import Timeline, read_all
 from vusniff.capture.index import Index
 from vusniff.capture.reader import CaptureReader
 from vusniff.capture.writer import CaptureWriter
 from vusniff.errors import SourceError
+from vusniff.families.vhost_user.protocol import MAX_FDS
 from vusniff.record import Closed, Connection, Frame, FrameKind
 from vusniff.sources.host.endpoints import ProxySide
-from vusniff.sources.proxy.proxy import WAITING_LIMIT, run_proxy
+from vusniff.sources.proxy.proxy import FILES_LIMIT, WAITING_LIMIT, run_proxy
 
 PATIENCE = 30.0
 PAYLOAD = bytes(8)
@@ -175,6 +177,33 @@ def pair(tmp_path: Path, front: Path, back: Path) -> Iterator[tuple[Program, soc
         accepted(listener) as backend,
     ):
         yield program, frontend, backend
+
+
+def test_nobody_is_let_in_while_many_files_cannot_be_closed(tmp_path: Path, front: Path, back: Path) -> None:
+    """Each connection takes those of one message at most; who is connected already is served."""
+    folder = tmp_path / "silent"
+    folder.mkdir()
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(listening(back))
+        program = stack.enter_context(Program(tmp_path, "--listen", front, "--connect", back))
+        silent = stack.enter_context(SilentFile(folder))
+        pairs = []
+        for _ in range(FILES_LIMIT // MAX_FDS + 2):
+            frontend = stack.enter_context(connected(front))
+            pairs.append((frontend, stack.enter_context(listener.accept()[0])))
+        for frontend, backend in pairs[1:]:
+            socket.send_fds(frontend, [REQUEST], [silent.fd] * MAX_FDS)
+            assert backend.recv(len(REQUEST)) == REQUEST
+        one_more = stack.enter_context(connected(front))
+        assert one_more.recv(1) == b""
+        until(lambda: "is refused: 1024 files that were passed wait" in program.said)
+        memory = os.memfd_create("ram")
+        socket.send_fds(pairs[0][0], [REQUEST], [memory])
+        os.close(memory)
+        data, fds, _, _ = socket.recv_fds(pairs[0][1], len(REQUEST), 8)
+        assert (data, len(fds)) == (REQUEST, 1)
+        os.close(fds[0])
+        assert not silent.waited
 
 
 @pytest.mark.parametrize("sides", ["listen connect", "connect listen", "listen listen", "connect connect"])

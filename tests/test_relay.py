@@ -30,12 +30,12 @@ from vusniff.capture.writer import CaptureWriter
 from vusniff.channel import Channel
 from vusniff.record import Closed, End, Frame, FrameKind, Process
 from vusniff.sources.host.descriptors import describe
-from vusniff.sources.host.mounts import give_back
+from vusniff.sources.host.mounts import files_waiting, give_back
 from vusniff.sources.proxy import relay as relay_module
 from vusniff.sources.proxy.loop import Loop
 from vusniff.sources.proxy.open_files import OpenFiles
 from vusniff.sources.proxy.recorder import Recorder
-from vusniff.sources.proxy.relay import Relay
+from vusniff.sources.proxy.relay import CLOSING_LIMIT, NOT_CLOSED_WORDS, Relay
 
 PATIENCE = 20.0
 ROOM = socket.CMSG_SPACE(253 * 4)
@@ -681,6 +681,54 @@ def test_a_descriptor_whose_server_does_not_answer_holds_up_nobody(stage: Stage,
         stage.left.send(message(3))
         assert (data, stage.receive(stage.right, 12)[0]) == (message(14), message(3))
         assert not silent.waited
+
+
+def test_who_passes_many_such_files_waits_and_nobody_else(stage: Stage, tmp_path: Path, memory: list[int]) -> None:
+    folder = tmp_path / "silent"
+    folder.mkdir()
+    other, a = socket.socketpair()
+    b, beyond = socket.socketpair()
+    stage.spawn(a, b, "/run/other.sock", (End(3), End(4)))
+    with SilentFile(folder) as silent:
+        socket.send_fds(stage.left, [message(14)], [silent.fd] * CLOSING_LIMIT)
+        for fd in stage.receive(stage.right, 12)[1]:
+            give_back(fd)
+        open_before = len(os.listdir("/proc/self/fd"))
+        for _ in range(20):
+            socket.send_fds(stage.left, [message(5, bytes(8))], [silent.fd] * 100)
+        stage.until(lambda: stage.said)
+        stage.settle()
+        assert stage.said == [f"descriptors passed on /run/vm.sock wait: {NOT_CLOSED_WORDS}"]
+        assert len(os.listdir("/proc/self/fd")) <= open_before
+        beyond.setblocking(False)
+        socket.send_fds(other, [message(5, bytes(8))], memory)
+        data, fds = stage.receive(beyond, 20)
+        assert (data, len(fds)) == (message(5, bytes(8)), len(memory))
+        for fd in fds:
+            os.close(fd)
+        assert not silent.waited
+    data, fds = stage.receive(stage.right, 20)  # as soon as they could be closed
+    assert (data, len(fds)) == (message(5, bytes(8)), 100)
+    for fd in fds:
+        give_back(fd)
+    stage.left.close()
+    other.close()
+    stage.until(lambda: not stage.relays)
+    beyond.close()
+
+
+def test_who_leaves_while_files_wait_is_not_waited_for(stage: Stage, tmp_path: Path) -> None:
+    folder = tmp_path / "silent"
+    folder.mkdir()
+    with SilentFile(folder) as silent:
+        for _ in range(2):
+            socket.send_fds(stage.left, [message(14)], [silent.fd] * CLOSING_LIMIT)
+        stage.until(lambda: stage.said)
+        stage.left.close()
+        stage.until(lambda: not stage.relays)
+        assert files_waiting() >= CLOSING_LIMIT
+        assert not silent.waited
+        stage.right.close()
 
 
 def numbers(least: int = 20) -> list[int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import signal
+import stat
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -49,11 +50,14 @@ def run(args: argparse.Namespace) -> int:
         compile_filter(args.filter)
     if args.jobs is not None and args.jobs < 1:
         raise VusniffError(f"--jobs {args.jobs}: at least one capture is read at a time")
-    files = list(captures(args.places))
+    closed: list[str] = []
+    files = list(captures(args.places, closed))
+    terminal.say(*closed)
     if not files:
         raise VusniffError(f"{args.places[0]}: there is no capture in it (a file whose name ends in {ENDINGS[0]})")
-    sizes = [os.path.getsize(path) for path in files]
-    read = count = unread = 0
+    sizes = [_size(path) for path in files]
+    read = count = 0
+    unread = len(closed)
     with reading(args.places[0]) as progress:
         for size, looked in zip(sizes, _searched(files, args.filter, args.jobs or os.cpu_count() or 1), strict=True):
             read += size
@@ -74,20 +78,42 @@ def run(args: argparse.Namespace) -> int:
     return 0 if count else 1
 
 
-def captures(places: Iterable[str]) -> Iterator[str]:
+def captures(places: Iterable[str], closed: list[str]) -> Iterator[str]:
     """The captures in directories and below them, by name; a file is taken as it is.
 
-    Directories that links lead to are left out. Raises VusniffError for what is not there.
+    Directories that links lead to are left out, and what is no file: a FIFO that anybody has put there would be waited
+    for. ``closed`` takes a sentence for each directory that cannot be read. Raises VusniffError for what is not there.
     """
+
+    def refused(error: OSError) -> None:
+        closed.append(f"{error.filename}: {error.strerror}: what is in it is not looked at")
+
     for place in places:
         if not os.path.isdir(place):
             if not os.path.exists(place):
                 raise VusniffError(f"{place}: no such file or directory")
             yield place
             continue
-        for directory, below, names in os.walk(place):
+        for directory, below, names in os.walk(place, onerror=refused):
             below.sort()
-            yield from (os.path.join(directory, name) for name in sorted(names) if name.endswith(ENDINGS))
+            found = (os.path.join(directory, name) for name in sorted(names) if name.endswith(ENDINGS))
+            yield from (path for path in found if not _is_special(path))
+
+
+def _is_special(path: str) -> bool:
+    """Whether something is there that is no file; what cannot be looked at is named when it is to be read."""
+    try:
+        return not stat.S_ISREG(os.stat(path).st_mode)
+    except OSError:
+        return False
+
+
+def _size(path: str) -> int:
+    """Bytes of a file, for the progress; 0 where that is not known."""
+    try:
+        return os.path.getsize(path)
+    except OSError:
+        return 0
 
 
 def sessions_of(path: str, expression: str) -> Looked:

@@ -31,6 +31,8 @@ DEFAULT_HZ = 10.0
 MOST_HZ = 1000.0
 IDLE_SECONDS = 0.5
 """Time between two looks while no ring moves."""
+MONITORS_SECONDS = 5.0
+"""How long monitors are asked, one after the other: another is not begun after that."""
 SHARE = 10
 """Times as long as a look took of a processor until the next one: a tenth of a core at most."""
 
@@ -119,7 +121,11 @@ class CaptureSampling:
         pids = dict.fromkeys(party.pid for row in rows for side in row.parties for party in side)
         named: list[tuple[str, int | None]] = [(path, None) for path in self._monitors]
         named += [(path, pid) for pid in pids for path in qmp.monitors(pid) if path not in self._monitors]
-        for path, pid in named:
+        until = time.monotonic() + MONITORS_SECONDS
+        for asked, (path, pid) in enumerate(named):
+            if time.monotonic() > until:
+                self._say(f"{len(named) - asked} monitors of QEMU are not asked: those before took too long")
+                break
             try:
                 found = qmp.devices(path, pid)
             except qmp.MonitorError as error:

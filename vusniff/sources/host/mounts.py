@@ -10,10 +10,10 @@ import contextlib
 import ctypes
 import functools
 import os
-import queue
 import stat
 import struct
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
@@ -92,30 +92,56 @@ def is_at_hand(fd: int, pid: int | None = None, pids: Iterable[int] = ()) -> boo
     return False
 
 
-def give_back(fd: int) -> None:
-    """Close a descriptor that a peer passed: where that could wait, somebody else does it."""
-    try:
-        waits = stat.S_ISREG(status(fd).mode) and not is_at_hand(fd)
-    except OSError:
-        waits = True
-    if waits:
-        _closer().put(fd)
-    else:
-        os.close(fd)
+class Closer:
+    """Closes what a peer passed. Where that could wait, a thread does it: a file system that does not answer holds up
+    nobody but those who have their descriptors closed here."""
 
+    __slots__ = ("_left", "waiting")
 
-@functools.cache
-def _closer() -> queue.SimpleQueue[int]:
-    """What is to be closed, by a thread of its own."""
-    waiting: queue.SimpleQueue[int] = queue.SimpleQueue()
+    def __init__(self) -> None:
+        self._left: deque[int] = deque()
+        self.waiting = 0
+        """Descriptors that are to be closed, the one that is being closed with them."""
 
-    def close() -> None:
+    def give_back(self, fd: int) -> None:
+        """Close a descriptor, now or as soon as it can be."""
+        try:
+            waits = stat.S_ISREG(status(fd).mode) and not is_at_hand(fd)
+        except OSError:
+            waits = True
+        if not waits:
+            os.close(fd)
+            return
+        global _waiting
+        with _LOCK:
+            self._left.append(fd)
+            self.waiting += 1
+            _waiting += 1
+            is_first = self.waiting == 1
+        if is_first:
+            threading.Thread(target=self._close, name="closer", daemon=True).start()
+
+    def _close(self) -> None:
+        global _waiting
         while True:
             with contextlib.suppress(OSError):
-                os.close(waiting.get())
+                os.close(self._left.popleft())
+            with _LOCK:
+                self.waiting -= 1
+                _waiting -= 1
+                if not self.waiting:
+                    return
 
-    threading.Thread(target=close, name="closer", daemon=True).start()
-    return waiting
+
+def files_waiting() -> int:
+    """Descriptors that are to be closed, of all closers, those of connections that have ended included."""
+    return _waiting
+
+
+_LOCK = threading.Lock()
+_waiting = 0
+give_back = Closer().give_back
+"""Close a descriptor that somebody passed, beside all others that are closed here."""
 
 
 def _mount_by(fdinfo: str) -> int:

@@ -49,6 +49,7 @@ from vusniff.sources.host.endpoints import (
     peer_process,
 )
 from vusniff.sources.host.labels import label
+from vusniff.sources.host.mounts import files_waiting
 from vusniff.sources.proxy.bursts import Bursts
 from vusniff.sources.proxy.exits import Exits
 from vusniff.sources.proxy.loop import Loop
@@ -59,6 +60,8 @@ from vusniff.sources.rings.sampler import Sampling
 from vusniff.values import dataclass, field, replace
 
 RETRY_CONNECT_SECONDS = 0.1
+FILES_LIMIT = 1024
+"""Files of peers that are not closed yet, from which on nobody else is let in."""
 WAITING_LIMIT = 64
 """Peers of one side that may wait for somebody on the other."""
 COMMAND_SECONDS = 5.0
@@ -244,6 +247,8 @@ class Proxy:
             while (sock := listener.accept()) is not None:
                 if self._files.is_reserved(sock.fileno()):
                     self._refuse(sock, peers, NO_ROOM_WORDS)
+                elif files_waiting() >= FILES_LIMIT:
+                    self._refuse(sock, peers, f"{FILES_LIMIT} files that were passed wait for a server to be closed")
                 elif len(peers.waiting) >= WAITING_LIMIT:
                     self._refuse(sock, peers, f"{WAITING_LIMIT} wait already for somebody on the other side")
                 else:

@@ -56,7 +56,7 @@ from vusniff.families.vhost_user.protocol import MAX_FDS
 from vusniff.record import Chunk, Closed, Connection, Descriptor, DescriptorKind, End, Frame, FrameKind
 from vusniff.sources.host.descriptors import describe
 from vusniff.sources.host.endpoints import NoRoomError, is_connected_stream, peer_inode
-from vusniff.sources.host.mounts import give_back
+from vusniff.sources.host.mounts import Closer
 from vusniff.sources.proxy.loop import Loop
 from vusniff.sources.proxy.open_files import OpenFiles
 from vusniff.sources.proxy.recorder import Recorder
@@ -95,10 +95,20 @@ Tell = Callable[[str, str], None]
 Spawn = Callable[[socket.socket, socket.socket, str, tuple[End, End], Channel], object]
 """Starts a relay."""
 NO_ROOM_WORDS = "no room for more open files (raise the limit, ulimit -n)"
+NOT_CLOSED_WORDS = "files that came before cannot be closed, because their server does not answer"
+CLOSING_LIMIT = 64
+"""Descriptors of a connection that are not closed yet, from which on no more are taken from its peers."""
 
 
 def _always() -> bool:
     return True
+
+
+def _has_left(sock: socket.socket) -> bool:
+    """Whether nobody has the other end any more."""
+    poll = select.poll()
+    poll.register(sock, 0)
+    return bool(poll.poll(0))
 
 
 class Held:
@@ -222,11 +232,11 @@ class _Direction:
         self.room_at: float | None = None
         """Nothing is read, because descriptors wait that there is no room for: when they are taken all the same."""
 
-    def drop(self) -> None:
+    def drop(self, closer: Closer) -> None:
         """Gives up what cannot be sent."""
         self.data = b""
         for fd in self.descriptors:
-            give_back(fd)
+            closer.give_back(fd)
         self.descriptors = _NONE
 
 
@@ -254,6 +264,7 @@ class Relay:
         self._files = files
         self._tell = tell
         self._closed = closed
+        self._closer = Closer()
         self._directions = (
             _Direction(0, sockets[0], sockets[1], channel),
             _Direction(1, sockets[1], sockets[0], channel),
@@ -278,7 +289,7 @@ class Relay:
             return
         self.finished = True
         for direction in self._directions:
-            direction.drop()
+            direction.drop(self._closer)
             self._record_rest(direction)
             self._record(direction.framer.end(time.time_ns()))
             if _unread(direction.source):
@@ -306,10 +317,10 @@ class Relay:
             left -= len(data)
             self._record_received(direction, data, tuple([describe(fd) for fd in passed]), dropped)
             for fd in passed:
-                give_back(fd)
+                self._closer.give_back(fd)
             self._reason, self._by = ("reset", 1 - direction.end) if self._by is None else (self._reason, self._by)
         for fd in direction.held.descriptors:
-            give_back(fd)
+            self._closer.give_back(fd)
 
     def _happened(self, end: int, events: int) -> None:
         """The socket of ``end`` has something to read, room to write, or has hung up."""
@@ -350,7 +361,7 @@ class Relay:
 
     def _pass_one(self, direction: _Direction, hung_up: bool, whatever: bool = False) -> bool:
         """Receives, records and sends once; whether more is known to wait. ``whatever``: if there is room or not."""
-        has_room = _always if whatever else self._files.has_room
+        has_room = _always if whatever else self._has_room
         try:
             data, passed, more, dropped = take(direction.source, direction.framer, direction.held, has_room)
         except BlockingIOError:
@@ -388,7 +399,7 @@ class Relay:
                     sent = target.sendmsg((data,), ((_SOL_SOCKET, _SCM_RIGHTS, descriptors),), _SEND)
                     direction.descriptors = _NONE
                     for fd in descriptors:
-                        give_back(fd)
+                        self._closer.give_back(fd)
                 else:
                     sent = target.send(data, _SEND)
                 direction.data = data = b"" if sent == len(data) else memoryview(data)[sent:]
@@ -409,20 +420,27 @@ class Relay:
             direction.done = True
             self._pass_on(direction, socket.SHUT_WR)
 
+    def _has_room(self) -> bool:
+        return self._closer.waiting < CLOSING_LIMIT and self._files.has_room()
+
     def _wait_for_room(self, direction: _Direction) -> None:
-        """Leaves descriptors in the queue until there is room for them, but not for ever."""
-        self._tell(
-            "times that descriptors waited for room",
-            f"descriptors passed on {self.connection.path} wait: {NO_ROOM_WORDS}",
-        )
+        """Leaves descriptors in the queue until there is room for them, but not for ever: only where too many of this
+        connection are not closed yet, it is nobody else's trouble."""
+        for_room = self._closer.waiting < CLOSING_LIMIT
+        kind = f"times that descriptors waited for {'room' if for_room else 'files to be closed'}"
+        why = NO_ROOM_WORDS if for_room else NOT_CLOSED_WORDS
+        self._tell(kind, f"descriptors passed on {self.connection.path} wait: {why}")
         direction.room_at = time.monotonic() + ROOM_SECONDS
         self._loop.after(_LOOK_SECONDS, functools.partial(self._look_for_room, direction))
 
     def _look_for_room(self, direction: _Direction) -> None:
         if self.finished or direction.ended or direction.room_at is None:
             return
-        late = time.monotonic() >= direction.room_at
-        if not (late or self._files.has_room()):
+        if self._closer.waiting < CLOSING_LIMIT:
+            late = time.monotonic() >= direction.room_at
+        else:
+            late = _has_left(direction.source)
+        if not (late or self._has_room()):
             self._loop.after(_LOOK_SECONDS, functools.partial(self._look_for_room, direction))
             return
         direction.room_at = None
@@ -461,7 +479,7 @@ class Relay:
     def _abandon(self, direction: _Direction) -> None:
         """Nothing more can be sent in this direction."""
         direction.ended = direction.done = True
-        direction.drop()
+        direction.drop(self._closer)
 
     def _pass_on(self, direction: _Direction, how: int) -> None:
         """Half-closes: SHUT_WR tells the target that no more comes, SHUT_RD the source that nobody listens."""

@@ -10,6 +10,7 @@ What a monitor says is believed only in form: numbers in range, a bounded answer
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import socket
@@ -24,10 +25,16 @@ from vusniff.sources.host import labels
 
 SECONDS = 2.0
 """How long an answer may take."""
+MONITOR_SECONDS = 5.0
+"""How long all answers of a monitor may take: thousands are asked for."""
+MONITORS = 8
+"""Monitors of a process that are asked: its command line may name any number."""
 ANSWER_LIMIT = 4 << 20
 """Bytes of an answer, with the events before it."""
 DEVICES = 64
 QUEUES = 1024
+_NAME_LIMIT = 1024
+"""Characters of a name that anything has."""
 _ADDRESS_LIMIT = 1 << 47
 _BACKEND = "/virtio-backend"
 
@@ -55,6 +62,7 @@ class Monitor:
         """``pid``: who must listen there. Nothing is said to anybody else, whatever a command line names."""
         self._link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._rest = b""
+        self._until = time.monotonic() + MONITOR_SECONDS
         try:
             self._link.settimeout(SECONDS)
             self._link.connect("\0" + path[1:] if path.startswith("@") else path)
@@ -79,7 +87,7 @@ class Monitor:
 
     def ask(self, command: str, **arguments: object) -> Any:
         """What it answers; None for an error."""
-        end, taken = time.monotonic() + SECONDS, 0
+        end, taken = min(time.monotonic() + SECONDS, self._until), 0
         try:
             self._link.sendall(json.dumps({"execute": command, "arguments": arguments}).encode() + b"\n")
             while taken <= ANSWER_LIMIT:
@@ -109,7 +117,11 @@ class Monitor:
 
 
 def monitors(pid: int) -> Iterator[str]:
-    """Paths of the monitors that a QEMU's command line gives, as they are from here."""
+    """Paths of the monitors that a QEMU's command line gives, as they are from here: the first few of them."""
+    return itertools.islice(_monitors(pid), MONITORS)
+
+
+def _monitors(pid: int) -> Iterator[str]:
     arguments = labels.command_line(pid)
     if labels.parse_qemu(arguments) is None:
         return
@@ -140,11 +152,17 @@ def devices(path: str, pid: int | None = None) -> list[MonitoredDevice]:
         found = monitor.ask("x-query-virtio")
         if not isinstance(found, list):
             raise MonitorError("it does not know x-query-virtio (QEMU 7.2 and later do)")
-        names = [one["path"] for one in found if isinstance(one, dict) and isinstance(one.get("path"), str)]
+        names = [one["path"] for one in found if isinstance(one, dict) and _is_name(one.get("path"))]
         made = (_device(monitor, name) for name in names[:DEVICES])
         return [one for one in made if one is not None]
+    except RecursionError:  # what can just be read may not be written any more
+        raise MonitorError("its answer is nested too deep") from None
     finally:
         monitor.close()
+
+
+def _is_name(said: object) -> bool:
+    return isinstance(said, str) and 0 < len(said) <= _NAME_LIMIT
 
 
 def _device(monitor: Monitor, name: str) -> MonitoredDevice | None:
@@ -155,7 +173,7 @@ def _device(monitor: Monitor, name: str) -> MonitoredDevice | None:
     features = json.dumps([status.get("guest-features"), _acknowledged(status)])
     rings: list[RingPlace] = []
     regions: list[MemoryRegion] = []
-    for index in range(min(count, QUEUES) if isinstance(count, int) else 0):
+    for index in range(min(count, QUEUES) if type(count) is int else 0):
         said = monitor.ask("x-query-virtio-vhost-queue-status", path=name, queue=index)
         place = _ring(index, said, features, len(regions))
         if place is not None:
@@ -164,7 +182,7 @@ def _device(monitor: Monitor, name: str) -> MonitoredDevice | None:
     parent, users = name.removesuffix(_BACKEND), set()
     for key in ("netdev", "chardev"):
         user = monitor.ask("qom-get", path=parent, property=key)
-        if isinstance(user, str) and user:
+        if _is_name(user):
             users.add(user)
     why = None if rings else "QEMU's monitor does not tell where its rings are"
     return MonitoredDevice(monitor.pid, name, frozenset(users), Places(tuple(regions), tuple(rings), (), why))
@@ -180,13 +198,13 @@ def _ring(index: int, said: object, features: str, first: int) -> tuple[RingPlac
     if not isinstance(said, dict):
         return None
     size, starts = said.get("num"), [said.get(key) for key in ("desc", "avail", "used")]
-    if not isinstance(size, int) or not 0 < size <= SIZE_LIMIT:
+    if type(size) is not int or not 0 < size <= SIZE_LIMIT:
         return None
     is_packed = "VIRTIO_F_RING_PACKED" in features
     lengths = (16 * size, 4, 4) if is_packed else (16 * size, 6 + 2 * size, 6 + 8 * size)
     regions = []
     for start, length in zip(starts, lengths, strict=True):
-        if not isinstance(start, int) or not 0 < start < _ADDRESS_LIMIT:
+        if type(start) is not int or not 0 < start < _ADDRESS_LIMIT:
             return None
         regions.append(MemoryRegion(Descriptor(), 0, length, start))
     place = RingPlace(
