@@ -263,6 +263,7 @@ def test_json_says_it_all(there: None, capfdbinary: pytest.CaptureFixture[bytes]
         ("state", "--session", "1"),
         ("summary", "--session", "1"),
         ("summary", "--format", "markdown"),
+        ("top", "--once"),
     ],
     ids=" ".join,
 )

@@ -124,6 +124,23 @@ def test_the_live_table(tmp_path: Path) -> None:
     asyncio.run(play())
 
 
+@pytest.mark.parametrize("width", [40, 80, 200])
+def test_names_that_others_have_chosen_hide_no_other_row(tmp_path: Path, width: int) -> None:
+    nasty = "\x1b]0;x\x07\u202e\nFORGED" + "x" * 4096
+    timeline = vusniff.open_capture(capture(tmp_path / "c.pcapng", BUSY))
+    table = DeviceTable(timeline)
+    table.list([ListedDevice("@" + nasty, (70, 80), nasty, nasty)])
+    rows = top.arranged(top.rows_of(table.devices(), False), "state", "", 0)
+    heading, lines = table_lines(rows, 0, TopArrangement(), width)
+    assert len(lines) == 2
+    shown = [heading, *(line.text for line in lines)]
+    assert all(text.isprintable() for text in shown)
+    assert max(map(len, shown)) < 500
+    assert any("ring 1 not" in text for text in shown)
+    assert "unknown" in " ".join(shown)
+    timeline.index.close()
+
+
 @pytest.mark.parametrize("width", [60, 80, 120, 200])
 def test_the_state_can_be_read_at_any_width(tmp_path: Path, width: int) -> None:
     timeline = vusniff.open_capture(capture(tmp_path / "c.pcapng", BUSY))

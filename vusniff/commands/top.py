@@ -152,7 +152,6 @@ def _table(paths: list[str], listed: list[ListedDevice]) -> Iterator[DeviceTable
 
 
 def _once(args: argparse.Namespace, paths: list[str], listed: list[ListedDevice], note: str) -> int:
-    from vusniff.printable import escape
     from vusniff.views import jsonl, top
 
     with _table(paths, listed) as table:
@@ -171,7 +170,7 @@ def _once(args: argparse.Namespace, paths: list[str], listed: list[ListedDevice]
         for row in rows:
             terminal.put_json(jsonl.encode(top.row_dict(row, now)) + b"\n")
     elif rows:
-        lines = [[column.name for column in top.COLUMNS], *([*map(escape, top.cells(row, now))] for row in rows)]
+        lines = [[column.name for column in top.COLUMNS], *(top.cells(row, now) for row in rows)]
         sizes = [max(len(cells[column]) for cells in lines) for column in range(len(top.COLUMNS))]
         for cells in lines:
             terminal.put_line("  ".join(text.ljust(size) for text, size in zip(cells, sizes, strict=True)).rstrip())

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from vusniff.amounts import duration
 from vusniff.analysis.devices import DeviceCondition, DeviceNow, RingNow
 from vusniff.analysis.rings import kick_waits
+from vusniff.printable import NAME, cell
 from vusniff.views import rings as ring_views
 
 WORDS = {
@@ -29,6 +30,8 @@ TONES = {
     DeviceCondition.UNKNOWN: "dim",
     DeviceCondition.NOT_SET_UP: "dim",
 }
+SENTENCE = 400
+"""Characters of a state and why, which are ours but for what a capture says."""
 SPARK = 8
 """Rates in a picture."""
 
@@ -145,6 +148,10 @@ def _pace(value: float | None) -> str:
     return "-" if value is None else ring_views.rate_words(value)
 
 
+def _condition(row: TopRow) -> DeviceCondition:
+    return row.condition
+
+
 class TopColumn(NamedTuple):
     """A column."""
 
@@ -172,7 +179,7 @@ COLUMNS = (
     TopColumn("KICKS", lambda row, now: _pace(_total(row, _kicks)), _falling(_kicks), True),
     TopColumn("CALLS", lambda row, now: _pace(_total(row, _calls)), _falling(_calls), True),
     TopColumn("UNWANTED", lambda row, now: _unwanted(row), _unwanted),
-    TopColumn("STATE", state_of, lambda row: row.condition),
+    TopColumn("STATE", state_of, _condition),
     TopColumn("BACK-END", lambda row, now: row.device.backend, lambda row: row.device.backend),
     TopColumn("PATH", lambda row, now: row.device.path, lambda row: row.device.path),
 )
@@ -201,8 +208,8 @@ def _holds(row: TopRow, wanted: Sequence[str], now_ns: int) -> bool:
 
 
 def cells(row: TopRow, now_ns: int) -> list[str]:
-    """A row in the cells of `COLUMNS`."""
-    return [column.text(row, now_ns) for column in COLUMNS]
+    """A row in the cells of `COLUMNS`, as they can be printed."""
+    return [cell(column.text(row, now_ns), SENTENCE if column.key is _condition else NAME) for column in COLUMNS]
 
 
 def row_dict(row: TopRow, now_ns: int) -> dict[str, Any]:

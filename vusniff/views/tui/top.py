@@ -28,6 +28,10 @@ LEAST_STATE = 44
 """Cells that are enough for a state."""
 DROPPED = ("UNWANTED", "AVAIL", "USED", "SIZE", "CALLS", "KICKS", "PATH", "DEVICE", "BACK-END", "", "RING", "IN FLIGHT")
 """Columns that are left out where there is no room, the first first."""
+LEAST_NAME = 12
+"""Cells that a name may take at any width; a quarter of the line where that is more. Others have chosen it, and it must
+not take the room of what is beside it."""
+NAMES = [number for number, column in enumerate(COLUMNS) if column.name in ("VM", "DEVICE", "BACK-END")]
 STATE = next(number for number, column in enumerate(COLUMNS) if column.name == "STATE")
 
 
@@ -194,11 +198,13 @@ def table_lines(
     rows: Sequence[TopRow], now_ns: int, how: TopArrangement, width: int = 200
 ) -> tuple[str, list[TextLine]]:
     """The heading, and a line for each row. Where there is no room for all columns, some are left out."""
-    table = [[escape(text) for text in top.cells(row, now_ns)] for row in rows]
+    table = [top.cells(row, now_ns) for row in rows]
     sizes = [
         max(len(column.name), *(cell_len(cells[number]) for cells in table)) if table else len(column.name)
         for number, column in enumerate(COLUMNS)
     ]
+    for number in NAMES:
+        sizes[number] = min(sizes[number], max(width // 4, LEAST_NAME))
     shown, sizes[STATE] = _columns(sizes, width, how)
     gap = "  "
     heading = gap.join(_filled(COLUMNS[number].name, number, sizes[number]) for number in shown)
