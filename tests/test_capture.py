@@ -152,7 +152,10 @@ def test_it_ends_with_the_message_that_was_waited_for(tmp_path: Path, quiet: boo
     ("words", "sentence"),
     [
         (["--until", "vhost.request =="], "filter:"),
-        (["--until", "finding.severity >= warning"], "fields of findings need a capture that is finished"),
+        (
+            ["--until", "finding.severity >= warning"],
+            "fields of findings, logs and rings need a capture that is finished",
+        ),
         (["--until", "vhost.request == 1", "-w", "-"], "--until reads the capture while it grows"),
     ],
 )

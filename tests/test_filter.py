@@ -13,6 +13,7 @@ from captures import synthetic
 from vusniff.analysis.timeline import Timeline, read_all
 from vusniff.capture.index import Index
 from vusniff.channel import Sender
+from vusniff.cli import main
 from vusniff.errors import FilterError
 from vusniff.families.vhost_user.protocol import Channels
 from vusniff.filter import Filter, compile_filter
@@ -304,3 +305,31 @@ def test_deep_and_long_filters_are_bounded(text: str) -> None:
 
 def test_long_chains_are_fine() -> None:
     assert compile_filter(" or ".join(f"vhost.size == {size}" for size in range(150))).match(MESSAGE)
+
+
+def test_rings_are_asked_by_the_samples_behind_a_message(timelines: list[Timeline]) -> None:
+    timeline = Timeline(Index("captures/trouble/backend-stopped.pcapng"))
+    read_all(timeline)
+    last = len(timeline)
+    for text in (
+        "ring.stalled",
+        "ring.in_flight > 0",
+        'ring.state == "not served"',
+        "ring.waited > 1s",
+        "ring.index == 1",
+    ):
+        assert numbers(timeline, text) == [last], text
+    for text in ("ring.in_flight > 1024", "all ring.index == 1", "ring.waited > 4000s", "ring.tracked"):
+        assert numbers(timeline, text) == [], text
+    backwards = Around(timeline)
+    assert [len(backwards.rings(number)) for number in range(last, 0, -1)] == [2, *[0] * (last - 1)]
+    for other in timelines:
+        if not other.ring_history.rings:
+            assert numbers(other, "ring.index") == []
+
+
+@pytest.mark.parametrize("words", [["read", "--follow", "FILE"], ["read", "-"]])
+def test_rings_are_not_asked_of_what_goes_on(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    file = "captures/trouble/backend-stopped.pcapng"
+    assert main([*(file if word == "FILE" else word for word in words), "--filter", "ring.stalled"]) == 2
+    assert "fields of findings, logs and rings need a capture that is finished" in capsys.readouterr().err

@@ -18,6 +18,7 @@ from talk import START_NS, Talk, eventfd, memfd, region, socket, u32, u64
 from tshark import PROGRAMS, dissector, fields, needs_tshark, tshark, using
 
 from captures import golden, synthetic
+from vusniff.analysis.rings import RingSpan
 from vusniff.analysis.timeline import Timeline, read_all
 from vusniff.capture.index import Index
 from vusniff.capture.writer import CaptureWriter
@@ -25,8 +26,8 @@ from vusniff.checks.finding import Finding
 from vusniff.cli import main
 from vusniff.families.registry import families
 from vusniff.families.vhost_user.protocol import BackendRequest, FrontendRequest, GpuRequest, ProtocolFeature
-from vusniff.filter import compile_filter
-from vusniff.filter.field import Field, ValueKind
+from vusniff.filter import compile_filter, sieve
+from vusniff.filter.field import Field, Origin, ValueKind
 from vusniff.filter.fields import RANKS
 from vusniff.filter.fields import fields as filter_fields
 from vusniff.message import Message
@@ -66,6 +67,9 @@ class Around:
     def logs(self, number: int) -> tuple[LogLine, ...]:
         return ()
 
+    def rings(self, number: int) -> tuple[RingSpan, ...]:
+        return ()
+
 
 def read(path: Path) -> Timeline:
     timeline = Timeline(Index(path))
@@ -103,7 +107,11 @@ def compare(path: Path, folder: Path, passes: int = 2) -> int:
     """
     timeline = read(path)
     around = Around(timeline)
-    table = {name: field for name, field in filter_fields().items() if name not in NOT_SHOWN}
+    table = {
+        name: field
+        for name, field in filter_fields().items()
+        if name not in NOT_SHOWN and field.origin not in (Origin.LOG, Origin.STACK, Origin.RING)  # in no packet
+    }
     known = set(re.findall(r'(?:own\(|register\("[^"]*", |uint32\()"([^"]*)"', dissector(folder).read_text("utf-8")))
     for family in list(families().values())[1:]:  # their names are put together in Lua
         known |= {
@@ -306,6 +314,24 @@ def test_an_annotated_capture_shows_findings(folder: Path) -> None:
         ]
         assert bool(row.get("_ws.expert.severity")) >= bool(found)
     assert timeline.findings
+
+
+def test_an_annotated_capture_shows_where_rings_stood(folder: Path) -> None:
+    capture = Path("captures/trouble/backend-stopped.pcapng")
+    annotated = folder / "rings.pcapng"
+    assert main(["export", str(capture), "-o", str(annotated), "--force"]) == 0
+    timeline = read(capture)
+    around = sieve.Around(timeline)
+    table = {name: field for name, field in filter_fields().items() if field.origin is Origin.RING}
+    some = dict.fromkeys(table, 0)
+    rows = fields(annotated, list(table), dissector(folder))
+    for message, row in zip(timeline.messages(), rows, strict=True):
+        for name, field in table.items():
+            ours = [bool(one) if field.kind is ValueKind.BOOLEAN else one for one in field.read(message, around)]
+            assert [shown(field, value) for value in row.get(name, [])] == ours, (message.number, name)
+            some[name] += len(ours)
+    assert some["ring.stalled"] == some["ring.waited"] > 0
+    assert some["ring.index"] == some["ring.state"] == 2
 
 
 PASSED = [f"vusniff fd kind=memfd identity=memfd:{inode} size=4096 name=guest-ram" for inode in (5, 6, 6)]

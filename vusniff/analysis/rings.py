@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from vusniff.families.vhost_user.queues import Purpose, purpose
@@ -131,12 +131,28 @@ class Account(NamedTuple):
     """The most that was used a second from one sample to the next, at least."""
 
 
+class RingSpan(NamedTuple):
+    """What a ring did between two messages."""
+
+    last: RingStanding
+    """Where it stood last."""
+    waited_ns: int
+    """The longest that something was in flight and nothing was used, of what is work for the device."""
+
+    @property
+    def stalled(self) -> bool:
+        """It was not served for a second or more."""
+        return self.waited_ns > 0
+
+
 class RingHistory:
     """Where the rings of a capture stood, fed with its events in order."""
 
     def __init__(self, tracker: Tracker) -> None:
         self._tracker = tracker
         self._lines: dict[RingKey, _RingSamples] = {}
+        self._numbers: dict[int, list[int]] = {}
+        """By session: the messages that its samples stand before."""
         self._seen = 0
         self.unreadable: dict[int, dict[str, str]] = {}
         """By session: what could not be read, and why."""
@@ -156,6 +172,8 @@ class RingHistory:
             if not sample.ends or not sample.rings:
                 return
             session = -sample.ends[0][0]
+        if sample.rings:
+            self._numbers.setdefault(session, []).append(number)
         for position in sample.rings:
             line = self._lines.setdefault(RingKey(session, position.ring), _RingSamples())
             line.numbers.append(number)
@@ -165,6 +183,34 @@ class RingHistory:
             self.unreadable.setdefault(session, {}).update(sample.unreadable)
         if sample.dirty_pages is not None:
             self.dirty_pages[session] = sample.time_ns, sample.dirty_pages
+
+    @property
+    def sessions(self) -> Collection[int]:
+        """The sessions that have samples of rings."""
+        return self._numbers.keys()
+
+    def between(self, session: int, since: int, until: int) -> bool:
+        """Whether a session has samples behind message ``since``, and before message ``until``."""
+        numbers = self._numbers.get(session, [])
+        at = bisect_right(numbers, since)
+        return at < len(numbers) and numbers[at] <= until
+
+    def span(self, session: int, index: int, since: int, until: int) -> RingSpan | None:
+        """What a ring did behind message ``since`` and before message ``until``; None where it has no sample there."""
+        line = self._lines.get(RingKey(session, index))
+        if line is None:
+            return None
+        start, stop = bisect_right(line.numbers, since), bisect_right(line.numbers, until)
+        if start >= stop:
+            return None
+        what_for, last = self._purpose(session, index), stop - 1
+        waits = (
+            position.waiting_ns or 0
+            for position in line.positions[start:stop]
+            if doing(position, what_for) is Doing.NOT_SERVED
+        )
+        standing = RingStanding(line.positions[last], line.times[last], line.numbers[last], what_for)
+        return RingSpan(standing, max(waits, default=0))
 
     @property
     def rings(self) -> list[RingKey]:

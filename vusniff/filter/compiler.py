@@ -16,6 +16,7 @@ from vusniff.filter.tree import Any as Either
 from vusniff.values import dataclass, field
 
 if TYPE_CHECKING:
+    from vusniff.analysis.rings import RingSpan
     from vusniff.analysis.timeline import Timeline
     from vusniff.checks.finding import Finding
     from vusniff.record import LogLine
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Nowhere:
-    """Surroundings of a message whose capture is not at hand: it has no path, no findings, and begins at 0."""
+    """Surroundings of a message whose capture is not at hand: no path, no findings, no rings, and it begins at 0."""
 
     first_ns: int = 0
 
@@ -34,6 +35,9 @@ class Nowhere:
         return ()
 
     def logs(self, number: int) -> tuple[LogLine, ...]:
+        return ()
+
+    def rings(self, number: int) -> tuple[RingSpan, ...]:
         return ()
 
 
@@ -66,9 +70,8 @@ class Filter:
 def compile_filter(text: str) -> Filter:
     """A filter by its text. Raises FilterError, and DissectorError when the dissectors cannot be loaded."""
     node = resolve(parse(text), text)
-    return Filter(
-        text, node, any(test.field.origin in (Origin.FINDING, Origin.LOG) for test in tests_of(node)), matcher(node)
-    )
+    later = (Origin.FINDING, Origin.LOG, Origin.RING)
+    return Filter(text, node, any(test.field.origin in later for test in tests_of(node)), matcher(node))
 
 
 def tests_of(node: Node) -> Iterator[Test]:

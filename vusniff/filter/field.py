@@ -11,6 +11,7 @@ from vusniff.record import Descriptor, LogLine, Process, Stack
 from vusniff.values import dataclass, field
 
 if TYPE_CHECKING:
+    from vusniff.analysis.rings import RingSpan
     from vusniff.checks.finding import Finding
 
 
@@ -44,6 +45,7 @@ class Origin(enum.Enum):
     FINDING = "finding"
     STACK = "call stack"
     LOG = "line of a log"
+    RING = "ring"
 
 
 class PayloadKey(NamedTuple):
@@ -125,6 +127,9 @@ class Surroundings(Protocol):
 
     def logs(self, number: int) -> Sequence[LogLine]:
         """The lines of logs that stand between a message and the next one; before the first they are the first's."""
+
+    def rings(self, number: int) -> tuple[RingSpan, ...]:
+        """Where the rings of a message's session stood before the session's next message."""
 
 
 Read = Callable[[MessageLike, Surroundings], Any]

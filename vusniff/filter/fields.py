@@ -4,7 +4,7 @@ the Wireshark dissector use.
 Fields of payloads come from the tables of messages (`payload`); the others stand here. A name begins with ``vhost`` or
 ``vring`` for what a message says, ``call`` for how a call to the kernel went (and why not: ``errno``), ``fd`` for its
 descriptors, ``proc`` for its sender, ``sock`` for its connection, ``stack`` for who called whom when it was sent,
-``finding`` for what is wrong with it.
+``finding`` for what is wrong with it, ``log`` and ``ring`` for what logs say and where rings stood behind it.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from vusniff.analysis.rings import Doing, RingSpan
 from vusniff.channel import Header, Sender
 from vusniff.checks.finding import Severity, Side
 from vusniff.families.family import Family
@@ -132,6 +133,56 @@ def _severities(message: MessageLike, around: Surroundings) -> list[int]:
     return [RANKS[finding.severity.value] for finding in around.findings(message.number)]
 
 
+def _rings(read: Callable[[RingSpan], Any]) -> Any:
+    """One value for each ring that was sampled behind the message, as far as the ring has it."""
+
+    def values(message: MessageLike, around: Surroundings) -> list[Any]:
+        found = [read(span) for span in around.rings(message.number)]
+        return [value for value in found if value is not None]
+
+    return values
+
+
+def _position(name: str) -> Any:
+    return _rings(lambda span: getattr(span.last.position, name))
+
+
+def _ring_fields() -> Iterator[Field]:
+    """Where the rings stood before the next message of the session, by samples."""
+    numbers = {
+        "index": ("ring", "index of the ring"),
+        "size": ("size", "descriptors"),
+        "available": ("available", "what the driver makes available next"),
+        "used": ("used", "what the device uses next"),
+        "in_flight": ("in_flight", "made available and not used"),
+        "tracked": ("tracked", "in flight by the in-flight buffer"),
+        "unread_kicks": ("unread_kicks", "count of the kick descriptor while it waits"),
+        "kicks": ("kicks", "how often it was kicked, where that is counted"),
+        "calls": ("calls", "how often it was called, where that is counted"),
+    }
+    for name, (attribute, about) in numbers.items():
+        yield Field(f"ring.{name}", _NUMBER, Origin.RING, about, _position(attribute), several=True)
+    about = "what it did, in words"
+    words = tuple(map(str, Doing))
+    yield Field("ring.state", _TEXT, Origin.RING, about, _rings(lambda span: str(span.last.doing)), True, words=words)
+    flags: dict[str, tuple[str, Callable[[RingSpan], bool]]] = {
+        "stalled": ("it was not served for a second or more", lambda span: span.stalled),
+        "no_interrupt": ("the driver suppresses calls", lambda span: span.last.position.no_interrupt),
+        "no_notify": ("the device suppresses kicks", lambda span: span.last.position.no_notify),
+    }
+    for name, (about, holds) in flags.items():
+        read = _rings(functools.partial(_true, holds))
+        yield Field(f"ring.{name}", ValueKind.BOOLEAN, Origin.RING, f"{about}; only there where it is so", read, True)
+    about = "how long it was not served, of rings that were not"
+    read = _rings(lambda span: span.waited_ns or None)
+    yield Field("ring.waited", ValueKind.NANOSECONDS, Origin.RING, about, read, True)
+
+
+def _true(holds: Callable[[RingSpan], bool], span: RingSpan) -> bool | None:
+    """So that a field alone asks whether it is so: it is not there where it is not."""
+    return holds(span) or None
+
+
 def _bytes(message: MessageLike, _: Surroundings) -> bytes | None:
     data = message.data if message.request is None else message.data[message.channel.header.size :]
     return data or None
@@ -229,6 +280,7 @@ STATIC: tuple[Field, ...] = (
         words=tuple(side.value for side in Side),
     ),
     Field("finding.sentence", _TEXT, _F, "what happened", _findings("sentence"), True),
+    *_ring_fields(),
 )
 
 

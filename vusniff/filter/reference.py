@@ -22,6 +22,7 @@ Wireshark when `vusniff wireshark install` has been run.
     vhost.latency > 2ms
     fd.kind == eventfd || fd.name matches "^guest-ram"
     vhost.features contains MRG_RXBUF
+    ring.in_flight > 0 && !ring.stalled
     vhost.request in {{SET_VRING_NUM, SET_VRING_BASE, 35..37}}
 
 ## Syntax
@@ -67,8 +68,12 @@ names for values. A request is there `vhost.name == "SET_MEM_TABLE"` (its `vhost
 something else on each channel), a bit `vhost.features_names == "VIRTIO_NET_F_MRG_RXBUF"`, a time counts seconds
 (`vhost.latency > 0.002`), and text is quoted.
 
+Fields of rings are about the samples between a message and the next one of its session (`--rings`), with one value
+for each ring that has some there: `ring.stalled` finds the last message before a ring was not served. Wireshark has
+them in files that were written by `vusniff export --to pcapng`.
+
 While a capture is followed, or read from a pipe, a request's `vhost.answered_by` and `vhost.latency` are not known
-yet (the reply's are), and fields of findings cannot be used.
+yet (the reply's are), and fields of findings, logs and rings cannot be used.
 
 ## Fields
 """
@@ -82,6 +87,7 @@ TITLES = {
     Origin.STACK: "Call stacks",
     Origin.LOG: "Logs",
     Origin.FINDING: "Findings",
+    Origin.RING: "Rings, as sampled",
     Origin.BYTES: "Bytes",
     Origin.PAYLOAD: "Payload",
 }

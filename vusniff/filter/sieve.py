@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 from array import array
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -23,14 +24,18 @@ from vusniff.meta import FLAGS, NEED_REPLY, OPTIONS, REPLY, VERSION, end_of, fla
 from vusniff.record import Descriptor, FrameKind, LogLine, Process, Stack
 
 if TYPE_CHECKING:
+    from vusniff.analysis.rings import RingSpan
     from vusniff.analysis.session import Place
     from vusniff.analysis.timeline import Timeline
     from vusniff.checks.finding import Finding
+    from vusniff.families.family import State
 
 
 _FLAGS_OF_COLUMN = (VERSION, (REPLY, REPLY), (NEED_REPLY, NEED_REPLY))
 """Version, reply and need_reply of a header whose lowest flags are those of the column."""
 _NO_MORE: dict[str, int] = {}
+_AHEAD = 1024
+"""Messages that are followed one by one; a state further on is cheaper to find anew."""
 
 
 class Around:
@@ -40,6 +45,9 @@ class Around:
         self._timeline = timeline
         self._events_seen = 0
         self._logs: dict[int, list[LogLine]] = {}
+        self._rings_of: tuple[int, tuple[RingSpan, ...]] = (0, ())
+        self._states: dict[int, tuple[int, State]] = {}
+        """Session -> how many of its messages were followed, and its state then."""
 
     @property
     def first_ns(self) -> int:
@@ -64,6 +72,41 @@ class Around:
                 self._logs.setdefault(max(row, 1), []).append(event)
         self._events_seen = len(events)
         return self._logs.get(number, ())
+
+    def rings(self, number: int) -> tuple[RingSpan, ...]:
+        """Where the rings of a message's session stood until the session's next message."""
+        if self._rings_of[0] != number:
+            self._rings_of = number, self._spans(number)
+        return self._rings_of[1]
+
+    def _spans(self, number: int) -> tuple[RingSpan, ...]:
+        timeline, session = self._timeline, self._timeline.place(number - 1).session
+        history, find = timeline.ring_history, timeline.sessions[session - 1].family.places
+        if find is None or session not in history.sessions:
+            return ()
+        rows = timeline.rows_of(session)
+        at = bisect_left(rows, number - 1)
+        until = rows[at + 1] + 1 if at + 1 < len(rows) else len(timeline) + 1
+        if not history.between(session, number, until):
+            return ()
+        found = (
+            history.span(session, place.index, max(number, place.since), until)
+            for place in find(self._state(session, rows, at + 1)).rings
+        )
+        return tuple(one for one in found if one is not None)
+
+    def _state(self, session: int, rows: array[int], count: int) -> State:
+        """The state after so many messages of a session: one after the other, as messages are asked in order."""
+        done, state = self._states.get(session, (0, None))
+        timeline = self._timeline
+        if state is None or not done <= count <= done + _AHEAD:
+            state = timeline.session_state(session, rows[count - 1])
+        else:
+            advance = timeline.sessions[session - 1].family.advance
+            for row in rows[done:count]:
+                state = advance(state, timeline.message(row))
+        self._states[session] = count, state
+        return state
 
 
 class Row:

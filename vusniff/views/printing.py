@@ -25,6 +25,7 @@ from vusniff.views.text import Lines, details, message_line
 from vusniff.views.whole import whole_timeline
 
 if TYPE_CHECKING:
+    from vusniff.analysis.rings import RingSpan
     from vusniff.checks.finding import Finding
     from vusniff.filter import Filter
 
@@ -134,7 +135,7 @@ def _nowhere(_text: str) -> None:
 
 
 def end_of(args: argparse.Namespace) -> StreamSurroundings | None:
-    """What asks the filter of ``--until``. Raises FilterError, and VusniffError for findings."""
+    """What asks the filter of ``--until``. Raises FilterError, and VusniffError for findings, logs and rings."""
     text = getattr(args, "until", None)
     if text is None:
         return None
@@ -142,7 +143,8 @@ def end_of(args: argparse.Namespace) -> StreamSurroundings | None:
 
     chosen = compile_filter(text)
     if chosen.needs_findings:
-        raise VusniffError("--until: fields of findings need a capture that is finished; ask for what the messages say")
+        what = "fields of findings, logs and rings"
+        raise VusniffError(f"--until: {what} need a capture that is finished; ask for what the messages say")
     return StreamSurroundings(chosen)
 
 
@@ -253,9 +255,8 @@ def filter_of(args: argparse.Namespace) -> Filter | None:
 
     chosen = compile_filter(text)
     if chosen.needs_findings and (getattr(args, "follow", False) or "-" in getattr(args, "files", "-")):
-        raise VusniffError(
-            "--filter: fields of findings and logs need a capture that is finished: save it, and filter the file"
-        )
+        words = "fields of findings, logs and rings need a capture that is finished"
+        raise VusniffError(f"--filter: {words}: save it, and filter the file")
     return chosen
 
 
@@ -311,6 +312,10 @@ class StreamSurroundings:
 
     def logs(self, number: int) -> tuple[LogLine, ...]:
         """None: what follows a message is known only later."""
+        return ()
+
+    def rings(self, number: int) -> tuple[RingSpan, ...]:
+        """None: where rings stood until the next message is known only later."""
         return ()
 
     def passed(self, tracked: Tracked) -> list[bool]:

@@ -14,7 +14,8 @@ from vusniff.families.family import Family
 from vusniff.families.registry import families
 from vusniff.families.vhost_user import device, shape
 from vusniff.families.vhost_user.protocol import FrontendRequest
-from vusniff.filter.fields import RANKS
+from vusniff.filter.field import Origin, ValueKind
+from vusniff.filter.fields import RANKS, fields
 from vusniff.filter.payload import MEANINGS
 from vusniff.layouts import dissect
 from vusniff.layouts.parts import UnknownShapeError, layouts_of
@@ -24,6 +25,7 @@ from vusniff.wireshark.choices import choosing, deciding
 from vusniff.wireshark.declarations import Fields, quoted, reader
 
 FILE_NAME = "vusniff.lua"
+_RING_KINDS = {ValueKind.TEXT: "text", ValueKind.BOOLEAN: "bool", ValueKind.NANOSECONDS: "time"}
 _MARK = "-- @TABLES@\n"
 _HEX = ("address", "offset", "iova", ".addr.", "u64", "modifier", "features", "pointer", "len", "vhost.mem.", "status")
 
@@ -144,7 +146,19 @@ class _Tables:
                 form = ', "hex"' if kind == "u64" and any(word in name for word in _HEX) else ""
                 key = quoted(f"{name}|{kind}")
                 lines.append(f"register({key}, {quoted(name)}, {quoted(kind)}, {quoted(title)}{form})")
-        return lines
+        return [*lines, *_rings()]
+
+
+def _rings() -> list[str]:
+    """Where rings stood, which comments of packets tell: see `vusniff.views.export.annotated`."""
+    lines = []
+    for one in fields().values():
+        if one.origin is Origin.RING:
+            name, title = one.name.partition(".")[2], one.about.partition(";")[0].capitalize()
+            kind = _RING_KINDS.get(one.kind, "u64")
+            made = f"register({quoted(one.name)}, {quoted(one.name)}, {quoted(kind)}, {quoted(title)})"
+            lines.append(f"RINGS[{quoted(name)}] = {{ kind = {quoted(kind)}, field = {made} }}")
+    return lines
 
 
 def _families() -> list[str]:

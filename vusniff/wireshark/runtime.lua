@@ -20,6 +20,8 @@ local DEDUCTION, CODES, SEVERITIES, RANKS
 local MAIN_SIZES, BACKEND_SIZES, WITH_DESCRIPTOR, AMBIGUOUS
 local RAW, EMPTY = {}, {}
 local registered = {}
+-- Name of a field of a ring -> it, and its kind; rings that were sampled behind a message are told in its comments.
+local RINGS = {}
 
 local MAKERS = {
   u8 = ProtoField.uint8, u16 = ProtoField.uint16, u32 = ProtoField.uint32, u64 = ProtoField.uint64,
@@ -711,7 +713,33 @@ local function lines_said(found)
   return lines
 end
 
--- What vusniff has written into the comments of a packet: findings, and the descriptors that came with it.
+-- Where a ring stood behind a packet.
+local function ring_said(root, told)
+  local item = made(root, proto, nowhere, "Ring")
+  local function add(name, value)
+    local one = RINGS[name]
+    if not one then return end
+    if one.kind == "u64" then
+      value = UInt64(value)
+    elseif one.kind == "time" then
+      value = NSTime(tonumber(value:sub(1, -10)) or 0, tonumber(value:sub(-9)))
+    elseif one.kind == "bool" then
+      value = true
+    elseif one.kind ~= "text" then
+      value = tonumber(value)
+    end
+    if value == nil then return end
+    made(item, one.field, nowhere, value)
+    if name == "index" or name == "state" then item:append_text((name == "state" and ": " or " ") .. value) end
+  end
+  told = told:gsub(" state=(.*)$", function(state)
+    add("state", state)
+    return ""
+  end)
+  for name, value in told:gmatch("([%l_]+)=(%d+)") do add(name, value) end
+end
+
+-- What vusniff has written into the comments of a packet: findings, descriptors that came with it, and rings.
 local function comments(root, ...)
   local fds = 0
   for _, line in ipairs(lines_said({ ... })) do
@@ -724,6 +752,8 @@ local function comments(root, ...)
       made(item, f_side, nowhere, side)
       item:add_proto_expert_info(e_findings[severity], rule .. ": " .. sentence)
     end
+    local told = line:match("^vusniff ring (.*)$")
+    if told then ring_said(root, told) end
     local described = line:match("^vusniff fd (.*)$")
     if described then
       local item = made(root, proto, nowhere, "Descriptor " .. fds)

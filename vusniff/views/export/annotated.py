@@ -1,8 +1,9 @@
 """The capture again, with what the rules found as comments of its packets: what Wireshark can show.
 
-There is a comment for each finding (``vusniff error vring-kick-before-num (frontend): ...``); our dissector reads it
-back into fields. Where call stacks were recorded there is one more, with who called whom. Messages that were not chosen
-are left out, so that numbers are those of the new file.
+There is a comment for each finding (``vusniff error vring-kick-before-num (frontend): ...``), and one for each ring
+that was sampled before the next message of its session (``vusniff ring index=0 ... state=moving``); our dissector reads
+them back into fields. Where call stacks were recorded there is one more, with who called whom. Messages that were not
+chosen are left out, so that numbers are those of the new file.
 
 What is still being recorded is judged as it comes. A finding that is not known yet when its message is written comes
 with the next message, and says where it stands (``#12: ...``); what only the end of the capture shows is not written.
@@ -15,18 +16,25 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
+from vusniff.analysis.rings import RingSpan
 from vusniff.capture.facts import Section
 from vusniff.capture.reader import CaptureReader
 from vusniff.capture.writer import CaptureWriter
 from vusniff.checks.finding import Finding
 from vusniff.checks.table import RULES
 from vusniff.errors import VusniffError
+from vusniff.filter.sieve import Around
 from vusniff.printable import escape
 from vusniff.record import Closed, Connection, Exit, Frame, LogLine, Lost, OtherEvidence, Record, Sample
 from vusniff.views import stacks
 from vusniff.views.export.chosen import Chosen
 from vusniff.views.findings import Judged
 
+_POSITION = (
+    *("size", "available", "used", "in_flight", "tracked", "unread_kicks", "kicks", "calls"),
+    *("no_interrupt", "no_notify"),
+)
+"""What a position has under the same name as the fields of filters."""
 _COMMENT_ROOM = 32_000
 """Bytes of the comments of a packet."""
 _ROWS = 4096
@@ -144,13 +152,17 @@ def _check(writer: CaptureWriter) -> None:
 def _records(chosen: Chosen) -> Iterator[tuple[Record, list[bytes]]]:
     """Events and chosen frames in their order."""
     index = chosen.timeline.index
-    events, at = index.events, 0
+    events, at, around = index.events, 0, Around(chosen.timeline)
     for row in chosen.rows:
         while at < len(events) and events[at][0] <= row:
             yield events[at][1], []
             at += 1
         frame = index.frame(row)
-        yield frame, _fitting(_said((_line(finding, row + 1) for finding in chosen.findings(row + 1)), frame))
+        lines = [
+            *(_line(finding, row + 1) for finding in chosen.findings(row + 1)),
+            *map(_ring_line, around.rings(row + 1)),
+        ]
+        yield frame, _fitting(_said(lines, frame))
     for _, event in events[at:]:
         yield event, []
 
@@ -178,3 +190,16 @@ def _line(finding: Finding, number: int) -> str:
     """A finding that is written at message ``number``."""
     where = f"#{finding.number}: " if finding.number != number else ""
     return f"vusniff {finding.severity} {finding.rule} ({finding.side}): {where}{escape(finding.sentence)}"
+
+
+def _ring_line(span: RingSpan) -> str:
+    """A ring that was sampled behind a message: fields of filters without ``ring.``, the state last."""
+    position = span.last.position
+    facts = {
+        "index": position.ring,
+        **{name: getattr(position, name) for name in _POSITION},
+        "waited": span.waited_ns or None,
+        "stalled": span.stalled or None,
+    }
+    said = " ".join(f"{name}={int(value)}" for name, value in facts.items() if value is not None and value is not False)
+    return f"vusniff ring {said} state={span.last.doing}"
