@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from vusniff.capture.index import Index
 from vusniff.cli import main
 from vusniff.families.vhost_user.protocol import FrontendRequest
 from vusniff.views import state
+from vusniff.views.export import plots
 
 CAPTURE = Path(__file__).parent.parent / "captures" / "qemu-testpmd.pcapng"
 TROUBLE = Path(__file__).parents[1] / "captures" / "trouble" / "memory-not-shared.pcapng"
@@ -173,3 +175,29 @@ def test_a_page_is_bounded_and_says_so(tmp_path: Path) -> None:
     talk.writer.close()
     values = values_of(export(tmp_path / "long.pcapng", tmp_path, "--limit", "20"))
     assert (values["shown"], values["total"], len(values["messages"])) == (20, 50, 20)
+
+
+@needs_browser
+def test_rings_are_drawn_as_of_the_chosen_message(browser: Browser, tmp_path: Path) -> None:
+    page = export(TROUBLE.with_name("backend-stopped.pcapng"), tmp_path)
+    browser.open(page.as_uri())
+    browser.key("G")
+    assert browser.evaluate("document.querySelectorAll('#state svg.plot').length") == 2
+    assert browser.evaluate("document.querySelectorAll('#state svg .stall').length") > 0
+    assert "vring 1: not served for" in text(browser, "#state")
+    browser.key("g")
+    assert "not served" not in text(browser, "#state")
+    browser.events.clear()
+
+
+def test_points_of_a_page_are_bounded_and_keep_the_worst() -> None:
+    timeline = Timeline(Index(TROUBLE.with_name("backend-stopped.pcapng")))
+    read_all(timeline)
+    history = timeline.ring_history
+    (standing, *_) = [one for one in history.standings(1) if one.position.ring == 1]
+    many = [replace(standing, time_ns=standing.time_ns + at * 10**9) for at in range(5 * plots.POINTS)]
+    worst = replace(standing.position, waiting_ns=7 * 10**9, moved_ns=7 * 10**9, in_flight=3)
+    many[777] = replace(many[777], position=worst)
+    kept = plots._points(many, standing.time_ns)
+    assert len(kept) <= plots.POINTS
+    assert [point[0:3] for point in kept if point[5]] == [[standing.number, 777.0, 3]]

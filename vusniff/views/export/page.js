@@ -153,6 +153,47 @@
     return box;
   };
 
+  const SVG = "http://www.w3.org/2000/svg";
+  const draw = (name, values) => {
+    const node = document.createElementNS(SVG, name);
+    for (const [key, value] of Object.entries(values)) node.setAttribute(key, String(value));
+    return node;
+  };
+  const WIDE = 320, HIGH = 44;
+
+  // What is in flight over time, as steps; red where it was not served; a line where the chosen message was sent.
+  const plot = (ring, now) => {
+    const points = ring.points, first = points[0][1], last = points[points.length - 1][1];
+    const most = Math.max(1, ...points.map((one) => one[2]));
+    const x = (time) => last > first ? (Math.min(Math.max(time, first), last) - first) / (last - first) * WIDE : 0;
+    const y = (count) => HIGH - 1 - count / most * (HIGH - 2);
+    const words = "vring " + ring.ring + ": in flight from " + first.toFixed(3) + " s to " + last.toFixed(3) + " s, at most " + most;
+    const made = draw("svg", { viewBox: "0 0 " + WIDE + " " + HIGH, class: "plot", role: "img", "aria-label": words });
+    points.forEach((one, place) => {
+      const until = place + 1 < points.length ? points[place + 1][1] : last;
+      if (one[5]) made.append(draw("rect", { x: x(one[1]), y: 0, width: Math.max(1, x(until) - x(one[1])), height: HIGH, class: "stall" }));
+    });
+    const line = points.map((one, place) => (place ? "H" + x(one[1]) + "V" : "M0 ") + y(one[2])).join("") + "H" + WIDE;
+    made.append(draw("path", { d: line, class: "flight" }));
+    if (now >= first && now <= last) made.append(draw("path", { d: "M" + x(now) + " 0V" + HIGH, class: "now" }));
+    return made;
+  };
+
+  const showSamples = (box, message, vrings) => {
+    const session = capture.sessions.find((one) => one.number === message.session);
+    const rings = session ? session.rings : [];
+    if (!rings.length) return;
+    box.append(make("h3", "Rings, as sampled before the next message"));
+    for (const ring of rings) {
+      const stands = ring.points.filter((one) => one[0] <= message.number + 1).pop();
+      const told = vrings[ring.ring];
+      const runs = stands && told && told.life && told.life.value !== "stopped";
+      const words = !runs ? "not sampled yet, or stopped" : stands[4] + ", " + stands[2] + " of " + ring.size + " in flight"
+        + (stands[3] ? ", " + stands[3] + "/s" : "");
+      box.append(make("div", "vring " + ring.ring + ": " + words, runs && stands[5] ? "error" : ""), plot(ring, Number(message.time)));
+    }
+  };
+
   const showState = (position) => {
     const [state, changed] = stateAt(position);
     const box = byId("state");
@@ -177,6 +218,7 @@
             : [unknown, unknown, unknown]), held(ring.kick), held(ring.call), held(ring.err)],
         Boolean(changed.vrings && changed.vrings[ring.index] && position > 0)])));
     } else box.append(make("p", state.followed_from_start ? "none set up" : "unknown", "small"));
+    showSamples(box, messages[position], state.vrings || {});
     box.append(make("h3", state.regions && !state.regions_complete ? "Memory, as far as it is known" : "Memory"));
     if (state.regions && state.regions.length) {
       box.append(table(["region", "guest address", "size", "user address", "offset", "descriptor"],

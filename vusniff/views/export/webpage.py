@@ -26,6 +26,7 @@ from vusniff.families.vhost_user.state import DeviceState
 from vusniff.message import Context, Message
 from vusniff.printable import escape
 from vusniff.views import evidence, phases, stacks, state, verdict, words
+from vusniff.views.export import plots
 from vusniff.views.export.chosen import Chosen
 from vusniff.views.summary import moment
 
@@ -159,6 +160,7 @@ def _session(chosen: Chosen, number: int, found: tuple[Phase, ...]) -> dict[str,
         "closed": _closed(timeline, session),
         "roles": list(session.family.roles),
         "phases": [phases.phase_dict(phase) for phase in found],
+        "rings": plots.of_session(timeline.ring_history, number, chosen.first_ns),
     }
 
 
