@@ -198,6 +198,6 @@ def test_points_of_a_page_are_bounded_and_keep_the_worst() -> None:
     many = [replace(standing, time_ns=standing.time_ns + at * 10**9) for at in range(5 * plots.POINTS)]
     worst = replace(standing.position, waiting_ns=7 * 10**9, moved_ns=7 * 10**9, in_flight=3)
     many[777] = replace(many[777], position=worst)
-    kept = plots._points(many, standing.time_ns)
+    kept = plots.points_of(many, standing.time_ns)
     assert len(kept) <= plots.POINTS
     assert [point[0:3] for point in kept if point[5]] == [[standing.number, 777.0, 3]]

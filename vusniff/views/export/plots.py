@@ -28,13 +28,14 @@ def of_session(history: RingHistory, session: int, first_ns: int) -> list[dict[s
             "ring": index,
             "size": standings[-1].position.size,
             "samples": len(standings),
-            "points": _points(standings, first_ns),
+            "points": points_of(standings, first_ns),
         }
         for index, standings in found.items()
     ]
 
 
-def _points(standings: Sequence[RingStanding], first_ns: int) -> list[list[Any]]:
+def points_of(standings: Sequence[RingStanding], first_ns: int) -> list[list[Any]]:
+    """The points of a ring, at most `POINTS`; see `of_session`."""
     kept = sorted(_kept(standings))
     made: list[list[Any]] = []
     before: RingStanding | None = None
