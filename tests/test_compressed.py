@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import os
 import subprocess
@@ -16,6 +17,7 @@ from vusniff.capture import bound, compressed
 from vusniff.capture.reader import CaptureReader
 from vusniff.child import command
 from vusniff.cli import main
+from vusniff.errors import CaptureError
 
 CAPTURES = Path(__file__).parents[1] / "captures"
 CAPTURE = CAPTURES / "qemu-testpmd.pcapng"
@@ -87,14 +89,27 @@ def test_damage_in_the_middle_is_told(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "its compressed data is cut or damaged" in "".join(capsys.readouterr())
 
 
-def test_a_small_file_does_not_fill_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "bomb.gz"
-    path.write_bytes(gzip.compress(CAPTURE.read_bytes() + bytes(8 << 20)))
+@pytest.mark.parametrize("ending", PACK)
+def test_a_small_file_does_not_fill_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str) -> None:
+    path = tmp_path / f"bomb.{ending}"
+    path.write_bytes(PACK[ending](CAPTURE.read_bytes() + bytes(8 << 20)))
     room = len(CAPTURE.read_bytes()) + (1 << 20)
     monkeypatch.setattr(bound.Bound, "room", lambda self, written: (room - os.fstat(self._fd).st_size, "it is full"))
     with CaptureReader(str(path)) as reader:
         assert sum(map(len, reader.batches())) > 0
         assert reader.cuts == [f"{path}: it was not unpacked to its end: it is full"]
+
+
+@pytest.mark.parametrize("log", [20, 27, 28, 31])
+def test_a_window_that_takes_much_memory_is_refused(tmp_path: Path, log: int) -> None:
+    """A frame of zstd says how much is to be kept for it, up to 2 GiB and more (RFC 8878, 3.1.1.1.2)."""
+    path = tmp_path / "window.zst"
+    data = CAPTURE.read_bytes()[:65536]
+    block = (1 | len(data) << 3).to_bytes(3, "little") + data  # the last one, as it is
+    path.write_bytes(compressed.ZSTD + bytes([0, log - 10 << 3]) + block)
+    refused = pytest.raises(CaptureError, match="cut or damaged at its beginning")
+    with refused if log > 27 else contextlib.nullcontext(), CaptureReader(str(path)) as reader:
+        assert sum(map(len, reader.batches())) > 0
 
 
 @pytest.mark.parametrize("ending", PACK)
