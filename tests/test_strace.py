@@ -16,11 +16,13 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from vusniff.analysis.timeline import Timeline, read_all
 from vusniff.capture.index import Index
 from vusniff.errors import SourceError
 from vusniff.record import Closed, Connection, Descriptor, DescriptorKind, Exit, Frame, FrameKind
 from vusniff.sources.strace.log import Fd, StraceLog, StringValue, Value, parse_fd, unescape
 from vusniff.sources.strace.strace import ImportedStrace, import_strace
+from vusniff.views import verdict
 
 TRACED = "sendmsg,recvmsg,sendto,recvfrom,read,write,readv,writev,connect,accept,accept4,socketpair,close"
 PYTHON = [sys.executable, "-m", "vusniff"]
@@ -825,3 +827,37 @@ def test_a_channel_is_known_by_what_it_carries(tmp_path: Path, request_code: int
         [*PYTHON, "read", "--json", str(tmp_path / "out.pcapng")], capture_output=True, text=True, check=False
     )
     assert json.loads(done.stdout.splitlines()[0])["channel"] == channel
+
+
+ACCEPTED = '<UNIX-STREAM:[71->72,"/run/b.sock"]>'
+SILENT = {
+    "waits": f"101 1700000000.1 accept4(5, NULL, NULL, 0) = 7{ACCEPTED}\n"
+    '101 1700000010.1 read(3</etc/x>, "", 10) = 0\n',
+    "closes": f"101 1700000000.1 accept4(5, NULL, NULL, 0) = 7{ACCEPTED}\n101 1700000003.1 close(7{ACCEPTED}) = 0\n",
+    "dies": '101 1700000000.1 connect(7, {sa_family=AF_UNIX, sun_path="/run/b.sock"}, 110) = 0\n'
+    "101 1700000003.3 +++ killed by SIGSEGV +++\n",
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("waits", "somebody connected to process 101, and nobody said a byte in 10.0 s"),
+        ("closes", "nobody said a byte; process 101 closed the connection 3.00 s later"),
+        ("dies", "process 101 was killed by SIGSEGV before anybody said a byte"),
+    ],
+)
+def test_connections_on_which_nobody_spoke(tmp_path: Path, name: str, says: str) -> None:
+    capture = import_text(tmp_path, SILENT[name])
+    assert (capture.frames, [one.path for one in capture.connections]) == ([], ["/run/b.sock"])
+    with Index(tmp_path / "out.pcapng") as index:
+        timeline = Timeline(index)
+        read_all(timeline, judge=True)
+        (told,) = verdict.of(timeline)
+    assert says in told.sentence
+
+
+def test_silent_connections_of_other_services_are_left_out(tmp_path: Path) -> None:
+    to_log = '101 1700000000.1 connect(7, {sa_family=AF_UNIX, sun_path="/dev/log"}, 110) = 0\n'
+    with pytest.raises(SourceError, match="no unix socket carries anything"):
+        import_text(tmp_path, to_log)

@@ -81,14 +81,16 @@ def told(group: Sequence[Silence], now_ns: int) -> SilenceTold:
     fresh = [one for one in group if not one.connection.joined_late and not one.unserved]
     lasted = last.lasted(now_ns)
     is_open = last.closed is None or last.closed.reason == CAPTURE_ENDED
-    if is_open and (lasted is None or lasted < WAIT_NS):
-        return SilenceTold(Outcome.IDLE, f"{_who(last)}, and nobody has said a byte yet")
     killed = next((one for one in last.exits if one.signal is not None and one.signal not in ASKED_TO_END), None)
     if killed is not None and killed.signal is not None:
-        who = f"{killed.comm or 'a process'}{'' if killed.pid is None else f' ({killed.pid})'}"
+        who = killed.comm or "a process"
+        if killed.pid is not None:
+            who = f"{killed.comm} ({killed.pid})" if killed.comm else f"process {killed.pid}"
         words = f"{who} was killed by {signal_name(killed.signal)} before anybody said a byte; {_who(last)}"
         advice, cause = signal_advice(killed.signal), "killed-by-signal"
         return SilenceTold(Outcome.DIED, words, cause=cause, advice=advice, times=len(fresh))
+    if is_open and (lasted is None or lasted < WAIT_NS):
+        return SilenceTold(Outcome.IDLE, f"{_who(last)}, and nobody has said a byte yet")
     how = _how(last, lasted, is_open)
     side, hint, advice = _blame(last, lasted)
     more = tuple(filter(None, (hint, *_exits(last))))
@@ -126,7 +128,9 @@ def after(group: Iterable[Silence], since_ns: int) -> str:
 
 def _name(one: Silence, end: int) -> str:
     process = one.connection.ends[end].process
-    return f"{process.comm} ({process.pid})" if process is not None else ""
+    if process is None:
+        return ""
+    return f"{process.comm} ({process.pid})" if process.comm else f"process {process.pid}"
 
 
 def _who(one: Silence) -> str:

@@ -116,6 +116,11 @@ class StraceLog:
     """It begins with the program: its execve or its loader's reads are there."""
     _now_ns: int | None = None
 
+    @property
+    def last_ns(self) -> int | None:
+        """The time of its last line that has one."""
+        return self._now_ns
+
     def __iter__(self) -> Iterator[TracedCall]:
         """The wanted calls, in the order in which they ended."""
         number = 0

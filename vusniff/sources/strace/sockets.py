@@ -82,6 +82,8 @@ class Socket:
     opened: bool = False
     """The log shows how it came to be, so nothing went before what is here."""
     opened_ns: int | None = None
+    opener: tuple[int, int | None, str] | None = None
+    """Log, thread and name of who connected or accepted."""
     sent: list[Piece] = field(default_factory=list)
     received: list[Piece] = field(default_factory=list)
     tids: set[int] = field(default_factory=set)
@@ -89,6 +91,11 @@ class Socket:
     logs: set[int] = field(default_factory=set)
     """Logs in which it carried something."""
     end: Ending | None = None
+
+    @property
+    def silent(self) -> bool:
+        """It was connected or accepted at a path, and nothing went through it."""
+        return self.opened and self.path is not None and not self.sent and not self.received
 
 
 class Sockets:
@@ -246,13 +253,14 @@ class Sockets:
             socket = self._socket(new, log, begin=True)
             if socket is not None:
                 socket.accepted, socket.opened, socket.opened_ns = True, True, call.ended_ns
+                socket.opener = log, call.tid, call.comm
             return
         if call.name == "socket":
             self._by_number.pop((log, fd.number), None)
             return
         if call.name == "close":
             socket = self._socket(fd, log, begin=False)
-            if socket is not None and call.result == 0 and log in socket.logs:
+            if socket is not None and call.result == 0 and (log in socket.logs or socket.silent):
                 socket.end = socket.end or Ending(log, call.ended, call.ended_ns, "eof", False)
             self._by_number.pop((log, fd.number), None)
             return
@@ -265,6 +273,7 @@ class Sockets:
         path = address.get("sun_path")
         if socket is not None:
             socket.accepted, socket.opened, socket.opened_ns = False, True, call.ended_ns
+            socket.opener = log, call.tid, call.comm
             if isinstance(path, StringValue):
                 # strace prints an abstract name as @"name", older ones with its NUL in front
                 name = path.data.decode("utf-8", "replace").rstrip("\0")

@@ -41,7 +41,7 @@ from vusniff.families.vhost_user.protocol import (
     VERSION,
 )
 from vusniff.printable import escape
-from vusniff.record import Chunk, Closed, DescriptorKind, End, Exit, Frame, Process, is_named
+from vusniff.record import CAPTURE_ENDED, Chunk, Closed, DescriptorKind, End, Exit, Frame, Process, is_named
 from vusniff.sources.host.kernel_devices import kernel_side
 from vusniff.sources.logs.reading import log_of
 from vusniff.sources.strace.devices import TracedDevice, TracedDeviceCall, TracedDevices
@@ -139,6 +139,7 @@ def import_strace(
     chosen, order = _choose(talks, sockets)
     left_out = len(talks) - len(chosen)
     served = [_of_device(device) for device in devices.all.values()]
+    chosen += _silent(sockets, chosen, bool(talks or served))
     if not chosen and not served:
         raise SourceError(_nothing(paths, left_out, sum(log.unreadable for log in logs)))
     passed = _passed(chosen)
@@ -152,6 +153,7 @@ def import_strace(
         target, source="strace", replaces=replaces, order=order, host=facts.Host(), keeps_ended=True
     ) as writer:
         _write(chosen, moves, writer, order)
+        _tell_silent(chosen, writer, max(log.last_ns or 0 for log in logs))
     if writer.failure is not None:
         raise SourceError(writer.failure.partition(";")[0])  # the rest is about live traffic
     notes = _notes(chosen, logs, clocks, sockets, devices)
@@ -261,6 +263,37 @@ def _fuller(sent: list[Piece], received: list[Piece]) -> list[Piece]:
 
 def _weight(pieces: Sequence[Piece]) -> int:
     return sum(len(piece.data) for piece in pieces)
+
+
+OTHERS = ("/dev/log", "/run/systemd/", "/run/dbus/", "/run/nscd/", "/var/run/nscd/", "/tmp/.X11-unix/", "/run/user/")
+"""Beginnings of paths that programs connect to for something else."""
+
+
+def _silent(sockets: Sockets, chosen: Sequence[_TracedConnection], others: bool) -> list[_TracedConnection]:
+    """Connections that were made and carried nothing: on the paths of those that did; on any path where no connection
+    of the logs carried anything."""
+    paths = {socket.path for talk in chosen for socket in talk.sockets if socket and socket.path}
+    found: list[_TracedConnection] = []
+    seen: set[int | None] = set()
+    for socket in sockets:
+        if not socket.silent or (socket.inode is not None and socket.inode in seen) or (others and not chosen):
+            continue
+        if socket.path not in paths and (paths or (socket.path or "").startswith(OTHERS)):
+            continue
+        other = sockets.by_inode.get(socket.peer) if socket.peer is not None else None
+        if other is not None and (other.sent or other.received):
+            continue
+        for one in (socket, other):
+            if one is not None and one.opener is not None:
+                log, tid, comm = one.opener
+                one.logs.add(log)
+                one.comm = one.comm or comm
+                if tid is not None:
+                    one.tids.add(tid)
+        if other is not None:
+            seen.add(other.inode)
+        found.append(_TracedConnection((socket, other), ([], [])))
+    return found
 
 
 # -- who and when ------------------------------------------------------------------------------------------------------
@@ -437,20 +470,39 @@ def _write(talks: Sequence[_TracedConnection], moves: Sequence[_Move], writer: C
     records.sort(key=lambda record: record[0])
     for place, talk, frame in records:
         if isinstance(frame, _Gone):
+            for held, _ in frame.ends:
+                if not held.id and not any(held.said):
+                    _open_in(writer, held)
+                    writer.describe(held.id)
             ends = tuple((held.id, end) for held, end in frame.ends if held.id)
             if ends:
                 writer.evidence(replace(frame.exit, time_ns=moves[place].time_ns, ends=ends))
             continue
         if not talk.id:
-            opened_ns = next((socket.opened_ns for socket in talk.sockets if socket and socket.opened), None)
-            talk.id = writer.open(talk.path, talk.ends, opened_ns, talk.late, talk.family).id
+            _open_in(writer, talk)
         if frame is not None:
             writer.frame(replace(frame, connection=talk.id, time_ns=moves[place].time_ns))
             talk.frames += 1
         elif isinstance(ending := moves[place].what, Ending):
             end = moves[place].end
             by = 1 - end if ending.by_peer else end
-            writer.close_connection(Closed(talk.id, moves[place].time_ns, ending.reason, by, talk.frames))
+            ended = Closed(talk.id, moves[place].time_ns, ending.reason, by, talk.frames)
+            writer.close_connection(ended, silent=not talk.frames)
+
+
+def _open_in(writer: CaptureWriter, talk: _TracedConnection) -> None:
+    """Give a connection its place in the capture."""
+    opened_ns = next((socket.opened_ns for socket in talk.sockets if socket and socket.opened), None)
+    talk.id = writer.open(talk.path, talk.ends, opened_ns, talk.late, talk.family).id
+
+
+def _tell_silent(talks: Sequence[_TracedConnection], writer: CaptureWriter, now_ns: int) -> None:
+    """Connections on which nothing was said to the end of the log."""
+    for talk in talks:
+        if not talk.frames and all(socket is None or socket.end is None for socket in talk.sockets):
+            if not talk.id:
+                _open_in(writer, talk)
+            writer.close_connection(Closed(talk.id, now_ns, CAPTURE_ENDED, None, 0), silent=True)
 
 
 def _channel(talk: _TracedConnection) -> Channel | None:
