@@ -46,6 +46,13 @@ FINE = [
     Expected("runs", [*up(), *ring(1)], Outcome.RUNNING, "", ("Running: 2 rings run.",)),
     Expected("stops", [*up(), *stop(), Close(0)], Outcome.STOPPED, "", ("Stopped cleanly: the front-end",)),
     Expected("not yet", [*hello(), *MEMORY], Outcome.IDLE, "", ("Idle: no ring was started yet", "SET_MEM_TABLE (#8)")),
+    Expected(
+        "the next begins without an end of the one before",
+        [*up(), Wait(3), Again(), *up()],
+        Outcome.RUNNING,
+        "",
+        ("1 ring runs.", "The end of session 1 was not seen; session 2 begins on the same path."),
+    ),
     Expected("not now", [*up(), *stop()], Outcome.IDLE, "", ("Idle: every ring is stopped",)),
     Expected(
         "joined late",

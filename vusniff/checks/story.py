@@ -92,8 +92,9 @@ def _story(checker: Checker, chain: list[int], now_ns: int) -> Verdict | None:
     if not known:
         return None
     last = known[-1]
+    endless = _endless(checker, chain, now_ns)
     if not last.trouble:
-        return replace(last, more=(*last.more, *_earlier(known[:-1])), sessions=tuple(chain))
+        return replace(last, more=(*last.more, *_earlier(known[:-1]), *endless), sessions=tuple(chain))
     first = len(known) - 1
     while first and known[first - 1].kind == last.kind:
         first -= 1
@@ -101,12 +102,23 @@ def _story(checker: Checker, chain: list[int], now_ns: int) -> Verdict | None:
     return replace(
         last,
         happened=known[first].happened,
-        more=(*last.more, *_compared(checker, last, known[:first], now_ns)),
+        more=(*last.more, *_compared(checker, last, known[:first], now_ns), *endless),
         number=known[first].number,
         evidence=tuple(evidence)[:EVIDENCE],
         sessions=tuple(chain),
         times=len(known) - first,
     )
+
+
+def _endless(checker: Checker, chain: list[int], now_ns: int) -> list[str]:
+    """That a session had not ended, as far as was seen, when the next began on its path."""
+    told = [(number, following, checker.standing(number, now_ns)) for number, following in pairwise(chain)]
+    found = [(number, following) for number, following, one in told if one is not None and one.closed is None]
+    if not found:
+        return []
+    number, following = found[-1]
+    more = f", nor that of {len(found) - 1} before it" if len(found) > 1 else ""
+    return [f"The end of session {number} was not seen{more}; session {following} begins on the same path."]
 
 
 def _compared(checker: Checker, last: Verdict, before: list[Verdict], now_ns: int) -> list[str]:

@@ -104,6 +104,9 @@ def verdict_of(
         made = _trouble(one, outcome, way, likely, happened(one, outcome, way, death, successor))
         if line is not None:
             made = _with_line(made, one, line)
+        if successor is not None and one.closed is None:
+            unseen = f"Its end was not seen; session {successor} begins on the same path."
+            made = replace(made, more=(*made.more, unseen))
     return replace(made, caveats=_caveats(one, partial))
 
 
