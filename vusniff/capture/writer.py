@@ -305,7 +305,7 @@ class CaptureWriter:
             return
         if self.failure is not None and len(self._blocks) >= _WAITING_BLOCKS:
             return  # what is missing from the capture has been said
-        for piece in evidence.pieces(replace(one, ends=named)):
+        for piece in evidence.pieces(one if named == one.ends else replace(one, ends=named)):
             self._blocks.append(pcapng.custom_block(self.order, facts.ENTERPRISE, evidence.build(piece)))
 
     def _ordinal(self, connection: int) -> int:

@@ -27,20 +27,22 @@ LEVELS = {
 }
 _DAY = r"(?P<year>\d{4})-(?P<month>\d\d)-(?P<day>\d\d)[T ](?P<hour>\d\d):(?P<minute>\d\d):(?P<second>\d\d)"
 _TIME = _DAY + r"(?:[.,](?P<part>\d{1,9}))?(?P<zone>Z|[+-]\d\d:?\d\d)?"
+_SWITCH = re.compile(rf"\s*{_TIME}\|\d+\|[^|]{{1,64}}\|(?P<level>[A-Z]{{3,6}})\|")
+"""That of Open vSwitch, whose logs are the longest: it is looked for first."""
 _PREFIX = re.compile(
     r"\s*(?:"
-    rf"{_TIME}\|\d+\|(?P<module>[^|]{{1,64}})\|(?P<level1>[A-Z]{{3,6}})\|"
-    rf"|\[{_TIME.replace('?P<', '?P<a_')} ?(?P<level2>[A-Z]+)? *(?P<target>[\w:-]+)?\] ?"
+    rf"\[{_TIME.replace('?P<', '?P<a_')} ?(?P<level1>[A-Z]+)? *(?P<target>[\w:-]+)?\] ?"
     rf"|{_TIME.replace('?P<', '?P<b_')}:? (?:[\w.-]{{1,64}} )?(?P<program1>[\w./@-]{{1,64}})(?:\[(?P<pid1>\d+)\])?: "
     rf"|{_TIME.replace('?P<', '?P<c_')}:? "
     r"|(?P<mon>[A-Z][a-z]{2}) {1,2}(?P<d_day>\d{1,2}) (?P<d_hour>\d\d):(?P<d_minute>\d\d):(?P<d_second>\d\d)"
     r"(?:\.(?P<d_part>\d{1,9}))? [\w.-]{1,64} (?P<program2>[\w./@-]{1,64}?)(?:\[(?P<pid2>\d+)\])?: "
     r"|(?P<pid3>\d{1,7})@(?P<epoch>\d{9,11})\.(?P<e_part>\d{1,9}):"
-    r"|[\w.-]{1,64}: *\d+:\w{1,64}: \*(?P<level4>[A-Z]+)\*: "
+    r"|[\w.-]{1,64}: *\d+:\w{1,64}: \*(?P<level2>[A-Z]+)\*: "
     r"|(?P<program3>qemu[\w-]{0,40}|virtiofsd|dpdk-\w{1,20}|ovs-vswitchd|spdk\w{0,20}): "
     r")"
 )
-"""One prefix."""
+"""Any other."""
+_PARTS = ("year", "month", "day", "hour", "minute", "second", "part", "zone")
 
 
 class Line(NamedTuple):
@@ -65,6 +67,14 @@ def parse(number: int, text: str, year: int) -> Line:
     pid: int | None = None
     at = 0
     for _ in range(LAYERS):
+        found = _SWITCH.match(text, at)
+        if found is not None:
+            at = found.end()
+            *parts, said = found.groups()
+            when = _time_of_day(*parts)
+            time_ns = time_ns if when is None else when
+            level = LEVELS.get(said or "", level)
+            continue
         found = _PREFIX.match(text, at)
         if found is None or found.end() == at:
             break
@@ -72,7 +82,7 @@ def parse(number: int, text: str, year: int) -> Line:
         values = found.groupdict()
         when = _time_of(values, year)
         time_ns = time_ns if when is None else when
-        said = values["level1"] or values["level2"] or values["level4"]
+        said = values["level1"] or values["level2"]
         level = LEVELS.get(said, level) if said else level
         named = values["program1"] or values["program2"] or values["program3"] or values["target"]
         program = named or program
@@ -84,20 +94,23 @@ def parse(number: int, text: str, year: int) -> Line:
 def _time_of(values: dict[str, str | None], year: int) -> int | None:
     if values["epoch"]:
         return int(values["epoch"]) * 1_000_000_000 + _fraction(values["e_part"])
-    for mark in ("", "a_", "b_", "c_"):
+    for mark in ("a_", "b_", "c_"):
         if values[f"{mark}year"]:
-            day = tuple(int(values[f"{mark}{name}"] or 0) for name in ("year", "month", "day"))
-            rest = tuple(int(values[f"{mark}{name}"] or 0) for name in ("hour", "minute", "second"))
-            seconds = _seconds(*day, *rest)
-            if seconds is None:
-                return None
-            return (seconds - _zone(values[f"{mark}zone"])) * 1_000_000_000 + _fraction(values[f"{mark}part"])
+            return _time_of_day(*(values[f"{mark}{name}"] for name in _PARTS))
     if values["mon"] in MONTHS:
         month = MONTHS.index(str(values["mon"])) + 1
         names = ("d_day", "d_hour", "d_minute", "d_second")
         seconds = _seconds(year, month, *(int(values[name] or 0) for name in names))
         return None if seconds is None else seconds * 1_000_000_000 + _fraction(values["d_part"])
     return None
+
+
+def _time_of_day(*parts: str | None) -> int | None:
+    """By what `_PARTS` says."""
+    seconds = _seconds(*(int(one or 0) for one in parts[:6]))
+    if seconds is None:
+        return None
+    return (seconds - _zone(parts[7])) * 1_000_000_000 + _fraction(parts[6])
 
 
 @lru_cache(maxsize=64)
