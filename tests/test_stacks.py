@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import html
 import io
 import json
+import re
 import subprocess
 from pathlib import Path
 
@@ -279,6 +281,13 @@ def test_a_capture_with_stacks_is_read_by_those_that_know_none(tmp_path: Path) -
     assert kinds.count(pcapng.CUSTOM) == 1
 
 
+def pictured(path: Path, folder: Path, keys: str) -> str:
+    """The screen of the view after some keys."""
+    picture = folder / "screen.svg"
+    assert run("view", path, "--screenshot", picture, "--force", "--size", "120x40", "--keys", keys)[0] == 0
+    return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", picture.read_text())).split())
+
+
 def test_callers(tmp_path: Path) -> None:
     """Of each stack the innermost function that sends several kinds of messages, and not all of them."""
     one = stack_of((LIBC, StackEntry(*QEMU, 0x600, "vhost_user_write"), *OUTER), "")
@@ -298,6 +307,13 @@ def test_callers(tmp_path: Path) -> None:
     assert known.of("qemu", two) == "vhost_dev_init"
     assert known.of("qemu", None) is None
     assert "called by" in run("read", "--phases", path)[1]
+    with CaptureWriter(tmp_path / "one.pcapng", source="probe rawtp", order="little") as writer:
+        connection = writer.open("/run/a.sock", (End(7), End(8)), 10**9)
+        for number, request in enumerate((8, 10, 9)):
+            writer.frame(Frame(connection.id, 0, 10**9 + number, message(request), stack=FIRST))
+    assert "vhost_user_set_mem_table sends 3 to #3" in pictured(tmp_path / "one.pcapng", tmp_path, "W")
+    shown = pictured(path, tmp_path, "e")
+    assert "here vhost_user_write < vhost_dev_init < main │ │ known QEMU" in shown
 
 
 def test_logs_in_filters(tmp_path: Path) -> None:
@@ -317,3 +333,7 @@ def test_logs_in_filters(tmp_path: Path) -> None:
     assert list(compile_filter('log.text contains "vhost peer closed"').rows(timeline)) == [0, 2]
     assert list(compile_filter("log.level == error && vhost.number > 1").rows(timeline)) == [2]
     assert list(compile_filter('not log.program == "ovs"').rows(timeline)) == [1]
+    assert "vhost peer closed 2" in pictured(path, tmp_path, "g")
+    folded = pictured(path, tmp_path, "L")
+    assert "vhost peer closed" not in folded
+    assert "1 line of logs" in folded

@@ -209,7 +209,11 @@ def watch(mode: str, folder: Path) -> dict[str, Any]:
     os.close(writable)
     with open(readable, "rb") as pipe:
         told = json.loads(pipe.read())
-    probe.step()  # it looks at what the child has mapped
+    deadline = 6000
+    while not probe.links.messages and deadline:  # the child's stacks are unwound while it is there
+        probe.step()
+        signal.sigtimedwait([], 0.02)
+        deadline -= 1
     os.write(end, b"x")
     os.waitpid(child, 0)
     deadline = 400
