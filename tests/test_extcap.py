@@ -345,9 +345,10 @@ def test_root_is_told_that_wireshark_reads_no_dissector_of_a_user(tmp_path: Path
         return done.stdout
 
     own = tmp_path / ".local/lib/wireshark/plugins/vusniff.lua"
-    assert f"wrote {own}\n" in run(rootly, "install")
-    assert f"does not read {own}, because it is run as root" in run(rootly, "install")
-    assert "install with --global" in run(rootly, "install")
+    told = run(rootly, "install")
+    assert f"wrote {own}\n" in told
+    assert f"does not read {own}, because it is run as root" in told
+    assert "install with --global" in told
     if unprivileged() or rootly:
         assert "does not read" not in run(unprivileged(), "install")
     capture = golden.captures()[0]
