@@ -91,6 +91,26 @@ def test_directories_that_cannot_be_read_are_named(
     assert err == f"vusniff: {shelf}/b: Permission denied: what is in it is not looked at\n"
 
 
+def test_a_directory_of_any_depth(shelf: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Deeper than Python recurses, and than a path can be long."""
+    (shelf / "c.pcapng").unlink()
+    at = os.open(shelf, os.O_RDONLY)
+    for _ in range(2500):
+        os.mkdir("d", dir_fd=at)
+        below = os.open("d", os.O_RDONLY, dir_fd=at)
+        os.close(at)
+        at = below
+    os.close(at)
+    status, out, err = said(["find", str(shelf), ""], capsys)
+    assert status == 2
+    assert out.startswith(f"{shelf}/a.pcapng: session 1")
+    assert "b/two.pcapng.gz: session 2" in out
+    (line,) = err.splitlines()
+    assert "/d/d/d" in line
+    assert "File name too long: what is in it is not looked at" in line
+    subprocess.run(["rm", "-r", shelf / "d"], check=True)  # Python could not
+
+
 def test_as_json_it_counts_what_a_filter_counts(shelf: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (shelf / "c.pcapng").unlink()
     status, out, err = said(["find", "--json", str(shelf), "vhost.request == SET_MEM_TABLE"], capsys)

@@ -84,20 +84,24 @@ def captures(places: Iterable[str], closed: list[str]) -> Iterator[str]:
     Directories that links lead to are left out, and what is no file: a FIFO that anybody has put there would be waited
     for. ``closed`` takes a sentence for each directory that cannot be read. Raises VusniffError for what is not there.
     """
-
-    def refused(error: OSError) -> None:
-        closed.append(f"{error.filename}: {error.strerror}: what is in it is not looked at")
-
     for place in places:
         if not os.path.isdir(place):
             if not os.path.exists(place):
                 raise VusniffError(f"{place}: no such file or directory")
             yield place
             continue
-        for directory, below, names in os.walk(place, onerror=refused):
-            below.sort()
-            found = (os.path.join(directory, name) for name in sorted(names) if name.endswith(ENDINGS))
-            yield from (path for path in found if not _is_special(path))
+        waiting = [place]  # not by os.walk, which ends with an error where anybody has made a thousand levels
+        while waiting:
+            directory = waiting.pop()
+            try:
+                with os.scandir(directory) as entries:
+                    found = sorted(entries, key=lambda entry: entry.name)
+            except OSError as error:
+                closed.append(f"{directory}: {error.strerror}: what is in it is not looked at")
+                continue
+            below = [entry.path for entry in found if entry.is_dir(follow_symlinks=False)]
+            waiting += reversed(below)
+            yield from (entry.path for entry in found if entry.name.endswith(ENDINGS) and not _is_special(entry.path))
 
 
 def _is_special(path: str) -> bool:
