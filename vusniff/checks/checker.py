@@ -7,17 +7,17 @@ finding that repeats in a session is kept `KEPT` times and counted beyond.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from vusniff.analysis.session import Place, Tracker
 from vusniff.channel import Channel, Sender
 from vusniff.checks import rings, stream
 from vusniff.checks.cause import causes
 from vusniff.checks.finding import SIDES, Finding, Rule, Said, Sayings, Severity, Side, Trigger
-from vusniff.checks.header import FLAGS_AS_EXPECTED
 from vusniff.checks.peers import NOBODY, Peer, recognise
-from vusniff.checks.recall import Handler, handler_of, lasting, previous_session, recall_exchange
+from vusniff.checks.plan import Plan, Question, by_looks, by_standing, counts_replies, plan_of, questions
+from vusniff.checks.recall import lasting, previous_session, recall_exchange
 from vusniff.checks.silence import MAX_EXITS as MAX_SILENT_EXITS
 from vusniff.checks.silence import MAX_SILENT, Silence
 from vusniff.checks.standing import Standing, stand
@@ -27,16 +27,12 @@ from vusniff.checks.wrote import MAX_LINES, tells_of_trouble
 from vusniff.families.family import State
 from vusniff.families.pairing import Pairing
 from vusniff.families.vhost_user.protocol import (
-    CHANNELS,
-    F_PROTOCOL_FEATURES,
-    FLAG_NEED_REPLY,
     FLAG_REPLY,
     NAME,
     Channels,
     FrontendRequest,
-    ProtocolFeature,
 )
-from vusniff.families.vhost_user.state import DeviceState, Postcopy
+from vusniff.families.vhost_user.state import DeviceState
 from vusniff.message import Message
 from vusniff.record import CAPTURE_ENDED, Closed, Connection, Exit, LogLine, Lost, Sample
 from vusniff.values import dataclass
@@ -50,8 +46,6 @@ WAIT_NS = 5_000_000_000
 """How long a request may wait by default."""
 SLOW = frozenset({FrontendRequest.CHECK_DEVICE_STATE, FrontendRequest.POSTCOPY_END})
 """Requests whose answer waits for something that takes its time."""
-VERDICTS = frozenset({"ack", "result"})
-"""Layouts of replies that are 0 for success."""
 MAX_PREVIOUS = 4096
 MAX_EXITS = 64
 """Ends of processes remembered of a session."""
@@ -62,72 +56,8 @@ rules_may_raise = False
 """A rule that raises is a fault of vusniff, and one note for its user. True lets it raise: our own tests do."""
 
 
-WRONG_WAY = frozenset(
-    (channel, sender, FLAG_REPLY if sender is channel.requester else 0)
-    for channel in CHANNELS
-    if channel.requester is not None
-    for sender in Sender
-)
-"""Channel, sender and reply flag of messages that come from the side that does not send such."""
 FOLLOWED = (Channels.MAIN, Channels.BACKEND)
 """Channels whose messages decide a device's state."""
-
-
-def _counts_replies(state: DeviceState) -> bool:
-    """Acknowledgements are negotiated, and in the way in which most front-ends do it."""
-    features, own = state.features, state.protocol_features
-    return (
-        own is not None
-        and bool(own.value & _REPLY_ACK)
-        and state.protocol_features_offered is not None
-        and (features is None or bool(features.value & F_PROTOCOL_FEATURES))
-    )
-
-
-class _Question(NamedTuple):
-    """A rule that is asked at a message."""
-
-    judge: Callable[[Step], Sayings]
-    once: str
-    """Its slug where it is said once in a session, else empty."""
-    rule: Rule
-
-
-_Questions = tuple[tuple[_Question, ...], ...]
-"""What is asked, by what is known: twice whether all of the session is, and once whether the message can be read."""
-
-
-def _questions(rules: Iterable[Rule]) -> _Questions:
-    return tuple(
-        tuple(
-            _Question(rule.judge, rule.slug if rule.once else "", rule)
-            for rule in rules
-            if rule.judge is not None and (whole or not rule.complete_only) and (readable or rule.unread)
-        )
-        for whole in (False, True)
-        for readable in (False, True)
-    )
-
-
-class _Plan(NamedTuple):
-    """What is done with messages of one channel, sender, request and flags."""
-
-    framed: bool
-    """They have a header, and come from the side that sends such."""
-    odd: bool
-    """Rules about headers may mind them."""
-    looked_at: bool
-    """Their looks bring further rules up."""
-    reply: bool
-    need_reply: bool
-    """They are requests that want a reply."""
-    takes_one: bool
-    """They are main requests that define a descriptor."""
-    main: bool
-    """They are on the main connection."""
-    asked: _Questions
-    handler: Handler | None
-    """What is remembered of them."""
 
 
 def _spoken(message: Message) -> Spoken:
@@ -141,7 +71,6 @@ MAX_PLACES = 4096
 _new = object.__new__
 # Looked up once, as every message is compared with them.
 _FITS, _WRONG, _BACKEND = Pairing.FITS, Pairing.WRONG, Sender.BACKEND
-_REPLY_ACK = int(ProtocolFeature.REPLY_ACK)
 
 
 @dataclass(slots=True)
@@ -154,7 +83,7 @@ class _OpenSession:
     """There are rules for its family."""
 
 
-_Plans = dict[tuple[int | None, int, bool], _Plan]
+_Plans = dict[tuple[int | None, int, bool], Plan]
 """By request, flags, and whether the back-end sent it."""
 _Here = tuple[_OpenSession, ConnectionHistory, _Plans]
 """The session of a place, its connection, and what to do with its channel's messages."""
@@ -204,7 +133,7 @@ class Checker:
                 else:
                     keyed.setdefault((on.channel, on.request, FLAG_REPLY * on.reply), []).append(rule)
         self._keyed = keyed
-        self._triggered = {trigger: _questions(of_trigger) for trigger, of_trigger in triggered.items()}
+        self._triggered = {trigger: questions(of_trigger) for trigger, of_trigger in triggered.items()}
         self._plans: dict[Channel, _Plans] = {}
         self._here: dict[Place, _Here] = {}
         self._step = _new(Step)
@@ -249,7 +178,7 @@ class Checker:
         plan, kept = plans.get(key) or self._plan(plans, key, message), message
         if plan.framed:
             if link.wrong_reply or before.owned is None or before.postcopy is not None:
-                self._ask_by_standing(step, known)
+                self._pull(by_standing(step), step, known)
             kept = lasting(message)
             recall_exchange(step, kept)
             asked = plan.asked[known]
@@ -266,20 +195,20 @@ class Checker:
                 or step.skipped
                 or (passed and not (plan.takes_one and len(passed) == 1 and not passed[0].late))
                 or (plan.reply and step.values.get("u64"))
-                or (plan.need_reply and not _counts_replies(before))
+                or (plan.need_reply and not counts_replies(before))
             ):
-                self._ask_by_looks(step, plan, known)
+                self._pull(by_looks(step, plan), step, known)
         elif plan.odd or message.descriptors:
             # From the wrong side what it would mean from the other is not asked.
-            self._pull(Trigger.HEADER if message.request is not None else Trigger.DESCRIPTORS, step, known)
+            self._pull((Trigger.HEADER if message.request is not None else Trigger.DESCRIPTORS,), step, known)
         if step.late is not None:
-            self._pull(Trigger.LATE, step, known)
+            self._pull((Trigger.LATE,), step, known)
         if link.unread or not readable:
-            self._pull(Trigger.STREAM, step, known)
+            self._pull((Trigger.STREAM,), step, known)
             stream.follow(link, message)
         self._keep(step, plan, kept, readable)
 
-    def _keep(self, step: Step, plan: _Plan, kept: Message, readable: bool) -> None:
+    def _keep(self, step: Step, plan: Plan, kept: Message, readable: bool) -> None:
         """Remember of a message what later ones, and the end of the session, are judged by; ``kept`` is as much of it
         as is remembered."""
         message, memory, link = step.message, step.memory, step.link
@@ -329,63 +258,12 @@ class Checker:
         here = self._here[place] = life, link, self._plans.setdefault(place.channel, {})
         return here
 
-    def _plan(self, plans: _Plans, key: tuple[int | None, int, bool], message: Message) -> _Plan:
-        """What to do with messages that have these flags and this request."""
-        flags, request, channel = message.flags, message.request, message.channel
-        reply, spec = FLAG_REPLY * message.reply, message.spec
-        wrong_way = (channel, message.sender, reply) in WRONG_WAY
-        framed = request is not None and not wrong_way
-        main = framed and channel is Channels.MAIN
-        odd = request is not None and (wrong_way or (channel, message.sender, flags) not in FLAGS_AS_EXPECTED)
-        plan = _Plan(
-            framed=framed,
-            odd=odd,
-            looked_at=odd or spec is None,
-            reply=bool(reply),
-            need_reply=bool(flags & FLAG_NEED_REPLY) and not reply,
-            takes_one=main and not reply and spec is not None and spec.fds[1] > 0,
-            main=main,
-            asked=_questions(self._keyed.get((channel, request, reply), ())),
-            handler=handler_of(channel, request, bool(reply)) if framed and request is not None else None,
-        )
+    def _plan(self, plans: _Plans, key: tuple[int | None, int, bool], message: Message) -> Plan:
+        """The plan for messages that have these flags and this request, kept."""
         if len(plans) >= MAX_PLANS:
             plans.clear()
-        plans[key] = plan
+        plan = plans[key] = plan_of(message, self._keyed)
         return plan
-
-    def _ask_by_standing(self, step: Step, known: int) -> None:
-        """Ask what depends on where the session stands."""
-        if step.message.channel is not Channels.MAIN or step.message.flags & FLAG_REPLY:
-            return
-        if step.link.wrong_reply:
-            self._pull(Trigger.WRONG_BEFORE, step, known)
-        if step.before.owned is None:
-            self._pull(Trigger.UNOWNED, step, known)
-        if step.before.postcopy is not None and step.before.postcopy.value is Postcopy.LISTENING:
-            self._pull(Trigger.POSTCOPY, step, known)
-
-    def _ask_by_looks(self, step: Step, plan: _Plan, known: int) -> None:
-        """Ask what depends on how a message looks."""
-        message, before = step.message, step.before
-        passed = len(message.descriptors)
-        if passed and not (plan.takes_one and passed == 1 and not message.descriptors[0].late):
-            self._pull(Trigger.DESCRIPTORS, step, known)
-        if step.pairing > _FITS or step.skipped:
-            self._pull(Trigger.PAIRING, step, known)
-        if plan.odd:
-            self._pull(Trigger.HEADER, step, known)
-        if message.malformed is not None or message.trailing:
-            self._pull(Trigger.PAYLOAD, step, known)
-        if message.spec is None:
-            self._pull(Trigger.UNKNOWN, step, known)
-        if message.flags & FLAG_REPLY:
-            if message.layout in VERDICTS and message.payload and message.payload.get("u64"):
-                self._pull(Trigger.FAILED, step, known)
-        elif message.flags & FLAG_NEED_REPLY:
-            if not before.has(ProtocolFeature.REPLY_ACK):
-                self._pull(Trigger.NEED_REPLY, step, known)
-            elif not _counts_replies(before):
-                self._pull(Trigger.UNCOUNTED, step, known)
 
     def tell(self, event: Event) -> None:
         """What stands between messages, in the order of the capture."""
@@ -545,7 +423,7 @@ class Checker:
                 if oldest.channel is not Channels.GPU and oldest.request not in SLOW:
                     step.late = oldest
 
-    def _ask(self, questions: tuple[_Question, ...], step: Step) -> None:
+    def _ask(self, questions: tuple[Question, ...], step: Step) -> None:
         memory = step.memory
         for judge, once, rule in questions:
             if once and once in memory.said:
@@ -557,8 +435,9 @@ class Checker:
             if said:
                 self._take(rule, said, memory, step.message.number, SIDES[step.message.sender])
 
-    def _pull(self, trigger: Trigger, step: Step, known: int) -> None:
-        self._ask(self._triggered[trigger][known], step)
+    def _pull(self, triggers: Iterable[Trigger], step: Step, known: int) -> None:
+        for trigger in triggers:
+            self._ask(self._triggered[trigger][known], step)
 
     def _finish(self, life: _OpenSession, closed: Closed | None, closer: Sender | None, time_ns: int) -> None:
         memory = life.memory
