@@ -28,11 +28,11 @@ _REMEMBERED_BYTES = 512
 """Longest options that are remembered."""
 
 
-Said = tuple[tuple[Descriptor, ...], Process | None, str | None]
+OptionFacts = tuple[tuple[Descriptor, ...], Process | None, str | None]
 """Descriptors, sender, and id of the call stack of a packet."""
 
 
-def said(options: bytes) -> Said:
+def said(options: bytes) -> OptionFacts:
     """What a packet's options say, which are in little-endian order."""
     # Direction and number come first and do not matter; the rest repeats, as the same descriptors are passed again.
     if options[:4] == _USUAL_FLAGS and options[8:12] == _USUAL_NUMBER:
@@ -40,7 +40,7 @@ def said(options: bytes) -> Said:
     return _said_often(options)
 
 
-def _said(options: bytes) -> Said:
+def _said(options: bytes) -> OptionFacts:
     prefix = facts.ENTERPRISE.to_bytes(4, "little")
     texts = (
         value[4:]
@@ -64,7 +64,7 @@ def remembered(make: Callable[[bytes], Made]) -> Callable[[bytes], Made]:
 _said_often = remembered(_said)
 
 
-NOTHING_SAID: Said = ((), None, None)
+NOTHING_SAID: OptionFacts = ((), None, None)
 NO_STACKS = Stacks()
 """Of a capture without any."""
 

@@ -142,15 +142,15 @@ class Checker:
 
     def state(self, session: int) -> State | None:
         """The state of a session that goes on, after the last message fed."""
-        life = self._open.get(session)
-        return life.state if life else None
+        opened = self._open.get(session)
+        return opened.state if opened else None
 
     def standing(self, session: int, now_ns: int) -> Standing | None:
         """Where a session stands, ``now_ns`` being how late the capture tells of; None before its first message."""
-        life = self._open.get(session)
-        if life is None:
+        opened = self._open.get(session)
+        if opened is None:
             return self.ended.get(session)
-        return stand(life.memory, life.state, life.judged, now_ns, sides=self._sides(life.memory.exits))
+        return stand(opened.memory, opened.state, opened.judged, now_ns, sides=self._sides(opened.memory.exits))
 
     def _sides(self, exits: Sequence[Exit]) -> tuple[Sender | None, ...]:
         """Which side each process sat on; None for neither, or both."""
@@ -162,11 +162,11 @@ class Checker:
         here = self._here.get(place) or self._arrive(message, place)
         if here is None:
             return
-        life, link, plans = here
-        life.state = after
-        if not life.judged:
+        opened, link, plans = here
+        opened.state = after
+        if not opened.judged:
             return
-        step, memory, values = self._step, life.memory, message.payload
+        step, memory, values = self._step, opened.memory, message.payload
         step.before, step.message, step.after = before, message, after
         step.memory, step.link, step.values = memory, link, values or {}
         step.request, step.pairing, step.skipped, step.late = None, pairing, (), None
@@ -242,12 +242,12 @@ class Checker:
 
     def _arrive(self, message: Message, place: Place) -> _Here | None:
         """A place's first message: what is needed for all of them; None when its session has ended."""
-        life = self._open.get(message.session)
-        if life is None:
+        opened = self._open.get(message.session)
+        if opened is None:
             if message.session in self._ended:
                 return None
-            life = self._open[message.session] = self._begin(message, place)
-        memory = life.memory
+            opened = self._open[message.session] = self._begin(message, place)
+        memory = opened.memory
         memory.device = place.context.device
         if message.connection not in memory.links:
             self._meet(memory, message)
@@ -255,7 +255,7 @@ class Checker:
         if len(self._here) >= MAX_PLACES:
             self._here.clear()
         link = memory.links[message.connection]
-        here = self._here[place] = life, link, self._plans.setdefault(place.channel, {})
+        here = self._here[place] = opened, link, self._plans.setdefault(place.channel, {})
         return here
 
     def _plan(self, plans: _Plans, key: tuple[int | None, int, bool], message: Message) -> Plan:
@@ -286,15 +286,15 @@ class Checker:
     def sampled(self, sample: Sample) -> None:
         """Where rings stood: each is judged as it stood then."""
         session = next((self._session_of[one] for one, _ in sample.ends if one in self._session_of), 0)
-        life = self._open.get(session)
-        if life is None or not life.judged or not isinstance(life.state, DeviceState):
+        opened = self._open.get(session)
+        if opened is None or not opened.judged or not isinstance(opened.state, DeviceState):
             return
-        memory = life.memory
+        memory = opened.memory
         number = memory.last_main.number if memory.last_main else self._tracker.sessions[session - 1].first
         rings.forget(memory, [what for what, _ in sample.unreadable])
-        rings.remember_log(memory, sample, life.state)
+        rings.remember_log(memory, sample, opened.state)
         for position in sample.rings:
-            look = rings.remember(memory, number, sample.time_ns, position, life.state)
+            look = rings.remember(memory, number, sample.time_ns, position, opened.state)
             for rule in self._sampling:
                 if rule.at_sample is None or (rule.complete_only and not memory.complete):
                     continue
@@ -309,11 +309,11 @@ class Checker:
         """A gap in the capture: what rests on having seen everything is not judged any more."""
         sessions = self._open if lost.connection is None else (self._session_of.get(lost.connection, 0),)
         for session in sessions:
-            life = self._open.get(session)
-            if life is not None:
-                self._mark_incomplete(life.memory, "messages were lost")
-                life.memory.unseen = True
-                for connection, link in life.memory.links.items():
+            opened = self._open.get(session)
+            if opened is not None:
+                self._mark_incomplete(opened.memory, "messages were lost")
+                opened.memory.unseen = True
+                for connection, link in opened.memory.links.items():
                     if lost.connection in (None, connection):
                         link.waiting.clear()
                         link.asked.clear()
@@ -326,9 +326,9 @@ class Checker:
             if silence is not None and len(silence.exits) < MAX_SILENT_EXITS:
                 silence.exits.append(exit)
         for session in dict.fromkeys(self._tracker.session_of(connection) for connection, _ in exit.ends):
-            life, ended = self._open.get(session or 0), self.ended.get(session or 0)
-            if life is not None and len(life.memory.exits) < MAX_EXITS:
-                life.memory.exits.append(exit)
+            opened, ended = self._open.get(session or 0), self.ended.get(session or 0)
+            if opened is not None and len(opened.memory.exits) < MAX_EXITS:
+                opened.memory.exits.append(exit)
             elif ended is not None and len(ended.exits) < MAX_EXITS:
                 ended.exits.append((self._sides((exit,))[0], exit))
 
@@ -339,16 +339,16 @@ class Checker:
             silence.closed = closed
         end = self._frontend_ends.pop(closed.connection, None)
         session = self._session_of.pop(closed.connection, 0)
-        life = self._open.get(session)
-        if life is None or (end is None and not self._alone(session, closed.connection)):
+        opened = self._open.get(session)
+        if opened is None or (end is None and not self._alone(session, closed.connection)):
             return
         del self._open[session]
         self._here.clear()
         closer = None if closed.by is None or end is None else Sender.FRONTEND if closed.by == end else Sender.BACKEND
         if closed.reason == CAPTURE_ENDED:
-            self._finish(life, None, None, closed.time_ns)
+            self._finish(opened, None, None, closed.time_ns)
         else:
-            self._finish(life, closed, closer, closed.time_ns)
+            self._finish(opened, closed, closer, closed.time_ns)
 
     def _alone(self, session: int, connection: int) -> bool:
         """A connection is the first of its session, and nobody has said on it what it carries."""
@@ -357,8 +357,8 @@ class Checker:
 
     def conclude(self, time_ns: int) -> None:
         """The capture ends here, at the time of its last message."""
-        for life in self._open.values():
-            self._finish(life, None, None, time_ns)
+        for opened in self._open.values():
+            self._finish(opened, None, None, time_ns)
         self._open.clear()
         self._here.clear()
 
@@ -439,16 +439,16 @@ class Checker:
         for trigger in triggers:
             self._ask(self._triggered[trigger][known], step)
 
-    def _finish(self, life: _OpenSession, closed: Closed | None, closer: Sender | None, time_ns: int) -> None:
-        memory = life.memory
+    def _finish(self, opened: _OpenSession, closed: Closed | None, closer: Sender | None, time_ns: int) -> None:
+        memory = opened.memory
         self.peers[memory.session] = memory.frontend, memory.backend  # what they said may have told them apart
         self._ended.add(memory.session)
-        standing = stand(memory, life.state, life.judged, time_ns, closed, closer, self._sides(memory.exits))
+        standing = stand(memory, opened.state, opened.judged, time_ns, closed, closer, self._sides(memory.exits))
         self.ended[memory.session] = standing
-        if not life.judged:
+        if not opened.judged:
             return
         explained = bool(causes(self.found.get(memory.session, ())))
-        end = SessionEnd(life.state, memory, closed, closer, time_ns, standing, explained)
+        end = SessionEnd(opened.state, memory, closed, closer, time_ns, standing, explained)
         number = memory.last_main.number if memory.last_main else self._tracker.sessions[memory.session - 1].first
         for rule in self._ending:
             if rule.at_end is None or (rule.complete_only and not memory.complete):
@@ -460,7 +460,7 @@ class Checker:
             self._take(rule, said, memory, number, rule.side)
         if len(self._previous) >= MAX_PREVIOUS:
             del self._previous[next(iter(self._previous))]
-        self._previous[memory.session] = previous_session(memory, life.state)
+        self._previous[memory.session] = previous_session(memory, opened.state)
 
     def _broken(self, rule: Rule, error: Exception) -> Sayings:
         """A rule has raised: say so once in a capture, and go on."""

@@ -149,7 +149,7 @@ def by_looks(step: Step, plan: Plan) -> Iterator[Trigger]:
     if message.spec is None:
         yield Trigger.UNKNOWN
     if message.flags & FLAG_REPLY:
-        if message.layout in VERDICTS and message.payload and message.payload.get("u64"):
+        if message.layout in VERDICTS and step.values.get("u64"):
             yield Trigger.FAILED
     elif message.flags & FLAG_NEED_REPLY:
         if not before.has(ProtocolFeature.REPLY_ACK):

@@ -21,7 +21,7 @@ from vusniff.families.vhost_user.protocol import ProtocolFeature
 from vusniff.values import replace
 
 WORKED = frozenset({Outcome.RUNNING, Outcome.STOPPED, Outcome.ENDED})
-TOLD = 3
+EARLIER_SHOWN = 3
 """Earlier troubles on a path that are told beside the last session."""
 
 
@@ -170,7 +170,7 @@ def _earlier(before: list[Verdict]) -> list[str]:
         if one.trouble:
             kinds.setdefault(one.kind, []).append(one)
     said = []
-    for group in list(kinds.values())[:TOLD]:
+    for group in list(kinds.values())[:EARLIER_SHOWN]:
         first, others = group[0], f" and {len(group) - 1} more" if len(group) > 1 else ""
         said.append(f"Before it, session {first.sessions[0]}{others}: {first.sentence[0].lower()}{first.sentence[1:]}")
     return said

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vusniff.analysis.compose import fields, header_of
-from vusniff.capture.batch import NOTHING_SAID, Said, said
+from vusniff.capture.batch import NOTHING_SAID, OptionFacts, said
 from vusniff.channel import Channel, Sender
 from vusniff.filter.field import Origin, Surroundings
 from vusniff.filter.match import Matches, asking, matcher
@@ -280,7 +280,7 @@ class Row:
     def stack(self) -> Stack | None:
         return self._index.stacks.get(self._said()[2])
 
-    def _said(self) -> Said:
+    def _said(self) -> OptionFacts:
         return said(self._bytes()[1]) if has_options(self._metas[self.at]) else NOTHING_SAID
 
     def _header(self) -> tuple[int, int, int] | None:
