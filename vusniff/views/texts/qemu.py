@@ -425,6 +425,7 @@ ROWS: tuple[KnownError, ...] = (
             "vhost_get_config failed",
             "VHOST_USER_PROTOCOL_F_CONFIG not supported",
             "set device config space failed",
+            "vhost-user-blk: get block config failed",
             "vhost guest set device config space failed: {errno:errno}",
         ),
         _USER + "vhost_user_get_config; hw/block/vhost-user-blk.c",
@@ -434,6 +435,31 @@ ROWS: tuple[KnownError, ...] = (
             "CONFIG was not negotiated.",
             _GONE,
         ),
+    ),
+    KnownError(
+        ("Unexpected end-of-file before all data were read", "Unexpected end-of-file before all bytes were read"),
+        "QEMU, io/channel.c, qio_channel_readv_full_all (data since 6.0, bytes before)",
+        "A socket ended in the middle of what QEMU read. In vhost-user that is the back-end's channel: the back-end closed it, or ended.",
+        (
+            "The back-end ended, or crashed: its own log and the first error of QEMU say why.",
+            "The guest's memory is not shared, and the back-end gave up over it.",
+            "It is about another socket of QEMU (NBD, migration).",
+        ),
+        BOTH,
+    ),
+    KnownError(
+        (
+            "a used vhost backend has no free memory slots left",
+            "a used vhost backend has not enough free memory slots left",
+        ),
+        "QEMU, hw/mem/memory-device.c, memory_device_check_addable (to 8.1)",
+        "Memory could not be plugged in: a vhost back-end of this VM has as many memory regions as it takes.",
+        (
+            "A back-end without CONFIGURE_MEM_SLOTS takes 8 regions; with it, as many as GET_MAX_MEM_SLOTS says.",
+            "The kernel's vhost takes 64 (max_mem_regions of the module vhost).",
+            "Fewer and larger DIMMs need fewer regions.",
+        ),
+        SESSION,
     ),
     KnownError(
         ("Reconnecting after error: {reason:s}",),
