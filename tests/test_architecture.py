@@ -14,7 +14,7 @@ FOLDERS = sorted((ROOT / "vusniff").rglob("__init__.py"))
 def test_the_map_names_every_folder_and_module_at_the_top() -> None:
     page = (ROOT / "docs" / "architecture.md").read_text("utf-8")
     modules = [path.name for path in (ROOT / "vusniff").glob("*.py") if not path.name.startswith("__")]
-    folders = [f"{path.parent.name}/" for path in FOLDERS if path.parent.parent.name == "vusniff"]
+    folders = [f"{path.parent.name}/" for path in FOLDERS if path.parent.parent == ROOT / "vusniff"]
     assert [name for name in sorted((*modules, *folders)) if f"`{name}`" not in page] == []
 
 

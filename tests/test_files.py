@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import shutil
 import signal
 import stat
 import subprocess
@@ -352,7 +351,7 @@ def test_what_is_protected_against_writing_is_not_replaced(shared: Path) -> None
 
 
 @needs_root
-def test_a_user_may_follow_links_of_his_own(outside: Path) -> None:
+def test_a_user_may_follow_links_of_his_own(outside: Path, installation: Path) -> None:
     """In a directory that his group may write, say; root may not even there."""
     script = "import sys; from vusniff import files; print(files.open_output(sys.argv[1]).made)"
     folder = outside / "shared"
@@ -360,13 +359,8 @@ def test_a_user_may_follow_links_of_his_own(outside: Path) -> None:
     folder.chmod(0o1777)
     (folder / "link").symlink_to("file")
     theirs(folder / "link")
-    # A copy of the modules: where nobody can read them.
-    package = outside / "modules" / "vusniff"
-    package.mkdir(parents=True)
-    for name in ("files.py", "errors.py", "__init__.py"):
-        shutil.copy(Path(files.__file__).with_name(name), package)
     command = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "/usr/bin/python3", "-c", script]
-    environment = os.environ | {"PYTHONPATH": str(package.parent), "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = os.environ | {"PYTHONPATH": str(installation), "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run([*command, str(folder / "link")], capture_output=True, text=True, env=environment)
     assert (done.returncode, done.stdout) == (0, "True\n"), done.stderr
     assert (folder / "file").stat().st_uid == NOBODY
