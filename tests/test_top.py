@@ -149,7 +149,7 @@ def test_the_state_can_be_read_at_any_width(tmp_path: Path, width: int) -> None:
     assert len(line.text) <= width + 2
     assert "ring 1 not served by the" in line.text
     assert heading.index("STATE") == line.text.index("ring 1")
-    assert ("UNWANTED" in heading) == (width == 200)
+    assert ("SUPPRESSED" in heading) == (width == 200)
     timeline.index.close()
 
 

@@ -161,6 +161,8 @@ class Dissector:
     specs: Mapping[int, MessageSpec]
     ack: Layout | None = None
     """Layout of a reply to a request that has none of its own; None where the channel knows no acknowledgements."""
+    headers: Mapping[str, Layout] = field(default_factory=dict)
+    """Device type -> how a request in its rings begins."""
 
 
 @dataclass(frozen=True)

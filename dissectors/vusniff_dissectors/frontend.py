@@ -11,6 +11,7 @@ from vusniff.message import Dissector, MessageSpec
 from vusniff_dissectors import frontend_memory, frontend_vrings
 from vusniff_dissectors import layouts as k
 from vusniff_dissectors.features import ProtocolFeatures as P
+from vusniff_dissectors.request_headers import HEADERS
 
 SPECS = (
     MessageSpec(
@@ -240,4 +241,5 @@ DISSECTOR = Dissector(
         for spec in sorted((*SPECS, *frontend_memory.SPECS, *frontend_vrings.SPECS), key=lambda s: s.code)
     },
     k.ACK,
+    HEADERS,
 )

@@ -24,8 +24,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("files", metavar="FILE", nargs="+", help="capture files, merged by time")
     parser.add_argument("--session", type=int, metavar="N", help="of session N only")
     parser.add_argument("--ring", type=int, metavar="N", help="ring N only")
+    parser.add_argument(
+        "--dump",
+        type=_count,
+        metavar="N",
+        help="print what waits in the rings of running devices now: the N oldest requests of each ring, with their "
+        "descriptors and the header that the device type has; never what they carry",
+    )
     add_json(parser, "print JSON lines, one object for every sample of every ring")
     parser.add_argument("--device", metavar="TYPE", help="device type (net, blk, fs, ...) instead of the deduced one")
+
+
+def _count(words: str) -> int:
+    from vusniff.commands.dumping import count
+
+    return count(words)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -38,6 +51,10 @@ def run(args: argparse.Namespace) -> int:
     count = len(timeline.sessions)
     if args.session is not None and not 1 <= args.session <= count:
         raise VusniffError(f"--session {args.session}: there are sessions 1 to {count}")
+    if args.dump is not None:
+        from vusniff.commands.dumping import dump
+
+        return dump(timeline, [args.session] if args.session else list(range(1, count + 1)), args)
     history = timeline.ring_history
     sessions = [args.session] if args.session else [*range(1, count + 1), *(-one for one in history.unspoken)]
     for session in sessions:

@@ -34,7 +34,7 @@ PAUSE = 0.05
 QUIET_NS = 10_000_000_000
 """How old the last record of a file may be until the table stands at it, and not at now."""
 SORTS = (
-    "vm", "device", "ring", "size", "avail", "used", "in flight", "rate", "kicks", "calls", "unwanted", "state",
+    "vm", "device", "ring", "size", "avail", "used", "in flight", "rate", "kicks", "calls", "suppressed", "state",
     "back-end", "path",
 )  # fmt: skip
 

@@ -20,6 +20,8 @@ class MemoryRegion:
     """Bytes."""
     user_address: int
     """Where it begins in the front-end's address space."""
+    guest_address: int | None = None
+    """Where it begins for the addresses in descriptors; None where that is not known."""
 
 
 @dataclass(frozen=True, slots=True)

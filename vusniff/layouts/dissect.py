@@ -74,7 +74,8 @@ def _load() -> dict[str, Dissector]:
         for dissector in _dissectors(point):
             known = merged.get(dissector.channel)
             if known is not None:
-                dissector = Dissector(dissector.channel, {**known.specs, **dissector.specs}, dissector.ack or known.ack)
+                specs, headers = {**known.specs, **dissector.specs}, {**known.headers, **dissector.headers}
+                dissector = Dissector(dissector.channel, specs, dissector.ack or known.ack, headers)
             merged[dissector.channel] = dissector
     return merged
 

@@ -121,7 +121,7 @@ def _index(row: TopRow, name: str) -> str:
     return "-" if standing is None else str(getattr(standing.position, name))
 
 
-def _unwanted(row: TopRow) -> str:
+def _suppressed(row: TopRow) -> str:
     """Which signals the sides suppress."""
     found = [ring.standing.position for ring in row.rings if ring.standing is not None]
     said = []
@@ -178,7 +178,7 @@ COLUMNS = (
     TopColumn("", lambda row, now: _spark(row), _falling(_rate)),
     TopColumn("KICKS", lambda row, now: _pace(_total(row, _kicks)), _falling(_kicks), True),
     TopColumn("CALLS", lambda row, now: _pace(_total(row, _calls)), _falling(_calls), True),
-    TopColumn("UNWANTED", lambda row, now: _unwanted(row), _unwanted),
+    TopColumn("SUPPRESSED", lambda row, now: _suppressed(row), _suppressed),
     TopColumn("STATE", state_of, _condition),
     TopColumn("BACK-END", lambda row, now: row.device.backend, lambda row: row.device.backend),
     TopColumn("PATH", lambda row, now: row.device.path, lambda row: row.device.path),

@@ -15,8 +15,15 @@ IOMMU_WORDS = "its addresses go through an IOMMU"
 
 def places(state: DeviceState) -> Places:
     """What can be read of a device now: the rings that run, of those whose place was witnessed."""
+    translated = state.features is not None and bool(state.features.value & F_ACCESS_PLATFORM)
     regions = tuple(
-        MemoryRegion(region.descriptor or Descriptor(), region.mmap_offset, region.size, region.user_address)
+        MemoryRegion(
+            region.descriptor or Descriptor(),
+            region.mmap_offset,
+            region.size,
+            region.user_address,
+            None if translated else region.guest_address,
+        )
         for region in state.regions or ()
     )
     found: list[RingPlace] = []

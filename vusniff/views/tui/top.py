@@ -26,7 +26,20 @@ SECONDS = 0.5
 KEYS = "s sort  S reverse  / filter  r rings  p pause  Enter open the session  q quit"
 LEAST_STATE = 44
 """Cells that are enough for a state."""
-DROPPED = ("UNWANTED", "AVAIL", "USED", "SIZE", "CALLS", "KICKS", "PATH", "DEVICE", "BACK-END", "", "RING", "IN FLIGHT")
+DROPPED = (
+    "SUPPRESSED",
+    "AVAIL",
+    "USED",
+    "SIZE",
+    "CALLS",
+    "KICKS",
+    "PATH",
+    "DEVICE",
+    "BACK-END",
+    "",
+    "RING",
+    "IN FLIGHT",
+)
 """Columns that are left out where there is no room, the first first."""
 LEAST_NAME = 12
 """Cells that a name may take at any width; a quarter of the line where that is more. Others have chosen it, and it must
