@@ -90,7 +90,7 @@ def test_every_reader_shows_what_was_found(tmp_path: Path, capsys: pytest.Captur
     main(["read", str(file), "--filter", "vring.num == 256"])
     assert capsys.readouterr().out.count("SET_VRING_NUM") == 1
     assert main(["check", str(file)]) == 1
-    assert "front-end sends 12 bytes that begin no message" in " ".join(capsys.readouterr().out.split())
+    assert "front-end sends 12 bytes that do not begin a message" in " ".join(capsys.readouterr().out.split())
 
 
 @pytest.mark.slow

@@ -262,7 +262,7 @@ def test_the_verdict_says_that_a_kick_was_not_read(tmp_path: Path) -> None:
     out = run("check", capture(tmp_path / "c.pcapng", [sample(MOVES), sample(stuck)]), "--device", "blk")[1]
     said = " ".join(out.split())
     assert "vring 0 is not served: 10 in flight, nothing used for 6.00 s; its kick has not been read" in said
-    assert "look what the back-end does" in said
+    assert "find out what the back-end is doing" in said
 
 
 def test_the_state_has_them(tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ SAID = {
     "no version": "SET_LOG_FD has version 0",
     "4 GiB": "SET_VRING_NUM says that 4294967295 bytes of payload follow; 8 bytes came before #",
     "256 MiB": "SET_VRING_NUM says that 268435456 bytes of payload follow; 8 bytes came before #",
-    "all ones": "sends 12 bytes that begin no message: ff ff ff ff ff ff ff ff ff ff ff ff",
+    "all ones": "sends 12 bytes that do not begin a message: ff ff ff ff ff ff ff ff ff ff ff ff",
     "larger than its layout": "SET_VRING_NUM has 40 bytes, 32 more than the 8 that vring_state has",
 }
 
@@ -104,7 +104,7 @@ def test_a_stream_that_is_lost_for_good_does_not_pass(
     status, out = _check(capsys, file)
     who = ("front-end", "back-end")[end]
     assert status == 1
-    assert f"nothing that the {who} sent from #4 on could be read as messages" in out
+    assert f"nothing that the {who} sent from #4 on could be read as a message" in out
     assert {"front-end": "back-end SET_", "back-end": "front-end SET_"}[who] not in out
 
 

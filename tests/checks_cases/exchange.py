@@ -58,7 +58,10 @@ FEATURES_SET = fe(F.SET_FEATURES, u64(1 << 30))
 
 FIRES = [
     Case(
-        "bytes-unread", [*hello(), raw(ONES), *MEMORY], FE, says="front-end sends 12 bytes that begin no message: ff ff"
+        "bytes-unread",
+        [*hello(), raw(ONES), *MEMORY],
+        FE,
+        says="front-end sends 12 bytes that do not begin a message: ff ff",
     ),
     Case("bytes-unread", [*hello(), raw(ONES + bytes(8), 1), *MEMORY], BE, says="20 bytes"),
     Case("bytes-unread", [*hello(), channel(), back(B.BACKEND_VRING_CALL, u32(0, 0)), raw(ONES, 1, BACK)], BE),

@@ -135,7 +135,9 @@ FIRES = [
     Case("status-drops-bits", [*WITH_STATUS, status(0x100)], says="8 bits"),
     Case("status-order", [*WITH_STATUS[:6], status(8)], says="FEATURES_OK before"),
     Case("status-order", [*WITH_STATUS, status(0xC), status(0xF)], says="after DRIVER_OK"),
-    Case("config-reply-size", [*WITH_CONFIG, config(F.GET_CONFIG), config_reply(8)], says="16 bytes is answered by 20"),
+    Case(
+        "config-reply-size", [*WITH_CONFIG, config(F.GET_CONFIG), config_reply(8)], says="16 bytes was answered with 20"
+    ),
     Case("config-size", [*WITH_CONFIG, config(F.SET_CONFIG, 8, follow=12)], FE, says="12 bytes follow"),
     Case("config-size", [*WITH_CONFIG, config(F.GET_CONFIG, 300), config_reply(300)], FE, says="300 bytes"),
     Case("config-size", [*WITH_CONFIG, config(F.GET_CONFIG, 4), config_reply(2, 4)], BE),

@@ -51,7 +51,7 @@ FIRES = [
     Case("regions-more-than-peer", [*hello(), tables(*many(33))], comms=RUST, says="takes 32"),
     Case("regions-more-than-peer", [*hello(), tables(*many(9))], says="libvhost-user and DPDK"),
     Case("descriptors-more-than-peer", [*hello(), tables(*many(9))], comms=LVU, says="ends its process"),
-    Case("descriptors-more-than-peer", [*hello(), tables(*many(33))], comms=RUST, says="in silence"),
+    Case("descriptors-more-than-peer", [*hello(), tables(*many(33))], comms=RUST, says="silently drops"),
     Case("shmem-bit", hello(protocol=PROTOCOL | P.GPA_ADDRESSES)[:4], BE, comms=RUST, says="rust-vmm vhost 0.16"),
     Case("shmem-bit", [*hello(protocol=PROTOCOL | P.GPA_ADDRESSES), fe(F.GET_SHMEM_CONFIG)], FE),
     Case(

@@ -75,7 +75,7 @@ def lookup_reply(step: Step) -> Sayings:
     if (value == 0) == (there > 0):
         return FINE
     evidence = (step.request.number,) if step.request else ()
-    return (Said(f"SHARED_OBJECT_LOOKUP is answered by {value:#x} with {there or 'no'} descriptors", evidence),)
+    return (Said(f"SHARED_OBJECT_LOOKUP was answered with {value:#x} and {there or 'no'} descriptors", evidence),)
 
 
 def shmem_map(step: Step) -> Sayings:
@@ -121,13 +121,13 @@ def shmem_config(step: Step) -> Sayings:
     sizes = tuple(step.values.get("mem_size") or ())
     told, there = step.values.get("num_regions", 0), sum(1 for size in sizes if size)
     if told > MAX_SHMEM:
-        return (Said(f"GET_SHMEM_CONFIG is answered by {told} regions; {MAX_SHMEM} are the most"),)
+        return (Said(f"GET_SHMEM_CONFIG was answered with {told} regions; {MAX_SHMEM} are the most"),)
     if sizes and told != there:
-        return (Said(f"GET_SHMEM_CONFIG is answered by num_regions {told}, and {there} sizes are not 0"),)
+        return (Said(f"GET_SHMEM_CONFIG was answered with num_regions {told}, and {there} sizes are not 0"),)
     for shmid, size in enumerate(sizes):
         if size % PAGE:
             return (Said(f"shared memory region {shmid} has {size} bytes, which is no multiple of a page"),)
     before = step.memory.shmem
     if before is None or before.value == sizes:
         return FINE
-    return (Said(f"GET_SHMEM_CONFIG is answered otherwise than in #{before.by}", (before.by,)),)
+    return (Said(f"GET_SHMEM_CONFIG was answered differently in #{before.by}", (before.by,)),)

@@ -53,13 +53,13 @@ UPDATE = {
 
 CAUSES: dict[str, Cause] = {
     "other-protocol": Cause(
-        0, "look up which program serves this path: the socket of another service was given", "connecting"
+        0, "find out which program serves this path: it is the socket of another service", "connecting"
     ),
     "nothing-shared": Cause(10, SHARE, "memory"),
     "memory-never-came": Cause(11, SHARE, "memory", ends=True),
     "memory-not-shared": Cause(12, SHARE, "memory"),
     "stream-lost": Cause(13, UPDATE[Side.EITHER]),
-    "message-unfinished": Cause(14, "look why that side ended, or what stands between the two and cuts messages"),
+    "message-unfinished": Cause(14, "find out why that side ended, or what sits between the two and cuts messages"),
     "vring-never-enabled": Cause(
         15,
         "a front-end that acknowledges feature bit 30 must send SET_VRING_ENABLE: update it, or do not acknowledge the "
@@ -107,8 +107,8 @@ CAUSES: dict[str, Cause] = {
     **{rule: Cause(33, advice) for rule, advice in STALL_ADVICE.items()},
     "features-shrink": Cause(35, "start the back-end with the features it had, or restart the VM"),
     "protocol-features-shrink": Cause(36, "start the back-end with the features it had", noted=True),
-    "config-refused": Cause(45, "look into the back-end's log: it does not serve the config space asked for"),
-    "request-refused": Cause(50, "look into the back-end's log: it says why it refused"),
+    "config-refused": Cause(45, "check the back-end's log: it does not serve the config space asked for"),
+    "request-refused": Cause(50, "check the back-end's log: it says why it refused"),
     **dict.fromkeys(
         (
             "memory-table-descriptors",

@@ -58,7 +58,7 @@ def config_reply(step: Step) -> Sayings:
     if step.values.get("size") == 0 and message.size == CONFIG_HEADER:
         return FINE
     asked, came = counted(request.size, "byte"), counted(message.size, "byte")
-    words = f"GET_CONFIG (#{request.number}) of {asked} is answered by {came}"
+    words = f"GET_CONFIG (#{request.number}) of {asked} was answered with {came}"
     return (Said(words, (request.number,)),)
 
 

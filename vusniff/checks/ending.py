@@ -200,7 +200,7 @@ def sentence(one: Standing, way: Way) -> str:
         who = name_of(one, side) if side is not None else found[0].comm or ROLES[None]
         if not found[1]:
             begin = found[0].data[:HEADER_SIZE].hex(" ")
-            return f"{who} says bytes that are no vhost-user message (#{found[0].number}), which begin with {begin}"
+            return f"{who} sends bytes that are not a vhost-user message (#{found[0].number}), which begin with {begin}"
         said = f"{_quoted(found[0].data)} (#{found[0].number})"
         return f"{who} says {said}: that is {found[1]}, not vhost-user"
     if last is None:
@@ -209,7 +209,7 @@ def sentence(one: Standing, way: Way) -> str:
     waited = duration(max(one.end_ns - waiting.time_ns, 0)) if waiting else ""
     match way:
         case Way.UNANSWERED:
-            return f"{waiting} waits for its answer since {waited}"
+            return f"{waiting} has been waiting for its answer for {waited}"
         case Way.NEVER_SPOKE:
             until = "when the capture ended" if one.closed is None else f"when {frontend} closed the connection"
             return f"{backend} never said a byte: {waiting} had no answer after {waited}, {until}"

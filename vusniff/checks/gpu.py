@@ -27,7 +27,7 @@ def requests(step: Step) -> Sayings:
     if message.reply:
         if not message.size:
             return FINE
-        return (Said(f"{message.name} is answered by {counted(message.size, 'byte')}; its reply is empty"),)
+        return (Said(f"{message.name} was answered with {counted(message.size, 'byte')}; its reply is empty"),)
     # Its own entry is the last that waits.
     waiting = [entry.message for entry in step.link.waiting if entry.message.request == message.request]
     earlier = [

@@ -86,20 +86,20 @@ def _other_protocol(one: Standing, words: str) -> Happened:
     who = found[0].side or (Sender.BACKEND if one.last is not None else None)
     side = None if who is None else SIDES[who]
     sure = Sure.CERTAIN if found[1] else Sure.LIKELY
-    advice = "look up which program serves this path: the socket of another service was given"
+    advice = "find out which program serves this path: it is the socket of another service"
     return Happened(words, found[0].number, side, sure, advice, "other-protocol")
 
 
 def _never_spoke(one: Standing, words: str) -> Happened:
     number = one.waiting.number if one.waiting else 0
-    advice = "look up which program serves this path, whether it is stuck, and whether it serves another client"
+    advice = "find out which program serves this path, whether it is stuck, and whether it is serving another client"
     hint = "It is probably not a vhost-user back-end, or it is stuck."
     return Happened(words, number, Side.BACKEND, Sure.LIKELY, advice, "peer-never-spoke", hint)
 
 
 def _before_first_answer(one: Standing, words: str) -> Happened:
     advice = (
-        "look into the back-end's own log; usual reasons: it ended by itself, its sandbox (seccomp), permissions, or "
+        "check the back-end's own log; usual reasons: it exited by itself, its sandbox (seccomp), permissions, or "
         "it serves another client"
     )
     number = one.last.number if one.last else 0
@@ -108,7 +108,7 @@ def _before_first_answer(one: Standing, words: str) -> Happened:
 
 def _refused(one: Standing, words: str) -> Happened:
     assert one.refusal is not None
-    advice = "look into the back-end's log: it says why it refused"
+    advice = "check the back-end's log: it says why it refused"
     kind = f"request-refused {one.refusal.name}"
     asked = one.last_request if one.last_request and one.last_request.number == one.refusal.request else None
     hint = asked_for(one, asked) if asked is not None else ""
@@ -119,7 +119,7 @@ def _left(one: Standing, words: str) -> Happened:
     last = one.last
     assert last is not None
     hint, advice = left_hint(one, last)
-    advice = advice or "look into the front-end's log: it says why it left"
+    advice = advice or "check the front-end's log: it says why it left"
     # Which side should give way is not to be known: the one wants more than the other has.
     return Happened(words, last.number, None, Sure.PERHAPS, advice, f"left-after-reply {last.name}", hint)
 
@@ -142,10 +142,12 @@ def _after_request(one: Standing, words: str) -> Happened:
 def _unanswered(one: Standing, words: str) -> Happened:
     waiting = one.waiting
     assert waiting is not None
-    advice = f"look what the back-end does meanwhile, at {waiting.name}: its log, its stack (gdb, /proc/PID/stack)"
+    advice = (
+        f"find out what the back-end is doing at {waiting.name}: check its log and its stack (gdb, /proc/PID/stack)"
+    )
     kind = f"request-never-answered {waiting.name}"
     if one.closed is not None and one.end_ns - waiting.time_ns < SOON_NS:
-        advice = f"look into the front-end's log for why it did not wait for the answer to {waiting.name}"
+        advice = f"check the front-end's log for why it did not wait for the answer to {waiting.name}"
         return Happened(words, waiting.number, None, Sure.PERHAPS, advice, kind)
     return Happened(words, waiting.number, Side.BACKEND, Sure.LIKELY, advice, kind)
 
@@ -170,7 +172,7 @@ def _other(one: Standing, outcome: Outcome, way: Way) -> Happened:
     asked, refusal = one.waiting_backend, one.refusal
     if outcome is Outcome.WAITING and asked is not None:
         words = f"{asked} of {name_of(one, Sender.BACKEND)} has no answer after {duration(one.end_ns - asked.time_ns)}"
-        advice = "look into the front-end's log: it does not answer what the back-end asks"
+        advice = "check the front-end's log: it does not answer what the back-end asks"
         return Happened(words, asked.number, Side.FRONTEND, Sure.LIKELY, advice, f"backend-request-waits {asked.name}")
     if outcome is Outcome.REFUSED and refusal is not None:
         return _refused(one, f"{ending.refused_words(refusal)}, and no ring was started after it")

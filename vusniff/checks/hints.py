@@ -35,13 +35,13 @@ LEFT_HINTS: dict[int, tuple[str, str]] = {
     ),
     F.GET_INFLIGHT_FD: (
         "It probably could not use the inflight area.",
-        "look into the front-end's log, and at the size and the descriptor that were answered",
+        "check the front-end's log, and the size and the descriptor that were answered",
     ),
     F.GET_STATUS: (
         "It probably did not get the device status it expected.",
         "look at the bits of the status: FEATURES_OK missing means that the back-end does not take the features",
     ),
-    F.SET_FEATURES: ("", "look into the front-end's log: the features were taken, and it left"),
+    F.SET_FEATURES: ("", "check the front-end's log: the features were taken, and it left"),
 }
 """Request -> what a front-end probably misses that leaves after its reply, and what to try."""
 
@@ -65,9 +65,9 @@ def left_hint(one: Standing, reply: Point) -> tuple[str, str]:
 
 
 LOOK = {
-    Sender.FRONTEND: "look into the front-end's log for the reason",
-    Sender.BACKEND: "look into the back-end's log for the reason",
-    None: "look into the logs of both sides for the reason",
+    Sender.FRONTEND: "check the front-end's log for the reason",
+    Sender.BACKEND: "check the back-end's log for the reason",
+    None: "check the logs of both sides for the reason",
 }
 """What to try where only the side that closed is known."""
 
@@ -76,19 +76,19 @@ _CLOSED_ADVICE: dict[int, str] = {
     "does not take",
     F.SET_PROTOCOL_FEATURES: "compare the protocol features with those offered; the back-end's log says which "
     "it refuses",
-    F.SET_MEM_TABLE: "look into the back-end's log: it could not map the memory (huge pages, permissions, limits), or "
+    F.SET_MEM_TABLE: "check the back-end's log: it could not map the memory (huge pages, permissions, limits), or "
     "takes fewer regions",
-    F.ADD_MEM_REG: "look into the back-end's log: it could not map the memory (huge pages, permissions, limits), or "
+    F.ADD_MEM_REG: "check the back-end's log: it could not map the memory (huge pages, permissions, limits), or "
     "takes fewer regions",
     F.SET_VRING_NUM: "use a smaller queue size, or raise the back-end's maximum",
-    F.SET_VRING_ADDR: "look into the back-end's log: it could not find the ring in the memory it was given",
-    F.SET_VRING_BASE: "look into the back-end's log: it did not take where the ring is to go on",
-    F.SET_VRING_KICK: "look into the back-end's log: it failed when the ring started",
-    F.SET_VRING_CALL: "look into the back-end's log; it may have fewer rings than the front-end sets up",
-    F.SET_VRING_ENABLE: "look into the back-end's log: it failed when the ring was enabled",
-    F.SET_LOG_BASE: "look into the back-end's log: it could not map the dirty log",
-    F.SET_INFLIGHT_FD: "look into the back-end's log: it could not use the inflight area",
-    F.GET_CONFIG: "look into the back-end's log: it may not serve a config space of this size",
+    F.SET_VRING_ADDR: "check the back-end's log: it could not find the ring in the memory it was given",
+    F.SET_VRING_BASE: "check the back-end's log: it did not take where the ring is to go on",
+    F.SET_VRING_KICK: "check the back-end's log: it failed when the ring started",
+    F.SET_VRING_CALL: "check the back-end's log; it may have fewer rings than the front-end sets up",
+    F.SET_VRING_ENABLE: "check the back-end's log: it failed when the ring was enabled",
+    F.SET_LOG_BASE: "check the back-end's log: it could not map the dirty log",
+    F.SET_INFLIGHT_FD: "check the back-end's log: it could not use the inflight area",
+    F.GET_CONFIG: "check the back-end's log: it may not serve a config space of this size",
 }
 
 
@@ -139,8 +139,8 @@ def closed_advice(one: Standing, at: Point) -> str:
     """What to try where a back-end closed after a request."""
     if one.unread:
         first = one.last_reply.number + 1 if one.last_reply is not None else 1
-        return f"look into the back-end's log for what it says of #{first} to #{at.number}"
-    return _CLOSED_ADVICE.get(at.request, f"look into the back-end's log for what it says of {at.name}")
+        return f"check the back-end's log for what it says of #{first} to #{at.number}"
+    return _CLOSED_ADVICE.get(at.request, f"check the back-end's log for what it says of {at.name}")
 
 
 def after_request(one: Standing) -> str:
@@ -159,11 +159,11 @@ def after_request(one: Standing) -> str:
 
 
 STALL_ADVICE: dict[str, str] = {
-    "vring-not-served": "look what the back-end does with this ring: whether the thread that serves it lives (its log, "
-    "gdb, top -H), and whether it watches the kick descriptor it was given last",
+    "vring-not-served": "find out what the back-end is doing with this ring: whether the thread that serves it is "
+    "alive (its log, gdb, top -H), and whether it watches the kick descriptor it was given last",
     "vring-used-while-disabled": "enable the ring: the front-end must send SET_VRING_ENABLE 1 for every ring that the "
     "guest uses; compare the queues of the guest with those enabled",
-    "vring-without-buffers": "look into the guest: its driver gives the ring no buffers any more",
+    "vring-without-buffers": "check the guest: its driver no longer gives the ring any buffers",
     "vring-used-ahead": "reset the device in the guest, and find out what else writes into the ring's memory",
     "vring-base-behind": "update the back-end: it must answer the base from the used index; requests would be done "
     "twice",
@@ -171,9 +171,9 @@ STALL_ADVICE: dict[str, str] = {
     "nobody wrote",
     "vring-base-ahead": "reset the device in the guest; the front-end must start a ring at the index that its memory "
     "says, and a ring that was reset at 0",
-    "vring-inflight-left": "look whether the back-end takes up the requests of the in-flight buffer when it starts "
+    "vring-inflight-left": "check whether the back-end takes up the requests of the in-flight buffer when it starts "
     "(its log); else reset the device in the guest",
-    "vring-interrupts-masked": "look into the guest: its driver has stopped in the middle of its work (soft lockups in "
+    "vring-interrupts-masked": "check the guest: its driver has stopped in the middle of its work (soft lockups in "
     "dmesg, a vCPU that does not run)",
     "dirty-pages-not-set": "stop this migration: memory that the back-end writes would not reach the other host; "
     "update the back-end",
@@ -190,7 +190,7 @@ _SIGNALS: dict[int, str] = {
     signal.SIGABRT: "it ended itself by an assertion: its log says which",
     signal.SIGILL: "it ran an instruction that this processor does not have: compare how it was built",
     signal.SIGFPE: "it divided by zero: look for a size or count of 0 in what it was told, and report it",
-    signal.SIGKILL: "somebody killed it, or the kernel did for lack of memory: look into dmesg and the service manager",
+    signal.SIGKILL: "somebody killed it, or the kernel did for lack of memory: check dmesg and the service manager",
     signal.SIGPIPE: "it wrote to a connection that was closed: look who closed first",
     signal.SIGXCPU: "it reached a limit of processor time: look at its limits",
 }
@@ -205,4 +205,4 @@ def slow_advice(request: Point) -> str:
     """What to try where an answer came late."""
     if request.request in (F.SET_MEM_TABLE, F.ADD_MEM_REG):
         return "the back-end maps and pins the memory meanwhile: larger huge pages shorten that, as does less memory"
-    return "look what the back-end does meanwhile: its log, its stack"
+    return "find out what the back-end is doing meanwhile: check its log and its stack"

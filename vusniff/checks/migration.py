@@ -135,10 +135,10 @@ def bases_reply(step: Step) -> Sayings:
         return FINE
     if step.message.size != request.size:
         sent, came = counted(request.size, "byte"), counted(step.message.size, "byte")
-        words = f"{request.name} (#{request.number}) of {sent} is answered by {came}"
+        words = f"{request.name} (#{request.number}) of {sent} was answered with {came}"
         return (Said(words, (request.number,)),)
     if _regions(step.values) != _regions(asked):
-        return (Said(f"{request.name} (#{request.number}) is answered by other regions", (request.number,)),)
+        return (Said(f"{request.name} (#{request.number}) was answered with other regions", (request.number,)),)
     return FINE
 
 

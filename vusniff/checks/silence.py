@@ -76,7 +76,7 @@ def told(group: Sequence[Silence], now_ns: int) -> SilenceTold:
         return _unserved(group, now_ns)
     if last.connection.joined_late:
         words = "nothing was said since the capture began"
-        caveat = "the capture was joined late: what came before is unknown, and a device that runs says nothing"
+        caveat = "the capture was joined late: what came before is unknown, and a running device may say nothing"
         return SilenceTold(Outcome.UNKNOWN, words, caveat=caveat)
     fresh = [one for one in group if not one.connection.joined_late and not one.unserved]
     lasted = last.lasted(now_ns)
@@ -106,7 +106,7 @@ def _unserved(group: Sequence[Silence], now_ns: int) -> SilenceTold:
     lasted = last.lasted(now_ns)
     waited = "" if lasted is None else f" and waited {duration(lasted)}"
     words = f"{last.closed.reason}; {_name(last, 0) or 'a peer'} connected to the proxy{waited}"
-    advice = "start the program that serves this path, or look whether both sides were given the same path"
+    advice = "start the program that serves this path, or check that both sides were given the same path"
     times = sum(one.unserved for one in group)
     waits = _side(last, 0)
     side = None if waits is None else SIDES[waits.other]
@@ -164,16 +164,16 @@ def _blame(one: Silence, lasted: int | None) -> tuple[Side | None, str, str]:
         hint = f"The front-end speaks first, and both are back-ends by their names ({back[0]}, {back[1]})."
         return None, hint, "give one of them a front-end: a VM's device, or DPDK's virtio_user"
     if one.exits and one.closed is not None:
-        return None, "The front-end speaks first.", "look into the log of the process that ended"
+        return None, "The front-end speaks first.", "check the log of the process that ended"
     if front:
         hint = f"The front-end speaks first, and {front} did not."
-        advice = f"look whether {front} has a device on this socket and goes on: its log, its monitor"
+        advice = f"check whether {front} has a device on this socket and is not stuck: see its log and its monitor"
         return Side.FRONTEND, hint, advice
     if lasted is not None and lasted < SOON_NS:
         hint = "The front-end speaks first; who connected may only have tried whether somebody listens."
-        return None, hint, "look what connects to this path: it is no front-end that has begun"
+        return None, hint, "find out what connects to this path: it is not a front-end that has started"
     hint = "The front-end speaks first: probably neither of the two is a vhost-user front-end."
-    return None, hint, "look up which programs were given this path: one must be the front-end, the other the back-end"
+    return None, hint, "find out which programs were given this path: one must be the front-end, the other the back-end"
 
 
 def _comm(one: Silence, end: int) -> str:

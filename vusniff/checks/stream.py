@@ -59,7 +59,8 @@ def no_message(step: Step) -> Sayings:
     before = link.unread.get(message.sender)
     if link.lost or (step.memory.late and not link.asked) or (before is not None and is_raw(before)):
         return FINE
-    words = f"{_who(message)} sends {_bytes(len(message.data))} that begin no message: {message.data[:SHOWN].hex(' ')}"
+    begin = message.data[:SHOWN].hex(" ")
+    words = f"{_who(message)} sends {_bytes(len(message.data))} that do not begin a message: {begin}"
     return (Said(words + (" ..." if len(message.data) > SHOWN else "")),)
 
 
@@ -109,6 +110,6 @@ def never_found_again(end: SessionEnd) -> Sayings:
         for sender, message in link.unread.items():
             if sender is None or link.lost or not is_raw(message) or len(message.data) < message.channel.header.size:
                 continue
-            words = f"nothing that the {sender.words} sent from #{message.number} on could be read as messages"
+            words = f"nothing that the {sender.words} sent from #{message.number} on could be read as a message"
             said.append(Said(words, side=SIDES[sender], number=message.number))
     return tuple(said)

@@ -44,8 +44,8 @@ def descriptors_more_than_peer(step: Step) -> Sayings:
         return FINE
     effects = {
         Implementation.LIBVHOST_USER: "ends its process",
-        Implementation.RUST_VMM: "drops the rest in silence",
-        Implementation.CROSVM: "drops the rest in silence",
+        Implementation.RUST_VMM: "silently drops the rest",
+        Implementation.CROSVM: "silently drops the rest",
     }
     effect = effects.get(backend.program, "refuses the message")
     who = str(backend) if backend.program in DESCRIPTORS.known else "libvhost-user or DPDK"

@@ -170,7 +170,7 @@ def _fine(one: Standing, outcome: Outcome, way: Way, likely: Sequence[Likely], s
 
 
 UNUSED = "Nothing was used: every ring was stopped at the base it began with."
-UNUSED_ADVICE = "if the guest did use the device, look whether its memory is shared (share=on on its memory-backend)"
+UNUSED_ADVICE = "if the guest did use the device, check whether its memory is shared (share=on on its memory-backend)"
 
 
 def _quiet(one: Standing, outcome: Outcome, way: Way, successor: int | None) -> str:
@@ -189,7 +189,7 @@ def _quiet(one: Standing, outcome: Outcome, way: Way, successor: int | None) -> 
             words = "every ring that was started is disabled"
         return f"{words}; the last message is {one.last}{followed}"
     if outcome is Outcome.UNKNOWN:
-        return f"whether rings run was not seen{followed}"
+        return f"it was not seen whether any ring runs{followed}"
     if way is Way.BACKEND_CLOSED:
         after = f"; session {successor} took over" if successor is not None else ""
         closed = f"{name_of(one, Sender.BACKEND)} closed the connection"
@@ -253,7 +253,7 @@ SAID = {Outcome.STALLED: stalls.RULES, Outcome.REFUSED: frozenset({"request-refu
 def _with_line(made: Verdict, one: Standing, line: LogLine) -> Verdict:
     """The same with what a peer wrote into its log: whoever says to look there has looked already."""
     advice = made.advice
-    if advice.startswith("look into the"):
+    if advice.startswith("check the"):
         advice = 'vusniff explain "TEXT" says what usually lies behind a text of a log'
     return replace(made, more=(wrote.sentence(line, one), *made.more), advice=advice)
 

@@ -112,7 +112,7 @@ def queues_there(step: Step) -> Sayings:
     """A back-end has a queue"""
     if step.values["u64"]:
         return FINE
-    return (Said("GET_QUEUE_NUM is answered by 0: no front-end finds enough queues then"),)
+    return (Said("GET_QUEUE_NUM was answered with 0, which is too few queues for any front-end"),)
 
 
 def packed_first_base(step: Step) -> Sayings:
