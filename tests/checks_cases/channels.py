@@ -90,7 +90,7 @@ FIRES = [
     Case("shmem-map", [*MAPPED, maps(GIB, 4096)], says="outside"),
     Case("shmem-unmap", [*MAPPED, unmaps(0, 4096)]),
     Case("shmem-unmap", [*MAPPED, maps(0, 8192), unmaps(0, 4096)], says="8K"),
-    Case("shmem-config-changes", [*MAPPED, *shmem_config(2 * GIB)], says="otherwise than in #9"),
+    Case("shmem-config-changes", [*MAPPED, *shmem_config(2 * GIB)], says="differently in #9"),
     Case("shmem-config-changes", [*hello(protocol=SHMEM), *shmem_config(1000)], says="1000 bytes"),
     Case("gpu-requests", [*GPU, gpu(G.GPU_GET_EDID, u32(0))], says="EDID"),
     Case("gpu-requests", [*GPU[:-1], gpu(G.GPU_DMABUF_SCANOUT2, SCANOUT2)], says="DMABUF2"),

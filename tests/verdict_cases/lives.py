@@ -136,7 +136,7 @@ WAITING = [
         advice="stack",
     )
     for name, before, asks, seconds, after, number, words in (
-        ("GET_VRING_BASE", [*MEMORY, *ring()], fe(F.GET_VRING_BASE, u32(0, 0)), 7, [], 15, "since 7.00 s"),
+        ("GET_VRING_BASE", [*MEMORY, *ring()], fe(F.GET_VRING_BASE, u32(0, 0)), 7, [], 15, "no answer for 7.00 s"),
         (
             "SET_MEM_TABLE",
             [],

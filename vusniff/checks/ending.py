@@ -209,7 +209,7 @@ def sentence(one: Standing, way: Way) -> str:
     waited = duration(max(one.end_ns - waiting.time_ns, 0)) if waiting else ""
     match way:
         case Way.UNANSWERED:
-            return f"{waiting} has been waiting for its answer for {waited}"
+            return f"{waiting} has had no answer for {waited}"
         case Way.NEVER_SPOKE:
             until = "when the capture ended" if one.closed is None else f"when {frontend} closed the connection"
             return f"{backend} never said a byte: {waiting} had no answer after {waited}, {until}"
