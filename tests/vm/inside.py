@@ -105,20 +105,22 @@ def sends(
     several = [Prepared(message(9, bytes([i]) * 40)) for i in range(5)]
     vector = (Message * 5)(*(Message(one.header, 0) for one in several))
     plain, passing = Prepared(message(11, b"abcdefgh")), Prepared(message(12, b"abcdefgh"), memory)
-    address, length = ctypes.addressof(plain.buffer), 20
-    whole = ctypes.addressof(passing.header)
-    fd = near.fileno()
+    fd, length = near.fileno(), 20
+
+    def ring(operation: int, what: Any, size: int, flags: int = 0) -> Callable[[], object]:
+        return lambda: ring_send(fd, operation, ctypes.addressof(what), size, flags)
+
     return [
         ("send", lambda: near.send(message(1)), message(1)),
         ("sendmsg", lambda: near.sendmsg([long[:12], long[12:5000], long[5000:]], rights), long),
         ("writev", lambda: os.writev(fd, [body[:3], body[3:]]), body),
         ("write", lambda: os.write(fd, body), body),
         ("split", lambda: (near.sendmsg([body[:12]]), os.write(fd, body[12:])), body),
-        ("sendmmsg", lambda: libc.sendmmsg(fd, vector, 5, 0), b"".join(one.buffer.raw for one in several)),
-        ("io_uring SEND", lambda: ring_send(fd, IORING_OP_SEND, address, length), plain.buffer.raw),
-        ("io_uring WRITE", lambda: ring_send(fd, IORING_OP_WRITE, address, length), plain.buffer.raw),
-        ("io_uring SENDMSG", lambda: ring_send(fd, IORING_OP_SENDMSG, whole, 1), passing.buffer.raw),
-        ("io_uring worker", lambda: ring_send(fd, IORING_OP_SENDMSG, whole, 1, IOSQE_ASYNC), passing.buffer.raw),
+        ("sendmmsg", lambda: libc.sendmmsg(fd, vector, len(several), 0), b"".join(one.buffer.raw for one in several)),
+        ("io_uring SEND", ring(IORING_OP_SEND, plain.buffer, length), plain.buffer.raw),
+        ("io_uring WRITE", ring(IORING_OP_WRITE, plain.buffer, length), plain.buffer.raw),
+        ("io_uring SENDMSG", ring(IORING_OP_SENDMSG, passing.header, 1), passing.buffer.raw),
+        ("io_uring worker", ring(IORING_OP_SENDMSG, plain.header, 1, IOSQE_ASYNC), plain.buffer.raw),
     ]
 
 
