@@ -32,7 +32,7 @@ def test_it_says_what_works() -> None:
     found = checks(done)
     assert done.returncode == 0
     assert set(found) == {
-        *("kernel", "bcc", "BTF", "capabilities", "lockdown", "fentry", "kprobe", "rawtp", "processes"),
+        *("kernel", "bcc", "BTF", "capabilities", "lockdown", "fentry", "kprobe", "rawtp", "devices", "processes"),
     }
     assert found["rawtp"]["ok"]
     assert all(one["ok"] or one["advice"] for one in found.values())

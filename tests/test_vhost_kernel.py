@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 import struct
@@ -89,7 +90,7 @@ def make(tmp_path: Path) -> Make:
         def read() -> Timeline:
             writer.close()
             timeline = Timeline(Index(path))
-            read_all(timeline)
+            read_all(timeline, judge=True)
             return timeline
 
         return Device(writer, node, family), read
@@ -252,6 +253,68 @@ def test_the_process_is_the_back_end_of_a_vduse_device(make: Make) -> None:
     assert [message.sender and message.sender.value for message in messages] == ["frontend", "backend", "backend"]
     assert messages[0].payload is not None
     assert messages[0].payload["u64_names"] == ["ACKNOWLEDGE", "DRIVER"]
+
+
+def test_the_verdict_names_the_call_that_failed(make: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    device, read = make("/dev/vhost-net (tap0)", KERNEL_NAME)
+    device.call(I.SET_OWNER)
+    device.call(I.SET_FEATURES, u64(1 << 32))
+    device.call(I.SET_MEM_TABLE, table(*((n << 21, 4096, (n << 21) + (1 << 40)) for n in range(600))), error=E2BIG)
+    device.call(I.SET_VRING_NUM, state(0, 256))
+    device.call(I.SET_VRING_ADDR, address(0, 1 << 40))
+    device.call(I.NET_SET_BACKEND, file(0, 30), error=EFAULT, passed=30)
+    timeline = read()
+    assert [(one.rule, one.number, one.side.value) for one in timeline.findings] == [
+        ("call-failed", 3, "frontend"),
+        ("call-failed", 6, "frontend"),
+    ]
+    assert "vring 0 has addresses and there is no memory table" in timeline.findings[1].sentence
+    main(["check", str(tmp_path / "calls.pcapng")])
+    told = capsys.readouterr().out
+    assert told.startswith("Refused: VHOST_SET_MEM_TABLE failed: E2BIG, 600 regions, max_mem_regions is 64")
+    assert "modprobe vhost max_mem_regions" in told
+
+
+@pytest.mark.parametrize(
+    ("calls", "says"),
+    [
+        ([(I.SET_VRING_NUM, state(0, 256), errno.EPERM)], "EPERM, SET_OWNER was not done on descriptor 26"),
+        ([(I.SET_OWNER, b"", 0), (I.SET_OWNER, b"", errno.EBUSY)], "EBUSY, the device has an owner already"),
+        (
+            [(I.SET_OWNER, b"", 0), (I.SET_FEATURES, u64(1), errno.EPERM)],
+            "the process that calls is not the owner, which SET_OWNER made another one",
+        ),
+        ([(I.SET_OWNER, b"", 0), (I.SET_VRING_NUM, state(0, 100), errno.EINVAL)], "size 100 is no power of two"),
+        ([(I.NET_SET_BACKEND, file(0, 3), EFAULT)], "vring 0 is not set up: SET_VRING_NUM and SET_VRING_ADDR was"),
+        (
+            [(I.NET_SET_BACKEND, file(0, 3), 0), (I.SET_VRING_BASE, state(0, 1), errno.EBUSY)],
+            "VHOST_SET_VRING_BASE failed: EBUSY, vring 0 runs",
+        ),
+    ],
+)
+def test_what_the_kernel_refuses_is_said_with_its_reason(
+    make: Make, calls: list[tuple[int, bytes, int]], says: str
+) -> None:
+    device, read = make("/dev/vhost-net", KERNEL_NAME)
+    for request, data, error in calls:
+        device.call(request, data, error=error)
+    found = read().findings
+    assert [one.rule for one in found] == ["call-failed"]
+    assert says in found[0].sentence
+
+
+def test_a_ring_without_a_kick_is_told_and_rules_of_vhost_user_hold(make: Make) -> None:
+    device, read = make("/dev/vhost-net", KERNEL_NAME)
+    device.call(I.SET_OWNER)
+    device.call(I.GET_FEATURES, u64(1 << 32), back=True)
+    device.call(I.SET_FEATURES, u64(1 << 32 | 1 << 36))
+    device.call(I.SET_MEM_TABLE, table((0, GIB, 0x7F0000000000)))
+    device.call(I.SET_VRING_NUM, state(0, 256))
+    device.call(I.SET_VRING_ADDR, address(0, 0x1000))
+    device.call(I.SET_VRING_KICK, file(0, -1))
+    device.call(I.NET_SET_BACKEND, file(0, 30), passed=30)
+    slugs = {one.rule for one in read().findings}
+    assert slugs >= {"features-not-offered", "vring-address-outside-memory", "backend-before-ring"}, slugs
 
 
 STRACE = """\

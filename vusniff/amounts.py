@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from vusniff.printable import escape
-from vusniff.record import Descriptor, DescriptorKind
+from vusniff.record import Descriptor, DescriptorKind, Process
 
 UNITS = ("", "K", "M", "G", "T", "P", "E")
 
@@ -31,6 +31,12 @@ def duration(nanoseconds: int) -> str:
     if value < 9.995:
         return f"{value:.2f} {unit}"
     return f"{value:.1f} {unit}" if value < 99.95 else f"{value:.0f} {unit}"
+
+
+def process(value: Process) -> str:
+    """A process by what its user calls it, and its number: ``testpmd (4321)``; the kernel has none."""
+    name = value.label or value.comm
+    return f"{name} ({value.pid})" if value.pid else name
 
 
 def descriptor(value: Descriptor) -> str:

@@ -27,6 +27,8 @@ from vusniff.bpf.offsets import definitions
 from vusniff.bpf.records import DEFINITIONS, LOST_REASONS, EventfdTable, RingBuffer, SocketTable, cpus
 from vusniff.errors import SourceError
 
+CALL_RING_BYTES = 4 << 20
+"""Kernel memory for records of calls on vhost devices."""
 RING_BYTES = 32 << 20
 """Kernel memory for records on their way: about 200,000 short messages."""
 
@@ -38,8 +40,28 @@ KERNEL_STACK = 16384
 """THREAD_SIZE of x86-64 (arch/x86/include/asm/page_64_types.h): only asked where the kernel is older than 5.15."""
 
 _CALLS = {
-    "x86_64": {"SENDMSG": 46, "SENDMMSG": 307, "SENDTO": 44, "WRITE": 1, "WRITEV": 20, "CLOSE": 3, "READ": 0},
-    "aarch64": {"SENDMSG": 211, "SENDMMSG": 269, "SENDTO": 206, "WRITE": 64, "WRITEV": 66, "CLOSE": 57, "READ": 63},
+    "x86_64": {
+        "SENDMSG": 46,
+        "SENDMMSG": 307,
+        "SENDTO": 44,
+        "WRITE": 1,
+        "WRITEV": 20,
+        "CLOSE": 3,
+        "READ": 0,
+        "IOCTL": 16,
+        "PWRITE64": 18,
+    },
+    "aarch64": {
+        "SENDMSG": 211,
+        "SENDMMSG": 269,
+        "SENDTO": 206,
+        "WRITE": 64,
+        "WRITEV": 66,
+        "CLOSE": 57,
+        "READ": 63,
+        "IOCTL": 29,
+        "PWRITE64": 68,
+    },
 }
 """System call numbers, by machine."""
 
@@ -206,6 +228,51 @@ def _attach(
         except Exception as error:  # bcc raises Exception itself
             raise SourceError(_reason(error, said)) from None
     return KernelProgram(bpf, mode, bcc, counts, stack_kib is not None)
+
+
+def attach_calls(bcc: Bcc) -> CallProgram:
+    """The program that sees calls on vhost devices of the kernel, attached. Raises SourceError that says why not."""
+    offsets = definitions(Btf.read(KERNEL_BTF))
+    if "O_REG_CALL" not in offsets or "O_EVENTFD_ID" not in offsets:
+        raise SourceError("this kernel's type information does not say where system calls are numbered")
+    values = offsets | DEFINITIONS | {f"NR_{name}": number for name, number in _CALLS[platform.machine()].items()}
+    values |= {"OWN_PID": os.getpid(), "CPUS": cpus(), "CALL_PAGES": CALL_RING_BYTES // os.sysconf("SC_PAGE_SIZE")}
+    flags = [f"-D{name}={value}" for name, value in (values | headers.definitions()).items()]
+    flags += ["-DMODE_RAWTP", f"-DPAGE_SIZE={os.sysconf('SC_PAGE_SIZE')}UL", "-Wno-all"]
+    with resources.as_file(resources.files("vusniff.bpf")) as folder, _quiet() as said:
+        try:
+            with _environment(BCC_KERNEL_SOURCE=str(folder / "stubs")):
+                source = (folder / "calls.c").read_text(encoding="utf-8")
+                bpf = bcc.program_class(text=source, cflags=[*flags, f"-I{folder}"])
+        except Exception as error:  # bcc raises Exception itself
+            raise SourceError(_reason(error, said)) from None
+    return CallProgram(bpf)
+
+
+class CallProgram:
+    """The program that sees calls on vhost devices, attached."""
+
+    def __init__(self, bpf: Any) -> None:
+        self._bpf = bpf
+        self.ring = RingBuffer(bpf["call_ring"].map_fd, CALL_RING_BYTES)
+
+    def judge(self, rdev: int, is_vhost: bool) -> None:
+        """Says whether the device of a number is a vhost device: then what is written and read there is reported."""
+        with contextlib.suppress(Exception):  # the table is full
+            self._bpf["devices"][ctypes.c_uint32(rdev)] = ctypes.c_uint32(1 if is_vhost else 2)
+            if is_vhost:
+                self._bpf["call_counts"][ctypes.c_int(0)] = ctypes.c_uint64(1)
+
+    def lost(self) -> int:
+        """Records that did not reach the ring."""
+        return int(self._bpf["call_counts"][ctypes.c_int(1)].value)
+
+    def close(self) -> None:
+        """Detaches the program; what is in the ring is lost with it."""
+        self.ring.close()
+        with _quiet(), contextlib.suppress(Exception):
+            self._bpf.cleanup()
+        atexit.unregister(self._bpf.cleanup)
 
 
 def _attach_kprobes(bpf: Any, offsets: dict[str, int], counts: bool) -> None:

@@ -63,6 +63,7 @@ _OPTIONAL: dict[str, tuple[str, str]] = {
     # Up to 6.3: its type is known to the verifier. Later kernels make one segment an ITER_UBUF.
     "ITER_TYPED_IOV": ("iov_iter", "iov"),
     "EVENTFD_ID": ("eventfd_ctx", "id"),
+    "REG_CALL": ("pt_regs", "orig_ax|syscallno"),
     "REG_2": ("pt_regs", "si"),
     "REG_3": ("pt_regs", "dx"),
     "TASK_STATUS": ("task_struct", "thread_info.status"),

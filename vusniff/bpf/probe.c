@@ -333,23 +333,6 @@ static __always_inline void announce(struct entry *state, struct socket_key *key
 		count_lost(reason);
 }
 
-static __always_inline void describe(struct passed_fd *d, u64 file)
-{
-	u64 inode = load8(file + O_FILE_INODE), super = load8(inode + O_INODE_SB);
-	d->mode = load2(inode + O_INODE_MODE);
-	d->inode = load8(inode + O_INODE_NUMBER);
-	d->size = load8(inode + O_INODE_SIZE);
-	d->rdev = load4(inode + O_INODE_RDEV);
-	d->magic = load8(super + O_SB_MAGIC);
-	d->device = load4(super + O_SB_DEV);
-	d->eventfd = 0;
-#ifdef O_EVENTFD_ID
-	/* Of any other file these are four bytes that nobody looks at. */
-	d->eventfd = load4(load8(file + O_FILE_PRIVATE) + O_EVENTFD_ID);
-#endif
-	bpf_probe_read_kernel_str(d->name, NAME_LIMIT, (void *)load8(load8(file + O_FILE_DENTRY) + O_DENTRY_NAME));
-}
-
 static __always_inline void follow_socket(u64 sock)
 {
 	struct socket_key key = key_of(sock);

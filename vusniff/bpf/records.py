@@ -57,6 +57,10 @@ STACK_HEAD = struct.Struct("=BBHIQII21Q")
 struct pt_regs of x86-64 (r15 r14 r13 r12 bp bx r11 r10 r9 r8 ax cx dx si di orig_ax ip cs flags sp ss); the stack from
 sp on. The record is as long as the longest."""
 
+CALL_HEAD = struct.Struct("=BBHIIIQqiIII")
+"""kind (0 entered, 1 returned), whether it names a descriptor, call, tid, tgid, ioctl (0: read or write), time, result,
+descriptor, device number, bytes that follow, bytes that there are; `PASSED_FD`, and the bytes. In a ring of its own."""
+
 ENTRY = struct.Struct("=QQQQ")
 """Of a socket: inode number and decision (low byte), sends, how many of them did not reach the ring, who spoke last."""
 _BUCKETS, _WAYS, _DECISION_BITS = 16384, 4, 8
@@ -89,6 +93,7 @@ DEFINITIONS = {
     "SIZE_ENTRY": ENTRY.size,
     "SIZE_EVENTFD": EVENTFD.size,
     "SIZE_STACK": STACK_HEAD.size,
+    "SIZE_CALL": CALL_HEAD.size + PASSED_FD.size,
     "SENT": SENT,
     "PASSED": PASSED,
     "OPENED": OPENED,

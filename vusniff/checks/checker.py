@@ -81,6 +81,8 @@ class _OpenSession:
     memory: SessionHistory
     judged: bool
     """There are rules for its family."""
+    calls: bool = False
+    """It is one of calls to the kernel: some of the rules hold for it, too."""
 
 
 _Plans = dict[tuple[int | None, int, bool], Plan]
@@ -150,7 +152,8 @@ class Checker:
         opened = self._open.get(session)
         if opened is None:
             return self.ended.get(session)
-        return stand(opened.memory, opened.state, opened.judged, now_ns, sides=self._sides(opened.memory.exits))
+        sides = self._sides(opened.memory.exits)
+        return stand(opened.memory, opened.state, opened.judged, now_ns, sides=sides, calls=opened.calls)
 
     def _sides(self, exits: Sequence[Exit]) -> tuple[Sender | None, ...]:
         """Which side each process sat on; None for neither, or both."""
@@ -165,6 +168,8 @@ class Checker:
         opened, link, plans = here
         opened.state = after
         if not opened.judged:
+            if opened.calls:
+                self._judge_call(opened, link, message, before, after)
             return
         step, memory, values = self._step, opened.memory, message.payload
         step.before, step.message, step.after = before, message, after
@@ -207,6 +212,29 @@ class Checker:
             self._pull((Trigger.STREAM,), step, known)
             stream.follow(link, message)
         self._keep(step, plan, kept, readable)
+
+    def _judge_call(
+        self, opened: _OpenSession, link: ConnectionHistory, message: Message, before: State, after: State
+    ) -> None:
+        """A call to the kernel: its own rules, and those of the request of vhost-user that means the same."""
+        from vusniff.checks.refused_calls import APPLIES
+        from vusniff.families.vhost_kernel.advance import as_user
+
+        memory = opened.memory
+        readable = message.payload is not None and message.malformed is None
+        step = Step(before, message, after, memory, link, message.payload or {})
+        self._pull((Trigger.CALL,), step, 2 * memory.complete + readable)
+        memory.main_before, memory.last_main = memory.last_main, lasting(message)
+        memory.last_reply, memory.answered = memory.last_main, True
+        if after.vrings.running is not None:
+            memory.kicked = True
+        if not readable or not self._keyed:
+            return
+        for said in as_user(before, message):
+            rules = self._keyed.get((said.channel, said.request, said.flags & FLAG_REPLY), ())
+            asked = questions([rule for rule in rules if rule.judge in APPLIES])
+            step = Step(before, said, after, memory, link, said.payload or {})
+            self._ask(asked[2 * memory.complete + 1], step)
 
     def _keep(self, step: Step, plan: Plan, kept: Message, readable: bool) -> None:
         """Remember of a message what later ones, and the end of the session, are judged by; ``kept`` is as much of it
@@ -378,7 +406,8 @@ class Checker:
         memory = SessionHistory(session.number, whole, session.joined_late, previous)
         memory.fresh, memory.first_ns, memory.from_log = whole, message.time_ns, message.told is not None
         judged = session.family.name == NAME and message.told is None
-        return _OpenSession(session.initial(), memory, judged)
+        calls = not judged and message.told is None and isinstance(session.initial(), DeviceState)
+        return _OpenSession(session.initial(), memory, judged, calls)
 
     def _meet(self, memory: SessionHistory, message: Message) -> None:
         """A connection's first message."""
@@ -443,7 +472,8 @@ class Checker:
         memory = opened.memory
         self.peers[memory.session] = memory.frontend, memory.backend  # what they said may have told them apart
         self._ended.add(memory.session)
-        standing = stand(memory, opened.state, opened.judged, time_ns, closed, closer, self._sides(memory.exits))
+        sides = self._sides(memory.exits)
+        standing = stand(memory, opened.state, opened.judged, time_ns, closed, closer, sides, opened.calls)
         self.ended[memory.session] = standing
         if not opened.judged:
             return

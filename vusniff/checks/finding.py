@@ -88,6 +88,7 @@ class Trigger(enum.Enum):
     UNOWNED = "a main request while SET_OWNER was not seen"
     STREAM = "a message is not whole, or follows one that is not"
     POSTCOPY = "a main request between POSTCOPY_LISTEN and POSTCOPY_END"
+    CALL = "a call to vhost in the kernel"
 
     __hash__ = object.__hash__  # that of Enum is Python code, and these are looked up with every message
 

@@ -11,7 +11,7 @@ from vusniff.channel import Sender
 from vusniff.checks.cause import Likely
 from vusniff.checks.ending import SOON_NS, WAIT_NS, Way
 from vusniff.checks.standing import Standing
-from vusniff.record import Exit
+from vusniff.record import CAPTURE_ENDED, Exit
 
 ASKED_TO_END = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
 """Signals by which people and service managers end a program."""
@@ -96,6 +96,8 @@ def outcome_of(
     """What came of a session; ``successor`` is the one that follows it on its path."""
     if death is not None:
         return Outcome.DIED
+    if one.calls:
+        return _of_calls(one)
     if not one.judged:
         return Outcome.STOPPED if one.closed is not None else Outcome.UNKNOWN
     started, stopped_by = one.started, any(cause.stops for cause, _ in likely)
@@ -120,6 +122,16 @@ def outcome_of(
     if (way is Way.BACKEND_CLOSED and successor is None) or failed(one) is not None:
         return Outcome.HUNG_UP
     return Outcome.ENDED
+
+
+def _of_calls(one: Standing) -> Outcome:
+    """What came of a device that the kernel serves: a call that failed is an answer, and closing is no fault."""
+    if not one.started:
+        refused = one.refusal is not None
+        return Outcome.REFUSED if refused else Outcome.NEVER_STARTED if one.closed is not None else Outcome.IDLE
+    if one.rings.running:
+        return Outcome.RUNNING if one.closed is None or one.closed.reason == CAPTURE_ENDED else Outcome.ENDED
+    return Outcome.STOPPED
 
 
 def _open(one: Standing, stopped_by: bool) -> Outcome:

@@ -122,6 +122,8 @@ class Standing:
     """Ends of processes that held an end of its connections, and which side they were."""
     told: bool = False
     """A log tells of it: no bytes were seen."""
+    calls: bool = False
+    """It is one of calls to the kernel."""
 
     @property
     def last(self) -> Point | None:
@@ -186,6 +188,7 @@ def stand(
     closed: Closed | None = None,
     closer: Sender | None = None,
     sides: Sequence[Sender | None] = (),
+    calls: bool = False,
 ) -> Standing:
     """Where a session stands; ``judged``: there are rules for it; ``sides``: which side each exit of the memory was."""
     standing = Standing(
@@ -211,6 +214,7 @@ def stand(
         closer=closer,
         exits=list(zip(sides, memory.exits, strict=True)),
         told=memory.from_log,
+        calls=calls,
     )
     if isinstance(state, DeviceState):
         standing.features_offered, standing.features = state.features_offered, state.features

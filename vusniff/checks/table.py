@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from vusniff.checks import (
     backend_channel,
+    calls,
     device,
     ending,
     exchange,
@@ -238,6 +239,8 @@ RULES: tuple[Rule, ...] = (
     Rule("T44", "vring-inflight-left", _T, _BE, "vhost-user, Inflight I/O tracking, and samples of rings", at_sample=rings.inflight_left),
     Rule("T45", "vring-interrupts-masked", Level.KNOWN, _FE, "virtio 1.2, 2.7.7 Used Buffer Notification Suppression; samples of rings", at_sample=rings.interrupts_masked),
     Rule("T46", "dirty-pages-not-set", _T, _BE, "vhost-user, Migration, and samples of rings", at_sample=rings.dirty_pages_not_set, once=True),
+    Rule("C01", "call-failed", _D, _FE, "Linux 6.18, drivers/vhost/vhost.c and net.c", calls.failed, (Trigger.CALL,), unread=True),
+    Rule("C02", "backend-before-ring", _D, _FE, "Linux 6.18, drivers/vhost/net.c, vhost_net_set_backend", calls.backend_before_ring, (Trigger.CALL,)),
 )
 # fmt: on
 

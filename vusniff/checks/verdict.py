@@ -98,7 +98,10 @@ def verdict_of(
     likely = causes(findings, left_after) if way is not Way.OTHER_PROTOCOL else []
     death = death_of(one)
     outcome = outcome_of(one, way, death, likely, successor)
-    if outcome in FINE:
+    first = next((finding for finding in findings if finding.rule == FAILED_CALL), None)
+    if one.calls and outcome is Outcome.REFUSED and first is not None:
+        made = _failed_call(first)
+    elif outcome in FINE:
         made = _fine(one, outcome, way, likely, successor)
     else:
         made = _trouble(one, outcome, way, likely, happened(one, outcome, way, death, successor))
@@ -108,6 +111,31 @@ def verdict_of(
             unseen = f"Its end was not seen; session {successor} begins on the same path."
             made = replace(made, more=(*made.more, unseen))
     return replace(made, caveats=_caveats(one, partial))
+
+
+FAILED_CALL = "call-failed"
+CALL_ADVICE = {
+    "E2BIG": "load vhost with more (modprobe vhost max_mem_regions=512), or give the guest fewer memory regions",
+    "EPERM": "let the process that opened the device make the calls, and SET_OWNER the first of them",
+    "EBUSY": "stop the ring first (NET_SET_BACKEND with -1), or open a device of its own for each user",
+    "EADDRINUSE": "give each guest a CID of its own (guest-cid= of its vhost-vsock device)",
+}
+
+
+def _failed_call(finding: Finding) -> Verdict:
+    """Over a device of the kernel that never ran: the first call that failed is the cause."""
+    name = finding.sentence.partition(" failed: ")[2].partition(",")[0]
+    return Verdict(
+        Outcome.REFUSED,
+        finding.sentence,
+        cause=finding.rule,
+        side=_side(finding),
+        sure=Sure.LIKELY if _side(finding) is not None else None,
+        number=finding.number,
+        evidence=(finding.number, *finding.evidence)[:EVIDENCE],
+        advice=CALL_ADVICE.get(name, "compare it with a capture that works: vusniff diff"),
+        kind=f"{finding.rule} {name}",
+    )
 
 
 def _of_log(one: Standing) -> Verdict:
@@ -298,7 +326,7 @@ def _side(finding: Finding) -> Side | None:
 
 def _caveats(one: Standing, partial: str) -> tuple[str, ...]:
     said = []
-    if not one.judged:
+    if not one.judged and not one.calls:
         said.append("there are no rules for what was said: only how it ended is judged")
     if not one.fresh:
         said.append("the capture was joined late: what came before the first message is unknown")

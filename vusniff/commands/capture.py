@@ -138,9 +138,10 @@ def selection(args: argparse.Namespace) -> Selection:
 
 def _record(file: str, args: argparse.Namespace) -> int:
     """Be the probe."""
-    from vusniff.bpf.load import Attach, attach_program
+    from vusniff.bpf.load import Attach, attach_calls, attach_program
     from vusniff.capture.output import check_path, open_path
     from vusniff.capture.writer import CaptureWriter
+    from vusniff.sources.host.kernel_nodes import nodes
     from vusniff.sources.probe.probe import Probe
 
     if file == "-" and sys.stdout.isatty():
@@ -150,6 +151,8 @@ def _record(file: str, args: argparse.Namespace) -> int:
     wanted = selection(args)
     _as_caller(check_path, file, args)  # before the kernel is asked, which takes seconds
     program = attach_program(modes, wanted.names_sockets, args.rings is not None, args.stacks)
+    # Where there is no such device, no system call costs a nanosecond for it.
+    calls = attach_calls(program.bcc) if nodes() else None
     output = _as_caller(open_path, file, args)
     writer = CaptureWriter(output, source=f"probe {program.attach}", bound=bound_of(output, args))
 
@@ -160,9 +163,9 @@ def _record(file: str, args: argparse.Namespace) -> int:
 
     sampling = sampling_of(args, output, say)
     unwinder = unwinder_of(args)
-    probe = Probe(program, writer, wanted, say, file, args.count, args.seconds, sampling, unwinder)
+    probe = Probe(program, writer, wanted, say, file, args.count, args.seconds, sampling, unwinder, calls)
     probe.run(ready, _reader_of_output() if args.until_fd is None and file == "-" else args.until_fd)
-    return 0 if probe.links.messages and writer.stopped is None else 1
+    return 0 if probe.messages and writer.stopped is None else 1
 
 
 def _as_caller(act: Callable[[str], _T], file: str, args: argparse.Namespace) -> _T:

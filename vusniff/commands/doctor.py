@@ -82,7 +82,37 @@ def _checks() -> Iterator[Check]:
     yield _lockdown()
     for mode, (words, options) in _MODES.items():
         yield _mode(mode, words, options)
+    yield _devices()
     yield _processes()
+
+
+def _devices() -> Check:
+    """Whether calls on vhost devices of the kernel can be seen."""
+    from vusniff.sources.host.kernel_nodes import nodes
+
+    paths = sorted(nodes().values())
+    if not paths:
+        return Check("devices", True, "no vhost device in /dev (modprobe vhost_net): there are no calls to see")
+    names = ", ".join(paths[:4]) + (f" and {len(paths) - 4} more" if len(paths) > 4 else "")
+    why = _in_child(_attempt_calls)
+    if why:
+        return Check(
+            "devices", False, f"{names}: calls cannot be seen: {why}", "vusniff import strace reads their names"
+        )
+    return Check("devices", True, f"{names}: calls on them can be seen")
+
+
+def _attempt_calls() -> str:
+    """Attach the program that sees calls; why it cannot be, empty where it can."""
+    from vusniff.bpf.find import find_bcc
+    from vusniff.bpf.load import attach_calls
+    from vusniff.errors import SourceError
+
+    try:
+        attach_calls(find_bcc()).close()
+    except SourceError as error:
+        return str(error)
+    return ""
 
 
 def _bcc() -> Check:

@@ -12,6 +12,7 @@ from vusniff.commands.forms import add_color, add_json
 from vusniff.printable import cell
 
 if TYPE_CHECKING:
+    from vusniff.sources.host.kernel_nodes import OpenDevice
     from vusniff.sources.host.sockets import SocketRow
 
 
@@ -24,22 +25,50 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the connections; 0, or 1 when there is none to print."""
+    from vusniff.sources.host.kernel_nodes import open_devices
     from vusniff.sources.host.sockets import list_connections
 
+    devices = open_devices()
     found = list_connections()
     shown = [row for row in found if row.likely or args.all]
     if args.json:
         for row in shown:
             terminal.put_json(json.dumps(as_json(row), ensure_ascii=False) + "\n")
-    elif shown:
-        _print_table(shown)
+        for device in devices:
+            terminal.put_json(json.dumps(device_as_json(device), ensure_ascii=False) + "\n")
+    else:
+        if shown:
+            _print_table(shown)
+        if devices:
+            _print_devices(devices)
     if not args.json:
         connected = sum(row.connected for row in found)
         likely = sum(row.likely and row.connected for row in found)
         hint = "" if args.all or len(shown) == len(found) else " (--all shows them)"
         look = "looks" if likely == 1 else "look"
         terminal.tell(f"{likely} of {counted(connected, 'unix stream connection')} {look} like vhost-user{hint}")
-    return 0 if shown else 1
+    return 0 if shown or devices else 1
+
+
+def device_as_json(device: OpenDevice) -> dict[str, object]:
+    """A device of the kernel as plain values."""
+    return {
+        "path": device.path,
+        "state": "open",
+        "detail": device.detail or None,
+        "pid": device.pid,
+        "comm": device.comm,
+        "fds": list(device.fds),
+    }
+
+
+def _print_devices(devices: list[OpenDevice]) -> None:
+    """The vhost devices of the kernel, and who has them open."""
+    columns = ("STATE", "DEVICE", "OPENED BY", "FDS", "WHAT IT IS")
+    rows = [
+        ("open", one.path, f"{one.comm} {one.pid}", " ".join(map(str, one.fds)), one.detail or "-") for one in devices
+    ]
+    _print_cells([columns, *(tuple(map(cell, row)) for row in rows)])
 
 
 def as_json(row: SocketRow) -> dict[str, object]:
@@ -63,8 +92,11 @@ _COLUMNS = ("STATE", "PATH", "CONNECTED BY", "ACCEPTED BY", "LISTENER", "INODES"
 
 
 def _print_table(rows: list[SocketRow]) -> None:
-    table = [_COLUMNS, *(tuple(map(cell, _cells(row))) for row in rows)]
-    widths = [max(len(line[i]) for line in table) for i in range(len(_COLUMNS))]
+    _print_cells([_COLUMNS, *(tuple(map(cell, _cells(row))) for row in rows)])
+
+
+def _print_cells(table: list[tuple[str, ...]]) -> None:
+    widths = [max(len(line[i]) for line in table) for i in range(len(table[0]))]
     for line in table:
         terminal.put_line("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
 

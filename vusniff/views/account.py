@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from vusniff.amounts import process as process_words
 from vusniff.analysis.session import Session
 from vusniff.analysis.timeline import Timeline
 from vusniff.channel import Sender
@@ -119,7 +120,7 @@ def people(timeline: Timeline, session: Session) -> tuple[str | None, str | None
         frame = timeline.frame(row)
         sender = timeline.place(row).sender(frame.end)
         if frame.process is not None and sender not in found:
-            found[sender] = f"{frame.process.label or frame.process.comm} ({frame.process.pid})"
+            found[sender] = process_words(frame.process)
     return found.get(Sender.FRONTEND), found.get(Sender.BACKEND)
 
 

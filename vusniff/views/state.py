@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from vusniff.amounts import counted
+from vusniff.amounts import process as process_words
 from vusniff.analysis.session import Session
 from vusniff.analysis.timeline import Timeline
 from vusniff.channel import Sender
@@ -44,7 +45,7 @@ def end_words(connection: Connection, end: int) -> str:
     process = connection.ends[end].process
     if process is None:
         return "unknown"
-    return f"{escape(process.label or process.comm)} ({process.pid})"
+    return escape(process_words(process))
 
 
 def peers(timeline: Timeline, session: Session) -> tuple[str, str]:

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 
 from vusniff.amounts import counted
-from vusniff.bpf.load import STACK_RING_BYTES, KernelProgram
+from vusniff.bpf.load import STACK_RING_BYTES, CallProgram, KernelProgram
 from vusniff.bpf.records import FOLLOWED, IGNORED
 from vusniff.capture.writer import CaptureWriter
 from vusniff.record import Lost
@@ -37,6 +37,7 @@ from vusniff.sources.host.unixdiag import (
     path_text,
     unix_sockets,
 )
+from vusniff.sources.probe.calls import Calls
 from vusniff.sources.probe.links import Link, Links
 from vusniff.sources.probe.selection import Candidate, Selection
 from vusniff.sources.probe.sends import Event, Exited, NewSocket, Send, Sends, Shut
@@ -77,6 +78,7 @@ class Probe:
         seconds: float | None = None,
         sampling: Sampling | None = None,
         unwinder: Unwinder | None = None,
+        calls: CallProgram | None = None,
     ) -> None:
         self.program = program
         self._stacked = None if unwinder is None else WaitingSends(unwinder, self._is_unwanted)
@@ -113,9 +115,15 @@ class Probe:
             labels.label,
             comm,
         )
+        self.calls = None if calls is None else Calls(calls, writer, self._epoch, selection, labels.label, comm)
         self._choose(existing)
         if sampling is not None:
             sampling.join(self._introduce)
+
+    @property
+    def messages(self) -> int:
+        """Messages so far, calls included."""
+        return self.links.messages + (self.calls.messages if self.calls is not None else 0)
 
     # -- running ------------------------------------------------------------------------------------------------------
 
@@ -146,9 +154,14 @@ class Probe:
             self._deliver(self._sends.feed(piece))
         if not self._backlog and not self.program.ring.waiting():
             self._deliver(self._sends.expire(began))
+        if self.calls is not None:
+            self.calls.drain(began)
+            self._stopping = self._stopping or self.messages >= self._count
         now = time.monotonic()
         if now >= self._next_check and not self._backlog and not self._stacked:
             self._check()
+            if self.calls is not None:
+                self.calls.check(began)
             after = time.monotonic()
             self._next_check = after + max(CHECK_SECONDS, CHECK_SHARE * (after - now))
         self._flush()
@@ -173,6 +186,8 @@ class Probe:
             self._deliver([])
         for link in self.links.all():
             self._end(link, None, time.monotonic_ns(), "capture ended")
+        if self.calls is not None:
+            self.calls.close(time.monotonic_ns())
         losses, missed = self.program.losses(), self.program.missed()
         if self._stacked is not None:
             self._say(self._stacked.summary(self._writer.kept_stacks, losses.pop("stack"), self._writer.lost_stacks))
@@ -188,7 +203,9 @@ class Probe:
     def _sum_up(self, losses: dict[str, int], missed: int, nowhere: int) -> None:
         links = self.links
         lost = links.lost + self._writer.lost_frames
-        count, connections = counted(links.messages, "message"), counted(links.connections, "connection")
+        calls = self.calls
+        count = counted(links.messages + (calls.messages if calls else 0), "message")
+        connections = counted(links.connections + (calls.connections if calls else 0), "connection")
         self._say(f"{count} on {connections}, {lost} lost, in {self._file}")
         if nowhere:
             self._say(f"{nowhere} more sends were lost on sockets that are not known, perhaps of no interest")
@@ -201,7 +218,7 @@ class Probe:
             self._say(f"{links.failed} sends failed and are not in the capture")
         if links.amended:
             self._say(f"{links.amended} sends are in the capture as sent, but failed or were cut short later")
-        if not links.connections and (words := self._what_exists()):
+        if not links.connections and not (calls and calls.connections) and (words := self._what_exists()):
             self._say(words)
 
     @contextlib.contextmanager
@@ -259,7 +276,7 @@ class Probe:
         if self._stacked is not None:
             events = self._stacked.through(events)
         for event in events:
-            if links.messages >= self._count:
+            if self.messages >= self._count:
                 self._stopping = True
                 break
             if type(event) is Send:

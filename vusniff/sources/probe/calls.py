@@ -1,0 +1,228 @@
+"""Calls on vhost devices of the kernel: from the records of the kernel program to frames of a capture.
+
+Owns which descriptors are one device (a process and a node, and of /dev/vhost-net the tap), and which of two records is
+the return of the other. What the kernel program reports of a device that is no vhost device is dropped here, and the
+program told.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from collections.abc import Callable
+
+from vusniff.bpf import records
+from vusniff.bpf.load import CallProgram
+from vusniff.capture.writer import CaptureWriter
+from vusniff.families.vhost_kernel.call import frame
+from vusniff.families.vhost_kernel.protocol import VDUSE_NAME, Control
+from vusniff.record import Call, Closed, Descriptor, End, Frame, Lost, Process
+from vusniff.sources.host.kernel_devices import family_of_node, kernel_side, path_of
+from vusniff.sources.host.kernel_nodes import detail_of, is_open, nodes, tap_name
+from vusniff.sources.probe.passed import descriptors
+from vusniff.sources.probe.selection import Candidate, Selection
+from vusniff.values import dataclass, field, replace
+
+HOLD_NS = 50_000_000
+"""As long as a send is held: what happened later is not written before it."""
+PIECE_BYTES = 256 << 10
+OPEN_LIMIT = 4096
+"""Calls that have not returned and are remembered."""
+_BACK = 2
+_CONTROLS = (
+    Control.VDUSE_GET_VQ_STATE,
+    Control.VDUSE_SET_STATUS,
+    Control.VDUSE_UPDATE_IOTLB,
+    Control.VDUSE_SET_VQ_GROUP_ASID,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Entered:
+    """A call that has not returned."""
+
+    request: int
+    time: int
+    data: bytes
+    missing: int
+    passed: tuple[Descriptor, ...]
+
+
+@dataclass(slots=True)
+class _Device:
+    """A device as one process has it."""
+
+    connection: int
+    rdev: int
+    pid: int
+    files: set[int] = field(default_factory=set)
+    count: int = 0
+
+
+class Calls:
+    """All calls of one capture. ``epoch`` turns kernel time into nanoseconds since the epoch."""
+
+    def __init__(
+        self,
+        program: CallProgram,
+        writer: CaptureWriter,
+        epoch: Callable[[int], int],
+        selection: Selection,
+        label: Callable[[int, str], str | None],
+        command: Callable[[int], str],
+    ) -> None:
+        self._program = program
+        self._writer = writer
+        self._epoch = epoch
+        self._selection = selection
+        self._label = label
+        self._command = command
+        self._nodes: dict[int, str] = {}
+        self._entered: dict[int, _Entered] = {}
+        self._devices: dict[tuple[int, str, str], _Device] = {}
+        self._of_file: dict[tuple[int, int, int], _Device | None] = {}
+        """Process, descriptor and device number -> its device; None for one that is not asked for."""
+        self._held: deque[tuple[int, Frame]] = deque()
+        self._lost = 0
+        self.messages = self.connections = 0
+        self._look()
+
+    def _look(self) -> None:
+        for rdev, path in nodes().items():
+            if self._nodes.get(rdev) != path:
+                self._nodes[rdev] = path
+                self._program.judge(rdev, True)
+
+    def drain(self, now: int) -> None:
+        """Take what the kernel has, and write what is old enough; ``now`` in kernel time."""
+        while piece := self._program.ring.take(PIECE_BYTES):
+            for _, at, _ in records.split(piece):
+                self._take(piece, at)
+        while self._held and self._held[0][0] <= now - HOLD_NS:
+            self._writer.frame(self._held.popleft()[1])
+        if (lost := self._program.lost()) > self._lost:
+            self._writer.lost(Lost(None, self._epoch(now), lost - self._lost))
+            self._lost = lost
+
+    def check(self, now: int) -> None:
+        """End the devices that are closed."""
+        for key, device in list(self._devices.items()):
+            device.files = {fd for fd in device.files if is_open(device.pid, fd, device.rdev)}
+            if device.files:
+                continue
+            del self._devices[key]
+            self._of_file = {key: one for key, one in self._of_file.items() if one is not device}
+            self._flush()
+            self._writer.close_connection(Closed(device.connection, self._epoch(now), "eof", 0, device.count))
+
+    def _flush(self) -> None:
+        while self._held:
+            self._writer.frame(self._held.popleft()[1])
+
+    def close(self, now: int) -> None:
+        """Write what is left, and detach."""
+        self.drain(now)
+        self._flush()
+        self.check(now)
+        self._program.close()
+
+    @property
+    def lost(self) -> int:
+        """Records that were lost."""
+        return self._lost
+
+    def _take(self, piece: bytes, at: int) -> None:
+        kind, has_fd, _, tid, tgid, request, time, result, fd, rdev, size, asked = records.CALL_HEAD.unpack_from(
+            piece, at
+        )
+        at += records.CALL_HEAD.size
+        passed_at, at = at, at + records.PASSED_FD.size
+        data = piece[at : at + size]
+        if kind == 0:
+            passed = descriptors(piece[passed_at:at], tgid) if has_fd else ()
+            self._entered[tid] = _Entered(request, time, data, asked - size, _named(passed, tgid))
+            if len(self._entered) > OPEN_LIMIT:
+                del self._entered[next(iter(self._entered))]
+            return
+        entered = self._entered.pop(tid, None)
+        if rdev not in self._nodes:
+            self._look()
+        if rdev not in self._nodes:  # a device of another kind that takes ioctls of these types
+            self._program.judge(rdev, False)
+            return
+        if request == 0 and result < 0 and entered is None:
+            return  # nobody asked and nothing was said: a read that would have had to wait
+        if entered is None:  # a read has nothing to say when it is entered; of another call the beginning was lost
+            entered = _Entered(request, time, b"", 0, ())
+        came_back = bool(size) and (request == 0 or bool(request >> 30 & _BACK))
+        said = data if came_back else entered.data
+        missing = asked - size if asked > size else 0 if came_back else entered.missing
+        number = request or _control(self._nodes[rdev], came_back, said)
+        device = self._device(tgid, fd, rdev) if number else None
+        if device is None:
+            return
+        call = Call(
+            device.connection,
+            self._epoch(entered.time),
+            number,
+            said,
+            came_back,
+            result,
+            -result if result < 0 else 0,
+            fd,
+            time - entered.time,
+            entered.passed,
+            Process(tgid, self._command(tgid), tid),
+            missing,
+        )
+        device.count += 1
+        self.messages += 1
+        self._held.append((entered.time, frame(call, self._writer.order)))
+
+    def _device(self, pid: int, fd: int, rdev: int) -> _Device | None:
+        key = pid, fd, rdev
+        if key in self._of_file:
+            return self._of_file[key]
+        device = self._of_file[key] = self._meet(pid, fd, rdev, self._nodes[rdev])
+        return device
+
+    def _meet(self, pid: int, fd: int, rdev: int, path: str) -> _Device | None:
+        if self._selection.restricts:
+            candidate = Candidate(frozenset(), frozenset({path}), frozenset({pid}), frozenset())
+            if not self._selection.wants(candidate):
+                return None
+        detail = detail_of(pid, fd, path)
+        known = self._devices.get((pid, path, detail))
+        if known is None:
+            ends = (
+                End(process=Process(pid, self._command(pid), pid, self._label(pid, path))),
+                End(process=kernel_side(path, detail)),
+            )
+            family = family_of_node(path)
+            made = self._writer.open(path_of(path, detail), ends, None, False, family)
+            known = self._devices[pid, path, detail] = _Device(made.id, rdev, pid)
+            self.connections += 1
+        known.files.add(fd)
+        return known
+
+
+def _named(passed: tuple[Descriptor, ...], pid: int) -> tuple[Descriptor, ...]:
+    """A tap by the name of its interface."""
+    return tuple(
+        replace(one, name=f"{one.name} ({tap})")
+        if one.number is not None and (tap := tap_name(pid, one.number))
+        else one
+        for one in passed
+    )
+
+
+def _control(path: str, came_back: bool, data: bytes) -> int:
+    """Which message was written to a device, or read from it; 0 for one that is not known."""
+    kind = int.from_bytes(data[:4], sys.byteorder) if len(data) >= 8 else -1
+    if family_of_node(path) == VDUSE_NAME:
+        if not came_back:
+            return Control.VDUSE_RESPONSE
+        return _CONTROLS[kind] if 0 <= kind < len(_CONTROLS) else 0
+    if kind == 1:
+        return Control.IOTLB_MISS if came_back else Control.IOTLB_MSG
+    return (Control.IOTLB_MISS_V2 if came_back else Control.IOTLB_MSG_V2) if kind == 2 else 0
