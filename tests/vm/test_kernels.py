@@ -110,9 +110,8 @@ def test_every_way_to_attach(image: Path) -> None:
     assert len(pair["told"]) >= 30
     assert same_calls(pair["seen"]) == same_calls(pair["told"])
     # The tap's name is asked of /proc: too late for a process that lives as short as this one under emulation.
-    (path,) = pair["paths"]
-    assert path in ("/dev/vhost-net (labtap0)", "/dev/vhost-net")
-    assert pair["sides"] == [path.replace("/dev/vhost-net", "kernel vhost")]
+    assert set(pair["paths"]) <= {"/dev/vhost-net (labtap0)", "/dev/vhost-net"}
+    assert pair["sides"] == [path.replace("/dev/vhost-net", "kernel vhost") for path in pair["paths"]]
     bindings = [one for one in pair["seen"] if one["request"] == 0x4008AF30]
     bound = [one["names"] for one in bindings if not one["given"].endswith("ffffffff")]
     assert len(bound) == 4

@@ -193,6 +193,9 @@ class Calls:
                 return None
         detail = detail_of(pid, fd, path)
         known = self._devices.get((pid, path, detail))
+        if known is None and not detail:  # asked too late: it is of the only device of its process
+            same = [one for (owner, node, _), one in self._devices.items() if (owner, node) == (pid, path)]
+            known = same[0] if len(same) == 1 else None
         if known is None:
             ends = (
                 End(process=Process(pid, self._command(pid), pid, self._label(pid, path))),
