@@ -10,7 +10,7 @@ import errno
 
 from vusniff.checks import memory, negotiation, vrings
 from vusniff.checks.finding import FINE, Said, Sayings, Side
-from vusniff.checks.step import Step
+from vusniff.checks.step import Step, decoded
 from vusniff.families.vhost_kernel.advance import ring_of
 from vusniff.families.vhost_kernel.protocol import KERNEL_NAME, Ioctl
 from vusniff.families.vhost_kernel.state import KernelState
@@ -53,7 +53,7 @@ def _full(message: Message) -> str:
 
 def _reason(message: Message, before: KernelState, error: int) -> tuple[str, Side | None, tuple[int, ...]]:
     """Why the kernel refused a call, whose fault that is, and the messages that prove it."""
-    payload, request = message.payload or {}, message.request
+    payload, request = decoded(message) or {}, message.request
     if request == I.SET_MEM_TABLE and error == errno.E2BIG:
         count = payload.get("num_regions")
         return f"{count} regions, max_mem_regions is {MAX_REGIONS} unless vhost was loaded with another", None, ()
@@ -86,7 +86,7 @@ def _busy(message: Message, before: KernelState) -> tuple[str, Side | None, tupl
     if message.request == I.SET_OWNER:
         owner = before.owners.get(message.more.get("fd", 0))
         return "the device has an owner already", None, (owner.by,) if owner is not None else ()
-    index = (message.payload or {}).get("index")
+    index = (decoded(message) or {}).get("index")
     if index is None:
         return "", Side.EITHER, ()
     ring = before.vrings.get(ring_of(before, message, index))
@@ -97,7 +97,7 @@ def _busy(message: Message, before: KernelState) -> tuple[str, Side | None, tupl
 
 def _not_set_up(message: Message, before: KernelState) -> tuple[str, Side | None, tuple[int, ...]]:
     """What a ring lacks that is bound to its tap (vhost_vq_access_ok)."""
-    index = (message.payload or {}).get("index", 0)
+    index = (decoded(message) or {}).get("index", 0)
     ring = before.vrings.get(ring_of(before, message, index))
     if ring is None or ring.num is None or ring.addresses is None:
         lacks = [name for name in ("num", "addresses") if ring is None or getattr(ring, name) is None]
