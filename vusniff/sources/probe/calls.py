@@ -49,7 +49,7 @@ class _Entered:
 
 
 @dataclass(slots=True)
-class _Device:
+class _CalledDevice:
     """A device as one process has it."""
 
     connection: int
@@ -79,8 +79,8 @@ class Calls:
         self._command = command
         self._nodes: dict[int, str] = {}
         self._entered: dict[int, _Entered] = {}
-        self._devices: dict[tuple[int, str, str], _Device] = {}
-        self._of_file: dict[tuple[int, int, int], _Device | None] = {}
+        self._devices: dict[tuple[int, str, str], _CalledDevice] = {}
+        self._of_file: dict[tuple[int, int, int], _CalledDevice | None] = {}
         """Process, descriptor and device number -> its device; None for one that is not asked for."""
         self._held: deque[tuple[int, Frame]] = deque()
         self._lost = 0
@@ -179,14 +179,14 @@ class Calls:
         self.messages += 1
         self._held.append((entered.time, frame(call, self._writer.order)))
 
-    def _device(self, pid: int, fd: int, rdev: int) -> _Device | None:
+    def _device(self, pid: int, fd: int, rdev: int) -> _CalledDevice | None:
         key = pid, fd, rdev
         if key in self._of_file:
             return self._of_file[key]
         device = self._of_file[key] = self._meet(pid, fd, rdev, self._nodes[rdev])
         return device
 
-    def _meet(self, pid: int, fd: int, rdev: int, path: str) -> _Device | None:
+    def _meet(self, pid: int, fd: int, rdev: int, path: str) -> _CalledDevice | None:
         if self._selection.restricts:
             candidate = Candidate(frozenset(), frozenset({path}), frozenset({pid}), frozenset())
             if not self._selection.wants(candidate):
@@ -203,7 +203,7 @@ class Calls:
             )
             family = family_of_node(path)
             made = self._writer.open(path_of(path, detail), ends, None, False, family)
-            known = self._devices[pid, path, detail] = _Device(made.id, rdev, pid)
+            known = self._devices[pid, path, detail] = _CalledDevice(made.id, rdev, pid)
             self.connections += 1
         known.files.add(fd)
         return known
