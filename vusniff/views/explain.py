@@ -44,9 +44,9 @@ CHANNELS: dict[str, str] = {
     Channels.GPU: "GPU socket",
 }
 NODES: dict[str, str] = {
-    KernelChannels.KERNEL: "/dev/vhost-net, /dev/vhost-vsock and /dev/vhost-scsi",
+    KernelChannels.KERNEL: "/dev/vhost-net, /dev/vhost-vsock, /dev/vhost-scsi",
     KernelChannels.VDPA: "/dev/vhost-vdpa-N",
-    KernelChannels.VDUSE: "/dev/vduse/control and /dev/vduse/NAME",
+    KernelChannels.VDUSE: "/dev/vduse/control, /dev/vduse/NAME",
 }
 """On which files the calls of a channel are made."""
 LEVELS = {
@@ -253,6 +253,7 @@ def _request(channel: Channel, spec: MessageSpec) -> Topic:
     named = CHANNELS.get(channel, f"{channel} channel")
     facts = page.facts(
         ("from", f"{family.roles[asks]} to {family.roles[not asks]}, {named}"),
+        ("on", NODES.get(channel)),
         ("sent by", spec.sent_by),
         ("handled by", spec.handled_by),
         ("needs", None if channel in NODES else _needs(spec, channel)),
@@ -281,16 +282,14 @@ def _request(channel: Channel, spec: MessageSpec) -> Topic:
     if channel is Channels.MAIN:
         sections += _in_kernel(spec.code)
     sections += _editions(spec.name)
-    title = (
-        _call_title(spec, NODES[channel]) if channel in NODES else f"{spec.name}: request {spec.code} of the {named}"
-    )
+    title = _call_title(spec) if channel in NODES else f"{spec.name}: request {spec.code} of the {named}"
     return Topic("request", spec.name, Page(title, sections))
 
 
-def _call_title(spec: MessageSpec, nodes: str) -> str:
+def _call_title(spec: MessageSpec) -> str:
     named = spec.name if spec.name.startswith("VDUSE_") else f"VHOST_{spec.name}"
     what = "what is written and read" if spec.code <= max(Control) else f"ioctl {spec.code:#x}"
-    return f"{named}: {what}, on {nodes}"
+    return f"{named}: {what}"
 
 
 def _in_kernel(request: int) -> list[PageSection]:
@@ -301,11 +300,13 @@ def _in_kernel(request: int) -> list[PageSection]:
     for channel, spec in _calls(request):
         nodes.setdefault(spec.code, []).append(NODES[channel])
     for code, spec in found.items():
-        title = _call_title(spec, " and ".join(nodes[code]))
         facts = page.facts(
-            ("sent by", spec.sent_by), ("handled by", spec.handled_by), ("specified", spec.section or None)
+            ("on", ", ".join(nodes[code])),
+            ("sent by", spec.sent_by),
+            ("handled by", spec.handled_by),
+            ("specified", spec.section or None),
         )
-        made.append(PageSection(f"The same as a call: {title}", [Prose([spec.about]), facts]))
+        made.append(PageSection(f"The same as a call: {_call_title(spec)}", [Prose([spec.about]), facts]))
         made += _layout_sections("What the call carries", spec.payload)
     return made
 
