@@ -28,6 +28,10 @@ HOLD_NS = 50_000_000
 PIECE_BYTES = 256 << 10
 OPEN_LIMIT = 4096
 """Calls that have not returned and are remembered."""
+FILES_LIMIT = 4096
+"""Descriptors whose device is remembered; beyond it the oldest are forgotten, and asked for again at their next call."""
+LOOKED_AT = 256
+"""Descriptors of one device by which it is seen to be open."""
 _BACK = 2
 _CONTROLS = (
     Control.VDUSE_GET_VQ_STATE,
@@ -183,6 +187,8 @@ class Calls:
         key = pid, fd, rdev
         if key in self._of_file:
             return self._of_file[key]
+        if len(self._of_file) >= FILES_LIMIT:
+            del self._of_file[next(iter(self._of_file))]
         device = self._of_file[key] = self._meet(pid, fd, rdev, self._nodes[rdev])
         return device
 
@@ -205,7 +211,8 @@ class Calls:
             made = self._writer.open(path_of(path, detail), ends, None, False, family)
             known = self._devices[pid, path, detail] = _CalledDevice(made.id, rdev, pid)
             self.connections += 1
-        known.files.add(fd)
+        if len(known.files) < LOOKED_AT:
+            known.files.add(fd)
         return known
 
 
