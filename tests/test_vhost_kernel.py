@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import shutil
 import struct
 import subprocess
@@ -35,6 +36,7 @@ from vusniff.filter import compile_filter
 from vusniff.layouts import dissect
 from vusniff.record import Call, Descriptor, DescriptorKind, End, Process
 from vusniff.sources.host.kernel_devices import kernel_side
+from vusniff.sources.host.kernel_nodes import is_open
 
 E2BIG, EFAULT = 7, 14
 GIB = 1 << 30
@@ -346,3 +348,18 @@ def test_strace_tells_of_calls_as_far_as_it_prints_them(tmp_path: Path, capsys: 
     closed = timeline.sessions[0].closed
     assert closed is not None
     assert (closed.reason, closed.by) == ("eof", 0)
+
+
+def test_a_device_is_open_while_the_descriptor_is_of_that_device(tmp_path: Path) -> None:
+    null = os.stat("/dev/null").st_rdev
+    rdev = os.major(null) << 20 | os.minor(null)
+    fd = os.open("/dev/null", os.O_RDONLY)
+    try:
+        assert is_open(os.getpid(), fd, rdev)
+        assert not is_open(os.getpid(), fd, rdev + 1)
+        with open(tmp_path / "file", "wb") as file:
+            os.dup2(file.fileno(), fd)
+        assert not is_open(os.getpid(), fd, rdev)
+    finally:
+        os.close(fd)
+    assert not is_open(os.getpid(), fd, rdev)

@@ -6,6 +6,7 @@ import os
 import stat
 
 from vusniff.families.vhost_kernel.protocol import KERNEL_NAME
+from vusniff.sources.host import mounts
 from vusniff.sources.host.kernel_devices import family_of_node
 from vusniff.sources.host.unixdiag import comm
 from vusniff.values import dataclass
@@ -67,12 +68,13 @@ def open_devices() -> list[OpenDevice]:
 
 
 def is_open(pid: int, fd: int, rdev: int) -> bool:
-    """Whether a process still has a device open by this number."""
+    """Whether a process still has a device open by this number. What it may have there instead is not asked."""
     try:
-        status = os.stat(f"/proc/{pid}/fd/{fd}")
+        found = mounts.status(f"/proc/{pid}/fd/{fd}".encode())
     except OSError:
         return False
-    return stat.S_ISCHR(status.st_mode) and os.major(status.st_rdev) << 20 | os.minor(status.st_rdev) == rdev
+    major, minor = found.device
+    return stat.S_ISCHR(found.mode) and major << 20 | minor == rdev
 
 
 def tap_of(pid: int, fd: int) -> str:

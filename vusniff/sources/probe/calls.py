@@ -29,7 +29,7 @@ PIECE_BYTES = 256 << 10
 OPEN_LIMIT = 4096
 """Calls that have not returned and are remembered."""
 FILES_LIMIT = 4096
-"""Descriptors whose device is remembered; beyond it the oldest are forgotten, and asked for again at their next call."""
+"""Descriptors whose device is remembered; of more the oldest are forgotten, and asked for again at their next call."""
 LOOKED_AT = 256
 """Descriptors of one device by which it is seen to be open."""
 _BACK = 2
