@@ -184,7 +184,7 @@ SENT = frozenset({signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, 
 """Signals that come from outside: who is killed by one has done nothing wrong that is known."""
 _SIGNALS: dict[int, str] = {
     signal.SIGSYS: "its sandbox (seccomp) killed it for a system call that it does not allow: update it, or start it "
-    "with the sandbox off to make sure (virtiofsd: --seccomp=none)",
+    "with the sandbox off to make sure (QEMU: -sandbox off; virtiofsd: --seccomp=none)",
     signal.SIGSEGV: "it crashed: look for a core (coredumpctl) and report it with this capture",
     signal.SIGBUS: "memory it had mapped was not there: huge pages that are used up, or a file that was cut short",
     signal.SIGABRT: "it ended itself by an assertion: its log says which",
@@ -198,7 +198,7 @@ _SIGNALS: dict[int, str] = {
 
 def signal_advice(number: int) -> str:
     """What to try where a process was killed."""
-    return _SIGNALS.get(number, "look into its log and into the journal: they may tell who sent the signal")
+    return _SIGNALS.get(number, "check its log and the journal: they may tell who sent the signal")
 
 
 def slow_advice(request: Point) -> str:
