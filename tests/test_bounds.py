@@ -171,7 +171,7 @@ def test_work_grows_with_connections_and_not_with_their_square(
         chosen = Chosen(timeline, range(len(timeline)), [str(path)], 100_000)
         costs.append(steps_of(partial(export, chosen)))
     # Twice as many sessions more: twice the steps, within what numbers of more digits add.
-    assert costs[2] - costs[1] < 2.05 * (costs[1] - costs[0]), costs
+    assert costs[2] - costs[1] < 2.2 * (costs[1] - costs[0]), costs
 
 
 def test_a_report_of_many_sessions_shows_some_in_full_and_tells_of_the_rest(tmp_path: Path) -> None:

@@ -214,23 +214,25 @@ def test_the_stacks_are_those_of_gdb(tmp_path: Path) -> None:
             # gdb calls what has no symbol ??.
             found = [one or "??" for one in names(stack)]
             hidden = ("ask", "thread") if name == "stripped" else ()
-            assert found[1 : 1 + len(chain)] == ["??" if one in hidden else one for one in chain], name
+            inner = found.index("hand_over")  # called by it are one or more functions of libc
+            assert found[inner : inner + len(chain)] == ["??" if one in hidden else one for one in chain], name
             assert not of_gdb or list(map(plainly, found)) == list(map(plainly, of_gdb)), name
         assert all(one.build_id for one in stacks[0].entries)
-    source, _, number = (stacks_of(programs["lines"], probe)[0].entries[1].source or "").rpartition(":")
+    innermost, _ = stacks_of(programs["lines"], probe)
+    source, _, number = (innermost.entries[names(innermost).index("hand_over")].source or "").rpartition(":")
     assert source.endswith("lines/sender.c")
     assert "sendto(fd" in SENDER.splitlines()[int(number) - 1]
 
     first, _ = stacks_of(deep, probe)
-    assert names(first)[1:3] == ["hand_over", "ask"]
+    assert ["hand_over", "ask"] == names(first)[names(first).index("hand_over") :][:2]
     assert first.cut == "the stack is longer than the 16 KiB that were copied"
 
     first, _ = stacks_of(absent, probe)
-    assert names(first)[1:3] == ["hand_over", "ask"]
+    assert ["hand_over", "ask"] == names(first)[names(first).index("hand_over") :][:2]
     assert first.cut == "a page of the stack was not in memory"
 
     first, second = stacks_of(made, probe)  # called from memory that the program made
-    assert names(first)[1:3] == ["hand_over", "ask"]
+    assert ["hand_over", "ask"] == names(first)[names(first).index("hand_over") :][:2]
     assert first.entries[-1] == StackEntry("", "", 0), "a word of the stack is kept"
     assert first.cut.startswith("no file holds the code that called it")
     assert not second.cut

@@ -14,8 +14,9 @@ from vusniff.cli import RULES_MAY_RAISE
 ROOT = Path(__file__).parent.parent
 CAPTURE, OTHER = (str(ROOT / "captures" / name) for name in ("qemu-blk.pcapng", "qemu-testpmd.pcapng"))
 NEVER = {
-    *("bcc", "bz2", "email", "hashlib", "importlib.metadata", "inspect", "lzma", "msgspec", "pathlib", "pdb", "pickle"),
+    *("bcc", "bz2", "email", "hashlib", "importlib.metadata", "lzma", "msgspec", "pathlib", "pdb", "pickle"),
     *("rich", "tempfile", "textual", "zipfile"),
+    *(["inspect"] if sys.version_info < (3, 13) else []),  # since then dataclasses need it for each class with slots
 }
 """What the text of no command needs, each of them slow to import or a sign of it."""
 COMMANDS = {

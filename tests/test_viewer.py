@@ -25,6 +25,13 @@ PYTHON = "/usr/bin/python3"
 USER, NOBODY = 1234, 65534
 
 
+def readable(fd: int) -> bool:
+    """Whether there is something to read within a moment; select(2) knows no descriptor above 1023."""
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    return bool(poll.poll(50))
+
+
 @pytest.fixture
 def installation(installation: Path) -> Iterator[Path]:
     """Each test may forbid parts of it."""
@@ -69,9 +76,7 @@ def watch(words: list[str], folder: Path, wanted: bytes = b"GET_FEATURES") -> tu
                     raise AssertionError(process.communicate()[1].decode())
                 near.send(message(1))
                 far.recv(12)
-                while select.select([process.stdout], [], [], 0.05)[0] and (
-                    more := os.read(process.stdout.fileno(), 9999)
-                ):
+                while readable(process.stdout.fileno()) and (more := os.read(process.stdout.fileno(), 9999)):
                     said += more
         who = status(process.pid)
         process.send_signal(signal.SIGINT)
@@ -144,7 +149,7 @@ def on_a_terminal(
         while True:
             near.send(message(1))
             far.recv(12)
-            if select.select([ours], [], [], 0.05)[0]:
+            if readable(ours):
                 try:
                     said += os.read(ours, 1 << 16)
                 except OSError:  # the other end is closed
