@@ -224,15 +224,15 @@ def test_the_stacks_are_those_of_gdb(tmp_path: Path) -> None:
     assert "sendto(fd" in SENDER.splitlines()[int(number) - 1]
 
     first, _ = stacks_of(deep, probe)
-    assert ["hand_over", "ask"] == names(first)[names(first).index("hand_over") :][:2]
+    assert names(first)[names(first).index("hand_over") :][:2] == ["hand_over", "ask"]
     assert first.cut == "the stack is longer than the 16 KiB that were copied"
 
     first, _ = stacks_of(absent, probe)
-    assert ["hand_over", "ask"] == names(first)[names(first).index("hand_over") :][:2]
+    assert names(first)[names(first).index("hand_over") :][:2] == ["hand_over", "ask"]
     assert first.cut == "a page of the stack was not in memory"
 
     first, second = stacks_of(made, probe)  # called from memory that the program made
-    assert ["hand_over", "ask"] == names(first)[names(first).index("hand_over") :][:2]
+    assert names(first)[names(first).index("hand_over") :][:2] == ["hand_over", "ask"]
     assert first.entries[-1] == StackEntry("", "", 0), "a word of the stack is kept"
     assert first.cut.startswith("no file holds the code that called it")
     assert not second.cut

@@ -16,7 +16,7 @@ CAPTURE, OTHER = (str(ROOT / "captures" / name) for name in ("qemu-blk.pcapng", 
 NEVER = {
     *("bcc", "bz2", "email", "hashlib", "importlib.metadata", "lzma", "msgspec", "pathlib", "pdb", "pickle"),
     *("rich", "tempfile", "textual", "zipfile"),
-    *(["inspect"] if sys.version_info < (3, 13) else []),  # since then dataclasses need it for each class with slots
+    *(["inspect"] if sys.version_info < (3, 13) else []),  # since then dataclasses ask it for annotations
 }
 """What the text of no command needs, each of them slow to import or a sign of it."""
 COMMANDS = {
