@@ -115,7 +115,8 @@ def file_system_machine(stage: Stage, path: Path, *, trace: Path | None = None) 
     return Machine(stage, "qemu", devices, 128, trace)
 
 
-BOOT_WORDS = "vusniff boot sector"
+BOOT_WORDS = "booted"
+"""Short: newer firmware writes dots to the same port meanwhile."""
 
 
 def write_boot_disk(path: Path) -> None:
