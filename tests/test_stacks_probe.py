@@ -190,7 +190,7 @@ VARIANTS = {
 
 def plainly(name: str) -> str:
     """Functions of libc have several names."""
-    return re.sub(r"^(__GI_)?(__libc_|_*)|_impl$", "", name)
+    return re.sub(r"^(__GI_)?(__libc_|_*)|(_impl|_end)$", "", name)
 
 
 def test_the_stacks_are_those_of_gdb(tmp_path: Path) -> None:
