@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import resource
 import shutil
 import signal
@@ -255,7 +256,9 @@ def test_the_probe_ends_at_its_size(tmp_path: Path) -> None:
     assert probe.process.returncode == 1
     assert said.count("recording has stopped") == 1
     assert "has reached --max-size (64 KiB)" in said
-    assert "2000 messages on 1 connection" in said
+    counts = re.search(r"(\d+) messages on 1 connection, (\d+) lost", said)
+    assert counts is not None
+    assert int(counts[1]) <= 2000 <= int(counts[1]) + int(counts[2])  # some may find the kernel's buffer full
     assert 30_000 < path.stat().st_size <= 64 << 10
     assert is_whole(path)
 
