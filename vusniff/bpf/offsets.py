@@ -51,6 +51,7 @@ _NEEDED: dict[str, tuple[str, str]] = {
     "TASK_COMM": ("task_struct", "comm"),
     "TASK_SIGNAL": ("task_struct", "signal"),
     "SIGNAL_LIVE": ("signal_struct", "live"),
+    "SIGNAL_CODE": ("signal_struct", "group_exit_code"),
     "FILES_TABLE": ("files_struct", "fdt"),
     "TABLE_FILES": ("fdtable", "fd"),
     "TABLE_SIZE": ("fdtable", "max_fds"),

@@ -627,21 +627,24 @@ static __always_inline int on_close(u64 socket, int final)
 
 /*
  * The last thread of a process ends. Two that end at the same moment may both be the last by the count: the first takes
- * the process out of the table.
+ * the process out of the table. The last may be a worker of io_uring, which ends with 0 whatever killed the process: the
+ * code of the process is its group's, where that is set.
  */
 RAW_TRACEPOINT_PROBE(sched_process_exit)
 {
 	u32 tgid = bpf_get_current_pid_tgid() >> 32;
 	if (!peers.lookup(&tgid))
 		return 0;
-	u64 task = bpf_get_current_task();
-	if (load4(load8(task + O_TASK_SIGNAL) + O_SIGNAL_LIVE) || peers.delete(&tgid))
+	u64 task = bpf_get_current_task(), group = load8(task + O_TASK_SIGNAL);
+	if (load4(group + O_SIGNAL_LIVE) || peers.delete(&tgid))
 		return 0;
 	struct exited e = {};
 	e.kind = EXITED;
 	e.tgid = tgid;
 	e.time = bpf_ktime_get_ns();
-	e.code = load4(task + O_TASK_EXIT_CODE);
+	e.code = load4(group + O_SIGNAL_CODE);
+	if (!e.code)
+		e.code = load4(task + O_TASK_EXIT_CODE);
 	bpf_probe_read_kernel(e.comm, 16, (void *)(load8(task + O_TASK_LEADER) + O_TASK_COMM));
 	if (!emit(&e, sizeof(e)))
 		count_lost(LOST_EXITED);
