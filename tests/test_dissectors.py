@@ -11,6 +11,7 @@ from payload_examples.facts import FACTS
 from vusniff_dissectors import DISSECTORS, config_space, features
 
 from vusniff.channel import Channel
+from vusniff.families.vhost_user.device import DEVICE_IDS
 from vusniff.families.vhost_user.protocol import ProtocolFeature, request_name
 from vusniff.layouts import dissect
 from vusniff.message import Alternatives, Layout, MessageSpec
@@ -132,7 +133,7 @@ def test_alternatives_pick_only_what_they_list() -> None:
 def test_feature_names_by_device_type() -> None:
     assert "VIRTIO_BLK_F_RO" in features.features("blk").__members__
     assert "VIRTIO_BLK_F_RO" not in features.features("net").__members__
-    for device in (*features.DEVICE_TYPES, None, "unheard-of"):
+    for device in (*DEVICE_IDS, None, "unheard-of"):
         members = features.features(device).__members__
         assert "VIRTIO_F_VERSION_1" in members
         assert "VHOST_USER_F_PROTOCOL_FEATURES" in members
@@ -177,7 +178,7 @@ CONFIG_SIZES = {
 
 def test_config_spaces_have_their_sizes() -> None:
     assert {device: config_space.size_of(device) for device in config_space.DEVICES} == CONFIG_SIZES
-    assert set(config_space.DEVICES) <= set(features.DEVICE_TYPES)
+    assert set(config_space.DEVICES) <= set(DEVICE_IDS)
 
 
 def test_config_fields_lie_wholly_in_what_was_read() -> None:
@@ -202,7 +203,7 @@ def test_config_of_a_media_device() -> None:
         "device_type": 0,
         "card": "simple_device",
     }
-    assert features.DEVICE_TYPES["media"] == 48
+    assert DEVICE_IDS["media"] == 48
 
 
 def test_config_of_a_file_system_and_an_input_device() -> None:

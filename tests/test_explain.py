@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 
 import pytest
-from vusniff_dissectors.features import DEVICE_TYPES
 
 from vusniff.analysis.timeline import Timeline, read_all
 from vusniff.capture.index import Index
@@ -14,7 +13,7 @@ from vusniff.channel import Channel
 from vusniff.checks.table import RULES
 from vusniff.cli import main
 from vusniff.errors import VusniffError
-from vusniff.families.vhost_user.device import DEVICE_IDS, DEVICES
+from vusniff.families.vhost_user.device import DEVICES
 from vusniff.families.vhost_user.phases import PhaseKind
 from vusniff.families.vhost_user.protocol import Channels, ProtocolFeature
 from vusniff.layouts import dissect
@@ -143,10 +142,6 @@ def test_device_types_are_explained(device: str, says: tuple[str, ...], capsys: 
     text = capsys.readouterr().out
     for part in says:
         assert part in text
-
-
-def test_every_device_type_has_its_number() -> None:
-    assert DEVICE_TYPES == DEVICE_IDS
 
 
 @pytest.mark.parametrize("name", sorted(EDITIONS))

@@ -303,35 +303,6 @@ class DeviceStatus(enum.IntFlag):
     FAILED = 0x80
 
 
-DEVICE_TYPES: dict[str, int] = {
-    "net": 1,
-    "blk": 2,
-    "console": 3,
-    "rng": 4,
-    "balloon": 5,
-    "scsi": 8,
-    "9p": 9,
-    "gpu": 16,
-    "rtc": 17,
-    "input": 18,
-    "vsock": 19,
-    "crypto": 20,
-    "iommu": 23,
-    "mem": 24,
-    "sound": 25,
-    "fs": 26,
-    "pmem": 27,
-    "rpmb": 28,
-    "scmi": 32,
-    "i2c": 34,
-    "can": 36,
-    "bluetooth": 40,
-    "gpio": 41,
-    "spi": 45,
-    "media": 48,
-}
-"""Short name of a device type -> its number in the VIRTIO specification."""
-
 DEVICE_FEATURES: dict[str, type] = {
     "net": NetFeatures,
     "blk": BlkFeatures,

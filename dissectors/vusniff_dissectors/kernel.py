@@ -1,7 +1,7 @@
 """Calls of vhost in the kernel: every ioctl of linux/vhost.h and linux/vduse.h, and what is written and read.
 
 Source: the headers of Linux 6.18; drivers/vhost/{vhost,net,scsi,vsock,vdpa}.c and drivers/vdpa/vdpa_user/vduse_dev.c
-for who handles what; QEMU 10.0, hw/virtio/vhost-backend.c and vhost-vdpa.c, for who sends it.
+name the functions that handle a call, hw/virtio/vhost-backend.c and vhost-vdpa.c of QEMU 10.0 those that make it.
 """
 
 # ruff: noqa: E501 - rows are read as a table

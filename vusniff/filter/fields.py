@@ -3,8 +3,8 @@ the Wireshark dissector use.
 
 Fields of payloads come from the tables of messages (`payload`); the others stand here. A name begins with ``vhost`` or
 ``vring`` for what a message says, ``call`` for how a call to the kernel went (and why not: ``errno``), ``fd`` for its
-descriptors, ``proc`` for its sender, ``sock`` for its connection, ``stack`` for who called whom when it was sent,
-``finding`` for what is wrong with it, ``log`` and ``ring`` for what logs say and where rings stood behind it.
+descriptors, ``proc`` for its sender, ``sock`` for its connection, ``stack`` for the functions that sent it,
+``finding`` for what is wrong with it, ``log`` for lines of logs and ``ring`` for the positions of rings after it.
 """
 
 from __future__ import annotations
