@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import array
+import contextlib
 import ctypes
 import fcntl
 import os
+import resource
 import signal
 import socket
 import struct
@@ -13,7 +15,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -408,8 +410,37 @@ def test_back_end_channels_are_followed(tmp_path: Path) -> None:
     assert [end.inode for end in probe.connections[1].ends] == [peer, inode]
 
 
+HOLD = """
+import os, sys
+try:
+    held = [os.eventfd(0) for _ in range(int(sys.argv[1]))]
+except OSError:
+    pass
+print(flush=True)
+sys.stdin.read()
+"""
+
+
+@contextlib.contextmanager
+def holding_eventfds(count: int) -> Iterator[None]:
+    """So many are open, in processes of their own: the kernel gives the lowest id that is free."""
+    each = min(resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 64, max(count, 1))
+    with contextlib.ExitStack() as stack:
+        for _ in range(-(-count // each)):
+            argv = [sys.executable, "-c", HOLD, str(each)]
+            holder = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            stack.enter_context(holder)
+            assert holder.stdout is not None
+            holder.stdout.readline()
+        yield
+
+
 def test_kicks_and_calls_are_counted_from_when_they_were_passed(tmp_path: Path) -> None:
-    memory, kick, call = os.memfd_create("ram"), os.eventfd(0), os.eventfd(0)
+    """Of an event descriptor with any id: a busy host has more than 65536 of them."""
+    memory, kick = os.memfd_create("ram"), os.eventfd(0)
+    with holding_eventfds(1 << 16):
+        call = os.eventfd(0)
+    assert int(str(describe(call).identity).partition(":")[2]) >= 1 << 16
     os.ftruncate(memory, 1 << 16)
     with recording(tmp_path / "c.pcapng", "--rings=100") as watched:
         near, far = connected(str(tmp_path / "s"))

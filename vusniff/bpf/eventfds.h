@@ -15,7 +15,8 @@
 #define READ_SIZE 8
 #define QEMU_READ_SIZE 512 /* event_notifier_test_and_clear, util/event_notifier-posix.c */
 
-/* By id. Readable and writable by the reader, which maps it. */
+/* By the lowest bits of the id: where two that count share them, which takes more event descriptors than there is room
+ * for, the one that was passed last counts. Readable and writable by the reader, which maps it. */
 BPF_F_TABLE("array", u32, struct eventfd, eventfds, EVENTFDS, MAPPABLE);
 #ifdef HAS_EVENTFD_SIGNAL_MASK
 /* By CPU: whom eventfd_signal signals now; it calls eventfd_signal_mask, or contains it. */
@@ -32,21 +33,22 @@ static __always_inline u64 eventfd_operations(void)
 
 static __always_inline void count_from_now(struct passed_fd *d, u64 file)
 {
-	u32 at = EVENTFD_OPERATIONS, id = d->eventfd;
+	u32 at = EVENTFD_OPERATIONS, slot = d->eventfd & (EVENTFDS - 1);
 	u64 operations = load8(file + O_FILE_OPERATIONS);
-	struct eventfd *one = eventfds.lookup(&id);
+	struct eventfd *one = eventfds.lookup(&slot);
 	if (d->magic != ANONYMOUS || *(u64 *)d->name != EVENTFD_NAME || !one)
 		return;
 	control.update(&at, &operations);
 	one->signals = one->reads = 0;
+	one->id = d->eventfd;
 	one->counts = 1;
 }
 
 static __always_inline struct eventfd *counted(u64 context)
 {
-	u32 id = load4(context + O_EVENTFD_ID);
-	struct eventfd *one = eventfds.lookup(&id);
-	return one && one->counts ? one : 0;
+	u32 id = load4(context + O_EVENTFD_ID), slot = id & (EVENTFDS - 1);
+	struct eventfd *one = eventfds.lookup(&slot);
+	return one && one->counts && one->id == id ? one : 0;
 }
 
 /* A read or a write of a file, if it is an event descriptor. */

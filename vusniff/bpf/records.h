@@ -36,7 +36,7 @@ struct bucket {
 
 /* Of an event descriptor, by its id: whether it counts, and how often it was signalled and read since. */
 struct eventfd {
-	u64 counts, signals, reads, unused;
+	u64 counts, signals, reads, id;
 };
 
 #define THREADS 65536

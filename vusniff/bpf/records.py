@@ -66,8 +66,9 @@ ENTRY = struct.Struct("=QQQQ")
 _BUCKETS, _WAYS, _DECISION_BITS = 16384, 4, 8
 
 EVENTFD = struct.Struct("=QQQQ")
-"""Of an event descriptor: whether it counts, how often it was signalled and read since it was passed, unused."""
+"""Of an event descriptor: whether it counts, how often it was signalled and read since it was passed, its id."""
 _EVENTFDS = 65536
+"""A power of two: see eventfds.h."""
 
 _LOST = {
     "SENT": "send",
@@ -207,10 +208,10 @@ class EventfdTable:
 
         At least: where nobody was seen to signal it, how often it was read. One read takes all signals before it.
         """
-        if not 0 <= number < _EVENTFDS:
+        if number < 0:
             return None
-        counts, signals, reads, _ = EVENTFD.unpack_from(self._data, number * EVENTFD.size)
-        return (signals or reads) if counts else None
+        counts, signals, reads, known = EVENTFD.unpack_from(self._data, number % _EVENTFDS * EVENTFD.size)
+        return (signals or reads) if counts and known == number else None
 
     def close(self) -> None:
         """Unmaps it."""
