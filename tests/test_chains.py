@@ -13,14 +13,16 @@ from pathlib import Path
 import pytest
 from talk import Talk, eventfd, region, u32, u64
 
+from vusniff.capture import dumps, evidence
+from vusniff.capture.reader import CaptureReader
 from vusniff.cli import main
-from vusniff.commands.dumping import header_of
+from vusniff.commands.dumping import header_size
 from vusniff.families.places import MemoryRegion, Places, RingPlace, Spot
 from vusniff.families.vhost_user.protocol import FrontendRequest
-from vusniff.record import Process
+from vusniff.record import Chain, ChainBuffer, Frame, Process, RingDump
 from vusniff.sources.host.descriptors import describe
 from vusniff.sources.rings.access import Access, UnreadableError
-from vusniff.sources.rings.chains import INDIRECT, NEXT, PIECES_LIMIT, WRITE, Chain, ChainBuffer, DeviceMemory, waiting
+from vusniff.sources.rings.chains import INDIRECT, NEXT, PIECES_LIMIT, WRITE, DeviceMemory, waiting
 from vusniff.views import chains as views
 
 GUEST, SIZE = 0x4000_0000, 1 << 20
@@ -83,14 +85,14 @@ def test_a_disk_request_is_shown_without_what_it_carries(guest: Guest) -> None:
         ChainBuffer(GUEST + DATA + 16, 4096, False),
         ChainBuffer(GUEST + DATA + 8192, 1, True),
     )
-    layout, size = header_of(SPLIT, "blk", 0)
-    assert size == len(chain.header) == 16
-    values = views.header_values(layout, chain.header, "little")
+    assert header_size(SPLIT, "blk", 0) == len(chain.header) == 16
+    dump = RingDump(1, 0, False, 1, 0, (chain,), "blk")
+    values = views.header_of(dump, chain)
     assert values["type_name"] == "OUT"
     assert values["sector"] == 77
-    text = "\n".join(views.lines(chain, values))
+    text = "\n".join(views.lines(dump))
     assert "type OUT sector 77" in text
-    assert "SECRET" not in text + repr(views.chain_dict(chain, values)) + repr(chain)
+    assert "SECRET" not in text + repr(views.values(dump)) + repr(chain)
 
 
 @pytest.mark.parametrize(("device", "ring", "features", "size"), [
@@ -98,7 +100,7 @@ def test_a_disk_request_is_shown_without_what_it_carries(guest: Guest) -> None:
     ("vsock", 1, 0, 44), ("vsock", 0, 0, 0), ("fs", 1, 0, 40), ("gpu", 0, 0, 0), (None, 0, 0, 0),
 ])  # fmt: skip
 def test_only_headers_of_requests_are_read(device: str | None, ring: int, features: int, size: int) -> None:
-    assert header_of(replace(SPLIT, index=ring), device, features)[1] == size
+    assert header_size(replace(SPLIT, index=ring), device, features) == size
 
 
 def test_indirect_and_packed_chains_are_followed(guest: Guest) -> None:
@@ -194,7 +196,7 @@ def test_what_waits_is_printed_and_written_nowhere(
     before = Path(file).read_bytes()
     assert main(["rings", file, "--dump", "4", "--device", "blk"]) == 0
     text = capsys.readouterr().out
-    assert "ring 0: 1 requests available and not used" in text
+    assert "ring 0: 1 request available and not used" in text
     assert "type OUT sector 77" in text
     assert "SECRET" not in text
     assert main(["rings", file, "--dump", "4", "--device", "blk", "--json"]) == 0
@@ -202,6 +204,44 @@ def test_what_waits_is_printed_and_written_nowhere(
     assert json.loads(line)["chains"][0]["header"]["sector"] == 77
     assert Path(file).read_bytes() == before
     assert os.listdir(tmp_path) == ["c.pcapng"]
+
+
+def test_what_waits_is_stored_only_where_that_is_asked_for(
+    guest: Guest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    request(guest)
+    guest.offer(0)
+    file, out, shown = recorded(guest, tmp_path / "c.pcapng", monkeypatch), tmp_path / "d.pcapng", tmp_path / "r.pcapng"
+    assert main(["rings", file, "--store", str(out)]) == 2
+    assert "add --dump N" in capsys.readouterr().err
+    assert not out.exists()
+    assert main(["rings", file, "--dump", "4", "--device", "blk", "--store", str(out)]) == 0
+    capsys.readouterr()
+    assert out.stat().st_mode & 0o777 == 0o600
+    assert b"SECRET" not in out.read_bytes()
+    with CaptureReader([out]) as reader:
+        (dump,) = [one for one in reader.records() if isinstance(one, RingDump)]
+    assert (dump.ring, dump.waiting, dump.ends) == (0, 1, ((1, 0),))
+    assert main(["read", str(out)]) == 0
+    text = capsys.readouterr().out
+    assert "# ring 0: 1 request available and not used; the oldest is 0: " in text
+    assert "type OUT sector 77" in text
+    assert main(["export", str(out), "--redact", "-o", str(shown)]) == 0
+    assert "1 dump of what waited in rings" in capsys.readouterr().err
+    with CaptureReader([shown]) as reader:
+        kinds = [type(one) for one in reader.records()]
+    assert RingDump not in kinds
+    assert kinds.count(Frame) == 6
+
+
+def test_a_long_dump_is_stored_in_pieces_that_fit_a_block() -> None:
+    chain = Chain(65535, (ChainBuffer((1 << 64) - 1, (1 << 32) - 1, True),) * 64, True, bytes(64), "x" * 400)
+    dump = RingDump(1, 3, False, 130, 0, (chain,) * 130, "blk", "little", ((1, 0),))
+    pieces = list(dumps.pieces(dump))
+    assert [(one.first, len(one.chains)) for one in pieces] == [(0, 64), (64, 64), (128, 2)]
+    assert all(len(evidence.build(one)) < evidence.SIZE_LIMIT for one in pieces)
+    empty = replace(dump, chains=())
+    assert list(dumps.pieces(empty)) == [empty]
 
 
 def test_addresses_behind_an_iommu_are_not_followed(guest: Guest) -> None:

@@ -22,7 +22,21 @@ from vusniff.capture.writer import CaptureWriter
 from vusniff.checks.finding import Level, Rule, Sayings, Side
 from vusniff.checks.step import SessionEnd
 from vusniff.cli import main
-from vusniff.record import Closed, Connection, End, Evidence, Exit, Frame, OtherEvidence, Position, Process, Sample
+from vusniff.record import (
+    Chain,
+    ChainBuffer,
+    Closed,
+    Connection,
+    End,
+    Evidence,
+    Exit,
+    Frame,
+    OtherEvidence,
+    Position,
+    Process,
+    RingDump,
+    Sample,
+)
 from vusniff.views.evidence import sentence
 from vusniff.views.findings import Judged
 
@@ -32,6 +46,16 @@ KILLED = Exit(1_003_000_000, 34, "dpdk-testpmd", None, 9, False, ((1, 1),))
 UNKNOWN = OtherEvidence("omen", 1_004_000_000, '{"ring": 0, "big": 123456789012345678901234567890}', ((1, 0), (1, 1)))
 MOVING = Position(0, 256, False, 700, 690, 10, None, None, True, True, 5, 6, 0)
 STUCK = Position(1, 64, True, 3, 1, 2, True, False, moved_ns=4_200_000_000, waiting_ns=4_100_000_000, unread_kicks=1)
+DUMP = RingDump(
+    1_003_600_000,
+    1,
+    False,
+    1,
+    0,
+    (Chain(7, (ChainBuffer(4096, 16, False),), False, bytes(16), "its end is not known"),),
+    "blk",
+    ends=((1, 0),),
+)
 SAMPLE = Sample(1_003_500_000, (MOVING, STUCK), (("ring 2", "its addresses were not seen"),), 12, ((1, 0),))
 
 
@@ -114,8 +138,26 @@ SAMPLES = st.builds(
 )
 
 
+CHAINS = st.builds(
+    Chain,
+    INDEX,
+    st.lists(
+        st.builds(ChainBuffer, st.integers(0, (1 << 64) - 1), st.integers(0, (1 << 32) - 1), st.booleans()), max_size=3
+    ).map(tuple),
+    st.booleans(),
+    st.binary(max_size=64),
+    OPTIONAL_TEXT,
+)
+DUMPS = st.builds(
+    RingDump,
+    st.integers(0, (1 << 64) - 1),
+    *(INDEX, st.booleans(), INDEX, INDEX, st.lists(CHAINS, max_size=3).map(tuple)),
+    *(st.sampled_from(("", "blk")), st.sampled_from(("little", "big")), st.just(((1, 0),))),
+)
+
+
 @settings(max_examples=40, deadline=None)
-@given(st.lists(EXITS | SAMPLES, max_size=5), st.sampled_from(("little", "big")))
+@given(st.lists(EXITS | SAMPLES | DUMPS, max_size=5), st.sampled_from(("little", "big")))
 def test_what_is_known_comes_back(tmp_path_factory: pytest.TempPathFactory, exits: list[Evidence], order: str) -> None:
     path = capture(tmp_path_factory.mktemp("exits") / "c.pcapng", *exits, order=order)
     assert found(path) == exits
@@ -396,9 +438,13 @@ def test_json_of_read_and_of_export(tmp_path: Path) -> None:
     assert [end["side"] for end in unknown["ends"]] == ["frontend", "backend"]
     for one in (exit, unknown):
         check.validate(one)
-    (line,) = run("read", capture(tmp_path / "s.pcapng", SAMPLE), "--json")[1].splitlines()[1:2]
-    check.validate(json.loads(line))
-    assert json.loads(line)["rings"][1]["waiting_ns"] == 4_100_000_000
+    sampled, dumped = map(
+        json.loads, run("read", capture(tmp_path / "s.pcapng", SAMPLE, DUMP), "--json")[1].splitlines()[1:3]
+    )
+    for one in (sampled, dumped):
+        check.validate(one)
+    assert sampled["rings"][1]["waiting_ns"] == 4_100_000_000
+    assert dumped["chains"][0]["header"]["type_name"] == "IN"
     message_schema = jsonschema.Draft202012Validator(json.loads((DOCS / "message.schema.json").read_text("utf-8")))
     assert not message_schema.is_valid(exit)
 

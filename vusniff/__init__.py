@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from vusniff.record import LogLine as LogLine
     from vusniff.record import OtherEvidence as OtherEvidence
     from vusniff.record import Position as Position
+    from vusniff.record import RingDump as RingDump
     from vusniff.record import Sample as Sample
 
 _WHERE = {
@@ -71,7 +72,7 @@ _WHERE = {
     "vusniff.message": ("Context", "Dissector", "Layout", "Message", "MessageSpec"),
     "vusniff.channel": ("Channel", "Sender"),
     "vusniff.families.vhost_user.protocol": ("ProtocolFeature",),
-    "vusniff.record": ("Descriptor", "Exit", "LogLine", "OtherEvidence", "Position", "Sample"),
+    "vusniff.record": ("Descriptor", "Exit", "LogLine", "OtherEvidence", "Position", "RingDump", "Sample"),
     "vusniff.families.vhost_user.state": ("DeviceState",),
     "vusniff.analysis.timeline": ("Timeline",),
 }

@@ -332,6 +332,50 @@ class Sample:
     """The front-end's end of the main connection."""
 
 
+class ChainBuffer(NamedTuple):
+    """A descriptor of a ring: a buffer."""
+
+    address: int
+    """In the guest's memory, as the driver wrote it."""
+    length: int
+    """Bytes, as the driver wrote it."""
+    writable: bool
+    """The device is to write it; else to read."""
+
+
+class Chain(NamedTuple):
+    """What the driver made available with one index."""
+
+    head: int
+    """Of a split ring: index of its first descriptor; of a packed one: slot."""
+    pieces: tuple[ChainBuffer, ...]
+    indirect: bool
+    header: bytes
+    """The first bytes that the device is to read, at most as many as were asked for."""
+    problem: str = ""
+    """Why it is not shown in whole, as a sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class RingDump:
+    """What waited in a ring at one moment: descriptors and headers of requests. It is stored only when asked for."""
+
+    time_ns: int
+    ring: int
+    packed: bool
+    waiting: int
+    """Chains (split) or slots (packed) that are available and not used."""
+    first: int
+    """How many chains are in the pieces of evidence before this one: a long dump has several."""
+    chains: tuple[Chain, ...]
+    device: str = ""
+    """Type of the device whose requests begin with a header that is read; else empty."""
+    order: str = "little"
+    """Byte order of the headers: ``little`` or ``big``."""
+    ends: Ends = ()
+    """The front-end's end of the main connection."""
+
+
 @dataclass(frozen=True, slots=True)
 class LogLine:
     """A line that a program wrote into its log, and that tells of no message. Unknown is empty."""
@@ -362,7 +406,7 @@ class OtherEvidence:
     """The ends that it is about."""
 
 
-Evidence = Exit | Sample | LogLine | OtherEvidence
+Evidence = Exit | Sample | RingDump | LogLine | OtherEvidence
 """What is neither a message nor an event of one connection. A new kind is added here, and see `capture.evidence`."""
 
 Record = Connection | Frame | Closed | Lost | Evidence

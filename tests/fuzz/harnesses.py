@@ -525,6 +525,7 @@ HARNESSES: Sequence[Harness] = (
             b'"closed":"eof"',
             b'{"vusniff":1,"kind":"exit","time_ns":1,"ends":[[1,0]],"signal":9}',
             b'{"vusniff":1,"kind":"sample","time_ns":1,"rings":[{"n":0,"size":256,"a":5,"u":3,"f":2}]}',
+            b'{"vusniff":1,"kind":"dump","time_ns":1,"ring":0,"waiting":1,"chains":[[0,[[64,16,0]],0,"00",""]]}',
             b'{"vusniff":1,"kind":"omen","time_ns":1,"x":[]}',
         ),
     ),

@@ -532,7 +532,7 @@ def evidence(dice: random.Random, parts: list[Part]) -> None:
     ends = [[dice.choice((0, 1, 1, 2, 3, 99)), dice.choice((0, 1, 1, 2))] for _ in range(dice.randrange(4))]
     said: dict[str, Any] = {
         "vusniff": 1,
-        "kind": dice.choice(("exit", "exit", "log", "log", "sample", *TEXTS)),
+        "kind": dice.choice(("exit", "exit", "log", "log", "sample", "dump", *TEXTS)),
         "time_ns": 1,
         "ends": ends,
     }
@@ -551,6 +551,11 @@ def evidence(dice: random.Random, parts: list[Part]) -> None:
             ):
                 ring[key] = value(dice)
         said |= {"rings": rings, "unreadable": [[dice.choice(TEXTS), dice.choice(TEXTS)]], "dirty": value(dice)}
+    if said["kind"] == "dump":
+        chain = [3, [[4096, 16, 0], [1 << 40, 512, 1]], 0, "00" * 16, ""]
+        for at in dice.sample(range(len(chain)), dice.randrange(3)):
+            chain[at] = value(dice)
+        said |= {"ring": dice.choice((0, 1, value(dice))), "waiting": 1, "chains": [chain], "device": "blk"}
     body = pcapng.structs(order_of(parts), "I").pack(facts.ENTERPRISE) + _json(said)
     parts.insert(dice.randrange(len(parts) + 1), Part(pcapng.CUSTOM, body=body))
 

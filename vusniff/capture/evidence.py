@@ -13,9 +13,9 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from vusniff.capture import samples
+from vusniff.capture import dumps, samples
 from vusniff.capture.facts import FORMAT_VERSION, TEXT_LIMIT, dump, integer, load, text
-from vusniff.record import Ends, Evidence, Exit, LogLine, OtherEvidence, Sample
+from vusniff.record import Ends, Evidence, Exit, LogLine, OtherEvidence, RingDump, Sample
 from vusniff.values import dataclass, replace
 
 SIZE_LIMIT = 256 << 10
@@ -41,7 +41,7 @@ Facts = Mapping[str, Any]
 class EvidenceFormat:
     """How one kind of evidence is written and read."""
 
-    type: type[Exit] | type[Sample] | type[LogLine]
+    type: type[Exit] | type[Sample] | type[RingDump] | type[LogLine]
     """The record."""
     build: Callable[[Any], dict[str, Any]]
     """Its own keys."""
@@ -91,6 +91,7 @@ def _parse_log(facts: Facts, time_ns: int, ends: Ends) -> LogLine | None:
 KINDS: dict[str, EvidenceFormat] = {
     "exit": EvidenceFormat(Exit, _exit_facts, _parse_exit),
     "sample": EvidenceFormat(Sample, samples.build, samples.parse),
+    "dump": EvidenceFormat(RingDump, dumps.build, dumps.parse),
     "log": EvidenceFormat(LogLine, _log_facts, _parse_log),
 }
 """Name in the file -> how it is written and read."""

@@ -31,6 +31,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="print what waits in the rings of running devices now: the N oldest requests of each ring, with their "
         "descriptors and the header that the device type has; never what they carry",
     )
+    parser.add_argument(
+        "--store",
+        metavar="OUT",
+        help="with --dump: write a copy of the capture with what was found at its end; else it is stored nowhere",
+    )
     add_json(parser, "print JSON lines, one object for every sample of every ring")
     parser.add_argument("--device", metavar="TYPE", help="device type (net, blk, fs, ...) instead of the deduced one")
 
@@ -47,6 +52,8 @@ def run(args: argparse.Namespace) -> int:
     from vusniff.views import jsonl, rings
     from vusniff.views.whole import whole_timeline
 
+    if args.store is not None and args.dump is None:
+        raise VusniffError("--store is about what --dump finds: add --dump N, or leave it out")
     timeline = whole_timeline(args.files, args.device)
     count = len(timeline.sessions)
     if args.session is not None and not 1 <= args.session <= count:

@@ -23,7 +23,19 @@ from vusniff.layouts.build import close, replaced
 from vusniff.layouts.spans import spans
 from vusniff.message import Layout
 from vusniff.meta import connection_of, end_of, kind_of
-from vusniff.record import Closed, Connection, Evidence, Exit, Frame, FrameKind, LogLine, Lost, OtherEvidence, Sample
+from vusniff.record import (
+    Closed,
+    Connection,
+    Evidence,
+    Exit,
+    Frame,
+    FrameKind,
+    LogLine,
+    Lost,
+    OtherEvidence,
+    RingDump,
+    Sample,
+)
 from vusniff.values import dataclass, field, replace
 
 HEADER_FIELDS = ("request", "flags", "size")
@@ -357,5 +369,5 @@ def _is_kept(event: Event, kept: set[int]) -> bool:
             return event.id in kept
         case Closed() | Lost():
             return event.connection is None or event.connection in kept
-        case Exit() | Sample() | LogLine() | OtherEvidence():
+        case Exit() | Sample() | RingDump() | LogLine() | OtherEvidence():
             return not event.ends or any(connection in kept for connection, _ in event.ends)

@@ -15,7 +15,7 @@ from vusniff.analysis.rings import Doing, RingChange, RingChanges, kick_waits, n
 from vusniff.analysis.session import Tracker
 from vusniff.capture.evidence import kind_of
 from vusniff.printable import escape, escape_json
-from vusniff.record import Ends, Evidence, Exit, LogLine, OtherEvidence, Position, Sample
+from vusniff.record import Ends, Evidence, Exit, LogLine, OtherEvidence, Position, RingDump, Sample
 from vusniff.values import fields
 
 RAW_LIMIT = 160
@@ -88,6 +88,18 @@ def ring_values(one: Position) -> dict[str, Any]:
     return {field.name: getattr(one, field.name) for field in fields(Position)}
 
 
+def _dump_words(one: RingDump) -> str:
+    from vusniff.views import chains  # with all layouts: not for captures without a dump
+
+    return chains.words(one)
+
+
+def _dump_values(one: RingDump) -> dict[str, Any]:
+    from vusniff.views import chains
+
+    return chains.values(one)
+
+
 def _log_words(one: LogLine) -> str:
     level = f"{one.level}: " if one.level in ("error", "warning") else ""
     return f"{one.program or 'a program'} wrote ({one.log}:{one.number}): {level}{one.text}"
@@ -106,6 +118,7 @@ def _log_values(one: LogLine) -> dict[str, Any]:
 KINDS: dict[type, EvidenceView] = {
     Exit: EvidenceView(_exit_words, _exit_values),
     Sample: EvidenceView(_sample_words, _sample_values),
+    RingDump: EvidenceView(_dump_words, _dump_values),
     LogLine: EvidenceView(_log_words, _log_values),
 }
 

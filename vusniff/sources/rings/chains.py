@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
 
 from vusniff.families.places import SIZE_LIMIT, Places, RingPlace, Spot
+from vusniff.record import Chain, ChainBuffer
 from vusniff.sources.rings import packed
 from vusniff.sources.rings.access import Access, Read, UnreadableError
 
@@ -22,30 +22,6 @@ _SLOT = 16
 _SPLIT = {"little": struct.Struct("<QIHH"), "big": struct.Struct(">QIHH")}
 _PACKED = struct.Struct("<QIHH")
 _U16 = {"little": struct.Struct("<H"), "big": struct.Struct(">H")}
-
-
-class ChainBuffer(NamedTuple):
-    """One descriptor."""
-
-    address: int
-    """In the guest's memory, as the driver wrote it."""
-    length: int
-    """Bytes, as the driver wrote it."""
-    writable: bool
-    """The device is to write it; else to read."""
-
-
-class Chain(NamedTuple):
-    """What the driver made available with one index."""
-
-    head: int
-    """Of a split ring: index of its first descriptor; of a packed one: slot."""
-    pieces: tuple[ChainBuffer, ...]
-    indirect: bool
-    header: bytes
-    """The first bytes that the device is to read, at most as many as were asked for."""
-    problem: str = ""
-    """Why it is not shown in whole, as a sentence."""
 
 
 class DeviceMemory:

@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from vusniff.analysis.rings import RingSpan
+from vusniff.analysis.timeline import Timeline
 from vusniff.capture.facts import Section
+from vusniff.capture.index import Index
 from vusniff.capture.reader import CaptureReader
 from vusniff.capture.writer import CaptureWriter
 from vusniff.checks.finding import Finding
@@ -25,7 +27,19 @@ from vusniff.checks.table import RULES
 from vusniff.errors import VusniffError
 from vusniff.filter.sieve import Around
 from vusniff.printable import escape
-from vusniff.record import Closed, Connection, Exit, Frame, LogLine, Lost, OtherEvidence, Record, Sample
+from vusniff.record import (
+    Closed,
+    Connection,
+    Evidence,
+    Exit,
+    Frame,
+    LogLine,
+    Lost,
+    OtherEvidence,
+    Record,
+    RingDump,
+    Sample,
+)
 from vusniff.views import stacks
 from vusniff.views.export.chosen import Chosen
 from vusniff.views.findings import Judged
@@ -45,12 +59,7 @@ def annotate(chosen: Chosen, target: str, replaces: bytes | None = None) -> None
 
     Raises VusniffError for captures of hosts of both byte orders, which one file cannot hold.
     """
-    index = chosen.timeline.index
-    orders = {index.order(connection.id) for connection in index.connections}
-    if len(orders) > 1:
-        raise VusniffError("captures of hosts of different byte orders do not go into one file: export them one by one")
-    sections = [section for section in index.reader.sections if section.ours]
-    with _writer(sections[0] if sections else Section(), target, replaces, *orders) as writer:
+    with _writer_of(chosen.timeline.index, target, replaces) as writer:
         for written, (record, said) in enumerate(_records(chosen)):
             copy_record(writer, record, said)
             if written % 64 == 0:
@@ -115,6 +124,15 @@ def _pieces(
             return
 
 
+def _writer_of(index: Index, target: str, replaces: bytes | None) -> CaptureWriter:
+    """Of a copy of captures."""
+    orders = {index.order(connection.id) for connection in index.connections}
+    if len(orders) > 1:
+        raise VusniffError("captures of hosts of different byte orders do not go into one file: export them one by one")
+    section = next((section for section in index.reader.sections if section.ours), Section())
+    return _writer(section, target, replaces, *orders)
+
+
 def _writer(
     section: Section, target: str | Path | BinaryIO, replaces: bytes | None, order: str | None = None
 ) -> CaptureWriter:
@@ -138,10 +156,31 @@ def copy_record(writer: CaptureWriter, record: Record, comments: Sequence[bytes]
             writer.close_connection(record, silent=not record.received)
         case Lost():
             writer.lost(record)
-        case Exit() | Sample() | LogLine() | OtherEvidence():
+        case Exit() | Sample() | RingDump() | LogLine() | OtherEvidence():
             writer.evidence(record)
         case Frame():
             writer.frame(record, comments)
+
+
+def copy(timeline: Timeline, target: str, more: Iterable[Evidence]) -> None:
+    """A copy of captures, with more evidence at its end.
+
+    Raises VusniffError for captures of both byte orders, and for a target that takes no more.
+    """
+    index = timeline.index
+    with _writer_of(index, target, None) as writer:
+        events, at = index.events, 0
+        for row, frame in enumerate(index.frames()):
+            while at < len(events) and events[at][0] <= row:
+                copy_record(writer, events[at][1])
+                at += 1
+            copy_record(writer, frame)
+            if row % 64 == 0:
+                writer.flush()
+        for record in (*(event for _, event in events[at:]), *more):
+            copy_record(writer, record)
+        writer.flush()
+        _check(writer)
 
 
 def _check(writer: CaptureWriter) -> None:

@@ -39,6 +39,7 @@ from vusniff.record import (
     OtherEvidence,
     Process,
     Record,
+    RingDump,
     Sample,
     Stack,
     StackEntry,
@@ -106,7 +107,7 @@ def redact(files: Sequence[str], target: str, device: str | None = None) -> list
     source = sections[0].source if sections[0].source in _SOURCES else ""
     edited = ("not told here",) if any(section.edited for section in sections) else ()
     order = orders.pop() if orders else sections[0].order
-    dropped = lines = 0
+    dropped = lines = dumps = 0
     with CaptureWriter(target, source=source, order=order, host=host, edited=edited, keeps_ended=True) as writer:
         for written, record in enumerate(_records(timeline, names)):
             match record:
@@ -123,6 +124,8 @@ def redact(files: Sequence[str], target: str, device: str | None = None) -> list
                 case Sample():
                     told = [(what, why) for what, why in record.unreadable if _WHAT.fullmatch(what)]
                     writer.evidence(replace(record, unreadable=tuple((what, "not told here") for what, _ in told)))
+                case RingDump():  # requests of the guest, and where its memory is
+                    dumps += 1
                 case OtherEvidence():  # nobody here knows what it says
                     dropped += 1
                 case LogLine():  # a line may say anything
@@ -138,6 +141,8 @@ def redact(files: Sequence[str], target: str, device: str | None = None) -> list
     left_out = [f"left out by --redact: {pieces} of kinds that this vusniff does not know"] if dropped else []
     if lines:
         left_out.append(f"left out by --redact: {lines} line{'s' if lines > 1 else ''} of logs")
+    if dumps:
+        left_out.append(f"left out by --redact: {dumps} dump{'s' if dumps > 1 else ''} of what waited in rings")
     return [*index.notes, *left_out]
 
 
