@@ -69,7 +69,7 @@ def test_an_index_is_built_a_screenful_at_a_time(every: Path, rows: int) -> None
             read += step
             assert len(index) == read
         assert index.complete
-        assert index.events == whole.events
+        assert list(index.events) == list(whole.events)
         assert (index.offset, index.meta, index.request) == (whole.offset, whole.meta, whole.request)
 
 
@@ -99,7 +99,7 @@ def test_events_stand_before_their_row(tmp_path: Path) -> None:
         writer.close_connection(Closed(2, 7, "eof", None, 1))
     with Index(path) as index:
         index.update()
-        assert index.events == [
+        assert list(index.events) == [
             (0, first),
             (1, Lost(1, 2, 3)),
             (2, closed),

@@ -14,13 +14,17 @@ import pytest
 from test_tui import opened, screen_text
 
 import vusniff
+from vusniff.analysis.devices import DeviceTable
 from vusniff.analysis.rings import Doing, doing, kick_waits, numbers, used_between
+from vusniff.analysis.timeline import Timeline
+from vusniff.capture.index import Index
 from vusniff.capture.writer import CaptureWriter
 from vusniff.cli import main
 from vusniff.families.vhost_user.device import DEVICES
 from vusniff.families.vhost_user.queues import Purpose, purpose
 from vusniff.record import Descriptor, DescriptorKind, End, Frame, Position, Process, Sample
 from vusniff.views.rings import bar, moved_words, rate_words, sparkline, wants_words
+from vusniff.views.tui.evidence import EvidenceRows
 from vusniff.views.tui.state import state_lines
 
 BASE, SECOND = 1_700_000_000_000_000_000, 1_000_000_000
@@ -346,3 +350,54 @@ async def test_a_sample_that_comes_is_shown_though_no_message_comes(tmp_path: Pa
                     break
                 await pilot.pause(0.02)
             assert "moving" in screen_text(room)
+
+
+# -- for weeks --------------------------------------------------------------------------------------------------------
+
+
+def test_who_follows_for_long_keeps_a_bounded_number_of_positions(tmp_path: Path) -> None:
+    """A ring that moves for an hour; one that was used once, and one that was not served for a while."""
+    idle, stuck = replace(EMPTY, ring=1), replace(WAITS, ring=2, waiting_ns=3 * SECOND)
+    moving = [sample(replace(MOVES, used=9 * n & 0xFFFF, available=9 * n + 5 & 0xFFFF)) for n in range(3600)]
+    path = capture(tmp_path / "c.pcapng", [sample(idle), sample(stuck), *moving[:700], sample(stuck), *moving[700:]])
+    growing, data = tmp_path / "g.pcapng", path.read_bytes()
+    growing.touch()
+    with Index(path) as index, Index(growing) as bounded, growing.open("ab", buffering=0) as file:
+        whole, timeline = Timeline(index), Timeline(bounded, keep=512)
+        whole.update()
+        table, most = DeviceTable(timeline), 0
+        for at in range(0, len(data), 1 << 14):
+            file.write(data[at : at + (1 << 14)])
+            while timeline.update() or not timeline.complete:
+                pass
+            list(table.devices())
+            most = max(most, bounded.events.positions)
+        assert bounded.events.total == index.events.total
+        assert index.events.positions > 7000
+        assert most <= 512
+        history = timeline.ring_history
+        assert history.accounts(1) == whole.ring_history.accounts(1)
+        kept = list(history.standings(1))
+        assert len(kept) < 512
+        assert list(whole.ring_history.standings(1))[-60:] == kept[-60:]
+        assert sum(one.position.waiting_ns is not None for one in kept) == 2
+        assert sum(one.position.ring == 1 for one in kept) == 1
+        assert [one for _, one in bounded.events if not isinstance(one, Sample)] == [
+            one for _, one in index.events if not isinstance(one, Sample)
+        ]
+    with Index(path) as index:
+        timeline = Timeline(index, keep=0)
+        timeline.update()
+        assert not [one for _, one in index.events if isinstance(one, Sample)]
+
+
+def test_a_bounded_number_of_sentences_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vusniff.views.tui.evidence.KEPT", 8)
+    path = capture(tmp_path / "c.pcapng", [sample(replace(one, ring=1)) for _ in range(20) for one in (MOVES, WAITS)])
+    with Index(path) as index:
+        timeline = Timeline(index)
+        timeline.update()
+        rows = EvidenceRows(index, timeline.tracker)
+        assert len(rows.tell()) <= 8
+        assert rows.news() == []
+        assert "goes on" in "".join(rows.behind(0, len(index)))

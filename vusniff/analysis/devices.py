@@ -161,11 +161,11 @@ class DeviceTable:
         """Sessions of which there is something new."""
         events = self.timeline.index.events
         found = set()
-        for _, event in events[self._events :]:
+        for _, event in events.since(self._events):
             session = session_of(event, self.timeline.tracker) if isinstance(event, Sample) else None
             if session is not None:
                 found.add(session)
-        self._events = len(events)
+        self._events = events.total
         return found
 
     def _device(self, session: Session, main: Connection, known: _Known) -> DeviceNow:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 from bisect import bisect_left, bisect_right
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from vusniff.families.vhost_user.queues import Purpose, purpose
@@ -17,6 +17,7 @@ from vusniff.values import dataclass, field, replace
 
 if TYPE_CHECKING:  # rules import this module, and explain imports rules
     from vusniff.analysis.session import Tracker
+    from vusniff.capture.events import Events
 
 MOVES_NS = 1_000_000_000
 """How long after something was used a ring is said to move."""
@@ -113,11 +114,34 @@ def _packed_used(position: Position) -> int:
 
 @dataclass(slots=True)
 class _RingSamples:
-    """The samples of one ring, in order."""
+    """The samples of one ring that are kept, in order, and what all of them tell."""
 
     numbers: list[int] = field(default_factory=list)
     times: list[int] = field(default_factory=list)
     positions: list[Position] = field(default_factory=list)
+    count: int = 0
+    """How many have come."""
+    most_ns: int = 0
+    """The longest that something was in flight and nothing was used. A wait lasts until the next sample."""
+    busiest: float = 0.0
+    """The most that was used a second from one sample to the next."""
+
+    def append(self, number: int, time_ns: int, position: Position) -> None:
+        """One more that is kept."""
+        self.numbers.append(number)
+        self.times.append(time_ns)
+        self.positions.append(position)
+
+    def account(self, time_ns: int, position: Position) -> None:
+        """One more that has come, before it is kept."""
+        self.count += 1
+        self.most_ns = max(self.most_ns, position.waiting_ns or 0)
+        if self.positions:
+            old, took = self.positions[-1], time_ns - self.times[-1]
+            if old.waiting_ns is not None:
+                self.most_ns = max(self.most_ns, old.waiting_ns + took)
+            if took > 0:
+                self.busiest = max(self.busiest, used_between(old, position) * 1e9 / took)
 
 
 class Account(NamedTuple):
@@ -151,38 +175,63 @@ class RingHistory:
     def __init__(self, tracker: Tracker) -> None:
         self._tracker = tracker
         self._lines: dict[RingKey, _RingSamples] = {}
+        self._rings: dict[int, set[int]] = {}
+        """By session: its rings that have samples."""
         self._numbers: dict[int, list[int]] = {}
         """By session: the messages that its samples stand before."""
-        self._seen = 0
+        self._seen = self._thinned = 0
         self.unreadable: dict[int, dict[str, str]] = {}
         """By session: what could not be read, and why."""
         self.dirty_pages: dict[int, tuple[int, int]] = {}
         """By session: time and pages, as last read of the dirty log."""
 
-    def update(self, events: Sequence[tuple[int, object]]) -> None:
-        """Take what is new; ``events`` as `vusniff.capture.index.Index` has them."""
-        for row, event in events[self._seen :]:
+    def update(self, events: Events) -> None:
+        """Take what is new, and let go of what was left out."""
+        if events.thinned != self._thinned:
+            self._thinned = events.thinned
+            self._keep_only(events.since(0, self._seen))
+        for row, event in events.since(self._seen):
             if isinstance(event, Sample):
                 self._take(row + 1, event)
-        self._seen = len(events)
+        self._seen = events.total
+
+    def _keep_only(self, kept: Iterable[tuple[int, object]]) -> None:
+        self._numbers.clear()
+        for line in self._lines.values():
+            line.numbers, line.times, line.positions = [], [], []
+        for row, event in kept:
+            if isinstance(event, Sample):
+                self._place(row + 1, event)
+        for ring in [ring for ring, line in self._lines.items() if not line.numbers]:
+            del self._lines[ring]
+            self._rings[ring.session].discard(ring.ring)
 
     def _take(self, number: int, sample: Sample) -> None:
+        session = self._place(number, sample, new=True)
+        if session is not None and sample.unreadable:
+            self.unreadable.setdefault(session, {}).update(sample.unreadable)
+        if session is not None and sample.dirty_pages is not None:
+            self.dirty_pages[session] = sample.time_ns, sample.dirty_pages
+
+    def _place(self, number: int, sample: Sample, new: bool = False) -> int | None:
+        """Keep the positions of a sample; whose it is, where that is known."""
         session = session_of(sample, self._tracker)
         if session is None:
             if not sample.ends or not sample.rings:
-                return
+                return None
             session = -sample.ends[0][0]
         if sample.rings:
             self._numbers.setdefault(session, []).append(number)
         for position in sample.rings:
-            line = self._lines.setdefault(RingKey(session, position.ring), _RingSamples())
-            line.numbers.append(number)
-            line.times.append(sample.time_ns)
-            line.positions.append(position)
-        if sample.unreadable:
-            self.unreadable.setdefault(session, {}).update(sample.unreadable)
-        if sample.dirty_pages is not None:
-            self.dirty_pages[session] = sample.time_ns, sample.dirty_pages
+            ring = RingKey(session, position.ring)
+            line = self._lines.get(ring)
+            if line is None:
+                line = self._lines[ring] = _RingSamples()
+                self._rings.setdefault(session, set()).add(position.ring)
+            if new:
+                line.account(sample.time_ns, position)
+            line.append(number, sample.time_ns, position)
+        return session
 
     @property
     def sessions(self) -> Collection[int]:
@@ -219,7 +268,7 @@ class RingHistory:
 
     def rings_of(self, session: int) -> list[int]:
         """The rings of a session that have samples."""
-        return [ring.ring for ring in self.rings if ring.session == session]
+        return sorted(self._rings.get(session, ()))
 
     def latest_ns(self, session: int) -> int:
         """When the last sample of a session was taken; 0 for none."""
@@ -263,20 +312,9 @@ class RingHistory:
         for index in self.rings_of(session):
             line = self._lines[RingKey(session, index)]
             last = RingStanding(line.positions[-1], line.times[-1], line.numbers[-1], self._purpose(session, index))
-            rates = self.rates(session, index, line.numbers[-1], keep=len(line.times))
-            most = self._longest(line, last.purpose)
-            made.append(Account(last, len(line.times), most, max(rates, default=0.0)))
+            most = 0 if last.purpose is Purpose.FILLED else line.most_ns
+            made.append(Account(last, line.count, most, line.busiest))
         return made
-
-    @staticmethod
-    def _longest(line: _RingSamples, what_for: Purpose) -> int:
-        """The longest wait. A wait lasts until the next sample."""
-        longest = 0
-        for at, position in enumerate(line.positions):
-            if position.waiting_ns is not None and what_for is not Purpose.FILLED:
-                following = line.times[at + 1] if at + 1 < len(line.times) else line.times[at]
-                longest = max(longest, position.waiting_ns + following - line.times[at])
-        return longest
 
     def standings(self, session: int) -> Iterator[RingStanding]:
         """All samples of the rings of a session, by time and ring."""

@@ -8,10 +8,9 @@ worked out from the nearest checkpoint before it, so that a million messages cos
 from __future__ import annotations
 
 from array import array
-from bisect import bisect_left, bisect_right
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, groupby
-from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from vusniff.analysis.compose import Other, compose
@@ -40,9 +39,11 @@ JUDGED_AT_ONCE = 8192
 class Timeline:
     """The messages of a capture; row ``i`` is message number ``i + 1``."""
 
-    def __init__(self, index: Index, device: str | None = None) -> None:
-        """``device`` overrides the deduced device type."""
+    def __init__(self, index: Index, device: str | None = None, keep: int | None = None) -> None:
+        """``device`` overrides the deduced device type; ``keep`` is for who follows a capture for long: about how many
+        positions of rings are kept, older ones at greater distances."""
         self.index = index
+        self._keep_positions = keep
         self._driver = Driver(device)
         self.tracker = self._driver.tracker
         self._steps = Steps(self.tracker)
@@ -64,7 +65,7 @@ class Timeline:
         self._found: dict[int, list[Finding]] = {}
         self._found_in: dict[int, list[Finding]] = {}
         self._sorted = 0
-        self._ring_history: RingHistory | None = None
+        self._ring_history: RingHistory | None = RingHistory(self.tracker) if keep else None
 
     def __len__(self) -> int:
         return len(self.answers)
@@ -92,11 +93,15 @@ class Timeline:
         index = self.index
         last = len(index)
         columns = Rows(index.meta[first:last], index.request[first:last], index.time_ns[first:last])
-        events = [(row - first, event) for row, event in index.events[self._events_seen :]]
-        self._events_seen = len(index.events)
+        events = [(row - first, event) for row, event in index.events.since(self._events_seen)]
+        self._events_seen = index.events.total
         self._keep(first, self._driver.place(columns, events, lambda row: index.frame(first + row), index.order))
         if judge and self._analysed == first:
             self._judge(last, chain.from_iterable(batch.rows() for batch in batches))
+        if self._keep_positions is not None and index.events.positions > self._keep_positions:
+            if self._ring_history is not None:
+                self._ring_history.update(index.events)
+            index.events.thin(self._keep_positions, self._events_told if self._checker else self._events_seen)
         return last - first
 
     def _keep(self, first: int, placed: Placed) -> None:
@@ -281,8 +286,8 @@ class Timeline:
         feed, done = self.checker.feed, self._done
         first = self._analysed
         events = self.index.events
-        last = len(events) if stop == len(self) else bisect_left(events, stop, key=itemgetter(0))
-        told = [(row + 1, event) for row, event in events[self._events_told : last]]
+        last = events.total if stop == len(self) else events.number_before(stop)
+        told = [(row + 1, event) for row, event in events.since(self._events_told, last)]
         self._events_told = max(last, self._events_told)
         for step in self._steps.of(first + 1, frames, self._placed(first, stop), told, self.checker.tell):
             feed(*step)

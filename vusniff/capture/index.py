@@ -12,7 +12,8 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from vusniff.capture import pcapng
-from vusniff.capture.batch import OFFSET_BITS, Batch, Event, frame_fields
+from vusniff.capture.batch import OFFSET_BITS, Batch, frame_fields
+from vusniff.capture.events import Events
 from vusniff.capture.input import BLOCK_LIMIT
 from vusniff.capture.joining import gather, with_descriptors
 from vusniff.capture.packet import INFO_SIZE, LEAD_SIZE
@@ -56,7 +57,7 @@ class Index:
         self.request: array[int] = none.request
         self.size: array[int] = none.size
         self.meta: array[int] = none.meta
-        self.events: list[tuple[int, Event]] = none.events
+        self.events = Events()
         """(row before which it stands, event) in order: connections, their ends, losses, other evidence."""
         self.closed: dict[int, Closed] = {}
         """Connection id -> how it ended."""
@@ -134,7 +135,7 @@ class Index:
             for row, part in batch.parts.items():
                 self._parts.append(first + row, *part)
             for row, event in batch.events:
-                self.events.append((first + row, event))
+                self.events.append(first + row, event)
                 if isinstance(event, Closed):
                     self.closed[event.connection] = event
                 elif isinstance(event, Exit):

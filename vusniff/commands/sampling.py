@@ -95,7 +95,7 @@ class CaptureSampling:
         from vusniff.sources.rings.access import Access
         from vusniff.sources.rings.sampler import Sampler
 
-        self._open: Callable[[], Timeline] = lambda: Timeline(Index(path))
+        self._open: Callable[[], Timeline] = lambda: Timeline(Index(path), keep=0)
         self._every_seconds = 1 / hz
         self._say = say
         self._timeline: Timeline | None = None

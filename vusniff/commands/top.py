@@ -129,10 +129,9 @@ def _now(timeline: Timeline, files: bool) -> Callable[[], int]:
         here = time.time_ns()
         if not files:
             return here
-        events = timeline.index.events
         last = max(
             timeline.time_ns(len(timeline) - 1) if len(timeline) else 0,
-            getattr(events[-1][1], "time_ns", 0) if events else 0,
+            getattr(timeline.index.events.last, "time_ns", 0),
         )
         return here if here - last < QUIET_NS else last
 
@@ -143,10 +142,11 @@ def _now(timeline: Timeline, files: bool) -> Callable[[], int]:
 def _table(paths: list[str], listed: list[ListedDevice]) -> Iterator[DeviceTable]:
     from vusniff.analysis.devices import DeviceTable
     from vusniff.analysis.timeline import Timeline
+    from vusniff.capture.events import KEPT
     from vusniff.capture.index import Index
 
     with Index(paths) as index:
-        table = DeviceTable(Timeline(index))
+        table = DeviceTable(Timeline(index, keep=KEPT))
         table.list(listed)
         yield table
 

@@ -67,10 +67,10 @@ class Around:
     def logs(self, number: int) -> Sequence[LogLine]:
         """The lines of logs behind a message."""
         events = self._timeline.index.events
-        for row, event in events[self._events_seen :]:
+        for row, event in events.since(self._events_seen):
             if isinstance(event, LogLine):
                 self._logs.setdefault(max(row, 1), []).append(event)
-        self._events_seen = len(events)
+        self._events_seen = events.total
         return self._logs.get(number, ())
 
     def rings(self, number: int) -> tuple[RingSpan, ...]:

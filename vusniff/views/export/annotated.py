@@ -169,7 +169,7 @@ def copy(timeline: Timeline, target: str, more: Iterable[Evidence]) -> None:
     """
     index = timeline.index
     with _writer_of(index, target, None) as writer:
-        events, at = index.events, 0
+        events, at = list(index.events), 0
         for row, frame in enumerate(index.frames()):
             while at < len(events) and events[at][0] <= row:
                 copy_record(writer, events[at][1])
@@ -191,7 +191,7 @@ def _check(writer: CaptureWriter) -> None:
 def _records(chosen: Chosen) -> Iterator[tuple[Record, list[bytes]]]:
     """Events and chosen frames in their order."""
     index = chosen.timeline.index
-    events, at, around = index.events, 0, Around(chosen.timeline)
+    events, at, around = list(index.events), 0, Around(chosen.timeline)
     for row in chosen.rows:
         while at < len(events) and events[at][0] <= row:
             yield events[at][1], []

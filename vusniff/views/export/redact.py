@@ -148,7 +148,7 @@ def redact(files: Sequence[str], target: str, device: str | None = None) -> list
 
 def _records(timeline: Timeline, names: _Names) -> Iterator[Record]:
     index = timeline.index
-    events, at = index.events, 0
+    events, at = list(index.events), 0
     for row, frame in enumerate(index.frames()):
         while at < len(events) and events[at][0] <= row:
             yield events[at][1]

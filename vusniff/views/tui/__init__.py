@@ -38,13 +38,14 @@ def run_tui(
     CaptureError for a file that is no capture, and for one that can no longer be read.
     """
     from vusniff.analysis.timeline import Timeline
+    from vusniff.capture.events import KEPT
     from vusniff.capture.index import Index
 
     files = [paths] if isinstance(paths, str) else list(paths)
     gc.set_threshold(*COLLECTIONS)
     try:
         with Index(files) as index:
-            timeline = Timeline(index, device)
+            timeline = Timeline(index, device, KEPT if follow else None)
             timeline.update(FIRST_ROWS)
             while session is not None and session > len(timeline.sessions) and not timeline.complete:
                 timeline.update()

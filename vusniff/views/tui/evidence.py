@@ -9,6 +9,8 @@ from vusniff.capture.index import Index
 from vusniff.record import Evidence, LogLine
 from vusniff.views import evidence
 
+KEPT = 1 << 16
+"""Sentences that are kept while a capture grows; then a quarter of them, the oldest, is forgotten."""
 SHOWN = 4
 """Pieces worded between two messages; further ones are counted."""
 
@@ -29,12 +31,17 @@ class EvidenceRows:
 
     def _read(self) -> None:
         events = self._index.events
-        for row, event in events[self._seen :]:
+        for row, event in events.since(self._seen):
             if isinstance(event, Evidence) and (said := self._narrator.sentence(event)):
                 self._rows.append(max(row - 1, 0))
                 self._found.append(said)
                 self._is_log.append(isinstance(event, LogLine))
-        self._seen = len(events)
+        self._seen = events.total
+        if len(self._rows) > KEPT:
+            gone = len(self._rows) - KEPT * 3 // 4
+            for kept in (self._rows, self._found, self._is_log):
+                del kept[:gone]
+            self._told = max(self._told - gone, 0)
 
     def fold_logs(self) -> bool:
         """Lines of logs as a number, and back; True when they are now."""
@@ -54,7 +61,7 @@ class EvidenceRows:
 
     def behind(self, first: int, last: int) -> list[str]:
         """What stands behind rows from ``first`` to ``last``, in sentences."""
-        if self._seen < len(self._index.events):
+        if self._seen < self._index.events.total:
             self._read()
         if not self._rows:
             return []

@@ -17,16 +17,16 @@ class Losses:
 
     def _read(self) -> None:
         events = self._index.events
-        for row, event in events[self._seen :]:
+        for row, event in events.since(self._seen):
             if isinstance(event, Lost):
                 self._total += event.count
                 self._before[row] = self._before.get(row, 0) + event.count
-        self._seen = len(events)
+        self._seen = events.total
 
     @property
     def total(self) -> int:
         """Messages known to be lost so far."""
-        if self._seen < len(self._index.events):
+        if self._seen < self._index.events.total:
             self._read()
         return self._total
 

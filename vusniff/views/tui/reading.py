@@ -53,7 +53,7 @@ class CaptureReading:
             if empty:
                 app.view.moved()
             app.refresh_top()
-        events = len(app.timeline.index.events)
+        events = app.timeline.index.events.total
         if events != self._events:
             self._events = events
             if not came and app.view.row is not None:
