@@ -12,9 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from talk import Talk
 from verdict_cases import Expected
+from verdict_cases.answers import ANSWERS
 from verdict_cases.ends import ENDS
 from verdict_cases.kinds import KINDS
 from verdict_cases.lives import LIVES
+from verdict_cases.outside import OUTSIDE
 from verdict_cases.stalls import STALLS
 
 from vusniff.analysis.timeline import Timeline, read_all
@@ -28,7 +30,7 @@ from vusniff.views.account import session_dict
 from vusniff.views.verdict import verdict_dict, why_dict
 
 CAPTURES = sorted((Path(__file__).parent.parent / "captures").glob("*.pcapng"))
-CASES = [*ENDS, *LIVES, *STALLS, *KINDS]
+CASES = [*ENDS, *LIVES, *STALLS, *KINDS, *OUTSIDE, *ANSWERS]
 
 
 def judged(expected: Expected) -> tuple[Checker, list[Verdict]]:

@@ -39,6 +39,7 @@ FIRES = [
         Side.BACKEND,
         says="QMP",
     ),
+    Case("other-protocol", [raw(bytes(range(128, 160)), 1), fe(F.GET_FEATURES)], Side.BACKEND, says="begin with: 80"),
     Case("peer-never-spoke", [fe(F.GET_FEATURES), Wait(6)]),
     Case(
         "peer-never-spoke", [fe(F.SET_OWNER), fe(F.GET_FEATURES), Wait(2), Close(0)], says="had no answer after 2.00 s"
@@ -60,7 +61,7 @@ FIRES = [
 
 QUIET = [
     Case("other-protocol", [*up(), raw(HTTP, 1), Close(0)]),
-    Case("other-protocol", [raw(bytes(range(128, 160)), 1), fe(F.GET_FEATURES)]),
+    Case("other-protocol", [raw(bytes(range(128, 160)), 1), fe(F.GET_FEATURES)], late=True),
     Case("peer-never-spoke", [fe(F.GET_FEATURES), Wait(0.1), Close(0)]),
     Case("peer-never-spoke", [fe(F.GET_VRING_BASE, u32(0, 0)), Wait(9)], late=True),
     Case("closed-before-first-answer", [*hello()[:2], Close(1)]),

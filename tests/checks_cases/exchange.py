@@ -8,6 +8,7 @@ from checks_cases.script import (
     BACK,
     GIB,
     MEMORY,
+    PIPE,
     PROTOCOL,
     Case,
     Close,
@@ -52,6 +53,12 @@ BLKIO = ("fio", "qemu-storage-da")
 CONFIG = u32(0, 4, 0) + bytes(4)
 LONG = 6.0
 NO_ACK = PROTOCOL & ~P.REPLY_ACK
+STATE = [
+    *hello(protocol=PROTOCOL | P.DEVICE_STATE),
+    fe(F.SET_DEVICE_STATE_FD, u32(0, 0), PIPE),
+    be(F.SET_DEVICE_STATE_FD, u64(0x100)),
+]
+"""The state goes to another host, over the front-end's pipe."""
 
 ONES = b"\xff" * 12
 FEATURES_SET = fe(F.SET_FEATURES, u64(1 << 30))
@@ -228,6 +235,13 @@ FIRES = [
     ),
     Case("request-waits", [*hello(), channel(), back(B.BACKEND_CONFIG_CHANGE_MSG, flags=9), Wait(LONG), enable()], FE),
     Case("request-refused", [*hello(), *acked(enable(), 1)], BE, says="SET_VRING_ENABLE (#8)"),
+    Case(
+        "request-refused",
+        [*STATE, fe(F.CHECK_DEVICE_STATE), be(F.CHECK_DEVICE_STATE, u64(1))],
+        BE,
+        says="CHECK_DEVICE_STATE (#10)",
+    ),
+    Case("request-refused", [*STATE[:-1], be(F.SET_DEVICE_STATE_FD, u64(0x103))], BE, says="with 0x3"),
     Case("request-refused", [*hello(), channel(), *acked(back(B.BACKEND_CONFIG_CHANGE_MSG), 22)], FE, says="0x16"),
     Case("refused-by-closing", [*hello(), *ring()[:-1], enable()._replace(flags=9), Close(1)], BE),
     Case("pending-at-close", [*hello(), fe(F.GET_QUEUE_NUM), Close(0)], BE, "note"),
@@ -331,6 +345,7 @@ QUIET = [
         [*hello(protocol=PROTOCOL | P.DEVICE_STATE), fe(F.CHECK_DEVICE_STATE), Wait(LONG), fe(F.GET_FEATURES)],
     ),
     Case("request-refused", WELL),
+    Case("request-refused", [*STATE, fe(F.CHECK_DEVICE_STATE), be(F.CHECK_DEVICE_STATE, u64(0))]),
     Case("refused-by-closing", [*hello(), *acked(enable()), Close(1)]),
     Case("refused-by-closing", [*hello(), enable()._replace(flags=9), Close(0)]),
     Case("pending-at-close", [*WELL, Close(0)]),

@@ -93,8 +93,16 @@ FIRES = [
     Case("iotlb-backend-type", [*IOMMU, channel(), back(B.BACKEND_IOTLB_MSG, iotlb(2))], says="type 2"),
     Case("iotlb-unasked", [*IOMMU, *MEMORY, fe(F.IOTLB_MSG, iotlb(2))]),
     Case("memory-not-shared", [*hello(), fe(F.SET_MEM_TABLE, table(region()), sock(8))], says="cannot be mapped"),
-    Case("memory-not-shared", [*hello(), fe(F.SET_MEM_TABLE, table(region()), memfd(size=4096))], says="smaller"),
-    Case("memory-not-shared", [*SLOTS, fe(F.ADD_MEM_REG, single(region(offset=1)), memfd())], says="smaller"),
+    Case(
+        "memory-file-too-short",
+        [*hello(), fe(F.SET_MEM_TABLE, table(region()), memfd(size=4096))],
+        says='region 0x0+1G needs 1G of its file, and memfd:51 "guest-ram" has only 4K',
+    ),
+    Case(
+        "memory-file-too-short",
+        [*SLOTS, fe(F.ADD_MEM_REG, single(region(offset=GIB)), memfd())],
+        says="region 0x0+1G at offset 1G needs 2G of its file",
+    ),
     Case("nothing-shared", [*hello(), *ring()], says="share=on"),
 ]
 
@@ -136,6 +144,9 @@ QUIET = [
     Case("iotlb-unasked", [*IOMMU, *MEMORY, fe(F.IOTLB_MSG, iotlb(3))]),
     Case("iotlb-unasked", PRIMED),
     Case("memory-not-shared", up()),
+    Case("memory-file-too-short", up()),
+    Case("memory-file-too-short", [*hello(), fe(F.SET_MEM_TABLE, table(region()), Descriptor())]),
+    Case("memory-file-too-short", [*hello(), fe(F.SET_MEM_TABLE, table(region()), memfd(size=0))]),
     Case("memory-not-shared", [*hello(), fe(F.SET_MEM_TABLE, table(region()), Descriptor())]),
     Case("nothing-shared", up()),
     Case("nothing-shared", [*hello(), *ring()], late=True),

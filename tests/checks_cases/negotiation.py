@@ -134,6 +134,15 @@ FIRES = [
     Case("status-drops-bits", [*WITH_STATUS, status(3), status(1)], says="drops 0x2"),
     Case("status-drops-bits", [*WITH_STATUS, status(0x100)], says="8 bits"),
     Case("status-order", [*WITH_STATUS[:6], status(8)], says="FEATURES_OK before"),
+    Case(
+        "request-refused",
+        [*WITH_CRYPTO, fe(F.CREATE_CRYPTO_SESSION, CREATE + u64(0)), be(F.CREATE_CRYPTO_SESSION, CREATE + b"\xff" * 8)],
+        BE,
+        says="CREATE_CRYPTO_SESSION (#8) is refused by backend with -1",
+    ),
+    Case("device-gave-up", [*WITH_STATUS, status(0x83)], Side.FRONTEND, says="SET_STATUS writes 0x83"),
+    Case("device-gave-up", [*WITH_STATUS, fe(F.GET_STATUS), be(F.GET_STATUS, u64(0x4F))], Side.BACKEND, says="0x4f"),
+    Case("device-gave-up", [*WITH_STATUS, fe(F.GET_STATUS), be(F.GET_STATUS, u64(0x80))], Side.BACKEND, says="nobody"),
     Case("status-order", [*WITH_STATUS, status(0xC), status(0xF)], says="after DRIVER_OK"),
     Case(
         "config-reply-size", [*WITH_CONFIG, config(F.GET_CONFIG), config_reply(8)], says="16 bytes was answered with 20"
@@ -189,6 +198,7 @@ QUIET = [
     Case("status-drops-bits", [*WITH_STATUS, status(0x43), status(3)]),
     Case("status-drops-bits", [*WITH_STATUS, status(3), Gap(), status(1)]),
     Case("status-order", [*WITH_STATUS, *map(status, (8, 0xF, 0x8F, 0))]),
+    Case("device-gave-up", [*WITH_STATUS, *map(status, (8, 0xF, 0)), fe(F.GET_STATUS), be(F.GET_STATUS, u64(0xF))]),
     Case("config-reply-size", [*WITH_CONFIG, config(F.GET_CONFIG), config_reply()]),
     Case("config-reply-size", [*WITH_CONFIG, config(F.GET_CONFIG), be(F.GET_CONFIG)]),
     Case("config-reply-size", [*WITH_CONFIG, config(F.GET_CONFIG), config_reply(0)]),

@@ -238,7 +238,7 @@ KILLED = [
         ("SIGABRT", 6, 1, "backend", "back-end", BE, up(), "after SET_VRING_ENABLE (#14)", "assertion"),
         ("SIGBUS", 7, 1, "backend", "back-end", BE, up(), "while 1 ring ran", "huge pages"),
         ("SIGSEGV", 11, 0, "qemu-system-x86", "front-end", FE, up(), "after SET_VRING_ENABLE (#14)", "coredumpctl"),
-        ("signal 40", 40, 1, "backend", "back-end", BE, up(), "", "log"),
+        ("signal 40", 40, 1, "backend", "back-end", None, up(), "", "log"),
     )
 ] + [
     Expected(

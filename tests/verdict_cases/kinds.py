@@ -281,13 +281,16 @@ KINDS = [
                 Close(0),
             ],
             Outcome.NEVER_STARTED,
-            "left-after-reply",
+            cause,
             (f"GET_STATUS said {status:#x}", words),
-            None,
+            side,
             10,
             "negotiation",
         )
-        for status, words in ((0x80, "says FAILED"), (3, "does not confirm FEATURES_OK"))
+        for status, words, cause, side in (
+            (0x80, "which has FAILED, and nobody wrote that", "device-gave-up", BE),
+            (3, "does not confirm FEATURES_OK", "left-after-reply", None),
+        )
     ),
     Expected(
         "CONFIG is missing",
@@ -313,7 +316,7 @@ KINDS = [
         "request-refused",
         (
             "ADD_MEM_REG (#12) was refused with 0x1 (#13)",
-            "It would have been region 2, and the back-end said that it has 2 slots.",
+            "It would have been region 2, and the back-end said that it has 2 slots, which is enough.",
         ),
         BE,
         13,

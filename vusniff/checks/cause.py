@@ -6,6 +6,7 @@ how a session ended (`SYMPTOMS`).
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -58,6 +59,11 @@ CAUSES: dict[str, Cause] = {
     "nothing-shared": Cause(10, SHARE, "memory"),
     "memory-never-came": Cause(11, SHARE, "memory", ends=True),
     "memory-not-shared": Cause(12, SHARE, "memory"),
+    "memory-file-too-short": Cause(
+        12,
+        "make the file as long as the memory in it (size= of the memory-backend, space for huge pages), or correct the "
+        "region's offset: who touches what lies beyond the end is killed by SIGBUS",
+    ),
     "stream-lost": Cause(13, UPDATE[Side.EITHER]),
     "message-unfinished": Cause(14, "find out why that side ended, or what sits between the two and cuts messages"),
     "vring-never-enabled": Cause(
@@ -74,6 +80,13 @@ CAUSES: dict[str, Cause] = {
         noted=True,
         last=True,
     ),
+    "need-reply-not-negotiated": Cause(
+        17,
+        "let the front-end acknowledge protocol feature REPLY_ACK (bit 3) before it asks for acknowledgements, or not "
+        "wait for them",
+        noted=True,
+        last=True,
+    ),
     "regions-more-than-peer": Cause(18, "give the guest fewer memory regions (DIMMs, NUMA nodes), or " + LIMITS),
     "descriptors-more-than-peer": Cause(18, "give the guest fewer memory regions (DIMMs, NUMA nodes), or " + LIMITS),
     "memory-slots-exceeded": Cause(18, "give the guest fewer memory slots, or " + LIMITS),
@@ -87,6 +100,7 @@ CAUSES: dict[str, Cause] = {
         20, "let the front-end acknowledge only what is offered: update it, or switch it off"
     ),
     "protocol-features-not-offered": Cause(20, "let the front-end acknowledge only what is offered: update it"),
+    "vring-index": Cause(21, "ask for fewer queues (num-queues=, queues=), or give the back-end more"),
     "log-base-reply-empty": Cause(22, "update the front-end: it waits for a payload that this back-end does not send"),
     "memory-replaced-while-running": Cause(
         23,
@@ -108,6 +122,9 @@ CAUSES: dict[str, Cause] = {
     "features-shrink": Cause(35, "start the back-end with the features it had, or restart the VM"),
     "protocol-features-shrink": Cause(36, "start the back-end with the features it had", noted=True),
     "config-refused": Cause(45, "check the back-end's log: it does not serve the config space asked for"),
+    "device-gave-up": Cause(
+        44, "look for the reason in the log of the side that gave up: the guest's driver (dmesg), or the back-end"
+    ),
     "request-refused": Cause(50, "check the back-end's log: it says why it refused"),
     **dict.fromkeys(
         (
@@ -146,21 +163,29 @@ SYMPTOMS = frozenset(
 """Rules that say how a session ended, or what did not come: the verdict says that by itself."""
 GUESSES = frozenset({"queue-size-more-than-peer", "memory-never-came"})
 """Rules that guess from how a session ended."""
+OF_SIGNAL: dict[int, frozenset[str]] = {
+    **dict.fromkeys((signal.SIGSYS, signal.SIGILL, signal.SIGPIPE, signal.SIGXCPU, signal.SIGXFSZ), frozenset()),
+    signal.SIGBUS: frozenset({"memory-file-too-short", "memory-not-shared"}),
+}
+"""Signal -> the rules that may explain it, of signals that say themselves why they came; any may explain others."""
 OTHERS = Cause(40, "")
 """An error of another rule."""
 
 
-def cause_of(finding: Finding, reply: int = 0) -> Cause | None:
+def cause_of(finding: Finding, ended_at: int = 0) -> Cause | None:
     """What a finding means for the device; None where it is no cause.
 
-    ``reply``: number of a reply after which the front-end left. Whatever is wrong with that one can be why.
+    ``ended_at``: number of the message at which the session came to its end. Whatever is wrong with that one can be
+    why.
     """
     if finding.rule in SYMPTOMS:
         return None
     known = CAUSES.get(finding.rule)
     if known is None:
-        wrong = finding.severity is Severity.ERROR or finding.number == reply
+        wrong = finding.severity is Severity.ERROR or finding.number == ended_at
         return OTHERS._replace(advice=UPDATE[finding.side]) if wrong and finding.severity is not Severity.NOTE else None
+    if finding.rule in GUESSES and finding.sentence.endswith("?"):
+        known = known._replace(rank=known.rank + OTHERS.rank)
     return known if known.noted or finding.severity is not Severity.NOTE else None
 
 
@@ -171,7 +196,7 @@ class Likely(NamedTuple):
     finding: Finding
 
 
-def causes(findings: Iterable[Finding], reply: int = 0) -> list[Likely]:
-    """The findings that can be causes, the likeliest first; ``reply`` as in `cause_of`."""
-    found = [Likely(cause, finding) for finding in findings if (cause := cause_of(finding, reply)) is not None]
+def causes(findings: Iterable[Finding], ended_at: int = 0) -> list[Likely]:
+    """The findings that can be causes, the likeliest first; ``ended_at`` as in `cause_of`."""
+    found = [Likely(cause, finding) for finding in findings if (cause := cause_of(finding, ended_at)) is not None]
     return sorted(found, key=lambda one: (one.cause.rank, one.finding.number))

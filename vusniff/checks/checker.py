@@ -477,7 +477,9 @@ class Checker:
         self.ended[memory.session] = standing
         if not opened.judged:
             return
-        explained = bool(causes(self.found.get(memory.session, ())))
+        last = memory.last_main.number if memory.last_main else 0
+        likely = causes(self.found.get(memory.session, ()))
+        explained = any(not cause.last or finding.number == last for cause, finding in likely)
         end = SessionEnd(opened.state, memory, closed, closer, time_ns, standing, explained)
         number = memory.last_main.number if memory.last_main else self._tracker.sessions[memory.session - 1].first
         for rule in self._ending:

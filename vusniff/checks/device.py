@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from vusniff.amounts import counted
 from vusniff.channel import Sender
-from vusniff.checks.finding import FINE, Said, Sayings, Severity
+from vusniff.checks.finding import FINE, Said, Sayings, Severity, Side
 from vusniff.checks.limits import CONFIG_BYTES
 from vusniff.checks.peers import Implementation
 from vusniff.checks.step import Step
@@ -43,6 +43,26 @@ def status_order(step: Step) -> Sayings:
         return (Said(f"SET_STATUS writes {value:#x} with FEATURES_OK before SET_FEATURES"),)
     if last and last.value & DRIVER_OK and value & DRIVER_OK and new & ~AFTER_OK:
         return (Said(f"SET_STATUS adds {new:#x} after DRIVER_OK", (last.by,)),)
+    return FINE
+
+
+def gave_up(step: Step) -> Sayings:
+    """No device status says FAILED or NEEDS_RESET
+
+    The driver writes FAILED when it gives the device up, the device sets NEEDS_RESET when it cannot go on.
+    """
+    value, message, before = step.values["u64"], step.message, step.before.status
+    if not message.reply:
+        last = step.memory.status_written
+        if not value & FAILED or (last is not None and last.value & FAILED):
+            return FINE
+        return (Said(f"SET_STATUS writes {value:#x}, which has FAILED: the driver has given the device up"),)
+    known = before.value if before is not None else 0
+    if value & NEEDS_RESET and not known & NEEDS_RESET:
+        return (Said(f"GET_STATUS said {value:#x}, which has NEEDS_RESET: the device cannot go on", side=Side.BACKEND),)
+    written = step.memory.status_written
+    if value & FAILED and not known & FAILED and not (written is not None and written.value & FAILED):
+        return (Said(f"GET_STATUS said {value:#x}, which has FAILED, and nobody wrote that", side=Side.BACKEND),)
     return FINE
 
 

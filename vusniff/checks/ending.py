@@ -11,15 +11,13 @@ import enum
 from vusniff.amounts import counted, duration
 from vusniff.channel import Sender
 from vusniff.checks.finding import FINE, SIDES, Said, Sayings, Side
-from vusniff.checks.standing import Point, Standing
+from vusniff.checks.standing import SOON_NS, Point, Standing
 from vusniff.checks.step import SessionEnd, Spoken
 from vusniff.families.vhost_user.protocol import HEADER_SIZE, FrontendRequest
 from vusniff.families.vhost_user.state import Refusal
 
 F = FrontendRequest
 
-SOON_NS = 1_000_000_000
-"""How soon after a message a close counts as caused by it, and how long a front-end waits that is kept waiting."""
 AT_ONCE_NS = 100_000_000
 """The same once rings were started: a back-end may then end for many reasons."""
 WAIT_NS = 5_000_000_000
@@ -111,7 +109,10 @@ _BEGINNINGS = (
     (b'{"QMP"', "QMP, QEMU's monitor protocol"),
     (b"QEMU ", "HMP, QEMU's human monitor"),
     (b"(qemu)", "HMP, QEMU's human monitor"),
+    (b'{"execute"', "QMP, QEMU's monitor protocol"),
+    (b'{"return"', "QMP, QEMU's monitor protocol"),
     (b"NBDMAGIC", "NBD"),
+    (b"REDQ", "SPICE"),
     (b"SSH-", "SSH"),
     (b"RFB 0", "VNC"),
     (b"\x16\x03", "TLS"),
@@ -131,9 +132,19 @@ def protocol_of(data: bytes) -> str | None:
     for beginning, name in _BEGINNINGS:
         if told.startswith(beginning):
             return name
-    line = data.splitlines()[0] if data.strip() else b""
-    is_text = len(line) >= 8 and all(32 <= byte < 127 or byte == 9 for byte in line)
+    line = told.splitlines()[0] if told else b""
+    is_text = len(line) >= 2 and all(32 <= byte < 127 or byte in (9, ESCAPE) for byte in line)
     return "text" if is_text else None
+
+
+ESCAPE = 0x1B
+"""Begins what a terminal draws: the console of a machine says that."""
+
+
+def _begins_message(data: bytes) -> bool:
+    """A header of vhost-user may begin so: a request number that there is."""
+    number = int.from_bytes(data[:4].ljust(4, b"\0"), "little")
+    return 0 < number <= max(F) and not any(data[1:4])
 
 
 def foreign(one: Standing) -> tuple[Spoken, str] | None:
@@ -148,15 +159,17 @@ def foreign(one: Standing) -> tuple[Spoken, str] | None:
     if one.answered or not one.fresh:
         return None
     for spoken in one.spoken:
-        if len(spoken.data) >= HEADER_SIZE and (spoken.side is Sender.BACKEND or one.last_request is None):
+        foreign = len(spoken.data) >= HEADER_SIZE or (one.judged and not _begins_message(spoken.data))
+        if foreign and (spoken.side is Sender.BACKEND or one.last_request is None):
             return spoken, ""
     return None
 
 
 def _quoted(data: bytes) -> str:
-    """The first words of a text."""
+    """The first words of a text, or bytes as numbers where they are none."""
     line = data.strip().splitlines()[0] if data.strip() else b""
-    return '"' + "".join(chr(byte) if 32 <= byte < 127 else "." for byte in line[:40]) + '"'
+    words = "".join(chr(byte) if 32 <= byte < 127 else "." for byte in line[:40])
+    return data[:HEADER_SIZE].hex(" ") if words.count(".") * 2 > len(words) else f'"{words}"'
 
 
 ROLES: dict[Sender | None, str] = {**{side: f"the {side.words}" for side in Sender}, None: "a peer"}
@@ -168,6 +181,16 @@ def name_of(one: Standing, side: Sender | None) -> str:
     """A side by its role and its process: ``the back-end (virtiofsd)``."""
     peer = one.peer(side)
     return f"{ROLES[side]} ({peer.comm})" if peer is not None and peer.comm else ROLES[side]
+
+
+def while_words(one: Standing) -> str:
+    """What the rings did: ``while 2 rings ran``; only of a session in which some were started."""
+    served, running = one.rings.served, one.rings.running
+    if one.asks_enabling and not one.rings.enabled and not one.rings.disabled:
+        return f"while {counted(running, 'ring')} {'was' if running == 1 else 'were'} started and not enabled"
+    if not served:
+        return f"while {counted(running, 'ring')} {'was' if running == 1 else 'were'} started and disabled"
+    return f"while {counted(served, 'ring')} ran"
 
 
 def refused_words(refusal: Refusal) -> str:
@@ -196,11 +219,12 @@ def sentence(one: Standing, way: Way) -> str:
     if way is Way.OTHER_PROTOCOL:
         found = foreign(one)
         assert found is not None
-        side = found[0].side or (Sender.BACKEND if one.last_request is not None else None)
+        side = found[0].side
         who = name_of(one, side) if side is not None else found[0].comm or ROLES[None]
         if not found[1]:
-            begin = found[0].data[:HEADER_SIZE].hex(" ")
-            return f"{who} sends bytes that are not a vhost-user message (#{found[0].number}), which begin with {begin}"
+            begin, size = found[0].data[:HEADER_SIZE].hex(" "), len(found[0].data)
+            what = f"bytes that are not a vhost-user message (#{found[0].number})"
+            return f"{who} sends {what}, {'which begin with' if size >= HEADER_SIZE else 'and no more'}: {begin}"
         said = f"{_quoted(found[0].data)} (#{found[0].number})"
         return f"{who} says {said}: that is {found[1]}, not vhost-user"
     if last is None:
@@ -212,7 +236,11 @@ def sentence(one: Standing, way: Way) -> str:
             return f"{waiting} has had no answer for {waited}"
         case Way.NEVER_SPOKE:
             until = "when the capture ended" if one.closed is None else f"when {frontend} closed the connection"
-            return f"{backend} never said a byte: {waiting} had no answer after {waited}, {until}"
+            part = next((spoken for spoken in one.spoken if spoken.side is Sender.BACKEND), None)
+            said = (
+                "never said a byte" if part is None else f"sent {counted(len(part.data), 'byte')} and no whole message"
+            )
+            return f"{backend} {said}: {waiting} had no answer after {waited}, {until}"
         case Way.BEFORE_FIRST_ANSWER:
             return f"{backend} closed the connection {quiet} after {last}, before it answered anything"
         case Way.WITHOUT_ANSWER:
@@ -220,7 +248,7 @@ def sentence(one: Standing, way: Way) -> str:
         case Way.AFTER_REQUEST:
             return f"{backend} closed the connection {quiet} after {last}, which asks for no answer"
         case Way.BACKEND_CLOSED:
-            rings = f" while {counted(one.rings.running, 'ring')} ran" if one.rings.running else ""
+            rings = f" {while_words(one)}" if one.rings.running else ""
             return f"{backend} closed the connection{rings}, {quiet} after the last message, {last}"
         case Way.REFUSED:
             assert one.refusal is not None
@@ -231,10 +259,9 @@ def sentence(one: Standing, way: Way) -> str:
             return f"{frontend} left {quiet} after {reply_words(last, last.number)}"
         case Way.CUT_OFF:
             return f"the connection ended while {waiting} waited for its answer, after {waited}"
-        case Way.CLOSED if one.closer is not None:
-            return f"{name_of(one, one.closer)} closed the connection {quiet} after {last}"
         case Way.CLOSED:
-            return f"the connection was closed {quiet} after {last}"
+            who = f"{name_of(one, one.closer)} closed the connection" if one.closer else "the connection was closed"
+            return f"{who} {quiet} after {reply_words(last, last.number) if last is one.last_reply else last}"
     return ""
 
 

@@ -188,14 +188,18 @@ def need_reply_not_negotiated(step: Step) -> Sayings:
 
 
 def refused(step: Step) -> Sayings:
-    """An acknowledgement says success"""
+    """An acknowledgement, or a reply that says how it went, says success"""
     message, request = step.message, step.request
-    value = step.values["u64"]
+    value = step.values.get("error", step.values.get("u64", 0))
+    if message.request == F.CREATE_CRYPTO_SESSION and message.channel is Channels.MAIN:
+        value = min(step.values.get("session_id", 0), 0)
+    if not value:
+        return FINE
     number = f" (#{request.number})" if request else ""
     who = step.memory.backend if message.sender is Sender.BACKEND else step.memory.frontend
     return (
         Said(
-            f"{message.name}{number} is refused by {who} with {value:#x}",
+            f"{message.name}{number} is refused by {who} with {value if value < 0 else hex(value)}",
             (request.number,) if request else (),
         ),
     )

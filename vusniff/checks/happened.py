@@ -4,25 +4,30 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from vusniff.amounts import counted, duration, listed, signal_name
+from vusniff.amounts import duration, listed, signal_name
 from vusniff.channel import Sender
 from vusniff.checks import ending
-from vusniff.checks.ending import ROLES, SOON_NS, Way, name_of
+from vusniff.checks.ending import ROLES, Way, name_of
 from vusniff.checks.finding import SIDES, Side
 from vusniff.checks.hints import (
     LOOK,
-    SENT,
     STALL_ADVICE,
     after_request,
     asked_for,
     closed_advice,
+    closed_hint,
     left_hint,
     signal_advice,
 )
-from vusniff.checks.outcome import ASKED_TO_END, Death, Outcome, failed
-from vusniff.checks.standing import Point, Standing
+from vusniff.checks.outcome import CRASHES, Death, Outcome, failed, told_to_end
+from vusniff.checks.standing import SOON_NS, Point, Standing
 from vusniff.families.vhost_user.device import Sure
+from vusniff.families.vhost_user.protocol import FrontendRequest
 
+F = FrontendRequest
+
+WAITED = (Way.UNANSWERED, Way.GAVE_UP, Way.NEVER_SPOKE, Way.OTHER_PROTOCOL)
+"""Ways in which something was wrong before anybody ended the other side."""
 NOT_BACK = "Nobody has connected again."
 
 
@@ -52,6 +57,9 @@ def happened(one: Standing, outcome: Outcome, way: Way, death: Death | None, suc
     told = _BY_WAY[way](one, ending.sentence(one, way)) if way in _BY_WAY else None
     if told is None:
         told = _other(one, outcome, way)
+    if told_to_end(one) and way not in WAITED:
+        advice = "find out who ended it: a person, a script, or the service manager (its journal)"
+        told = told._replace(side=None, hint="", advice=advice)
     more = _status(one)
     if successor is None and one.rings.began and one.closer is Sender.BACKEND:
         more.append(NOT_BACK)
@@ -70,11 +78,12 @@ def _died(one: Standing, death: Death, successor: int | None) -> Happened:
         apart = when - at.time_ns
         words += f" {duration(apart) if apart > 0 else 'right'} after {at}"
     if one.rings.running:
-        words += f", while {one.rings.running} ring{'s' if one.rings.running > 1 else ''} ran"
+        words += f", {ending.while_words(one)}"
     more = (NOT_BACK,) if successor is None and side is Sender.BACKEND else ()
-    own = exit.signal not in SENT
-    hint = after_request(one) if side is Sender.BACKEND and own else ""
-    number, kind = at.number if at else 0, f"killed-by-signal {exit.signal}"
+    own = exit.signal in CRASHES
+    hint = after_request(one) if side is Sender.BACKEND and own and one.quiet_ns <= SOON_NS else ""
+    where = "while it ran" if one.rings.running else f"after {at.name}" if at else ""
+    number, kind = at.number if at else 0, f"killed-by-signal {exit.signal} {where}"
     return Happened(
         words, number, SIDES[side] if own else None, Sure.LIKELY, signal_advice(exit.signal or 0), kind, hint, more
     )
@@ -83,10 +92,12 @@ def _died(one: Standing, death: Death, successor: int | None) -> Happened:
 def _other_protocol(one: Standing, words: str) -> Happened:
     found = ending.foreign(one)
     assert found is not None
-    who = found[0].side or (Sender.BACKEND if one.last is not None else None)
+    who = found[0].side
     side = None if who is None else SIDES[who]
     sure = Sure.CERTAIN if found[1] else Sure.LIKELY
     advice = "find out which program serves this path: it is the socket of another service"
+    if side is None:
+        advice = f"find out what {found[0].comm or 'this program'} wants on this path: it is no vhost-user front-end"
     return Happened(words, found[0].number, side, sure, advice, "other-protocol")
 
 
@@ -121,7 +132,8 @@ def _left(one: Standing, words: str) -> Happened:
     hint, advice = left_hint(one, last)
     advice = advice or "check the front-end's log: it says why it left"
     # Which side should give way is not to be known: the one wants more than the other has.
-    return Happened(words, last.number, None, Sure.PERHAPS, advice, f"left-after-reply {last.name}", hint)
+    said = last.value if last.request in (F.GET_QUEUE_NUM, F.GET_MAX_MEM_SLOTS) else ""
+    return Happened(words, last.number, None, Sure.PERHAPS, advice, f"left-after-reply {last.name} {said}", hint)
 
 
 def _closed_after(one: Standing, at: Point | None, words: str, kind: str) -> Happened:
@@ -180,18 +192,15 @@ def _other(one: Standing, outcome: Outcome, way: Way) -> Happened:
         return _stalled(one)
     exit = failed(one)
     if outcome is Outcome.HUNG_UP and exit is not None and one.closer is Sender.FRONTEND:
-        words = f"{name_of(one, one.closer)} closed the connection while {counted(one.rings.running, 'ring')} ran"
+        words = f"{name_of(one, one.closer)} closed the connection {ending.while_words(one)}"
         return Happened(words, number, Side.FRONTEND, Sure.PERHAPS, LOOK[one.closer], "frontend-failed")
     if outcome is Outcome.HUNG_UP:
         advice = "start the back-end again; QEMU finds it again with reconnect= on its chardev"
-        side = None if _was_told_to_end(one) else Side.BACKEND
-        return Happened(words, number, side, Sure.LIKELY, advice, "backend-closed")
-    return Happened(words or "no message could be read", number, None, Sure.PERHAPS, LOOK[one.closer], "closed")
-
-
-def _was_told_to_end(one: Standing) -> bool:
-    """A signal from outside ended the back-end's process."""
-    return any(side is Sender.BACKEND and exit.signal in ASKED_TO_END for side, exit in one.exits)
+        return Happened(words, number, Side.BACKEND, Sure.LIKELY, advice, "backend-closed")
+    hint, advice = closed_hint(one) if way is Way.CLOSED else ("", "")
+    kind = f"closed {one.last.name}" if one.last is not None else "closed"
+    words = words or "no message could be read"
+    return Happened(words, number, None, Sure.PERHAPS, advice or LOOK[one.closer], kind, hint)
 
 
 def _stalled(one: Standing) -> Happened:

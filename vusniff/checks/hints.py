@@ -7,7 +7,8 @@ import signal
 from vusniff.amounts import counted
 from vusniff.channel import Sender
 from vusniff.checks.limits import CONFIG_BYTES, QUEUE_SIZE, SLOTS, TABLE_REGIONS, VRINGS, Limit, Most
-from vusniff.checks.standing import Point, Standing
+from vusniff.checks.peers import Implementation
+from vusniff.checks.standing import SOON_NS, Point, Standing
 from vusniff.families.vhost_user.protocol import FrontendRequest, ProtocolFeature
 
 F = FrontendRequest
@@ -45,6 +46,8 @@ LEFT_HINTS: dict[int, tuple[str, str]] = {
 }
 """Request -> what a front-end probably misses that leaves after its reply, and what to try."""
 
+MOST_QUEUES = 1024
+"""No device of QEMU has more (QEMU 10.2, include/hw/virtio/virtio.h, VIRTIO_QUEUE_MAX)."""
 FEATURES_OK, FAILED = 0x08, 0x80
 """Bits of the device status (virtio 1.2, 2.1)."""
 
@@ -55,13 +58,41 @@ def left_hint(one: Standing, reply: Point) -> tuple[str, str]:
     value = reply.value
     if value is None:
         return hint, advice
-    if reply.request == F.GET_PROTOCOL_FEATURES and not value & ProtocolFeature.CONFIG:
+    may_be_disk = one.device in (None, "blk") and one.frontend.may_be(Implementation.QEMU)
+    if reply.request == F.GET_PROTOCOL_FEATURES and not value & ProtocolFeature.CONFIG and may_be_disk:
         hint += " CONFIG is not offered: QEMU's block devices do not start without it."
+    if reply.request == F.GET_QUEUE_NUM and value >= MOST_QUEUES:
+        return "", ""  # nobody wants more
     if reply.request == F.GET_STATUS and value & FAILED:
-        hint = "The status says FAILED: the device gave up."
-    elif reply.request == F.GET_STATUS and (one.status_written or 0) & ~value & FEATURES_OK:
+        return "", advice  # a finding of its own says that
+    if reply.request == F.GET_STATUS and (one.status_written or 0) & ~value & FEATURES_OK:
         hint = "The back-end does not confirm FEATURES_OK, which was written before."
     return hint, advice
+
+
+AFTER_QUEUES = frozenset({F.SET_OWNER, F.SET_VRING_CALL, F.SET_VRING_ERR})
+"""What QEMU's network devices have sent when they compare the number of queues (QEMU 10.0, net/vhost-user.c,
+vhost_user_start: "you are asking more queues than supported"; vhost_dev_init came before)."""
+
+
+def closed_hint(one: Standing) -> tuple[str, str]:
+    """What a side probably missed that closed before a ring was started and not right after a reply, and what to try;
+    empty where nobody knows."""
+    last, queues = one.last, one.queue_num
+    if last is None or one.rings.began or one.closer is Sender.BACKEND:
+        return "", ""
+    if one.rings.addressed:
+        return "SET_VRING_KICK, which starts a ring, had not come.", ""
+    if one.quiet_ns > SOON_NS:
+        return "", ""
+    if one.closer is None and last is one.last_reply:
+        hint, advice = left_hint(one, last)
+        return (f"If the front-end closed it: {hint[0].lower()}{hint[1:]}", advice) if hint else ("", "")
+    waits = one.features is None and last.request in AFTER_QUEUES and one.frontend.may_be(Implementation.QEMU)
+    if waits and queues is not None and 0 < queues.value < MOST_QUEUES:
+        words = f"GET_QUEUE_NUM said {queues.value}: QEMU's network devices leave here if they want more queues."
+        return words, LEFT_HINTS[F.GET_QUEUE_NUM][1]
+    return "", ""
 
 
 LOOK = {
@@ -101,7 +132,8 @@ def asked_for(one: Standing, at: Point) -> str:
     if at.request == F.ADD_MEM_REG and one.regions is not None:
         told = _takes(one, SLOTS.told(one.backend))
         if one.slots is not None:
-            told = f", and the back-end said that it has {counted(one.slots.value, 'slot')}"
+            enough = ", which is enough" if one.slots.value >= one.regions else ""
+            told = f", and the back-end said that it has {counted(one.slots.value, 'slot')}{enough}"
         return f"It would have been region {one.regions}{told}."
     if at.request == F.SET_MEM_TABLE and value is not None and value > 1:
         return f"{at.name} has {counted(value, 'region')}{_takes(one, TABLE_REGIONS.told(one.backend))}."
@@ -180,8 +212,6 @@ STALL_ADVICE: dict[str, str] = {
 }
 """Slug of a rule about where rings stand -> what to try."""
 
-SENT = frozenset({signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT})
-"""Signals that come from outside: who is killed by one has done nothing wrong that is known."""
 _SIGNALS: dict[int, str] = {
     signal.SIGSYS: "its sandbox (seccomp) killed it for a system call that it does not allow: update it, or start it "
     "with the sandbox off to make sure (QEMU: -sandbox off; virtiofsd: --seccomp=none)",

@@ -17,6 +17,7 @@ from vusniff.checks.step import SessionEnd, Step
 from vusniff.families.vhost_user.protocol import FrontendRequest, ProtocolFeature
 from vusniff.families.vhost_user.state import DeviceState, Region
 from vusniff.record import Descriptor, DescriptorKind
+from vusniff.values import replace
 
 F = FrontendRequest
 
@@ -219,26 +220,37 @@ UNMAPPABLE = frozenset({DescriptorKind.EVENTFD, DescriptorKind.SOCKET, Descripto
 
 
 def not_shared(step: Step) -> Sayings:
-    """Each memory region has a descriptor that can be mapped and is large enough"""
+    """Each memory region has a descriptor that can be mapped"""
     said = []
     for region in _added(step):
         descriptor = region.descriptor
         if descriptor is None:
             continue  # R32 and R35 say it
-        place = f"region {span(region.guest_address, region.size)}"
         if descriptor.kind in UNMAPPABLE:
+            place = f"region {span(region.guest_address, region.size)}"
             words = f"{place} comes with {descriptor_words(descriptor)}, which cannot be mapped: memory is not shared"
-            said.append(Said(words))
-        elif _too_small(descriptor, region):
-            need = region.mmap_offset + region.size
-            words = f"{place} needs {size_words(need)} of {descriptor_words(descriptor)}, which is smaller"
             said.append(Said(words))
     return tuple(said)
 
 
-def _too_small(descriptor: Descriptor, region: Region) -> bool:
-    mappable = descriptor.kind in (DescriptorKind.MEMFD, DescriptorKind.FILE)
-    return mappable and bool(descriptor.size) and region.mmap_offset + region.size > (descriptor.size or 0)
+def file_too_short(step: Step) -> Sayings:
+    """Each memory region ends within its file
+
+    What lies beyond the end of a file can be mapped and not be used: the kernel sends SIGBUS.
+    """
+    said = []
+    for region in _added(step):
+        descriptor = region.descriptor
+        if descriptor is None or descriptor.kind not in (DescriptorKind.MEMFD, DescriptorKind.FILE):
+            continue
+        end = region.mmap_offset + region.size
+        if descriptor.size and end > descriptor.size:
+            place = f"region {span(region.guest_address, region.size)}"
+            offset = f" at offset {size_words(region.mmap_offset)}" if region.mmap_offset else ""
+            file = descriptor_words(replace(descriptor, size=None))
+            has = size_words(descriptor.size)
+            said.append(Said(f"{place}{offset} needs {size_words(end)} of its file, and {file} has only {has}"))
+    return tuple(said)
 
 
 SHARED = "is the guest's memory shared (share=on)?"

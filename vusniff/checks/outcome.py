@@ -9,12 +9,28 @@ from typing import NamedTuple
 
 from vusniff.channel import Sender
 from vusniff.checks.cause import Likely
-from vusniff.checks.ending import SOON_NS, WAIT_NS, Way
-from vusniff.checks.standing import Standing
+from vusniff.checks.ending import WAIT_NS, Way
+from vusniff.checks.standing import SOON_NS, Standing
 from vusniff.record import CAPTURE_ENDED, Exit
 
 ASKED_TO_END = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
 """Signals by which people and service managers end a program."""
+
+CRASHES = frozenset(
+    {
+        signal.SIGSEGV,
+        signal.SIGBUS,
+        signal.SIGABRT,
+        signal.SIGILL,
+        signal.SIGFPE,
+        signal.SIGTRAP,
+        signal.SIGSYS,
+        signal.SIGPIPE,
+        signal.SIGXCPU,
+        signal.SIGXFSZ,
+    }
+)
+"""Signals that a process brings on itself; whoever gets another one has done nothing wrong that is known."""
 
 
 class Outcome(str, enum.Enum):
@@ -74,6 +90,20 @@ def death_of(one: Standing) -> Death | None:
         if exit.time_ns - one.end_ns <= SOON_NS and one.closer in (None, side):
             return Death(side, exit)
     return None
+
+
+def told_to_end(one: Standing) -> bool:
+    """A signal by which people and service managers end a program ended the process that closed the connection."""
+    return any(
+        side is not None and side is one.closer and exit.signal in ASKED_TO_END
+        for side, exit in one.exits
+        if abs(exit.time_ns - one.end_ns) <= SOON_NS
+    )
+
+
+def outside(one: Standing, death: Death | None) -> bool:
+    """A signal from outside ended the session: nothing that was said is why."""
+    return told_to_end(one) if death is None else death.exit.signal not in CRASHES
 
 
 def failed(one: Standing) -> Exit | None:

@@ -26,8 +26,6 @@ from vusniff.families.vhost_user.protocol import (
 from vusniff.families.vhost_user.state import DeviceState, Postcopy
 from vusniff.message import Message
 
-VERDICTS = frozenset({"ack", "result"})
-"""Layouts of replies that are 0 for success."""
 _REPLY_ACK = int(ProtocolFeature.REPLY_ACK)
 _FITS = Pairing.FITS
 
@@ -149,7 +147,7 @@ def by_looks(step: Step, plan: Plan) -> Iterator[Trigger]:
     if message.spec is None:
         yield Trigger.UNKNOWN
     if message.flags & FLAG_REPLY:
-        if message.layout in VERDICTS and step.values.get("u64"):
+        if step.values.get("success") is False:
             yield Trigger.FAILED
     elif message.flags & FLAG_NEED_REPLY:
         if not before.has(ProtocolFeature.REPLY_ACK):

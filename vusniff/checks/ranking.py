@@ -9,9 +9,10 @@ from vusniff.checks.cause import SYMPTOMS, cause_of, causes
 from vusniff.checks.finding import Finding, Severity, Side
 
 EXPLAINS: dict[str, frozenset[str]] = {
-    "other-protocol": frozenset({"bytes-unread", "stream-lost", "peer-never-spoke"}),
+    "other-protocol": frozenset({"bytes-unread", "stream-lost", "peer-never-spoke", "message-unfinished"}),
     "bytes-unread": frozenset({"stream-lost"}),
     "reply-to-nothing": frozenset({"goes-on-after-wrong-reply"}),
+    "device-gave-up": frozenset({"memory-never-came"}),
     "nothing-shared": frozenset({"memory-never-came", "vring-never-enabled"}),
     "request-waits": frozenset({"need-reply-one-reply", "request-never-answered"}),
     "refused-then-closed": frozenset({"request-refused"}),

@@ -10,11 +10,12 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from vusniff.amounts import duration, signal_name
 from vusniff.channel import Sender
-from vusniff.checks.ending import SOON_NS, WAIT_NS
+from vusniff.checks.ending import WAIT_NS
 from vusniff.checks.finding import SIDES, Side
 from vusniff.checks.hints import signal_advice
 from vusniff.checks.outcome import ASKED_TO_END, Outcome
 from vusniff.checks.peers import Implementation, recognise
+from vusniff.checks.standing import SOON_NS
 from vusniff.families.vhost_user.device import Sure
 from vusniff.record import CAPTURE_ENDED, Closed, Connection, Exit
 from vusniff.values import dataclass, field

@@ -5,7 +5,7 @@ Made from what the checker remembers anyway, when a session ends or is asked abo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from vusniff.channel import Sender
@@ -21,6 +21,8 @@ from vusniff.values import dataclass, field
 
 PAGE = 4096
 """No dirty log is smaller."""
+SOON_NS = 1_000_000_000
+"""How soon after a message a close counts as caused by it, and how long a front-end waits that is kept waiting."""
 EVERYTHING = 1 << 62
 """`Standing.whole_until` of a session of which nothing is missing."""
 
@@ -209,7 +211,7 @@ def stand(
         _waiting(memory, main=False),
         (memory.slow_ns, point(memory.slowest)) if memory.slowest else None,
         memory.last_main.time_ns - memory.main_before.time_ns if memory.last_main and memory.main_before else 0,
-        tuple(memory.spoken.values()),
+        tuple(_spoken(memory)),
         closed=closed,
         closer=closer,
         exits=list(zip(sides, memory.exits, strict=True)),
@@ -265,6 +267,18 @@ def _rings(state: DeviceState, began: bool) -> Rings:
             disabled += ring.enabled is not None and not ring.enabled.value
             armed = min(armed or EVERYTHING, ring.life.by)
     return Rings(addressed, armed, running, enabled, disabled, began or bool(running))
+
+
+def _spoken(memory: SessionHistory) -> Iterator[Spoken]:
+    """What was said that is no message. Who said it before any message came is known by the name of the process; where
+    that does not tell it was not the front-end, whose requests could be read."""
+    names = {memory.frontend.comm: Sender.FRONTEND, memory.backend.comm: Sender.BACKEND}
+    for one in memory.spoken.values():
+        if one.side is None and memory.last_main is not None:
+            by_name = names.get(one.comm) if one.comm and len(names) > 1 else None
+            yield one._replace(side=by_name or Sender.BACKEND)
+        else:
+            yield one
 
 
 VALUES = ("u64", "num", "size", "num_regions")

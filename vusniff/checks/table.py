@@ -209,7 +209,7 @@ RULES: tuple[Rule, ...] = (
     Rule("T14", "protocol-features-shrink", _T, _BE, "vhost-user, Protocol features", traps.protocol_features_shrink, _replies(F.GET_PROTOCOL_FEATURES), once=True),
     Rule("T15", "descriptor-of-two-rings", _T, _FE, "Linux, eventfd(2): one read takes what all have written", traps.descriptor_of_two_rings, _asks(F.SET_VRING_KICK, F.SET_VRING_CALL), complete_only=True),
     Rule("T16", "descriptor-missing", _T, _FE, "libvhost-user of QEMU 10.2, vu_set_backend_req_fd", traps.descriptor_missing, _asks(F.SET_BACKEND_REQ_FD, F.SET_LOG_FD, F.GPU_SET_SOCKET)),
-    Rule("T17", "request-refused", _T, _ANY, "QEMU 10.0, process_message_reply", exchange.refused, (Trigger.FAILED,)),
+    Rule("T17", "request-refused", _T, _ANY, "QEMU 10.0, process_message_reply", exchange.refused, (Trigger.FAILED, *_replies(F.SET_DEVICE_STATE_FD, F.CREATE_CRYPTO_SESSION))),
     Rule("T18", "refused-by-closing", _T, _BE, "DPDK 26.07, vhost_user_msg_handler; rust-vmm vhost 0.16, BackendReqHandler::handle_request", at_end=exchange.refused_by_closing, complete_only=True),
     Rule("T19", "pending-at-close", _T, _ANY, "QEMU 10.0, vhost_user_read_header: \"Failed to read msg header\"", at_end=exchange.pending_at_close, complete_only=True),
     Rule("T20", "config-refused", _T, _BE, "QEMU 10.0, vhost_user_get_config", device.config_refused, _replies(F.GET_CONFIG), unread=True),
@@ -239,6 +239,8 @@ RULES: tuple[Rule, ...] = (
     Rule("T44", "vring-inflight-left", _T, _BE, "vhost-user, Inflight I/O tracking, and samples of rings", at_sample=rings.inflight_left),
     Rule("T45", "vring-interrupts-masked", Level.KNOWN, _FE, "virtio 1.2, 2.7.7 Used Buffer Notification Suppression; samples of rings", at_sample=rings.interrupts_masked),
     Rule("T46", "dirty-pages-not-set", _T, _BE, "vhost-user, Migration, and samples of rings", at_sample=rings.dirty_pages_not_set, once=True),
+    Rule("T47", "memory-file-too-short", _T, _FE, "mmap(2), SIGBUS; libvhost-user of QEMU 10.2, vu_add_mem_reg", memory.file_too_short, _SET_MEMORY),
+    Rule("T48", "device-gave-up", _T, _FE, "virtio 1.2, 2.1 Device Status Field", device.gave_up, (*_asks(F.SET_STATUS), *_replies(F.GET_STATUS))),
     Rule("C01", "call-failed", _D, _FE, "Linux 6.18, drivers/vhost/vhost.c and net.c", calls.failed, (Trigger.CALL,), unread=True),
     Rule("C02", "backend-before-ring", _D, _FE, "Linux 6.18, drivers/vhost/net.c, vhost_net_set_backend", calls.backend_before_ring, (Trigger.CALL,)),
 )

@@ -11,13 +11,13 @@ from collections.abc import Sequence
 from vusniff.amounts import counted, duration
 from vusniff.channel import Sender
 from vusniff.checks import ending, stalls, wrote
-from vusniff.checks.cause import GUESSES, Likely, causes
-from vusniff.checks.ending import SOON_NS, Way, name_of
+from vusniff.checks.cause import CAUSES, GUESSES, OF_SIGNAL, Cause, Likely, causes
+from vusniff.checks.ending import Way, name_of
 from vusniff.checks.finding import Finding, Severity, Side
 from vusniff.checks.happened import Happened, happened
 from vusniff.checks.hints import slow_advice
-from vusniff.checks.outcome import FINE, Outcome, death_of, outcome_of
-from vusniff.checks.standing import EVERYTHING, Standing, step_of
+from vusniff.checks.outcome import FINE, Death, Outcome, death_of, outcome_of, outside
+from vusniff.checks.standing import EVERYTHING, SOON_NS, Standing, step_of
 from vusniff.families.vhost_user.device import Sure
 from vusniff.record import LogLine
 from vusniff.values import dataclass, replace
@@ -94,8 +94,7 @@ def verdict_of(
     if one.told:
         return _of_log(one)
     way = ending.way_of(one)
-    left_after = one.last_reply.number if way is Way.LEFT and one.last_reply is not None else 0
-    likely = causes(findings, left_after) if way is not Way.OTHER_PROTOCOL else []
+    likely = causes(findings, _ended_at(one, way)) if way is not Way.OTHER_PROTOCOL else []
     death = death_of(one)
     outcome = outcome_of(one, way, death, likely, successor)
     first = next((finding for finding in findings if finding.rule == FAILED_CALL), None)
@@ -104,13 +103,22 @@ def verdict_of(
     elif outcome in FINE:
         made = _fine(one, outcome, way, likely, successor)
     else:
-        made = _trouble(one, outcome, way, likely, happened(one, outcome, way, death, successor))
+        explaining = _explaining(one, outcome, way, likely, death)
+        made = _trouble(one, outcome, way, explaining, happened(one, outcome, way, death, successor))
         if line is not None:
             made = _with_line(made, one, line)
         if successor is not None and one.closed is None:
             unseen = f"Its end was not seen; session {successor} begins on the same path."
             made = replace(made, more=(*made.more, unseen))
     return replace(made, caveats=_caveats(one, partial))
+
+
+def _ended_at(one: Standing, way: Way) -> int:
+    """Number of the message at which a session came to its end; 0 where that is not one message."""
+    at = {Way.LEFT: one.last_reply, Way.AFTER_REQUEST: one.last_request, Way.WITHOUT_ANSWER: one.waiting}.get(way)
+    if way is Way.REFUSED and one.refusal is not None:
+        return one.refusal.request
+    return at.number if at is not None and not one.unread else 0
 
 
 FAILED_CALL = "call-failed"
@@ -166,6 +174,8 @@ def _fine(one: Standing, outcome: Outcome, way: Way, likely: Sequence[Likely], s
     number = one.last.number if one.last else 0
     told = Verdict(outcome, _quiet(one, outcome, way, successor), number=number, kind=outcome.value)
     doubtful = [also for also in likely if also.finding.severity is not Severity.NOTE and not also.cause.last]
+    if outcome is Outcome.IDLE and one.quiet_ns >= ending.WAIT_NS and one.last is one.last_request:
+        doubtful += [also for also in likely if also.cause.last and also.finding.number == number]
     if doubtful:
         cause, finding = doubtful[0]
         return replace(
@@ -206,13 +216,23 @@ def _quiet(one: Standing, outcome: Outcome, way: Way, successor: int | None) -> 
     followed = ""
     if successor is not None and one.closed is None:
         followed = f"; its end was not seen, and session {successor} begins on the same path"
+    gone = next((exit for side, exit in one.exits if side is not None and exit.status), None)
+    if one.closed is None and gone is not None:
+        who = gone.comm or "a process that held the connection"
+        followed = f"; {who} exited with status {gone.status}, and the connection was not seen to end{followed}"
     if outcome is Outcome.RUNNING:
         disabled = f", and {one.rings.disabled} more started and disabled" if one.rings.disabled else ""
         return f"{one.rings.served} ring{'s run' if one.rings.served > 1 else ' runs'}{disabled}{followed}"
     if one.last is None and one.judged:
-        return "no message could be read"
+        if not one.spoken:
+            return "no message could be read"
+        part = one.spoken[0]
+        who = part.comm or ending.ROLES[part.side]
+        return f"no message could be read: {who} sent {counted(len(part.data), 'byte')} and no whole header"
     if outcome is Outcome.IDLE:
         words = "every ring is stopped" if one.rings.began else "no ring was started yet"
+        if not one.rings.began and one.rings.addressed and one.quiet_ns >= ending.WAIT_NS:
+            words += ": SET_VRING_KICK, which starts one, has not come"
         if one.rings.running:
             words = "every ring that was started is disabled"
         return f"{words}; the last message is {one.last}{followed}"
@@ -224,16 +244,15 @@ def _quiet(one: Standing, outcome: Outcome, way: Way, successor: int | None) -> 
         return f"{closed} {duration(one.quiet_ns)} after {one.last}{after}"
     if outcome is Outcome.ENDED:
         who = f"{name_of(one, one.closer)} closed the connection" if one.closer else "the connection was closed"
-        return f"{who} while {counted(one.rings.running, 'ring')} ran"
+        return f"{who} {ending.while_words(one)}"
     return f"{name_of(one, one.closer)} closed the connection" if one.closer is not None else ""
 
 
 # -- trouble ----------------------------------------------------------------------------------------------------------
 
 
-def _trouble(one: Standing, outcome: Outcome, way: Way, likely: Sequence[Likely], what: Happened) -> Verdict:
+def _trouble(one: Standing, outcome: Outcome, way: Way, explaining: Sequence[Likely], what: Happened) -> Verdict:
     step = step_of(one) if outcome is Outcome.NEVER_STARTED else ""
-    explaining = _explaining(one, outcome, way, likely, what)
     told = Verdict(
         outcome,
         what.words,
@@ -252,8 +271,11 @@ def _trouble(one: Standing, outcome: Outcome, way: Way, likely: Sequence[Likely]
     cause, finding = explaining[0]
     answered = one.last_reply.number if one.last_reply else 0
     guessed = finding.rule in GUESSES or cause.idle or finding.severity is Severity.NOTE
-    guessed = guessed or (outcome in (Outcome.DIED, Outcome.HUNG_UP) and one.quiet_ns > SOON_NS)
-    likely_so = (cause.stops or answered < finding.number) and not guessed
+    late = outcome in (Outcome.DIED, Outcome.HUNG_UP) and one.quiet_ns > SOON_NS
+    guessed = guessed or (late and finding.rule != "memory-file-too-short")
+    guessed = guessed or (finding.rule not in CAUSES and finding.severity is not Severity.ERROR)
+    refused = outcome is Outcome.REFUSED and one.refusal is not None and one.refusal.request == finding.number
+    likely_so = (cause.stops or refused or answered < finding.number) and not guessed
     sure = Sure.LIKELY if likely_so else Sure.PERHAPS
     told = replace(
         told,
@@ -263,15 +285,22 @@ def _trouble(one: Standing, outcome: Outcome, way: Way, likely: Sequence[Likely]
         sure=Sure.CERTAIN if cause.stops and finding.severity is Severity.ERROR else sure,
         number=finding.number,
         evidence=tuple(sorted({*told.evidence, *finding.evidence}))[:EVIDENCE],
-        advice=cause.advice or told.advice,
+        advice=_advice(outcome, cause, told.advice, guessed),
         kind=f"{told.kind}/{finding.rule}",
     )
-    other = next((f"Also: {also.finding.sentence}" for also in explaining if also.finding.rule != finding.rule), "")
-    also = (_ended(other),) if other else ()
+    others = [also.finding for also in explaining if also.finding.rule not in (finding.rule, *GUESSES)]
+    also = (_ended(f"Also: {others[0].sentence}"),) if others else ()
     if cause.stops and way in (Way.CLOSED, Way.OPEN) and outcome is Outcome.NEVER_STARTED:
         return replace(told, happened=finding.sentence, more=also)
     probable = "The probable cause" if sure is Sure.LIKELY else "A possible cause"
     return replace(told, more=(_ended(f"{probable}: {finding.sentence}"), *also, *what.more))
+
+
+def _advice(outcome: Outcome, cause: Cause, usual: str, guessed: bool) -> str:
+    """What to try: what the cause says; of a process that was killed and a cause that is a guess, both."""
+    if outcome is Outcome.DIED and guessed and cause.advice:
+        return f"{usual}; then {cause.advice}"
+    return cause.advice or usual
 
 
 SAID = {Outcome.STALLED: stalls.RULES, Outcome.REFUSED: frozenset({"request-refused"})}
@@ -290,19 +319,24 @@ UNREADABLE = frozenset({"bytes-unread", "stream-lost", "message-unfinished"})
 """Rules about what could not be read."""
 
 
-def _explaining(one: Standing, outcome: Outcome, way: Way, likely: Sequence[Likely], what: Happened) -> list[Likely]:
+def _explaining(
+    one: Standing, outcome: Outcome, way: Way, likely: Sequence[Likely], death: Death | None
+) -> list[Likely]:
     """The findings that explain what happened, the likeliest first: those that are not later than it."""
     last = one.last_request.number if one.last_request else 0
     likely = [also for also in likely if also.finding.rule not in SAID.get(outcome, ())]
-    if outcome is Outcome.DIED and what.side is None:
+    if outside(one, death):
         return []  # a signal from outside has no cause in what was said
+    if death is not None:
+        allowed = OF_SIGNAL.get(death.exit.signal or 0)
+        likely = [also for also in likely if allowed is None or also.finding.rule in allowed]
     likely = [also for also in likely if not also.cause.last or also.finding.number == last]
-    if way not in (Way.CLOSED, Way.OPEN, Way.BACKEND_CLOSED) or outcome is Outcome.DIED:
+    if way not in (Way.CLOSED, Way.OPEN, Way.BACKEND_CLOSED) or death is not None:
         likely = [also for also in likely if not also.cause.idle or also.finding.number == last]
     if outcome in (Outcome.DIED, Outcome.HUNG_UP) and one.rings.running and one.quiet_ns <= SOON_NS < one.gap_ns:
         # It came with the last request, and the device had worked with what was wrong before.
         likely = [also for also in likely if also.cause.stops or max(also.finding.evidence, default=0) >= last]
-    if way not in (Way.CLOSED, Way.OPEN, Way.BACKEND_CLOSED):
+    if way not in (Way.CLOSED, Way.OPEN, Way.BACKEND_CLOSED) or (death is not None and death.side is one.closer):
         likely = [also for also in likely if not also.cause.ends]
     if way in (Way.UNANSWERED, Way.GAVE_UP, Way.CUT_OFF) and one.waiting is not None:
         asked = one.waiting.number

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from vusniff.amounts import listed
 from vusniff.checks.finding import FINE, Said, Sayings, Severity
 from vusniff.checks.peers import Implementation
 from vusniff.checks.recall import running, suspended
@@ -366,12 +367,12 @@ def rings_enabled(end: SessionEnd) -> Sayings:
     if not forgotten or end.silent_ns < SETTLED_NS:
         return FINE
     all_of_them = len(forgotten) == len(rings)
-    listed = ", ".join(str(ring.index) for ring in forgotten[:8])
+    names = listed("vring", [ring.index for ring in forgotten[:8]])
     ring = forgotten[0]
     assert ring.life is not None
     return (
         Said(
-            f"vring {listed} {'is' if len(forgotten) == 1 else 'are'} kicked and SET_VRING_ENABLE never came"
+            f"{names} {'is' if len(forgotten) == 1 else 'are'} kicked and SET_VRING_ENABLE never came"
             + (": nothing can flow" if all_of_them else ""),
             (features.by,),
             severity=_enable_severity(all_of_them, end.memory.device),

@@ -306,6 +306,17 @@ def _set_device_state(state: DeviceState, message: Message) -> DeviceState:
     return evolve(state, device_state=Seen(_payload(message)["transfer_direction"], message.number))
 
 
+def _device_state_reply(state: DeviceState, message: Message) -> DeviceState:
+    """Bits 0 to 7 are an error, and bit 8 says only that no descriptor comes."""
+    error = _payload(message)["error"]
+    return _refused(state, message, error) if error else state
+
+
+def _refused(state: DeviceState, message: Message, value: int) -> DeviceState:
+    refusal = Refusal(message.answers or 0, message.name, value, message.number)
+    return evolve(state, refused=(*state.refused[1 - MAX_REFUSED :], refusal))
+
+
 F, B = FrontendRequest, BackendRequest
 
 REQUEST_HANDLERS: dict[Channel, dict[int, Handler]] = {
@@ -364,6 +375,7 @@ REPLY_HANDLERS: dict[Channel, dict[int, Handler]] = {
         F.GET_MAX_MEM_SLOTS: _u64("max_mem_slots"),
         F.ADD_MEM_REG: _add_mem_reg_reply,
         F.GET_STATUS: _u64("status"),
+        F.SET_DEVICE_STATE_FD: _device_state_reply,
     },
     Channels.BACKEND: {},
     Channels.GPU: {},
@@ -375,10 +387,7 @@ _REPLIES = {channel: REPLY_HANDLERS.get(channel, {}) for channel in CHANNELS}
 
 def _acknowledged(state: DeviceState, message: Message) -> DeviceState:
     value = _payload(message)["u64"]
-    if value == 0:
-        return state
-    refusal = Refusal(message.answers or 0, message.name, value, message.number)
-    return evolve(state, refused=(*state.refused[1 - MAX_REFUSED :], refusal))
+    return _refused(state, message, value) if value else state
 
 
 def advance(state: DeviceState, message: Message) -> DeviceState:
