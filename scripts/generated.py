@@ -7,16 +7,20 @@ The files are kept in the repository so that an installation needs no generator;
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import shtab
 from argparse_manpage.manpage import Manpage
 
 from vusniff.cli import COMMANDS, parser_of
+from vusniff.conformance.page import page as conformance
+from vusniff.conformance.table import BACKEND
 from vusniff.families.vhost_user.protocol import FrontendRequest
 from vusniff.filter import reference
 from vusniff.views import glossary, page, texts
@@ -70,11 +74,19 @@ def _errors() -> str:
     return "".join(parts)
 
 
+def _results() -> list[dict[str, Any]]:
+    """What `make conformance` has found."""
+    path = ROOT / "captures" / "conformance.json"
+    found: list[dict[str, Any]] = json.loads(path.read_text("utf-8")) if path.exists() else []
+    return found
+
+
 def generate() -> Iterator[tuple[str, str]]:
     """Path in the project and content of each file."""
     yield "docs/reference.md", _reference()
     yield "docs/errors.md", _errors()
     yield "docs/filter.md", reference.page()
+    yield "docs/conformance.md", conformance(BACKEND, _results())
     parser = parser_of([name for name, _, _ in COMMANDS])
     manpage = Manpage(parser)
     manpage.manual = "User Commands"

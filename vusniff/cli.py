@@ -44,6 +44,7 @@ COMMANDS: tuple[tuple[str, str, str], ...] = (
     ("export", "export", "write captures as JSON, CSV, text, a page, a sequence diagram, or a shareable capture"),
     ("wireshark", "wireshark", "teach the installed Wireshark vhost-user, and to capture it"),
     ("replay", "replay", "play one side of a recorded session against a real program"),
+    ("test", "test", "put a back-end or front-end through scripted scenarios, and judge it by the specification"),
     ("edit", "edit", "change messages of a capture, to replay bad input"),
     ("symbolize", "symbolize", "add names to the call stacks of a capture, from debug files"),
     ("import", "import_", "turn logs of strace, DPDK, QEMU and others into a capture"),

@@ -52,6 +52,44 @@ class Bar:
         self._progress.stop()
 
 
+class Count:
+    """What shows how many of some things are done, and which one is at work."""
+
+    def __init__(self, what: str, total: int) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+        columns = TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn()
+        self._progress = Progress(*columns, console=Console(stderr=True), transient=True)
+        self._what = what
+        self._task = self._progress.add_task(what, total=total)
+
+    def __call__(self, name: str, done: int) -> None:
+        """So many are done, and this one is next."""
+        from vusniff.printable import cell
+
+        if not self._progress.live.is_started:
+            self._progress.start()
+        self._progress.update(self._task, completed=done, description=f"{self._what} {cell(name)}".rstrip())
+
+    def pause(self) -> None:
+        """Out of the way of what is written to the same terminal, until there is more progress."""
+        self._progress.stop()
+
+
+@contextlib.contextmanager
+def counting(what: str, total: int) -> Iterator[Count | None]:
+    """Give what to call with (name of the next, number done), or None where nobody looks."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    count = Count(what, total)
+    try:
+        yield count
+    finally:
+        count.pause()
+
+
 @contextlib.contextmanager
 def reading(what: str) -> Iterator[Bar | None]:
     """Give what to call with (bytes done, bytes in all), or None where nobody looks."""

@@ -224,6 +224,10 @@ FORMS: tuple[Form, ...] = (
     Form(lambda dice: ["explain", dice.choice(("SET_MEM_TABLE", "MQ", "vring", "9", "R01", *TEXTS))]),
     Form(lambda dice: ["replay", "a.pcapng", "--to", "backend", "--connect", "none", "--timeout", "0.001"]),
     Form(lambda dice: ["replay", "a.pcapng", "--to", "frontend", "--connect", "none", "--timeout", "0.001"]),
+    Form(
+        words("test", "--to", "backend", "--connect", "none", "--expect", "log", "--keep", "kept", "--timeout", "0.001")
+    ),
+    Form(lambda dice: ["test", "--to", "backend", "--list", "--only", dice.choice(("*", "data-*", *TEXTS))]),
 )
 
 STEERS = re.compile("[\x00-\x08\x0b-\x1f\x7f\x80-\x9f]")

@@ -6,15 +6,13 @@ Starts the three programs, watches over them, and calls the views; owns neither 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
 import select
-import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, TypeAlias
 
@@ -22,6 +20,7 @@ from vusniff import terminal
 from vusniff.child import command
 from vusniff.commands.forms import add_json
 from vusniff.commands.recording import can_be_followed
+from vusniff.commands.signals import ended_by_signals
 from vusniff.commands.times import seconds
 from vusniff.errors import SourceError, VusniffError
 
@@ -68,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
         from vusniff.demo import frontend, wire
 
         wire.name_process("demo-frontend")
-        with _ended_by_signals():
+        with ended_by_signals():
             return frontend.run(
                 args.frontend,
                 listen=args.listen,
@@ -81,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
         from vusniff.demo import backend, wire
 
         wire.name_process("demo-backend")
-        with _ended_by_signals():
+        with ended_by_signals():
             return backend.serve(
                 args.backend, connect=args.connect, count=args.count, timeout=args.timeout, say=terminal.tell
             )
@@ -100,7 +99,7 @@ def _show(args: argparse.Namespace) -> int:
     live = args.tui or not (args.text or args.json or not sys.stdout.isatty())
     pause = args.pause if args.pause is not None else PAUSE_LIVE if live else 0.0
     with (
-        _ended_by_signals(),
+        ended_by_signals(),
         tempfile.TemporaryDirectory(prefix="vusniff-demo-") as directory,
         _Programs(Path(directory)) as programs,
     ):
@@ -231,21 +230,6 @@ class _Run:
         """End what still runs: the peers first, so that the capture shows it."""
         for program in (*self._peers, self._proxy):
             self._programs.stop(program)
-
-
-@contextlib.contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    """SIGTERM and SIGHUP end the block as an interrupt does, so that socket files are removed and programs ended."""
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, action in before.items():
-            signal.signal(number, action)
 
 
 def _positive(word: str) -> int:

@@ -128,9 +128,23 @@ class SplitRing:
         """Make one buffer at a guest address available; its descriptor is the one of the available index."""
         index: int = _U16.unpack_from(self._available, 2)[0]
         slot = index % self.size
-        _DESCRIPTOR.pack_into(self._table, 16 * slot, address, length, DESC_WRITE if writable else 0, 0)
-        _U16.pack_into(self._available, 4 + 2 * slot, slot)
-        _publish(self._available, index + 1)
+        self.describe(slot, address, length, DESC_WRITE if writable else 0, 0)
+        self.publish(slot)
+
+    def describe(self, slot: int, address: int, length: int, flags: int, following: int) -> None:
+        """Write one descriptor."""
+        _DESCRIPTOR.pack_into(self._table, 16 * slot, address, length, flags, following)
+
+    def publish(self, head: int, ahead: int = 1) -> None:
+        """Make the chain that begins at a descriptor available; ``ahead`` is how far the available index goes."""
+        index: int = _U16.unpack_from(self._available, 2)[0]
+        _U16.pack_into(self._available, 4 + 2 * (index % self.size), head)
+        _publish(self._available, index + ahead)
+
+    def begin_at(self, base: int) -> None:
+        """Set both indices of an empty ring."""
+        _publish(self._available, base)
+        _publish(self._used, base)
 
     def used(self) -> tuple[int, int, int]:
         """Used index, and descriptor and length of the newest used element."""

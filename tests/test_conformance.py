@@ -1,0 +1,148 @@
+"""The conformance test against our own back-end, in this process: it passes all, and what is planted in it is found."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import threading
+import xml.etree.ElementTree as Xml
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from vusniff.conformance import expectations, report
+from vusniff.conformance.devices import device_named
+from vusniff.conformance.peer import PeerEnd
+from vusniff.conformance.results import ScenarioResult, TestReport
+from vusniff.conformance.runner import BackendRunner, chosen
+from vusniff.conformance.scenario import Result, Scenario
+from vusniff.conformance.table import BACKEND
+from vusniff.demo.backend import BackendSession
+from vusniff.demo.wire import PeerError
+from vusniff.library import open_capture
+from vusniff.record import Process
+from vusniff.sources.host.endpoints import ProxySide
+
+DEADLINE = 20.0
+
+
+class InProcess:
+    """A back-end in threads of this process: one for each connection."""
+
+    side = ProxySide(False, "in-process")
+    ours = False
+    process: Process | None = None
+
+    def __init__(self, kind: type[BackendSession] = BackendSession) -> None:
+        self._kind = kind
+        self._threads: list[threading.Thread] = []
+
+    def meet(self) -> tuple[socket.socket, bool]:
+        ours, theirs = socket.socketpair()
+        thread = threading.Thread(target=self._serve, args=(theirs,))
+        self._threads.append(thread)
+        thread.start()
+        return ours, True
+
+    def _serve(self, sock: socket.socket) -> None:
+        with contextlib.suppress(PeerError):
+            self._kind(sock, DEADLINE).run()
+
+    def ended(self, wait: float = 0.0) -> PeerEnd | None:
+        return None
+
+    def stop(self) -> None:
+        return None
+
+    def close(self) -> None:
+        for thread in self._threads:
+            thread.join(DEADLINE)
+            assert not thread.is_alive(), "the back-end hangs"
+
+
+def run(
+    kind: type[BackendSession] = BackendSession,
+    only: Sequence[str] = (),
+    keep: Path | None = None,
+    patience: float = 2.0,
+) -> TestReport:
+    peer = InProcess(kind)
+    try:
+        return BackendRunner(peer, device_named("net"), patience, keep).run(chosen(BACKEND, only), lambda one: None)
+    finally:
+        peer.close()
+
+
+def of(came: TestReport, *results: Result) -> dict[str, str]:
+    return {one.id: one.why for one in came.results if one.result in results}
+
+
+def test_our_own_back_end_passes_everything(tmp_path: Path) -> None:
+    came = run(keep=tmp_path)
+    assert of(came, Result.FAIL, Result.INCONCLUSIVE) == {}
+    assert came.stopped == ""
+    assert {one.capture for one in came.results if one.result is Result.PASS} == {
+        path.name for path in tmp_path.iterdir()
+    }
+    timeline = open_capture(tmp_path / "data-moves.pcapng")
+    assert [message.name for message in timeline.messages()][:2] == ["GET_FEATURES", "GET_FEATURES"]
+
+
+def test_ids_are_distinct_and_every_row_cites_a_section() -> None:
+    assert len({one.id for one in BACKEND}) == len(BACKEND)
+    assert [one.id for one in BACKEND if not one.section or not one.about or not one.steps] == []
+
+
+def outcome(id: str, result: Result, why: str = "") -> ScenarioResult:
+    return ScenarioResult(id, "does it", "Header", "must <be>", result, why, capture=f"{id}.pcapng")
+
+
+@pytest.fixture
+def came() -> TestReport:
+    results = [
+        outcome("a", Result.PASS),
+        outcome("b", Result.FAIL, 'it said "no" & <left>'),
+        outcome("c", Result.INCONCLUSIVE, "it may"),
+        outcome("d", Result.NOT_APPLICABLE, "not offered"),
+    ]
+    return TestReport("backend", {"queues": 1}, "kept", results)
+
+
+def test_forms_say_the_same(came: TestReport) -> None:
+    tap = list(report.tap_lines(came, {}))
+    assert tap[:3] == ["TAP version 13", "1..4", "ok 1 - a"]
+    assert "ok 4 - d # SKIP not offered" in tap
+    assert "not ok 3 - c # TODO it may" in tap
+    suite = Xml.fromstring("\n".join(report.junit_lines(came, {})).partition("\n")[2])
+    assert (suite.get("failures"), suite.get("skipped")) == ("1", "2")
+    assert "must <be>" in (suite.find("testcase/failure").text or "")  # type: ignore[union-attr]
+    told = json.loads(json.dumps(report.report_dict(came, {})))
+    assert [one["as_expected"] for one in told["scenarios"]] == [True, False, True, True]
+    text = [line for one in came.results for line in report.text_lines(one, {"b": Result.FAIL})]
+    assert "fail            b, as expected" in text
+    assert list(report.summary(came, {"b": Result.FAIL}))[1] == "not as expected: none"
+
+
+def test_known_deviations_make_changes_fail_only(tmp_path: Path) -> None:
+    file = tmp_path / "known"
+    file.write_text("a fail # since 1.2\n\n# all of it\nb not-applicable\n")
+    known = expectations.read(str(file), {"a", "b"})
+    assert known == {"a": Result.FAIL, "b": Result.NOT_APPLICABLE}
+    assert not expectations.is_as_expected("a", Result.PASS, known)
+    assert expectations.is_as_expected("a", Result.FAIL, known)
+    assert not expectations.is_as_expected("c", Result.FAIL, known)
+    for text, sentence in (("a nothing", "line 1: say the id"), ("z fail", "line 1: there is no scenario z")):
+        file.write_text(text)
+        with pytest.raises(expectations.ExpectationError, match=sentence):
+            expectations.read(str(file), {"a"})
+
+
+def _ids(rows: Sequence[Scenario]) -> Iterator[str]:
+    return (one.id for one in rows)
+
+
+def test_scenarios_are_chosen_by_name() -> None:
+    assert "data-moves" in _ids(chosen(BACKEND, ["data-*"]))
+    assert chosen(BACKEND, ["none-such"]) == []

@@ -1,0 +1,145 @@
+"""The driver's half of the rings of a scenario: puts requests on them, kicks, and waits for what comes back.
+
+Owns our view of guest memory. Knows no messages. Split rings; `vusniff.conformance.packed` has the other kind.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+
+from vusniff.conformance.places import BUFFERS, HIGH_REGION, LOW_REGION, RING_SIZE, USER, layout
+from vusniff.conformance.things import Things
+from vusniff.demo.memory import DESC_NEXT, DESC_WRITE, GuestMemory, SplitRing
+from vusniff.demo.wire import readable
+
+BUFFER = 4096
+"""Bytes between two buffers."""
+LOOK_S = 0.005
+"""Between two looks at a ring whose call does not come."""
+
+
+class RingDriver:
+    """All rings of one scenario."""
+
+    def __init__(self, things: Things, patience: float, features: int = 0) -> None:
+        """``patience`` is in seconds."""
+        self.features = features
+        self.whole = False
+        self.high = False
+        """New buffers lie above 4 GiB."""
+        self.sizes: dict[int, int] = {}
+        """DrivenRings that have another size than the usual."""
+        self._things = things
+        self._patience = patience
+        self._memory: GuestMemory | None = None
+        self._rings: dict[int, SplitRing] = {}
+        self._taken: dict[int, int] = {}
+        """Used index up to which was looked at, by ring."""
+        self._slots: dict[int, int] = {}
+        self._buffers = 0
+
+    def close(self) -> None:
+        """Let go of the memory."""
+        for ring in self._rings.values():
+            ring.close()
+        if self._memory is not None:
+            self._memory.close()
+
+    def ring(self, index: int) -> SplitRing:
+        """Our half of a ring."""
+        if self._memory is None:
+            self._memory = GuestMemory()
+            for region in (LOW_REGION, HIGH_REGION):
+                self._memory.add(region, self._things.fd("ram"))
+        if index not in self._rings:
+            size = self.sizes.get(index, RING_SIZE)
+            where = layout(index, size)
+            parts = (USER + at for at in (where.descriptors, where.available, where.used))
+            self._rings[index] = SplitRing(self._memory, size, *parts)
+            self._taken.setdefault(index, 0)
+        return self._rings[index]
+
+    def begin_at(self, index: int, base: int) -> None:
+        """An empty ring, both of whose indices stand at ``base``."""
+        self.ring(index).begin_at(base)
+        self._taken[index] = base
+
+    def used(self, index: int) -> int:
+        """The used index of a ring."""
+        return self.ring(index).used()[0]
+
+    def kick(self, index: int) -> None:
+        """Signal the kick descriptor, where there is one."""
+        name = f"event:kick{index}"
+        if self._things.made(name):
+            os.eventfd_write(self._things.fd(name), 1)
+
+    def ask(self, ring: int, parts: Sequence[bytes | int]) -> list[bytes] | None:
+        """See `vusniff.conformance.devices.DrivenRings`."""
+        views = self.submit(ring, parts)
+        if not self._wait(ring):
+            return None
+        return [bytes(view) for view, part in zip(views, parts, strict=True) if isinstance(part, int)]
+
+    def submit(self, index: int, parts: Sequence[bytes | int]) -> list[memoryview]:
+        """Make one request available, and kick."""
+        ring = self.ring(index)
+        first = self._slots.get(index, 0)
+        if first + len(parts) > ring.size:
+            first = 0
+        self._slots[index] = first + len(parts)
+        views = []
+        for at, part in enumerate(parts, first):
+            size = part if isinstance(part, int) else len(part)
+            address, view = self._buffer(size)
+            view[:] = bytes(size) if isinstance(part, int) else part
+            views.append(view)
+            more = DESC_NEXT if at < first + len(parts) - 1 else 0
+            ring.describe(at, address, size, more | (DESC_WRITE if isinstance(part, int) else 0), at + 1 if more else 0)
+        ring.publish(first)
+        self.kick(index)
+        return views
+
+    def _buffer(self, size: int) -> tuple[int, memoryview]:
+        region = HIGH_REGION if self.high else LOW_REGION
+        offset = BUFFERS + self._buffers * BUFFER % BUFFERS
+        self._buffers += 1
+        assert self._memory is not None
+        address = region.guest + offset
+        return address, self._memory.guest(address, size)
+
+    def post(self, ring: int, size: int) -> None:
+        """See `vusniff.conformance.devices.DrivenRings`."""
+        (self._posted,) = self.submit(ring, [size])
+
+    def received(self, ring: int) -> bytes | None:
+        """See `vusniff.conformance.devices.DrivenRings`."""
+        if not self._wait(ring, min(self._patience, 1.0)):
+            return None
+        return bytes(self._posted[: self.ring(ring).used()[2]])
+
+    def _wait(self, index: int, patience: float | None = None) -> bool:
+        """Until the device has used one more; False when it has not in time."""
+        call = f"event:call{index}"
+        fds = [self._things.fd(call)] if self._things.made(call) else []
+        deadline = time.monotonic() + (self._patience if patience is None else patience)
+        while self.used(index) == self._taken[index]:
+            if time.monotonic() > deadline:
+                return False
+            for fd in readable(fds, LOOK_S):
+                os.eventfd_read(fd)
+        self._taken[index] = self._taken[index] + 1 & 0xFFFF
+        return True
+
+    def moved(self, index: int) -> bool:
+        """Whether the device has used more than was looked at."""
+        return self.used(index) != self._taken[index]
+
+    def was_called(self, index: int) -> bool:
+        """Whether the call descriptor was signalled since it was read last."""
+        try:
+            return os.eventfd_read(self._things.fd(f"event:call{index}")) > 0
+        except BlockingIOError:
+            return False

@@ -1,0 +1,89 @@
+"""The page about the conformance test: how it is used, every scenario, and what packaged peers make of them. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from vusniff.conformance.scenario import Result, Scenario
+from vusniff.families.vhost_user.protocol import ProtocolFeature, feature_name
+
+HEAD = """# Conformance test
+
+`vusniff test` puts a vhost-user back-end or front-end through scripted scenarios and judges it by the specification
+(the vhost-user document of QEMU 11.1).
+
+    vusniff test --to backend --connect /tmp/disk.sock --device blk -- \\
+        qemu-storage-daemon --blockdev driver=file,node-name=d0,filename=disk.img \\
+        --export type=vhost-user-blk,id=e0,node-name=d0,addr.type=unix,addr.path=/tmp/disk.sock,writable=on
+
+What stands after `--` is started, and started again whenever it has ended; without it the program runs already. With
+`--listen PATH` it connects to us, once for each scenario. `--device` names the kind of device: then real requests go
+through its rings, so that "works" means that data moved. A disk is written: its second sector, which gets back what was
+there.
+
+| Result | Means |
+| --- | --- |
+| pass | as expected |
+| fail | the specification says must, and it was not so; or a signal killed the program; or it hung |
+| inconclusive | not as expected, and the specification does not demand it; or it could not be seen |
+| not applicable | the program does not offer what the scenario is about |
+
+Each scenario leaves a capture in the directory of `--keep` (`./vusniff-test`), as any other: `vusniff read`, `check`,
+`view` and `replay` take it. When a signal killed the program, the scenario is cut to the shortest part that still does.
+
+`--format tap`, `junit` and `json` are for programs. `--only 'memory-*'` chooses scenarios, `--list` shows them.
+`--expect FILE` names known deviations, one a line, so that a CI job fails on changes only:
+
+    request-unknown  inconclusive  # acknowledges with 0 what it does not know
+
+Exit status: 0 all as expected, 1 not, 2 not played.
+"""
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def _needs(row: Scenario) -> str:
+    names = [feature_name(one) for one in ProtocolFeature if row.needs & one]
+    names += [f"feature bit {bit}" for bit in range(64) if row.features >> bit & 1]
+    names += [" or ".join(row.device)] if row.device else []
+    names += ["--device"] if row.works and not row.device else []
+    return ", ".join(names)
+
+
+def _scenarios(rows: Sequence[Scenario]) -> Iterator[str]:
+    yield "| Scenario | What is done | The specification | Needs |"
+    yield "| --- | --- | --- | --- |"
+    for row in rows:
+        says = f"{row.section}: {row.says}" if row.says else row.section
+        yield f"| `{row.id}` | {_cell(row.about)} | {_cell(says)} | {_cell(_needs(row))} |"
+
+
+def _results(results: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    yield "| Program | " + " | ".join(result.value for result in Result) + " | Seconds |"
+    yield "| --- |" + " ---: |" * (len(Result) + 1)
+    for one in results:
+        counts = " | ".join(str(one["counts"].get(result.value, 0)) for result in Result)
+        yield f"| {_cell(one['name'])} | {counts} | {one['seconds']:.0f} |"
+    for one in results:
+        found = [row for row in one["scenarios"] if row["result"] in ("fail", "inconclusive")]
+        if not found:
+            continue
+        yield f"\n### {one['name']}\n"
+        yield "| Scenario | Result | What it did | The specification |"
+        yield "| --- | --- | --- | --- |"
+        for row in found:
+            says = f"{row['section']}: {row['says']}" if row["says"] else f"{row['section']}: silent about it"
+            why = f"{row['why']} ({row['remark']})" if row.get("remark") else row["why"]
+            yield f"| `{row['id']}` | {row['result']} | {_cell(why)} | {_cell(says)} |"
+
+
+def page(backend: Sequence[Scenario], results: Sequence[Mapping[str, Any]]) -> str:
+    """The whole page."""
+    lines = [HEAD, f"## {len(backend)} scenarios for back-ends\n", *_scenarios(backend)]
+    if results:
+        lines += ["\n## What packaged programs make of them\n"]
+        lines += ["Written by `make conformance`, which says what each program was started with.\n", *_results(results)]
+    return "\n".join(lines).rstrip() + "\n"

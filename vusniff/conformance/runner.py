@@ -1,0 +1,155 @@
+"""Runs scenarios against one peer, and says what came of each: who died is found out, and of what.
+
+A peer that dies is started again where we started it, and the scenario is made as short as still kills it. A scenario
+in which the peer says nothing at all is played once more: if it is served then, the one before is to blame.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from vusniff.conformance.devices import TestedDevice
+from vusniff.conformance.facts import BackendFacts, ask_facts, why_not
+from vusniff.conformance.peer import AbsentPeerError, PeerEnd
+from vusniff.conformance.recorder import TrialCapture
+from vusniff.conformance.results import ScenarioResult, TestReport
+from vusniff.conformance.scenario import Result, Scenario
+from vusniff.conformance.trial import Trial, TrialResult
+from vusniff.record import Process
+from vusniff.sources.host.endpoints import ProxySide
+
+
+class BackendPeer(Protocol):
+    """What is asked of the peer: `vusniff.conformance.peer.TestedPeer`, or another in its place."""
+
+    side: ProxySide
+    process: Process | None
+
+    @property
+    def ours(self) -> bool:
+        """Whether we start it."""
+
+    def meet(self) -> tuple[socket.socket, bool]:
+        """A socket connected to it, and whether we connected."""
+
+    def ended(self, wait: float = 0.0) -> PeerEnd | None:
+        """How it ended."""
+
+    def stop(self) -> None:
+        """End it."""
+
+
+DEATH_S = 0.3
+"""How long is waited for a program whose connection ended to end, too."""
+
+
+class BackendRunner:
+    """All scenarios against one back-end."""
+
+    def __init__(self, peer: BackendPeer, device: TestedDevice, patience: float, keep: Path | None) -> None:
+        """``keep`` is where captures are left, None for none."""
+        self._peer = peer
+        self._device = device
+        self._patience = patience
+        self._keep = keep
+
+    def run(self, scenarios: Sequence[Scenario], tell: Callable[[ScenarioResult], None]) -> TestReport:
+        """Plays them in their order; ``tell`` is called with each. An interrupt ends it, with what there is.
+
+        Raises AbsentPeerError when nobody is there at first, SourceError when it does not say what it offers.
+        """
+        report = TestReport("backend", {}, "" if self._keep is None else str(self._keep))
+        facts = ask_facts(self._peer.meet, self._patience)
+        report.about = facts.as_dict()
+        try:
+            for scenario in scenarios:
+                result = self._one(scenario, facts, report)
+                report.results.append(result)
+                tell(result)
+        except AbsentPeerError as error:
+            report.stopped = f"the back-end is not there any more: {error}"
+        except KeyboardInterrupt:
+            report.stopped = "interrupted"
+        return report
+
+    def _one(self, scenario: Scenario, facts: BackendFacts, report: TestReport) -> ScenarioResult:
+        why = why_not(scenario, facts, self._device)
+        if why is not None:
+            return _result(scenario, TrialResult(Result.NOT_APPLICABLE, why), None)
+        came, end, capture = self._play(scenario)
+        if came.result is Result.FAIL and not came.heard and end is None:
+            if self._peer.ours:
+                self._peer.stop()
+            again, end, capture = self._play(scenario)
+            if again.heard:
+                self._blame_before(report, came.why)
+                came = again
+        result = _result(scenario, came, capture)
+        if end is not None and end.signal is not None:
+            result.result = Result.FAIL
+            result.why = f"{end.words}" + (f": {came.why}" if came.why else "")
+            result.shortest = self._shortest(scenario, came.said)
+        elif end is not None and end.failed and not came.left and came.result is Result.PASS:
+            result.notes.append(f"{end.words} after the connection was closed")
+        elif end is not None and end.failed:
+            result.notes.append(end.words)
+        return result
+
+    def _blame_before(self, report: TestReport, why: str) -> None:
+        if report.results:
+            before = report.results[-1]
+            before.notes.append(f"after it the next connection was not served: {why}")
+            if before.result is not Result.FAIL:
+                before.result, before.why = Result.FAIL, "the next connection was not served"
+
+    def _play(self, scenario: Scenario, limit: int | None = None) -> tuple[TrialResult, PeerEnd | None, str | None]:
+        """One play, and how the program ended, if it did."""
+        name = f"{scenario.id}.pcapng" if self._keep is not None and limit is None else None
+        capture = None
+        if self._keep is not None and name is not None:
+            capture = TrialCapture(self._keep / name, self._peer.side.path, self._peer.process)
+        try:
+            trial = Trial(scenario, self._device, self._peer.meet, self._patience, capture, limit)
+            came = trial.play()
+            end = self._end(came)
+            if capture is not None and end is not None and self._peer.process is not None:
+                process = self._peer.process
+                capture.exited(process.pid, process.comm, end.status, end.signal)
+        finally:
+            if capture is not None:
+                capture.close()
+        return came, end, name
+
+    def _end(self, came: TrialResult) -> PeerEnd | None:
+        """How the program ended: at once, or soon after it closed its connection."""
+        suspicious = came.left or came.result is Result.FAIL
+        return self._peer.ended(DEATH_S if suspicious else 0.0)
+
+    def _shortest(self, scenario: Scenario, said: int) -> int:
+        """The fewest messages of the scenario after which the back-end dies: each try starts it again."""
+        alive, dead = 0, said
+        while dead - alive > 1:
+            middle = (alive + dead) // 2
+            came, end, _ = self._play(scenario, middle)
+            end = end or self._peer.ended(DEATH_S)
+            if end is not None and end.signal is not None:
+                dead = min(middle, came.said)
+            else:
+                alive = middle
+        self._peer.stop()
+        return dead
+
+
+def chosen(scenarios: Iterable[Scenario], only: Sequence[str]) -> list[Scenario]:
+    """Those of the names, which may end in ``*``; all where none is named."""
+    import fnmatch
+
+    return [one for one in scenarios if not only or any(fnmatch.fnmatchcase(one.id, name) for name in only)]
+
+
+def _result(scenario: Scenario, came: TrialResult, capture: str | None) -> ScenarioResult:
+    about = scenario.id, scenario.about, scenario.section, scenario.says
+    return ScenarioResult(*about, came.result, came.why, came.notes, capture, seconds=came.seconds)
