@@ -152,8 +152,8 @@ def test_features_stand_first_and_are_said_once(tmp_path: Path, capsys: pytest.C
     a, b = session(tmp_path / "a"), session(tmp_path / "b", 1, offered=FEATURES & ~(1 << 15) | 1 << 22)
     found = differ(capsys, a, b)
     assert found["settings"] == [
-        {"name": "features offered", "a": "MRG_RXBUF", "b": "MQ"},
-        {"name": "features in use", "a": "MRG_RXBUF", "b": "without these"},
+        {"name": "features offered", "a": "only in A: MRG_RXBUF", "b": "only in B: MQ"},
+        {"name": "features acknowledged", "a": "only in A: MRG_RXBUF", "b": "nothing else"},
     ]
     assert found["changes"] == []
     assert main(["diff", a, b]) == 1

@@ -307,11 +307,11 @@ def pane(path: Path, row: int, chosen: int, width: int) -> list[str]:
 def test_the_pane_shows_them_beside_what_was_negotiated(tmp_path: Path) -> None:
     path = capture(tmp_path / "c.pcapng", STORY)
     lines = pane(path, 9, 1, 120)
-    (head,) = (line for line in lines if line.split()[:3] == ["#", "life", "now"])
+    (head,) = (line for line in lines if line.split()[:3] == ["#", "state", "now"])
     assert head
-    (first,) = (line for line in lines if line.startswith("  0  kick fd set"))
+    (first,) = (line for line in lines if line.startswith("  0  armed"))
     assert "no buffers ········ 0" in first
-    (second,) = (line for line in lines if line.startswith("▸ 1  kick fd set"))
+    (second,) = (line for line in lines if line.startswith("▸ 1  armed"))
     assert "not served ▎······· 10" in second
     card = {line[:13].strip(): line[13:].strip() for line in lines[lines.index(next(filter(is_card, lines))) :]}
     assert card["now"] == "not served for 3.00 s"

@@ -58,7 +58,7 @@ def test_what_a_reconnect_looks_like(capsys: pytest.CaptureFixture[str]) -> None
     assert "DPDK" in found["Session 2"]
     assert "certain" in found["Session 2"]
     assert "VERSION_1" in found["Negotiated"]
-    assert "MRG_RXBUF" in found["Negotiated"].partition("not taken")[2]
+    assert "MRG_RXBUF" in found["Negotiated"].partition("not acknowledged")[2]
     assert "reconnect" in found["Phases"]
     assert "GET_VRING_BASE" in found["Answers"]
     assert "memory-backend-memfd" in found["Memory"]

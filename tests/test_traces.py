@@ -84,7 +84,7 @@ def test_perfetto_shows_phases_rings_and_findings(tmp_path: Path) -> None:
     assert sorted(by_track["phases"]) == sorted(phases)
     last = timeline.state(len(timeline) - 1)
     assert {f"vring {index}" for index in last.vrings} == {name for name in by_track if name.startswith("vring")}
-    assert "kick fd set, enabled" in [said for _, said in by_track["vring 0"]]
+    assert "armed, enabled" in [said for _, said in by_track["vring 0"]]
 
 
 def test_pipelined_requests_do_not_share_a_track(tmp_path: Path) -> None:

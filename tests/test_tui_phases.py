@@ -192,11 +192,11 @@ async def test_repeats_are_one_row() -> None:
         await pilot.press("R")
         await pilot.pause()
         assert app.view.count < lines
-        assert "x8 to #73: vring 0 off" in screen_text(app)
+        assert "x8 to #73: vring 0 disabled" in screen_text(app)
         await pilot.press("R")
         await pilot.pause()
         assert app.view.count == lines
-        assert "vring 7 off" in screen_text(app)
+        assert "vring 7 disabled" in screen_text(app)
 
 
 @pytest.mark.asyncio

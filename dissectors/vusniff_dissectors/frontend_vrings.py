@@ -46,7 +46,7 @@ SPECS = (
         payload=k.VRING_STATE,
         reply=k.VRING_BASE_ANY,
         answered=True,
-        about="Stops a vring and asks at which index it was.",
+        about="Stops a vring and returns its current index.",
         sent_by="QEMU vhost_virtqueue_stop > vhost_user_get_vring_base; DPDK virtio-user when it stops",
         handled_by="DPDK vhost_user_get_vring_base (takes the whole device out of service); "
         "libvhost-user vu_get_vring_base_exec (that ring only)",

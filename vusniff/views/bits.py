@@ -93,6 +93,12 @@ def _set_bits(value: int) -> Iterator[int]:
     return (bit for bit in range(64) if value >> bit & 1)
 
 
+def known_names(context: Context, protocol: bool) -> Mapping[int, str]:
+    """All bits that a session's feature word can have, with their names; by its device type where that is known."""
+    request = FrontendRequest.SET_PROTOCOL_FEATURES if protocol else FrontendRequest.SET_FEATURES
+    return dict(sorted(_names(request, context.device).items()))
+
+
 def _names(request: int, device: str | None) -> Mapping[int, str]:
     """Bit -> name."""
     spec = dissect.spec_of(Channels.MAIN, request)

@@ -25,9 +25,9 @@ TARGETS = 8
 """Rings or regions that are named where many have the same difference."""
 SETTLED_BY = {
     "features offered": ("GET_FEATURES",),
-    "features in use": ("SET_FEATURES",),
+    "features acknowledged": ("SET_FEATURES",),
     "protocol features offered": ("GET_PROTOCOL_FEATURES",),
-    "protocol features in use": ("SET_PROTOCOL_FEATURES",),
+    "protocol features acknowledged": ("SET_PROTOCOL_FEATURES",),
     "queues": ("GET_QUEUE_NUM",),
     "memory slots": ("GET_MAX_MEM_SLOTS",),
 }
@@ -130,15 +130,15 @@ def settings(left: ComparedSession, right: ComparedSession) -> Iterator[SettingD
         return
     for name, attribute, protocol in (
         ("features offered", "features_offered", False),
-        ("features in use", "features", False),
+        ("features acknowledged", "features", False),
         ("protocol features offered", "protocol_features_offered", True),
-        ("protocol features in use", "protocol_features", True),
+        ("protocol features acknowledged", "protocol_features", True),
     ):
         seen = getattr(mine, attribute), getattr(theirs, attribute)
         values = [None if one is None else one.value for one in seen]
         if values[0] != values[1]:
             yield SettingDifference(name, *_bits_apart((left, right), values, protocol))
-    device = [side.known["device"] or "not told" for side in (left, right)]
+    device = [side.known["device"] or "unknown" for side in (left, right)]
     rows: list[tuple[str, str, str]] = [("device", device[0], device[1])]
     for name, attribute in (("queues", "queue_num"), ("memory slots", "max_mem_slots"), ("MTU", "mtu")):
         rows.append((name, _number(getattr(mine, attribute)), _number(getattr(theirs, attribute))))
@@ -172,7 +172,7 @@ def _tables_apart(mine: ShownState, theirs: ShownState) -> Iterator[SettingDiffe
 
 
 def _number(seen: Seen[int] | None) -> str:
-    return "not told" if seen is None else str(seen.value)
+    return "unknown" if seen is None else str(seen.value)
 
 
 def _bits_apart(
@@ -180,13 +180,13 @@ def _bits_apart(
 ) -> Iterator[str]:
     if values[0] is None or values[1] is None:
         for side, value in zip(sides, values, strict=True):
-            yield "never said" if value is None else words.names(state.feature_names(side.context, value, protocol))
+            yield "unknown" if value is None else words.names(state.feature_names(side.context, value, protocol))
         return
     # By name, because devices of different types call the same bit differently.
     named = [state.feature_names(side.context, value or 0, protocol) for side, value in zip(sides, values, strict=True)]
-    for mine, theirs in (named, reversed(named)):
+    for letter, mine, theirs in (("A", named[0], named[1]), ("B", named[1], named[0])):
         only = [name for name in mine if name not in theirs]
-        yield words.names(only) if only else "without these"
+        yield f"only in {letter}: {words.names(only)}" if only else "nothing else"
 
 
 def _memory(one: DeviceState) -> str:

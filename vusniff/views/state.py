@@ -11,8 +11,17 @@ from vusniff.analysis.session import Session
 from vusniff.analysis.timeline import Timeline
 from vusniff.channel import Sender
 from vusniff.families.family import State
-from vusniff.families.vhost_user.protocol import Channels, FrontendRequest
-from vusniff.families.vhost_user.state import Addresses, DeviceState, Region, Seen, Vring, packed_base, translate
+from vusniff.families.vhost_user.protocol import F_LOG_ALL, F_PROTOCOL_FEATURES, Channels, FrontendRequest
+from vusniff.families.vhost_user.state import (
+    Addresses,
+    DeviceState,
+    Region,
+    RingState,
+    Seen,
+    Vring,
+    packed_base,
+    translate,
+)
 from vusniff.layouts import dissect
 from vusniff.message import Context
 from vusniff.printable import cell, escape
@@ -214,13 +223,21 @@ def enabled_words(state: DeviceState, ring: Vring) -> str:
     return unknown(state) if ring.enabled is None else "enabled" if ring.enabled.value else "disabled"
 
 
+NOT_SET_UP = "not set up"
+"""A ring that was never armed; one that was is ``stopped`` again."""
+
+
 def life_words(state: DeviceState, ring: Vring) -> str:
-    """Whether the ring runs, as far as witnessed."""
-    return "unknown" if ring.life is None else ring.life.value.value
+    """What a ring is, as far as witnessed: ``not set up``, ``armed``, ``started`` or ``stopped``."""
+    if ring.life is None:
+        return unknown(state)
+    if ring.life.value is RingState.STOPPED and (not ring.life.by or ring.kick is None):
+        return NOT_SET_UP
+    return ring.life.value.value
 
 
 def vring_row(state: DeviceState, ring: Vring) -> tuple[str, ...]:
-    """One ring in cells: index, life, enabled, size, base, three addresses, kick, call, err."""
+    """One ring in cells: index, state, enabled, size, base, three addresses, kick, call, err."""
     if ring.addresses is None:
         places = (unknown(state),) * 3
     else:
@@ -243,20 +260,38 @@ def vring_row(state: DeviceState, ring: Vring) -> tuple[str, ...]:
     )
 
 
-VRING_COLUMNS = ("vring", "life", "enabled", "size", "base", "descriptor", "available", "used", "kick", "call", "err")
+VRING_COLUMNS = ("vring", "state", "enabled", "size", "base", "descriptor", "available", "used", "kick", "call", "err")
+
+
+NEGOTIATED = "negotiated"
+NOT_OFFERED = "acknowledged, but not offered by the back-end"
+NOT_ACKNOWLEDGED = "not acknowledged by the front-end"
+
+
+def became_of(bit: int, offered: Seen[int] | None, taken: Seen[int] | None, protocol: bool, fresh: bool) -> str:
+    """What became of a feature bit that was offered or acknowledged, and who decided it; ``fresh`` as of a state."""
+    given = None if offered is None else bool(offered.value >> bit & 1)
+    if taken is None:
+        return "not acknowledged yet" if fresh else "unknown"
+    if taken.value >> bit & 1:
+        return {True: NEGOTIATED, False: NOT_OFFERED, None: "acknowledged"}[given]
+    if not protocol and F_LOG_ALL >> bit & 1:
+        return "not acknowledged (it is during a migration)"
+    who = "VMM" if protocol or F_PROTOCOL_FEATURES >> bit & 1 else "VMM or guest"
+    return f"{NOT_ACKNOWLEDGED} ({who})"
 
 
 def feature_rows(
-    context: Context, offered: Seen[int] | None, taken: Seen[int] | None, protocol: bool = False
-) -> Iterator[tuple[str, str, str]]:
-    """One bit a row: name, offered, acknowledged; ``?`` where that is not known."""
+    context: Context, offered: Seen[int] | None, taken: Seen[int] | None, protocol: bool = False, fresh: bool = True
+) -> Iterator[tuple[str, str, str, str]]:
+    """One bit a row: name, offered, acknowledged, what became of it; ``?`` where that is not known."""
     union = (offered.value if offered else 0) | (taken.value if taken else 0)
     for bit in range(64):
         mask = 1 << bit
         if union & mask:
             name = feature_names(context, mask, protocol)[0]
-            shown = ("?" if word is None else "yes" if word.value & mask else "no" for word in (offered, taken))
-            yield (f"{bit:>2} {name}", *shown)  # type: ignore[misc]
+            shown = ["?" if word is None else "yes" if word.value & mask else "no" for word in (offered, taken)]
+            yield f"{bit:>2} {name}", shown[0], shown[1], became_of(bit, offered, taken, protocol, fresh)
 
 
 def rest_rows(state: DeviceState) -> Iterator[tuple[str, str]]:
@@ -359,10 +394,12 @@ def tables(state: State, context: Context) -> Iterator[RenderableType]:
     else:
         yield f"Memory: {no_regions(state)}\n"
     features = [
-        *feature_rows(context, state.features_offered, state.features),
-        *feature_rows(context, state.protocol_features_offered, state.protocol_features, protocol=True),
+        *feature_rows(context, state.features_offered, state.features, fresh=state.fresh),
+        *feature_rows(context, state.protocol_features_offered, state.protocol_features, True, state.fresh),
     ]
-    yield table("Features", ("bit", "offered", "acknowledged"), features) if features else "Features: not seen\n"
+    columns = ("bit", "offered", "acknowledged", "what became of it")
+    nothing = "none offered yet" if state.fresh else "unknown"
+    yield table("Features", columns, features) if features else f"Features: {nothing}\n"
     rest = list(rest_rows(state))
     if rest:
         yield table("Also", ("what", "value"), rest)

@@ -144,7 +144,7 @@ def _who_section(session: dict[str, Any], roles: tuple[str, str]) -> PageSection
             "device",
             f"{guess['type']} ({guess['sure']}: {'; '.join(guess['reasons'])})"
             if guess
-            else "not told by what was seen",
+            else "unknown (nothing seen identifies it)",
         ),
         ("lasted", f"{lasted_words(session)} from {moment(session['began_ns'])}, {many}"),
         ("ended", _ended_words(session["ended"])),
@@ -170,12 +170,14 @@ def _features_section(session: dict[str, Any]) -> PageSection:
             rows.append((f"{title} offered", words.names(values["offered"])))
             rows.append((title, "never acknowledged"))
             continue
-        rows.append((f"{title} in use", words.names(values["acknowledged"])))
+        rows.append((f"{title} negotiated", words.names(values["acknowledged"])))
         if values["refused"] is None:
             rows.append((title, "what was offered was not seen"))
         else:
-            rows.append(("  offered, not taken", words.names(values["refused"])))
-            rows.append(("  taken, not offered", words.names(values["not_offered"]) if values["not_offered"] else None))
+            rows.append(("  offered, not acknowledged", words.names(values["refused"])))
+            rows.append(
+                ("  acknowledged, not offered", words.names(values["not_offered"]) if values["not_offered"] else None)
+            )
     return PageSection("Negotiated", [page.facts(*rows)])
 
 
@@ -188,7 +190,7 @@ def _state_sections(device_state: State) -> Iterator[PageSection]:
     columns = state.VRING_COLUMNS
     chosen = [
         columns.index(name)
-        for name in ("vring", "life", "enabled", "size", "base", "descriptor", "kick", "call", "err")
+        for name in ("vring", "state", "enabled", "size", "base", "descriptor", "kick", "call", "err")
     ]
     rows = [state.vring_row(device_state, device_state.vrings[index]) for index in sorted(device_state.vrings)]
     if rows:

@@ -111,7 +111,7 @@ def _vring_state(payload: Payload, request: int, reply: bool) -> str:
         case FrontendRequest.SET_VRING_NUM:
             return f"vring {index} size {num}"
         case FrontendRequest.SET_VRING_ENABLE:
-            return f"vring {index} {('off', 'on')[num] if num < 2 else num}"
+            return f"vring {index} {('disabled', 'enabled')[num] if num < 2 else num}"
         case FrontendRequest.SET_VRING_ENDIAN:
             return f"vring {index} {('little', 'big')[num] if num < 2 else num}"
     return f"vring {index}" + (f" num {num}" if num else "")

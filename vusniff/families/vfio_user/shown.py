@@ -83,7 +83,7 @@ def tables(state: VfioState) -> list[StateTable]:
     dma = sorted((state.dma or {}).values(), key=lambda one: one.address)
     made.append(
         StateTable(
-            "DMA map" if state.dma is not None else "DMA map: not witnessed",
+            "DMA map" if state.dma is not None else "DMA map: unknown",
             ("address", "size", "flags", "offset", "descriptor"),
             [
                 (

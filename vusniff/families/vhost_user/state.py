@@ -53,7 +53,7 @@ class RingState(str, enum.Enum):
     """Whether a ring runs, as far as the socket tells (specification, "Ring states")."""
 
     STOPPED = "stopped"
-    KICK_SET = "kick fd set"
+    KICK_SET = "armed"
     """SET_VRING_KICK was sent. The ring starts with it, or with the first kick by editions before 11."""
     STARTED = "started"
     """Proved on the socket: VRING_KICK in-band, or SET_VRING_KICK without a descriptor (the back-end polls)."""

@@ -11,6 +11,7 @@ with the next message, and says where it stands (``#12: ...``); what only the en
 
 from __future__ import annotations
 
+import io
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -52,6 +53,8 @@ _POSITION = (
 _COMMENT_ROOM = 32_000
 """Bytes of the comments of a packet."""
 _ROWS = 4096
+_FLUSHED = 64
+"""Records between two writes."""
 
 
 def annotate(chosen: Chosen, target: str, replaces: bytes | None = None) -> None:
@@ -62,9 +65,24 @@ def annotate(chosen: Chosen, target: str, replaces: bytes | None = None) -> None
     with _writer_of(chosen.timeline.index, target, replaces) as writer:
         for written, (record, said) in enumerate(_records(chosen)):
             copy_record(writer, record, said)
-            if written % 64 == 0:
+            if written % _FLUSHED == 0:
                 writer.flush()
     _check(writer)
+
+
+def pieces(chosen: Chosen) -> Iterator[bytes]:
+    """The copy in pieces, as `annotate` writes it. Raises VusniffError as that does."""
+    held = io.BytesIO()
+    with _writer_of(chosen.timeline.index, held, None) as writer:
+        for written, (record, said) in enumerate(_records(chosen)):
+            copy_record(writer, record, said)
+            chosen.progress.seen, chosen.progress.of = written, len(chosen.rows)
+            if written % _FLUSHED == 0:
+                writer.flush()
+                yield held.getvalue()
+                held.seek(0)
+                held.truncate()
+    yield held.getvalue()
 
 
 def annotate_live(
@@ -124,7 +142,7 @@ def _pieces(
             return
 
 
-def _writer_of(index: Index, target: str, replaces: bytes | None) -> CaptureWriter:
+def _writer_of(index: Index, target: str | BinaryIO, replaces: bytes | None) -> CaptureWriter:
     """Of a copy of captures."""
     orders = {index.order(connection.id) for connection in index.connections}
     if len(orders) > 1:

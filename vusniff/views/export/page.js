@@ -212,7 +212,7 @@
     const rings = Object.values(state.vrings || {});
     box.append(make("h3", "Vrings"));
     if (rings.length) {
-      box.append(table(["vring", "life", "enabled", "size", "base", "descriptor", "available", "used", "kick", "call", "err"],
+      box.append(table(["vring", "state", "enabled", "size", "base", "descriptor", "available", "used", "kick", "call", "err"],
         rings.map((ring) => [[String(ring.index), value(ring.life), yes(ring.enabled), value(ring.num), value(ring.base),
           ...(ring.addresses ? ["descriptor", "available", "used"].map((name) => place(ring.addresses[name]))
             : [unknown, unknown, unknown]), held(ring.kick), held(ring.call), held(ring.err)],

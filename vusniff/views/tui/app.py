@@ -54,6 +54,7 @@ class TuiApp(Parts):
             if key.action != "command_palette"
         ),
         Binding("escape", "escape", "back", show=False, priority=True),
+        Binding("ctrl+c", "interrupt", "stop or leave", show=False, priority=True),
         Binding("tab", "app.focus_next", show=False),
         Binding("shift+tab", "app.focus_previous", show=False),
     ]
@@ -151,6 +152,19 @@ class TuiApp(Parts):
             self.arrangement.show("details")
         self.selected.details.focus()
 
+    def action_interrupt(self) -> None:
+        """Ctrl+C: what is being typed or worked on ends; where nothing is, the view does."""
+        if len(self.screen_stack) > 1 or self.prompt.question is not None:
+            self.action_escape()
+        elif self._stop():
+            self.refresh_top()
+        else:
+            self.exit()
+
+    def _stop(self) -> bool:
+        """Stop what is being worked on; False when nothing is."""
+        return self.finder.stop() or self.selected.stop() or self.filtering.stop() or self.exporting.stop()
+
     def action_retrace(self) -> None:
         if self.trail:
             self.view.go_to(self.trail.pop())
@@ -167,15 +181,11 @@ class TuiApp(Parts):
 
     def action_escape(self) -> None:
         """One step back, from the innermost."""
-        if len(self.screen_stack) > 1:
+        if isinstance(self.screen, LinesScreen):
+            self.screen.action_leave()
+        elif len(self.screen_stack) > 1:
             self.screen.dismiss(None)
-        elif (
-            self.prompt.close()
-            or self.finder.stop()
-            or self.selected.stop()
-            or self.filtering.stop()
-            or self.exporting.stop()
-        ):
+        elif self.prompt.close() or self._stop():
             pass
         elif self.playback.playing:
             self.playback.toggle()
@@ -201,6 +211,7 @@ class TuiApp(Parts):
         question, text = self.prompt.question, event.value.strip()
         if question is PromptQuestion.FILTER and not self.completing.accepts(text):
             return
+        self.prompt.used(text)
         self.prompt.close()
         if question is PromptQuestion.FILTER:
             self.filtering.apply(text)
@@ -348,7 +359,7 @@ class TuiApp(Parts):
         self._open(overlays.feature_matrix(self, self.states))
 
     def action_compare(self) -> None:
-        self._open(overlays.compare_sessions(self, self.states))
+        self._open(overlays.compare_sessions(self, self.states, self._open))
 
     def action_memory(self) -> None:
         self._open(overlays.memory_map(self, self.states))

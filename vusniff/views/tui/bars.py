@@ -32,7 +32,7 @@ def top_words(
     if row is not None:
         number = timeline.place(row).session
         session = timeline.sessions[number - 1]
-        device = f"{session.guess.device} ({session.guess.sure})" if session.guess else "device unknown"
+        device = f"{session.guess.device} ({session.guess.sure})" if session.guess else "unknown device"
         left += f"  {device}  session {number} of {len(timeline.sessions)}  {session.path}"
     width, height = size
     if width < SMALLEST[0] or height < SMALLEST[1]:

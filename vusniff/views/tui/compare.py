@@ -10,16 +10,16 @@ from vusniff.analysis.timeline import Timeline
 from vusniff.families.vhost_user.state import DeviceState, Seen
 from vusniff.printable import escape
 from vusniff.views import words
-from vusniff.views.state import base_words
+from vusniff.views.state import base_words, enabled_words, life_words
 from vusniff.views.tui.features import names_at
 from vusniff.views.tui.line import TextLine, cut, line, wrapped
 from vusniff.views.tui.state import value_words
-from vusniff.views.tui.vrings import enabled_word, regions_word
+from vusniff.views.tui.vrings import regions_word
 
 Row = tuple[str, str, str]
 """What is compared, and its value in either session."""
 
-LABEL = 26
+LABEL = 30
 """Cells for the name of what is compared."""
 
 SINGLE = (
@@ -76,9 +76,9 @@ def _rows(timeline: Timeline, first: tuple[int, DeviceState], second: tuple[int,
     (row, left), (other, right) = first, second
     for label, name, protocol in (
         ("features offered", "features_offered", False),
-        ("features", "features", False),
-        ("protocol offered", "protocol_features_offered", True),
-        ("protocol", "protocol_features", True),
+        ("features acknowledged", "features", False),
+        ("protocol features offered", "protocol_features_offered", True),
+        ("protocol features acknowledged", "protocol_features", True),
     ):
         seen: list[Seen[int] | None] = [getattr(state, name) for state in (left, right)]
         yield label, *(f"{one.value:#x}" if one else "-" for one in seen)  # type: ignore[misc]
@@ -153,7 +153,7 @@ def _ring(state: DeviceState, index: int) -> dict[str, str]:
     ring = state.vrings.get(index)
     if ring is None:
         return {}
-    values = {"life": str(ring.life.value) if ring.life else "?", "enabled": enabled_word(ring, state)}
+    values = {"life": life_words(state, ring), "enabled": enabled_words(state, ring)}
     if ring.num:
         values["size"] = f"size {ring.num.value}"
     if ring.base:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, BinaryIO
 
-from vusniff.errors import ExistsError, OutputError
+from vusniff.errors import ExistsError, OutputError, VusniffError
 from vusniff.files import open_output, remove
 from vusniff.views.tui.application import Application
 from vusniff.views.tui.pace import NEXT_SECONDS
@@ -23,11 +23,15 @@ STRETCH_SECONDS = 0.006
 """Work at a stretch: less than elsewhere, because a text that is begun is finished, however long it is."""
 
 
-def makers() -> dict[str, Callable[[Chosen], Iterable[str]]]:
+Pieces = Iterable[str] | Iterable[bytes]
+
+
+def makers() -> dict[str, Callable[[Chosen], Pieces]]:
     """Ending of a file name -> what makes its texts. An empty text is a moment to do something else."""
-    from vusniff.views.export import lines, mermaid, report, svg, webpage
+    from vusniff.views.export import annotated, lines, mermaid, report, svg, webpage
 
     return {
+        ".pcapng": annotated.pieces,
         ".txt": lines.text,
         ".jsonl": lines.json_lines,
         ".csv": lines.comma_separated,
@@ -50,7 +54,7 @@ class Exporting:
         self._path = ""
         self._wanted = ""
         """The name of a file that is there already, while the user is asked whether to replace it."""
-        self._texts: Iterator[str] = iter(())
+        self._texts: Iterator[str] | Iterator[bytes] = iter(())
         self._file: BinaryIO | None = None
         self._made = False
         """The file was not there before."""
@@ -85,7 +89,7 @@ class Exporting:
         else:
             self._open(path, make, replaces)
 
-    def _open(self, path: str, make: Callable[[Chosen], Iterable[str]], replaces: bytes | None) -> None:
+    def _open(self, path: str, make: Callable[[Chosen], Pieces], replaces: bytes | None) -> None:
         from vusniff.views.export.chosen import Chosen
 
         app = self.app
@@ -101,7 +105,7 @@ class Exporting:
         self._file, self._made = os.fdopen(opened.fd, "wb"), opened.made
         rows = range(len(app.timeline)) if app.view.rows is None else app.view.rows[:]
         self._path, self._chosen = path, Chosen(app.timeline, rows, [self._title])
-        self._texts = iter(make(self._chosen))
+        self._texts = iter(make(self._chosen))  # type: ignore[assignment]
         self._go_on(self._file)
         app.refresh_top()
 
@@ -116,7 +120,7 @@ class Exporting:
         began = time.monotonic()
         try:
             for text in self._texts:
-                file.write(text.encode("utf-8", "backslashreplace"))
+                file.write(text if isinstance(text, bytes) else text.encode("utf-8", "backslashreplace"))
                 if time.monotonic() - began > STRETCH_SECONDS:
                     if began - self._painted > WAIT_SECONDS:
                         self._painted = began
@@ -124,6 +128,9 @@ class Exporting:
                     app.later(NEXT_SECONDS, lambda: self._go_on(file))
                     return
             file.close()
+        except VusniffError as error:
+            self.drop()
+            app.announce(str(error), "error")
         except OSError as error:
             self.drop()
             app.announce(f"{self._path} could not be written: {error.strerror}", "error")

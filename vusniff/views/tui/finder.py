@@ -7,7 +7,7 @@ from collections.abc import Callable
 from vusniff.views.tui.application import Application
 from vusniff.views.tui.pace import NEXT_SECONDS, SLICE_SECONDS
 from vusniff.views.tui.prompt import PromptQuestion
-from vusniff.views.tui.search import Search, target
+from vusniff.views.tui.search import Search, beyond, target
 
 
 class Finder:
@@ -48,8 +48,10 @@ class Finder:
         row = target(self.app.timeline, words)
         if row is None:
             self.app.announce(f"{words}: give {PromptQuestion.TARGET.value}", "warning")
-        else:
-            self.app.jump_to(row)
+            return
+        self.app.jump_to(row)
+        if (why := beyond(self.app.timeline, words)) is not None:
+            self.app.announce(why, "warning")
 
     def again(self, step: int) -> bool:
         """Go to the next hit (``step`` 1) or the one before (-1); False when nothing has been searched for."""
@@ -73,9 +75,10 @@ class Finder:
         self.search = None
         view = self.app.view
         if found < 0:
-            self.app.announce(f"No message has {self.wanted!r}")
+            where = f" of those shown ({view.words})" if view.words else ""
+            self.app.announce(f"No message{where} has {self.wanted!r}")
         else:
             if (found - view.position) * search.step <= 0:
-                self.app.announce("Went on from the other end")
+                self.app.announce(f"Went on from the {'first' if search.step > 0 else 'last'} message")
             self.app.jump_to(view.shown.row_at(found))
         self.app.refresh_top()

@@ -19,7 +19,7 @@ def memory_lines(state: DeviceState, width: int) -> list[TextLine]:
     """The map, and a list of regions with what lies in them, in lines of ``width`` cells."""
     regions = list(enumerate(state.regions or ()))
     if not regions:
-        why = "not witnessed" if state.memory_unknown else "empty: no SET_MEM_TABLE or ADD_MEM_REG so far"
+        why = "unknown" if state.memory_unknown else "empty: no SET_MEM_TABLE or ADD_MEM_REG so far"
         return [line(("Memory table", "heading"), f"  {why}")]
     lines: list[TextLine] = []
     for title, by_guest in (("Guest addresses", True), ("User addresses of the front-end", False)):

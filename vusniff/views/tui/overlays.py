@@ -7,9 +7,11 @@ reason has then been announced.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from vusniff.analysis.timeline import Timeline
+from vusniff.checks.finding import Finding
 from vusniff.checks.verdict import Verdict
 from vusniff.errors import VusniffError
 from vusniff.families.vhost_user.state import DeviceState
@@ -51,6 +53,8 @@ class Overlay:
     """Key of the line that the cursor begins on."""
     picked: Callable[[TextLine], None] | None = None
     """Called with the line that was picked."""
+    orders: Sequence[tuple[str, Callable[[int], Sequence[TextLine]]]] = ()
+    """The ways to sort the lines, the first is that of ``make``: a word, and what makes them."""
 
 
 def explain(app: Application, chosen: TextLine | None) -> Overlay | None:
@@ -110,7 +114,8 @@ def pick_finding(app: Application, judging: Judging) -> Overlay | None:
     at = bisect_left(numbers, (app.view.row or 0) + 1)
     near = numbers[min(at, len(numbers) - 1)] if numbers else 0
     title = f"Findings: {judging.counts(False)}"
-    return Overlay(title, lambda width: finding_lines(app.timeline, width), GO, f"finding {near}", _jump(app))
+    orders = [(order, partial(finding_lines, app.timeline, order=order)) for order in FINDING_ORDERS]
+    return Overlay(title, orders[0][1], GO, f"finding {near}", _jump(app), orders)
 
 
 def why(app: Application, judging: Judging) -> Overlay | None:
@@ -142,9 +147,18 @@ def why_lines(found: Sequence[Verdict], width: int) -> list[TextLine]:
     return lines
 
 
-def finding_lines(timeline: Timeline, width: int) -> list[TextLine]:
-    """All findings by message, each in two lines and more."""
-    found = sorted(timeline.findings, key=lambda finding: (finding.number, finding.severity.rank))
+FINDING_ORDERS: Mapping[str, Callable[[Finding], tuple[object, ...]]] = {
+    "by message": lambda finding: (finding.number, finding.severity.rank),
+    "worst first": lambda finding: (finding.severity.rank, finding.number),
+    "by rule": lambda finding: (finding.rule, finding.number),
+    "by session": lambda finding: (finding.session, finding.number),
+}
+"""How findings can be sorted."""
+
+
+def finding_lines(timeline: Timeline, width: int, order: str = "by message") -> list[TextLine]:
+    """All findings, each in two lines and more."""
+    found = sorted(timeline.findings, key=FINDING_ORDERS[order])
     lines: list[TextLine] = []
     for finding in found[:FINDINGS]:
         letter, style = MARKS[finding.severity]
@@ -180,29 +194,56 @@ def feature_matrix(app: Application, states: States) -> Overlay | None:
     )
 
 
-def compare_sessions(app: Application, states: States) -> Overlay | None:
-    """The session before on the same socket, at its end, beside this one as of the selected message."""
+def compare_sessions(app: Application, states: States, show: Callable[[Overlay | None], None]) -> Overlay | None:
+    """Another session, at its end, beside this one as of the selected message; which one is asked where there are
+    several, and ``show`` shows what was picked."""
     selected = _state(app, states)
     if selected is None:
         return None
-    row, state = selected
     timeline = app.timeline
-    session = timeline.place(row).session
-    previous = timeline.sessions[session - 1].previous
-    if previous is None:
-        app.announce("There was no session before this one on its socket: S shows all")
+    session = timeline.place(selected[0]).session
+    others = [known for known in timeline.sessions if known.number != session and known.count]
+    if not others:
+        app.announce("There is no other session to compare with")
         return None
-    last = timeline.rows_of(previous)[-1]
+    if len(others) == 1:
+        return compared(app, states, selected, others[0].number)
+
+    def picked(line: TextLine) -> None:
+        if line.key is not None:
+            show(compared(app, states, selected, int(line.key.removeprefix("session "))))
+
+    previous = timeline.sessions[session - 1].previous or others[0].number
+    return Overlay(
+        f"Compare session {session} with",
+        lambda width: sessions.session_lines(timeline, None, width, every=False, without=session),
+        "compare",
+        f"session {previous}",
+        picked,
+    )
+
+
+def compared(app: Application, states: States, selected: tuple[int, DeviceState], other: int) -> Overlay | None:
+    """Two sessions side by side, the earlier one first."""
+    timeline, (row, state) = app.timeline, selected
+    session = timeline.place(row).session
+    last = timeline.rows_of(other)[-1]
     ended = states.get(last) if states.step(last, PATIENCE) else None
     if ended is None:
-        app.announce(f"Session {previous} is still being worked out: press C again")
+        app.announce(f"Session {other} is still being worked out: press C again")
         return None
     if not isinstance(ended[1], DeviceState):
         app.announce("Sessions of two families are not compared here")
         return None
+    pair = [(last, ended[1]), (row, state)]
+    if other > session:
+        pair.reverse()
+    first, second = sorted((session, other))
     return Overlay(
-        f"Session {previous}, then {session}",
-        lambda width: compare.compare_lines(timeline, (last, ended[1]), (row, state), width),
+        f"Session {first}, then {second}",
+        lambda width: compare.compare_lines(timeline, pair[0], pair[1], width),
+        GO,
+        picked=_jump(app),
     )
 
 

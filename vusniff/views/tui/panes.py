@@ -216,6 +216,7 @@ class LinesView(Lined):
         self.lines: Sequence[TextLine] = ()
         self.reading = False
         """There is nothing to pick: no cursor is shown, and the keys scroll."""
+        self._found = 0
 
     @property
     def count(self) -> int:
@@ -247,6 +248,19 @@ class LinesView(Lined):
     def action_follow_link(self) -> None:
         if self.current is not None:
             self.post_message(self.Followed(self, self.current))
+
+    @property
+    def at(self) -> int:
+        """The line that is looked at: the one under the cursor, or the one that was found last."""
+        return self._found if self.reading else self.cursor
+
+    def bring(self, position: int) -> None:
+        """Go to a line that was found."""
+        self._found = position
+        if self.reading:
+            self.scroll_to(y=max(0, position - self.scrollable_content_region.height // 2), animate=False)
+        else:
+            self.move_to(position, centre=True)
 
     def move_to(self, position: int, centre: bool = False) -> None:
         if not self.reading:

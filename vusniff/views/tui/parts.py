@@ -53,10 +53,12 @@ class Parts(App[int]):
         self.live = follow
         self.view = TimelineView(timeline, live=follow)
         self.view.follow = follow
+        self.view.announce = self.announce
         self.states = States(timeline)
         self.prompt = Prompt(self.view)
         self.selected = Selected(self, self.states, self.call_later)
         self.reading = CaptureReading(self, cut)
+        self.view.nothing = lambda: self.reading.waiting
         self.finder = Finder(self, self.selected.keep)
         self.completing = Completing(self.prompt)
         self.filtering = Filtering(self)
@@ -94,6 +96,7 @@ class Parts(App[int]):
 
     def announce(self, sentence: str, severity: SeverityLevel = "information", /) -> None:
         """Show a sentence in the corner for a moment."""
+        self.clear_notifications()  # the last sentence is the one that counts
         self.notify(escape(sentence), severity=severity, markup=False, timeout=ANNOUNCED_SECONDS)
 
     def refresh_top(self) -> None:

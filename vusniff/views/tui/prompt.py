@@ -9,14 +9,16 @@ from textual.binding import Binding, BindingType
 from textual.widget import Widget
 from textual.widgets import Input
 
+from vusniff.views.tui.history import History
+
 
 class PromptQuestion(enum.Enum):
     """What the prompt asks for; the value is shown while nothing is typed."""
 
-    TEXT = "text in requests, values, descriptors"
+    TEXT = "text in requests, values, descriptors; ↑ what was searched for before"
     TARGET = "1234 number, 2.5s since start, 12:30:01 time of day, v3 vring"
     FILTER = "vhost.request == SET_MEM_TABLE && vring.index == 3"
-    FILE = "file to write what is shown to: .txt .jsonl .csv .html .md .mmd or .svg"
+    FILE = "file to write what is shown to: .pcapng .txt .jsonl .csv .html .md .mmd or .svg"
     REPLACE = "there is such a file already: y and Enter replace it, anything else leaves it"
 
 
@@ -39,6 +41,8 @@ class Prompt(Input):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("tab", "complete(1)", show=False, priority=True),
         Binding("shift+tab", "complete(-1)", show=False, priority=True),
+        Binding("up,ctrl+p", "history(1)", show=False),
+        Binding("down,ctrl+n", "history(-1)", show=False),
     ]
 
     def __init__(self, back: Widget) -> None:
@@ -49,10 +53,12 @@ class Prompt(Input):
         """None while the prompt is closed."""
         self.helper: Helper | None = None
         self._back = back
+        self.histories = {question: History() for question in PromptQuestion}
 
     def ask(self, question: PromptQuestion) -> None:
         """Open the prompt."""
         self.question = question
+        self.histories[question].begin()
         self.value = ""
         self.placeholder = question.value
         self.display = True
@@ -66,6 +72,18 @@ class Prompt(Input):
         self.display = False
         self.screen.set_focus(self._back)
         return True
+
+    def used(self, text: str) -> None:
+        """A text was accepted as the answer to the question: it can be had again."""
+        if self.question is not None:
+            self.histories[self.question].add(text)
+
+    def action_history(self, step: int) -> None:
+        """What was typed before for the same question, or after that."""
+        text = self.histories[self.question].step(step, self.value) if self.question is not None else None
+        if text is not None:
+            self.value = text
+            self.cursor_position = len(text)
 
     def action_complete(self, step: int) -> None:
         """The next completion of a filter; for anything else the key goes to the next pane."""

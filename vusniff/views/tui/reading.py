@@ -75,6 +75,20 @@ class CaptureReading:
             app.refresh_top()
 
     @property
+    def waiting(self) -> str:
+        """What is said where there is no message to show."""
+        app = self.app
+        if app.view.rows is not None:
+            return f"No message is shown: {app.view.words}. Esc shows all"
+        if not app.live:
+            return "There is no message in the capture" if app.timeline.complete else "Reading the capture"
+        sections = app.timeline.index.reader.sections
+        source, host = (sections[-1].source, sections[-1].host.name) if sections else ("", "")
+        how = "attached by " + source.removeprefix("probe ") if source.startswith("probe ") else source
+        seen = " on ".join(filter(None, (how, host)))
+        return f"Waiting for messages of vhost-user; {seen + ', ' if seen else ''}{app.view.losses.total:,} lost"
+
+    @property
     def words(self) -> str:
         """How far it is; empty when a finished capture has been read."""
         if self.failure:

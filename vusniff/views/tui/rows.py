@@ -31,6 +31,7 @@ class Clock(enum.Enum):
     DAY = "time of day"
     SHOWN = "since the row above"
     SESSION = "since the session's previous message"
+    BOOKMARK = "since the bookmark"
 
     @property
     def next(self) -> Clock:
@@ -109,7 +110,7 @@ def since(nanoseconds: int) -> str:
 
 
 def at(timeline: Timeline, row: int, clock: Clock, above: int | None) -> str:
-    """The time column of a row; ``above`` is the row shown above it."""
+    """The time column of a row; ``above`` is the row shown above it, or the bookmark from which times count."""
     time_ns = timeline.time_ns(row)
     if clock is Clock.START:
         return since(time_ns - timeline.time_ns(0))
@@ -119,7 +120,10 @@ def at(timeline: Timeline, row: int, clock: Clock, above: int | None) -> str:
         rows = timeline.rows_of(timeline.place(row).session)
         place = position_of(rows, row)
         above = rows[place - 1] if place > 0 else None
-    return "" if above is None else f"+{since(time_ns - timeline.time_ns(above))}"
+    if above is None:
+        return ""
+    passed = time_ns - timeline.time_ns(above)
+    return f"{'-' if passed < 0 else '+'}{since(abs(passed))}"
 
 
 def position_of(rows: Sequence[int], row: int) -> int:
@@ -185,6 +189,7 @@ def heading(widths: ColumnWidths, clock: Clock) -> tuple[Part, ...]:
         Clock.DAY: "time of day",
         Clock.SHOWN: "since above",
         Clock.SESSION: "since prev.",
+        Clock.BOOKMARK: "since mark",
     }[clock]
     cells_ = [" " * GUTTER + "#".rjust(widths.number), cut(named, widths.time).rjust(widths.time)]
     if widths.session:

@@ -64,6 +64,20 @@ def target(timeline: Timeline, words_: str) -> int | None:
     return None
 
 
+def beyond(timeline: Timeline, words_: str) -> str | None:
+    """Why `target` went to the first or the last message, where that is not what was asked for."""
+    text, last = words_.strip().lstrip("#"), len(timeline)
+    if text.isdecimal():
+        if not int(text):
+            return "There is no #0: this is #1, the first message"
+        return f"There is no #{text}: this is #{last:,}, the last message" if int(text) > last else None
+    found = SECONDS.match(text)
+    lasted = (timeline.time_ns(last - 1) - timeline.time_ns(0)) / 1e9
+    if found and float(found[1]) > lasted:
+        return f"The capture lasts {lasted:.6f} s: this is #{last:,}, the last message"
+    return None
+
+
 def _at(timeline: Timeline, time_ns: int) -> int:
     """The first row that is not before a time."""
     low, high = 0, len(timeline) - 1

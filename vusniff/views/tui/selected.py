@@ -120,7 +120,7 @@ class Selected:
             return
         before, after = both
         same = "changes nothing" if before is after else "* is what it changed"
-        kept = f"  vring {self.vring} pinned (Esc unpins)" if self.kept and self.vring is not None else ""
+        kept = f"  pinned to vring {self.vring} (Esc unpins)" if self.kept and self.vring is not None else ""
         self.state.border_title = f"State after #{row + 1}: {same}{kept}"
         if self.vring is None and isinstance(after, DeviceState) and after.vrings:
             self.vring = min(after.vrings)

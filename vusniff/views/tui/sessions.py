@@ -44,8 +44,11 @@ def ended(timeline: Timeline, session: Session, width: int) -> str:
     return said if width >= WIDE else said.replace(" by the ", " by ")
 
 
-def session_lines(timeline: Timeline, shown: int | None, width: int) -> list[TextLine]:
-    """A heading and one line for each session; ``shown`` is the one the timeline is limited to."""
+def session_lines(
+    timeline: Timeline, shown: int | None, width: int, every: bool = True, without: int = 0
+) -> list[TextLine]:
+    """A heading and one line for each session; ``shown`` is the one the timeline is limited to. ``every``: all of them
+    can be picked too. Session ``without`` is left out."""
     waiting: dict[int, int] = {}
     for pending in timeline.tracker.pending():
         number = timeline.place(pending.number - 1).session
@@ -62,7 +65,7 @@ def session_lines(timeline: Timeline, shown: int | None, width: int) -> list[Tex
         rows.append(
             (
                 str(session.number),
-                guess.device if guess else "?",
+                guess.device if guess else "unknown",
                 str(session.count),
                 str(asked) if asked else "",
                 since(opened),
@@ -91,8 +94,9 @@ def session_lines(timeline: Timeline, shown: int | None, width: int) -> list[Tex
         ]
 
     lines = [line(("  " + "  ".join(cells(HEADS)).rstrip(), "heading"), key="head")]
-    lines.append(line(("  " if shown else "▸ "), "all sessions", key="session 0"))
-    pairs = list(zip(timeline.sessions, rows, strict=True))
+    if every:
+        lines.append(line(("  " if shown else "▸ "), "all sessions", key="session 0"))
+    pairs = [pair for pair in zip(timeline.sessions, rows, strict=True) if pair[0].number != without]
     if len(pairs) > MANY:
         pairs.sort(key=lambda pair: not pair[1][3])
     for session, row in pairs:

@@ -150,7 +150,7 @@ def memory(before: DeviceState, state: DeviceState, width: int, refer: Reference
     regions = state.regions
     mark = star((before.regions, before.regions_by), (state.regions, state.regions_by))
     if not regions:
-        text = "not witnessed" if state.memory_unknown else "no regions"
+        text = "unknown" if state.memory_unknown else "no regions"
         yield line(
             mark, ("Memory", "heading"), f"  {text}", by(state.regions_by, refer), jump=state.regions_by, key="mem"
         )

@@ -6,7 +6,7 @@ It shows an ascending array of rows, or all of them. A row is put into words onl
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence, Set
+from collections.abc import Callable, Sequence, Set
 from typing import ClassVar
 
 from rich.segment import Segment
@@ -17,6 +17,7 @@ from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
 
+from vusniff.amounts import duration
 from vusniff.analysis.callers import RowCallers
 from vusniff.analysis.timeline import Timeline
 from vusniff.printable import escape
@@ -28,7 +29,7 @@ from vusniff.views.tui.marks import mark_of
 from vusniff.views.tui.pace import NEXT_SECONDS, SLICE_SECONDS
 from vusniff.views.tui.panes import Lined
 from vusniff.views.tui.repeats import Repeats
-from vusniff.views.tui.rows import Answer, Cells, Clock
+from vusniff.views.tui.rows import GUTTER, Answer, Cells, Clock
 from vusniff.views.tui.sections import PhaseSection, SessionPhase, fold_of, heading_parts
 from vusniff.views.tui.shown import Shown
 
@@ -61,6 +62,12 @@ class TimelineView(Lined):
         self.clock = Clock.START
         self.follow = False
         self.bookmarks: set[int] = set()
+        self.mark: int | None = None
+        """The row of the bookmark that was set last: times may count from it."""
+        self.nothing: Callable[[], str] = lambda: ""
+        """What is said where there is no row to show."""
+        self.announce: Callable[[str], None] = lambda sentence: self.app.notify(sentence, markup=False)
+        """Shows a sentence in the corner."""
         self.hit = ""
         """Lower-case text to highlight."""
         self.words = ""
@@ -277,7 +284,8 @@ class TimelineView(Lined):
         """The widths of the columns, for the size of the view and the messages that came so far."""
         if self._widths is None:
             timeline = self.timeline
-            last = rowing.at(timeline, len(timeline) - 1, self.clock, 0) if len(timeline) else ""
+            since = self.mark if self.clock is Clock.BOOKMARK else 0
+            last = rowing.at(timeline, len(timeline) - 1, self.clock, since) if len(timeline) else ""
             width = self.scrollable_content_region.width or self.size.width
             self._widths = rowing.columns(
                 width, len(timeline), last, len(timeline.sessions), rowing.arrow_width(timeline.families)
@@ -326,11 +334,13 @@ class TimelineView(Lined):
     def render_line(self, y: int) -> Strip:
         position = self.scroll_offset.y + y
         if position >= self.count:
-            return Strip.blank(self.size.width, self.rich_style)
+            words = self.nothing() if not self.count and y == 1 else ""
+            return self.strip([Part(" " * GUTTER + words, "dim")], False)
         if section := self.shown.heading(position):
             return self.strip(self._heading_parts(section, position), position == self.cursor)
         row = self.shown.row_on(position)
-        when = rowing.at(self.timeline, row, self.clock, self.shown.row_above(position))
+        above = self.mark if self.clock is Clock.BOOKMARK else self.shown.row_above(position)
+        when = rowing.at(self.timeline, row, self.clock, above)
         run = self.shown.run_of(position)
         behind = self.evidence.behind(row, run[1] - 1 if run else row)
         gutter = self._gutter(position, row, self.exchange(), bool(behind))
@@ -402,25 +412,49 @@ class TimelineView(Lined):
     def turn_clock(self) -> None:
         """The next meaning of the time column."""
         self.clock = self.clock.next
+        if self.clock is Clock.BOOKMARK and self.mark is None:
+            self.clock = self.clock.next
         self._widths = None
         self.refresh()
         self.heading.refresh()
-        self.app.notify(f"Time column: {self.clock.value}", markup=False)
+        since = f" #{self.mark + 1}" if self.clock is Clock.BOOKMARK and self.mark is not None else ""
+        self.announce(f"Time column: {self.clock.value}{since}")
 
     def turn_bookmark(self) -> None:
-        """Set or take away a bookmark."""
-        if self.row is not None:
-            self.bookmarks ^= {self.row}
-            self.refresh_line(self.cursor)
+        """Set or take away a bookmark; say how long after the one before it that is."""
+        row, before = self.row, self.mark
+        if row is None:
+            return
+        self.bookmarks ^= {row}
+        if row not in self.bookmarks:
+            self.mark = max(self.bookmarks, default=None)
+            self.announce(f"#{row + 1} is no bookmark any more")
+        else:
+            self.mark = row
+            self.announce(f"#{row + 1} is a bookmark{self._between(before, row)}")
+        if self.clock is Clock.BOOKMARK and self.mark is None:
+            self.clock = self.clock.next
+        self._widths = None
+        self.refresh()
+        self.heading.refresh()
+
+    def _between(self, before: int | None, row: int) -> str:
+        """The time between two bookmarks, in words."""
+        if before is None or before == row:
+            return ""
+        passed = self.timeline.time_ns(row) - self.timeline.time_ns(before)
+        return f", {duration(abs(passed))} {'after' if passed >= 0 else 'before'} #{before + 1}"
 
     def to_bookmark(self) -> None:
         """To the next bookmark, from the last one to the first."""
         if not self.bookmarks:
-            self.app.notify("No bookmarks yet: m sets one", markup=False)
+            self.announce("No bookmarks yet: m sets one")
             return
         ordered = sorted(self.bookmarks)
         after = [row for row in ordered if self.row is not None and row > self.row]
-        self.go_to(after[0] if after else ordered[0])
+        row, here = (after[0] if after else ordered[0]), self.row
+        self.go_to(row)
+        self.announce(f"Bookmark #{row + 1}{self._between(here, row)}")
 
     def to_answer(self) -> None:
         """From a request to its reply, and back."""
@@ -433,7 +467,7 @@ class TimelineView(Lined):
         else:
             answer = self._answer_of(row)
             what = "no reply to it was seen" if answer is not Answer.NONE else "it stands alone: it asks for no reply"
-            self.app.notify(f"#{row + 1}: {what}", markup=False)
+            self.announce(f"#{row + 1}: {what}")
 
 
 class Heading(Widget):

@@ -1,6 +1,6 @@
 """Vrings as lines: a table of all, a dense grid when there are many, and a card of one. Knows no screen.
 
-What the last message changed is marked by a star. A dash is "not set yet", a question mark "not witnessed".
+What the last message changed is marked by a star. A dash is "not set yet", a question mark "unknown".
 """
 
 from __future__ import annotations
@@ -12,15 +12,20 @@ from vusniff.families.vhost_user.protocol import F_ACCESS_PLATFORM
 from vusniff.families.vhost_user.state import DeviceState, RingState, Seen, Vring, packed_base, translate
 from vusniff.printable import escape
 from vusniff.record import Descriptor
-from vusniff.views.state import base_words, unknown
+from vusniff.views.state import NOT_SET_UP, base_words, enabled_words, life_words, unknown
 from vusniff.views.tui.line import Part, Reference, TextLine, cut, fit, line, wrapped
 from vusniff.views.tui.live import Live
 
 DENSE = 40
 """More vrings than this are shown as a grid of marks."""
 
-MARKS = {RingState.STOPPED: "·", RingState.KICK_SET: "k", RingState.STARTED: "S"}
-SIGNS = ("· stopped ", "k kick fd set ", "S started ", "+ enabled ", "- disabled ", "* changed")
+MARKS = {
+    NOT_SET_UP: "·",
+    RingState.KICK_SET.value: "a",
+    RingState.STARTED.value: "S",
+    RingState.STOPPED.value: "s",
+}
+SIGNS = ("· not set up ", "a armed ", "S started ", "s stopped ", "+ enabled ", "- disabled ", "* changed")
 FIELDS = ("num", "base", "addresses", "kick", "call", "err", "enabled", "life")
 
 
@@ -67,11 +72,6 @@ def addresses(ring: Vring) -> Sequence[tuple[str, int]]:
     return (("descriptor", value.descriptor), ("available", value.available), ("used", value.used))
 
 
-def enabled_word(ring: Vring, state: DeviceState) -> str:
-    """on or off."""
-    return "?" if ring.enabled is None else "on" if ring.enabled.value else "off"
-
-
 def changed(before: Vring | None, after: Vring) -> frozenset[str]:
     """The fields that differ."""
     if before is None:
@@ -90,11 +90,11 @@ class Column(NamedTuple):
 
 COLUMNS = (
     Column("#", "#", "index"),
-    Column("life", "life", "life"),
+    Column("state", "state", "life"),
     Column("size", "size", "num"),
     Column("base", "base", "base"),
     Column("memory", "mem", "addresses"),
-    Column("enabled", "on", "enabled"),
+    Column("enabled", "enabled", "enabled"),
     Column("kick", "kick", "kick"),
     Column("call", "call", "call"),
     Column("err", "err", "err"),
@@ -110,12 +110,12 @@ def _texts(ring: Vring, state: DeviceState, live: Live) -> list[str]:
     """A vring's cells."""
     return [
         str(ring.index),
-        str(ring.life.value) if ring.life else "?",
+        life_words(state, ring),
         *([live.cell(ring.index)[0]] if live else ()),
         str(ring.num.value) if ring.num else unknown(state),
         base_words(state, ring),
         regions_word(ring, state),
-        enabled_word(ring, state),
+        enabled_words(state, ring),
         descriptor_word(ring.kick, state),
         descriptor_word(ring.call, state),
         descriptor_word(ring.err, state),
@@ -179,10 +179,12 @@ def dense(before: DeviceState, state: DeviceState, chosen: int | None, width: in
         for index in group:
             ring = state.vrings[index]
             new = before.vrings.get(index) is not ring and bool(changed(before.vrings.get(index), ring))
-            life = MARKS[ring.life.value] if ring.life else "?"
+            life = MARKS.get(life_words(state, ring), "?")
             enabled = "?" if ring.enabled is None else "+" if ring.enabled.value else "-"
             around = "[" if index == chosen else " "
-            tone = "changed" if new else "good" if enabled == "+" and life != "·" else "warn" if life != "·" else "dim"
+            tone = (
+                "changed" if new else "good" if enabled == "+" and life in "aS" else "warn" if life in "aS" else "dim"
+            )
             parts.append(Part(f"{around}{index:>{size}}{life}{enabled}{'*' if new else ''}", tone))
             parts.append(Part("" if new else "]" if index == chosen else " "))
         yield TextLine(tuple(parts), key=f"vrings {start}")
@@ -198,7 +200,7 @@ def card(
         return
     old = before.vrings.get(index)
     new = frozenset() if old is ring else changed(old, ring)
-    life = str(ring.life.value) if ring.life else "life unknown"
+    life = life_words(state, ring) if ring.life else "state unknown"
     on = {None: "unknown whether enabled", True: "enabled", False: "disabled"}[
         ring.enabled.value if ring.enabled else None
     ]
@@ -229,8 +231,8 @@ def card(
         (name, name, descriptor_word(getattr(ring, name), state), getattr(ring, name))
         for name in ("kick", "call", "err")
     ]
-    rows.append(("enabled", "enabled", enabled_word(ring, state), ring.enabled))
-    rows.append(("life", "life", life, ring.life))
+    rows.append(("enabled", "enabled", enabled_words(state, ring), ring.enabled))
+    rows.append(("state", "life", life, ring.life))
     if ring.endian is not None:
         rows.append(("endian", "endian", ("little", "big")[ring.endian.value & 1], ring.endian))
     if ring.notifier is not None:
