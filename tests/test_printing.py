@@ -228,7 +228,7 @@ def test_state_as_tables_and_json(talk: Talk, capsys: pytest.CaptureFixture[str]
     assert "Session 1 of 1, after message 10" in shown
     assert "front-end qemu-system-x86 (11), back-end dpdk-testpmd (12)" in shown
     row = next(line for line in shown.splitlines() if line.strip().startswith("1 "))
-    assert row.split()[:4] == ["1", "kick", "fd", "set"]
+    assert row.split()[:2] == ["1", "armed"]
     assert "r0+0x1000" in row
     assert "eventfd:10" in row
     (text,) = lines(capsys, "state", "--json", "--at", "4", str(talk.path))

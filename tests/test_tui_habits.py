@@ -27,7 +27,7 @@ async def test_ctrl_c_ends_what_is_done_and_then_the_view() -> None:
         assert len(app.screen_stack) == 1
         await pilot.press("ctrl+c")
         await pilot.pause()
-        assert not app.is_running or app._exit
+        assert not app.is_running
 
 
 async def test_v_shows_the_story_of_the_pinned_vring() -> None:
