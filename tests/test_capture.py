@@ -16,6 +16,7 @@ import pytest
 from probing import connected, message, needs_probe, recording
 
 from vusniff.capture.reader import CaptureReader
+from vusniff.record import Frame
 
 pytestmark = needs_probe
 
@@ -164,6 +165,46 @@ def test_an_end_that_cannot_be_seen_is_refused(tmp_path: Path, words: list[str],
         said = process.communicate(timeout=60)[1]
     assert process.returncode == 2
     assert sentence.encode() in said
+
+
+def test_one_file_a_session(tmp_path: Path) -> None:
+    socket, folder = tmp_path / "s", tmp_path / "made"
+    with start("--per-session", str(folder), "--path", str(socket)) as process:
+        assert process.stderr is not None
+        until(process.stderr, b"attached by")
+        talk(socket)
+        talk(socket, 2)
+        process.send_signal(signal.SIGTERM)
+        said = process.communicate(timeout=60)[1]
+    assert process.returncode == 0
+    assert f"6 messages on 2 connections, 0 lost, in {folder}".encode() in said
+    counts = []
+    for path in folder.iterdir():
+        assert path.name.endswith(("-s.pcapng.zst", "-s-2.pcapng.zst"))
+        with CaptureReader(path) as reader:
+            counts.append(sum(map(len, reader.batches())))
+    assert sorted(counts) == [2, 4]
+
+
+def test_files_take_turns(tmp_path: Path) -> None:
+    socket = tmp_path / "s"
+    with start("-w", str(tmp_path / "c.pcapng"), "-G", "1ms", "-W", "2", "--path", str(socket)) as process:
+        assert process.stderr is not None
+        until(process.stderr, b"attached by")
+        near, far = connected(str(socket))
+        with near, far:
+            for number in range(4):
+                near.send(message(3))
+                # The file is full of age; the next begins when there is something new in it.
+                while not (tmp_path / f"c_{number + 2:05}.pcapng").exists():
+                    assert process.poll() is None
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert [path.name for path in sorted(tmp_path.glob("c_*"))] == ["c_00004.pcapng", "c_00005.pcapng"]
+    with CaptureReader(tmp_path / "c_00005.pcapng") as reader:
+        frames = [record for record in reader.records() if isinstance(record, Frame)]
+    assert [frame.restated for frame in frames] == [True]
 
 
 def test_it_ends_after_a_time(tmp_path: Path) -> None:

@@ -159,7 +159,7 @@ def test_times_are_exact() -> None:
 @pytest.mark.parametrize(
     ("text", "offered"),
     [
-        ("vhost.re", {"vhost.request", "vhost.reply"}),
+        ("vhost.re", {"vhost.request", "vhost.reply", "vhost.restated"}),
         (
             "vhost.request == SET_VRING_E",
             {"SET_VRING_ENABLE", "SET_VRING_ERR", "SET_VRING_ENDIAN", "VDPA_SET_VRING_ENABLE"},

@@ -137,6 +137,7 @@ def test_only_those_in_trouble(shelf: Path, capsys: pytest.CaptureFixture[str]) 
     _, out, err = said(["find", "--json", str(shelf), ""], capsys)
     assert len(out.splitlines()) == 4
     assert "cut.pcapng" in err
+    assert said(["find", "--json", str(shelf)], capsys)[1] == out
 
 
 @pytest.mark.parametrize(

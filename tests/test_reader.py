@@ -431,7 +431,7 @@ def small(tmp_path: Path) -> bytes:
 @settings(deadline=None)
 @given(st.binary(max_size=300))
 def test_options_that_say_nonsense_give_nothing(text: bytes) -> None:
-    assert facts.parse_frame([text]) == ((), None, None)
+    assert facts.parse_frame([text]) == ((), None, None, False)
     said = facts.load(text)
     assert facts.parse_connection(said, 1, "x") == facts.parse_connection({}, 1, "x")
     assert facts.parse_closed(said, 1, 0, 0, 0) == facts.parse_closed({}, 1, 0, 0, 0)
@@ -453,12 +453,16 @@ JSON = st.recursive(
 )
 
 
-@given(said=st.dictionaries(st.sampled_from(("fds", "process", "ends", "lost", "closed", "by", "kind", "stack")), JSON))
+FACTS = ("fds", "process", "ends", "lost", "closed", "by", "kind", "stack", "restated")
+
+
+@given(said=st.dictionaries(st.sampled_from(FACTS), JSON))
 def test_json_of_the_wrong_shape_gives_nothing(said: dict[str, object]) -> None:
-    descriptors, process, stack = facts.parse_frame([json.dumps(said).encode()])
+    descriptors, process, stack, restated = facts.parse_frame([json.dumps(said).encode()])
     assert all(isinstance(one, Descriptor) for one in descriptors)
     assert process is None or process.pid >= 0
     assert stack is None or len(stack) == 10
+    assert restated is (said.get("restated") is True)
     connection = facts.parse_connection(said, 1, "x")
     assert len(connection.ends) == 2
     closed = facts.parse_closed(said, 1, 0, 0, 0)
@@ -472,7 +476,7 @@ def test_json_of_the_wrong_shape_gives_nothing(said: dict[str, object]) -> None:
 def test_json_nested_without_end_gives_nothing() -> None:
     assert facts.load(b'{"fds":' + b"[" * 60_000) == {}
     assert facts.load(b"[" * 60_000 + b"]" * 60_000) == {}
-    assert facts.parse_frame([b'{"fds":' + b"9" * 4_000 + b"}"]) == ((), None, None)
+    assert facts.parse_frame([b'{"fds":' + b"9" * 4_000 + b"}"]) == ((), None, None, False)
 
 
 def test_descriptors_without_end_are_bounded() -> None:

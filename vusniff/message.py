@@ -212,6 +212,8 @@ class Message:
     more than whether it is a reply, unless the log says so."""
     stack: Stack | None = None
     """Who called whom when it was sent, where the capture says so."""
+    restated: bool = False
+    """It was sent before the file begins, and stands there because the present state is made up of it."""
     more: Mapping[str, int] = field(default_factory=dict)
     """What else its header holds by name (`vusniff.channel.Header.more`); shared, never changed."""
 

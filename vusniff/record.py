@@ -174,6 +174,8 @@ class Frame:
     """Bytes of it that were sent but not captured."""
     stack: Stack | None = None
     """Who called whom, where the source recorded it."""
+    restated: bool = False
+    """It was sent before the file begins, and stands there because the present state is made up of it."""
 
 
 class FrameFields(NamedTuple):
@@ -188,6 +190,7 @@ class FrameFields(NamedTuple):
     kind: FrameKind
     missing: int
     stack: Stack | None = None
+    restated: bool = False
 
 
 @dataclass(frozen=True, slots=True)

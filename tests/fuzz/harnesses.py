@@ -228,15 +228,15 @@ def options(data: bytes) -> None:
     said = facts.load(data)
     facts.parse_section(said, "", "", "", "little")
     connection = facts.parse_connection(said, 1, "")
-    descriptors, process, _ = facts.parse_frame([data])
+    descriptors, process, _, restated = facts.parse_frame([data])
     facts.parse_lost(said.get("lost"), 1)
     closed = facts.parse_closed(said, 1, 0, 0, 0)
     # What was read can be written, and is the same when it is read again.
     again = facts.parse_connection(facts.load(facts.connection_facts(connection, "little")), 1, "")
     if again.ends[0].process != connection.ends[0].process or again.opened_ns != connection.opened_ns:
         raise AssertionError(f"{connection} was written and read as {again}")
-    texts = facts.frame_facts(Frame(1, 0, 0, b"", descriptors), process, None, None)
-    if facts.parse_frame(texts) != (descriptors, process, None):
+    texts = facts.frame_facts(Frame(1, 0, 0, b"", descriptors, restated=restated), process, None, None)
+    if facts.parse_frame(texts) != (descriptors, process, None, restated):
         raise AssertionError(f"{descriptors}, {process} were written and read as {facts.parse_frame(texts)}")
     found = evidence.parse(said, lambda ordinal: ordinal)
     if found is not None and evidence.parse(facts.load(evidence.build(found)), lambda ordinal: ordinal) != found:

@@ -89,6 +89,8 @@ def compose(number: int, frame: Frame | FrameFields, place: Place, other: Other 
         values["process"] = frame.process
     if frame.stack:
         values["stack"] = frame.stack
+    if frame.restated:
+        values["restated"] = True
     if other:
         values["answers" if other[0] < number else "answered_by"] = other[0]  # a reply comes after its request
         values["latency_ns"] = abs(time_ns - other[1])

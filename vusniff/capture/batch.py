@@ -28,8 +28,8 @@ _REMEMBERED_BYTES = 512
 """Longest options that are remembered."""
 
 
-OptionFacts = tuple[tuple[Descriptor, ...], Process | None, str | None]
-"""Descriptors, sender, and id of the call stack of a packet."""
+OptionFacts = tuple[tuple[Descriptor, ...], Process | None, str | None, bool]
+"""Descriptors, sender, and id of the call stack of a packet, and whether it is restated."""
 
 
 def said(options: bytes) -> OptionFacts:
@@ -64,18 +64,18 @@ def remembered(make: Callable[[bytes], Made]) -> Callable[[bytes], Made]:
 _said_often = remembered(_said)
 
 
-NOTHING_SAID: OptionFacts = ((), None, None)
+NOTHING_SAID: OptionFacts = ((), None, None, False)
 NO_STACKS = Stacks()
 """Of a capture without any."""
 
 
 def frame_fields(meta: int, time_ns: int, data: bytes, options: bytes, missing: int, stacks: Stacks) -> FrameFields:
     """The fields of the frame of a row."""
-    descriptors, process, stack = said(options) if meta & OPTIONS else NOTHING_SAID
+    descriptors, process, stack, restated = said(options) if meta & OPTIONS else NOTHING_SAID
     kind, end = KINDS[meta >> KIND_SHIFT & 3], meta >> END_SHIFT & 1
     # As FrameFields(...), in half the time: every row that is read has one.
     called = None if stack is None else stacks.get(stack)
-    row = (meta >> CONNECTION_SHIFT, end, time_ns, data, descriptors, process, kind, missing, called)
+    row = (meta >> CONNECTION_SHIFT, end, time_ns, data, descriptors, process, kind, missing, called, restated)
     return _tuple(FrameFields, row)
 
 

@@ -13,7 +13,7 @@ Keys by block:
   none; the section before ran out of interfaces)
 - packet: ``process``, ``fds`` (of ``kind``, ``id``, ``n``, ``name``, ``size``, ``late``), ``kind``, ``lost_ns`` (when
   what ``epb_dropcount`` counts was lost), ``lost`` (of no known connection), ``stack`` (id of a call stack, see
-  `stacks`)
+  `stacks`), ``restated`` (true: it was sent before this file begins, see `rotation`)
 - statistics: ``closed`` (reason), ``by``, ``lost`` (since the last packet)
 - custom block: ``vusniff``, ``lost`` (of no known connection); or one piece of evidence (see `evidence`)
 
@@ -165,6 +165,8 @@ def frame_facts(
         facts["kind"] = frame.kind.name.lower()
     if frame.stack is not None:
         facts["stack"] = frame.stack.id
+    if frame.restated:
+        facts["restated"] = True
     if process:
         facts["process"] = _process(process)
     if lost_ns is not None:
@@ -347,10 +349,11 @@ def says_held(facts: Mapping[str, Any]) -> bool:
     return isinstance(ends, list) and any(isinstance(end, dict) and end.get("held") for end in ends[:2])
 
 
-def parse_frame(texts: Iterable[bytes]) -> tuple[tuple[Descriptor, ...], Process | None, str | None]:
-    """Descriptors, sender and id of the call stack by the options of a packet."""
+def parse_frame(texts: Iterable[bytes]) -> tuple[tuple[Descriptor, ...], Process | None, str | None, bool]:
+    """Descriptors, sender, id of the call stack, and whether it is restated, by the options of a packet."""
     descriptors: list[Descriptor] = []
     process = stack = None
+    restated = False
     for one in texts:
         facts = load(one)
         fds = facts.get("fds")
@@ -358,7 +361,8 @@ def parse_frame(texts: Iterable[bytes]) -> tuple[tuple[Descriptor, ...], Process
             descriptors += [_parse_descriptor(fd) for fd in fds[: _DESCRIPTOR_LIMIT - len(descriptors)]]
         process = _parse_process(facts.get("process")) or process
         stack = stack_id(facts.get("stack")) or stack
-    return tuple(descriptors), process, stack
+        restated = restated or facts.get("restated") is True
+    return tuple(descriptors), process, stack, restated
 
 
 def stack_id(said: object) -> str | None:

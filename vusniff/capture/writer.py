@@ -32,6 +32,7 @@ from vusniff.told import parse as parse_told
 from vusniff.values import replace
 
 _CACHE_LIMIT = 4096
+_RESTATED = b"restated: sent before this file begins"
 _STATISTICS = 512
 """Bytes that the statistics of a connection take at most, for its end to fit into a bound."""
 _CACHED_BYTES = 2048
@@ -215,6 +216,18 @@ class CaptureWriter:
                 self._by_inode[inode] = interface
         return connection
 
+    @property
+    def written(self) -> int:
+        """Bytes written so far, before they are compressed."""
+        return self._written
+
+    def carried(self, connection: int) -> tuple[Family, Channel] | None:
+        """What a connection carries; None before its first frame."""
+        interface = self._interfaces.get(connection)
+        if interface is None or interface.family is None or interface.channel is None:
+            return None
+        return interface.family, interface.channel
+
     def passed(self, *inodes: int) -> Channel | None:
         """What a socket carries that was passed as a descriptor in a message that says so; None for any other."""
         return next(filter(None, map(self._passed.get, inodes)), None)
@@ -250,7 +263,7 @@ class CaptureWriter:
             tags = self._lead(interface, frame)
         if process is not None and process is not interface.process[end]:
             self._spoken(interface, end, process)
-        if plain and frame.stack is None and not interface.lost and self._lost_anywhere is None:
+        if plain and frame.stack is None and not frame.restated and not interface.lost and self._lost_anywhere is None:
             extra = interface.process_texts[end] if process is not None else b""
         else:
             extra = self._extra(interface, frame)
@@ -498,6 +511,7 @@ class CaptureWriter:
                     kind,
                     missing if last else 0,
                     None if at else frame.stack,
+                    frame.restated,
                 ),
                 () if at else comments,
             )
@@ -581,7 +595,7 @@ class CaptureWriter:
             texts = facts.frame_facts(frame, process, lost_ns, (anywhere.count, anywhere.time_ns) if anywhere else None)
             interface.lost, self._lost_anywhere = 0, None
             return built + self._said(texts, frame)
-        key = (frame.descriptors, process, frame.kind, frame.stack and frame.stack.id)
+        key = (frame.descriptors, process, frame.kind, frame.stack and frame.stack.id, frame.restated)
         extra = self._extras.get(key)
         if extra is None:
             extra = self._said(facts.frame_facts(frame, process, None, None), frame)
@@ -607,6 +621,8 @@ class CaptureWriter:
         """Options for us, and the descriptors once more for Wireshark."""
         items = [self._custom(one) for one in texts]
         items += [(pcapng.OPT_COMMENT, line) for line in facts.descriptor_comments(frame.descriptors)]
+        if frame.restated:
+            items.append((pcapng.OPT_COMMENT, _RESTATED))
         return b"".join(pcapng.option(self.order, *item) for item in items)
 
     def _statistics(self, interface: _WrittenConnection, closed: Closed | None, time_ns: int) -> None:

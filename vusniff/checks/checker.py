@@ -461,7 +461,7 @@ class Checker:
                 said = judge(step)
             except Exception as error:
                 said = self._broken(rule, error)
-            if said:
+            if said and not step.message.restated:  # the messages between such are not there
                 self._take(rule, said, memory, step.message.number, SIDES[step.message.sender])
 
     def _pull(self, triggers: Iterable[Trigger], step: Step, known: int) -> None:

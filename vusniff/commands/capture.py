@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, TypeVar
 
+from vusniff.commands.keeping import add_keeping_arguments, check_keeping_arguments, is_long
 from vusniff.commands.recording import (
     add_recording_arguments,
     begun,
@@ -34,6 +35,8 @@ from vusniff.files import sudo_user
 from vusniff.terminal import say
 
 if TYPE_CHECKING:
+    from vusniff.capture.output import DescriptorOutput
+    from vusniff.capture.recording import Recording
     from vusniff.sources.probe.selection import Selection
 
 _T = TypeVar("_T")
@@ -75,6 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     when.add_argument("--for", dest="seconds", type=some_seconds, metavar="TIME", help="after so long: 30s, 10m, 8h")
     when.add_argument("--until", metavar="FILTER", help="after the first message that passes this filter")
     when.add_argument("--count", type=int, metavar="N", help="after N messages")
+    add_keeping_arguments(parser)
     add_stack_argument(parser)
     parser.add_argument("--attach", choices=_MODES, help="how to attach (default: the first of these that works)")
     parser.add_argument("--until-fd", type=int, help=argparse.SUPPRESS)
@@ -89,10 +93,13 @@ def run(args: argparse.Namespace) -> int:
     if args.qmp and args.rings is None:
         raise SourceError("--qmp is about rings: add --rings, or leave it out")
     check_stack_argument(args)
+    check_keeping_arguments(args)
     _check_until(args)
     _check_selection(args)
     if args.count is not None and args.count < 1:
         raise SourceError(f"--count {args.count}: at least 1")
+    if is_long(args):
+        return _record(args.per_session or args.write, args)
     file = capture_file(args.write)
     if (args.quiet and args.until is None) or not can_be_followed(file):
         return _record(file, args)
@@ -141,6 +148,7 @@ def _record(file: str, args: argparse.Namespace) -> int:
     from vusniff.bpf.load import Attach, attach_calls, attach_program
     from vusniff.capture.output import check_path, open_path
     from vusniff.capture.writer import CaptureWriter
+    from vusniff.commands.keeping import recording_of
     from vusniff.sources.host.kernel_nodes import nodes
     from vusniff.sources.probe.probe import Probe
 
@@ -149,19 +157,27 @@ def _record(file: str, args: argparse.Namespace) -> int:
     check_descriptors(args.ready_fd, args.until_fd)
     modes = (Attach(args.attach),) if args.attach else tuple(Attach)
     wanted = selection(args)
-    _as_caller(check_path, file, args)  # before the kernel is asked, which takes seconds
+    if not is_long(args):
+        _as_caller(check_path, file, args)  # before the kernel is asked, which takes seconds
     program = attach_program(modes, wanted.names_sockets, args.rings is not None, args.stacks)
     # Where there is no such device, no system call costs a nanosecond for it.
     calls = attach_calls(program.bcc) if nodes() else None
-    output = _as_caller(open_path, file, args)
-    writer = CaptureWriter(output, source=f"probe {program.attach}", bound=bound_of(output, args))
+    source = f"probe {program.attach}"
+    output: DescriptorOutput | None = None
+    writer: Recording
+    if is_long(args):
+        writer = recording_of(args, source, say)
+    else:
+        output = _as_caller(open_path, file, args)
+        writer = CaptureWriter(output, source=source, bound=bound_of(output, args))
 
     def ready() -> None:
-        begun(args, output)
+        if output is not None:
+            begun(args, output)
         if args.ready_fd is None:
             say(f"attached by {program.attach}; interrupt to end")
 
-    sampling = sampling_of(args, output, say)
+    sampling = sampling_of(args, output, say) if output is not None else None
     unwinder = unwinder_of(args)
     probe = Probe(program, writer, wanted, say, file, args.count, args.seconds, sampling, unwinder, calls)
     probe.run(ready, _reader_of_output() if args.until_fd is None and file == "-" else args.until_fd)

@@ -28,11 +28,13 @@ ENDINGS = (".pcapng", ".pcapng.gz", ".pcapng.zst")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of ``vusniff find``."""
-    parser.add_argument("places", metavar="DIR", nargs="+", help="directories, with all below them, or captures")
+    parser.usage = "vusniff find [options] DIR ... [FILTER]"
     parser.add_argument(
-        "filter",
-        metavar="FILTER",
-        help="what a message must be, as in read --filter; '' lists every session",
+        "places",
+        metavar="DIR",
+        nargs="+",
+        help="directories, with all below them, or captures. What stands last and is none is FILTER: what a message "
+        "must be, as in read --filter; without one every session is listed",
     )
     parser.add_argument(
         "--trouble", action="store_true", help="only sessions whose verdict says that something is wrong"
@@ -46,8 +48,11 @@ def run(args: argparse.Namespace) -> int:
     from vusniff.filter import compile_filter
     from vusniff.progress import reading
 
-    if args.filter:
-        compile_filter(args.filter)
+    expression = ""
+    if len(args.places) > 1 and not (os.path.lexists(args.places[-1]) or args.places[-1].endswith(ENDINGS)):
+        expression = args.places.pop()
+    if expression:
+        compile_filter(expression)
     if args.jobs is not None and args.jobs < 1:
         raise VusniffError(f"--jobs {args.jobs}: at least one capture is read at a time")
     closed: list[str] = []
@@ -59,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
     read = count = 0
     unread = len(closed)
     with reading(args.places[0]) as progress:
-        for size, looked in zip(sizes, _searched(files, args.filter, args.jobs or os.cpu_count() or 1), strict=True):
+        for size, looked in zip(sizes, _searched(files, expression, args.jobs or os.cpu_count() or 1), strict=True):
             read += size
             if progress:
                 progress.pause()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from vusniff.channel import Channel
 from vusniff.families.pairing import NOTHING_DUE, Due
+from vusniff.families.setting import Setting
 from vusniff.message import Context, Message
 from vusniff.values import dataclass, field
 
@@ -167,6 +168,8 @@ class Family:
     """State -> where the rings are in memory; None: rings of this family are not read."""
     device_of: Callable[[str], str | None] = lambda path: None
     """Path of a connection -> the device type that it is for; None where the path does not tell."""
+    setting: Callable[[Channel, int, bytes, str], Setting] = lambda channel, request, data, order: Setting(request)
+    """Channel, request, bytes of a message and byte order -> what of the state it sets."""
     due: Callable[[Channel, Any, bool], Due] = lambda channel, reading, fresh: NOTHING_DUE
     """Channel, the session's `Reading`, and whether it is followed from its first byte -> which of the channel's
     requests are answered. Asked only where replies come in order."""

@@ -222,6 +222,9 @@ STATIC: tuple[Field, ...] = (
     ),
     Field("vhost.data", ValueKind.BYTES, _B, "bytes behind the header", _bytes),
     Field("vhost.trailing", ValueKind.BYTES, Origin.PAYLOAD, "bytes left over", lambda m, _: m.trailing or None),
+    Field(
+        "vhost.restated", ValueKind.BOOLEAN, _S, "sent before its file begins, see capture -C", lambda m, _: m.restated
+    ),
     Field("vhost.malformed", _TEXT, Origin.PAYLOAD, "what does not fit, as a sentence", lambda m, _: m.malformed),
     Field("vhost.layout", _TEXT, Origin.PAYLOAD, "name of the layout the payload was read by", lambda m, _: m.layout),
     Field(

@@ -280,6 +280,10 @@ class Row:
     def stack(self) -> Stack | None:
         return self._index.stacks.get(self._said()[2])
 
+    @property
+    def restated(self) -> bool:
+        return self._said()[3]
+
     def _said(self) -> OptionFacts:
         return said(self._bytes()[1]) if has_options(self._metas[self.at]) else NOTHING_SAID
 

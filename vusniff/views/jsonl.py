@@ -80,6 +80,8 @@ def message_dict(message: Message, hexadecimal: bool = False) -> dict[str, Any]:
         result["trailing_hex"] = message.trailing.hex()
     if message.stack is not None:
         result["stack"] = stack_dict(message.stack)
+    if message.restated:
+        result["restated"] = True
     return result
 
 
@@ -154,7 +156,7 @@ class JsonLines:
                 continue
             own = of_place[2].get(data) or self._own(number, batch, number - first, of_place)
             end = meta >> END_SHIFT & 1
-            fds, process, stack = spoken_of(options) if options else ("[]", None, None)
+            fds, process, stack, restated = spoken_of(options) if options else ("[]", None, None, "")
             called = self._stack(stack, batch) if stack else ""
             if other is None:
                 answer = NO_ANSWER
@@ -164,7 +166,7 @@ class JsonLines:
                 answer = f'"answers":null,"answered_by":{other[0]},"latency_ns":{abs(time_ns - other[1])}'
             append(
                 f'{{"number":{number},"time_ns":{time_ns},{left[end]}{own[0]},"fds":{fds},'
-                f'"process":{process or processes[end]},{answer}{own[1]}{called}}}\n'
+                f'"process":{process or processes[end]},{answer}{own[1]}{called}{restated}}}\n'
             )
         return made
 
@@ -183,6 +185,7 @@ class JsonLines:
         frame = batch.frame(row)
         values = message_dict(compose(number, frame, of_place.place), self._hexadecimal)
         values.pop("stack", None)
+        values.pop("restated", None)
         names = list(values)
         request, payload, malformed = map(names.index, ("request", "payload", "malformed"))
         body = {name: values[name] for name in names[request : payload + 1]}
@@ -208,8 +211,10 @@ NO_ANSWER = '"answers":null,"answered_by":null,"latency_ns":null'
 
 
 @remembered
-def spoken_of(options: bytes) -> tuple[str, str | None, str | None]:
-    """Descriptors and, where it is said, the process that a packet's options name, as JSON; and the id of the stack."""
-    descriptors, process, stack = said(options)
+def spoken_of(options: bytes) -> tuple[str, str | None, str | None, str]:
+    """Descriptors and, where it is said, the process that a packet's options name, as JSON; the id of the stack;
+    and what ends the line of a restated message."""
+    descriptors, process, stack, restated = said(options)
     fds = encode([descriptor_dict(one) for one in descriptors]).decode()
-    return fds, encode(process_dict(process)).decode() if process else None, stack
+    sender = encode(process_dict(process)).decode() if process else None
+    return fds, sender, stack, ',"restated":true' if restated else ""

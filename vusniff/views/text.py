@@ -24,6 +24,8 @@ from vusniff.views import stacks, words
 from vusniff.views.repeated import OfPlace, Repeated
 
 TITLE_WIDTH = 30
+RESTATED = "(restated)"
+"""Behind a message that was sent before its file begins."""
 
 
 def arrow(channel: Channel, sender: Sender | None, end: int = 0) -> str:
@@ -64,8 +66,8 @@ class Lines:
             line = of_place[2].get(data)
             if line is None or missing or meta & NO_MESSAGE:
                 line = self._words(of_place, data, missing.get(number - first, 0), meta)
-            if options and (described := descriptors_of(options)):
-                line += f" {words.descriptors(described)}"
+            if options:
+                line += remarks_of(options)
             if answer:
                 line += f" (to #{answer[0]} after {words.duration(time_ns - answer[1])})"
             left = of_place[1][meta >> END_SHIFT & 1]
@@ -100,9 +102,15 @@ def _left(place: Place) -> tuple[str, str]:
 
 
 @remembered
-def descriptors_of(options: bytes) -> tuple[Descriptor, ...]:
-    """The descriptors that a packet's options name."""
-    return said(options)[0]
+def remarks_of(options: bytes) -> str:
+    """What a packet's options add to its line: descriptors, and that it is restated."""
+    descriptors, _, _, restated = said(options)
+    return _remarks(descriptors, restated)
+
+
+def _remarks(descriptors: Sequence[Descriptor], restated: bool) -> str:
+    shown = f" {words.descriptors(descriptors)}" if descriptors else ""
+    return f"{shown} {RESTATED}" if restated else shown
 
 
 def message_line(message: Message, first_ns: int) -> str:
@@ -111,7 +119,7 @@ def message_line(message: Message, first_ns: int) -> str:
     answer = ""
     if message.answers and message.latency_ns is not None:
         answer = f" (to #{message.answers} after {words.duration(message.latency_ns)})"
-    shown = f" {words.descriptors(message.descriptors)}" if message.descriptors else ""
+    shown = _remarks(message.descriptors, message.restated)
     who = arrow(message.channel, message.sender)
     return (
         f"{message.number:>6} {since(message.time_ns - first_ns):>11} {message.session:>3} {who} "
@@ -191,6 +199,8 @@ def details(message: Message, hexadecimal: bool = False) -> Iterator[str]:
     for position, descriptor in enumerate(message.descriptors):
         number = "" if descriptor.number is None else f" (number {descriptor.number} in the sender)"
         yield f"    descriptor {position}: {words.descriptor(descriptor)}{number}"
+    if message.restated:
+        yield "    restated: sent before this file begins, and part of the state since then"
     if message.stack is not None:
         yield "    called by:"
         yield from stacks.lines(message.stack, "        ")

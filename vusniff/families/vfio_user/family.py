@@ -29,6 +29,7 @@ from vusniff.families.vfio_user.protocol import (
     fields,
     request_name,
 )
+from vusniff.families.vfio_user.setting import setting
 from vusniff.families.vfio_user.state import initial
 from vusniff.families.vfio_user.words import WORDS
 from vusniff.families.vhost_user.device import Guess
@@ -132,4 +133,5 @@ FAMILY = Family(
     fields="vfio",
     qemu={"vfio-user-pci": "socket.path"},
     words=WORDS,
+    setting=setting,
 )

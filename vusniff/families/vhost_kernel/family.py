@@ -26,6 +26,7 @@ from vusniff.families.vhost_kernel.protocol import (
     KernelChannels,
     request_name,
 )
+from vusniff.families.vhost_kernel.setting import setting
 from vusniff.families.vhost_kernel.state import initial
 from vusniff.families.vhost_kernel.words import WORDS
 from vusniff.families.vhost_user.device import DEVICE_IDS, DEVICES, Guess, Sure
@@ -128,6 +129,7 @@ def _family(name: str, main: Channel, unknown: Channel) -> Family:
         value_of=value_of,
         prefix="VHOST_",
         words=WORDS,
+        setting=setting,
         due=_due,
         device_of=device_of,
         own="call",

@@ -21,6 +21,7 @@ from vusniff.families.vhost_user.protocol import (
 )
 from vusniff.families.vhost_user.reading import READS, VhostUserReading
 from vusniff.families.vhost_user.replies import due
+from vusniff.families.vhost_user.setting import setting
 from vusniff.families.vhost_user.shape import likely_channel
 from vusniff.families.vhost_user.state import initial
 
@@ -55,5 +56,6 @@ FAMILY = Family(
     find=find,
     transport="user",
     places=places,
+    setting=setting,
     due=due,
 )

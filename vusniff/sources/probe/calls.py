@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from vusniff.bpf import records
 from vusniff.bpf.load import CallProgram
-from vusniff.capture.writer import CaptureWriter
+from vusniff.capture.recording import Recording
 from vusniff.families.vhost_kernel.call import frame
 from vusniff.families.vhost_kernel.protocol import VDUSE_NAME, Control
 from vusniff.record import Call, Closed, Descriptor, End, Frame, Lost, Process
@@ -69,7 +69,7 @@ class Calls:
     def __init__(
         self,
         program: CallProgram,
-        writer: CaptureWriter,
+        writer: Recording,
         epoch: Callable[[int], int],
         selection: Selection,
         label: Callable[[int, str], str | None],

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from vusniff.bpf.records import PASSED_FD
-from vusniff.capture.writer import CaptureWriter
+from vusniff.capture.recording import Recording
 from vusniff.families.framing import Framer
 from vusniff.families.registry import FIRST, family_named
 from vusniff.passed_sockets import PassedSockets
@@ -90,7 +90,7 @@ class Links:
 
     def __init__(
         self,
-        writer: CaptureWriter,
+        writer: Recording,
         epoch: Callable[[int], int],
         existed: frozenset[int],
         listening: frozenset[str],

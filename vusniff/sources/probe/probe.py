@@ -24,7 +24,7 @@ from types import FrameType
 from vusniff.amounts import counted
 from vusniff.bpf.load import STACK_RING_BYTES, CallProgram, KernelProgram
 from vusniff.bpf.records import FOLLOWED, IGNORED
-from vusniff.capture.writer import CaptureWriter
+from vusniff.capture.recording import Recording
 from vusniff.record import Lost
 from vusniff.sources.host import labels
 from vusniff.sources.host.unixdiag import (
@@ -70,7 +70,7 @@ class Probe:
     def __init__(
         self,
         program: KernelProgram,
-        writer: CaptureWriter,
+        writer: Recording,
         selection: Selection,
         say: Say,
         file: str,

@@ -1,0 +1,102 @@
+"""What a recording that goes on for weeks is written to: files that take turns, or one a session."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from vusniff.capture.bound import Bound, size_of
+from vusniff.commands.times import some_seconds
+from vusniff.errors import SourceError
+
+if TYPE_CHECKING:
+    from vusniff.capture.output import DescriptorOutput
+    from vusniff.capture.recording import Recording
+    from vusniff.capture.writer import CaptureWriter
+
+
+def _size(words: str) -> int:
+    try:
+        return size_of(words)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def add_keeping_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of a recording in several files."""
+    group = parser.add_argument_group("for long recordings, which are not shown")
+    group.add_argument("-C", dest="turn_size", type=_size, metavar="SIZE", help="begin the next file at this size")
+    group.add_argument("-G", dest="turn_seconds", type=some_seconds, metavar="TIME", help="and after so long: 60, 1h")
+    group.add_argument(
+        "-W",
+        dest="turn_files",
+        type=int,
+        metavar="N",
+        help="with -C or -G: keep the newest N files. The files of -w FILE are numbered, or named by time where FILE "
+        "has %%Y%%m%%d and so on (strftime); each begins with the messages that make up the present state",
+    )
+    group.add_argument(
+        "--per-session", metavar="DIR", help="one file a session in this directory, compressed at its end"
+    )
+    group.add_argument(
+        "--keep", type=_size, metavar="SIZE", help="with --per-session: remove the oldest files beyond it"
+    )
+
+
+def is_long(args: argparse.Namespace) -> bool:
+    """Whether it is a recording in several files."""
+    return args.per_session is not None or args.turn_size is not None or args.turn_seconds is not None
+
+
+def check_keeping_arguments(args: argparse.Namespace) -> None:
+    """Refuses what does not go together. Raises SourceError."""
+    turns = args.turn_size is not None or args.turn_seconds is not None
+    if args.turn_files is not None:
+        from vusniff.capture.rotation import MOST_FILES
+
+        if not turns:
+            raise SourceError("-W says how many files of -C or -G stay: add one of these, or leave it out")
+        if not 1 <= args.turn_files <= MOST_FILES:
+            raise SourceError(f"-W {args.turn_files}: from 1 to {MOST_FILES} files")
+    if args.keep is not None and args.per_session is None:
+        raise SourceError("--keep is about the files of --per-session: add that, or leave it out")
+    if not is_long(args):
+        return
+    which = "--per-session" if args.per_session is not None else "-C" if args.turn_size is not None else "-G"
+    for option, given in (
+        ("--tui", args.tui),
+        ("--json", args.json),
+        ("--filter", args.filter is not None),
+        ("--until", args.until is not None),
+        ("--rings", args.rings is not None),
+        ("--max-size", args.max_size is not None),
+    ):
+        if given:
+            raise SourceError(f"{option} does not go with {which}, which only records: leave out one of the two")
+    if args.per_session is not None:
+        if args.write is not None or turns:
+            what = "-w" if args.write is not None else "-C and -G"
+            raise SourceError(f"--per-session names its files itself: leave out {what}")
+    elif args.write is None or args.write == "-":
+        raise SourceError(f"{which} needs a name for the files: add -w FILE.pcapng")
+
+
+def recording_of(args: argparse.Namespace, source: str, say: Callable[[str], None]) -> Recording:
+    """The files that are written to. Raises CaptureError."""
+    from vusniff.capture.output import open_path
+    from vusniff.capture.writer import CaptureWriter
+
+    def begin(output: DescriptorOutput) -> CaptureWriter:
+        return CaptureWriter(output, source=source, bound=Bound(output.fileno(), output.name))
+
+    if args.per_session is not None:
+        import sys
+
+        from vusniff.capture.sessions import SessionFiles
+
+        return SessionFiles(args.per_session, begin, sys.byteorder, say, args.keep)
+    from vusniff.capture.rotation import FileNames, Rotation, Turn
+
+    turn = Turn(args.turn_size, args.turn_seconds, args.turn_files)
+    return Rotation(FileNames(args.write), turn, lambda path: begin(open_path(path)), say)
