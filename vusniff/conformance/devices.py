@@ -120,8 +120,8 @@ def _net(rings: DrivenRings) -> str | None:
         return None
     frame = rings.received(0)
     if frame is None:
-        raise Unseen("a frame was taken, and none came back: nothing may have answered it")
-    return None if len(frame) > NET_HEADER else f"delivered a frame of {len(frame)} bytes"
+        raise Unseen("a frame was taken, and none came back: perhaps nothing answers it here")
+    return None if any(frame[NET_HEADER:]) else f"delivered a frame of {len(frame)} bytes that are all zero"
 
 
 _FUSE_IN = struct.Struct("<IIQQIIII")

@@ -29,6 +29,11 @@ class RingDriver:
         self.whole = False
         self.high = False
         """New buffers lie above 4 GiB."""
+        self.packed = False
+        self.echoed = False
+        """A frame was received."""
+        self.written: list[int] = []
+        """Guest addresses of the buffers that the device may write to."""
         self.sizes: dict[int, int] = {}
         """DrivenRings that have another size than the usual."""
         self._things = things
@@ -39,6 +44,8 @@ class RingDriver:
         """Used index up to which was looked at, by ring."""
         self._slots: dict[int, int] = {}
         self._buffers = 0
+        self._calls: dict[int, int] = {}
+        """How often a call was seen, by ring."""
 
     def close(self) -> None:
         """Let go of the memory."""
@@ -46,6 +53,16 @@ class RingDriver:
             ring.close()
         if self._memory is not None:
             self._memory.close()
+
+    def forget(self) -> None:
+        """The guest begins anew: all rings are empty and stand at 0, in their usual size."""
+        for ring in self._rings.values():
+            ring.begin_at(0)
+            ring.close()
+        self._rings.clear()
+        self._taken.clear()
+        self._slots.clear()
+        self.sizes.clear()
 
     def ring(self, index: int) -> SplitRing:
         """Our half of a ring."""
@@ -94,6 +111,8 @@ class RingDriver:
         for at, part in enumerate(parts, first):
             size = part if isinstance(part, int) else len(part)
             address, view = self._buffer(size)
+            if isinstance(part, int):
+                self.written.append(address)
             view[:] = bytes(size) if isinstance(part, int) else part
             views.append(view)
             more = DESC_NEXT if at < first + len(parts) - 1 else 0
@@ -118,6 +137,7 @@ class RingDriver:
         """See `vusniff.conformance.devices.DrivenRings`."""
         if not self._wait(ring, min(self._patience, 1.0)):
             return None
+        self.echoed = True
         return bytes(self._posted[: self.ring(ring).used()[2]])
 
     def _wait(self, index: int, patience: float | None = None) -> bool:
@@ -130,15 +150,22 @@ class RingDriver:
                 return False
             for fd in readable(fds, LOOK_S):
                 os.eventfd_read(fd)
+                self._calls[index] = self._calls.get(index, 0) + 1
         self._taken[index] = self._taken[index] + 1 & 0xFFFF
         return True
+
+    def called(self, index: int) -> bool:
+        """Whether the call descriptor is signalled, in time, or was while a request was waited for."""
+        call = self._things.fd(f"event:call{index}")
+        return self._calls.get(index, 0) > 0 or bool(readable([call], self._patience))
 
     def moved(self, index: int) -> bool:
         """Whether the device has used more than was looked at."""
         return self.used(index) != self._taken[index]
 
     def was_called(self, index: int) -> bool:
-        """Whether the call descriptor was signalled since it was read last."""
+        """Whether the call descriptor was signalled since it was read last; that is forgotten now."""
+        self._calls.pop(index, None)
         try:
             return os.eventfd_read(self._things.fd(f"event:call{index}")) > 0
         except BlockingIOError:

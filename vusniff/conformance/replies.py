@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import sys
 from collections.abc import Callable, Mapping
 
 from vusniff.families.vhost_user.protocol import F_PROTOCOL_FEATURES
@@ -55,9 +56,10 @@ def _config(reply: TestedReply) -> str | None:
     return None if reply.payload[:8] == reply.asked[:8] else "is of another offset or size than was asked for"
 
 
-def _config_error(reply: TestedReply) -> str | None:
-    size = struct.unpack_from("=I", reply.payload, 4)[0] if len(reply.payload) >= 8 else 0
-    return f"holds {size} bytes of config space" if size else None
+def _config_as_before(reply: TestedReply) -> str | None:
+    held = int.from_bytes(reply.payload[12:20], sys.byteorder)
+    before = reply.known.get("config", 0)
+    return _config(reply) or (None if held == before else f"holds {held:#x} where {before:#x} was before")
 
 
 def _base(reply: TestedReply) -> str | None:
@@ -67,6 +69,12 @@ def _base(reply: TestedReply) -> str | None:
     if ring != struct.unpack_from("=I", reply.asked)[0]:
         return f"is of ring {ring}"
     return None if base <= 0xFFFF else f"has bits above 15: {base:#x}"
+
+
+def _indices(reply: TestedReply) -> str | None:
+    if len(reply.payload) != 8:
+        return f"has {len(reply.payload)} bytes, not 8"
+    return None if reply.payload[:4] == reply.asked[:4] else "is of another ring"
 
 
 def _inflight(reply: TestedReply) -> str | None:
@@ -120,13 +128,13 @@ CHECKS: Mapping[str, Callable[[TestedReply], str | None]] = {
     "as offered before": _same("protocol offered"),
     "with bit 30": _offers_30,
     "config": _config,
-    "config error": _config_error,
+    "config as before": _config_as_before,
     "base": _base,
+    "indices": _indices,
     "inflight": _inflight,
     "userfaultfd": _userfault,
     "no descriptor": _no_descriptor,
     "device state": _device_state,
     "shmem": _shmem,
     "session": _session,
-    "queues": _some,
 }

@@ -42,7 +42,7 @@ class BackendPeer(Protocol):
         """End it."""
 
 
-DEATH_S = 0.3
+DEATH_S = 0.05
 """How long is waited for a program whose connection ended to end, too."""
 
 
@@ -55,6 +55,7 @@ class BackendRunner:
         self._device = device
         self._patience = patience
         self._keep = keep
+        self._echoes = False
 
     def run(self, scenarios: Sequence[Scenario], tell: Callable[[ScenarioResult], None]) -> TestReport:
         """Plays them in their order; ``tell`` is called with each. An interrupt ends it, with what there is.
@@ -79,13 +80,15 @@ class BackendRunner:
         why = why_not(scenario, facts, self._device)
         if why is not None:
             return _result(scenario, TrialResult(Result.NOT_APPLICABLE, why), None)
+        if (late := self._peer.ended()) is not None and late.signal is not None:
+            self._blame_before(report, f"{late.words} afterwards")
         came, end, capture = self._play(scenario)
         if came.result is Result.FAIL and not came.heard and end is None:
             if self._peer.ours:
                 self._peer.stop()
             again, end, capture = self._play(scenario)
             if again.heard:
-                self._blame_before(report, came.why)
+                self._blame_before(report, f"the next connection was not served: {came.why}")
                 came = again
         result = _result(scenario, came, capture)
         if end is not None and end.signal is not None:
@@ -101,9 +104,10 @@ class BackendRunner:
     def _blame_before(self, report: TestReport, why: str) -> None:
         if report.results:
             before = report.results[-1]
-            before.notes.append(f"after it the next connection was not served: {why}")
-            if before.result is not Result.FAIL:
-                before.result, before.why = Result.FAIL, "the next connection was not served"
+            if before.result is Result.FAIL:
+                before.notes.append(why)
+            else:
+                before.result, before.why = Result.FAIL, why
 
     def _play(self, scenario: Scenario, limit: int | None = None) -> tuple[TrialResult, PeerEnd | None, str | None]:
         """One play, and how the program ended, if it did."""
@@ -112,8 +116,9 @@ class BackendRunner:
         if self._keep is not None and name is not None:
             capture = TrialCapture(self._keep / name, self._peer.side.path, self._peer.process)
         try:
-            trial = Trial(scenario, self._device, self._peer.meet, self._patience, capture, limit)
+            trial = Trial(scenario, self._device, self._peer.meet, self._patience, capture, limit, self._echoes)
             came = trial.play()
+            self._echoes = self._echoes or came.echoed
             end = self._end(came)
             if capture is not None and end is not None and self._peer.process is not None:
                 process = self._peer.process

@@ -93,6 +93,10 @@ class Start:
     """No call descriptor."""
     log: bool = False
     """Writes to the used ring are logged."""
+    fresh: bool = False
+    """Both indices in memory begin at 0 again."""
+    packed: bool = False
+    expect: Expect = Expect.DONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +104,7 @@ class Stop:
     """The rings of the device are stopped; each stops where it was used up to."""
 
     ring: int | None = None
+    demand: Demand = Demand.MUST
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,13 +121,26 @@ class Work:
     """The buffers lie in the region above 4 GiB."""
     whole: bool = False
     """Also what may not come, such as a frame: without it the scenario is inconclusive."""
+    logged: bool = False
+    """The pages of all buffers that the device has written are marked in the dirty log."""
+
+
+@dataclass(frozen=True, slots=True)
+class Called:
+    """The device does its work, and signals the call descriptor."""
+
+
+@dataclass(frozen=True, slots=True)
+class Disabled:
+    """A frame is sent on a ring that is disabled: it is taken, or nothing comes of it."""
+
+    takes: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Rest:
     """A request is made available and kicked, and nothing may come of it: the ring is stopped."""
 
-    ring: int = 0
     demand: Demand = Demand.MUST
 
 
@@ -130,7 +148,8 @@ class Rest:
 class Offer:
     """Puts bytes into memory and a descriptor on a ring, and kicks: what a driver in the guest may do wrong."""
 
-    ring: int
+    ring: int | None
+    """None: the one that takes requests."""
     descriptors: tuple[tuple[int, int, int, int], ...]
     """Guest address, length, flags, next: from slot 0 on."""
     head: int = 0
@@ -158,6 +177,8 @@ class Flood:
 
     request: int
     times: int
+    read: bool = True
+    """The replies are read in the end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,9 +198,8 @@ class Again:
 
 @dataclass(frozen=True, slots=True)
 class Marked:
-    """The page of an address is marked in the dirty log."""
+    """The page of the used ring is marked in the dirty log."""
 
-    guest: int
     demand: Demand = Demand.SHOULD
 
 
@@ -190,7 +210,24 @@ class Drop:
     name: str
 
 
-Step = Say | Start | Stop | Alive | Work | Rest | Offer | Pieces | Joined | Flood | Half | Again | Marked | Drop
+Step = (
+    Say
+    | Start
+    | Stop
+    | Alive
+    | Work
+    | Called
+    | Disabled
+    | Rest
+    | Offer
+    | Pieces
+    | Joined
+    | Flood
+    | Half
+    | Again
+    | Marked
+    | Drop
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +258,7 @@ class Scenario:
     @property
     def works(self) -> bool:
         """Whether data has to move: it needs a kind of device whose requests are known."""
-        return any(isinstance(step, (Work, Marked)) for step in self.steps)
+        return any(isinstance(step, (Work, Called, Disabled, Marked)) for step in self.steps)
 
 
 def request_of(step: Step) -> FrontendRequest | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from vusniff.conformance.places import HIGH_REGION, LOW_REGION, USER, layout
-from vusniff.conformance.scenario import Body, Demand, Expect, P, Say, Start, Step
+from vusniff.conformance.scenario import Body, Demand, Expect, Say, Start, Step
 from vusniff.demo.memory import GuestRegion
 from vusniff.families.vhost_user.protocol import VRING_NOFD, FrontendRequest
 
@@ -17,6 +17,8 @@ ASK_PROTOCOL = Say(F.GET_PROTOCOL_FEATURES, expect=R, check="a number", keep="pr
 SET_PROTOCOL = Say(F.SET_PROTOCOL_FEATURES, ("Q", "protocol"), expect=N)
 OWNER = Say(F.SET_OWNER, expect=N)
 SET_FEATURES = Say(F.SET_FEATURES, ("Q", "features"))
+PACKED_BASE = 0x8000_8000
+"""Where a packed ring begins: both indices at 0, both wrap counters at 1."""
 HELLO: tuple[Step, ...] = (ASK_FEATURES, ASK_PROTOCOL, SET_PROTOCOL, OWNER)
 """All that comes before the features are set."""
 UP: tuple[Step, ...] = (*HELLO, SET_FEATURES)
@@ -46,27 +48,29 @@ MEMORY = share(LOW_REGION, HIGH_REGION)
 def ring_step(step: Start, ring: int, word: str) -> Say:
     """One message of those that set up a ring."""
     where = layout(ring, step.size)
+    expect = step.expect
     match word:
         case "num":
-            return Say(F.SET_VRING_NUM, ("II", ring, step.size))
+            return Say(F.SET_VRING_NUM, ("II", ring, step.size), expect=expect)
         case "base":
-            base = f"base{ring}" if step.base == "as stopped" else step.base
-            return Say(F.SET_VRING_BASE, ("II", ring, base))
+            first = PACKED_BASE if step.packed else step.base
+            base = f"base{ring}" if step.base == "as stopped" else first
+            return Say(F.SET_VRING_BASE, ("II", ring, base), expect=expect)
         case "addr":
             parts = (USER + where.descriptors, USER + where.used, USER + where.available)
-            return Say(F.SET_VRING_ADDR, ("IIQQQQ", ring, int(step.log), *parts, where.used))
+            return Say(F.SET_VRING_ADDR, ("IIQQQQ", ring, int(step.log), *parts, where.used), expect=expect)
         case "kick":
             if step.polled:
                 return Say(F.SET_VRING_KICK, ("Q", ring | VRING_NOFD), demand=Demand.SHOULD)
-            return Say(F.SET_VRING_KICK, ("Q", ring), (f"event:kick{ring}",))
+            return Say(F.SET_VRING_KICK, ("Q", ring), (f"event:kick{ring}",), expect)
         case "call":
             if step.silent:
-                return Say(F.SET_VRING_CALL, ("Q", ring | VRING_NOFD))
-            return Say(F.SET_VRING_CALL, ("Q", ring), (f"event:call{ring}",))
+                return Say(F.SET_VRING_CALL, ("Q", ring | VRING_NOFD), expect=expect)
+            return Say(F.SET_VRING_CALL, ("Q", ring), (f"event:call{ring}",), expect)
         case "err":
-            return Say(F.SET_VRING_ERR, ("Q", ring), (f"event:err{ring}",))
+            return Say(F.SET_VRING_ERR, ("Q", ring), (f"event:err{ring}",), expect)
         case _:
-            return Say(F.SET_VRING_ENABLE, ("II", ring, 1))
+            return Say(F.SET_VRING_ENABLE, ("II", ring, 1), expect=expect)
 
 
 def ring_steps(step: Start, ring: int) -> tuple[Say, ...]:
@@ -74,11 +78,13 @@ def ring_steps(step: Start, ring: int) -> tuple[Say, ...]:
     return tuple(ring_step(step, ring, word) for word in step.order)
 
 
-def stop_steps(ring: int) -> tuple[Say, ...]:
+def stop_step(ring: int, packed: bool, demand: Demand) -> Say:
     """The message that stops one ring, which stands where it was used up to."""
-    return (Say(F.GET_VRING_BASE, ("II", ring, 0), expect=R, check="base", equals=("II", ring, f"used{ring}")),)
+    if packed:
+        return Say(F.GET_VRING_BASE, ("II", ring, 0), expect=R, check="indices", demand=demand)
+    stands = ("II", ring, f"used{ring}")
+    return Say(F.GET_VRING_BASE, ("II", ring, 0), expect=R, check="base", equals=stands, demand=demand)
 
 
 RUN: tuple[Step, ...] = (*UP, MEMORY, Start())
 """A device that runs."""
-SLOTS = P.CONFIGURE_MEM_SLOTS

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from vusniff.conformance import negotiation
+from vusniff.conformance import answers, extras, memory, negotiation, rings, shapes, stream
 from vusniff.conformance.scenario import Scenario
 
-BACKEND: tuple[Scenario, ...] = (*negotiation.ROWS,)
+BACKEND: tuple[Scenario, ...] = (
+    *negotiation.ROWS,
+    *answers.ROWS,
+    *shapes.ROWS,
+    *memory.ROWS,
+    *rings.ROWS,
+    *extras.ROWS,
+    *stream.ROWS,
+)

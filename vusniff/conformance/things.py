@@ -104,6 +104,11 @@ class Things:
         if (other := self.others.pop(name, None)) is not None:
             os.close(other)
 
+    def forget(self, kind: str) -> None:
+        """Close all of a kind: the next of the same name are others."""
+        for name in [name for name in self._fds if name.startswith(kind)]:
+            self.drop(name)
+
     def passed(self, name: str) -> None:
         """A socket was handed over: its end is the peer's alone, so that a hang-up can be seen."""
         if name in self.sockets and name in self._fds:

@@ -17,15 +17,18 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from vusniff.conformance import words
-from vusniff.conformance.devices import TestedDevice, Unseen
+from vusniff.conformance.devices import FRAME_SIZE, TestedDevice, Unseen
 from vusniff.conformance.driver import RingDriver
+from vusniff.conformance.places import layout
 from vusniff.conformance.recorder import TrialCapture
 from vusniff.conformance.replies import CHECKS, TestedReply
 from vusniff.conformance.scenario import (
     USUAL,
     Again,
     Alive,
+    Called,
     Demand,
+    Disabled,
     Drop,
     Expect,
     Flood,
@@ -44,7 +47,7 @@ from vusniff.conformance.scenario import (
     Stop,
     Work,
 )
-from vusniff.conformance.steps import ring_steps, stop_steps
+from vusniff.conformance.steps import ring_steps, stop_step
 from vusniff.conformance.things import Things
 from vusniff.families.vhost_user.protocol import (
     F_PROTOCOL_FEATURES,
@@ -64,6 +67,8 @@ from vusniff.values import dataclass, field
 
 F = FrontendRequest
 HEADER = HEADERS[sys.byteorder]
+CONFIG_HEAD = 12
+"""Bytes of a config payload before the config space."""
 NEEDS_30 = (F.GET_PROTOCOL_FEATURES, F.SET_PROTOCOL_FEATURES, F.SET_VRING_ENABLE)
 SETTLE_S = 0.05
 """How long a stopped ring is watched."""
@@ -94,6 +99,8 @@ class TrialResult:
     said: int = 0
     """Messages that went out."""
     heard: int = 0
+    echoed: bool = False
+    """A frame came back."""
     left: bool = False
     """The back-end closed the connection."""
     seconds: float = 0.0
@@ -115,14 +122,19 @@ class Trial:
         patience: float,
         capture: TrialCapture | None = None,
         limit: int | None = None,
+        echoes: bool = False,
     ) -> None:
-        """``meet`` gives a connected socket, and whether we connected; ``limit`` is how many messages are said."""
+        """``meet`` gives a connected socket, and whether we connected; ``limit`` is how many messages are said.
+
+        ``echoes``: frames that are sent come back, or are answered; so one that does not come is missing.
+        """
         self._scenario = scenario
         self._device = device
         self._meet = meet
         self._patience = patience
         self._capture = capture
         self._limit = limit
+        self._echoes = echoes
         self._things = Things()
         protocol = (USUAL | scenario.also | scenario.needs) & ~scenario.never
         wanted = words.VERSION_1 | F_PROTOCOL_FEATURES | device.features | scenario.features
@@ -132,7 +144,7 @@ class Trial:
         self._channel: ReplaySocket | None = None
         self._pieces = 0
         self._refused_once = False
-        """It may close the connection upon what it has refused."""
+        """Something was said that it may close the connection upon, sooner or later."""
         self._outcome = TrialResult(Result.PASS)
 
     def play(self) -> TrialResult:
@@ -173,11 +185,15 @@ class Trial:
         match step:
             case Say():
                 self._say(step)
-            case Start() | Stop():
-                rings = self._device.rings if step.ring is None else (step.ring,)
-                for ring in rings:
-                    for one in ring_steps(step, ring) if isinstance(step, Start) else stop_steps(ring):
-                        self._say(one)
+            case Start():
+                self._start(step)
+            case Stop():
+                for ring in self._device.rings if step.ring is None else (step.ring,):
+                    self._say(stop_step(ring, self._driver.packed, step.demand))
+            case Called():
+                self._called()
+            case Disabled():
+                self._disabled(step)
             case Alive():
                 self._alive("")
             case Work():
@@ -196,12 +212,22 @@ class Trial:
                 self._half(step)
             case Again():
                 self._leave()
-                self._refused_once = False
+                self._forget()
                 self._open()
             case Marked():
                 self._marked(step)
             case Drop():
-                self._things.drop(step.name)
+                self._drop(step.name)
+
+    def _drop(self, name: str) -> None:
+        if name == "channel":
+            if self._channel is not None:
+                self._channel.close()
+                self._channel = None
+                if self._capture is not None:
+                    self._capture.closed(Channels.BACKEND, True)
+            return
+        self._things.drop(name)
 
     # Connections.
 
@@ -210,6 +236,15 @@ class Trial:
         self._link = ReplaySocket(sock, Channels.MAIN)
         if self._capture is not None:
             self._capture.opened(Channels.MAIN, connected, (os.fstat(sock.fileno()).st_ino, None))
+
+    def _forget(self) -> None:
+        """A new connection begins from nothing: the guest's rings, too."""
+        self._refused_once = False
+        self._things.forget("event:")
+        self._driver.forget()
+        for word in [word for word in self._known if word.startswith(("base", "used"))]:
+            del self._known[word]
+        self._known.pop("protocol", None)
 
     def _leave(self) -> None:
         for link in (self._channel, self._link):
@@ -290,7 +325,7 @@ class Trial:
     def _say(self, step: Say) -> None:
         if not self._has(step.when) or (step.request in NEEDS_30 and not self._known["offered"] & F_PROTOCOL_FEATURES):
             return
-        if step.request in STOPS_RING and step.equals:
+        if step.request in STOPS_RING and not self._driver.packed and step.equals:
             ring = int(step.body[1])
             self._known[f"used{ring}"] = self._driver.used(ring)
         name = request_name(Channels.MAIN, step.request)
@@ -340,7 +375,7 @@ class Trial:
             self._driver.features = struct.unpack("=Q", payload)[0]
         elif step.request == F.SET_VRING_BASE and len(payload) == 8 and step.expect is Expect.DONE:
             ring, base = struct.unpack("=II", payload)
-            if base != self._known.get(f"base{ring}", 0):
+            if base != self._known.get(f"base{ring}", 0) and not self._driver.packed:
                 self._driver.begin_at(ring, base & 0xFFFF)
         elif step.request == F.SET_VRING_NUM and len(payload) == 8 and step.expect is Expect.DONE:
             ring, size = struct.unpack("=II", payload)
@@ -374,8 +409,9 @@ class Trial:
             why = CHECKS[step.check](TestedReply(payload, len(arrival.fds), asked, self._known))
         if why is None and step.equals and payload != (wanted := words.payload(step.equals, self._known)):
             why = f"is {payload[:32].hex(' ')}, not {wanted[:32].hex(' ')}"
-        if step.keep and len(payload) >= 8:
-            self._known[step.keep] = struct.unpack_from("=Q", payload)[0]
+        at = CONFIG_HEAD if step.request == F.GET_CONFIG else 0
+        if step.keep and len(payload) >= at + 8:
+            self._known[step.keep] = struct.unpack_from("=Q", payload, at)[0]
         if step.request in STOPS_RING and len(payload) == 8:
             ring, base = struct.unpack("=II", payload)
             self._known[f"base{ring}"] = base
@@ -413,10 +449,11 @@ class Trial:
 
     def _refused(self, step: Say, name: str, acknowledged: bool) -> None:
         """Refused, or anything: with an acknowledgement there is exactly one, without there may be none."""
+        self._refused_once = True
         if acknowledged:
             value = self._acknowledgement(name, step.request, True)
-            self._refused_once = self._refused_once or bool(value)
             if not value and step.expect is Expect.REFUSED:
+                self._alive(f"after {name}", allowed=True)
                 self._miss(step.demand, f"the back-end accepted {name}: it acknowledged with 0")
             return
         self._alive(f"after {name}", allowed=True, between=True)
@@ -452,25 +489,63 @@ class Trial:
 
     # Rings.
 
+    def _start(self, step: Start) -> None:
+        rings = self._device.rings if step.ring is None else (step.ring,)
+        if step.packed:
+            self._driver.packed = True
+        for ring in rings:
+            if step.fresh:
+                self._driver.begin_at(ring, 0)
+            for one in ring_steps(step, ring):
+                self._say(one)
+
+    def _called(self) -> None:
+        ring = self._device.busy
+        while self._driver.was_called(ring):
+            continue
+        self._work(Work())
+        if not self._driver.called(ring):
+            self._miss(Demand.MUST, f"the call descriptor of ring {ring} was not signalled")
+
+    def _disabled(self, step: Disabled) -> None:
+        """A net device: the frame comes back to nobody; whether it is taken is asked apart."""
+        receive, send = self._device.rings
+        self._driver.post(receive, FRAME_SIZE)
+        taken = self._driver.ask(send, [bytes(FRAME_SIZE // 4)])
+        if step.takes and taken is None:
+            self._miss(Demand.MUST, f"ring {send} is started and disabled, and a frame was not taken from it")
+        self._settle(receive)
+        if not step.takes and self._driver.moved(receive):
+            self._miss(Demand.MUST, f"ring {receive} is disabled, and a frame came")
+
+    def _settle(self, ring: int) -> None:
+        """Look at a ring for a moment, in which nothing may be said."""
+        deadline = time.monotonic() + SETTLE_S
+        while time.monotonic() < deadline and not self._driver.moved(ring):
+            self._receive_nothing(deadline)
+
     def _work(self, step: Work) -> None:
-        self._driver.high, self._driver.whole = step.high, step.whole
+        self._driver.high, self._driver.whole = step.high, step.whole or self._echoes
         try:
             why = self._device.work(self._driver)
         except Unseen as unseen:
+            if self._echoes:
+                self._miss(step.demand, str(unseen))
             raise _Over(Result.INCONCLUSIVE, str(unseen)) from None
         if why is not None:
             self._miss(step.demand, f"the device {why}")
+        self._outcome.echoed = self._outcome.echoed or self._driver.echoed
+        for guest in self._driver.written if step.logged else ():
+            self._logged(guest, Demand.SHOULD)
 
     def _rest(self, step: Rest) -> None:
         """A stopped ring is left alone: looked at for a moment, with two requests in between that are answered."""
-        before = self._driver.used(step.ring)
-        self._driver.submit(step.ring, [16])
+        ring = self._device.busy
+        self._driver.submit(ring, [16])
         self._alive("while a ring is stopped")
-        deadline = time.monotonic() + SETTLE_S
-        while time.monotonic() < deadline and self._driver.used(step.ring) == before:
-            self._receive_nothing(deadline)
-        if self._driver.used(step.ring) != before:
-            self._miss(step.demand, f"ring {step.ring} is stopped, and its requests are completed")
+        self._settle(ring)
+        if self._driver.moved(ring):
+            self._miss(step.demand, f"ring {ring} is stopped, and its requests are completed")
 
     def _receive_nothing(self, deadline: float) -> None:
         arrival = self._receive(deadline)
@@ -481,11 +556,13 @@ class Trial:
             raise self._gone("while a ring is stopped", False)
 
     def _offer(self, step: Offer) -> None:
-        ring = self._driver.ring(step.ring)
+        index = self._device.busy if step.ring is None else step.ring
+        ring = self._driver.ring(index)
+        self._refused_once = True
         for slot, (address, length, flags, following) in enumerate(step.descriptors):
             ring.describe(slot, address, length, flags, following)
         ring.publish(step.head, step.ahead)
-        self._driver.kick(step.ring)
+        self._driver.kick(index)
         self._alive("while a ring holds what no driver may write", allowed=True)
         deadline = time.monotonic() + SETTLE_S
         while time.monotonic() < deadline and not self._main.ended:
@@ -494,10 +571,13 @@ class Trial:
                 arrival.close()
 
     def _marked(self, step: Marked) -> None:
-        page = step.guest >> 12
+        self._logged(layout(self._device.busy).used, step.demand)
+
+    def _logged(self, guest: int, demand: Demand) -> None:
+        page = guest >> 12
         byte = os.pread(self._things.fd("log"), 1, page >> 3)
         if not byte or not byte[0] >> (page & 7) & 1:
-            self._miss(step.demand, f"the page of guest address {step.guest:#x} was written and is not in the log")
+            self._miss(demand, f"the page of guest address {guest:#x} was written and is not in the log")
 
     # The stream.
 
@@ -530,7 +610,7 @@ class Trial:
         self._outcome.said += sent
         if sent < step.times:
             self._outcome.notes.append(f"it stopped reading after {sent} requests whose replies were not read")
-        for _ in range(sent):
+        for _ in range(sent if step.read else 0):
             self._answer(name, step.request).close()
 
     def _half(self, step: Half) -> None:

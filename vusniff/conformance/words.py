@@ -18,9 +18,11 @@ def _unoffered(known: Mapping[str, int], word: str) -> int:
 
 
 _MADE: Mapping[str, Callable[[Mapping[str, int]], int]] = {
-    "features": lambda known: known["offered"] & known["wanted"],
-    "features without 30": lambda known: known["offered"] & known["wanted"] & ~F_PROTOCOL_FEATURES,
-    "features and one not offered": lambda known: known["offered"] & known["wanted"] | _unoffered(known, "offered"),
+    "features": lambda known: known["offered"] & known["wanted"] & ~F_LOG_ALL,
+    "features without 30": lambda known: known["offered"] & known["wanted"] & ~(F_PROTOCOL_FEATURES | F_LOG_ALL),
+    "features and one not offered": lambda known: (
+        known["offered"] & known["wanted"] & ~F_LOG_ALL | _unoffered(known, "offered")
+    ),
     "features and log": lambda known: known["offered"] & known["wanted"] | F_LOG_ALL,
     "protocol": lambda known: known["protocol offered"] & known["protocol wanted"],
     "protocol and one not offered": lambda known: (

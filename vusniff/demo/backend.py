@@ -12,7 +12,9 @@ from __future__ import annotations
 import mmap
 import os
 import socket
+import time
 from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
 
 from vusniff.demo import wire
 from vusniff.demo.memory import GuestMemory, GuestRegion, InflightBuffer, inflight_size
@@ -52,12 +54,18 @@ CONFIG = bytes.fromhex("525400123456") + (0).to_bytes(2, "little") + (2).to_byte
 CONFIG_STATUS = 6
 """Offset of the link status in it."""
 DRIVER_OK = 4
+RING_LIMIT = 32768
+POLL_S = 0.002
+"""Between two looks at a ring that has no kick descriptor."""
 INFLIGHT_LIMIT = 1 << 24
 """Largest inflight buffer that is handed out."""
 
 
 class BackendSession:
     """One connection with a front-end, from accept to end of file."""
+
+    handlers: ClassVar[Mapping[int, Callable[[Any, Incoming], Reply | None]]] = {}
+    """By request: what does it. A test plants a fault in a copy."""
 
     def __init__(self, sock: socket.socket, timeout: float = wire.TIMEOUT) -> None:
         """Takes over ``sock``; ``timeout`` is in seconds."""
@@ -68,7 +76,7 @@ class BackendSession:
         self._channel: DemoSocket | None = None
         self._protocol_features = ProtocolFeature(0)
         self._memory = GuestMemory()
-        self._vrings = [VringSetup() for _ in range(QUEUES)]
+        self.vrings = [VringSetup() for _ in range(QUEUES)]
         self._config = bytearray(CONFIG)
         self._status = 0
         self._inflight: InflightBuffer | None = None
@@ -84,12 +92,10 @@ class BackendSession:
             while True:
                 kicks = {
                     vring.descriptors[FrontendRequest.SET_VRING_KICK]: index
-                    for index, vring in enumerate(self._vrings)
+                    for index, vring in enumerate(self.vrings)
                     if vring.ring and FrontendRequest.SET_VRING_KICK in vring.descriptors
                 }
-                ready = wire.readable([self.link.fileno(), *kicks], self.link.timeout)
-                if not ready:
-                    raise PeerError(f"the front-end said nothing for {self.link.timeout:g} s")
+                ready = self._wait([self.link.fileno(), *kicks])
                 for fd in ready:
                     if fd in kicks:
                         self._kicked(kicks[fd], fd)
@@ -101,8 +107,24 @@ class BackendSession:
         finally:
             self._close()
 
+    def _wait(self, fds: list[int]) -> list[int]:
+        """Which can be read; meanwhile the rings without a kick descriptor are polled."""
+        deadline = time.monotonic() + self.link.timeout
+        while True:
+            polled = [
+                index
+                for index, vring in enumerate(self.vrings)
+                if index & 1 and vring.ring and FrontendRequest.SET_VRING_KICK not in vring.descriptors
+            ]
+            if ready := wire.readable(fds, POLL_S if polled else self.link.timeout):
+                return ready
+            for transmit in polled:
+                self.frames += loop_back(self.vrings, transmit, self._inflight)
+            if time.monotonic() >= deadline:
+                raise PeerError(f"the front-end said nothing for {self.link.timeout:g} s")
+
     def _close(self) -> None:
-        for vring in self._vrings:
+        for vring in self.vrings:
             vring.stop()
         self._memory.close()
         if self._inflight is not None:
@@ -118,7 +140,7 @@ class BackendSession:
         self.requests += 1
         wants_ack = bool(message.flags & FLAG_NEED_REPLY) and bool(self._protocol_features & ProtocolFeature.REPLY_ACK)
         try:
-            handler = _HANDLERS.get(message.request)
+            handler = self.handlers.get(message.request)
             if handler is None:
                 raise PeerError(f"request {message.request} is none that this back-end knows")
             reply = handler(self, message)
@@ -146,7 +168,7 @@ class BackendSession:
     def _vring(self, index: int) -> VringSetup:
         if index >= QUEUES:
             raise PeerError(f"ring {index} is not one of the {QUEUES} rings of this back-end")
-        return self._vrings[index]
+        return self.vrings[index]
 
     # Words of the back-end's own.
 
@@ -189,7 +211,7 @@ class BackendSession:
             raise PeerError(f"the kick descriptor of ring {index} cannot be read: {error.strerror}") from None
         transmit = index | 1
         if index == transmit:
-            self.frames += loop_back(self._vrings, transmit, self._inflight)
+            self.frames += loop_back(self.vrings, transmit, self._inflight)
 
     # One method for each request: its own reply (payload and descriptors, which are closed once sent), or None.
 
@@ -201,11 +223,15 @@ class BackendSession:
         if features & ~FEATURES:
             raise PeerError(f"SET_FEATURES holds bits that were not offered: {features & ~FEATURES:#x}")
         if not features & F_PROTOCOL_FEATURES:
-            for vring in self._vrings:
+            for vring in self.vrings:
                 vring.enabled = True
 
     def set_owner(self, message: Incoming) -> None:
         return None
+
+    def reset_owner(self, message: Incoming) -> None:
+        """Nothing, as the specification recommends."""
+        return
 
     def get_protocol_features(self, message: Incoming) -> Reply:
         return wire.U64.pack(PROTOCOL_FEATURES), ()
@@ -250,7 +276,7 @@ class BackendSession:
         except PeerError:
             memory.close()
             raise
-        for vring in self._vrings:
+        for vring in self.vrings:
             if vring.ring is not None:
                 vring.start(memory)
         self._memory.close()
@@ -258,6 +284,8 @@ class BackendSession:
 
     def set_vring_num(self, message: Incoming) -> None:
         index, size = message.unpack(wire.VRING_STATE)
+        if not 0 < size <= RING_LIMIT or size & (size - 1):
+            raise PeerError(f"SET_VRING_NUM says {size}: a split ring has a power of two up to {RING_LIMIT}")
         self._vring(index).size = size
 
     def set_vring_base(self, message: Incoming) -> None:
@@ -266,6 +294,8 @@ class BackendSession:
 
     def set_vring_addr(self, message: Incoming) -> None:
         index, _, descriptors, used, available, _ = message.unpack(wire.VRING_ADDR)
+        for address in (descriptors, available, used) if self._memory else ():
+            self._memory.user(address, 1).release()
         self._vring(index).addresses = descriptors, available, used
 
     def set_vring_descriptor(self, message: Incoming) -> None:
@@ -351,10 +381,11 @@ class BackendSession:
 
 Reply = tuple[bytes, tuple[int, ...]]
 
-_HANDLERS: Mapping[int, Callable[[BackendSession, Incoming], Reply | None]] = {
+BackendSession.handlers = {
     FrontendRequest.GET_FEATURES: BackendSession.get_features,
     FrontendRequest.SET_FEATURES: BackendSession.set_features,
     FrontendRequest.SET_OWNER: BackendSession.set_owner,
+    FrontendRequest.RESET_OWNER: BackendSession.reset_owner,
     FrontendRequest.SET_MEM_TABLE: BackendSession.set_mem_table,
     FrontendRequest.SET_VRING_NUM: BackendSession.set_vring_num,
     FrontendRequest.SET_VRING_ADDR: BackendSession.set_vring_addr,

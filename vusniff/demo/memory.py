@@ -39,6 +39,10 @@ class GuestMemory:
     def __init__(self) -> None:
         self._mapped: list[tuple[GuestRegion, mmap.mmap]] = []
 
+    def __bool__(self) -> bool:
+        """Whether there is any."""
+        return bool(self._mapped)
+
     def add(self, region: GuestRegion, fd: int) -> None:
         """Map a region from offset 0 of its descriptor on, as libvhost-user does."""
         end = region.offset + region.size
