@@ -186,9 +186,12 @@ def test_one_file_a_session(tmp_path: Path) -> None:
     assert sorted(counts) == [2, 4]
 
 
-def test_files_take_turns(tmp_path: Path) -> None:
-    socket = tmp_path / "s"
-    with start("-w", str(tmp_path / "c.pcapng"), "-G", "1ms", "-W", "2", "--path", str(socket)) as process:
+def test_files_take_turns_and_are_counted(shared: Path) -> None:
+    tmp_path = shared  # what is counted is counted by nobody
+    socket, numbers = tmp_path / "s", tmp_path / "v.prom"
+    with start(
+        "-w", str(tmp_path / "c.pcapng"), "-G", "1ms", "-W", "2", "--path", str(socket), "--metrics", str(numbers)
+    ) as process:
         assert process.stderr is not None
         until(process.stderr, b"attached by")
         near, far = connected(str(socket))
@@ -201,6 +204,8 @@ def test_files_take_turns(tmp_path: Path) -> None:
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=60)
     assert process.returncode == 0
+    counted = numbers.read_text().splitlines()
+    assert {"vusniff_messages_total 4", "vusniff_sessions_total 1", "vusniff_sessions 0"} <= set(counted)
     assert [path.name for path in sorted(tmp_path.glob("c_*"))] == ["c_00004.pcapng", "c_00005.pcapng"]
     with CaptureReader(tmp_path / "c_00005.pcapng") as reader:
         frames = [record for record in reader.records() if isinstance(record, Frame)]

@@ -19,11 +19,13 @@ from vusniff.capture.reader import CaptureReader
 from vusniff.capture.recording import Recording
 from vusniff.capture.rotation import FileNames, Rotation, Turn
 from vusniff.capture.writer import CaptureWriter
+from vusniff.checks.table import RULES
 from vusniff.cli import main
 from vusniff.errors import CaptureError
 from vusniff.families.vhost_user.state import Vrings
 from vusniff.record import Closed, Connection, Evidence, Frame, Lost
 from vusniff.values import replace
+from vusniff.views.metrics import Counts
 
 CAPTURES = sorted((Path(__file__).parent.parent / "captures").glob("*.pcapng"))
 
@@ -149,6 +151,41 @@ def test_every_message_stands_in_one_file_unmarked(tmp_path: Path) -> None:
                     fresh += [] if record.restated else [record.data]
     assert fresh == [record.data for record in records if isinstance(record, Frame)]
     assert again > 0
+
+
+def test_the_parts_count_as_the_whole(tmp_path: Path) -> None:
+    path = every_request(tmp_path)
+    folder = tmp_path / "parts"
+    folder.mkdir()
+    turned = rotation(folder, Turn(size=1), [])
+    playing = Playing(turned)
+    with CaptureReader(path) as reader:
+        for number, record in enumerate(reader.records()):
+            playing.give(record)
+            if number % 29 == 28:
+                turned.flush()
+    turned.close()
+    counts, parts = Counts(RULES), Counts(RULES)
+    with CaptureReader(path) as reader:
+        for batch in reader.batches():
+            counts.take(batch, reader.order)
+    made = sorted(folder.iterdir())
+    for number, one in enumerate(made):
+        if number:
+            parts.next_file()
+        with CaptureReader(one) as reader:
+            for batch in reader.batches():
+                parts.take(batch, reader.order)
+    assert len(made) > 3
+
+    def totals(text: str) -> list[str]:
+        # What is wrong over a while is not found where a file ends in between.
+        names = ("messages_total", "sessions_total", "reconnects_total", "lost_messages_total")
+        return [line for line in text.splitlines() if line.startswith(tuple(f"vusniff_{name} " for name in names))]
+
+    assert totals(parts.text()) == totals(counts.text())
+    assert f"vusniff_messages_total {playing.messages}" in totals(counts.text())
+    assert "vusniff_findings_total{" in counts.text()
 
 
 def test_restated_messages_are_marked_and_not_judged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

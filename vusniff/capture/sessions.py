@@ -77,7 +77,7 @@ class _FiledConnection:
 
 
 @dataclass(slots=True)
-class _Counts:
+class _Finished:
     """What the files that are finished have counted."""
 
     lost: int = 0
@@ -123,7 +123,7 @@ class SessionFiles:
         self._ended: dict[str, _SessionFile] = {}
         """Those of them whose session has ended, the one that ended first before."""
         self._passed: PassedSockets[tuple[_SessionFile, Channel]] = PassedSockets()
-        self._counts = _Counts()
+        self._counts = _Finished()
         self._unwritten = 0
         """Messages for which no file could be made."""
         self._retry_ns = 0

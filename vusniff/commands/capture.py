@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, TypeVar
 
-from vusniff.commands.keeping import add_keeping_arguments, check_keeping_arguments, is_long
+from vusniff.commands.keeping import add_keeping_arguments, check_keeping_arguments, is_long, keeping_words
 from vusniff.commands.recording import (
     add_recording_arguments,
     begun,
@@ -98,6 +98,10 @@ def run(args: argparse.Namespace) -> int:
     _check_selection(args)
     if args.count is not None and args.count < 1:
         raise SourceError(f"--count {args.count}: at least 1")
+    if args.metrics is not None:
+        from vusniff.commands.counting import record_and_count
+
+        return record_and_count(_words(args.write if is_long(args) else capture_file(args.write), args), args.metrics)
     if is_long(args):
         return _record(args.per_session or args.write, args)
     file = capture_file(args.write)
@@ -148,13 +152,14 @@ def _record(file: str, args: argparse.Namespace) -> int:
     from vusniff.bpf.load import Attach, attach_calls, attach_program
     from vusniff.capture.output import check_path, open_path
     from vusniff.capture.writer import CaptureWriter
+    from vusniff.commands.counting import hand_over
     from vusniff.commands.keeping import recording_of
     from vusniff.sources.host.kernel_nodes import nodes
     from vusniff.sources.probe.probe import Probe
 
     if file == "-" and sys.stdout.isatty():
         raise SourceError("a capture is not for a terminal: send standard output to a file or to vusniff view -")
-    check_descriptors(args.ready_fd, args.until_fd)
+    check_descriptors(args.ready_fd, args.until_fd, args.files_fd)
     modes = (Attach(args.attach),) if args.attach else tuple(Attach)
     wanted = selection(args)
     if not is_long(args):
@@ -169,6 +174,8 @@ def _record(file: str, args: argparse.Namespace) -> int:
         writer = recording_of(args, source, say)
     else:
         output = _as_caller(open_path, file, args)
+        if args.files_fd is not None:
+            hand_over(args.files_fd, output.fileno())
         writer = CaptureWriter(output, source=source, bound=bound_of(output, args))
 
     def ready() -> None:
@@ -227,7 +234,7 @@ def _reader_of_output() -> int | None:
 
 def _words(file: str, args: argparse.Namespace) -> list[str]:
     """The command line of the probe's process."""
-    words = ["capture", "-w", file, *max_size_words(args), *ring_words(args), *stack_words(args)]
+    words = ["capture", "-w", file, *max_size_words(args), *ring_words(args), *stack_words(args), *keeping_words(args)]
     for option in ("path", "inode", "pid", "comm", "vm"):
         words += [f"--{option}={value}" for value in getattr(args, option)]
     words += [f"--qmp={path}" for path in args.qmp]

@@ -37,6 +37,13 @@ def add_keeping_arguments(parser: argparse.ArgumentParser) -> None:
         "has %%Y%%m%%d and so on (strftime); each begins with the messages that make up the present state",
     )
     group.add_argument(
+        "--metrics",
+        metavar="FILE",
+        help="write numbers for Prometheus there: messages, sessions, reconnects, slow and missing answers, losses, "
+        "findings by rule (for the textfile collector of node_exporter)",
+    )
+    group.add_argument("--files-fd", type=int, help=argparse.SUPPRESS)
+    group.add_argument(
         "--per-session", metavar="DIR", help="one file a session in this directory, compressed at its end"
     )
     group.add_argument(
@@ -61,6 +68,8 @@ def check_keeping_arguments(args: argparse.Namespace) -> None:
             raise SourceError(f"-W {args.turn_files}: from 1 to {MOST_FILES} files")
     if args.keep is not None and args.per_session is None:
         raise SourceError("--keep is about the files of --per-session: add that, or leave it out")
+    if args.metrics is not None:
+        _check_metrics(args)
     if not is_long(args):
         return
     which = "--per-session" if args.per_session is not None else "-C" if args.turn_size is not None else "-G"
@@ -82,12 +91,40 @@ def check_keeping_arguments(args: argparse.Namespace) -> None:
         raise SourceError(f"{which} needs a name for the files: add -w FILE.pcapng")
 
 
+def _check_metrics(args: argparse.Namespace) -> None:
+    from vusniff.commands.counting import check_metrics
+    from vusniff.commands.recording import can_be_followed
+
+    check_metrics(args.metrics)
+    if args.per_session is not None:
+        raise SourceError("--metrics reads one file after the other: use -w with -C or -G in place of --per-session")
+    if args.tui or args.json or args.until is not None:
+        raise SourceError("--metrics shows nothing: leave out --tui, --json and --until")
+    if args.write is not None and not can_be_followed(args.write):
+        raise SourceError(f"--metrics reads the capture while it grows, and {args.write} cannot be read: name a file")
+
+
+def keeping_words(args: argparse.Namespace) -> list[str]:
+    """For the source's command line."""
+    words = []
+    if args.turn_size is not None:
+        words.append(f"-C{args.turn_size}")
+    if args.turn_seconds is not None:
+        words.append(f"-G{args.turn_seconds}")
+    if args.turn_files is not None:
+        words.append(f"-W{args.turn_files}")
+    return words
+
+
 def recording_of(args: argparse.Namespace, source: str, say: Callable[[str], None]) -> Recording:
     """The files that are written to. Raises CaptureError."""
     from vusniff.capture.output import open_path
     from vusniff.capture.writer import CaptureWriter
+    from vusniff.commands.counting import hand_over
 
     def begin(output: DescriptorOutput) -> CaptureWriter:
+        if args.files_fd is not None:
+            hand_over(args.files_fd, output.fileno())
         return CaptureWriter(output, source=source, bound=Bound(output.fileno(), output.name))
 
     if args.per_session is not None:
