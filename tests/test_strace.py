@@ -861,3 +861,41 @@ def test_silent_connections_of_other_services_are_left_out(tmp_path: Path) -> No
     to_log = '101 1700000000.1 connect(7, {sa_family=AF_UNIX, sun_path="/dev/log"}, 110) = 0\n'
     with pytest.raises(SourceError, match="no unix socket carries anything"):
         import_text(tmp_path, to_log)
+
+
+def told(tmp_path: Path) -> str:
+    """The sentence and the caveats of the verdict over what was imported last."""
+    with Index(tmp_path / "out.pcapng") as index:
+        timeline = Timeline(index)
+        read_all(timeline, judge=True)
+        (one,) = verdict.of(timeline)
+    return " ".join((one.sentence, *one.caveats))
+
+
+def received(request: int, payload: bytes = b"") -> str:
+    """What a back-end reads."""
+    data = hexed(header(request, len(payload)) + payload)
+    return f"recvfrom(7, {data}, 4096, 0, NULL, NULL) = {12 + len(payload)}\n"
+
+
+HELLO = received(1) + f"sendto(7, {hexed(header(1, 8, 5) + bytes(8))}, 20, 0, NULL, 0) = 20\n" + received(3)
+
+
+def test_with_a_process_go_its_sockets(tmp_path: Path) -> None:
+    capture = import_text(tmp_path, f"{HELLO}+++ exited with 1 +++\n")
+    assert [(one.reason, one.by) for one in capture.closed.values()] == [("eof", 1)]
+    capture = import_text(tmp_path, f"{HELLO}close(7) = 0\n+++ exited with 1 +++\n")
+    assert len(capture.closed) == 1
+    capture = import_text(tmp_path, f"{HELLO}+++ killed by SIGSEGV +++\n")
+    assert [one.reason for one in capture.closed.values()] == ["killed"]
+
+
+def test_no_time_is_told_where_a_log_has_none(tmp_path: Path) -> None:
+    import_text(tmp_path, f"{HELLO}+++ exited with 1 +++\n")
+    words = told(tmp_path)
+    assert "closed the connection after SET_OWNER (#3), which asks for no answer. The back-end exited" in words
+    assert "with status 1." in words
+    assert "nothing tells when things happened, only in which order" in words
+    assert not re.search(r"\d [mun]?s\b", words)
+    import_text(tmp_path, "".join(f"1700000000.{n} {line}\n" for n, line in enumerate(HELLO.splitlines())))
+    assert "nothing tells when" not in told(tmp_path)

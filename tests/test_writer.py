@@ -151,10 +151,10 @@ def test_what_is_said_of_each_end_and_message_comes_back(tmp_path: Path) -> None
     ]
     closed = Closed(1, 20, "reset", 1, 6, 2)
     with CaptureWriter(path, source="test", order="little") as writer:
-        connection = writer.open("/run/\u00e9.sock", ends, 5, joined_late=True)
+        connection = writer.open("/run/\u00e9.sock", ends, 5, joined_late=True, timed=False)
         assert [writer.frame(frame) for frame in given] == [1, 2, 3, 4, 5, 6]
         writer.close_connection(closed)
-    assert connection == Connection(1, "/run/\u00e9.sock", ends, 5, True)
+    assert connection == Connection(1, "/run/\u00e9.sock", ends, 5, True, timed=False)
     assert records(path) == [connection, *given, closed]
 
 

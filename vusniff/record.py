@@ -88,6 +88,8 @@ class Connection:
     """The source did not see its first byte: what went before is unknown."""
     family: str = "vhost-user"
     """Name of the family whose messages it carries."""
+    timed: bool = True
+    """The source knew when things happened; else times only keep their order."""
 
 
 def is_named(path: str) -> bool:

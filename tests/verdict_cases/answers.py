@@ -204,7 +204,7 @@ KICKS = [
         [*up(), *ring(1), enable(0, 0), enable(1, 0), Close(0)],
         Outcome.ENDED,
         "",
-        ("closed the connection while 2 rings were started and disabled.",),
+        ("closed the connection while 2 rings were started, not enabled.",),
     ),
     Expected(
         "several rings are never enabled",

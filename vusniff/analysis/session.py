@@ -85,6 +85,8 @@ class Session:
     opened_ns: int | None
     family: Family
     reading: Reading
+    timed: bool = True
+    """Times of its main connection were measured (`vusniff.record.Connection.timed`)."""
     connections: dict[int, Channel] = field(default_factory=dict)
     previous: int | None = None
     """The session before it on the same path."""
@@ -259,6 +261,7 @@ class Tracker:
             joined_late=connection.joined_late,
             opened_ns=connection.opened_ns,
             family=family,
+            timed=connection.timed,
             reading=family.reading(
                 link.order, self.device or family.device_of(connection.path), tuple(filter(None, programs))
             ),

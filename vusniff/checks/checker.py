@@ -404,6 +404,7 @@ class Checker:
             if earlier is not None and earlier.judged:  # a session of another family leaves nothing to measure by
                 previous = previous_session(earlier.memory, earlier.state)
         memory = SessionHistory(session.number, whole, session.joined_late, previous)
+        memory.timed = session.timed
         memory.fresh, memory.first_ns, memory.from_log = whole, message.time_ns, message.told is not None
         judged = session.family.name == NAME and message.told is None
         calls = not judged and message.told is None and isinstance(session.initial(), DeviceState)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 
-from vusniff.amounts import counted, duration
+from vusniff.amounts import counted
 from vusniff.channel import Sender
 from vusniff.checks.finding import FINE, SIDES, Said, Sayings, Side
 from vusniff.checks.standing import SOON_NS, Point, Standing
@@ -83,7 +83,8 @@ def _closed_by_backend(one: Standing) -> Way:
     if one.waiting is not None:
         return Way.WITHOUT_ANSWER
     soon = AT_ONCE_NS if one.rings.began else SOON_NS
-    if one.last is one.last_request and one.quiet_ns <= soon and not _tears_down(one):
+    at_once = one.quiet_ns <= soon and (one.timed or not one.rings.began)
+    if one.last is one.last_request and at_once and not _tears_down(one):
         return Way.AFTER_REQUEST
     return Way.BACKEND_CLOSED
 
@@ -185,12 +186,12 @@ def name_of(one: Standing, side: Sender | None) -> str:
 
 def while_words(one: Standing) -> str:
     """What the rings did: ``while 2 rings ran``; only of a session in which some were started."""
-    served, running = one.rings.served, one.rings.running
-    if one.asks_enabling and not one.rings.enabled and not one.rings.disabled:
-        return f"while {counted(running, 'ring')} {'was' if running == 1 else 'were'} started and not enabled"
-    if not served:
-        return f"while {counted(running, 'ring')} {'was' if running == 1 else 'were'} started and disabled"
-    return f"while {counted(served, 'ring')} ran"
+    served = 0 if one.asks_enabling and not one.rings.enabled else one.rings.served
+    if served:
+        return f"while {counted(served, 'ring')} ran"
+    return (
+        f"while {counted(one.rings.running, 'ring')} {'was' if one.rings.running == 1 else 'were'} started, not enabled"
+    )
 
 
 def refused_words(refusal: Refusal) -> str:
@@ -229,39 +230,41 @@ def sentence(one: Standing, way: Way) -> str:
         return f"{who} says {said}: that is {found[1]}, not vhost-user"
     if last is None:
         return ""
-    quiet = duration(one.quiet_ns)
-    waited = duration(max(one.end_ns - waiting.time_ns, 0)) if waiting else ""
+    quiet = one.apart(one.quiet_ns)
+    waited = one.apart(max(one.end_ns - waiting.time_ns, 0)) if waiting else ""
+    after = f" after {waited.rstrip()}" if waited else ""
     match way:
         case Way.UNANSWERED:
-            return f"{waiting} has had no answer for {waited}"
+            return f"{waiting} has had no answer for {waited.rstrip()}"
         case Way.NEVER_SPOKE:
             until = "when the capture ended" if one.closed is None else f"when {frontend} closed the connection"
             part = next((spoken for spoken in one.spoken if spoken.side is Sender.BACKEND), None)
             said = (
                 "never said a byte" if part is None else f"sent {counted(len(part.data), 'byte')} and no whole message"
             )
-            return f"{backend} {said}: {waiting} had no answer after {waited}, {until}"
+            return f"{backend} {said}: {waiting} had no answer{after}, {until}"
         case Way.BEFORE_FIRST_ANSWER:
-            return f"{backend} closed the connection {quiet} after {last}, before it answered anything"
+            return f"{backend} closed the connection {quiet}after {last}, before it answered anything"
         case Way.WITHOUT_ANSWER:
-            return f"{backend} closed the connection {waited} after {waiting} and did not answer it"
+            return f"{backend} closed the connection {waited}after {waiting} and did not answer it"
         case Way.AFTER_REQUEST:
-            return f"{backend} closed the connection {quiet} after {last}, which asks for no answer"
+            return f"{backend} closed the connection {quiet}after {last}, which asks for no answer"
         case Way.BACKEND_CLOSED:
             rings = f" {while_words(one)}" if one.rings.running else ""
-            return f"{backend} closed the connection{rings}, {quiet} after the last message, {last}"
+            return f"{backend} closed the connection{rings}, {quiet}after the last message, {last}"
         case Way.REFUSED:
             assert one.refusal is not None
-            return f"{refused_words(one.refusal)}, and {frontend} closed the connection {quiet} later"
+            later = f"{quiet}later" if quiet else "then"
+            return f"{refused_words(one.refusal)}, and {frontend} closed the connection {later}"
         case Way.GAVE_UP:
-            return f"{waiting} had no answer after {waited}, when {frontend} closed the connection"
+            return f"{waiting} had no answer{after}, when {frontend} closed the connection"
         case Way.LEFT:
-            return f"{frontend} left {quiet} after {reply_words(last, last.number)}"
+            return f"{frontend} left {quiet}after {reply_words(last, last.number)}"
         case Way.CUT_OFF:
-            return f"the connection ended while {waiting} waited for its answer, after {waited}"
+            return f"the connection ended while {waiting} waited for its answer{after and ','}{after}"
         case Way.CLOSED:
             who = f"{name_of(one, one.closer)} closed the connection" if one.closer else "the connection was closed"
-            return f"{who} {quiet} after {reply_words(last, last.number) if last is one.last_reply else last}"
+            return f"{who} {quiet}after {reply_words(last, last.number) if last is one.last_reply else last}"
     return ""
 
 

@@ -343,12 +343,12 @@ def refused_by_closing(end: SessionEnd) -> Sayings:
     if not waiting or not end.memory.answered:
         return FINE  # that it answered nothing at all is a finding of its own
     request = waiting[0]
-    waited = duration(end.time_ns - request.time_ns)
+    waited = end.apart(end.time_ns - request.time_ns)
     if listening(end.state):
         return FINE
     return (
         Said(
-            f"{end.memory.backend} closed the connection {waited} after {request.name} (#{request.number}) and did not "
+            f"{end.memory.backend} closed the connection {waited}after {request.name} (#{request.number}) and did not "
             "answer it; DPDK and rust-vmm close when they refuse a request",
             number=request.number,
         ),
@@ -362,7 +362,7 @@ def pending_at_close(end: SessionEnd) -> Sayings:
     return tuple(
         Said(
             f"{entry.message.name} (#{entry.message.number}) still waited for its answer, sent "
-            f"{duration(end.time_ns - entry.message.time_ns)} before the connection was closed",
+            f"{end.apart(end.time_ns - entry.message.time_ns)}before the connection was closed",
             side=_of(entry.message),
             number=entry.message.number,
             severity=Severity.NOTE,

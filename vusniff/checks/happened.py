@@ -76,7 +76,7 @@ def _died(one: Standing, death: Death, successor: int | None) -> Happened:
     if at is not None:
         when = exit.time_ns if one.closed is None else min(exit.time_ns, one.end_ns)
         apart = when - at.time_ns
-        words += f" {duration(apart) if apart > 0 else 'right'} after {at}"
+        words += f" {one.apart(apart) if apart > 0 else 'right '}after {at}"
     if one.rings.running:
         words += f", {ending.while_words(one)}"
     more = (NOT_BACK,) if successor is None and side is Sender.BACKEND else ()
@@ -158,6 +158,8 @@ def _unanswered(one: Standing, words: str) -> Happened:
         f"find out what the back-end is doing at {waiting.name}: check its log and its stack (gdb, /proc/PID/stack)"
     )
     kind = f"request-never-answered {waiting.name}"
+    if not one.timed:
+        return Happened(words, waiting.number, Side.BACKEND, Sure.PERHAPS, advice, kind)
     if one.closed is not None and one.end_ns - waiting.time_ns < SOON_NS:
         advice = f"check the front-end's log for why it did not wait for the answer to {waiting.name}"
         return Happened(words, waiting.number, None, Sure.PERHAPS, advice, kind)
@@ -221,12 +223,13 @@ def _status(one: Standing) -> list[str]:
             continue
         who = exit.comm or ROLES[side].capitalize()
         if exit.status is not None and (exit.status or side is Sender.BACKEND):
-            return [f"{who} exited with status {exit.status}, {_when(one, exit.time_ns)}."]
+            return [f"{who} exited with status {exit.status}{_when(one, exit.time_ns)}."]
         if exit.signal is not None:
             return [f"{who} was ended by {signal_name(exit.signal)}."]
     return []
 
 
 def _when(one: Standing, time_ns: int) -> str:
-    apart = duration(abs(time_ns - one.end_ns))
-    return f"{apart} {'later' if time_ns >= one.end_ns else 'before'}"
+    """How long before or after the close, where that was measured and is not the same moment."""
+    apart = one.apart(abs(time_ns - one.end_ns)) if time_ns != one.end_ns else ""
+    return f", {apart}{'later' if time_ns > one.end_ns else 'before'}" if apart else ""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from vusniff.amounts import duration
 from vusniff.channel import Sender
 from vusniff.checks.peers import Peer
 from vusniff.checks.stalls import Stall, stalls
@@ -126,6 +127,8 @@ class Standing:
     """A log tells of it: no bytes were seen."""
     calls: bool = False
     """It is one of calls to the kernel."""
+    timed: bool = True
+    """Its times were measured; else they only keep the order."""
 
     @property
     def last(self) -> Point | None:
@@ -156,6 +159,10 @@ class Standing:
     def asks_enabling(self) -> bool:
         """Rings have to be enabled one by one: feature bit 30 is acknowledged."""
         return self.features is not None and bool(self.features.value & F_PROTOCOL_FEATURES)
+
+    def apart(self, nanoseconds: int) -> str:
+        """A time that passed as words with a space behind: ``1.00 ms ``; empty where times were not measured."""
+        return f"{duration(nanoseconds)} " if self.timed else ""
 
     def knows(self, number: int) -> bool:
         """Nothing is missing of what came before a message."""
@@ -217,6 +224,7 @@ def stand(
         exits=list(zip(sides, memory.exits, strict=True)),
         told=memory.from_log,
         calls=calls,
+        timed=memory.timed,
     )
     if isinstance(state, DeviceState):
         standing.features_offered, standing.features = state.features_offered, state.features

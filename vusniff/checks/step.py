@@ -9,6 +9,7 @@ from __future__ import annotations
 import enum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from vusniff.amounts import duration
 from vusniff.channel import Sender
 from vusniff.checks.peers import NOBODY, Peer
 from vusniff.families.pairing import Pairing
@@ -130,6 +131,8 @@ class SessionHistory:
     previous: PreviousSession | None = None
     from_log: bool = False
     """A log tells of it: no bytes were seen."""
+    timed: bool = True
+    """Its times were measured; else they only keep the order."""
     device: str | None = None
     """Device type as far as deduced or given."""
     frontend: Peer = NOBODY
@@ -259,3 +262,7 @@ class SessionEnd:
         """How long the front-end had not asked anything."""
         last = self.memory.last_main
         return self.time_ns - last.time_ns if last else 0
+
+    def apart(self, nanoseconds: int) -> str:
+        """A time that passed as words with a space behind; empty where times were not measured."""
+        return f"{duration(nanoseconds)} " if self.memory.timed else ""

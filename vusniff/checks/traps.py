@@ -6,7 +6,7 @@ Not rules of the specification: each says which implementation is affected as fa
 from __future__ import annotations
 
 from vusniff.amounts import descriptor as descriptor_words
-from vusniff.amounts import duration, listed
+from vusniff.amounts import listed
 from vusniff.channel import Sender
 from vusniff.checks.finding import FINE, Said, Sayings, Severity, Side
 from vusniff.checks.limits import DESCRIPTORS, QUEUE_SIZE, TABLE_REGIONS
@@ -114,7 +114,7 @@ def queue_size_closed(end: SessionEnd) -> Sayings:
     values = decoded(request)
     if request is None or not values or end.time_ns - request.time_ns > SOON_NS:
         return FINE
-    after = f"closed the connection {duration(end.time_ns - request.time_ns)} after SET_VRING_NUM"
+    after = f"closed the connection {end.apart(end.time_ns - request.time_ns)}after SET_VRING_NUM"
     size = f"gave vring {values['index']} size {values['num']}"
     if most is not None:
         if values["num"] <= most.number:

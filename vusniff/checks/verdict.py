@@ -241,7 +241,7 @@ def _quiet(one: Standing, outcome: Outcome, way: Way, successor: int | None) -> 
     if way is Way.BACKEND_CLOSED:
         after = f"; session {successor} took over" if successor is not None else ""
         closed = f"{name_of(one, Sender.BACKEND)} closed the connection"
-        return f"{closed} {duration(one.quiet_ns)} after {one.last}{after}"
+        return f"{closed} {one.apart(one.quiet_ns)}after {one.last}{after}"
     if outcome is Outcome.ENDED:
         who = f"{name_of(one, one.closer)} closed the connection" if one.closer else "the connection was closed"
         return f"{who} {ending.while_words(one)}"
@@ -364,6 +364,8 @@ def _caveats(one: Standing, partial: str) -> tuple[str, ...]:
         said.append("there are no rules for what was said: only how it ended is judged")
     if not one.fresh:
         said.append("the capture was joined late: what came before the first message is unknown")
+    if not one.timed:
+        said.append("nothing tells when things happened, only in which order")
     if one.fresh and one.whole_until < EVERYTHING:
         said.append(f"{partial or 'something is missing'}: what follows #{one.whole_until} is not judged in full")
     elif one.closed is not None and one.closed.lost:

@@ -329,7 +329,8 @@ def _write(
             told += 1
             if isinstance(event, Connection):
                 opened = None if event.opened_ns is None else event.opened_ns + later_ns
-                ids[event.id] = writer.open(event.path, event.ends, opened, event.joined_late, event.family).id
+                late, family = event.joined_late, event.family
+                ids[event.id] = writer.open(event.path, event.ends, opened, late, family, event.timed).id
             elif isinstance(event, Closed):
                 writer.close_connection(
                     replace(event, connection=ids[event.connection], time_ns=event.time_ns + later_ns, received=0),

@@ -83,8 +83,11 @@ class _TracedConnection:
     late: bool = False
     family: str | None = None
     """Of a device of the kernel; of a socket its first bytes tell."""
+    timed: bool = True
     id: int = 0
     frames: int = 0
+    over: bool = False
+    """Its end is written."""
 
     def inodes(self) -> set[int]:
         """The inodes of its ends, as far as they are known."""
@@ -149,6 +152,8 @@ def import_strace(
     calls = [move for _, of_device in served for move in of_device]
     moves = _arrange(chosen, _gone(chosen, logs), calls, merge=len(clocks) == 1 and clocks <= {"epoch", "day"})
     chosen += [talk for talk, _ in served]
+    for talk in chosen:
+        talk.timed = "" not in clocks
     with CaptureWriter(
         target, source="strace", replaces=replaces, order=order, host=facts.Host(), keeps_ended=True
     ) as writer:
@@ -403,6 +408,12 @@ def _arrange(
             if socket is not None and socket.end is not None:
                 moves.append(_Move(talk, end, socket.end))
     moves += [_Move(*one.ends[0], one) for one in gone]
+    moves += [
+        _Move(talk, end, Ending(one.log, one.line, one.time_ns, "killed" if one.exit.signal else "eof", False))
+        for one in gone
+        for talk, end in one.ends
+        if all(socket is None or socket.end is None for socket in talk.sockets)
+    ]  # with a process go its sockets
     moves.sort(key=lambda move: (move.what.log, move.what.line))
     bounds = _bounds(moves)
     latest: dict[int, int] = {}
@@ -486,6 +497,7 @@ def _write(talks: Sequence[_TracedConnection], moves: Sequence[_Move], writer: C
         elif isinstance(ending := moves[place].what, Ending):
             end = moves[place].end
             by = 1 - end if ending.by_peer else end
+            talk.over = True
             ended = Closed(talk.id, moves[place].time_ns, ending.reason, by, talk.frames)
             writer.close_connection(ended, silent=not talk.frames)
 
@@ -493,13 +505,13 @@ def _write(talks: Sequence[_TracedConnection], moves: Sequence[_Move], writer: C
 def _open_in(writer: CaptureWriter, talk: _TracedConnection) -> None:
     """Give a connection its place in the capture."""
     opened_ns = next((socket.opened_ns for socket in talk.sockets if socket and socket.opened), None)
-    talk.id = writer.open(talk.path, talk.ends, opened_ns, talk.late, talk.family).id
+    talk.id = writer.open(talk.path, talk.ends, opened_ns, talk.late, talk.family, talk.timed).id
 
 
 def _tell_silent(talks: Sequence[_TracedConnection], writer: CaptureWriter, now_ns: int) -> None:
     """Connections on which nothing was said to the end of the log."""
     for talk in talks:
-        if not talk.frames and all(socket is None or socket.end is None for socket in talk.sockets):
+        if not talk.frames and not talk.over:
             if not talk.id:
                 _open_in(writer, talk)
             writer.close_connection(Closed(talk.id, now_ns, CAPTURE_ENDED, None, 0), silent=True)

@@ -169,7 +169,8 @@ def copy_record(writer: CaptureWriter, record: Record, comments: Sequence[bytes]
     """Writes what was read, all of it in its order; ``comments`` are for a frame."""
     match record:
         case Connection():
-            writer.open(record.path, record.ends, record.opened_ns, record.joined_late, record.family)
+            one = record
+            writer.open(one.path, one.ends, one.opened_ns, one.joined_late, one.family, one.timed)
         case Closed():
             writer.close_connection(record, silent=not record.received)
         case Lost():

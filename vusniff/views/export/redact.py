@@ -113,7 +113,8 @@ def redact(files: Sequence[str], target: str, device: str | None = None) -> list
             match record:
                 case Connection():
                     ends = (names.end(record.ends[0]), names.end(record.ends[1]))
-                    writer.open(names.path(record.path), ends, record.opened_ns, record.joined_late, record.family)
+                    path, late = names.path(record.path), record.joined_late
+                    writer.open(path, ends, record.opened_ns, late, record.family, record.timed)
                 case Closed():
                     reason = record.reason if record.reason in _REASONS else "other"
                     writer.close_connection(replace(record, reason=reason), silent=not record.received)
