@@ -35,6 +35,13 @@ def test_front_end_is_who_asks_whichever_end_listened(talk: Talk, front: int) ->
     assert timeline.tracker.sender(peers.connection.id, front) is Sender.FRONTEND
 
 
+def test_who_speaks_first_asks_whatever_its_flags_say(talk: Talk) -> None:
+    peers = talk.connect()
+    peers.say(0, F.GET_FEATURES, flags=5)
+    peers.answer(F.GET_FEATURES, u64(NET))
+    assert [message.sender for message in talk.timeline().messages()] == [Sender.FRONTEND, Sender.BACKEND]
+
+
 def test_a_capture_that_begins_with_a_reply_still_knows_the_front_end(talk: Talk) -> None:
     peers = talk.connect(late=True)
     peers.answer(F.GET_FEATURES, u64(NET))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from checks_cases import script
-from checks_cases.script import FEATURES, Again, Case, Close, F, Part, fe, hello, tell, u32, u64, up
+from checks_cases.script import FEATURES, MEMORY, Again, Case, Close, F, Part, be, fe, hello, ring, tell, u32, u64, up
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from talk import Talk
@@ -171,3 +171,23 @@ def test_an_end_that_was_not_seen_is_said(tmp_path: Path) -> None:
     assert first == "not seen; session 2 begins on the same path"
     assert second == "open"
     talk.writer.close()
+
+
+def test_sessions_at_the_same_time_have_a_verdict_each(tmp_path: Path) -> None:
+    talk = Talk(tmp_path / "two.pcapng")
+    fine, bad = talk.connect("/run/a.sock"), talk.connect("/run/b.sock")
+    both = [*hello(), fe(F.GET_QUEUE_NUM), be(F.GET_QUEUE_NUM, u64(1))]
+    for part in (*both, *MEMORY, *ring()):
+        assert isinstance(part, script.Say)
+        for peers in (fine, bad) if part in both else (fine,):
+            peers.say(part.end, part.request, part.payload, part.flags, part.fds)
+        if part is both[-1]:
+            bad.close()
+    talk.writer.close()
+    timeline = Timeline(Index(talk.path))
+    read_all(timeline, judge=True)
+    timeline.conclude()
+    first, second = verdicts(timeline.checker, timeline.index.time_ns[-1])
+    assert (first.path, first.outcome, first.sessions) == ("/run/b.sock", Outcome.NEVER_STARTED, (2,))
+    assert "GET_QUEUE_NUM said 1" in first.sentence
+    assert (second.path, second.outcome, second.sessions) == ("/run/a.sock", Outcome.RUNNING, (1,))

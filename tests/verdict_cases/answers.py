@@ -10,6 +10,7 @@ from checks_cases.script import (
     Close,
     F,
     P,
+    Say,
     Wait,
     acked,
     be,
@@ -128,6 +129,37 @@ ACKNOWLEDGED = [
         Outcome.ENDED,
         "",
         ("Ended",),
+    ),
+]
+
+ACKNOWLEDGED += [
+    Expected(
+        f"the reply flag on the very first message, {name}",
+        [fe(F.GET_FEATURES, flags=5), *more],
+        outcome,
+        "header-reply-flag",
+        (says, "the front-end sends GET_FEATURES with the reply flag, which only answers have."),
+        FE,
+        1,
+        step,
+        caveat="could not be read",
+    )
+    for name, more, outcome, step, says in (
+        ("and the back-end closes", [Close(1)], NEVER, "connecting", "Never started: "),
+        ("and nothing comes", [Wait(6)], NEVER, "connecting", "Never started: "),
+        ("and it works", [*hello()[1:], *MEMORY, *ring(), Wait(2)], Outcome.RUNNING, "", "But "),
+    )
+] + [
+    Expected(
+        "who asks refuses nothing",
+        [*(part._replace(flags=5) if isinstance(part, Say) and not part.end else part for part in hello()), Close(0)],
+        NEVER,
+        "header-reply-flag",
+        ("the front-end sends GET_FEATURES with the reply flag",),
+        FE,
+        1,
+        "negotiation",
+        caveat="could not be read",
     ),
 ]
 

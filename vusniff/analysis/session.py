@@ -344,8 +344,11 @@ class Tracker:
             else:
                 self._join(link, link.session, channel)
         if link.requester is None:
-            asks = 1 - frame.end if flags & REPLY else frame.end
             assert link.session is not None
+            assert link.channel is not None
+            # Who speaks first asks, whatever the flag says: an empty message cannot be the answer to what nobody asked.
+            empty = not link.connection.joined_late and 0 < len(frame.data) <= link.channel.header.size
+            asks = 1 - frame.end if flags & REPLY and not empty else frame.end
             turned = link.channel is link.session.family.main and request in link.session.family.other_way
             link.requester = 1 - asks if turned else asks
             self._renew(link)

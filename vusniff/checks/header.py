@@ -40,11 +40,10 @@ def reply_flag(step: Step) -> Sayings:
     if message.request is None or message.sender is None or asks is None:
         return FINE
     who = f"the {message.sender.words}"
-    who = f"the {message.sender.words}"
     if message.sender is asks and message.reply:
-        return (Said(f"{who} sends {message.name} with the reply flag, but it is who asks here"),)
+        return (Said(f"{who} sends {message.name} with the reply flag, which only answers have"),)
     if message.sender is not asks and not message.reply:
-        return (Said(f"{who} sends {message.name} without the reply flag, but it only answers here"),)
+        return (Said(f"{who} sends {message.name} without the reply flag, which every answer has"),)
     return FINE
 
 

@@ -130,6 +130,9 @@ def outcome_of(
         return _of_calls(one)
     if not one.judged:
         return Outcome.STOPPED if one.closed is not None else Outcome.UNKNOWN
+    over = way is Way.CLOSED or (way is Way.OPEN and one.end_ns - one.first_ns >= WAIT_NS)
+    if one.last is None and one.fresh and likely and over:
+        return Outcome.NEVER_STARTED
     started, stopped_by = one.started, any(cause.stops for cause, _ in likely)
     if one.refusal is not None and (way is Way.REFUSED or (not started and one.closed is not None)):
         return Outcome.REFUSED

@@ -290,7 +290,8 @@ def _trouble(one: Standing, outcome: Outcome, way: Way, explaining: Sequence[Lik
     )
     others = [also.finding for also in explaining if also.finding.rule not in (finding.rule, *GUESSES)]
     also = (_ended(f"Also: {others[0].sentence}"),) if others else ()
-    if cause.stops and way in (Way.CLOSED, Way.OPEN) and outcome is Outcome.NEVER_STARTED:
+    alone = cause.stops or one.last is None
+    if alone and way in (Way.CLOSED, Way.OPEN) and outcome is Outcome.NEVER_STARTED:
         return replace(told, happened=finding.sentence, more=also)
     probable = "The probable cause" if sure is Sure.LIKELY else "A possible cause"
     return replace(told, more=(_ended(f"{probable}: {finding.sentence}"), *also, *what.more))
@@ -367,7 +368,8 @@ def _caveats(one: Standing, partial: str) -> tuple[str, ...]:
     if not one.timed:
         said.append("nothing tells when things happened, only in which order")
     if one.fresh and one.whole_until < EVERYTHING:
-        said.append(f"{partial or 'something is missing'}: what follows #{one.whole_until} is not judged in full")
+        behind = f"what follows #{one.whole_until}" if one.whole_until else "the session"
+        said.append(f"{partial or 'something is missing'}: {behind} is not judged in full")
     elif one.closed is not None and one.closed.lost:
         said.append("messages were lost")
     return tuple(said)

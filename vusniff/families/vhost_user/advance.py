@@ -396,6 +396,8 @@ def advance(state: DeviceState, message: Message) -> DeviceState:
     if request is None or payload is None or message.malformed is not None:
         return state
     if message.flags & FLAG_REPLY:
+        if message.sender is message.channel.requester:
+            return state  # who asks answers nothing: the flag is wrong
         if "success" in payload:
             return _acknowledged(state, message)
         handler = _REPLIES[message.channel].get(request)
