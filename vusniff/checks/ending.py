@@ -179,9 +179,12 @@ ROLES: dict[Sender | None, str] = {**{side: f"the {side.words}" for side in Send
 
 
 def name_of(one: Standing, side: Sender | None) -> str:
-    """A side by its role and its process: ``the back-end (virtiofsd)``."""
+    """A side by its role and its process: ``the back-end (virtiofsd)``. A process that was gone before it could be
+    looked at is known by its end."""
     peer = one.peer(side)
-    return f"{ROLES[side]} ({peer.comm})" if peer is not None and peer.comm else ROLES[side]
+    comm = peer.comm if peer is not None else ""
+    comm = comm or next((exit.comm for where, exit in one.exits if side is not None and where is side), "")
+    return f"{ROLES[side]} ({comm})" if comm else ROLES[side]
 
 
 def while_words(one: Standing) -> str:

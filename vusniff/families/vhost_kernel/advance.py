@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from vusniff.channel import Sender
 from vusniff.families.vhost_kernel.protocol import (
     CAME_BACK,
     GIVES,
@@ -83,6 +84,7 @@ def _said(message: Message, request: FrontendRequest, flags: int, payload: dict[
         "request": int(request),
         "name": request.name,
         "flags": flags,
+        "sender": Sender.BACKEND if flags & FLAG_REPLY else message.sender,
         "payload": payload,
     }
     made = _new(Message)
