@@ -84,10 +84,12 @@ def _used_with_the_last(slots: bytes, size: int, at: int, run: int, in_order: bo
 def _last_of(slots: bytes, size: int, begin: int, run: int, buffer: int) -> int:
     """How many of the ``run`` slots from ``begin`` there are up to the end of a buffer; 0 where it is not there."""
     low, high = buffer.to_bytes(2, "little")
-    lows, highs, flags = (part[begin:] + part[:begin] for part in (slots[12::SLOT], slots[13::SLOT], slots[14::SLOT]))
-    found = lows.find(low, 0, run)
-    while found >= 0:
-        if highs[found] == high and not flags[found] & NEXT:
-            return found + 1
-        found = lows.find(low, found + 1, run)
+    lows = slots[12::SLOT]
+    for first, last, before in ((begin, min(begin + run, size), 0), (0, begin + run - size, size - begin)):
+        found = lows.find(low, first, last) if first < last else -1
+        while found >= 0:
+            at = found * SLOT
+            if slots[at + 13] == high and not slots[at + 14] & NEXT:
+                return found - first + before + 1
+            found = lows.find(low, found + 1, last)
     return 0
