@@ -196,7 +196,7 @@ def test_what_waits_is_printed_and_written_nowhere(
     before = Path(file).read_bytes()
     assert main(["rings", file, "--dump", "4", "--device", "blk"]) == 0
     text = capsys.readouterr().out
-    assert "ring 0: 1 request available and not used" in text
+    assert "ring 0: 1 buffer available and not used" in text
     assert "type OUT sector 77" in text
     assert "SECRET" not in text
     assert main(["rings", file, "--dump", "4", "--device", "blk", "--json"]) == 0
@@ -224,7 +224,7 @@ def test_what_waits_is_stored_only_where_that_is_asked_for(
     assert (dump.ring, dump.waiting, dump.ends) == (0, 1, ((1, 0),))
     assert main(["read", str(out)]) == 0
     text = capsys.readouterr().out
-    assert "# ring 0: 1 request available and not used; the oldest is 0: " in text
+    assert "# ring 0: 1 buffer available and not used; the oldest is 0: " in text
     assert "type OUT sector 77" in text
     assert main(["export", str(out), "--redact", "-o", str(shown)]) == 0
     assert "1 dump of what waited in rings" in capsys.readouterr().err

@@ -11,6 +11,7 @@ from pathlib import Path
 from peers.processes import PATIENCE, Process, Stage, wait_for_socket, wait_until
 
 SWITCH = Path("/usr/lib/openvswitch-switch-dpdk/ovs-vswitchd-dpdk")
+PROGRAMS = ((SWITCH, "openvswitch-switch-dpdk"), (Path("/usr/bin/ovs-vsctl"), "openvswitch-switch"))
 SCHEMA = Path("/usr/share/openvswitch/vswitch.ovsschema")
 INTERFACES = Path("/sys/class/net")
 BRIDGE = "vusniff-tests"
@@ -70,6 +71,13 @@ class Switch:
         """Packets the port has taken from the rings."""
         found = re.search(r"rx_packets=(\d+)", self.configure("get", "Interface", name, "statistics"))
         return int(found.group(1)) if found else 0
+
+    def counted(self, name: str) -> tuple[int, int]:
+        """Packets the port has taken from the rings, and given to them, now."""
+        control = str(self._directory / "switch.ctl")
+        said = self._run("ovs-appctl", "--timeout=30", "-t", control, "dpctl/show", "--statistics")
+        found = re.search(rf"port \d+: {re.escape(name)} .*?RX packets:(\d+).*?TX packets:(\d+)", said, re.DOTALL)
+        return (int(found.group(1)), int(found.group(2))) if found else (0, 0)
 
     def _end(self) -> None:
         if self.process.running:

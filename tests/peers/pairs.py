@@ -120,9 +120,7 @@ def block_boot(wire: Wire) -> None:
     """qemu-storage-daemon listens, QEMU connects; SeaBIOS boots from the disk, before and after a reset."""
     disk = wire.stage.path("disk.img")
     qemu.write_boot_disk(disk)
-    export = f"type=vhost-user-blk,id=e0,node-name=d0,addr.type=unix,addr.path={wire.back},writable=on,num-queues=2"
-    argv = ["qemu-storage-daemon", "--blockdev", f"driver=file,node-name=d0,filename={disk}", "--export", export]
-    backend = wire.stage.start("backend", argv, wire.trace("backend"))
+    backend = wire.stage.start("backend", qemu.storage_daemon(disk, wire.back), wire.trace("backend"))
     wait_for_socket(wire.back, backend)
     machine = qemu.block_machine(wire.stage, wire.front, queues=2, trace=wire.trace("frontend"))
     wire.tracing.append(machine.log)

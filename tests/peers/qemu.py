@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -42,14 +45,24 @@ class Machine:
     """A running QEMU."""
 
     def __init__(
-        self, stage: Stage, name: str, devices: list[str], memory: int, trace: Path | None, shared: bool = True
+        self,
+        stage: Stage,
+        name: str,
+        devices: list[str],
+        memory: int,
+        trace: Path | None = None,
+        shared: bool = True,
+        huge: bool = False,
     ) -> None:
+        """``huge``: of pages of 2 MiB, which have to be there: see `huge_pages`."""
         control = stage.path(f"{name}.qmp")
         argv = ["qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none", "-cpu", "qemu64"]
         # graphics=off: the firmware writes its console to the serial port, which is this process's output.
         argv += ["-machine", "pc,accel=tcg,graphics=off", "-m", str(memory), "-smp", "1", "-serial", "stdio"]
         if shared:
-            argv += ["-object", f"memory-backend-memfd,id=mem0,size={memory}M,share=on", "-numa", "node,memdev=mem0"]
+            pages = ",hugetlb=on,hugetlbsize=2M" if huge else ""
+            backend = f"memory-backend-memfd,id=mem0,size={memory}M,share=on{pages}"
+            argv += ["-object", backend, "-numa", "node,memdev=mem0"]
         argv += ["-qmp", f"unix:{control},server=on,wait=off", *devices]
         self.log = stage.path(f"{name}.trace")
         """What it says of each message it sends and receives."""
@@ -98,14 +111,52 @@ def network_machine(stage: Stage, path: Path, *, queues: int, wait: bool = True,
     return Machine(stage, "qemu", [*devices, "-device", card], 256, trace)
 
 
-def block_machine(stage: Stage, path: Path, *, queues: int, shared: bool = True, trace: Path | None = None) -> Machine:
+def block_machine(
+    stage: Stage,
+    path: Path,
+    *,
+    queues: int,
+    shared: bool = True,
+    huge: bool = False,
+    trace: Path | None = None,
+    comes_from: Path | None = None,
+) -> Machine:
     """A machine whose only disk is a vhost-user device: SeaBIOS drives it and runs its first sector.
 
-    Memory that is not ``shared`` cannot be passed to the back-end.
+    Memory that is not ``shared`` cannot be passed to the back-end. One that ``comes_from`` a socket is migrated there.
     """
     devices = ["-chardev", f"socket,id=c0,path={path}"]
     devices += ["-device", f"vhost-user-blk-pci,chardev=c0,num-queues={queues},bootindex=1"]
-    return Machine(stage, "qemu", devices, 128, trace, shared)
+    if comes_from is not None:
+        devices += ["-incoming", f"unix:{comes_from}"]
+    name = "qemu" if comes_from is None else "incoming"
+    return Machine(stage, name, devices, SMALL if huge else 128, trace, shared, huge)
+
+
+def storage_daemon(disk: Path, path: Path) -> list[str]:
+    """The command of a qemu-storage-daemon that serves a disk, which several may do at a time."""
+    export = f"type=vhost-user-blk,id=e0,node-name=d0,addr.type=unix,addr.path={path},writable=on,num-queues=2"
+    node = f"driver=file,node-name=d0,filename={disk},locking=off"
+    return ["qemu-storage-daemon", "--blockdev", node, "--export", export]
+
+
+SMALL = 16
+"""Megabytes with which SeaBIOS runs: 8 huge pages."""
+
+
+@contextlib.contextmanager
+def huge_pages(megabytes: int) -> Iterator[bool]:
+    """Whether there are so many free in pages of 2 MiB, which are asked for where that is allowed."""
+    control, free = Path("/proc/sys/vm/nr_hugepages"), Path("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages")
+    wanted, before = megabytes // 2, None
+    try:
+        if free.exists() and int(free.read_text()) < wanted and os.access(control, os.W_OK):
+            before = control.read_text()
+            control.write_text(str(int(before) + wanted))
+        yield free.exists() and int(free.read_text()) >= wanted
+    finally:
+        if before is not None:
+            control.write_text(before)
 
 
 def file_system_machine(stage: Stage, path: Path, *, trace: Path | None = None) -> Machine:

@@ -7,22 +7,25 @@ import os
 import re
 import shutil
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from probing import needs_probe, why_no_probe
+from probing import needs_probe
 
 import vusniff
-from peers import dpdk, qemu
+from peers import dpdk, ovs
 from peers.processes import LONGEST, Process, Stage, wait_for_socket, wait_until
 from peers.requirements import require
+from peers.sampled import bases, evidence, last, samples
+from vusniff.analysis.rings import Doing, doing
+from vusniff.cli import main
 from vusniff.families.places import Places
 from vusniff.families.vhost_user.places import places
-from vusniff.record import Position, Sample
+from vusniff.families.vhost_user.queues import Purpose
+from vusniff.record import Connection, Exit, Position
 from vusniff.sources.rings.access import Access
 from vusniff.sources.rings.reader import RingReader
 
@@ -33,6 +36,15 @@ RINGS = {
     "packed": ",packed_vq=1,mrg_rxbuf=0",
     "packed-in-order": ",packed_vq=1,mrg_rxbuf=0,in_order=1",
 }
+PACKETS = 200
+"""How many are waited for on a switch."""
+PACKET = 64
+"""Bytes of those that testpmd sends."""
+SWITCH = [
+    *([] if os.geteuid() == 0 else ["root"]),
+    *(f"package {package}" for file, package in ovs.PROGRAMS if not file.exists()),
+    *(["package dpdk-dev"] if shutil.which("dpdk-testpmd") is None else []),
+]
 TESTPMD = ("package dpdk-dev",) if shutil.which("dpdk-testpmd") is None else ()
 
 
@@ -79,17 +91,29 @@ def stopped(testpmd: dpdk.Testpmd) -> bool:
     return told(testpmd, "show port info 0", "Infos for port 0") > 0 and testpmd.process.count("Done") > 0
 
 
-def start(stage: Stage, options: str, pairs: int, *words: str) -> Pair:
+def start(stage: Stage, options: str, pairs: int, *words: str, front_listens: bool = False) -> Pair:
+    """With ``front_listens`` the front-end waits for back-ends, of which another may come."""
     front, back, capture = stage.path("front.sock"), stage.path("back.sock"), stage.path("seen.pcapng")
-    backend = dpdk.Testpmd(stage, "backend", dpdk.vhost_port(back, pairs=pairs, connect=False), pairs=pairs)
-    wait_for_socket(back, backend.process)
-    sides = ["--listen", str(front), "--connect", str(back), "-w", str(capture), "--quiet", *words]
-    proxy = stage.start("proxy", [sys.executable, "-m", "vusniff", "proxy", *sides])
-    wait_for_socket(front, proxy)
-    port = dpdk.virtio_user_port(front, pairs=pairs) + options
-    frontend = dpdk.Testpmd(stage, "frontend", port, pairs=pairs)
+    sides = ["--connect", front, "--listen", back] if front_listens else ["--listen", front, "--connect", back]
+    command = [sys.executable, "-m", "vusniff", "proxy", *map(str, sides), "-w", str(capture), "--quiet", *words]
+    proxy = stage.start("proxy", command)
+    wait_for_socket(back if front_listens else front, proxy)
+    port = dpdk.virtio_user_port(front, pairs=pairs, listen=front_listens) + options
+    if front_listens:
+        frontend = dpdk.Testpmd(stage, "frontend", port, pairs=pairs)
+        wait_for_socket(front, frontend.process)
+        backend = connected(stage, "backend", pairs)
+    else:
+        backend = dpdk.Testpmd(stage, "backend", dpdk.vhost_port(back, pairs=pairs, connect=False), pairs=pairs)
+        wait_for_socket(back, backend.process)
+        frontend = dpdk.Testpmd(stage, "frontend", port, pairs=pairs)
     backend.process.wait_line(dpdk.READY)
     return Pair(frontend, backend, proxy, capture)
+
+
+def connected(stage: Stage, name: str, pairs: int) -> dpdk.Testpmd:
+    """A back-end that connects."""
+    return dpdk.Testpmd(stage, name, dpdk.vhost_port(stage.path("back.sock"), pairs=pairs, connect=True), pairs=pairs)
 
 
 def readers(pair: Pair, found: Places) -> Iterator[RingReader]:
@@ -100,50 +124,44 @@ def readers(pair: Pair, found: Places) -> Iterator[RingReader]:
         yield RingReader(found, Access(), pids[1:])
 
 
-@pytest.mark.parametrize("name", RINGS)
+def as_counted(pair: Pair) -> list[Position]:
+    """Where the rings stand, which is what the back-end has counted, whichever way they are read."""
+    received, sent = pair.counted()
+    for reader in readers(pair, pair.places()):
+        assert reader.reasons == {}
+        rings = reader.positions()
+        modulus = rings[0].size if rings[0].packed else 1 << 16
+        assert sum(one.used for one in rings if one.ring % 2) % modulus == received % modulus
+        assert sum(one.used for one in rings if one.ring % 2 == 0) % modulus == sent % modulus
+    return rings
+
+
+@pytest.mark.parametrize("name", ["split-mergeable-in-order", "packed-in-order"])
 def test_used_indexes_are_what_the_back_end_counts(name: str) -> None:
     require(TESTPMD)
-    is_packed = name.startswith("packed")
-    pairs = 1 if is_packed else 2
     with Stage() as stage:
-        pair = start(stage, RINGS[name], pairs)
+        pair = start(stage, RINGS[name], 1)
         pair.backend.tell("start")
         pair.frontend.tell("start tx_first")
         pair.backend.wait_received()
         found = pair.places()
-        assert len(found.rings) == 2 * pairs
+        assert len(found.rings) == 2
         assert found.unreadable == ()
         for reader in readers(pair, found):
             assert reader.reasons == {}
             before = reader.positions()
             wait_until(lambda before=before, reader=reader: moved(before, reader.positions()), "rings that move")  # type: ignore[misc]
             assert all(position.in_flight <= position.size for position in reader.positions())
-        received, sent = pair.counted()
-        for reader in readers(pair, found):
-            rings = reader.positions()
-            modulus = rings[0].size if is_packed else 1 << 16
-            assert sum(one.used for one in rings if one.ring % 2) % modulus == received % modulus
-            assert sum(one.used for one in rings if one.ring % 2 == 0) % modulus == sent % modulus
-        pair.frontend.quit()
-        pair.backend.quit()
-        pair.proxy.send_signal(signal.SIGTERM)
-        assert pair.proxy.wait_exit() == 0
-        if not is_packed:
-            answered = bases(pair.capture)
-            assert {one.ring: one.used for one in rings} == answered
+        as_counted(pair)
 
 
-def samples(capture: Path) -> list[Sample]:
-    timeline = vusniff.open_capture(capture)
-    found = [one for _, one in vusniff.evidence(timeline) if isinstance(one, Sample)]
-    timeline.index.close()
-    return found
+def move(capture: Path, connection: int = 1) -> bool:
+    """Whether all four rings have moved, by the last samples."""
+    return all((one := last(capture, number, connection)) and one.moved_ns is not None for number in range(4))
 
 
-def last(capture: Path, ring: int) -> Position | None:
-    """Where a ring stood by the last sample that tells of it."""
-    told = [position for sample in samples(capture) for position in sample.rings if position.ring == ring]
-    return told[-1] if told else None
+def has_no_buffers(position: Position | None) -> bool:
+    return position is not None and doing(position, Purpose.FILLED) is Doing.NO_BUFFERS
 
 
 def waits(capture: Path) -> list[int]:
@@ -152,126 +170,114 @@ def waits(capture: Path) -> list[int]:
     return [ring for ring, position in found.items() if position is not None and position.waiting_ns is not None]
 
 
-@pytest.mark.parametrize("name", ["split", "packed"])
-def test_the_proxy_tells_that_rings_move_wait_and_go_on(name: str) -> None:
+def waits_and_goes_on(pair: Pair, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its back-end stands still, which is told; what waits are the packets of testpmd; it goes on, which is told."""
+    pair.backend.process.send_signal(signal.SIGSTOP)
+    wait_until(lambda: waits(pair.capture) != [], "a sample of a ring that waits")
+    (waiting, *_) = waits(pair.capture)
+    assert main(["rings", str(pair.capture), "--dump", "2", "--json"]) == 0
+    dumped = {one["ring"]: one for one in map(json.loads, capsys.readouterr().out.splitlines())}
+    assert dumped.keys() == {0, 1, 2, 3}
+    assert len(dumped[waiting]["chains"]) == min(dumped[waiting]["waiting"], 2) > 0
+    for chain in dumped[waiting]["chains"]:
+        assert (chain["header"]["gso_type"], chain["header"]["hdr_len"], chain["problem"]) == (0, 0, None)
+        assert sum(one["bytes"] for one in chain["descriptors"] if not one["writable"]) == PACKET + 12
+    room = dumped[0]["chains"]
+    assert all(chain["header"] is None and all(one["writable"] for one in chain["descriptors"]) for chain in room)
+    pair.backend.process.send_signal(signal.SIGCONT)
+    wait_until(lambda: not waits(pair.capture), "a sample of a ring that goes on")
+
+
+def test_rings_move_wait_go_on_and_have_no_buffers(capsys: pytest.CaptureFixture[str]) -> None:
+    """Split rings. At the end the front-end takes nothing out any more, and the back-end fills all it was given."""
     require(TESTPMD)
     with Stage() as stage:
-        pair = start(stage, RINGS[name], 2, "--rings=50")
+        pair = start(stage, RINGS["split"], 2, "--rings=50")
         pair.backend.tell("start")
         pair.frontend.tell("start tx_first")
         pair.backend.wait_received()
-        wait_until(lambda: all((one := last(pair.capture, n)) and one.moved_ns == 0 for n in range(4)), "moving rings")
-        pair.backend.process.send_signal(signal.SIGSTOP)
-        wait_until(lambda: waits(pair.capture) != [], "a sample of a ring that waits")
-        waiting = waits(pair.capture)
-        pair.backend.process.send_signal(signal.SIGCONT)
-        wait_until(lambda: not waits(pair.capture), "a sample of a ring that goes on")
-        assert waiting
-        pair.counted()
-        found = pair.places()
-        final = RingReader(found, Access(), [pair.frontend.process.pid]).positions()
-        wait_until(
-            lambda: all((one := last(pair.capture, p.ring)) and one.used == p.used for p in final), "the last positions"
-        )
+        wait_until(lambda: move(pair.capture), "moving rings")
+        waits_and_goes_on(pair, capsys)
+        as_counted(pair)
+        pair.backend.tell("set fwd txonly")
+        pair.backend.tell("start")
+        wait_until(lambda: all(has_no_buffers(last(pair.capture, ring)) for ring in (0, 2)), "a driver without buffers")
+        final = RingReader(pair.places(), Access(), [pair.frontend.process.pid]).positions()
         pair.frontend.quit()
         pair.backend.quit()
         pair.proxy.send_signal(signal.SIGTERM)
         assert pair.proxy.wait_exit() == 0, pair.proxy.tail()
+        assert {one.ring: one.used for one in final} == bases(pair.capture)
         assert all(sample.unreadable == () for sample in samples(pair.capture))
 
 
-@needs_probe
-def test_the_probe_tells_what_the_rings_do() -> None:
+def test_rings_after_their_back_end_was_killed(capsys: pytest.CaptureFixture[str]) -> None:
+    """Packed rings, and a front-end that waits for the next back-end: what was read before is forgotten."""
     require(TESTPMD)
     with Stage() as stage:
-        path, capture = stage.path("vhost.sock"), stage.path("seen.pcapng")
-        words = ["capture", "--quiet", "--path", str(path), "-w", str(capture), "--rings=50"]
-        probe = stage.start("probe", [sys.executable, "-m", "vusniff", *words])
-        probe.wait_line("attached by")
-        backend = dpdk.Testpmd(stage, "backend", dpdk.vhost_port(path, pairs=1, connect=False), pairs=1)
-        wait_for_socket(path, backend.process)
-        frontend = dpdk.Testpmd(stage, "frontend", dpdk.virtio_user_port(path, pairs=1), pairs=1)
-        backend.process.wait_line(dpdk.READY)
-        backend.tell("start")
-        frontend.tell("start tx_first")
-        backend.wait_received()
-        wait_until(lambda: all((one := last(capture, n)) and one.moved_ns == 0 for n in range(2)), "moving rings")
-        frontend.quit()
-        backend.quit()
-        probe.send_signal(signal.SIGINT)
-        assert probe.wait_exit() == 0, probe.tail()
-        assert all(sample.unreadable == () for sample in samples(capture))
-
-
-def test_a_disk_that_is_read_and_not_served_while_its_back_end_stands_still() -> None:
-    """QEMU with qemu-storage-daemon: SeaBIOS drives a disk; the answer to GET_VRING_BASE is the index that was read."""
-    needed = {"qemu-system-x86_64": "qemu-system-x86", "qemu-storage-daemon": "qemu-system-common"}
-    require([f"package {package}" for program, package in needed.items() if shutil.which(program) is None])
-    with Stage() as stage:
-        front, back, capture = stage.path("front.sock"), stage.path("back.sock"), stage.path("seen.pcapng")
-        disk = stage.path("disk.img")
-        disk.write_bytes(READ_FOR_EVER.ljust(510, b"\0") + b"\x55\xaa" + bytes((4 << 20) - 512))
-        export = f"type=vhost-user-blk,id=e0,node-name=d0,addr.type=unix,addr.path={back},writable=on,num-queues=2"
-        argv = ["qemu-storage-daemon", "--blockdev", f"driver=file,node-name=d0,filename={disk}", "--export", export]
-        backend = stage.start("backend", argv)
-        wait_for_socket(back, backend)
-        sides = ["--listen", str(front), "--connect", str(back), "-w", str(capture), "--quiet", "--rings=50"]
-        proxy = stage.start("proxy", [sys.executable, "-m", "vusniff", "proxy", *sides])
-        wait_for_socket(front, proxy)
-        machine = qemu.block_machine(stage, front, queues=2)
-        wait_until(lambda: capture.exists() and used(capture) > 50, "a disk that is read")
-        if why_no_probe() is None:
-            seen_late(front)
-        backend.send_signal(signal.SIGSTOP)
-        wait_until(lambda: bool((one := last(capture, 0)) and one.waiting_ns), "a request that waits")
-        waits = last(capture, 0)
-        assert waits is not None
-        assert waits.in_flight > 0
-        backend.send_signal(signal.SIGCONT)
-        wait_until(lambda: bool((one := last(capture, 0)) and one.moved_ns == 0), "a request that was answered")
-        machine.quit()
-        backend.end()
-        proxy.send_signal(signal.SIGTERM)
-        assert proxy.wait_exit() == 0, proxy.tail()
-        final = last(capture, 0)
-        assert final is not None
-        assert (bases(capture)[0] - final.used) & 0xFFFF < 0x8000, "the used index only grows"
-        assert all(sample.unreadable == () for sample in samples(capture))
-
-
-def seen_late(path: Path) -> None:
-    """Who comes when the disk is read already is told by QEMU's monitor where its ring is, and reads it from there."""
-    words = ["top", "--json", "--for", "1s", "--filter", str(path)]
-    done = subprocess.run([sys.executable, "-m", "vusniff", *words], capture_output=True, text=True, check=True)
-    (device,) = map(json.loads, done.stdout.splitlines())
-    assert (device["device"], device["session"]) == ("blk", None)
-    assert device["words"].endswith("(from QMP)")
-    (ring,) = device["rings"]
-    assert ring["told_by"] == "QMP"
-    assert ring["used"] > 0
-    assert ring["size"] in (128, 256)  # with the firmware of Debian 12 and of Debian 13
-
-
-READ_FOR_EVER = bytes.fromhex("31c08ed88ec0b80802bb007eb90200ba8000cd13ebf0")
-"""A boot sector: int 13h reads eight sectors, and again."""
-
-
-def used(capture: Path) -> int:
-    position = last(capture, 0)
-    return position.used if position is not None else 0
+        pair = start(stage, RINGS["packed"], 2, "--rings=50", front_listens=True)
+        pair.backend.tell("start")
+        pair.frontend.tell("start tx_first")
+        pair.backend.wait_received()
+        wait_until(lambda: move(pair.capture), "moving rings")
+        waits_and_goes_on(pair, capsys)
+        pair.backend.process.send_signal(signal.SIGKILL)
+        pair.backend.process.wait_exit()
+        pair.backend = connected(stage, "another", 2)
+        pair.frontend.process.wait_line("reconnection succeeds")
+        pair.frontend.tell("stop")
+        pair.backend.process.wait_line(dpdk.READY)
+        pair.backend.tell("start")
+        pair.frontend.tell("start tx_first")
+        pair.backend.wait_received()
+        wait_until(lambda: all(last(pair.capture, ring, 2) for ring in range(4)), "rings of the other back-end")
+        final = as_counted(pair)
+        wait_until(
+            lambda: all((one := last(pair.capture, p.ring, 2)) and one.used == p.used for p in final), "last positions"
+        )
+        killed = [one for one in evidence(pair.capture) if isinstance(one, Exit)]
+        assert [one.signal for one in killed] == [signal.SIGKILL]
+        of_first = [sample.ends[0][0] == 1 for sample in samples(pair.capture)]
+        assert of_first == sorted(of_first, reverse=True), "the rings of the first session are read no more"
 
 
 def moved(before: list[Position], now: list[Position]) -> bool:
     return all(old.used != new.used or old.in_flight != new.in_flight for old, new in zip(before, now, strict=True))
 
 
-def bases(capture: Path) -> dict[int, int]:
-    """What the back-end answered to GET_VRING_BASE."""
-    timeline = vusniff.open_capture(capture)
-    found = {
-        message.payload["index"]: message.payload["num"]
-        for message in timeline.messages()
-        if message.name == "GET_VRING_BASE" and message.answers and message.payload
-    }
-    timeline.index.close()
-    return found
+@needs_probe
+def test_two_devices_on_a_switch() -> None:
+    """Two virtio_user that forward to each other through Open vSwitch, which counts what it takes and gives."""
+    require(SWITCH)
+    with Stage() as stage:
+        fronts, capture = [stage.path("one.sock"), stage.path("two.sock")], stage.path("seen.pcapng")
+        words = ["capture", "--quiet", *(f"--path={one}" for one in fronts), "-w", str(capture), "--rings=50"]
+        probe = stage.start("probe", [sys.executable, "-m", "vusniff", *words])
+        ports = [dpdk.virtio_user_port(front, pairs=1, listen=True) for front in fronts]
+        ends = [dpdk.Testpmd(stage, one.stem, port, pairs=1) for one, port in zip(fronts, ports, strict=True)]
+        switch = ovs.Switch(stage)
+        probe.wait_line("attached by")
+        for front, one in zip(fronts, ends, strict=True):
+            wait_for_socket(front, one.process)
+            switch.add_port(front.stem, front)
+        switch.process.wait_line(dpdk.READY, 2)
+        ends[0].tell("start")
+        ends[1].tell("start tx_first")
+        wait_until(lambda: all(switch.counted(one.stem)[0] > PACKETS for one in fronts), "packets on both ports")
+        for one in ends:
+            one.tell("stop")
+        connections = {Path(one.path).stem: one.id for one in evidence(capture) if isinstance(one, Connection)}
+        wait_until(
+            lambda: all(as_the_switch(capture, connections[one.stem], switch, one.stem) for one in fronts), "counts"
+        )
+        for one in ends:
+            one.quit()
+        probe.send_signal(signal.SIGINT)
+        assert probe.wait_exit() == 0, probe.tail()
+        assert [sample.unreadable for sample in samples(capture) if sample.unreadable] == []
+
+
+def as_the_switch(capture: Path, connection: int, switch: ovs.Switch, port: str) -> bool:
+    """Whether the rings stand where the switch has counted to."""
+    rings = [last(capture, ring, connection) for ring in (1, 0)]
+    return [one.used for one in rings if one is not None] == [count & 0xFFFF for count in switch.counted(port)]

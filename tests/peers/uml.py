@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import os
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 from peers.processes import Process, Stage
@@ -36,12 +37,18 @@ def missing() -> list[str]:
 
 def make_initramfs(stage: Stage) -> Path:
     """A root that reads the whole disk, says its digest, and halts."""
+    return pack_initramfs(stage, [next(MODULES.glob("*/kernel/drivers/block/virtio_blk.ko"))], INIT)
+
+
+def pack_initramfs(stage: Stage, modules: Sequence[Path], script: str) -> Path:
+    """A root with busybox, some modules and a script that is run first."""
     root = stage.path("root")
-    for directory in ("bin", "dev"):
+    for directory in ("bin", "dev", "sys"):
         (root / directory).mkdir(parents=True)
     (root / "bin/busybox").write_bytes(NEEDS["busybox-static"].read_bytes())
-    (root / "virtio_blk.ko").write_bytes(next(MODULES.glob("*/kernel/drivers/block/virtio_blk.ko")).read_bytes())
-    (root / "init").write_text(INIT)
+    for module in modules:
+        (root / module.name).write_bytes(module.read_bytes())
+    (root / "init").write_text(script)
     for name in ("init", "bin/busybox"):
         (root / name).chmod(0o755)
     names = "\n".join([".", *(str(path.relative_to(root)) for path in sorted(root.rglob("*")))])

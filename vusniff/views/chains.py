@@ -21,8 +21,8 @@ def header_of(one: RingDump, chain: Chain) -> dict[str, Any]:
 
 
 def waiting_words(one: RingDump) -> str:
-    """``ring 0: 3 requests available and not used``."""
-    what = "descriptor" if one.packed else "request"
+    """``ring 0: 3 buffers available and not used``: a buffer is a chain of descriptors."""
+    what = "descriptor" if one.packed else "buffer"
     return f"ring {one.ring}: {one.waiting} {what}{'' if one.waiting == 1 else 's'} available and not used"
 
 
