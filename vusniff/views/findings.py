@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from vusniff.analysis.driver import Driver, Steps
-from vusniff.analysis.session import Session
+from vusniff.analysis.session import Placed, Session
 from vusniff.capture.batch import Batch
 from vusniff.checks.checker import Checker
 from vusniff.checks.finding import Finding, Rule, Severity, Side
@@ -46,14 +46,15 @@ class Judged:
         self.times = array("Q")
         """Of every message, nanoseconds since the epoch."""
 
-    def take(self, batch: Batch, order: Callable[[int], str]) -> None:
-        """Judge the next messages; ``order`` gives the byte order of a connection."""
+    def take(self, batch: Batch, order: Callable[[int], str]) -> Placed:
+        """Judge the next messages; ``order`` gives the byte order of a connection. Returns where they belong."""
         first, feed = len(self.times) + 1, self.checker.feed
         placed = self._driver.place_batch(batch, order)
         events = [(first + row, event) for row, event in batch.events]
         for step in self._steps.of(first, batch.rows(), placed, events, self.checker.tell):
             feed(*step)
         self.times.extend(batch.time_ns)
+        return placed
 
     def conclude(self) -> None:
         """There is nothing more to come."""

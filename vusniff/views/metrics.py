@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
-from vusniff.analysis.driver import Driver, Steps
 from vusniff.analysis.rings import Doing, device_of, doing
 from vusniff.capture.batch import Batch, said
-from vusniff.checks.checker import Checker
 from vusniff.checks.finding import Rule
 from vusniff.families.vhost_user.queues import purpose
 from vusniff.record import Lost, Position, Sample
+from vusniff.views.findings import Judged
 
 SLOW_NS = 1_000_000_000
 """An answer that takes longer is slow."""
@@ -39,13 +38,9 @@ class Counts:
 
     def next_file(self) -> None:
         """What is read next begins a file, which knows nothing of those before."""
-        self._driver = Driver()
-        self._steps = Steps(self._driver.tracker)
-        self._checker = Checker(self._driver.tracker, self._rules, kept=1)
+        self._judged = Judged(self._rules, kept=1)
         self._told = 0
         """Findings of this file that are counted."""
-        self._times = 0
-        self._last_ns = 0
         self._met = 0
         """Sessions of this file that were looked at."""
         self._rings: dict[tuple[int, int], Position] = {}
@@ -53,32 +48,27 @@ class Counts:
 
     def take(self, batch: Batch, order: Callable[[int], str]) -> None:
         """The next messages; ``order`` gives the byte order of a connection."""
-        first, tracker, feed = self._times + 1, self._driver.tracker, self._checker.feed
-        placed = self._driver.place_batch(batch, order)
-        events = [(first + row, event) for row, event in batch.events]
-        for step in self._steps.of(first, batch.rows(), placed, events, self._checker.tell):
-            feed(*step)
+        judged = self._judged
+        first = len(judged.times) + 1
+        placed = judged.take(batch, order)
         again = [bool(options) and said(options)[3] for options in batch.options]
-        self._times += len(batch)
         self._messages += len(batch) - sum(again)
         for time_ns, answer, restated in zip(batch.time_ns, placed.answers, again, strict=True):
             if answer is not None and not restated and time_ns - answer.time_ns > SLOW_NS:
                 self._slow += 1
-        if len(batch):
-            self._last_ns = batch.time_ns[-1]
         self._meet(first, again)
         for _, event in batch.events:
             if isinstance(event, Lost):
                 self._lost += event.count
             elif isinstance(event, Sample):
-                session = next(filter(None, (tracker.session_of(one) for one, _ in event.ends)), 0)
+                session = next(filter(None, (judged.tracker.session_of(one) for one, _ in event.ends)), 0)
                 if len(self._rings) < MAX_RINGS:
                     self._rings.update({(session, one.ring): one for one in event.rings})
         self._tell()
 
     def _meet(self, first: int, again: Sequence[bool]) -> None:
         """Counts the sessions that began in these messages."""
-        sessions = self._driver.tracker.sessions
+        sessions = self._judged.tracker.sessions
         while self._met < len(sessions) and sessions[self._met].count:
             session = sessions[self._met]
             self._met += 1
@@ -92,20 +82,17 @@ class Counts:
 
     def _tell(self) -> None:
         """Counts the findings since it was last asked."""
-        checker = self._checker
+        checker = self._judged.checker
         for finding in checker.findings[self._told :]:
             self._findings[finding.rule, finding.severity.value, finding.side.value] += 1
         self._told = len(checker.findings)
 
-    def end_file(self) -> None:
-        """Nothing more comes in this file. Of sessions that go on in the next the end is not judged."""
-        self._rings.clear()
-
     def _gauges(self) -> tuple[int, int, int, int]:
         """Open sessions, requests that wait, rings that are not served, and what is in flight."""
-        tracker = self._driver.tracker
+        judged = self._judged
+        tracker, now_ns = judged.tracker, judged.times[-1] if judged.times else 0
         going = {session.number for session in tracker.sessions if session.count and session.closed is None}
-        waiting = sum(self._last_ns - one.time_ns > SLOW_NS for number in going for one in tracker.pending(number))
+        waiting = sum(now_ns - one.time_ns > SLOW_NS for number in going for one in tracker.pending(number))
         stalled = flying = 0
         for (session, index), position in self._rings.items():
             if session not in going:
