@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
+from typing import TypeVar
 
 from vusniff.channel import Channel
 from vusniff.families.family import Family
@@ -24,6 +25,18 @@ MAX_WAITING = 64
 """Requests of one code whose replies are waited for."""
 
 
+_Key = TypeVar("_Key")
+_Value = TypeVar("_Value")
+
+
+def _bounded(known: dict[_Key, _Value], key: _Key, value: _Value) -> None:
+    """Remembers a value; of too many the oldest is forgotten."""
+    known.pop(key, None)
+    if len(known) >= MAX_SETTINGS:
+        del known[next(iter(known))]
+    known[key] = value
+
+
 @dataclass(slots=True)
 class _Kept:
     """A request, and its reply when that has come."""
@@ -35,12 +48,14 @@ class _Kept:
 class Restated:
     """Follows the frames of one connection."""
 
-    __slots__ = ("_count", "_settings", "_waiting")
+    __slots__ = ("_asked", "_count", "_settings", "_waiting")
 
     def __init__(self) -> None:
         self._settings: dict[object, dict[object, _Kept]] = {}
         self._waiting: dict[tuple[int, int], deque[_Kept]] = {}
-        """By code, and id where the family has one."""
+        """By code, and id where the family has one: requests that want a reply, the oldest first."""
+        self._asked: dict[tuple[int, int], _Kept] = {}
+        """The last request of each, which may have a reply though it does not say so."""
         self._count = 0
 
     def add(self, frame: Frame, family: Family, channel: Channel, order: str) -> None:
@@ -54,20 +69,23 @@ class Restated:
         which = request, family.identify(frame.data, order) if family.identify is not None else 0
         if header.is_reply(flags) and not header.by_sender:
             waiting = self._waiting.get(which)
-            if waiting:
-                waiting.popleft().frames.append(one)
+            asked = waiting.popleft() if waiting else self._asked.get(which)
+            if asked is not None and len(asked.frames) < 2:
+                asked.frames.append(one)
             return
         kept = self._keep(family.setting(channel, request, frame.data, order), one)
-        if len(self._waiting) >= MAX_SETTINGS and which not in self._waiting:
-            del self._waiting[next(iter(self._waiting))]
-        self._waiting.setdefault(which, deque(maxlen=MAX_WAITING)).append(kept)
+        _bounded(self._asked, which, kept)
+        if header.is_need_reply(flags):
+            waiting = self._waiting.get(which)
+            if waiting is None:
+                waiting = deque(maxlen=MAX_WAITING)
+                _bounded(self._waiting, which, waiting)
+            waiting.append(kept)
 
     def _keep(self, setting: Setting, one: tuple[int, Frame]) -> _Kept:
         kept = _Kept([one])
         items = self._settings.pop(setting.name, {})
-        if len(self._settings) >= MAX_SETTINGS:
-            del self._settings[next(iter(self._settings))]
-        self._settings[setting.name] = items
+        _bounded(self._settings, setting.name, items)
         if setting.whole:
             items.clear()
         before = items.pop(setting.item, None)

@@ -13,6 +13,7 @@ import re
 import stat
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
 
@@ -35,8 +36,8 @@ _ENDED = 1024
 """Connections that have ended and can still be named by evidence."""
 _NAME_LENGTH = 80
 _ODD = re.compile(r"[^A-Za-z0-9._-]+")
-_OURS = re.compile(r"\d{8}T\d{6}Z-[A-Za-z0-9._-]{1,120}\.pcapng(\.gz|\.zst)?")
-"""Names of the files that are made here: only these are removed."""
+_OURS = re.compile(r"\d{8}T\d{6}Z-[A-Za-z0-9._-]{1,120}\.pcapng(\.gz|\.zst)")
+"""Names of the files that are finished here: only these are removed."""
 _PIECE = 1 << 20
 
 
@@ -352,6 +353,8 @@ class _Finisher:
             compressor_of(self.ending)
         except CaptureError:
             self.ending = ".gz"
+        self._finished = deque(self._found() if keep is not None else ())
+        self._size = sum(size for _, size in self._finished)
         self._waiting: queue.SimpleQueue[tuple[str, int] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="finish", daemon=True)
         self._thread.start()
@@ -371,7 +374,7 @@ class _Finisher:
             path, fd = one
             try:
                 self._compress(path, fd)
-                self._tidy()
+                self._tidy(os.path.basename(path) + self.ending)
             except (CaptureError, OSError) as error:
                 if not self._said:
                     self._said = True
@@ -396,10 +399,22 @@ class _Finisher:
         finally:
             os.close(copy)
 
-    def _tidy(self) -> None:
-        """Removes the oldest files, by their names, until what is there fits."""
+    def _tidy(self, name: str) -> None:
+        """Removes the oldest files, by their names, until what is there fits. ``name`` has just been finished."""
         if self._keep is None:
             return
+        with contextlib.suppress(FileNotFoundError):
+            size = os.stat(name, dir_fd=self._fd, follow_symlinks=False).st_size
+            self._finished.append((name, size))
+            self._size += size
+        while self._size > self._keep and self._finished:
+            name, size = self._finished.popleft()
+            self._size -= size
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(name, dir_fd=self._fd)
+
+    def _found(self) -> list[tuple[str, int]]:
+        """Finished files of earlier recordings, the oldest first, with their sizes."""
         found = []
         with os.scandir(self._fd) as entries:
             for entry in entries:
@@ -407,11 +422,4 @@ class _Finisher:
                     status = entry.stat(follow_symlinks=False)
                     if stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid():
                         found.append((entry.name, status.st_size))
-        found.sort()
-        total = sum(size for _, size in found)
-        for name, size in found:
-            if total <= self._keep:
-                break
-            if name.endswith((".gz", ".zst")):  # what is not compressed is being written
-                os.unlink(name, dir_fd=self._fd)
-                total -= size
+        return sorted(found)
