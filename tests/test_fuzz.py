@@ -155,6 +155,7 @@ def test_the_forms_call_every_command_that_reads() -> None:
         "decode",
         "explain",
         "replay",
+        "draw",
         "rings",
         "top",
     }

@@ -295,7 +295,7 @@ async def test_two_connections_side_by_side() -> None:
         await pilot.pause()
         text = overlay_text(app)
         assert "session 1 after #65" in text
-        assert "≠ vring 0-2 4 6 " in text
+        assert "≠ vring 0-2, 4, 6 " in text
         assert "= features offered" in text
 
 

@@ -84,7 +84,7 @@ async def burst(app: TuiApp, pilot: Pilot[int], *keys: str) -> None:
     await pilot.pause()
 
 
-OVERLAYS = ("exclamation_mark", "S", "question_mark", "e", "F", "C", "M", "ctrl+p")
+OVERLAYS = ("exclamation_mark", "S", "question_mark", "e", "F", "C", "M", "Q", "V", "T", "ctrl+p")
 LEAVING = ("enter", "escape", "q")
 
 

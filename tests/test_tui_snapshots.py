@@ -258,3 +258,13 @@ def test_too_small(snap_compare: Compare) -> None:
 
 def test_everything_at_once(snap_compare: Compare) -> None:
     assert pictured(snap_compare, "virtio-user-packed-reconnect", 66, LARGE, "P", theme="textual-light")
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_rings_over_time(snap_compare: Compare, size: tuple[int, int]) -> None:
+    assert pictured(snap_compare, CAPTURES / "trouble" / "backend-stopped.pcapng", 28, size, "V")
+
+
+@pytest.mark.parametrize(("keys", "size"), [(("Q",), SMALL), (("Q",), LARGE), (("T",), SMALL)], ids=str)
+def test_sequence_and_reply_times(snap_compare: Compare, keys: tuple[str, ...], size: tuple[int, int]) -> None:
+    assert pictured(snap_compare, "qemu-testpmd", 100, size, *keys)

@@ -19,6 +19,17 @@ def size(number: int) -> str:
     return f"{number}{UNITS[unit]}"
 
 
+def ranges(numbers: Sequence[int]) -> str:
+    """Ascending numbers, runs of them as first and last: ``0-3, 6``."""
+    parts: list[list[int]] = []
+    for number in numbers:
+        if parts and parts[-1][-1] == number - 1:
+            parts[-1][1:] = [number]
+        else:
+            parts.append([number])
+    return ", ".join("-".join(map(str, part)) for part in parts)
+
+
 def duration(nanoseconds: int) -> str:
     """A time with three digits that matter: ``850 ns``, ``35.2 us``, ``1.20 ms``, ``2.00 s``."""
     if nanoseconds < 1000:

@@ -35,6 +35,7 @@ COMMANDS: tuple[tuple[str, str, str], ...] = (
     ("read", "read", "print captures: one line a message, all fields, or JSON"),
     ("state", "state", "show features, memory and vrings as of a message"),
     ("rings", "rings", "show where the rings stood over time, in a capture made with --rings"),
+    ("draw", "draw", "draw as text: rings over time, a sequence diagram, reply times, memory"),
     ("summary", "summary", "say on one page what a capture holds, for a bug report"),
     ("check", "check", "judge captures: which rule was broken, by whom, with the evidence"),
     ("find", "find", "look through directories of captures: the sessions that hold such a message"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from vusniff.amounts import counted
+from vusniff.amounts import counted, ranges
 from vusniff.analysis.compare import DifferenceKind, Pair, SessionDifference, compare, pairs
 from vusniff.analysis.exchanges import LIMIT, STAGES, Stage, of_a_process, stages
 from vusniff.analysis.timeline import Timeline
@@ -206,29 +206,15 @@ def _sizes(one: DeviceState) -> str:
     for index in sorted(one.vrings):
         num = one.vrings[index].num
         found.setdefault("not set" if num is None else str(num.value), []).append(index)
-    shown = (f"{size} (vring {_ranges(indexes)})" for size, indexes in found.items())
+    shown = (f"{size} (vring {ranges(indexes)})" for size, indexes in found.items())
     return ", ".join(shown) or "no rings"
-
-
-def _ranges(numbers: Sequence[int]) -> str:
-    """``0-3, 6``."""
-    parts: list[list[int]] = []
-    for number in numbers:
-        if parts and parts[-1][-1] == number - 1:
-            parts[-1][1:] = [number]
-        else:
-            parts.append([number])
-    return ", ".join("-".join(map(str, part)) for part in parts)
-
-
-# --- words ------------------------------------------------------------------------------------------------------------
 
 
 def _targets(targets: Iterable[str]) -> str:
     named = list(dict.fromkeys(filter(None, targets)))
     rings = [name for name in named if name.startswith("vring ") and name[6:].isdecimal()]
     if rings and len(rings) == len(named):
-        return f" vring {_ranges(sorted(int(name[6:]) for name in rings))}"
+        return f" vring {ranges(sorted(int(name[6:]) for name in rings))}"
     shown = ", ".join(named[:TARGETS])
     return f" {shown}{f' and {len(named) - TARGETS} more' if len(named) > TARGETS else ''}" if named else ""
 

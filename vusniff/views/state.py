@@ -16,10 +16,10 @@ from vusniff.families.vhost_user.state import (
     Addresses,
     DeviceState,
     Region,
-    RingState,
     Seen,
     Vring,
     packed_base,
+    ring_state,
     translate,
 )
 from vusniff.layouts import dissect
@@ -223,17 +223,10 @@ def enabled_words(state: DeviceState, ring: Vring) -> str:
     return unknown(state) if ring.enabled is None else "enabled" if ring.enabled.value else "disabled"
 
 
-NOT_SET_UP = "not set up"
-"""A ring that was never armed; one that was is ``stopped`` again."""
-
-
 def life_words(state: DeviceState, ring: Vring) -> str:
     """What a ring is, as far as witnessed: ``not set up``, ``armed``, ``started`` or ``stopped``."""
-    if ring.life is None:
-        return unknown(state)
-    if ring.life.value is RingState.STOPPED and (not ring.life.by or ring.kick is None):
-        return NOT_SET_UP
-    return ring.life.value.value
+    known = ring_state(ring)
+    return unknown(state) if known is None else known.value
 
 
 def vring_row(state: DeviceState, ring: Vring) -> tuple[str, ...]:

@@ -52,6 +52,8 @@ _set_value, _set_by = Seen.__dict__["value"].__set__, Seen.__dict__["by"].__set_
 class RingState(str, enum.Enum):
     """Whether a ring runs, as far as the socket tells (specification, "Ring states")."""
 
+    NOT_SET_UP = "not set up"
+    """Never armed. Only `ring_state` says it: a state holds `STOPPED`, which the specification calls both."""
     STOPPED = "stopped"
     KICK_SET = "armed"
     """SET_VRING_KICK was sent. The ring starts with it, or with the first kick by editions before 11."""
@@ -92,6 +94,15 @@ class Vring:
     """0 little, 1 big (SET_VRING_ENDIAN)."""
     notifier: Seen[Descriptor | None] | None = None
     """Host notifier area set by the back-end."""
+
+
+def ring_state(ring: Vring) -> RingState | None:
+    """What a ring is, as people are told; None where that is unknown."""
+    if ring.life is None:
+        return None
+    if ring.life.value is RingState.STOPPED and (not ring.life.by or ring.kick is None):
+        return RingState.NOT_SET_UP
+    return ring.life.value
 
 
 class Vrings(Mapping[int, Vring]):

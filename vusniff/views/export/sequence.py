@@ -140,7 +140,7 @@ def _step(chosen: Chosen, message: Message, answer: Message | None) -> SequenceR
     said = None
     failed = False
     if reply is not None:
-        said = words.summary(reply) or ("ack" if reply.layout == "ack" else "reply")
+        said = words.summary(reply) or ("ack" if reply.layout == "ack" else "reply" if answer is not None else "")
         failed = bool(reply.payload and reply.payload.get("success") is False) or _is_broken(reply)
         failed = failed or reply.failed
         if reply.latency_ns is not None and answer is not None:

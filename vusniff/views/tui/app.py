@@ -27,8 +27,6 @@ from vusniff.views.tui import overlays
 from vusniff.views.tui.bytes import BytesView
 from vusniff.views.tui.copying import copied, keep_picture
 from vusniff.views.tui.keys import KEYS
-from vusniff.views.tui.line import TextLine
-from vusniff.views.tui.overlays import Overlay
 from vusniff.views.tui.pace import NEXT_SECONDS
 from vusniff.views.tui.panes import LinesView
 from vusniff.views.tui.parts import Parts
@@ -163,7 +161,8 @@ class TuiApp(Parts):
 
     def _stop(self) -> bool:
         """Stop what is being worked on; False when nothing is."""
-        return self.finder.stop() or self.selected.stop() or self.filtering.stop() or self.exporting.stop()
+        parts = (self.finder, self.selected, self.filtering, self.drawing, self.exporting)
+        return any(part.stop() for part in parts)
 
     def action_retrace(self) -> None:
         if self.trail:
@@ -237,13 +236,13 @@ class TuiApp(Parts):
             self.prompt.ask(PromptQuestion.TEXT)
 
     def action_why(self) -> None:
-        self._open(overlays.why(self, self.judging))
+        self.show_overlay(overlays.why(self, self.judging))
 
     def action_finding(self, step: int) -> None:
         self.judging.next(step)
 
     def action_findings(self) -> None:
-        self._open(overlays.pick_finding(self, self.judging))
+        self.show_overlay(overlays.pick_finding(self, self.judging))
 
     def action_jump(self) -> None:
         self.prompt.ask(PromptQuestion.TARGET)
@@ -339,34 +338,39 @@ class TuiApp(Parts):
         svg = super().export_screenshot(title=title, simplify=simplify)
         return re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)
 
-    def _open(self, overlay: Overlay | None) -> None:
-        if overlay is None:
-            return
-
-        def picked(line: TextLine | None) -> None:
-            if line is not None and overlay.picked is not None:
-                overlay.picked(line)
-
-        self.push_screen(LinesScreen(overlay), picked)
-
     def action_help(self) -> None:
-        self._open(all_keys())
+        self.show_overlay(all_keys())
 
     def action_sessions(self) -> None:
-        self._open(overlays.pick_session(self))
+        self.show_overlay(overlays.pick_session(self))
 
     def action_features(self) -> None:
-        self._open(overlays.feature_matrix(self, self.states))
+        self.show_overlay(overlays.feature_matrix(self, self.states))
 
     def action_compare(self) -> None:
-        self._open(overlays.compare_sessions(self, self.states, self._open))
+        self.show_overlay(overlays.compare_sessions(self, self.states, self.show_overlay))
+
+    def action_sequence(self) -> None:
+        from vusniff.views.tui import drawings  # the first picture does not wait for what draws
+
+        self.drawing.begin(drawings.ladder_of(self))
+
+    def action_rings(self) -> None:
+        from vusniff.views.tui import drawings
+
+        self.drawing.begin(drawings.rings(self))
+
+    def action_times(self) -> None:
+        from vusniff.views.tui import drawings
+
+        self.drawing.begin(drawings.reply_times(self))
 
     def action_memory(self) -> None:
-        self._open(overlays.memory_map(self, self.states))
+        self.show_overlay(overlays.memory_map(self, self.states))
 
     def action_explain(self) -> None:
         details = self.selected.details
-        self._open(overlays.explain(self, details.current if details.has_focus else None))
+        self.show_overlay(overlays.explain(self, details.current if details.has_focus else None))
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """Every key's action, and themes."""

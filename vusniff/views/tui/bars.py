@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from bisect import bisect_right
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -12,7 +13,9 @@ from textual import events
 from textual.strip import Strip
 from textual.widget import Widget
 
+from vusniff.analysis.timeline import Timeline
 from vusniff.printable import escape
+from vusniff.views.rings import sparkline
 from vusniff.views.tui.judging import Judging
 from vusniff.views.tui.line import cut
 from vusniff.views.tui.timeline import TimelineView
@@ -43,6 +46,17 @@ def top_words(
         right.append(f"· {lost:,} LOST")
     right += [f"· {words}" for words in (judging.counts(width < FULL_WORDS), *work) if words]
     return left, " ".join(right)
+
+
+def pace_words(timeline: Timeline, seconds: int = 12) -> str:
+    """Messages in each of the last seconds as a picture of one line, and how many there were in the last of them; up to
+    the newest message."""
+    times, stop, found = timeline.index.time_ns, len(timeline), []
+    for back in range(1, seconds + 1):
+        start = bisect_right(times, times[-1] - back * 1_000_000_000, 0, stop) if stop else 0
+        found.append(float(stop - start))
+        stop = start
+    return f"{sparkline(found[::-1], seconds)} {found[0]:.0f}/s"
 
 
 class Top(Widget):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import zip_longest
 
-from vusniff.amounts import counted
+from vusniff.amounts import counted, ranges
 from vusniff.analysis.timeline import Timeline
 from vusniff.families.vhost_user.state import DeviceState, Seen
 from vusniff.printable import escape
@@ -128,18 +128,7 @@ def _vrings(left: DeviceState, right: DeviceState) -> Iterator[Row]:
     for index in sorted({*left.vrings, *right.vrings}):
         alike.setdefault(_different(_ring(left, index), _ring(right, index)), []).append(index)
     for differences, indices in alike.items():
-        yield f"vring {_numbers(indices)}", *differences
-
-
-def _numbers(indices: list[int]) -> str:
-    """Ascending numbers, runs of them as first and last: ``0 2 4-7``."""
-    runs: list[list[int]] = []
-    for index in indices:
-        if runs and index == runs[-1][-1] + 1:
-            runs[-1].append(index)
-        else:
-            runs.append([index])
-    return " ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
+        yield f"vring {ranges(indices)}", *differences
 
 
 def _different(one: dict[str, str], other: dict[str, str]) -> tuple[str, str]:

@@ -14,6 +14,7 @@ from rich.cells import cell_len, set_cell_size
 
 from vusniff.printable import escape
 from vusniff.values import dataclass
+from vusniff.views.drawn import DrawnLine
 
 STYLES = ("dim", "heading", "strong", "front", "back", "good", "bad", "warn", "changed", "link", "hit", "lit")
 """Names of styles; ``""`` is plain text."""
@@ -53,6 +54,11 @@ def line(*parts: str | tuple[str, str], jump: int = 0, span: tuple[int, int] | N
     """Build a line from texts and (text, style) pairs."""
     made = tuple(Part(escape(part)) if isinstance(part, str) else Part(escape(part[0]), part[1]) for part in parts)
     return TextLine(made, jump, span, key or None)
+
+
+def text_lines(drawn: Iterable[DrawnLine]) -> list[TextLine]:
+    """What was drawn, as lines of a pane."""
+    return [TextLine(tuple(Part(*part) for part in one.parts), one.jump, None, one.key or None) for one in drawn]
 
 
 def fit(text: str, width: int) -> str:

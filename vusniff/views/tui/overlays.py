@@ -24,7 +24,7 @@ from vusniff.views.tui import compare, features, memory, sessions
 from vusniff.views.tui.analysis import States
 from vusniff.views.tui.application import Application
 from vusniff.views.tui.judging import Judging
-from vusniff.views.tui.line import Part, TextLine, cut, line, wrapped
+from vusniff.views.tui.line import Part, TextLine, cut, line, text_lines, wrapped
 from vusniff.views.tui.marks import MARKS
 from vusniff.views.tui.state import reference_to
 
@@ -54,7 +54,9 @@ class Overlay:
     picked: Callable[[TextLine], None] | None = None
     """Called with the line that was picked."""
     orders: Sequence[tuple[str, Callable[[int], Sequence[TextLine]]]] = ()
-    """The ways to sort the lines, the first is that of ``make``: a word, and what makes them."""
+    """The ways to arrange the lines, the first is that of ``make``: a word, and what makes them."""
+    order: str = "sort"
+    """What such a way is called."""
 
 
 def explain(app: Application, chosen: TextLine | None) -> Overlay | None:
@@ -115,7 +117,7 @@ def pick_finding(app: Application, judging: Judging) -> Overlay | None:
     near = numbers[min(at, len(numbers) - 1)] if numbers else 0
     title = f"Findings: {judging.counts(False)}"
     orders = [(order, partial(finding_lines, app.timeline, order=order)) for order in FINDING_ORDERS]
-    return Overlay(title, orders[0][1], GO, f"finding {near}", _jump(app), orders)
+    return Overlay(title, orders[0][1], GO, f"finding {near}", jump_of(app), orders)
 
 
 def why(app: Application, judging: Judging) -> Overlay | None:
@@ -125,7 +127,7 @@ def why(app: Application, judging: Judging) -> Overlay | None:
         app.announce(judging.sentence)
         return None
     enter = GO if found[0].number else ""
-    return Overlay("Verdict", lambda width: why_lines(found, width), enter, picked=_jump(app))
+    return Overlay("Verdict", lambda width: why_lines(found, width), enter, picked=jump_of(app))
 
 
 def why_lines(found: Sequence[Verdict], width: int) -> list[TextLine]:
@@ -174,7 +176,7 @@ def finding_lines(timeline: Timeline, width: int, order: str = "by message") -> 
     return lines
 
 
-def _jump(app: Application) -> Callable[[TextLine], None]:
+def jump_of(app: Application) -> Callable[[TextLine], None]:
     """A pick that leads to the message of its line."""
     return lambda picked: app.jump_to(picked.jump - 1) if picked.jump else None
 
@@ -190,7 +192,7 @@ def feature_matrix(app: Application, states: States) -> Overlay | None:
         f"Features after #{row + 1}",
         lambda width: features.matrix(app.timeline, row, state, width, refer),
         GO,
-        picked=_jump(app),
+        picked=jump_of(app),
     )
 
 
@@ -225,6 +227,8 @@ def compare_sessions(app: Application, states: States, show: Callable[[Overlay |
 
 def compared(app: Application, states: States, selected: tuple[int, DeviceState], other: int) -> Overlay | None:
     """Two sessions side by side, the earlier one first."""
+    from vusniff.views import aligned  # the first picture does not wait for it
+
     timeline, (row, state) = app.timeline, selected
     session = timeline.place(row).session
     last = timeline.rows_of(other)[-1]
@@ -239,12 +243,20 @@ def compared(app: Application, states: States, selected: tuple[int, DeviceState]
     if other > session:
         pair.reverse()
     first, second = sorted((session, other))
-    return Overlay(
-        f"Session {first}, then {second}",
-        lambda width: compare.compare_lines(timeline, pair[0], pair[1], width),
-        GO,
-        picked=_jump(app),
-    )
+    said = aligned.aligned(timeline, first, second)
+
+    def lines(width: int) -> list[TextLine]:
+        left_out = aligned.left_out(timeline, first) + aligned.left_out(timeline, second)
+        more = [line((f"  {left_out:,} more messages are not compared here", "warn"))] if left_out else []
+        return [
+            *compare.compare_lines(timeline, pair[0], pair[1], width),
+            line(),
+            line(("  What was said, side by side", "heading"), ": = the same, ≠ differs, < > one only"),
+            *text_lines(aligned.lines(said, width)),
+            *more,
+        ]
+
+    return Overlay(f"Session {first}, then {second}", lines, GO, picked=jump_of(app))
 
 
 def memory_map(app: Application, states: States) -> Overlay | None:
@@ -254,7 +266,7 @@ def memory_map(app: Application, states: States) -> Overlay | None:
         return None
     row, state = selected
     title = f"Memory after #{row + 1}"
-    return Overlay(title, lambda width: memory.memory_lines(state, width), GO, picked=_jump(app))
+    return Overlay(title, lambda width: memory.memory_lines(state, width), GO, picked=jump_of(app))
 
 
 def _state(app: Application, states: States) -> tuple[int, DeviceState] | None:

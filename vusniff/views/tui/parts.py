@@ -14,19 +14,23 @@ from vusniff.errors import VusniffError
 from vusniff.printable import escape
 from vusniff.views.tui.analysis import States
 from vusniff.views.tui.arrangement import Arrangement
-from vusniff.views.tui.bars import Foot, Top, VerdictLine, top_words
+from vusniff.views.tui.bars import Foot, Top, VerdictLine, pace_words, top_words
 from vusniff.views.tui.completing import Completing
 from vusniff.views.tui.contrast import readable
 from vusniff.views.tui.dividing import Dividing
+from vusniff.views.tui.drawing import Drawing
 from vusniff.views.tui.exporting import Exporting
 from vusniff.views.tui.filtering import Filtering
 from vusniff.views.tui.finder import Finder
 from vusniff.views.tui.judging import Judging
 from vusniff.views.tui.keys import FOOTER, hints
+from vusniff.views.tui.line import TextLine
+from vusniff.views.tui.overlays import Overlay
 from vusniff.views.tui.panes import LinesView
 from vusniff.views.tui.playback import Playback
 from vusniff.views.tui.prompt import Prompt, PromptQuestion
 from vusniff.views.tui.reading import CaptureReading
+from vusniff.views.tui.screens import LinesScreen
 from vusniff.views.tui.scrub import Scrub
 from vusniff.views.tui.selected import Selected
 from vusniff.views.tui.timeline import TimelineView
@@ -68,6 +72,7 @@ class Parts(App[int]):
         self.arrangement = Arrangement(self, self.view, self.selected.show)
         self.playback = Playback(self)
         self.scrub = Scrub(self.view, self.playback.seek)
+        self.drawing = Drawing(self, self.show_overlay)
         self.exporting = Exporting(self, title, partial(self.prompt.ask, PromptQuestion.REPLACE))
         self.trail: list[int] = []
         """Rows at which jumps began, the last one last."""
@@ -99,10 +104,22 @@ class Parts(App[int]):
         self.clear_notifications()  # the last sentence is the one that counts
         self.notify(escape(sentence), severity=severity, markup=False, timeout=ANNOUNCED_SECONDS)
 
+    def show_overlay(self, overlay: Overlay | None, /) -> None:
+        """Show something over the timeline; None for nothing."""
+        if overlay is None:
+            return
+
+        def picked(line: TextLine | None) -> None:
+            if line is not None and overlay.picked is not None:
+                overlay.picked(line)
+
+        self.push_screen(LinesScreen(overlay), picked)
+
     def refresh_top(self) -> None:
         """Bring the first line up to date."""
-        working = (self.finder, self.selected, self.exporting, self.filtering, self.reading, self.judging)
-        work = [next(filter(None, (part.words for part in working)), ""), self.playback.words]
+        working = (self.finder, self.selected, self.drawing, self.exporting, self.filtering, self.reading, self.judging)
+        work = [pace_words(self.timeline) if self.live else ""]
+        work += [next(filter(None, (part.words for part in working)), ""), self.playback.words]
         self.query_one(VerdictLine).show(self.judging.sentence, self.judging.trouble)
         self.query_one(Top).show(*top_words(self._title, self.view, self.judging, self.size, work))
 

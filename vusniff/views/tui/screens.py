@@ -84,7 +84,7 @@ class LinesScreen(ModalScreen[TextLine | None]):
         hints = [("↑↓", "move" if enter else "scroll", "")]
         hints += [("←→", "the rest of long lines", "")] if wide else []
         hints += [("Enter", enter, "screen.enter")] if enter else []
-        hints += [("s", f"sort: {orders[self._order][0]}", "screen.sort")] if orders else []
+        hints += [("s", f"{self.overlay.order}: {orders[self._order][0]}", "screen.sort")] if orders else []
         hints += [("n N", "next hit, previous hit", "screen.again(1)")] if self._hit else []
         self.query_one(Foot).show([*hints, ("/", "find", "screen.find"), ("Esc", "back", "screen.leave")])
 

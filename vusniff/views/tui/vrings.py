@@ -12,7 +12,7 @@ from vusniff.families.vhost_user.protocol import F_ACCESS_PLATFORM
 from vusniff.families.vhost_user.state import DeviceState, RingState, Seen, Vring, packed_base, translate
 from vusniff.printable import escape
 from vusniff.record import Descriptor
-from vusniff.views.state import NOT_SET_UP, base_words, enabled_words, life_words, unknown
+from vusniff.views.state import base_words, enabled_words, life_words, unknown
 from vusniff.views.tui.line import Part, Reference, TextLine, cut, fit, line, wrapped
 from vusniff.views.tui.live import Live
 
@@ -20,7 +20,7 @@ DENSE = 40
 """More vrings than this are shown as a grid of marks."""
 
 MARKS = {
-    NOT_SET_UP: "·",
+    RingState.NOT_SET_UP.value: "·",
     RingState.KICK_SET.value: "a",
     RingState.STARTED.value: "S",
     RingState.STOPPED.value: "s",
