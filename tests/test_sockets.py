@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import re
+import shlex
 import socket
 import subprocess
 import sys
@@ -325,10 +326,16 @@ def test_a_virtual_machine_and_its_disk() -> None:
         disk.write_bytes(bytes(1 << 20))
         export = f"type=vhost-user-blk,id=e0,node-name=d0,addr.type=unix,addr.path={path},writable=on"
         blockdev = f"driver=file,node-name=d0,filename={disk}"
-        stage.start("backend", ["qemu-storage-daemon", "--blockdev", blockdev, "--export", export])
+        monitor = stage.path("vhost-qmp.sock")
+        chardev = f"socket,path={monitor},server=on,wait=off,id=m0"
+        storage = ["qemu-storage-daemon", "--blockdev", blockdev, "--export", export, "--chardev", chardev]
+        stage.start("backend", [*storage, "--monitor", "chardev=m0"])
+        wait_until(monitor.is_socket, f"a socket at {monitor}")
         wait_until(path.is_socket, f"a socket at {path}")
         (listening,) = [row for row in list_connections() if row.path == str(path)]
         assert (listening.state, listening.likely) == ("listening", True)
+        (asked,) = [row for row in list_connections() if row.path == str(monitor)]
+        assert not asked.likely, asked.evidence
         words = ["qemu-system-x86_64", "-nodefaults", "-display", "none", "-S", "-name", "guest=vm1", "-m", "64"]
         words += ["-object", "memory-backend-memfd,id=m,size=64M,share=on", "-machine", "pc,accel=tcg,memory-backend=m"]
         words += ["-chardev", f"socket,id=c0,path={path}", "-device", "vhost-user-blk-pci,chardev=c0,id=disk1"]
@@ -339,17 +346,24 @@ def test_a_virtual_machine_and_its_disk() -> None:
 
         wait_until(lambda: bool(rows()), "the connection")
         (row,) = rows()
-        assert row.label.startswith("vm1 disk1 (blk) <-> qemu-storage")
+        assert row.label.startswith("vm1 disk1 (blk) <-> qemu-storage-daemon")
         assert row.likely
-        assert row.evidence == "command line of qemu-system-x86"
+        assert row.evidence == "command line of qemu-system-x86_64"
         assert row.listener is not None
         assert labels.vm_name(machine.pid) == "vm1"
         assert Selection(vms=("vm1",)).wants(Candidate(frozenset(), frozenset(), frozenset({machine.pid})))
         command = [sys.executable, "-m", "vusniff", "sockets"]
         table = subprocess.run(command, capture_output=True, text=True, check=True)
-        assert f"{path} vm1 disk1 (blk) (qemu-system-x86 {machine.pid})" in " ".join(table.stdout.split())
+        assert f"{path} vm1 disk1 (blk) (qemu-system-x86_64 {machine.pid})" in " ".join(table.stdout.split())
         assert re.search("looks? like vhost-user", table.stderr), "others may run on this machine"
         lines = subprocess.run([*command, "--json"], capture_output=True, text=True, check=True).stdout.splitlines()
         (described,) = [one for one in map(json.loads, lines) if one["path"] == str(path)]
         assert described["likely"] is True
         assert described["ends"][0][0]["label"] == "vm1 disk1 (blk)"
+        assert (described["ends"][0][0]["comm"], described["ends"][0][0]["name"]) == (
+            "qemu-system-x86",
+            "qemu-system-x86_64",
+        )
+        narrow = ["script", "-qec", f"stty cols 80; {shlex.join(command)}", "/dev/null"]
+        shown = subprocess.run(narrow, capture_output=True, text=True, check=True).stdout
+        assert re.search(rf"connected  {re.escape(str(path))}\s+connected by +vm1 disk1 \(blk\)", shown)

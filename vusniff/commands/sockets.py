@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
+import sys
 from typing import TYPE_CHECKING
 
 from vusniff import terminal
@@ -81,7 +83,10 @@ def as_json(row: SocketRow) -> dict[str, object]:
         "label": row.label,
         "inodes": list(row.inodes),
         "ends": [
-            [{"pid": party.pid, "comm": party.comm, "label": party.label, "fd": party.fd} for party in side]
+            [
+                {"pid": party.pid, "comm": party.comm, "name": party.name, "label": party.label, "fd": party.fd}
+                for party in side
+            ]
             for side in row.parties
         ],
         "listener": row.listener.pid if row.listener else None,
@@ -97,14 +102,28 @@ def _print_table(rows: list[SocketRow]) -> None:
 
 def _print_cells(table: list[tuple[str, ...]]) -> None:
     widths = [max(len(line[i]) for line in table) for i in range(len(table[0]))]
+    if sys.stdout.isatty() and sum(widths) + 2 * len(widths) - 2 > shutil.get_terminal_size().columns:
+        _print_stacked(table)
+        return
     for line in table:
         terminal.put_line("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
+
+
+def _print_stacked(table: list[tuple[str, ...]]) -> None:
+    """Where a table is wider than the terminal: state and path in a line, below them what is known, a line each."""
+    (_, _, *names), *rows = table
+    width = max(map(len, names))
+    for state, path, *others in rows:
+        terminal.put_line(f"{state}  {path}")
+        for name, text in zip(names, others, strict=True):
+            if text != "-":
+                terminal.put_line(f"    {name.lower():<{width}}  {text}")
 
 
 def _cells(row: SocketRow) -> tuple[str, ...]:
     sides = [
         ", ".join(
-            f"{party.words} ({party.comm} {party.pid})" if party.label else f"{party.comm} {party.pid}" for party in s
+            f"{party.words} ({party.name} {party.pid})" if party.label else f"{party.name} {party.pid}" for party in s
         )
         for s in row.parties
     ]

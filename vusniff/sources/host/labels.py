@@ -22,6 +22,7 @@ _VHOST_USER_DEVICE = re.compile(r"vhost-user|vhost-vdpa-device")
 _NAMES = {"vpp_main": "vpp"}
 """Programs that serve many sockets and are known by a name."""
 _SWITCHES = ("ovs-vswitchd", "ovs-vswitchd-dpdk")
+_STORAGE_DAEMON = "qemu-storage-daemon"
 _CRYPTODEV = "cryptodev-vhost-user"
 _DRIVER = re.compile(r"vhost-user-([a-z0-9]+)")
 _TYPES = {"snd": "sound", "vga": "gpu", "rng": "rng", "bridge": "net"}
@@ -193,9 +194,27 @@ def names_path(arguments: tuple[str, ...], path: str) -> str | None:
         return None
     if (qemu := parse_qemu(arguments)) is not None:
         return next((one.family for one in qemu.chardevs if one.family and same_path(one.path, path)), None)
+    if os.path.basename(arguments[0]).startswith(_STORAGE_DAEMON):  # its monitor and its NBD server have sockets too
+        arguments = tuple(value for option, value in _pairs(arguments) if option == "export")
     text = "\n".join(arguments)
     known = path in text and re.search(r"vhost|virtio_user|virtiofsd|--socket-path|--vhost-user", text)
     return FIRST if known else None
+
+
+def names_otherwise(arguments: tuple[str, ...], path: str | None) -> bool:
+    """Whether QEMU's command line, or that of its storage daemon, has this socket for something else: a monitor."""
+    if not path or not arguments or not os.path.basename(arguments[0]).startswith("qemu-"):
+        return False
+    named = any(re.search(rf"(?:^|[=:]){re.escape(path)}(?:,|$)", one) for one in arguments)
+    return named and names_path(arguments, path) is None
+
+
+def _pairs(arguments: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    """Options with their values, as ``--name value`` or ``--name=value``."""
+    for word, following in pairwise((*arguments[1:], "")):
+        if word.startswith("--"):
+            name, equals, value = word[2:].partition("=")
+            yield name, value if equals else following
 
 
 def same_path(named: str | None, path: str | None, pid: int | None = None) -> bool:

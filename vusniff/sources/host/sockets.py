@@ -13,13 +13,14 @@ from collections.abc import Iterable
 from vusniff.families.registry import FIRST
 from vusniff.sources.host import labels
 from vusniff.sources.host.held import shareable
-from vusniff.sources.host.unixdiag import LISTEN, Holder, UnixSocket, holders, unix_sockets
+from vusniff.sources.host.unixdiag import LISTEN, Holder, UnixSocket, full_name, holders, unix_sockets
 from vusniff.values import dataclass
 
 _PROGRAMS = (
     "ovs-vswitchd", "dpdk-", "testpmd", "spdk_tgt", "vhost", "virtiofsd", "qemu-storage-d", "vpp_main", "snabb",
     "passt", "crosvm", "cloud-hyperviso",
 )  # fmt: skip
+_DEMO = ("demo-frontend", "demo-backend")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +29,16 @@ class Party:
 
     pid: int
     comm: str
+    """15 characters of its name, which the kernel keeps."""
+    name: str
+    """All of it, where /proc tells."""
     label: str | None
     fd: int
 
     @property
     def words(self) -> str:
         """What a user calls it."""
-        return self.label or self.comm or f"pid {self.pid}"
+        return self.label or self.name or f"pid {self.pid}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +135,13 @@ def _parties(held: Iterable[Holder], path: str | None) -> tuple[Party, ...]:
     for holder in held:
         by_pid.setdefault(holder.pid, []).append(holder)
     return tuple(
-        Party(pid, own[0].comm, labels.label(pid, path, frozenset(one.fd for one in own)), own[0].fd)
+        Party(
+            pid,
+            own[0].comm,
+            full_name(pid, own[0].comm),
+            labels.label(pid, path, frozenset(one.fd for one in own)),
+            own[0].fd,
+        )
         for pid, own in by_pid.items()
     )
 
@@ -149,8 +159,12 @@ def _evidence(
             commands[party.pid] = labels.command_line(party.pid)
         family = labels.names_path(commands[party.pid], path) if path else None
         if family:
-            return f"command line of {party.comm}{'' if family == FIRST else f', {family}'}"
-    known = [party.comm for party in everyone if party.comm.startswith(_PROGRAMS)]
+            return f"command line of {party.name}{'' if family == FIRST else f', {family}'}"
+    if any(labels.names_otherwise(commands[party.pid], path) for party in everyone):
+        return ""
+    if any(party.comm in _DEMO for party in everyone):
+        return "the demo of vusniff"
+    known = [party.name for party in everyone if party.comm.startswith(_PROGRAMS)]
     if len(parties) == 2 and parties[0] and parties[1] and parties[0][0].pid != parties[1][0].pid:
         pids = (parties[0][0].pid, parties[1][0].pid)
         for pid in pids:

@@ -273,6 +273,22 @@ def comm(pid: int) -> str:
         return ""
 
 
+_COMM_BYTES = 15
+"""What the kernel keeps of a name (TASK_COMM_LEN less the zero)."""
+_NAME_LENGTH = 64
+
+
+def full_name(pid: int, comm: str) -> str:
+    """What a process is called: its command name, or the name of its executable where the kernel kept the beginning."""
+    if len(comm) < _COMM_BYTES:
+        return comm
+    try:
+        name = os.path.basename(os.readlink(f"/proc/{pid}/exe").removesuffix(" (deleted)"))
+    except OSError:
+        return comm
+    return name[:_NAME_LENGTH] if name.startswith(comm) else comm
+
+
 def parents(pid: int) -> list[int]:
     """The process, its parent, and so on."""
     out: list[int] = []
