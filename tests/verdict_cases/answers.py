@@ -94,11 +94,11 @@ QUEUES = [
         advice="fewer queues",
     ),
     Expected(
-        "worked without CONFIG before, and is no disk",
+        "CONFIG is missing of a back-end for another device",
         [*hello(protocol=MQ)[:4], Close(0)],
         NEVER,
         "left-after-reply",
-        ("It probably needs a protocol feature that the back-end does not offer.",),
+        ("a protocol feature that the back-end does not offer. CONFIG is not offered: QEMU's block devices",),
         None,
         step="negotiation",
         device="net",

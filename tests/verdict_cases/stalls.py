@@ -169,6 +169,15 @@ MOVING = [
         advice="share=on",
     ),
     Expected(
+        "nothing was used of a front-end that has no guest",
+        [*up(), *ring(1), Wait(50), *stop(base=0), *stop(1, base=0), Close(0)],
+        Outcome.STOPPED,
+        "",
+        ("Nothing was used",),
+        advice="huge pages, not --no-huge",
+        comms=("dpdk-testpmd", "backend"),
+    ),
+    Expected(
         "one of two rings was used",
         [*up(), *ring(1), Wait(50), *stop(base=0), *stop(1, base=9), Close(0)],
         Outcome.STOPPED,

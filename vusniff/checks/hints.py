@@ -58,8 +58,8 @@ def left_hint(one: Standing, reply: Point) -> tuple[str, str]:
     value = reply.value
     if value is None:
         return hint, advice
-    may_be_disk = one.device in (None, "blk") and one.frontend.may_be(Implementation.QEMU)
-    if reply.request == F.GET_PROTOCOL_FEATURES and not value & ProtocolFeature.CONFIG and may_be_disk:
+    is_qemu = one.frontend.may_be(Implementation.QEMU)
+    if reply.request == F.GET_PROTOCOL_FEATURES and not value & ProtocolFeature.CONFIG and is_qemu:
         hint += " CONFIG is not offered: QEMU's block devices do not start without it."
     if reply.request == F.GET_QUEUE_NUM and value >= MOST_QUEUES:
         return "", ""  # nobody wants more

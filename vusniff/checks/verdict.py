@@ -17,6 +17,7 @@ from vusniff.checks.finding import Finding, Severity, Side
 from vusniff.checks.happened import Happened, happened
 from vusniff.checks.hints import slow_advice
 from vusniff.checks.outcome import FINE, Death, Outcome, death_of, outcome_of, outside
+from vusniff.checks.peers import Implementation
 from vusniff.checks.standing import EVERYTHING, SOON_NS, Standing, step_of
 from vusniff.families.vhost_user.device import Sure
 from vusniff.record import LogLine
@@ -203,12 +204,17 @@ def _fine(one: Standing, outcome: Outcome, way: Way, likely: Sequence[Likely], s
             kind="slow-answer",
         )
     if outcome in (Outcome.STOPPED, Outcome.IDLE) and one.unused and one.end_ns - one.first_ns >= SLOW_NS:
-        return replace(told, more=(UNUSED,), advice=UNUSED_ADVICE)
+        return replace(told, more=(UNUSED,), advice=UNUSED_ADVICE.get(one.frontend.program, UNUSED_USUAL))
     return told
 
 
 UNUSED = "Nothing was used: every ring was stopped at the base it began with."
-UNUSED_ADVICE = "if the guest did use the device, check whether its memory is shared (share=on on its memory-backend)"
+UNUSED_USUAL = "if the guest did use the device, check whether its memory is shared (share=on on its memory-backend)"
+UNUSED_ADVICE = {
+    Implementation.CLOUD_HYPERVISOR: "if the guest did use the device, check whether its memory is shared (--memory "
+    "shared=on)",
+    Implementation.DPDK: "if packets were sent or expected, check that memory is shared (huge pages, not --no-huge)",
+}
 
 
 def _quiet(one: Standing, outcome: Outcome, way: Way, successor: int | None) -> str:
