@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,7 @@ from vusniff.checks.outcome import Outcome
 from vusniff.checks.ranking import ranked
 from vusniff.checks.story import session_verdict, verdicts
 from vusniff.checks.verdict import Verdict
+from vusniff.record import Frame, FrameKind
 from vusniff.views.account import session_dict
 from vusniff.views.verdict import verdict_dict, why_dict
 
@@ -191,3 +193,52 @@ def test_sessions_at_the_same_time_have_a_verdict_each(tmp_path: Path) -> None:
     assert (first.path, first.outcome, first.sessions) == ("/run/b.sock", Outcome.NEVER_STARTED, (2,))
     assert "GET_QUEUE_NUM said 1" in first.sentence
     assert (second.path, second.outcome, second.sessions) == ("/run/a.sock", Outcome.RUNNING, (1,))
+
+
+def command(number: int, request: int, flags: int = 0, body: bytes = b"", error: int = 0) -> bytes:
+    """One message of vfio-user."""
+    return struct.pack("<HHIII", number, request, 16 + len(body), flags, error) + body
+
+
+VERSION = struct.pack("<HH", 0, 1) + b'{"capabilities":{}}\0'
+AGREED = [(0, command(1, 1, body=VERSION)), (1, command(1, 1, 1, VERSION))]
+INFO = (0, command(2, 4, body=bytes(16)))
+
+
+@pytest.mark.parametrize(
+    ("said", "closer", "outcome", "says", "advice"),
+    [
+        ([*AGREED, INFO, (1, command(2, 4, 1, bytes(16)))], 0, Outcome.STOPPED, "the client (qemu) closed", ""),
+        ([*AGREED, INFO], 1, Outcome.HUNG_UP, "after DEVICE_GET_INFO (#3) and did not answer it", "the server's log"),
+        (
+            [*AGREED, INFO, (1, command(2, 4, 0x21, error=22))],
+            0,
+            Outcome.REFUSED,
+            "with EINVAL (#4)",
+            "the server's log",
+        ),
+        (AGREED[:1], 1, Outcome.NEVER_STARTED, "VERSION (#1), before it answered anything", "the server's own log"),
+        (AGREED, 1, Outcome.ENDED, "Ended: the server (nvmf_tgt) closed the connection.", ""),
+        ([AGREED[0], (1, b"HTTP/1.1 400\r\n\r\n")], 1, Outcome.NEVER_STARTED, "that is HTTP, not vfio-user", "serves"),
+    ],
+)
+def test_how_a_session_without_rules_ended(
+    tmp_path: Path, said: list[tuple[int, bytes]], closer: int, outcome: Outcome, says: str, advice: str
+) -> None:
+    talk = Talk(tmp_path / "vfio.pcapng")
+    peers = talk.connect(comms=("qemu", "nvmf_tgt"))
+    for end, data in said:
+        talk.now += 1_000_000
+        kind = FrameKind.RAW if data.startswith(b"HTTP") else FrameKind.MESSAGE
+        talk.writer.frame(Frame(peers.connection.id, end, talk.now, data, kind=kind))
+    peers.close(closer)
+    talk.writer.close()
+    timeline = Timeline(Index(talk.path))
+    read_all(timeline, judge=True)
+    timeline.conclude()
+    (verdict,) = verdicts(timeline.checker, talk.now)
+    assert (verdict.outcome, timeline.sessions[0].family.name) == (outcome, "vfio-user")
+    assert says in verdict.sentence
+    assert advice in verdict.advice
+    assert bool(verdict.advice) is verdict.trouble
+    assert "no rules" in verdict.caveats[0]

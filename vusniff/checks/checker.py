@@ -21,7 +21,16 @@ from vusniff.checks.recall import lasting, previous_session, recall_exchange
 from vusniff.checks.silence import MAX_EXITS as MAX_SILENT_EXITS
 from vusniff.checks.silence import MAX_SILENT, Silence
 from vusniff.checks.standing import Standing, stand
-from vusniff.checks.step import MAX_SPOKEN, ConnectionHistory, PreviousSession, SessionEnd, SessionHistory, Spoken, Step
+from vusniff.checks.step import (
+    MAX_SPOKEN,
+    MAX_UNANSWERED,
+    ConnectionHistory,
+    PreviousSession,
+    SessionEnd,
+    SessionHistory,
+    Spoken,
+    Step,
+)
 from vusniff.checks.table import RULES
 from vusniff.checks.wrote import MAX_LINES, tells_of_trouble
 from vusniff.families.family import State
@@ -58,6 +67,21 @@ rules_may_raise = False
 
 FOLLOWED = (Channels.MAIN, Channels.BACKEND)
 """Channels whose messages decide a device's state."""
+
+
+def _follow(memory: SessionHistory, message: Message) -> None:
+    """What is remembered of a session without rules: who spoke last, and what waits for its answer."""
+    if message.request is None:
+        if message.sender not in memory.spoken:
+            memory.spoken[message.sender] = _spoken(message)
+    elif message.reply:
+        memory.unanswered.pop(message.answers or 0, None)
+        if message.sender is Sender.BACKEND:
+            memory.last_reply, memory.answered = lasting(message), True
+    elif message.sender is Sender.FRONTEND:
+        memory.main_before, memory.last_main = memory.last_main, lasting(message)
+        if message.need_reply and len(memory.unanswered) < MAX_UNANSWERED:
+            memory.unanswered[message.number] = memory.last_main
 
 
 def _spoken(message: Message) -> Spoken:
@@ -170,6 +194,8 @@ class Checker:
         if not opened.judged:
             if opened.calls:
                 self._judge_call(opened, link, message, before, after)
+            elif not opened.memory.from_log:
+                _follow(opened.memory, message)
             return
         step, memory, values = self._step, opened.memory, message.payload
         step.before, step.message, step.after = before, message, after
@@ -404,7 +430,7 @@ class Checker:
             if earlier is not None and earlier.judged:  # a session of another family leaves nothing to measure by
                 previous = previous_session(earlier.memory, earlier.state)
         memory = SessionHistory(session.number, whole, session.joined_late, previous)
-        memory.timed = session.timed
+        memory.timed, memory.roles, memory.family = session.timed, session.family.roles, session.family.name
         memory.fresh, memory.first_ns, memory.from_log = whole, message.time_ns, message.told is not None
         judged = session.family.name == NAME and message.told is None
         calls = not judged and message.told is None and isinstance(session.initial(), DeviceState)

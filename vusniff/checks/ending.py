@@ -7,6 +7,7 @@ why a process ended from its exit, which may come later and is the verdict's.
 from __future__ import annotations
 
 import enum
+import errno
 
 from vusniff.amounts import counted
 from vusniff.channel import Sender
@@ -71,7 +72,7 @@ def _left(one: Standing, waited: int) -> Way:
         if not one.answered and one.knows(one.waiting.number) and waited >= SOON_NS:
             return Way.NEVER_SPOKE
         return Way.GAVE_UP if waited >= SOON_NS or not one.rings.began else Way.CLOSED
-    if one.last is one.last_reply and soon and not one.rings.began and one.knows(one.last.number):
+    if one.judged and one.last is one.last_reply and soon and not one.rings.began and one.knows(one.last.number):
         return Way.LEFT
     return Way.CLOSED
 
@@ -84,7 +85,7 @@ def _closed_by_backend(one: Standing) -> Way:
         return Way.WITHOUT_ANSWER
     soon = AT_ONCE_NS if one.rings.began else SOON_NS
     at_once = one.quiet_ns <= soon and (one.timed or not one.rings.began)
-    if one.last is one.last_request and at_once and not _tears_down(one):
+    if one.judged and one.last is one.last_request and at_once and not _tears_down(one):
         return Way.AFTER_REQUEST
     return Way.BACKEND_CLOSED
 
@@ -173,8 +174,6 @@ def _quoted(data: bytes) -> str:
     return data[:HEADER_SIZE].hex(" ") if words.count(".") * 2 > len(words) else f'"{words}"'
 
 
-ROLES: dict[Sender | None, str] = {**{side: f"the {side.words}" for side in Sender}, None: "a peer"}
-
 # -- sentences --------------------------------------------------------------------------------------------------------
 
 
@@ -184,7 +183,7 @@ def name_of(one: Standing, side: Sender | None) -> str:
     peer = one.peer(side)
     comm = peer.comm if peer is not None else ""
     comm = comm or next((exit.comm for where, exit in one.exits if side is not None and where is side), "")
-    return f"{ROLES[side]} ({comm})" if comm else ROLES[side]
+    return f"{one.role(side)} ({comm})" if comm else one.role(side)
 
 
 def while_words(one: Standing) -> str:
@@ -197,10 +196,11 @@ def while_words(one: Standing) -> str:
     )
 
 
-def refused_words(refusal: Refusal) -> str:
+def refused_words(one: Standing, refusal: Refusal) -> str:
     """What was refused, and how: ``SET_STATUS (#8) was refused with 0x1 (#9)``; the request may not have been seen."""
     asked = f" (#{refusal.request})" if refusal.request else ""
-    return f"{refusal.name}{asked} was refused with {refusal.value:#x} (#{refusal.by})"
+    value = f"{refusal.value:#x}" if one.judged else errno.errorcode.get(refusal.value, str(refusal.value))
+    return f"{refusal.name}{asked} was refused with {value} (#{refusal.by})"
 
 
 def reply_words(reply: Point, number: int) -> str:
@@ -224,13 +224,13 @@ def sentence(one: Standing, way: Way) -> str:
         found = foreign(one)
         assert found is not None
         side = found[0].side
-        who = name_of(one, side) if side is not None else found[0].comm or ROLES[None]
+        who = name_of(one, side) if side is not None else found[0].comm or one.role(None)
         if not found[1]:
             begin, size = found[0].data[:HEADER_SIZE].hex(" "), len(found[0].data)
-            what = f"bytes that are not a vhost-user message (#{found[0].number})"
+            what = f"bytes that are not a {one.family} message (#{found[0].number})"
             return f"{who} sends {what}, {'which begin with' if size >= HEADER_SIZE else 'and no more'}: {begin}"
         said = f"{_quoted(found[0].data)} (#{found[0].number})"
-        return f"{who} says {said}: that is {found[1]}, not vhost-user"
+        return f"{who} says {said}: that is {found[1]}, not {one.family}"
     if last is None:
         return ""
     quiet = one.apart(one.quiet_ns)
@@ -258,7 +258,7 @@ def sentence(one: Standing, way: Way) -> str:
         case Way.REFUSED:
             assert one.refusal is not None
             later = f"{quiet}later" if quiet else "then"
-            return f"{refused_words(one.refusal)}, and {frontend} closed the connection {later}"
+            return f"{refused_words(one, one.refusal)}, and {frontend} closed the connection {later}"
         case Way.GAVE_UP:
             return f"{waiting} had no answer{after}, when {frontend} closed the connection"
         case Way.LEFT:
@@ -267,7 +267,8 @@ def sentence(one: Standing, way: Way) -> str:
             return f"the connection ended while {waiting} waited for its answer{after and ','}{after}"
         case Way.CLOSED:
             who = f"{name_of(one, one.closer)} closed the connection" if one.closer else "the connection was closed"
-            return f"{who} {quiet}after {reply_words(last, last.number) if last is one.last_reply else last}"
+            told = one.judged and last is one.last_reply
+            return f"{who} {quiet}after {reply_words(last, last.number) if told else last}"
     return ""
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from vusniff.amounts import duration, listed, signal_name
 from vusniff.channel import Sender
 from vusniff.checks import ending
-from vusniff.checks.ending import ROLES, Way, name_of
+from vusniff.checks.ending import Way, name_of
 from vusniff.checks.finding import SIDES, Side
 from vusniff.checks.hints import (
     LOOK,
@@ -70,7 +70,7 @@ def _died(one: Standing, death: Death, successor: int | None) -> Happened:
     """A process was killed: by what, and after which message."""
     side, exit = death
     who = f"{exit.comm or 'a process'} ({exit.pid})" if exit.pid is not None else exit.comm or "a process"
-    words = f"{who}, {ROLES[side]}, was killed by {signal_name(exit.signal or 0)}"
+    words = f"{who}, {one.role(side)}, was killed by {signal_name(exit.signal or 0)}"
     words += " (core dumped)" if exit.dumped_core else ""
     at = one.waiting if side is Sender.BACKEND and one.waiting is not None else one.last
     if at is not None:
@@ -97,14 +97,14 @@ def _other_protocol(one: Standing, words: str) -> Happened:
     sure = Sure.CERTAIN if found[1] else Sure.LIKELY
     advice = "find out which program serves this path: it is the socket of another service"
     if side is None:
-        advice = f"find out what {found[0].comm or 'this program'} wants on this path: it is no vhost-user front-end"
+        advice = f"find out what {found[0].comm or 'this program'} wants on this path: it does not speak {one.family}"
     return Happened(words, found[0].number, side, sure, advice, "other-protocol")
 
 
 def _never_spoke(one: Standing, words: str) -> Happened:
     number = one.waiting.number if one.waiting else 0
     advice = "find out which program serves this path, whether it is stuck, and whether it is serving another client"
-    hint = "It is probably not a vhost-user back-end, or it is stuck."
+    hint = f"It is probably not a {one.family} {one.roles[1]}, or it is stuck."
     return Happened(words, number, Side.BACKEND, Sure.LIKELY, advice, "peer-never-spoke", hint)
 
 
@@ -122,7 +122,7 @@ def _refused(one: Standing, words: str) -> Happened:
     advice = "check the back-end's log: it says why it refused"
     kind = f"request-refused {one.refusal.name}"
     asked = one.last_request if one.last_request and one.last_request.number == one.refusal.request else None
-    hint = asked_for(one, asked) if asked is not None else ""
+    hint = asked_for(one, asked) if asked is not None and one.judged else ""
     return Happened(words, one.refusal.by, Side.BACKEND, Sure.LIKELY, advice, kind, hint)
 
 
@@ -138,7 +138,7 @@ def _left(one: Standing, words: str) -> Happened:
 
 def _closed_after(one: Standing, at: Point | None, words: str, kind: str) -> Happened:
     assert at is not None
-    asked = "" if one.unread else asked_for(one, at)
+    asked = "" if one.unread or not one.judged else asked_for(one, at)
     advice, hint = closed_advice(one, at), " ".join(filter(None, (asked, after_request(one))))
     return Happened(words, at.number, Side.BACKEND, Sure.PERHAPS, advice, f"{kind} {at.name}", hint)
 
@@ -189,7 +189,7 @@ def _other(one: Standing, outcome: Outcome, way: Way) -> Happened:
         advice = "check the front-end's log: it does not answer what the back-end asks"
         return Happened(words, asked.number, Side.FRONTEND, Sure.LIKELY, advice, f"backend-request-waits {asked.name}")
     if outcome is Outcome.REFUSED and refusal is not None:
-        return _refused(one, f"{ending.refused_words(refusal)}, and no ring was started after it")
+        return _refused(one, f"{ending.refused_words(one, refusal)}, and no ring was started after it")
     if outcome is Outcome.STALLED:
         return _stalled(one)
     exit = failed(one)
@@ -199,7 +199,7 @@ def _other(one: Standing, outcome: Outcome, way: Way) -> Happened:
     if outcome is Outcome.HUNG_UP:
         advice = "start the back-end again; QEMU finds it again with reconnect= on its chardev"
         return Happened(words, number, Side.BACKEND, Sure.LIKELY, advice, "backend-closed")
-    hint, advice = closed_hint(one) if way is Way.CLOSED else ("", "")
+    hint, advice = closed_hint(one) if way is Way.CLOSED and one.judged else ("", "")
     kind = f"closed {one.last.name}" if one.last is not None else "closed"
     words = words or "no message could be read"
     return Happened(words, number, None, Sure.PERHAPS, advice or LOOK[one.closer], kind, hint)
@@ -221,7 +221,7 @@ def _status(one: Standing) -> list[str]:
     for side, exit in one.exits:
         if side is None or side is not one.closer or abs(exit.time_ns - one.end_ns) > SOON_NS:
             continue
-        who = exit.comm or ROLES[side].capitalize()
+        who = exit.comm or one.role(side).capitalize()
         if exit.status is not None and (exit.status or side is Sender.BACKEND):
             return [f"{who} exited with status {exit.status}{_when(one, exit.time_ns)}."]
         if exit.signal is not None:

@@ -172,13 +172,14 @@ def closed_advice(one: Standing, at: Point) -> str:
     if one.unread:
         first = one.last_reply.number + 1 if one.last_reply is not None else 1
         return f"check the back-end's log for what it says of #{first} to #{at.number}"
-    return _CLOSED_ADVICE.get(at.request, f"check the back-end's log for what it says of {at.name}")
+    usual = f"check the {one.roles[1]}'s log for what it says of {at.name}"
+    return _CLOSED_ADVICE.get(at.request, usual) if one.judged else usual
 
 
 def after_request(one: Standing) -> str:
     """What is worth knowing of the request after which a back-end closed."""
     last = one.last_request
-    if last is None:
+    if last is None or not one.judged:
         return ""
     if last.request in (F.SET_MEM_TABLE, F.ADD_MEM_REG, F.REM_MEM_REG) and one.rings.running:
         return "The memory was changed while rings ran."

@@ -129,7 +129,7 @@ def outcome_of(
     if one.calls:
         return _of_calls(one)
     if not one.judged:
-        return Outcome.STOPPED if one.closed is not None else Outcome.UNKNOWN
+        return _without_rules(one, way)
     over = way is Way.CLOSED or (way is Way.OPEN and one.end_ns - one.first_ns >= WAIT_NS)
     if one.last is None and one.fresh and likely and over:
         return Outcome.NEVER_STARTED
@@ -155,6 +155,30 @@ def outcome_of(
     if (way is Way.BACKEND_CLOSED and successor is None) or failed(one) is not None:
         return Outcome.HUNG_UP
     return Outcome.ENDED
+
+
+_WITHOUT_RULES = {
+    Way.OTHER_PROTOCOL: Outcome.NEVER_STARTED,
+    Way.NEVER_SPOKE: Outcome.NEVER_STARTED,
+    Way.BEFORE_FIRST_ANSWER: Outcome.NEVER_STARTED,
+    Way.REFUSED: Outcome.REFUSED,
+    Way.WITHOUT_ANSWER: Outcome.HUNG_UP,
+    Way.UNANSWERED: Outcome.WAITING,
+    Way.GAVE_UP: Outcome.WAITING,
+    Way.CUT_OFF: Outcome.WAITING,
+}
+"""How a session ended -> what came of it, where that is all that can be judged."""
+
+
+def _without_rules(one: Standing, way: Way) -> Outcome:
+    """What came of a session of a family without rules, whose state tells nothing of whether it works."""
+    if way in _WITHOUT_RULES:
+        return _WITHOUT_RULES[way]
+    if failed(one) is not None:
+        return Outcome.HUNG_UP
+    if one.closed is None:
+        return Outcome.UNKNOWN
+    return Outcome.ENDED if one.closer is Sender.BACKEND else Outcome.STOPPED
 
 
 def _of_calls(one: Standing) -> Outcome:

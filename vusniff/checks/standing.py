@@ -129,6 +129,10 @@ class Standing:
     """It is one of calls to the kernel."""
     timed: bool = True
     """Its times were measured; else they only keep the order."""
+    roles: tuple[str, str] = ("front-end", "back-end")
+    """What its family calls the two sides."""
+    family: str = "vhost-user"
+    """Name of its family."""
 
     @property
     def last(self) -> Point | None:
@@ -159,6 +163,10 @@ class Standing:
     def asks_enabling(self) -> bool:
         """Rings have to be enabled one by one: feature bit 30 is acknowledged."""
         return self.features is not None and bool(self.features.value & F_PROTOCOL_FEATURES)
+
+    def role(self, side: Sender | None) -> str:
+        """``the back-end``, or what its family calls it; ``a peer`` where the side is not known."""
+        return "a peer" if side is None else f"the {self.roles[side is Sender.BACKEND]}"
 
     def apart(self, nanoseconds: int) -> str:
         """A time that passed as words with a space behind: ``1.00 ms ``; empty where times were not measured."""
@@ -225,7 +233,14 @@ def stand(
         told=memory.from_log,
         calls=calls,
         timed=memory.timed,
+        roles=memory.roles,
+        family=memory.family,
     )
+    if not judged and memory.unanswered:
+        standing.waiting = point(next(iter(memory.unanswered.values())))
+    failed = memory.last_reply
+    if not judged and failed is not None and failed.failed:
+        standing.refusal = Refusal(failed.answers or 0, failed.name, failed.more.get("error", 0), failed.number)
     if isinstance(state, DeviceState):
         standing.features_offered, standing.features = state.features_offered, state.features
         standing.protocol_offered, standing.protocol = state.protocol_features_offered, state.protocol_features

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 MAX_REMEMBERED = 1024
 MAX_BYTES = 512
 """Of a message that is remembered with its payload."""
+MAX_UNANSWERED = 64
+"""Requests without an answer that are remembered of a session without rules."""
 MAX_SPOKEN = 64
 SLOW_NS = 1_000_000_000
 """An answer that takes less is not remembered as slow."""
@@ -133,6 +135,13 @@ class SessionHistory:
     """A log tells of it: no bytes were seen."""
     timed: bool = True
     """Its times were measured; else they only keep the order."""
+    roles: tuple[str, str] = ("front-end", "back-end")
+    """What its family calls the two sides."""
+    family: str = "vhost-user"
+    """Name of its family."""
+    unanswered: dict[int, Message] = field(default_factory=dict)
+    """Requests of the front-end that wait for a reply by their number, in a family without rules; the first
+    `MAX_UNANSWERED`."""
     device: str | None = None
     """Device type as far as deduced or given."""
     frontend: Peer = NOBODY

@@ -111,7 +111,14 @@ def verdict_of(
         if successor is not None and one.closed is None:
             unseen = f"Its end was not seen; session {successor} begins on the same path."
             made = replace(made, more=(*made.more, unseen))
+    if one.roles != USUAL_ROLES:
+        for usual, own in zip(USUAL_ROLES, one.roles, strict=True):
+            made = replace(made, advice=made.advice.replace(usual, own))
     return replace(made, caveats=_caveats(one, partial))
+
+
+USUAL_ROLES = ("front-end", "back-end")
+"""As advice calls the two sides."""
 
 
 def _ended_at(one: Standing, way: Way) -> int:
@@ -233,7 +240,7 @@ def _quiet(one: Standing, outcome: Outcome, way: Way, successor: int | None) -> 
         if not one.spoken:
             return "no message could be read"
         part = one.spoken[0]
-        who = part.comm or ending.ROLES[part.side]
+        who = part.comm or one.role(part.side)
         return f"no message could be read: {who} sent {counted(len(part.data), 'byte')} and no whole header"
     if outcome is Outcome.IDLE:
         words = "every ring is stopped" if one.rings.began else "no ring was started yet"
@@ -242,6 +249,10 @@ def _quiet(one: Standing, outcome: Outcome, way: Way, successor: int | None) -> 
         if one.rings.running:
             words = "every ring that was started is disabled"
         return f"{words}; the last message is {one.last}{followed}"
+    if not one.judged and not one.calls and one.closed is None:
+        return f"it goes on; the last message is {one.last}{followed}" if one.last is not None else "it goes on"
+    if not one.judged and not one.calls and outcome is Outcome.ENDED:
+        return f"{name_of(one, one.closer)} closed the connection"
     if outcome is Outcome.UNKNOWN:
         return f"it was not seen whether any ring runs{followed}"
     if way is Way.BACKEND_CLOSED:
