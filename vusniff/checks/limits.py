@@ -60,7 +60,7 @@ SLOTS = Limit(
         P.DPDK: Most(8, "DPDK 26.07, VHOST_MEMORY_MAX_NREGIONS"),
         P.SPDK: Most(8, "DPDK 26.07, VHOST_MEMORY_MAX_NREGIONS"),
         P.LIBVHOST_USER: Most(509, "QEMU since 9.0, libvhost-user.h, VHOST_USER_MAX_RAM_SLOTS; 32 before"),
-        P.RUST_VMM: Most(509, "rust-vmm vhost-user-backend 0.22, MAX_MEM_SLOTS; 32 before 0.13"),
+        P.RUST_VMM: Most(509, "rust-vmm vhost-user-backend 0.13 to 0.22, MAX_MEM_SLOTS; 32 before"),
     }
 )
 """Regions that ADD_MEM_REG may make: GET_MAX_MEM_SLOTS tells the same where it is asked."""
@@ -77,7 +77,7 @@ CONFIG_BYTES = Limit(
 """Bytes of one config access."""
 QUEUE_SIZE = Limit(
     {
-        P.SPDK: Most(1024, "SPDK 24.01, vhost_internal.h, SPDK_VHOST_MAX_VQ_SIZE"),
+        P.SPDK: Most(1024, "SPDK 18.04 to 26.05, vhost_internal.h, SPDK_VHOST_MAX_VQ_SIZE"),
         P.DPDK: Most(32768, "DPDK 26.07, vhost_user_set_vring_num"),
         P.LIBVHOST_USER: Most(1024, "QEMU 10.2, libvhost-user.h, VIRTQUEUE_MAX_SIZE"),
     },
@@ -86,8 +86,8 @@ QUEUE_SIZE = Limit(
 """Entries of a ring. A daemon that is made with rust-vmm has a limit of its own (VhostUserBackend::max_queue_size)."""
 VRINGS = Limit(
     {
-        P.DPDK: Most(256, "DPDK 26.07, VHOST_MAX_VRING"),
-        P.SPDK: Most(256, "SPDK 24.01, vhost_internal.h, SPDK_VHOST_MAX_VQUEUES"),
+        P.DPDK: Most(257, "DPDK 26.07, VHOST_MAX_VRING; 256 up to 25.11"),
+        P.SPDK: Most(256, "SPDK 18.04 to 26.05, vhost_internal.h, SPDK_VHOST_MAX_VQUEUES"),
     }
 )
 """Rings of a device, whatever GET_QUEUE_NUM says."""
