@@ -20,7 +20,7 @@ from argparse_manpage.manpage import Manpage
 
 from vusniff.cli import COMMANDS, parser_of
 from vusniff.conformance.page import page as conformance
-from vusniff.conformance.table import BACKEND
+from vusniff.conformance.table import BACKEND, FRONTEND
 from vusniff.families.vhost_user.protocol import FrontendRequest
 from vusniff.filter import reference
 from vusniff.views import glossary, page, texts
@@ -86,7 +86,7 @@ def generate() -> Iterator[tuple[str, str]]:
     yield "docs/reference.md", _reference()
     yield "docs/errors.md", _errors()
     yield "docs/filter.md", reference.page()
-    yield "docs/conformance.md", conformance(BACKEND, _results())
+    yield "docs/conformance.md", conformance(BACKEND, FRONTEND, _results())
     parser = parser_of([name for name, _, _ in COMMANDS])
     manpage = Manpage(parser)
     manpage.manual = "User Commands"

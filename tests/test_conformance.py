@@ -1,4 +1,4 @@
-"""The conformance test against our own back-end, in this process: it passes all, and what is planted in it is found."""
+"""The conformance test against our own back-end and front-end, in this process: they pass everything."""
 
 from __future__ import annotations
 
@@ -7,20 +7,23 @@ import json
 import socket
 import threading
 import xml.etree.ElementTree as Xml
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from vusniff.conformance import expectations, report
 from vusniff.conformance.devices import device_named
-from vusniff.conformance.peer import PeerEnd
+from vusniff.conformance.frontend_runner import FrontendRunner
+from vusniff.conformance.manners import Manner
+from vusniff.conformance.peer import AbsentPeerError, PeerEnd
 from vusniff.conformance.results import ScenarioResult, TestReport
-from vusniff.conformance.runner import BackendRunner, chosen
+from vusniff.conformance.runner import BackendRunner
 from vusniff.conformance.scenario import Result, Scenario
-from vusniff.conformance.table import BACKEND
+from vusniff.conformance.table import BACKEND, FRONTEND
 from vusniff.demo.backend import BackendSession
-from vusniff.demo.wire import PeerError
+from vusniff.demo.frontend import FrontendSession, Guest
+from vusniff.demo.wire import DemoSocket, PeerError
 from vusniff.library import open_capture
 from vusniff.record import Process
 from vusniff.sources.host.endpoints import ProxySide
@@ -39,7 +42,7 @@ class InProcess:
         self._kind = kind
         self._threads: list[threading.Thread] = []
 
-    def meet(self) -> tuple[socket.socket, bool]:
+    def meet(self, again: float | None = None) -> tuple[socket.socket, bool]:
         ours, theirs = socket.socketpair()
         thread = threading.Thread(target=self._serve, args=(theirs,))
         self._threads.append(thread)
@@ -69,8 +72,9 @@ def run(
     patience: float = 2.0,
 ) -> TestReport:
     peer = InProcess(kind)
+    rows = [one for one in BACKEND if not only or one.id in only]
     try:
-        return BackendRunner(peer, device_named("net"), patience, keep).run(chosen(BACKEND, only), lambda one: None)
+        return BackendRunner(peer, device_named("net"), patience, keep).run(rows, lambda one: None)
     finally:
         peer.close()
 
@@ -90,9 +94,67 @@ def test_our_own_back_end_passes_everything(tmp_path: Path) -> None:
     assert [message.name for message in timeline.messages()][:2] == ["GET_FEATURES", "GET_FEATURES"]
 
 
-def test_ids_are_distinct_and_every_row_cites_a_section() -> None:
-    assert len({one.id for one in BACKEND}) == len(BACKEND)
-    assert [one.id for one in BACKEND if not one.section or not one.about or not one.steps] == []
+class InProcessFrontend(InProcess):
+    """Our own front-end, one session for each connection."""
+
+    side = ProxySide(True, "in-process")
+
+    def meet(self, again: float | None = None) -> tuple[socket.socket, bool]:
+        if again is not None:
+            raise AbsentPeerError("it has ended")
+        ours, theirs = socket.socketpair()
+        thread = threading.Thread(target=self._serve, args=(theirs,))
+        self._threads.append(thread)
+        thread.start()
+        return ours, False
+
+    def _serve(self, sock: socket.socket) -> None:
+        guest = Guest()
+        with contextlib.closing(guest), contextlib.suppress(PeerError):
+            FrontendSession(sock, guest, lambda: None, 2.0).run()
+
+
+WAITING = ("late-", "deaf-", "bytes-", "closed-")
+"""Scenarios that wait for a moment, or that are about connecting again."""
+
+
+def test_our_own_front_end_passes_everything(tmp_path: Path) -> None:
+    peer = InProcessFrontend()
+    rows = [one for one in FRONTEND if not one.id.startswith(WAITING)]
+    try:
+        came = FrontendRunner(peer, "net", 2.0, tmp_path, linger=0.01).run(rows, lambda one: None)
+    finally:
+        peer.close()
+    assert of(came, Result.FAIL, Result.INCONCLUSIVE) == {}
+    assert came.count(Result.PASS) > 40
+
+
+def test_a_front_end_that_breaks_a_rule_fails(tmp_path: Path) -> None:
+    class Bold(InProcessFrontend):
+        """It asks for config space, whatever was negotiated."""
+
+        def _serve(self, sock: socket.socket) -> None:
+            link = DemoSocket(sock, "the back-end", 2.0)
+            with contextlib.closing(link), contextlib.suppress(PeerError):
+                for request, payload in ((1, b""), (15, b""), (16, bytes(8)), (24, bytes(12))):
+                    link.send(request, 1, payload)
+                    if request != 16:
+                        link.receive()
+
+    peer = Bold()
+    try:
+        row = next(one for one in FRONTEND if one.id == "protocol-none")
+        came = FrontendRunner(peer, "net", 0.2, tmp_path).run([row], lambda one: None)
+    finally:
+        peer.close()
+    assert came.results[0].result is Result.FAIL
+    assert "rule request-not-negotiated" in came.results[0].why
+
+
+@pytest.mark.parametrize("rows", [BACKEND, FRONTEND], ids=["backend", "frontend"])
+def test_ids_are_distinct_and_every_row_cites_a_section(rows: Sequence[Scenario | Manner]) -> None:
+    assert len({one.id for one in rows}) == len(rows)
+    assert [one.id for one in rows if not one.section or not one.about] == []
 
 
 def outcome(id: str, result: Result, why: str = "") -> ScenarioResult:
@@ -137,12 +199,3 @@ def test_known_deviations_make_changes_fail_only(tmp_path: Path) -> None:
         file.write_text(text)
         with pytest.raises(expectations.ExpectationError, match=sentence):
             expectations.read(str(file), {"a"})
-
-
-def _ids(rows: Sequence[Scenario]) -> Iterator[str]:
-    return (one.id for one in rows)
-
-
-def test_scenarios_are_chosen_by_name() -> None:
-    assert "data-moves" in _ids(chosen(BACKEND, ["data-*"]))
-    assert chosen(BACKEND, ["none-such"]) == []

@@ -231,6 +231,7 @@ FORMS: tuple[Form, ...] = (
     Form(
         words("test", "--to", "backend", "--connect", "none", "--expect", "log", "--keep", "kept", "--timeout", "0.001")
     ),
+    Form(words("test", "--to", "frontend", "--connect", "none", "--timeout", "0.001")),
     Form(lambda dice: ["test", "--to", "backend", "--list", "--only", dice.choice(("*", "data-*", *TEXTS))]),
 )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ from vusniff.errors import OutputError, SourceError
 
 if TYPE_CHECKING:
     from vusniff.conformance.results import ScenarioResult, TestReport
-    from vusniff.conformance.scenario import Result, Scenario
+    from vusniff.conformance.scenario import Result
 
 __test__ = False  # no test, for pytest
 FORMS = ("text", "tap", "junit", "json")
@@ -58,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=some_seconds,
         default=2.0,
         metavar="SECONDS",
-        help="longest wait for what has to come (default 2)",
+        help="longest wait for what has to come (default 2); a front-end gets five times that to start a ring",
     )
     parser.add_argument(
         "peer_command", metavar="COMMAND", nargs="*", help="start it so, and again whenever it has ended"
@@ -68,20 +68,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Play the scenarios, and report; 0 when all came as expected."""
     from vusniff.conformance import expectations, report
-    from vusniff.conformance.runner import chosen
-    from vusniff.conformance.table import BACKEND
+    from vusniff.conformance.table import BACKEND, FRONTEND
 
-    rows = BACKEND
-    wanted = chosen(rows, args.only)
+    rows = [(one.id, one.about) for one in (BACKEND if args.to == "backend" else FRONTEND)]
+    wanted = {id: about for id, about in rows if _is_wanted(id, args.only)}
     if not wanted:
         raise SourceError(f"--only {args.only[0]}: there is no such scenario; --list shows them")
     if args.list:
-        for line in report.list_lines([(one.id, one.about) for one in wanted]):
+        for line in report.list_lines(list(wanted.items())):
             terminal.put_line(line)
         return 0
     if not (args.connect or args.listen):
         raise SourceError("say where it is: --connect PATH where it listens, --listen PATH where it connects")
-    expected = expectations.read(args.expect, {one.id for one in rows}) if args.expect else {}
+    expected = expectations.read(args.expect, dict(rows)) if args.expect else {}
     with ended_by_signals():
         came = _play(args, wanted, expected)
     _report(args, came, expected)
@@ -91,12 +90,21 @@ def run(args: argparse.Namespace) -> int:
     return 0 if fine and not came.stopped else 1
 
 
-def _play(args: argparse.Namespace, wanted: Sequence[Scenario], expected: dict[str, Result]) -> TestReport:
+def _is_wanted(id: str, only: Sequence[str]) -> bool:
+    """Whether a scenario is named, or none is."""
+    import fnmatch
+
+    return not only or any(fnmatch.fnmatchcase(id, name) for name in only)
+
+
+def _play(args: argparse.Namespace, wanted: Collection[str], expected: dict[str, Result]) -> TestReport:
     """Play them, with what is said meanwhile."""
     from vusniff.conformance.devices import device_named
+    from vusniff.conformance.frontend_runner import FrontendRunner
     from vusniff.conformance.peer import TestedPeer
     from vusniff.conformance.report import text_lines
     from vusniff.conformance.runner import BackendRunner
+    from vusniff.conformance.table import BACKEND, FRONTEND
     from vusniff.progress import counting
     from vusniff.sources.host.endpoints import ProxySide
 
@@ -120,7 +128,11 @@ def _play(args: argparse.Namespace, wanted: Sequence[Scenario], expected: dict[s
                 if count is not None:
                     count(one.id, done)
 
-            return BackendRunner(peer, device_named(args.device), args.timeout, keep).run(wanted, tell)
+            if args.to == "backend":
+                runner = BackendRunner(peer, device_named(args.device), args.timeout, keep)
+                return runner.run([one for one in BACKEND if one.id in wanted], tell)
+            front = FrontendRunner(peer, args.device or "other", args.timeout, keep)
+            return front.run([one for one in FRONTEND if one.id in wanted], tell)
     finally:
         peer.close()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from vusniff.conformance.manners import Manner
 from vusniff.conformance.scenario import Result, Scenario
 from vusniff.families.vhost_user.protocol import ProtocolFeature, feature_name
 
@@ -41,6 +42,16 @@ Exit status: 0 all as expected, 1 not, 2 not played.
 """
 
 
+FRONTENDS = """    vusniff test --to frontend --listen /tmp/net.sock --device net --timeout 6 -- \\
+        qemu-system-x86_64 -m 256 -object memory-backend-memfd,id=m,size=256M,share=on -numa node,memdev=m \\
+        -chardev socket,id=c,path=/tmp/net.sock -netdev vhost-user,id=n,chardev=c -device virtio-net-pci,netdev=n
+
+The front-end is started anew for each scenario, and talks to a small back-end of ours. It gets five times `--timeout`
+to start a ring, because a guest may have to boot. Where our back-end does nothing wrong, what the front-end says is
+also held to the rules of `vusniff check` that say must.
+"""
+
+
 def _cell(text: str) -> str:
     return text.replace("|", "\\|").replace("\n", " ")
 
@@ -59,6 +70,14 @@ def _scenarios(rows: Sequence[Scenario]) -> Iterator[str]:
     for row in rows:
         says = f"{row.section}: {row.says}" if row.says else row.section
         yield f"| `{row.id}` | {_cell(row.about)} | {_cell(says)} | {_cell(_needs(row))} |"
+
+
+def _manners(rows: Sequence[Manner]) -> Iterator[str]:
+    yield "| Scenario | What our back-end does | What the front-end is to do | The specification |"
+    yield "| --- | --- | --- | --- |"
+    for row in rows:
+        says = f"{row.section}: {row.says}" if row.says else row.section
+        yield f"| `{row.id}` | {_cell(row.about)} | {row.goal.value} | {_cell(says)} |"
 
 
 def _results(results: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -80,9 +99,10 @@ def _results(results: Sequence[Mapping[str, Any]]) -> Iterator[str]:
             yield f"| `{row['id']}` | {row['result']} | {_cell(why)} | {_cell(says)} |"
 
 
-def page(backend: Sequence[Scenario], results: Sequence[Mapping[str, Any]]) -> str:
+def page(backend: Sequence[Scenario], frontend: Sequence[Manner], results: Sequence[Mapping[str, Any]]) -> str:
     """The whole page."""
     lines = [HEAD, f"## {len(backend)} scenarios for back-ends\n", *_scenarios(backend)]
+    lines += [f"\n## {len(frontend)} scenarios for front-ends\n", FRONTENDS, *_manners(frontend)]
     if results:
         lines += ["\n## What packaged programs make of them\n"]
         lines += ["Written by `make conformance`, which says what each program was started with.\n", *_results(results)]

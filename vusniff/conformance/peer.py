@@ -76,14 +76,18 @@ class TestedPeer:
         """Whether we start it."""
         return bool(self._command)
 
-    def meet(self) -> tuple[socket.socket, bool]:
+    def meet(self, again: float | None = None) -> tuple[socket.socket, bool]:
         """A socket connected to it, and whether we connected. Starts it where it does not run.
 
-        Raises AbsentPeerError when nobody is there in time, or it cannot be started.
+        ``again``: it is waited for so many seconds, and not started. Raises AbsentPeerError when nobody is there in
+        time, or it cannot be started.
         """
-        deadline = time.monotonic() + self._patience
+        patience = self._patience if again is None else again
+        deadline = time.monotonic() + patience
         while True:
             if self.ours and (self._child is None or self._child.poll() is not None):
+                if again is not None:
+                    raise AbsentPeerError("it has ended")
                 self._start()
             sock = self._try()
             if sock is not None:
@@ -91,8 +95,10 @@ class TestedPeer:
                 return sock, not self.side.listens
             if time.monotonic() > deadline:
                 where = "connected to" if self.side.listens else "listens at"
-                raise AbsentPeerError(f"nobody {where} {self.side.path}: waited {self._patience:g} s")
-            if (end := self.ended()) is not None and end.failed:
+                raise AbsentPeerError(f"nobody {where} {self.side.path}: waited {patience:g} s")
+            if (end := self.ended()) is not None and again is not None:
+                raise AbsentPeerError(end.words)
+            if end is not None and end.failed:
                 raise AbsentPeerError(f"{self._command[0]}: {end.words} before it was met{self._last_words()}")
 
     def _try(self) -> socket.socket | None:

@@ -7,17 +7,18 @@ in which the peer says nothing at all is played once more: if it is served then,
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from vusniff.conformance.conversation import TrialResult
 from vusniff.conformance.devices import TestedDevice
 from vusniff.conformance.facts import BackendFacts, ask_facts, why_not
 from vusniff.conformance.peer import AbsentPeerError, PeerEnd
 from vusniff.conformance.recorder import TrialCapture
 from vusniff.conformance.results import ScenarioResult, TestReport
 from vusniff.conformance.scenario import Result, Scenario
-from vusniff.conformance.trial import Trial, TrialResult
+from vusniff.conformance.trial import Trial
 from vusniff.record import Process
 from vusniff.sources.host.endpoints import ProxySide
 
@@ -32,8 +33,8 @@ class BackendPeer(Protocol):
     def ours(self) -> bool:
         """Whether we start it."""
 
-    def meet(self) -> tuple[socket.socket, bool]:
-        """A socket connected to it, and whether we connected."""
+    def meet(self, again: float | None = None) -> tuple[socket.socket, bool]:
+        """A socket connected to it, and whether we connected; ``again``: it is not started for it."""
 
     def ended(self, wait: float = 0.0) -> PeerEnd | None:
         """How it ended."""
@@ -56,6 +57,8 @@ class BackendRunner:
         self._patience = patience
         self._keep = keep
         self._echoes = False
+        self._before: tuple[Scenario, int] | None = None
+        """The scenario that was played last, and the messages that were said."""
 
     def run(self, scenarios: Sequence[Scenario], tell: Callable[[ScenarioResult], None]) -> TestReport:
         """Plays them in their order; ``tell`` is called with each. An interrupt ends it, with what there is.
@@ -81,15 +84,17 @@ class BackendRunner:
         if why is not None:
             return _result(scenario, TrialResult(Result.NOT_APPLICABLE, why), None)
         if (late := self._peer.ended()) is not None and late.signal is not None:
-            self._blame_before(report, f"{late.words} afterwards")
+            self._blame_before(report, f"{late.words} afterwards", True)
         came, end, capture = self._play(scenario)
-        if came.result is Result.FAIL and not came.heard and end is None:
+        if came.result is Result.FAIL and not came.heard:
             if self._peer.ours:
                 self._peer.stop()
-            again, end, capture = self._play(scenario)
-            if again.heard:
-                self._blame_before(report, f"the next connection was not served: {came.why}")
-                came = again
+            why = f"{end.words} afterwards" if end is not None else f"the next connection was not served: {came.why}"
+            killed = end is not None and end.signal is not None
+            came, end, capture = self._play(scenario)
+            if came.heard:
+                self._blame_before(report, why, killed)
+        self._before = scenario, came.said
         result = _result(scenario, came, capture)
         if end is not None and end.signal is not None:
             result.result = Result.FAIL
@@ -101,13 +106,18 @@ class BackendRunner:
             result.notes.append(end.words)
         return result
 
-    def _blame_before(self, report: TestReport, why: str) -> None:
-        if report.results:
-            before = report.results[-1]
-            if before.result is Result.FAIL:
-                before.notes.append(why)
-            else:
-                before.result, before.why = Result.FAIL, why
+    def _blame_before(self, report: TestReport, why: str, killed: bool) -> None:
+        """The scenario before this one did something to the back-end that only shows now."""
+        if self._before is None:
+            return
+        scenario, said = self._before
+        before = report.results[-1]
+        if before.result is Result.FAIL:
+            before.notes.append(why)
+        else:
+            before.result, before.why = Result.FAIL, why
+        if killed:
+            before.shortest = self._shortest(scenario, said)
 
     def _play(self, scenario: Scenario, limit: int | None = None) -> tuple[TrialResult, PeerEnd | None, str | None]:
         """One play, and how the program ended, if it did."""
@@ -139,20 +149,13 @@ class BackendRunner:
         while dead - alive > 1:
             middle = (alive + dead) // 2
             came, end, _ = self._play(scenario, middle)
-            end = end or self._peer.ended(DEATH_S)
+            end = end or self._peer.ended(4 * DEATH_S)
             if end is not None and end.signal is not None:
                 dead = min(middle, came.said)
             else:
                 alive = middle
         self._peer.stop()
         return dead
-
-
-def chosen(scenarios: Iterable[Scenario], only: Sequence[str]) -> list[Scenario]:
-    """Those of the names, which may end in ``*``; all where none is named."""
-    import fnmatch
-
-    return [one for one in scenarios if not only or any(fnmatch.fnmatchcase(one.id, name) for name in only)]
 
 
 def _result(scenario: Scenario, came: TrialResult, capture: str | None) -> ScenarioResult:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from vusniff.conformance import answers, extras, memory, negotiation, rings, shapes, stream
+from vusniff.conformance import answers, extras, frontends, memory, negotiation, rings, shapes, stream
+from vusniff.conformance.manners import Manner
 from vusniff.conformance.scenario import Scenario
 
 BACKEND: tuple[Scenario, ...] = (
@@ -14,3 +15,4 @@ BACKEND: tuple[Scenario, ...] = (
     *extras.ROWS,
     *stream.ROWS,
 )
+FRONTEND: tuple[Manner, ...] = frontends.ROWS

@@ -14,7 +14,6 @@ from __future__ import annotations
 import mmap
 import os
 import socket
-import struct
 import time
 from collections.abc import Callable, Sequence
 
@@ -26,6 +25,7 @@ from vusniff.families.vhost_user.protocol import (
     FLAG_NEED_REPLY,
     FLAG_REPLY,
     VERSION,
+    VRING_INDEX_MASK,
     VRING_NOFD,
     BackendRequest,
     FrontendRequest,
@@ -379,7 +379,7 @@ class FrontendSession:
         result = 0
         try:
             if message.request == BackendRequest.BACKEND_VRING_HOST_NOTIFIER_MSG:
-                self._map_doorbell(message)
+                result = int(not self._map_doorbell(message))
             elif message.request != BackendRequest.BACKEND_CONFIG_CHANGE_MSG:
                 result = 1
         finally:
@@ -388,20 +388,26 @@ class FrontendSession:
         if message.flags & FLAG_NEED_REPLY:
             channel.send(message.request, VERSION | FLAG_REPLY, wire.U64.pack(result))
 
-    def _map_doorbell(self, message: Incoming) -> None:
+    def _map_doorbell(self, message: Incoming) -> bool:
+        """Map the page that a ring is kicked by; False where that cannot be."""
         word, size, offset = message.unpack(wire.VRING_AREA)
+        if word & VRING_INDEX_MASK >= RINGS or size != mmap.PAGESIZE:
+            return False
         if self._doorbell is not None:
             self._doorbell.close()
             self._doorbell = None
         if word & VRING_NOFD:
-            return
+            return True
+        if not message.descriptors:
+            return False
         fd = message.take()
         try:
             self._doorbell = mmap.mmap(fd, size, offset=offset)
-        except (OSError, ValueError, OverflowError, struct.error) as error:
-            raise PeerError(f"cannot map the back-end's doorbell: {error}") from None
+        except (OSError, ValueError, OverflowError):
+            return False
         finally:
             os.close(fd)
+        return True
 
 
 def run(
