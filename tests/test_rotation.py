@@ -203,6 +203,8 @@ def test_restated_messages_are_marked_and_not_judged(tmp_path: Path, capsys: pyt
     first, last = sorted(tmp_path.iterdir())
     assert [one.rule for one in timeline_of(first).checker.findings] == ["features-not-offered"]
     assert not timeline_of(last).checker.findings
+    assert main(["summary", str(last)]) == 0
+    assert "; 5 of them restated: sent before this file begins" in " ".join(capsys.readouterr().out.split())
     assert main(["read", str(last)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.endswith("(restated)") or "(restated) (to #" in line for line in lines] == [True] * 5 + [False]

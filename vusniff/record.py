@@ -90,6 +90,8 @@ class Connection:
     """Name of the family whose messages it carries."""
     timed: bool = True
     """The source knew when things happened; else times only keep their order."""
+    restated: int = 0
+    """How many of its messages were sent before the file begins."""
 
 
 def is_named(path: str) -> bool:

@@ -8,10 +8,10 @@ Keys by block:
 - section header comment: ``vusniff`` (format version: a reader refuses one that is newer than its own), ``source``,
   ``order``, ``snaplen``, ``boot_id``, ``host``, ``edited`` (what was done to it since it was captured)
 - interface: ``vusniff``, ``order``, ``opened_ns``, ``joined_late``, ``family`` (where it is not vhost-user),
-  ``untimed`` (the source had no clock: times only keep the order), ``ends`` (two of ``inode``, ``pid``, ``tid``,
-  ``comm``, ``label``, ``held``: what a late source found in /proc, like ``fds``), ``continues`` (n: it is no new
-  connection, but the n-th of this file, counted by interfaces of ours that continue none; the section before ran out
-  of interfaces)
+  ``restated`` (how many of its messages were sent before the file begins), ``untimed`` (the source had no clock: times
+  only keep the order), ``ends`` (two of ``inode``, ``pid``, ``tid``, ``comm``, ``label``, ``held``: what a late source
+  found in /proc, like ``fds``), ``continues`` (n: it is no new connection, but the n-th of this file, counted by
+  interfaces of ours that continue none; the section before ran out of interfaces)
 - packet: ``process``, ``fds`` (of ``kind``, ``id``, ``n``, ``name``, ``size``, ``late``), ``kind``, ``lost_ns`` (when
   what ``epb_dropcount`` counts was lost), ``lost`` (of no known connection), ``stack`` (id of a call stack, see
   `stacks`), ``restated`` (true: it was sent before this file begins, see `rotation`)
@@ -144,6 +144,8 @@ def connection_facts(connection: Connection, order: str, continues: int = 0) -> 
         facts["family"] = connection.family
     if not connection.timed:
         facts["untimed"] = True
+    if connection.restated:
+        facts["restated"] = connection.restated
     facts["ends"] = [_end(end) for end in connection.ends]
     if continues:
         facts["continues"] = continues
@@ -344,6 +346,7 @@ def parse_connection(
         facts.get("joined_late") is True,
         text(facts.get("family")) or "vhost-user",
         facts.get("untimed") is not True,
+        restated=integer(facts.get("restated")) or 0,
     )
 
 

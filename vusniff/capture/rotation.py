@@ -260,11 +260,13 @@ class Rotation:
     def _restate(self, families: Mapping[int, str | None]) -> None:
         """Begins the present file with what makes up the state of each connection."""
         new = self._writer
+        again = {outer: list(going.restated.frames()) for outer, going in self._going.items()}
         for outer, going in self._going.items():
-            one = going.connection
-            going.inner = new.open(one.path, one.ends, one.opened_ns, one.joined_late, families[outer]).id
-        for going in self._going.values():
-            for frame in going.restated.frames():
+            one, count = going.connection, len(again[outer])
+            facts = one.path, one.ends, one.opened_ns, one.joined_late, families[outer]
+            going.inner = new.open(*facts, restated=count).id
+        for outer, going in self._going.items():
+            for frame in again[outer]:
                 new.frame(replace(frame, connection=going.inner))
         new.flush()
         self._restated = new.number

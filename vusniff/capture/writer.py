@@ -202,12 +202,15 @@ class CaptureWriter:
         joined_late: bool = False,
         family: str | None = None,
         timed: bool = True,
+        restated: int = 0,
     ) -> Connection:
         """A connection begins: gives it its id. Where its ``family`` is not known yet, the first frame tells."""
         self._opened += 1
         channels = [channel for end in ends if (channel := self._passed.get(end.inode)) is not None]
         known = family or (channels[0].family if channels else None)
-        connection = Connection(self._opened, path, ends, opened_ns, joined_late, known or FIRST, timed)
+        connection = Connection(
+            self._opened, path, ends, opened_ns, joined_late, known or FIRST, timed, restated=restated
+        )
         interface = _WrittenConnection(connection, channels[0] if channels else None)
         if known is not None:
             interface.join(family_named(known))

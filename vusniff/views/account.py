@@ -51,6 +51,7 @@ def overview(timeline: Timeline, files: Sequence[str]) -> dict[str, Any]:
         "first_ns": index.time_ns[0] if len(timeline) else None,
         "last_ns": index.time_ns[-1] if len(timeline) else None,
         "connections": len(index.connections),
+        "restated": sum(connection.restated for connection in index.connections),
         "lost": max(sum(event.count for event in lost), closed_lost),
         "notes": list(index.notes),
         "sessions": [_judged(timeline, session) for session in timeline.sessions],

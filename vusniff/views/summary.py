@@ -75,6 +75,7 @@ def _capture_section(values: dict[str, Any]) -> PageSection:
         )
         for one in values["sources"]
     ]
+    again = f"; {restated} of them restated: sent before this file begins" if (restated := values["restated"]) else ""
     where = f"on {connections} connection{'s' if connections != 1 else ''}{lasted}"
     lost = "nothing, as far as known"
     if values["lost"]:
@@ -83,7 +84,7 @@ def _capture_section(values: dict[str, Any]) -> PageSection:
         ("files", ", ".join(values["files"])),
         ("seen by", "; ".join(sources)),
         ("written by", ", ".join({source["application"]: None for source in values["sources"]})),
-        ("messages", f"{values['messages']} {where}"),
+        ("messages", f"{values['messages']} {where}{again}"),
         *(() if first_ns is None else (("first", moment(first_ns)),)),
         ("lost", lost),
         *(("edited", escape("; ".join(one["edited"]))) for one in values["sources"] if one["edited"]),
