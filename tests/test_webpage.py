@@ -190,6 +190,46 @@ def test_rings_are_drawn_as_of_the_chosen_message(browser: Browser, tmp_path: Pa
     browser.events.clear()
 
 
+@needs_browser
+def test_drawings_lead_to_messages(browser: Browser, tmp_path: Path) -> None:
+    page = export(CAPTURE, tmp_path)
+    browser.events.clear()
+    browser.open(page.as_uri())
+    assert browser.evaluate("document.querySelectorAll('#gantt .track a.armed').length") == 4  # two rings, twice
+    assert "running" in text(browser, "#gantt .ribbon")
+    browser.click("#gantt .track a.armed")
+    number = browser.evaluate("Number(location.hash.slice(2))")
+    timeline = Timeline(Index(CAPTURE))
+    read_all(timeline)
+    assert timeline.message(number - 1).name == "SET_VRING_KICK"
+    assert text(browser, "#details h2") == f"Message {number}"
+    assert "vring 0 armed, enabled" in text(browser, "#state .chips")
+    assert browser.evaluate("document.querySelectorAll('#state .map .mark').length") == 3
+    here = browser.evaluate("document.querySelector('#gantt .here').style.left")
+    browser.click("#by-message")
+    assert browser.evaluate("document.querySelector('#gantt .here').style.left") != here
+    browser.click("#sequence summary")
+    browser.click("#sequence a[href='#m10']")
+    assert text(browser, "#details h2") == "Message 10"
+    assert text(browser, "#row1 td:last-child") == "3.33 ms"
+    assert browser.troubles() == []
+
+
+@needs_browser
+@pytest.mark.parametrize(("width", "stacked"), [(360, True), (799, True), (1280, False)])
+def test_it_is_stacked_on_a_narrow_screen(browser: Browser, tmp_path: Path, width: int, stacked: bool) -> None:
+    page = export(CAPTURE, tmp_path)
+    browser.call("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=False)
+    browser.open(page.as_uri())
+    left = [
+        browser.evaluate(f"document.querySelector('{name}').getBoundingClientRect().left")
+        for name in ("nav", "#timeline", "aside")
+    ]
+    assert (len(set(left)) == 1) is stacked
+    assert browser.evaluate("document.documentElement.scrollWidth") <= width
+    browser.call("Emulation.clearDeviceMetricsOverride")
+
+
 def test_points_of_a_page_are_bounded_and_keep_the_worst() -> None:
     timeline = Timeline(Index(TROUBLE.with_name("backend-stopped.pcapng")))
     read_all(timeline)

@@ -22,6 +22,7 @@
     if (message.sender === null) return null;
     return names ? names[message.sender === "frontend" ? 0 : 1] : SIDES[message.sender];
   };
+  const stacked = matchMedia("(max-width: 799px)"); // the details are below all messages, as page.css has it
   const rows = [];
   let chosen = -1;
 
@@ -111,6 +112,9 @@
   const showDetails = (message) => {
     const box = byId("details");
     box.replaceChildren(make("h2", "Message " + message.number));
+    const back = make("a", "back to the list", "back");
+    back.href = "#row" + message.number;
+    box.append(back);
     const list = make("dl");
     const row = (name, node) => {
       const cell = make("dd");
@@ -138,6 +142,10 @@
     box.append(make("h3", "Bytes"), dump(message.bytes, message.size));
   };
 
+  // As `ring_state` has it: what was never armed is not set up, and not stopped.
+  const ringState = (ring) => !ring.life ? null
+    : ring.life.value === "stopped" && (!ring.life.by || !ring.kick) ? "not set up" : ring.life.value;
+
   const table = (columns, lines) => {
     const box = make("div", null, "scroll");
     const made = make("table");
@@ -162,18 +170,19 @@
   const WIDE = 320, HIGH = 44;
 
   // What is in flight over time, as steps; red where it was not served; a line where the chosen message was sent.
-  const plot = (ring, now) => {
-    const points = ring.points, first = points[0][1], last = points[points.length - 1][1];
+  const plot = (ring, now, within) => {
+    const points = ring.points;
+    const [first, last] = within || [points[0][1], points[points.length - 1][1]];
     const most = Math.max(1, ...points.map((one) => one[2]));
     const x = (time) => last > first ? (Math.min(Math.max(time, first), last) - first) / (last - first) * WIDE : 0;
     const y = (count) => HIGH - 1 - count / most * (HIGH - 2);
     const words = "vring " + ring.ring + ": in flight from " + first.toFixed(3) + " s to " + last.toFixed(3) + " s, at most " + most;
-    const made = draw("svg", { viewBox: "0 0 " + WIDE + " " + HIGH, class: "plot", role: "img", "aria-label": words });
+    const made = draw("svg", { viewBox: "0 0 " + WIDE + " " + HIGH, class: "plot", preserveAspectRatio: "none", role: "img", "aria-label": words });
     points.forEach((one, place) => {
       const until = place + 1 < points.length ? points[place + 1][1] : last;
       if (one[5]) made.append(draw("rect", { x: x(one[1]), y: 0, width: Math.max(1, x(until) - x(one[1])), height: HIGH, class: "stall" }));
     });
-    const line = points.map((one, place) => (place ? "H" + x(one[1]) + "V" : "M0 ") + y(one[2])).join("") + "H" + WIDE;
+    const line = points.map((one, place) => (place ? "H" + x(one[1]) + "V" : "M" + x(one[1]) + " ") + y(one[2])).join("") + "H" + WIDE;
     made.append(draw("path", { d: line, class: "flight" }));
     if (now >= first && now <= last) made.append(draw("path", { d: "M" + x(now) + " 0V" + HIGH, class: "now" }));
     return made;
@@ -194,13 +203,150 @@
     }
   };
 
+  // Rings over time: a line for each, spans in per cent of it; a click on a span leads to the message that began it.
+  let byTime = true;
+  const RINGS = 64;
+  const LOOKS = { "not set up": "none", armed: "armed", started: "started", stopped: "stopped" };
+  const look = (state, enabled) => state === null ? "unknown"
+    : (state === "armed" || state === "started") && enabled === false ? "off" : LOOKS[state] || "unknown";
+  const marks = [];
+  const scaleOf = (session) => {
+    const own = messages.filter((message) => message.session === session.number).map((message) => message.number);
+    const [first, last] = session.span;
+    const share = (number, seconds) => {
+      if (byTime) return last > first ? (seconds - first) / (last - first) : 0;
+      let at = own.findIndex((one) => one >= number);
+      if (at < 0) at = own.length;
+      return own.length ? at / own.length : 0;
+    };
+    return [own, (number, seconds) => Math.max(0, Math.min(1, share(number, seconds))) * 100];
+  };
+  const span = (track, number, from, to, kind, title, text) => {
+    const made = make("a", text || "", kind);
+    made.href = "#m" + number;
+    made.title = title;
+    made.style.left = from + "%";
+    made.style.width = Math.max(0, to - from) + "%";
+    track.append(made);
+  };
+  const trackOf = (chart, name, kind) => {
+    const made = make("div", null, "track" + (kind ? " " + kind : ""));
+    chart.append(make("div", name, "of"), made);
+    return made;
+  };
+  const mark = (session, track) => {
+    const line = make("i", null, "here");
+    line.hidden = true;
+    track.append(line);
+    marks.push([session, line]);
+  };
+  const drawSession = (session) => {
+    const [own, at] = scaleOf(session);
+    if (!own.length) return null;
+    const chart = make("div", null, "chart");
+    const axis = trackOf(chart, "", "axis");
+    for (let step = 0; step < 5; step++) {
+      const tick = make("span", byTime ? (session.span[0] + (session.span[1] - session.span[0]) * step / 5).toFixed(3) + " s"
+        : "#" + own[Math.floor(own.length * step / 5)]);
+      tick.style.left = step * 20 + "%";
+      axis.append(tick);
+    }
+    const ribbon = trackOf(chart, "phases", "ribbon");
+    for (const phase of session.phases) {
+      if (phase.first === null && !byTime) continue;
+      const to = phase.open ? 100 : at(phase.last === null ? 0 : phase.last + 1, phase.to);
+      span(ribbon, phase.first || own[0], at(phase.first || 0, phase.from), to, phase.kind.replace("feature ", ""),
+        phase.kind + ", " + (phase.to - phase.from).toFixed(3) + " s", phase.kind);
+    }
+    mark(session, ribbon);
+    const sampled = new Map(session.rings.map((ring) => [ring.ring, ring]));
+    const names = [...new Set([...Object.keys(session.lives).map(Number), ...sampled.keys()])].sort((one, other) => one - other);
+    for (const ring of names.slice(0, RINGS)) {
+      const track = trackOf(chart, "vring " + ring);
+      const lives = session.lives[ring] || [];
+      lives.forEach(([number, seconds, state, enabled], place) => {
+        const next = lives[place + 1];
+        const on = enabled === null ? "" : enabled ? ", enabled" : ", disabled";
+        span(track, number, at(number, seconds), next ? at(next[0], next[1]) : 100, look(state, enabled),
+          "vring " + ring + ": " + (state || "unknown") + on + " since #" + number + " (" + seconds.toFixed(3) + " s)");
+      });
+      mark(session, track);
+      if (sampled.has(ring) && byTime) {
+        const flight = trackOf(chart, "in flight", "flight");
+        flight.append(plot(sampled.get(ring), -1, session.span));
+        mark(session, flight);
+      }
+    }
+    const box = make("div");
+    box.append(make("div", "session " + session.number + ": " + session.path + ", " + (session.device || "unknown device"), "small"), chart);
+    if (names.length > RINGS) box.append(make("p", (names.length - RINGS) + " more rings are not drawn", "small"));
+    return box;
+  };
+  const drawGantt = () => {
+    marks.length = 0;
+    byId("gantt").replaceChildren(...capture.sessions.map(drawSession).filter(Boolean));
+    byId("by-time").setAttribute("aria-pressed", String(byTime));
+    byId("by-message").setAttribute("aria-pressed", String(!byTime));
+    if (chosen >= 0) moveMarks(messages[chosen]);
+  };
+  const moveMarks = (message) => {
+    const scales = new Map();
+    for (const [session, line] of marks) {
+      line.hidden = session.number !== message.session;
+      if (line.hidden) continue;
+      if (!scales.has(session)) scales.set(session, scaleOf(session)[1](message.number, Number(message.time)));
+      line.style.left = scales.get(session) + "%";
+    }
+  };
+
+  // The memory of the chosen message: regions by guest address, each as wide as it is large, with marks where rings lie.
+  const memoryMap = (regions, rings) => {
+    const box = make("div", null, "map");
+    const ordered = regions.map((region, number) => ({ region, number, start: BigInt(region.guest_address) }))
+      .sort((one, other) => one.start < other.start ? -1 : 1);
+    const total = regions.reduce((sum, region) => sum + Number(region.size), 0) || 1;
+    let end = null;
+    for (const { region, number, start } of ordered) {
+      if (end !== null && start > end) box.append(make("div", "\u22ef", "gap"));
+      const made = make("div", "r" + number, "region");
+      made.style.flexGrow = String(Math.max(1, 1000 * Number(region.size) / total));
+      made.title = "r" + number + ": guest " + address(region.guest_address) + ", " + size(region.size);
+      for (const ring of rings) {
+        for (const name of ["descriptor", "available", "used"]) {
+          const place = ring.addresses && ring.addresses[name];
+          if (!place || place.region !== number) continue;
+          const tick = make("i", null, "mark");
+          tick.style.left = 100 * Number(place.offset) / Number(region.size) + "%";
+          tick.title = "vring " + ring.index + " " + name;
+          made.append(tick);
+        }
+      }
+      box.append(made);
+      const stop = start + BigInt(region.size);
+      if (end === null || stop > end) end = stop;
+    }
+    return box;
+  };
+  const chips = (rings, changed) => {
+    const box = make("div", null, "chips");
+    for (const ring of rings) {
+      const enabled = ring.enabled ? ring.enabled.value : null;
+      const state = ringState(ring);
+      const chip = make("span", null, "chip" + (changed && changed[ring.index] ? " changed" : ""));
+      chip.append(make("i", null, look(state, enabled)), "vring " + ring.index + " " + (state || "unknown")
+        + (enabled === null ? "" : enabled ? ", enabled" : ", disabled"));
+      box.append(chip);
+    }
+    return box;
+  };
+
   const showState = (position) => {
     const [state, changed] = stateAt(position);
     const box = byId("state");
     box.replaceChildren(make("h3", "State after message " + messages[position].number + " (what it changed is marked)"));
     const unknown = state.followed_from_start ? "-" : "?";
     const value = (seen) => seen ? String(seen.value) : unknown;
-    const yes = (seen) => seen ? (seen.value ? "yes" : "no") : unknown;
+    const on = (seen) => seen ? (seen.value ? "enabled" : "disabled") : unknown;
     const held = (seen) => seen ? fd(seen.value) : unknown;
     const place = (one) => one.region === null ? hex(one.address) : "r" + one.region + "+" + address(one.offset);
     for (const one of state.tables || []) {
@@ -212,8 +358,9 @@
     const rings = Object.values(state.vrings || {});
     box.append(make("h3", "Vrings"));
     if (rings.length) {
+      box.append(chips(rings.slice(0, RINGS), position > 0 ? changed.vrings : null));
       box.append(table(["vring", "state", "enabled", "size", "base", "descriptor", "available", "used", "kick", "call", "err"],
-        rings.map((ring) => [[String(ring.index), value(ring.life), yes(ring.enabled), value(ring.num), value(ring.base),
+        rings.map((ring) => [[String(ring.index), ringState(ring) || unknown, on(ring.enabled), value(ring.num), value(ring.base),
           ...(ring.addresses ? ["descriptor", "available", "used"].map((name) => place(ring.addresses[name]))
             : [unknown, unknown, unknown]), held(ring.kick), held(ring.call), held(ring.err)],
         Boolean(changed.vrings && changed.vrings[ring.index] && position > 0)])));
@@ -221,6 +368,7 @@
     showSamples(box, messages[position], state.vrings || {});
     box.append(make("h3", state.regions && !state.regions_complete ? "Memory, as far as it is known" : "Memory"));
     if (state.regions && state.regions.length) {
+      box.append(memoryMap(state.regions, rings));
       box.append(table(["region", "guest address", "size", "user address", "offset", "descriptor"],
         state.regions.map((region, number) => [["r" + number, address(region.guest_address), size(region.size),
           address(region.user_address), address(region.mmap_offset),
@@ -259,7 +407,11 @@
     rows[position].setAttribute("aria-selected", "true");
     showDetails(messages[position]);
     showState(position);
-    if (scroll) rows[position].scrollIntoView({ block: "nearest" });
+    moveMarks(messages[position]);
+    if (scroll === "inside") {
+      const list = byId("timeline");
+      list.scrollTop = Math.max(0, rows[position].offsetTop - list.offsetTop - list.clientHeight / 3);
+    } else if (scroll) rows[position].scrollIntoView({ block: "nearest" });
     const fragment = "#m" + messages[position].number;
     if (location.hash !== fragment) history.replaceState(null, "", fragment);
   };
@@ -324,7 +476,11 @@
       button(byId("phases"), phase.first, "#" + phase.first + " " + begins.get(phase.first));
     }
   }
-  for (const one of capture.ranked) button(byId("findings"), one.number, one.words, one.severity);
+  for (const one of capture.ranked) {
+    button(byId("findings"), one.number, "", one.severity);
+    const rank = one.severity + " #" + one.number;
+    byId("findings").lastChild.append(make("span", rank, "rank"), one.words.slice(rank.length));
+  }
   list(byId("sessions"), "none");
   list(byId("findings"), "none");
   list(byId("phases"), "none");
@@ -333,7 +489,7 @@
     if (begins.has(message.number)) {
       const line = make("tr", null, "phase");
       const cell = make("td", begins.get(message.number));
-      cell.colSpan = 6;
+      cell.colSpan = 7;
       line.append(cell);
       body.append(line);
     }
@@ -343,10 +499,17 @@
     const said = make("td");
     said.append(make("div", message.said + (message.fds ? " [" + message.fds.join(", ") + "]" : ""), "said"));
     for (const finding of found) said.append(make("div", finding.severity + ": " + finding.rule, finding.severity));
+    const arrow = message.sender === "frontend" ? "\u2192 " : message.sender === "backend" ? "\u2190 " : "";
+    const from = make("td", arrow, message.sender || "");
+    from.append(make("span", who(message) || "unknown", arrow ? "role" : ""));
+    const took = make("td", message.answered_by ? message.latency : "");
+    if (message.answered_by) took.className = message.failed ? "failed" : message.slow ? "slow" : "";
     row.append(make("td", message.number), make("td", message.time), make("td", message.session),
-      make("td", who(message) || "?"),
-      make("td", (message.channel ? message.channel + ": " : "") + message.title), said);
-    row.addEventListener("click", () => choose(position, false));
+      from, make("td", (message.channel ? message.channel + ": " : "") + message.title), said, took);
+    row.addEventListener("click", () => {
+      choose(position, false);
+      if (stacked.matches) byId("details").scrollIntoView();
+    });
     rows.push(row);
     body.append(row);
   });
@@ -381,10 +544,19 @@
       keys[event.key]();
     }
   });
+  for (const [name, time] of [["by-time", true], ["by-message", false]]) {
+    byId(name).addEventListener("click", () => {
+      byTime = time;
+      drawGantt();
+    });
+  }
+  document.body.classList.toggle("single", capture.sessions.length < 2);
   select();
+  drawGantt();
+  byId("drawings").hidden = !messages.length;
   if (messages.length) {
-    const wanted = [Number(location.hash.slice(2)), ...capture.verdicts.slice(0, 1).map((one) => one.trouble ? one.message : 0)]
-      .find((number) => positions.has(number));
-    choose(wanted === undefined ? 0 : positions.get(wanted), true);
+    const asked = positions.get(Number(location.hash.slice(2)));
+    const pointed = capture.verdicts.slice(0, 1).map((one) => one.trouble ? positions.get(one.message) : undefined)[0];
+    choose(asked !== undefined ? asked : pointed === undefined ? 0 : pointed, asked !== undefined ? true : "inside");
   }
 })();

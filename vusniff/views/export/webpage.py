@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from importlib import resources
 from typing import Any
 
+from vusniff.analysis.lives import RingLife, RingLives
 from vusniff.analysis.session import Session
 from vusniff.analysis.timeline import Timeline
 from vusniff.checks.finding import Finding
@@ -25,15 +26,22 @@ from vusniff.families.vhost_user.phases import Phase
 from vusniff.families.vhost_user.state import DeviceState
 from vusniff.message import Context, Message
 from vusniff.printable import escape
-from vusniff.views import evidence, phases, stacks, state, verdict, words
+from vusniff.views import account, phases, stacks, state, verdict, words
 from vusniff.views.export import plots
 from vusniff.views.export.chosen import Chosen
+from vusniff.views.export.svg import svg
 from vusniff.views.summary import moment
 
 MESSAGES = 2000
 """Messages of a page; what is beyond them is counted and said."""
 VERDICTS = 100
 """Verdicts of a page: over so many devices."""
+LIVES = 2000
+"""Changes of a ring that are drawn."""
+SLOW_NS = 100_000_000
+"""From here an answer is marked as slow, nanoseconds."""
+STRETCH_SECONDS = 0.004
+"""Work at a stretch while keys of the terminal view may wait."""
 BYTES = 1024
 """Bytes of each message that are shown in hex."""
 _EXACT = (1 << 53) - 1
@@ -51,7 +59,10 @@ def webpage(chosen: Chosen) -> Iterator[str]:
     yield f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
     yield '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
     yield f'<meta name="color-scheme" content="light dark"><title>{named}</title>\n<style>\n{style}</style></head>\n'
-    yield body
+    before, after = body.split("<!-- sequence -->")
+    yield before
+    yield from svg(chosen, links=True)
+    yield after
     yield '<script type="application/json" id="capture">'
     yield from _values(chosen, title, chosen.limit or MESSAGES)
     yield f"</script>\n<script>\n{script}</script></body></html>\n"
@@ -102,7 +113,10 @@ def _sessions(chosen: Chosen) -> Iterator[str]:
     made: list[str] = []
     for number in sessions:
         found = yield from chosen.phases(number)
-        made.append(_script(_session(chosen, number, found)))
+        lives = RingLives(chosen.timeline, number)
+        while not lives.run(STRETCH_SECONDS):
+            yield ""
+        made.append(_script(_session(chosen, number, found, lives)))
         yield ""
     yield f',"sessions":[{",".join(made)}]'
 
@@ -146,7 +160,7 @@ def _ranked(chosen: Chosen, most: int) -> list[dict[str, Any]]:
     ]
 
 
-def _session(chosen: Chosen, number: int, found: tuple[Phase, ...]) -> dict[str, Any]:
+def _session(chosen: Chosen, number: int, found: tuple[Phase, ...], lives: RingLives) -> dict[str, Any]:
     timeline = chosen.timeline
     session = timeline.sessions[number - 1]
     frontend, backend = state.peers(timeline, session)
@@ -159,17 +173,43 @@ def _session(chosen: Chosen, number: int, found: tuple[Phase, ...]) -> dict[str,
         "late": session.joined_late,
         "closed": _closed(timeline, session),
         "roles": list(session.family.roles),
-        "phases": [phases.phase_dict(phase) for phase in found],
+        "phases": [_phase(phase, chosen.first_ns) for phase in found],
+        "span": _span(chosen, session),
+        "lives": {str(ring): _lives(changes, chosen.first_ns) for ring, changes in lives.rings.items()},
         "rings": plots.of_session(timeline.ring_history, number, chosen.first_ns),
     }
 
 
+def _phase(phase: Phase, first_ns: int) -> dict[str, Any]:
+    """A phase, with seconds since the capture's first message."""
+    return {
+        **phases.phase_dict(phase),
+        "from": (phase.start_ns - first_ns) / 1e9,
+        "to": (phase.end_ns - first_ns) / 1e9,
+    }
+
+
+def _span(chosen: Chosen, session: Session) -> list[float]:
+    """When a session began and ended, seconds since the capture's first message."""
+    timeline = chosen.timeline
+    ends = [timeline.time_ns(session.last - 1), timeline.ring_history.latest_ns(session.number)]
+    ends += [session.closed.time_ns] if session.closed else []
+    return [(timeline.time_ns(session.first - 1) - chosen.first_ns) / 1e9, (max(ends) - chosen.first_ns) / 1e9]
+
+
+def _lives(changes: list[RingLife], first_ns: int) -> list[list[Any]]:
+    """What a ring was: from which message and second on, its state, whether it was enabled."""
+    return [
+        [life.number, (life.since_ns - first_ns) / 1e9, life.state.value if life.state else None, life.enabled]
+        for life in changes[:LIVES]
+    ]
+
+
 def _closed(timeline: Timeline, session: Session) -> str | None:
-    """How it ended, and which processes did."""
-    exits = evidence.sentences(timeline.exits(next(iter(session.connections))))
-    if not exits:
-        return session.closed.reason if session.closed else None
-    return escape((session.closed.reason if session.closed else "still open") + exits)
+    """How it ended, and which processes did; None where it goes on."""
+    if session.closed is None and not timeline.exits(next(iter(session.connections))):
+        return None
+    return escape(account.ending(timeline, session.closed, session))
 
 
 def _messages(chosen: Chosen, most: int, about: dict[str, str]) -> Iterator[str]:
@@ -207,12 +247,22 @@ def _message(chosen: Chosen, message: Message) -> dict[str, Any]:
         "answers": message.answers,
         "answered_by": message.answered_by,
         "latency": words.duration(message.latency_ns) if message.latency_ns is not None else None,
+        "failed": _refused(chosen, message) or None,
+        "slow": True if message.answered_by and (message.latency_ns or 0) >= SLOW_NS else None,
         "malformed": message.malformed,
         "process": f"{escape(message.process.comm)} ({message.process.pid})" if message.process else None,
         "stack": stacks.lines(message.stack, "") if message.stack is not None else None,
     }
     one.update({name: value for name, value in optional.items() if value is not None})
     return one
+
+
+def _refused(chosen: Chosen, message: Message) -> bool:
+    """A request whose answer says that it failed."""
+    if not message.answered_by:
+        return False
+    reply = chosen.timeline.message(message.answered_by - 1)
+    return reply.failed or bool(reply.payload and reply.payload.get("success") is False)
 
 
 class _StateChanges:
