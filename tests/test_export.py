@@ -586,3 +586,20 @@ def test_a_capture_without_a_message_is_exported_without_a_fault(
         writer.lost(Lost(connection.id, 2, 1))
     assert main(["export", str(path), "--format", form, "-o", str(tmp_path / "out")]) == 1
     assert capsys.readouterr().err.startswith("no messages: nothing was exported")
+
+
+def test_a_report_folds_all_but_what_decides(capsys: pytest.CaptureFixture[str]) -> None:
+    capture = Path(__file__).parents[1] / "captures" / "trouble" / "memory-not-shared.pcapng"
+    assert main(["export", str(capture), "--format", "markdown"]) == 0
+    text = capsys.readouterr().out
+    assert text.startswith("**Never started: ")
+    shown, *folded = text.split("<details>")
+    heads = [line for line in shown.splitlines() if line.startswith("##")]
+    assert heads == ["## Session 1", "## Negotiated", "## Findings: 2 warnings"]
+    assert [part.partition("<summary>")[2].partition("<")[0] for part in folded] == [
+        "Session 1 in full",
+        "The capture",
+        "Messages",
+    ]
+    assert text.count("\n</details>\n") == len(folded)
+    assert all("\n\n" in part.partition("</summary>")[2][:2] for part in folded)  # else it is no Markdown inside
