@@ -455,7 +455,7 @@ def test_the_summary_says_how_the_process_ended(tmp_path: Path) -> None:
     assert how in run("summary", path, "--session", "1")[1]
     assert json.loads(run("summary", path, "--session", "1", "--format", "json")[1])["session"]["ended"] == how
     assert how in run("export", path, "--format", "markdown")[1]
-    assert "eof; dpdk-testpmd (34) was killed by SIGKILL" in run("export", path, "--format", "html")[1]
+    assert how in run("export", path, "--format", "html")[1]
 
 
 def test_programs_go_through_all_evidence(tmp_path: Path) -> None:

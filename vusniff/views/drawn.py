@@ -27,7 +27,7 @@ class DrawnLine(NamedTuple):
         return "".join(text for text, _ in self.parts).rstrip()
 
 
-Drawing = Callable[[int], Sequence[DrawnLine]]
+DrawnLines = Callable[[int], Sequence[DrawnLine]]
 """Width in cells -> the lines."""
 
 

@@ -57,7 +57,7 @@ _MARKERS = "".join(
 def svg(chosen: Chosen, links: bool = False) -> Iterator[str]:
     """The picture; with ``links`` its numbers lead to the messages in the same page."""
     ladder = yield from sequence(chosen)
-    drawing = _Drawing(ladder, links)
+    drawing = _LadderPicture(ladder, links)
     y = _TOP
     for step in ladder.steps:
         y = drawing.step(step, y)
@@ -79,7 +79,7 @@ def svg(chosen: Chosen, links: bool = False) -> Iterator[str]:
 
 
 @dataclass(slots=True)
-class _Drawing:
+class _LadderPicture:
     ladder: Sequence
     links: bool
     lane: int = _NARROW
