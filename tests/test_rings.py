@@ -38,7 +38,7 @@ from vusniff.families.vhost_user.state import (
 from vusniff.record import Descriptor, DescriptorKind
 from vusniff.sources.host.descriptors import describe, describe_of
 from vusniff.sources.rings import dirty, inflight, packed, split
-from vusniff.sources.rings.access import FAR, KEPT_LIMIT, Access, UnreadableError
+from vusniff.sources.rings.access import FAR, KEPT_LIMIT, NEEDS, Access, UnreadableError
 from vusniff.sources.rings.reader import RingReader
 
 SPOT = Spot(0, 0)
@@ -293,6 +293,45 @@ def test_a_file_that_its_process_may_not_read_is_not_read_for_it(tmp_path: Path,
         assert RingReader(split_places(descriptor), access, []).positions() == []
         access.close()
         child.terminate()
+
+
+LOOK = """
+import sys
+from vusniff.families.places import MemoryRegion
+from vusniff.record import Descriptor, DescriptorKind
+from vusniff.sources.rings.access import Access, UnreadableError
+pid, ram, inode, address, kick, number = map(int, sys.argv[1:])
+memory = Descriptor(DescriptorKind.MEMFD, f"memfd:{inode}", ram)
+access = Access()
+for region in (MemoryRegion(memory, 0, 4096, 0), MemoryRegion(Descriptor(), 0, 4096, address)):
+    try:
+        print(access.memory(region, [pid])(0, 5)())
+    except UnreadableError as error:
+        print(error)
+print(sorted(access.kept), access.eventfd_count(Descriptor(DescriptorKind.EVENTFD, f"eventfd:{number}", kick), [pid]))
+"""
+"""Reads memory of another process by its descriptor, and by its address; then what was not read of an eventfd."""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a single capability away")
+@pytest.mark.parametrize("rights", ["-all,+sys_ptrace", "-all"])
+def test_one_capability_is_enough_for_memory_of_others(rights: str, installation: Path) -> None:
+    with memfd(4096) as (fd, memory), mmap.mmap(fd, 4096) as mapped:
+        mapped[:5] = b"rings"
+        kick = os.eventfd(3)
+        address = ctypes.addressof(ctypes.c_char.from_buffer(mapped))
+        numbers = [str(describe(kick).identity).partition(":")[2], str(memory.identity).partition(":")[2]]
+        command = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "/usr/bin/python3", "-c", LOOK]
+        command[4:4] = [f"--{name}={rights}" for name in ("inh-caps", "ambient-caps", "bounding-set")]
+        words = [os.getpid(), fd, numbers[1], address, kick, numbers[0]]
+        environment = os.environ | {"PYTHONPATH": str(installation), "PYTHONDONTWRITEBYTECODE": "1"}
+        done = subprocess.run([*command, *map(str, words)], capture_output=True, text=True, env=environment)
+        os.close(kick)
+    enough = [str(b"rings")] * 2 + [f"['{memory.identity}'] 3"]
+    assert done.stdout.splitlines() == (enough if "ptrace" in rights else [NEEDS, UNSEEN, "[] None"]), done.stderr
+
+
+UNSEEN = "what the descriptor is was not seen"
 
 
 def test_a_hole_is_not_allocated() -> None:

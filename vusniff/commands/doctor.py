@@ -236,7 +236,10 @@ def _processes() -> Check:
     try:
         os.listdir("/proc/1/fd")
     except OSError:
-        advice = "run as root or with CAP_SYS_PTRACE for names of other users' sockets and for joining in mid-session"
+        advice = (
+            "run as root or with CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH for names of other users' sockets and for "
+            "joining in mid-session"
+        )
         return Check("processes", False, "other users' processes cannot be looked into", advice)
     return Check("processes", True, "descriptors of all processes can be seen")
 

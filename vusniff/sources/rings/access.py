@@ -3,8 +3,9 @@
 Ways, in this order: a duplicate of the descriptor, which a proxy keeps as it passes (no privilege); the same object
 below /proc/PID/fd of either peer, by its identity; pidfd_getfd(2); the addresses of the front-end by
 process_vm_readv(2). All but the first need CAP_SYS_PTRACE, or to be the same user (ptrace(2), "Ptrace access mode
-checking"). A file of another process is opened anew, read-only, where that is allowed; only one that this process may
-read itself.
+checking"). That is enough for what a peer still holds under the number that it passed, and for addresses; to find it
+under another number takes CAP_DAC_READ_SEARCH too. A file of another process is opened anew, read-only, where that is
+allowed; only one that this process may read itself.
 
 Only what lies in memory or on a local disk is read: a peer decides what it passes, and a read from a file system in
 user space or on a network could wait for ever.
@@ -138,14 +139,13 @@ class Access:
 
     def eventfd_count(self, descriptor: Descriptor, pids: Sequence[int]) -> int | None:
         """The count of an eventfd by /proc: what was signalled and not read yet. None where it cannot be seen."""
-        identity = descriptor.identity
-        with contextlib.suppress(OSError, UnreadableError, ValueError):
-            fd = self.kept.get(identity or "")
-            if fd is not None:
-                return _count(f"/proc/self/fdinfo/{fd}")
-            for pid in pids:
-                if descriptor.number is not None and describe_of(pid, descriptor.number).identity == identity:
-                    return _count(f"/proc/{pid}/fdinfo/{descriptor.number}")
+        held = self.kept.get(descriptor.identity or "")
+        number = descriptor.number if held is None else held
+        for pid in pids if held is None else ("self",):
+            with contextlib.suppress(OSError, KeyError, ValueError):
+                facts = _facts(f"/proc/{pid}/fdinfo/{number}")
+                if held is not None or f"eventfd:{facts['eventfd-id']}" == descriptor.identity:
+                    return int(facts["eventfd-count"], 16)
         return None
 
 
@@ -158,27 +158,27 @@ def _pieces(fd: int, start: int) -> Callable[[int, int], Read]:
     return piece
 
 
-def _count(path: str) -> int | None:
-    with open(path, encoding="ascii") as file:
-        for line in file:
-            if line.startswith("eventfd-count:"):
-                return int(line.split(":")[1], 16)
-    return None
+def _facts(path: str) -> dict[str, str]:
+    """What a file of fdinfo says first, by name (proc_pid_fdinfo(5)); the id of an eventfd from Linux 5.2 on."""
+    with open(path, "rb") as file:
+        said = file.read(4096).decode("ascii", "replace")
+    return {name: value.strip() for name, _, value in (line.partition(":") for line in said.splitlines())}
 
 
 def _opened(descriptor: Descriptor, identity: str, pids: Sequence[int]) -> int:
     """The object of a descriptor, by the peers that hold it."""
     why = f"no peer holds {identity} any more"
     for pid in pids:
+        listed = True
         try:
             numbers = sorted(map(int, os.listdir(f"/proc/{pid}/fd")), key=lambda n: (n != descriptor.number, n))
-        except PermissionError:
-            why = NEEDS
-            continue
+        except PermissionError:  # without CAP_DAC_READ_SEARCH: one is had by its number all the same
+            listed, why = False, NEEDS
+            numbers = [] if descriptor.number is None else [descriptor.number]
         except OSError:
             continue
         for number in numbers[:_LOOKED_AT]:
-            if describe_of(pid, number).identity != identity:
+            if listed and describe_of(pid, number).identity != identity:
                 continue
             try:
                 fd = _taken(pid, number, descriptor, pids)
