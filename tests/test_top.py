@@ -93,7 +93,9 @@ def test_what_cannot_be_known_is_said_with_what_to_do(tmp_path: Path) -> None:
     known, listed = table.devices()
     assert [ring.condition for ring in known.rings] == [DeviceCondition.MOVING, DeviceCondition.UNKNOWN]
     assert top.state_of(top.TopRow(known, known.rings[1]), 0) == "unknown: its addresses go through an IOMMU"
-    assert top.state_of(top.TopRow(listed), 0).startswith("unknown: nothing was recorded of it yet")
+    assert "known once it is restarted" in top.state_of(top.TopRow(listed), 0)
+    table.list([ListedDevice("/run/vm2.sock", (70, 80), "vm2 net0", "ovs-vswitchd", by_qemu=True)])
+    assert "give its QEMU a monitor" in top.state_of(top.TopRow(list(table.devices())[-1]), 0)
     assert "monitor" in LATE
     assert top.summary([known, listed]) == "2 devices: 1 moving, 1 unknown"
     timeline.index.close()

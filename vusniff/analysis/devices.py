@@ -23,9 +23,8 @@ LATE = (
     "it was set up before the recording began: restart it, or give its QEMU a monitor "
     "(-qmp unix:PATH,server=on,wait=off)"
 )
-NOT_RECORDED = "nothing was recorded of it yet: what is said on its socket from now on will be"
-
-
+LATE_HERE = "it was set up before the recording began: where its rings are is known once it is restarted"
+"""Of a front-end that is no QEMU."""
 SILENT = "nothing was said on its socket since the recording began: there is no session to open"
 
 
@@ -59,6 +58,8 @@ class ListedDevice(NamedTuple):
     inodes: tuple[int, ...]
     frontend: str
     backend: str
+    by_qemu: bool = False
+    """Its front-end is QEMU, which may have a monitor."""
 
 
 class RingNow(NamedTuple):
@@ -155,7 +156,7 @@ class DeviceTable:
                 yield self._unspoken(connection)
         for one in self._listed:
             if not inodes & set(one.inodes):
-                yield DeviceNow(one.path, one.frontend, one.backend, why=NOT_RECORDED, joined_late=True)
+                yield DeviceNow(one.path, one.frontend, one.backend, why=_late(one.by_qemu), joined_late=True)
 
     def _sampled(self) -> set[int]:
         """Sessions of which there is something new."""
@@ -178,9 +179,10 @@ class DeviceTable:
             front = 1
         unreadable = timeline.ring_history.unreadable.get(session.number, {})
         rings = tuple(self._ring(session, index, known, unreadable) for index in sorted(known.rings))
-        why = "" if rings else unreadable.get("device", LATE if known.late else "")
+        late = _late("qemu" in self._comm(main, front)) if known.late else ""
+        why = "" if rings else unreadable.get("device", late)
         if known.late and not any(ring.standing for ring in rings):
-            why = LATE
+            why = late
         return DeviceNow(
             session.path,
             name_of(main.ends[front].process),
@@ -262,6 +264,10 @@ def _life(ring: Vring) -> DeviceCondition | None:
     if ring.enabled is not None and not ring.enabled.value:
         return DeviceCondition.DISABLED
     return None
+
+
+def _late(by_qemu: bool) -> str:
+    return LATE if by_qemu else LATE_HERE
 
 
 def name_of(process: Process | None) -> str:

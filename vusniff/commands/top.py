@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
         raise SourceError("the live table needs a terminal: --once prints it, and --json is for scripts")
     from vusniff.commands.viewer import choose, step_down
 
-    user = None if args.files else choose(not once)
+    user = None if args.files else choose(not once, "print it with --once")
     listed = [] if args.files else list_devices()
     with _captures(args) as (paths, note):
         if not args.files:
@@ -88,11 +88,14 @@ def list_devices() -> list[ListedDevice]:
     for row in list_connections():
         if not row.likely or not row.connected:
             continue
+        parties = list(row.parties)
         sides = [", ".join(f"{one.label or f'{one.comm} {one.pid}'}" for one in side) or "?" for side in row.parties]
         if any(party.label for party in row.parties[1]) and not any(party.label for party in row.parties[0]):
             sides.reverse()  # a VM that listens
+            parties.reverse()
         inodes = tuple(inode for inode in row.inodes if inode)
-        found.append(ListedDevice(row.path or f"pair:{row.inodes[0]}-{row.inodes[1]}", inodes, *sides))
+        by_qemu = any("qemu" in party.comm for party in parties[0])
+        found.append(ListedDevice(row.path or f"pair:{row.inodes[0]}-{row.inodes[1]}", inodes, sides[0], sides[1], by_qemu))
     return found
 
 

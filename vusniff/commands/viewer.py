@@ -31,8 +31,11 @@ def caller() -> User | None:
     return None if found is None else User(*found)
 
 
-def choose(tui: bool) -> User | None:
-    """Who is to show it; None where we are not root, and show it ourselves. Raises SourceError where nobody can."""
+def choose(tui: bool, instead: str = "leave out --tui") -> User | None:
+    """Who is to show it; None where we are not root, and show it ourselves.
+
+    Raises SourceError where nobody can, which names what to do ``instead``.
+    """
     if os.geteuid() != 0:
         return None
     from vusniff.families.registry import families
@@ -47,7 +50,7 @@ def choose(tui: bool) -> User | None:
         if why is None:
             return user
     if tui or why == _CANNOT_STEP_DOWN:
-        less = "" if why == _CANNOT_STEP_DOWN else "leave out --tui, or "
+        less = "" if why == _CANNOT_STEP_DOWN else f"{instead}, or "
         raise SourceError(
             f"the view is not shown as root, and no other user can show it: {why}; "
             f"{less}record with -q and look at the file with vusniff view"

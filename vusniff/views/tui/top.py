@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import ClassVar
 
-from rich.cells import cell_len
+from rich.cells import cell_len, set_cell_size
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.widgets import Input, Static
@@ -18,7 +18,7 @@ from vusniff.printable import escape
 from vusniff.views import top
 from vusniff.views.top import COLUMNS, SORTABLE, TONES, TopRow
 from vusniff.views.tui.contrast import readable
-from vusniff.views.tui.line import Part, TextLine, fit
+from vusniff.views.tui.line import Part, TextLine, cut, fit
 from vusniff.views.tui.panes import LinesView
 
 SECONDS = 0.5
@@ -44,7 +44,8 @@ DROPPED = (
 LEAST_NAME = 12
 """Cells that a name may take at any width; a quarter of the line where that is more. Others have chosen it, and it must
 not take the room of what is beside it."""
-NAMES = [number for number, column in enumerate(COLUMNS) if column.name in ("VM", "DEVICE", "BACK-END")]
+NAMES = [number for number, column in enumerate(COLUMNS) if column.name in ("VM", "DEVICE", "BACK-END", "PATH")]
+PATH = next(number for number, column in enumerate(COLUMNS) if column.name == "PATH")
 STATE = next(number for number, column in enumerate(COLUMNS) if column.name == "STATE")
 
 
@@ -129,7 +130,7 @@ class TopApp(App[int]):
         said += [f"filter: {how.words}"] if how.words else []
         said += ["paused"] if self.paused else []
         said += [self._note] if self._note else []
-        self._top.update(escape(" · ".join(said)))
+        self._top.update(cut(escape(" · ".join(said)), self.size.width))
 
     def on_resize(self) -> None:
         """Other columns may have room."""
@@ -245,6 +246,8 @@ def _columns(sizes: Sequence[int], width: int, how: TopArrangement) -> tuple[lis
 
 
 def _filled(text: str, number: int, size: int) -> str:
+    if number == PATH and cell_len(text) > size:
+        text = "…" + set_cell_size(text[::-1], size - 1)[::-1]  # what tells paths apart is at their end
     return text.rjust(size) if COLUMNS[number].right else fit(text, size)
 
 
