@@ -22,7 +22,7 @@ from test_ring_history import BASE, MOVES, run
 from vusniff.capture.writer import CaptureWriter
 from vusniff.record import End, Process, Sample
 from vusniff.sources.host import labels
-from vusniff.sources.rings import qmp
+from vusniff.sources.rings import libvirt, qmp
 from vusniff.sources.rings.qmp import Monitor, MonitorError, devices
 
 SECOND = 1_000_000_000
@@ -198,6 +198,56 @@ def test_nothing_is_said_to_another_process(tmp_path: Path) -> None:
     with monitor(tmp_path / "m", answer) as path, pytest.raises(MonitorError, match="another process listens there"):
         devices(path, os.getpid() + 1)
     assert asked == []
+
+
+def test_a_monitor_that_libvirt_has_is_asked_by_virsh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a process that libvirt calls the domain of this name, and of no other."""
+    said, virsh = tmp_path / "said", tmp_path / "virsh"
+    answers = {name: json.dumps({"return": value, "id": "libvirt-7"}) for name, value in ANSWERS.items()}
+    virsh.write_text(
+        f"#!{sys.executable}\nimport json, sys\nopen({str(said)!r}, 'a').write(repr(sys.argv[1:]) + '\\n')\n"
+        f"asked = json.loads(sys.argv[-1])\nprint({answers!r}[asked['execute']])\n"
+    )
+    virsh.chmod(0o755)
+    monkeypatch.setattr(libvirt, "PID_FILES", tmp_path)
+    program = tmp_path / "qemu-system-x86_64"
+    program.symlink_to(sys.executable)
+    words = [str(program), "-c", "input()", "-name", "guest=web-1,debug-threads=on"]
+    with subprocess.Popen(words, stdin=subprocess.PIPE) as child:
+        wait_until(lambda: len(labels.command_line(child.pid)) == len(words), "the command line")
+        assert libvirt.domain(child.pid) is None
+        (tmp_path / "web-1.pid").write_text(f"{child.pid + 1}\n")
+        assert libvirt.domain(child.pid) is None
+        (tmp_path / "web-1.pid").write_text(f"{child.pid}\n")
+        assert libvirt.domain(child.pid) == "web-1"
+        with pytest.raises(MonitorError, match="virsh, which asks it, is not there"):
+            qmp.devices_of_domain("web-1", child.pid)
+        monkeypatch.setattr(libvirt, "VIRSH", str(virsh))
+        (device,) = qmp.devices_of_domain("web-1", child.pid)
+        child.kill()
+    assert (device.pid, device.users) == (child.pid, frozenset({"c0"}))
+    assert [ring.size for ring in device.places.rings] == [128, 128]
+    first = said.read_text().splitlines()[0]
+    assert first.startswith("['--connect', 'qemu:///system', 'qemu-monitor-command', '--domain', 'web-1', ")
+
+
+@pytest.mark.parametrize(
+    ("script", "why"),
+    [
+        ("exec sleep 100", "does not answer"),
+        ("exit 1", "does not reach"),
+        ("echo what", "."),
+        ("yes", "does not answer"),
+    ],
+)
+def test_virsh_may_say_anything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, why: str) -> None:
+    virsh = tmp_path / "virsh"
+    virsh.write_text(f"#!/bin/sh\n{script}\n")
+    virsh.chmod(0o755)
+    monkeypatch.setattr(libvirt, "VIRSH", str(virsh))
+    monkeypatch.setattr(libvirt, "SECONDS", 0.2)
+    with pytest.raises(MonitorError, match=why):
+        qmp.devices_of_domain("web-1", os.getpid())
 
 
 def test_nobody_is_there(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from vusniff.errors import CaptureError, SourceError
@@ -115,21 +116,28 @@ class CaptureSampling:
         """Look for devices that were set up before: QEMU's monitors tell where their rings are; see `Sampling`."""
         from vusniff.sources.host import labels
         from vusniff.sources.host.sockets import list_connections
-        from vusniff.sources.rings import qmp
+        from vusniff.sources.rings import libvirt, qmp
 
         rows = [row for row in list_connections() if row.connected and row.likely]
         pids = dict.fromkeys(party.pid for row in rows for side in row.parties for party in side)
-        named: list[tuple[str, int | None]] = [(path, None) for path in self._monitors]
-        named += [(path, pid) for pid in pids for path in qmp.monitors(pid) if path not in self._monitors]
+        asked: list[tuple[str, Callable[[], list[MonitoredDevice]]]] = [
+            (path, partial(qmp.devices, path)) for path in self._monitors
+        ]
+        for pid in pids:
+            asked += [
+                (path, partial(qmp.devices, path, pid)) for path in qmp.monitors(pid) if path not in self._monitors
+            ]
+            if (name := libvirt.domain(pid)) is not None:
+                asked.append((name, partial(qmp.devices_of_domain, name, pid)))
         until = time.monotonic() + MONITORS_SECONDS
-        for asked, (path, pid) in enumerate(named):
+        for number, (name, ask) in enumerate(asked):
             if time.monotonic() > until:
-                self._say(f"{len(named) - asked} monitors of QEMU are not asked: those before took too long")
+                self._say(f"{len(asked) - number} monitors of QEMU are not asked: those before took too long")
                 break
             try:
-                found = qmp.devices(path, pid)
+                found = ask()
             except qmp.MonitorError as error:
-                self._say(f"{path}: {error}")
+                self._say(f"{name}: {error}")
                 continue
             for device in found:
                 qemu = labels.parse_qemu(labels.command_line(device.pid))

@@ -95,7 +95,9 @@ def list_devices() -> list[ListedDevice]:
             parties.reverse()
         inodes = tuple(inode for inode in row.inodes if inode)
         by_qemu = any("qemu" in party.comm for party in parties[0])
-        found.append(ListedDevice(row.path or f"pair:{row.inodes[0]}-{row.inodes[1]}", inodes, sides[0], sides[1], by_qemu))
+        found.append(
+            ListedDevice(row.path or f"pair:{row.inodes[0]}-{row.inodes[1]}", inodes, sides[0], sides[1], by_qemu)
+        )
     return found
 
 

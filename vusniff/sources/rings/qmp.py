@@ -3,7 +3,8 @@
 ``x-query-virtio``, ``x-query-virtio-status`` and ``x-query-virtio-vhost-queue-status`` (QEMU 7.2 and later, marked
 unstable there; qapi/virtio.json) give the features by name, and of each ring of a device that vhost serves its size and
 the addresses of its three areas in QEMU's own space. What the monitor says of indexes is not live and not used. A
-monitor speaks to one client at a time: where another has it, as libvirt does, it does not answer, which is told.
+monitor speaks to one client at a time: libvirt is asked for those that it has (`libvirt`); one that another program has
+does not answer, which is told.
 
 What a monitor says is believed only in form: numbers in range, a bounded answer in bounded time.
 """
@@ -22,6 +23,7 @@ from typing import Any, NamedTuple
 from vusniff.families.places import SIZE_LIMIT, MemoryRegion, Places, RingPlace, Spot
 from vusniff.record import Descriptor
 from vusniff.sources.host import labels
+from vusniff.sources.rings import libvirt
 
 SECONDS = 2.0
 """How long an answer may take."""
@@ -139,15 +141,29 @@ def _monitors(pid: int) -> Iterator[str]:
 
 
 def _from(pid: int, path: str) -> str:
+    """A path of a process, as it is from here: of one in a container by its own root."""
     try:
-        return os.path.join(os.readlink(f"/proc/{pid}/cwd"), path)
+        path = path if path.startswith("@") else os.path.join(os.readlink(f"/proc/{pid}/cwd"), path)
+        apart = os.readlink(f"/proc/{pid}/ns/mnt") != os.readlink("/proc/self/ns/mnt")
     except OSError:
         return path
+    return f"/proc/{pid}/root{path}" if apart and path.startswith("/") else path
 
 
 def devices(path: str, pid: int | None = None) -> list[MonitoredDevice]:
     """The devices that vhost serves in the QEMU behind a monitor, which is process ``pid``. Raises `MonitorError`."""
-    monitor = Monitor(path, pid)
+    return _devices(Monitor(path, pid))
+
+
+def devices_of_domain(name: str, pid: int) -> list[MonitoredDevice]:
+    """The same of a QEMU whose monitor libvirt has. Raises `MonitorError`."""
+    try:
+        return _devices(libvirt.Domain(name, pid))
+    except libvirt.LibvirtError as error:
+        raise MonitorError(str(error)) from None
+
+
+def _devices(monitor: Monitor | libvirt.Domain) -> list[MonitoredDevice]:
     try:
         found = monitor.ask("x-query-virtio")
         if not isinstance(found, list):
@@ -165,7 +181,7 @@ def _is_name(said: object) -> bool:
     return isinstance(said, str) and 0 < len(said) <= _NAME_LIMIT
 
 
-def _device(monitor: Monitor, name: str) -> MonitoredDevice | None:
+def _device(monitor: Monitor | libvirt.Domain, name: str) -> MonitoredDevice | None:
     status = monitor.ask("x-query-virtio-status", path=name)
     if not isinstance(status, dict) or not status.get("vhost-started"):
         return None
