@@ -31,9 +31,9 @@ from vusniff.channel import Channel
 from vusniff.record import Closed, End, Frame, FrameKind, Process
 from vusniff.sources.host.descriptors import describe
 from vusniff.sources.host.mounts import files_waiting, give_back
-from vusniff.sources.proxy import relay as relay_module
 from vusniff.sources.proxy.loop import Loop
 from vusniff.sources.proxy.open_files import OpenFiles
+from vusniff.sources.proxy.receiving import CHUNK
 from vusniff.sources.proxy.recorder import Recorder
 from vusniff.sources.proxy.relay import CLOSING_LIMIT, NOT_CLOSED_WORDS, Relay
 
@@ -404,7 +404,7 @@ def test_back_pressure_is_passed_on_and_nothing_piles_up(stage: Stage, memory: l
     stage.until(stuck)
     assert len(os.listdir("/proc/self/fd")) <= held + 2
     room = stage.left.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) * 3
-    assert sent * len(whole) <= room + relay_module.CHUNK
+    assert sent * len(whole) <= room + CHUNK
     for _ in range(sent):
         data, fds = stage.receive(stage.right, len(whole))
         assert data == whole

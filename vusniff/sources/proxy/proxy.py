@@ -52,10 +52,11 @@ from vusniff.sources.host.labels import label
 from vusniff.sources.host.mounts import files_waiting
 from vusniff.sources.proxy.bursts import Bursts
 from vusniff.sources.proxy.exits import Exits
+from vusniff.sources.proxy.interposing import NO_ROOM_WORDS
 from vusniff.sources.proxy.loop import Loop
 from vusniff.sources.proxy.open_files import OpenFiles, raise_limit
 from vusniff.sources.proxy.recorder import Recorder
-from vusniff.sources.proxy.relay import NO_ROOM_WORDS, Relay
+from vusniff.sources.proxy.relay import Relay
 from vusniff.sources.rings.sampler import Sampling
 from vusniff.values import dataclass, field, replace
 
