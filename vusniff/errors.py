@@ -45,10 +45,7 @@ class FilterError(VusniffError):
 
     def __init__(self, sentence: str, text: str, start: int, length: int = 1) -> None:
         """``start`` and ``length`` count characters of the filter's ``text``; length 0 marks a place between two."""
-        line = " ".join(text.split("\n"))
-        shown = escape(line if len(line) <= 200 else line[:200] + " ...")
-        marks = " " * len(escape(line[:start])) + "^" * max(1, len(escape(line[start : start + length])))
-        super().__init__(f"filter: {escape(sentence)}\n    {shown}\n    {marks[: len(shown)]}")
+        super().__init__(pointed("filter", sentence, text, start, length))
         self.sentence = sentence
         self.text = text
         self.start = start
@@ -58,3 +55,21 @@ class FilterError(VusniffError):
     def column(self) -> int:
         """Where it stands, counted from 1."""
         return self.start + 1
+
+
+class RuleError(VusniffError):
+    """A fault rule that cannot be used: where it was given, what is wrong, and at which character."""
+
+    def __init__(self, where: str, sentence: str, text: str, start: int, length: int = 1) -> None:
+        """``where`` is such as ``rule 2`` or ``rules.txt:7``; the others are as in `FilterError`."""
+        super().__init__(pointed(where, sentence, text, start, length))
+        self.sentence = sentence
+        self.start = start
+
+
+def pointed(where: str, sentence: str, text: str, start: int, length: int) -> str:
+    """A sentence with the text that it is about, and marks below the characters that it means."""
+    line = " ".join(text.split("\n"))
+    shown = escape(line if len(line) <= 200 else line[:200] + " ...")
+    marks = " " * len(escape(line[:start])) + "^" * max(1, len(escape(line[start : start + length])))
+    return f"{escape(where)}: {escape(sentence)}\n    {shown}\n    {marks[: len(shown) + 1]}"

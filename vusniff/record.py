@@ -401,6 +401,59 @@ class LogLine:
     ends: Ends = ()
 
 
+class FaultAct(str, enum.Enum):
+    """What a piece of evidence says of a fault."""
+
+    TAKES = "takes"
+    """A rule matches the next message of this end, or that message waits behind one: it is not passed on as usual."""
+    GIVES = "gives"
+    """Something is sent in its place, or the message itself, later."""
+    DOES = "does"
+    """Something else is done, such as closing the connection."""
+
+    __str__ = str.__str__
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What a proxy did because its user asked for it (``vusniff proxy --rule``). Its messages are what came in."""
+
+    time_ns: int
+    id: int
+    """Counts from 1 in a run: what is done to one message has the same one."""
+    act: FaultAct
+    rule: int
+    """Its place among the rules, from 1."""
+    text: str = ""
+    """The rule, as it was written."""
+    actions: tuple[str, ...] = ()
+    """Names of what it asks for: ``drop``, ``delay``."""
+    words: str = ""
+    """What is done, with its values."""
+    to: int | None = None
+    """The end that it is sent to, of GIVES."""
+    size: int | None = None
+    """Bytes that are sent; None: those of the message."""
+    changes: tuple[tuple[int, bytes], ...] = ()
+    """What differs from the message: offset and bytes."""
+    made: bool = False
+    """It was made here, and is no message of the other side."""
+    descriptors: tuple[Descriptor, ...] | None = None
+    """Those that are sent; None: those of the message."""
+    ends: Ends = ()
+    """The end that sent the message."""
+
+    def sent(self, data: bytes) -> bytes:
+        """The bytes that were sent in the place of a message, of GIVES; those that are not known are zero."""
+        size = len(data) if self.size is None else min(self.size, len(data) + UNDIVIDED)
+        sent = bytearray(b"" if self.made else data[:size])
+        sent.extend(bytes(size - len(sent)))
+        for at, changed in self.changes:
+            if at < size:
+                sent[at : at + len(changed)] = changed[: size - at]
+        return bytes(sent)
+
+
 @dataclass(frozen=True, slots=True)
 class OtherEvidence:
     """Evidence of a kind that this version does not know: it is shown raw, and kept."""
@@ -413,7 +466,7 @@ class OtherEvidence:
     """The ends that it is about."""
 
 
-Evidence = Exit | Sample | RingDump | LogLine | OtherEvidence
+Evidence = Exit | Sample | RingDump | LogLine | Fault | OtherEvidence
 """What is neither a message nor an event of one connection. A new kind is added here, and see `capture.evidence`."""
 
 Record = Connection | Frame | Closed | Lost | Evidence

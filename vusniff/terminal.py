@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Callable
 
-from vusniff.errors import FilterError
+from vusniff.errors import FilterError, RuleError
 from vusniff.printable import escape, escape_json, escape_lines, escape_styled
 
 _paint: Callable[[str], str] | None = None
@@ -73,14 +73,19 @@ def tell(*lines: str) -> None:
     _error("".join(f"{escape(line)}\n" for line in lines))
 
 
+def ask(words: str) -> None:
+    """A question on standard error; what the user types follows in its line."""
+    _error(escape(words))
+
+
 def tell_lines(text: str) -> None:
     """Text of several lines on standard error, such as what another program said."""
     _error(escape_lines(text))
 
 
 def complain(error: Exception) -> None:
-    """Why a command ends: one sentence, and below it the place in a filter that is wrong."""
-    if isinstance(error, FilterError):
+    """Why a command ends: one sentence, and below it the place in a filter or rule that is wrong."""
+    if isinstance(error, FilterError | RuleError):
         tell_lines(f"vusniff: {error}\n")
     else:
         say(str(error))

@@ -13,9 +13,9 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from vusniff.capture import dumps, samples
+from vusniff.capture import dumps, faults, samples
 from vusniff.capture.facts import FORMAT_VERSION, TEXT_LIMIT, dump, integer, load, text
-from vusniff.record import Ends, Evidence, Exit, LogLine, OtherEvidence, RingDump, Sample
+from vusniff.record import Ends, Evidence, Exit, Fault, LogLine, OtherEvidence, RingDump, Sample
 from vusniff.values import dataclass, replace
 
 SIZE_LIMIT = 256 << 10
@@ -41,7 +41,7 @@ Facts = Mapping[str, Any]
 class EvidenceFormat:
     """How one kind of evidence is written and read."""
 
-    type: type[Exit] | type[Sample] | type[RingDump] | type[LogLine]
+    type: type[Exit] | type[Sample] | type[RingDump] | type[LogLine] | type[Fault]
     """The record."""
     build: Callable[[Any], dict[str, Any]]
     """Its own keys."""
@@ -93,6 +93,7 @@ KINDS: dict[str, EvidenceFormat] = {
     "sample": EvidenceFormat(Sample, samples.build, samples.parse),
     "dump": EvidenceFormat(RingDump, dumps.build, dumps.parse),
     "log": EvidenceFormat(LogLine, _log_facts, _parse_log),
+    "fault": EvidenceFormat(Fault, faults.build, faults.parse),
 }
 """Name in the file -> how it is written and read."""
 _NAMES = {kind.type: name for name, kind in KINDS.items()}

@@ -178,7 +178,7 @@ def frame_facts(
         facts["lost_ns"] = lost_ns
     if lost_anywhere:
         facts["lost"] = lost_anywhere
-    passed = [_descriptor(descriptor) for descriptor in frame.descriptors]
+    passed = [descriptor_facts(descriptor) for descriptor in frame.descriptors]
     if passed and len(whole := dump({**facts, "fds": passed})) <= _OPTION_ROOM:
         return [whole]
     texts: list[bytes] = []
@@ -243,7 +243,7 @@ def _end(end: End) -> dict[str, Any]:
     room = _OPTION_ROOM // 3
     held: list[dict[str, Any]] = []
     for descriptor in end.held:
-        fd = _descriptor(descriptor)
+        fd = descriptor_facts(descriptor)
         room -= len(_dump(fd)) + 1
         if room < 0:
             break
@@ -264,7 +264,7 @@ def _process(process: Process) -> dict[str, Any]:
     return facts
 
 
-def _descriptor(descriptor: Descriptor) -> dict[str, Any]:
+def descriptor_facts(descriptor: Descriptor) -> dict[str, Any]:
     facts: dict[str, Any] = {"kind": descriptor.kind.value}
     if descriptor.identity is not None:
         facts["id"] = descriptor.identity[:TEXT_LIMIT]
@@ -365,7 +365,7 @@ def parse_frame(texts: Iterable[bytes]) -> tuple[tuple[Descriptor, ...], Process
         facts = load(one)
         fds = facts.get("fds")
         if isinstance(fds, list):
-            descriptors += [_parse_descriptor(fd) for fd in fds[: _DESCRIPTOR_LIMIT - len(descriptors)]]
+            descriptors += [parse_descriptor(fd) for fd in fds[: _DESCRIPTOR_LIMIT - len(descriptors)]]
         process = _parse_process(facts.get("process")) or process
         stack = stack_id(facts.get("stack")) or stack
         restated = restated or facts.get("restated") is True
@@ -405,7 +405,7 @@ def _parse_end(facts: object, most_held: int) -> End:
         return End()
     held = facts.get("held")
     descriptors = held[: min(most_held, _DESCRIPTOR_LIMIT)] if isinstance(held, list) else []
-    return End(integer(facts.get("inode")), _parse_process(facts), tuple(map(_parse_descriptor, descriptors)))
+    return End(integer(facts.get("inode")), _parse_process(facts), tuple(map(parse_descriptor, descriptors)))
 
 
 def _parse_process(facts: object) -> Process | None:
@@ -415,7 +415,7 @@ def _parse_process(facts: object) -> Process | None:
     return Process(pid, text(facts.get("comm")) or "", integer(facts.get("tid")), text(facts.get("label")))
 
 
-def _parse_descriptor(facts: object) -> Descriptor:
+def parse_descriptor(facts: object) -> Descriptor:
     if not isinstance(facts, dict):
         return Descriptor()
     kind = facts.get("kind")

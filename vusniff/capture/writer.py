@@ -336,6 +336,14 @@ class CaptureWriter:
         interface = self._interfaces[connection]
         return interface.ordinal if interface.number is not None or self._describe(interface) else 0
 
+    def announce(self, frame: Frame) -> None:
+        """Write that the connection of a frame is there, for what is to be said of the frame before it."""
+        interface = self._interfaces[frame.connection]
+        if interface.family is None:
+            self._recognise(interface, frame)
+        if interface.number is None:
+            self._describe(interface)
+
     def close_connection(self, closed: Closed, silent: bool = False) -> None:
         """A connection ends: its statistics, unless nothing is in the capture that they could be of.
 

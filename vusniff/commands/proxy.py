@@ -1,4 +1,5 @@
 """``vusniff proxy``: stands in a vhost-user socket's way, passes everything on, records it and shows the record.
+With fault rules it does not pass on all of it as it came: docs/faults.md.
 
 The proxy runs in a process of its own, so that no view can hold up the traffic; views follow the file it writes. With
 ``--quiet`` there is no view, and this process is the proxy.
@@ -10,6 +11,7 @@ import argparse
 import signal
 from typing import TYPE_CHECKING
 
+from vusniff.commands.faults import add_fault_arguments, fault_words, faults_of
 from vusniff.commands.recording import (
     add_recording_arguments,
     begun,
@@ -27,13 +29,15 @@ from vusniff.terminal import say
 
 if TYPE_CHECKING:
     from vusniff.sources.host.endpoints import ProxySide
+    from vusniff.sources.proxy.host import FaultHost
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of ``vusniff proxy``."""
     parser.usage = (
         "%(prog)s (--listen PATH | --connect PATH) (--listen PATH | --connect PATH) "
-        "[-w FILE] [--max-size SIZE] [--rings[=HZ]] [--tui | --json | -v | -x | -q] [-- COMMAND ...]"
+        "[--rule RULE] [--rules FILE] [-w FILE] [--max-size SIZE] [--rings[=HZ]] "
+        "[--tui | --json | -v | -x | -q] [-- COMMAND ...]"
     )
     sides = parser.add_argument_group("sides", "Exactly two; @NAME is an abstract socket.")
     sides.add_argument(
@@ -42,6 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     sides.add_argument(
         "--connect", action="append", default=[], metavar="PATH", help="connect to the peer that listens here"
     )
+    add_fault_arguments(parser)
     add_recording_arguments(parser, "the capture (default: a new file for temporary files)")
     add_ring_arguments(parser)
     parser.add_argument(
@@ -63,10 +68,11 @@ def run(args: argparse.Namespace) -> int:
         raise SourceError("--quiet shows nothing: leave it out, or leave out --tui and --json")
     check_recording_arguments(args)
     check_ring_arguments(args)
+    faults = faults_of(args, say)
     file = capture_file(args.write)
     if args.quiet or not can_be_followed(file):
-        return _pass_on(sides, file, args)
-    words = ["proxy", "-w", file, *max_size_words(args), *ring_words(args)]
+        return _pass_on(sides, file, args, faults)
+    words = ["proxy", "-w", file, *fault_words(args), *max_size_words(args), *ring_words(args)]
     for path in args.listen:
         words += ["--listen", path]
     for path in args.connect:
@@ -74,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
     return record_and_show([*words, *(["--", *args.peer_command] if args.peer_command else [])], file, args)
 
 
-def _pass_on(sides: list[ProxySide], file: str, args: argparse.Namespace) -> int:
+def _pass_on(sides: list[ProxySide], file: str, args: argparse.Namespace, faults: FaultHost | None) -> int:
     """Be the proxy."""
     from vusniff.capture.output import open_path
     from vusniff.capture.writer import CaptureWriter
@@ -84,7 +90,7 @@ def _pass_on(sides: list[ProxySide], file: str, args: argparse.Namespace) -> int
     output = open_path(file)
     writer = CaptureWriter(output, source="proxy", bound=bound_of(output, args))
     sampling = sampling_of(args, output, say)
-    status = run_proxy(sides, writer, args.peer_command, say, file, lambda: begun(args, output), sampling)
+    status = run_proxy(sides, writer, args.peer_command, say, file, lambda: begun(args, output), sampling, faults)
     if args.ready_fd is not None:
         # A view passes on the interrupt that this process may have had already from the terminal.
         signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -159,3 +159,5 @@ class Field:
     """Of BITS: the names of the bits that are set."""
     keys: frozenset[PayloadKey] = frozenset()
     """Of PAYLOAD: the messages that may have it."""
+    paths: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Of PAYLOAD: name of a layout -> where it stands there, ``*`` for every element of an array."""

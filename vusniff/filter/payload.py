@@ -371,6 +371,7 @@ def _field(name: str, found: _Found, requests: frozenset[tuple[str, int | None]]
         bits=bits if found.kind is ValueKind.BITS else {},
         bit_names=reader(named, (list,), several, requests) if found.kind is ValueKind.BITS else None,
         keys=frozenset(found.keys),
+        paths=found.paths,
     )
 
 

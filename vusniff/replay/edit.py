@@ -11,23 +11,19 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from vusniff.analysis.session import Place
+from vusniff.analysis.setting import SIZES, set_field
 from vusniff.analysis.timeline import Timeline
 from vusniff.capture.batch import Event
 from vusniff.capture.facts import Section
 from vusniff.capture.writer import CaptureWriter
-from vusniff.channel import Header
 from vusniff.errors import CaptureError, DissectorError, VusniffError
-from vusniff.layouts import dissect
-from vusniff.layouts.build import close, replaced
-from vusniff.layouts.spans import spans
-from vusniff.message import Layout
 from vusniff.meta import connection_of, end_of, kind_of
 from vusniff.record import (
     Closed,
     Connection,
     Evidence,
     Exit,
+    Fault,
     Frame,
     FrameKind,
     LogLine,
@@ -38,7 +34,6 @@ from vusniff.record import (
 )
 from vusniff.values import dataclass, field, replace
 
-HEADER_FIELDS = ("request", "flags", "size")
 REPEAT_LIMIT = 100_000
 DELAY_LIMIT_S = 1_000_000.0
 WRITTEN_AT_ONCE = 1 << 20
@@ -227,87 +222,11 @@ def _changed(timeline: Timeline, number: int, settings: Sequence[FieldEdit]) -> 
     sized = False
     for setting in settings:
         try:
-            size = len(frame.data)
-            frame = _set(frame, place, setting)
+            frame = set_field(frame, place, setting.path, setting.value, sized)
         except DissectorError as error:
             raise EditError(f"--set {number}.{setting.path}: #{number} {name}: {error}") from None
-        sized = sized or setting.path in ("size", "header.size")
-        if len(frame.data) != size and not sized:
-            told = {"size": len(frame.data) - header.size + header.counts}
-            head = header.written(frame.data[: header.size], place.context.order, told)
-            frame = replace(frame, data=head + frame.data[header.size :])
+        sized = sized or setting.path in SIZES
     return frame
-
-
-def _set(frame: Frame, place: Place, setting: FieldEdit) -> Frame:
-    path, value = setting.path, setting.value
-    if path == "fds":
-        if value != "none":
-            raise DissectorError(f"descriptors can only be left out: fds=none, not {value!r}")
-        return replace(frame, descriptors=())
-    if path == "payload":
-        try:
-            body = bytes.fromhex(value.removeprefix("0x"))
-        except ValueError:
-            raise DissectorError(f"a payload is given as hex digits, two for each byte, not {value!r}") from None
-        return replace(frame, data=frame.data[: place.channel.header.size] + body, missing=0)
-    names = _names(place.channel.header)
-    where, _, inner = path.partition(".")
-    if where == "header" or (path in names and not _has_field(frame, place, path)):
-        return _set_header(frame, place, inner or path, value)
-    if path in names:
-        raise DissectorError(
-            f"both the header and the payload have a field {path}: say header.{path} or payload.{path}"
-        )
-    return _set_field(frame, place, inner if where == "payload" else path, value)
-
-
-def _names(header: Header) -> tuple[str, ...]:
-    """The fields of a header."""
-    return (*HEADER_FIELDS, *header.more)
-
-
-def _layout(frame: Frame, place: Place) -> Layout | None:
-    header = place.channel.header
-    request, flags, _ = header.read[place.context.order](frame.data, 0)
-    size = len(frame.data) - header.size + frame.missing
-    reply = place.channel.is_reply(flags, place.sender(frame.end))
-    return dissect.layout_of(place.channel, request, reply, size, place.context)
-
-
-def _has_field(frame: Frame, place: Place, path: str) -> bool:
-    layout = _layout(frame, place)
-    return layout is not None and path in spans(layout, frame.data[place.channel.header.size :], place.context.order)
-
-
-def _set_header(frame: Frame, place: Place, name: str, value: str) -> Frame:
-    header = place.channel.header
-    if name not in _names(header):
-        raise DissectorError(f"the header has no field {name}{close(name, _names(header))}")
-    at = header.spans.get(name)
-    size = header.more[name][1] if at is None else at[1] - at[0]
-    try:
-        number = int(value, 0)
-    except ValueError:
-        number = -1
-    if not 0 <= number < 1 << 8 * size:
-        raise DissectorError(f"{name} is a number of {8 * size} bits, not {value!r}")
-    head = header.written(frame.data[: header.size], place.context.order, {name: number})
-    return replace(frame, data=head + frame.data[header.size :])
-
-
-def _set_field(frame: Frame, place: Place, path: str, value: str) -> Frame:
-    layout = _layout(frame, place)
-    if layout is None:
-        names = (*_names(place.channel.header), "payload", "fds")
-        raise DissectorError(f"there is no field {path}, for its payload is not decoded{close(path, names)}")
-    head = place.channel.header.size
-    body = frame.data[head:]
-    known = spans(layout, body, place.context.order)
-    if path not in known:
-        names = (*known, *_names(place.channel.header), "payload", "fds")
-        raise DissectorError(f"there is no field {path}{close(path, names)}")
-    return replace(frame, data=frame.data[:head] + replaced(layout, body, path, value, place.context))
 
 
 def _write(
@@ -370,5 +289,5 @@ def _is_kept(event: Event, kept: set[int]) -> bool:
             return event.id in kept
         case Closed() | Lost():
             return event.connection is None or event.connection in kept
-        case Exit() | Sample() | RingDump() | LogLine() | OtherEvidence():
+        case Exit() | Sample() | RingDump() | LogLine() | Fault() | OtherEvidence():
             return not event.ends or any(connection in kept for connection, _ in event.ends)

@@ -15,8 +15,9 @@ from vusniff.analysis.rings import Doing, RingChange, RingChanges, kick_waits, n
 from vusniff.analysis.session import Tracker
 from vusniff.capture.evidence import kind_of
 from vusniff.printable import escape, escape_json
-from vusniff.record import Ends, Evidence, Exit, LogLine, OtherEvidence, Position, RingDump, Sample
+from vusniff.record import Ends, Evidence, Exit, Fault, FaultAct, LogLine, OtherEvidence, Position, RingDump, Sample
 from vusniff.values import fields
+from vusniff.views.jsonl import descriptor_dict
 
 RAW_LIMIT = 160
 """Characters of unknown evidence in a line."""
@@ -115,11 +116,37 @@ def _log_values(one: LogLine) -> dict[str, Any]:
     }
 
 
+def _fault_words(one: Fault) -> str:
+    """``rule 1: the proxy sends ...``."""
+    if one.act is FaultAct.TAKES:
+        if one.words:
+            return f"rule {one.rule}: the next message {one.words}"
+        return f"rule {one.rule} takes the next message: {one.text or ', '.join(one.actions)}"
+    return f"rule {one.rule}: the proxy {one.words or 'did ' + ', '.join(one.actions)}"
+
+
+def _fault_values(one: Fault) -> dict[str, Any]:
+    return {
+        "id": one.id,
+        "act": one.act.value,
+        "rule": one.rule,
+        "text": one.text or None,
+        "actions": list(one.actions),
+        "words": one.words or None,
+        "to": one.to,
+        "size": one.size,
+        "changes": [{"offset": at, "hex": data.hex()} for at, data in one.changes],
+        "made": one.made,
+        "fds": None if one.descriptors is None else [descriptor_dict(fd) for fd in one.descriptors],
+    }
+
+
 KINDS: dict[type, EvidenceView] = {
     Exit: EvidenceView(_exit_words, _exit_values),
     Sample: EvidenceView(_sample_words, _sample_values),
     RingDump: EvidenceView(_dump_words, _dump_values),
     LogLine: EvidenceView(_log_words, _log_values),
+    Fault: EvidenceView(_fault_words, _fault_values),
 }
 
 

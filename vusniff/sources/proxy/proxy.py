@@ -52,6 +52,8 @@ from vusniff.sources.host.labels import label
 from vusniff.sources.host.mounts import files_waiting
 from vusniff.sources.proxy.bursts import Bursts
 from vusniff.sources.proxy.exits import Exits
+from vusniff.sources.proxy.faulty import FaultRelay
+from vusniff.sources.proxy.host import FaultHost
 from vusniff.sources.proxy.interposing import NO_ROOM_WORDS
 from vusniff.sources.proxy.loop import Loop
 from vusniff.sources.proxy.open_files import OpenFiles, raise_limit
@@ -101,6 +103,7 @@ class Proxy:
         file: str = "the capture",
         ready: Callable[[], None] | None = None,
         sampling: Sampling | None = None,
+        faults: FaultHost | None = None,
     ) -> None:
         if len(sides) != 2:
             raise SourceError("a proxy stands between two sides: give --listen and --connect, exactly two in all")
@@ -113,6 +116,9 @@ class Proxy:
         self._loop = Loop()
         self._bursts = Bursts(self._loop, say)
         self._files = OpenFiles()
+        self._faults = faults
+        if faults is not None:
+            faults.loop = self._loop
         self._recorder = Recorder(writer, self._loop, say)
         self._sampling = sampling
         if sampling is not None:
@@ -181,6 +187,8 @@ class Proxy:
         except OSError as error:
             raise SourceError(f"cannot start {self._command[0]}: {error.strerror}") from None
         self._pidfd = os.pidfd_open(self._process.pid)
+        if self._faults is not None:
+            self._faults.pidfd = self._pidfd
         self._loop.watch(self._pidfd, select.EPOLLIN, self._command_ended)
 
     def _command_ended(self, _: int) -> None:
@@ -379,9 +387,8 @@ class Proxy:
         connection = self._recorder.open(path, ends)
         self._exits.hold(connection, (first, second), channel is None)
         sockets, tell = (first, second), self._bursts.tell
-        relay = Relay(
-            self._loop, self._recorder, sockets, connection, channel, self._relay, self._files, tell, self._closed
-        )
+        parts = self._loop, self._recorder, sockets, connection, channel, self._relay, self._files, tell, self._closed
+        relay = Relay(*parts) if self._faults is None else FaultRelay(self._faults, *parts)
         if not relay.finished:
             self._relays.add(relay)
         return relay
@@ -412,9 +419,10 @@ def run_proxy(
     file: str = "the capture",
     ready: Callable[[], None] | None = None,
     sampling: Sampling | None = None,
+    faults: FaultHost | None = None,
 ) -> int:
     """Runs a proxy to its end and returns the exit status; the writer is closed. Raises `SourceError`."""
     try:
-        return Proxy(sides, writer, command, status, file, ready, sampling).run()
+        return Proxy(sides, writer, command, status, file, ready, sampling, faults).run()
     except OSError as error:
         raise SourceError(f"the proxy cannot go on: {error.strerror or error}") from None

@@ -43,8 +43,8 @@ class Recorder:
         self._flush()
         return connection
 
-    def frames(self, frames: list[Frame]) -> None:
-        """Frames, in the kernel's hands when this returns, unless the capture fails."""
+    def frames(self, frames: list[Frame], comments: tuple[bytes, ...] = ()) -> None:
+        """Frames, in the kernel's hands when this returns, unless the capture fails; with lines for Wireshark."""
         writer = self._writer
         if writer.stopped is not None:
             count = sum(frame.kind is not FrameKind.CONTINUATION for frame in frames)
@@ -52,12 +52,17 @@ class Recorder:
             self.lost += count
             return
         for frame in frames:
-            writer.frame(frame)
+            writer.frame(frame, comments)
             if frame.kind is not FrameKind.CONTINUATION:
                 self.messages += 1
         writer.flush()
         if writer.failure is not None or writer.stopped is not None or self._failing:
             self._tell()
+
+    def announce(self, frame: Frame) -> None:
+        """Evidence about a frame comes before it."""
+        if self._writer.stopped is None:
+            self._writer.announce(frame)
 
     def lose(self, connection: int) -> None:
         """Something was sent and could not be captured as it was."""

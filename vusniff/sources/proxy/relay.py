@@ -141,8 +141,8 @@ class Relay:
         self._closed = closed
         self._closer = Closer()
         self._directions = (
-            Direction(0, sockets[0], sockets[1], channel),
-            Direction(1, sockets[1], sockets[0], channel),
+            self._direction(0, sockets[0], sockets[1], channel),
+            self._direction(1, sockets[1], sockets[0], channel),
         )
         self._reason = "eof"
         self._by: int | None = None
@@ -158,6 +158,9 @@ class Relay:
         except OSError as error:
             self._fail(error)
 
+    def _direction(self, end: int, source: socket.socket, target: socket.socket, channel: Channel | None) -> Direction:
+        return Direction(end, source, target, channel)
+
     def finish(self, reason: str | None = None) -> None:
         """Closes both sockets and says so in the capture."""
         if self.finished:
@@ -167,8 +170,6 @@ class Relay:
             direction.drop(self._closer)
             self._record_rest(direction)
             self._record(direction.framer.end(time.time_ns()))
-            if unread(direction.source):
-                self._lose()
         for sock in self._sockets:
             self._loop.ignore(sock.fileno())
             sock.close()
@@ -196,6 +197,8 @@ class Relay:
             self._reason, self._by = ("reset", 1 - direction.end) if self._by is None else (self._reason, self._by)
         for fd in direction.held.descriptors:
             self._closer.give_back(fd)
+        if unread(direction.source):
+            self._lose()
 
     def _happened(self, end: int, events: int) -> None:
         """The socket of ``end`` has something to read, room to write, or has hung up."""
@@ -406,12 +409,12 @@ class Relay:
         request, flags = header
         return family.openings.get((self._channel or family.main, request, family.main.header.is_reply(flags)))
 
-    def _record(self, frames: list[Frame]) -> None:
+    def _record(self, frames: list[Frame], comments: tuple[bytes, ...] = ()) -> None:
         if frames:
             for frame in frames:
                 if frame.kind is not FrameKind.CONTINUATION:
                     self._messages += 1
-            self._recorder.frames(frames)
+            self._recorder.frames(frames, comments)
 
     def _record_end(self, direction: Direction) -> None:
         """Records what is left of an unfinished message when its sender has ended."""

@@ -33,6 +33,7 @@ from vusniff.record import (
     Connection,
     Evidence,
     Exit,
+    Fault,
     Frame,
     LogLine,
     Lost,
@@ -175,7 +176,7 @@ def copy_record(writer: CaptureWriter, record: Record, comments: Sequence[bytes]
             writer.close_connection(record, silent=not record.received)
         case Lost():
             writer.lost(record)
-        case Exit() | Sample() | RingDump() | LogLine() | OtherEvidence():
+        case Exit() | Sample() | RingDump() | LogLine() | Fault() | OtherEvidence():
             writer.evidence(record)
         case Frame():
             writer.frame(record, comments)

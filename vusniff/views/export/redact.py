@@ -32,6 +32,7 @@ from vusniff.record import (
     DescriptorKind,
     End,
     Exit,
+    Fault,
     Frame,
     FrameKind,
     LogLine,
@@ -129,6 +130,10 @@ def redact(files: Sequence[str], target: str, device: str | None = None) -> list
                     dumps += 1
                 case OtherEvidence():  # nobody here knows what it says
                     dropped += 1
+                case Fault():  # rule and changes may hold what the messages hold
+                    plain = tuple(one for one in record.actions if one.isalpha())
+                    hidden = replace(record, text="", words="", actions=plain, changes=(), descriptors=None)
+                    writer.evidence(hidden)
                 case LogLine():  # a line may say anything
                     lines += 1
                 case Frame():
