@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from vusniff.errors import RuleError
-from vusniff.faults.actions import Passed, Setting
+from vusniff.faults.actions import ACTIONS, Setting, WantedDescriptors
 from vusniff.faults.deciding import RuleDecider
-from vusniff.faults.rule import Rule, parse_rule, rules_of
+from vusniff.faults.rule import FaultRule, parse_rule, rules_of
 from vusniff.record import Connection, Frame
-from vusniff.sources.proxy.plan import End, Order, Plan
+from vusniff.sources.proxy.plan import Breaking, FaultPlan, Order
 
 GET_FEATURES, SET_FEATURES, SET_VRING_NUM, GET_QUEUE_NUM = 1, 2, 8, 17
 
@@ -41,7 +41,7 @@ class Run:
     def end(self) -> None:
         self.decider.closed(self.number)
 
-    def ask(self, data: bytes, end: int = 0) -> Plan | None:
+    def ask(self, data: bytes, end: int = 0) -> FaultPlan | None:
         return self.decider.decide(self.number, Frame(1, end, 1, data))
 
     def hits(self, *messages: bytes) -> list[int]:
@@ -49,7 +49,7 @@ class Run:
         return [at for at, data in enumerate(messages, 1) if self.ask(data) is not None]
 
 
-def parse(text: str) -> Rule:
+def parse(text: str) -> FaultRule:
     return parse_rule(text)
 
 
@@ -70,9 +70,9 @@ def test_a_rule_says_which_matches_what_chance_and_what_to_do() -> None:
     values = {
         "delay 500us": 5e-4,
         "repeat 3": 3,
-        "fds none": Passed("none"),
-        "fds keep 2": Passed("keep", 2),
-        "fds extra": Passed("extra", 1),
+        "fds none": WantedDescriptors("none"),
+        "fds keep 2": WantedDescriptors("keep", 2),
+        "fds extra": WantedDescriptors("extra", 1),
         "split 4": 4,
         "half": None,
         "half 6": 6,
@@ -227,7 +227,7 @@ def test_a_filter_sees_request_reply_values_and_session() -> None:
 # -- what is done -----------------------------------------------------------------------------------------------------
 
 
-def done(action: str, data: bytes = num(1, 256), filter: str = "vhost.request") -> Plan:
+def done(action: str, data: bytes = num(1, 256), filter: str = "vhost.request") -> FaultPlan:
     plan = Run(f"{filter} : {action}").ask(data)
     assert plan is not None
     return plan
@@ -280,9 +280,9 @@ def test_answers_are_replies_to_the_request() -> None:
         ("half 6", {"most": 6}),
         ("join", {"order": Order.JOINED}),
         ("reorder", {"order": Order.BEHIND}),
-        ("cut", {"end": End.CUT, "times": 0}),
-        ("pass, cut", {"end": End.CUT, "times": 1}),
-        ("half 3, reset", {"end": End.RESET, "most": 3, "times": 1}),
+        ("cut", {"end": Breaking.CUT, "times": 0}),
+        ("pass, cut", {"end": Breaking.CUT, "times": 1}),
+        ("half 3, reset", {"end": Breaking.RESET, "most": 3, "times": 1}),
         ("stall 2", {"stall": 2.0, "times": 1}),
         ("kill STOP", {"signal": 19, "times": 1}),
         ("fds none", {"kept": ()}),
@@ -299,9 +299,8 @@ def test_each_action_has_its_place_in_the_plan(action: str, expected: dict[str, 
 def test_the_page_has_every_action_and_its_rules_can_be_used() -> None:
     text = (Path(__file__).parent.parent / "docs" / "faults.md").read_text("utf-8")
     for form in ACTIONS.values():
-        assert (
-            f"| `{form.usage}` | {form.about} |".replace("none|keep N|swap|extra", r"none\|keep N\|swap\|extra") in text
-        )
+        row = f"| `{form.usage}` | {form.about} |"
+        assert row.replace("none|keep N|swap|extra", r"none\|keep N\|swap\|extra") in text
     rules = re.findall(r"^\| [A-Z].*?\. \| `(.*? : .*?)`", text, re.MULTILINE)
     assert len(rules) == 10
     for rule in rules:

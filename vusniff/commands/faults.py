@@ -18,12 +18,12 @@ from vusniff.errors import DissectorError, RuleError, SourceError
 from vusniff.printable import escape
 
 if TYPE_CHECKING:
-    from vusniff.faults.deciding import Held, RuleDecider
-    from vusniff.faults.rule import Rule
+    from vusniff.faults.deciding import HeldMessage, RuleDecider
+    from vusniff.faults.rule import FaultRule
     from vusniff.record import Frame
     from vusniff.sources.proxy.host import FaultHost, GoOn
     from vusniff.sources.proxy.loop import Loop
-    from vusniff.sources.proxy.plan import Plan
+    from vusniff.sources.proxy.plan import FaultPlan
 
 PROMPT = "send (s), drop (d), edit ACTIONS (e set num=0, fds none), look (l)? "
 
@@ -98,7 +98,7 @@ def _text_of(file: str) -> str:
         raise SourceError(f"{file}:{line}: rules are text in UTF-8, and this line is not") from None
 
 
-def _check(rule: Rule, args: argparse.Namespace) -> None:
+def _check(rule: FaultRule, args: argparse.Namespace) -> None:
     """Refuses what this command cannot do."""
     for action in rule.actions:
         at = rule.text.find(action.name)
@@ -115,10 +115,10 @@ class TerminalAsker:
 
     def __init__(self, decider: RuleDecider) -> None:
         self._decider = decider
-        self._waiting: deque[tuple[Held, Plan, GoOn]] = deque()
+        self._waiting: deque[tuple[HeldMessage, FaultPlan, GoOn]] = deque()
         self._ended = False
 
-    def ask(self, loop: Loop, frame: Frame, plan: Plan, go_on: GoOn) -> None:
+    def ask(self, loop: Loop, frame: Frame, plan: FaultPlan, go_on: GoOn) -> None:
         """A message is held. See `vusniff.sources.proxy.host.Ask`."""
         import select
 
@@ -163,7 +163,7 @@ class TerminalAsker:
         if not self._waiting:
             loop.ignore(sys.stdin.fileno())
 
-    def _decided(self, line: str, held: Held, plan: Plan) -> Plan | None:
+    def _decided(self, line: str, held: HeldMessage, plan: FaultPlan) -> FaultPlan | None:
         """What the user wants; None: nothing yet."""
         from vusniff.faults.rule import edited
         from vusniff.values import replace
@@ -188,7 +188,7 @@ class TerminalAsker:
             go_on(plan)
 
 
-def _values(held: Held) -> str:
+def _values(held: HeldMessage) -> str:
     """The values of a message in a line."""
     payload = held.message.payload
     if payload is None:

@@ -39,7 +39,7 @@ class Setting(NamedTuple):
     bits: tuple[str, ...] = ()
 
 
-class Passed(NamedTuple):
+class WantedDescriptors(NamedTuple):
     """``fds MODE [N]``."""
 
     mode: str
@@ -107,7 +107,7 @@ def _bits(argument: str) -> Setting:
     return Setting(field, "", tuple(bits))
 
 
-def _descriptors(argument: str) -> Passed:
+def _descriptors(argument: str) -> WantedDescriptors:
     mode, *rest = argument.split() or [""]
     modes = ("none", "keep", "swap", "extra")
     if mode not in modes:
@@ -115,8 +115,8 @@ def _descriptors(argument: str) -> Passed:
     if len(rest) > (mode in ("keep", "extra")) or (mode == "keep" and not rest):
         raise ArgumentError(f"fds {mode} takes {'a number' if mode in ('keep', 'extra') else 'nothing more'}")
     if not rest:
-        return Passed(mode, int(mode == "extra"))
-    return Passed(mode, number(rest[0], int(mode == "extra"), MAX_FDS, "number of descriptors"))
+        return WantedDescriptors(mode, int(mode == "extra"))
+    return WantedDescriptors(mode, number(rest[0], int(mode == "extra"), MAX_FDS, "number of descriptors"))
 
 
 def _answer(argument: str) -> str:

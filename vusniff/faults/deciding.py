@@ -18,15 +18,15 @@ from vusniff.analysis.session import Place, Placed, Rows, Tracker
 from vusniff.errors import DissectorError
 from vusniff.families.family import HEAD, Family
 from vusniff.families.registry import FIRST, family_named, recognised
-from vusniff.faults.actions import Action, Passed
+from vusniff.faults.actions import Action, WantedDescriptors
 from vusniff.faults.changing import answer, changed
 from vusniff.faults.possible import Kind
-from vusniff.faults.rule import Rule
+from vusniff.faults.rule import FaultRule
 from vusniff.layouts.dissect import load
 from vusniff.message import Message
 from vusniff.meta import CONNECTION_SHIFT, END_SHIFT, FLAGS, KIND_SHIFT
 from vusniff.record import Closed, Connection, Frame, FrameKind
-from vusniff.sources.proxy.plan import End, Order, Plan
+from vusniff.sources.proxy.plan import Breaking, FaultPlan, Order
 from vusniff.values import dataclass, field, replace
 
 KEPT_SESSIONS = 4096
@@ -55,16 +55,16 @@ class _Open:
         return found
 
 
-class Held(NamedTuple):
+class HeldMessage(NamedTuple):
     """A message that a rule holds."""
 
-    rule: Rule
+    rule: FaultRule
     message: Message
     frame: Frame
     place: Place
 
 
-class Around:
+class Passing:
     """What is known of a passing message beside itself."""
 
     def __init__(self) -> None:
@@ -88,7 +88,7 @@ class RuleDecider:
     ``say`` takes a sentence about a rule that could not be applied, once for each rule.
     """
 
-    def __init__(self, rules: Sequence[Rule], seed: int, say: Callable[[str], None]) -> None:
+    def __init__(self, rules: Sequence[FaultRule], seed: int, say: Callable[[str], None]) -> None:
         self.rules = tuple(rules)
         self.spares = any(rule.has("reset") for rule in rules)
         self._say = say
@@ -100,10 +100,10 @@ class RuleDecider:
         self._opened = 0
         self._count = 0
         self._tracker = Tracker()
-        self._around = Around()
-        self.held: dict[int, Held] = {}
+        self._around = Passing()
+        self.held: dict[int, HeldMessage] = {}
         """Messages that the user is to be asked about, by the id of their frame."""
-        self._concerned: dict[tuple[Place, int | None, int, int], tuple[Rule, ...]] = {}
+        self._concerned: dict[tuple[Place, int | None, int, int], tuple[FaultRule, ...]] = {}
 
     # -- connections --------------------------------------------------------------------------------------------------
 
@@ -124,7 +124,7 @@ class RuleDecider:
 
     # -- messages -----------------------------------------------------------------------------------------------------
 
-    def decide(self, number: int, frame: Frame) -> Plan | None:
+    def decide(self, number: int, frame: Frame) -> FaultPlan | None:
         """What to do with a message; None: pass it on."""
         self._count = count = self._count + 1
         opened = self._open[number]
@@ -160,7 +160,7 @@ class RuleDecider:
         self._tracker.opened(opened.connection, sys.byteorder)
         return opened.family
 
-    def _concerning(self, place: Place, request: int | None, flags: int, end: int) -> tuple[Rule, ...]:
+    def _concerning(self, place: Place, request: int | None, flags: int, end: int) -> tuple[FaultRule, ...]:
         """The rules that may match messages of a kind."""
         channel = place.channel
         reply = request is not None and channel.is_reply(flags, place.sender(end))
@@ -171,9 +171,9 @@ class RuleDecider:
             self._concerned.clear()
         return tuple(rule for rule in self.rules if asked in rule.kinds)
 
-    def _asked(self, rules: Sequence[Rule], message: Message, frame: Frame, place: Place) -> Plan | None:
+    def _asked(self, rules: Sequence[FaultRule], message: Message, frame: Frame, place: Place) -> FaultPlan | None:
         """Asks the rules in their order. Matches are counted whether an earlier rule has won or not."""
-        won: Rule | None = None
+        won: FaultRule | None = None
         for rule in rules:
             if (won is not None and not rule.counts) or not rule.filter.match(message, self._around):
                 continue
@@ -190,14 +190,16 @@ class RuleDecider:
             return None
         plan = self.plan(won, won.actions, message, frame, place)
         if plan is not None and plan.hold:
-            self.held[id(frame)] = Held(won, message, frame, place)
+            self.held[id(frame)] = HeldMessage(won, message, frame, place)
         return plan
 
-    def edit(self, held: Held, actions: Sequence[Action]) -> Plan:
+    def edit(self, held: HeldMessage, actions: Sequence[Action]) -> FaultPlan:
         """What the user wants done to a message that is held. Raises DissectorError."""
         return _made(held.rule, actions, held.message, held.frame, held.place)
 
-    def plan(self, rule: Rule, actions: Sequence[Action], message: Message, frame: Frame, place: Place) -> Plan | None:
+    def plan(
+        self, rule: FaultRule, actions: Sequence[Action], message: Message, frame: Frame, place: Place
+    ) -> FaultPlan | None:
         """What some actions mean for a message; None, and a sentence, where one of them cannot be."""
         try:
             return _made(rule, actions, message, frame, place)
@@ -208,23 +210,25 @@ class RuleDecider:
             return None
 
 
-def _made(rule: Rule, actions: Sequence[Action], message: Message, frame: Frame, place: Place) -> Plan:
+def _made(rule: FaultRule, actions: Sequence[Action], message: Message, frame: Frame, place: Place) -> FaultPlan:
     made, said = changed(frame, place, actions)
     reply = next((answer(frame, message, place, one.value) for one in actions if one.name == "answer"), None)
     return plan_of(rule, actions, frame, made.data, said, reply)
 
 
-def plan_of(rule: Rule, actions: Sequence[Action], frame: Frame, data: bytes, said: str, reply: bytes | None) -> Plan:
+def plan_of(
+    rule: FaultRule, actions: Sequence[Action], frame: Frame, data: bytes, said: str, reply: bytes | None
+) -> FaultPlan:
     """The plan of some actions, by their values."""
     values = {action.name: action.value for action in actions}
     names = tuple(action.name for action in actions)
-    ends = End.CUT if "cut" in values else End.RESET if "reset" in values else None
+    ends = Breaking.CUT if "cut" in values else Breaking.RESET if "reset" in values else None
     sends = not (values.keys() & {"drop", "answer"}) and (ends is None or not _SENT.isdisjoint(names))
     kept, extra = _descriptors(values.get("fds"), len(frame.descriptors))
     most = None
     if "half" in values:
         most = min(values["half"] or max(len(data) // 2, 1), len(data))
-    return Plan(
+    return FaultPlan(
         rule.number,
         rule.text,
         names,
@@ -245,15 +249,15 @@ def plan_of(rule: Rule, actions: Sequence[Action], frame: Frame, data: bytes, sa
     )
 
 
-def _descriptors(passed: Passed | None, count: int) -> tuple[tuple[int, ...] | None, int]:
+def _descriptors(passed: WantedDescriptors | None, count: int) -> tuple[tuple[int, ...] | None, int]:
     """Which descriptors are sent, by position, and how many of ours."""
     match passed:
         case None:
             return None, 0
-        case Passed("none"):
+        case WantedDescriptors("none"):
             return (), 0
-        case Passed("keep", number):
+        case WantedDescriptors("keep", number):
             return tuple(range(min(number, count))), 0
-        case Passed("swap"):
+        case WantedDescriptors("swap"):
             return tuple(reversed(range(count))), 0
     return None, passed.number

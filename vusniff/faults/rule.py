@@ -34,7 +34,7 @@ _QUOTED = re.compile(r'r?"(?:\\.|[^"\\])*"|.', re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class FaultRule:
     """One rule, checked."""
 
     number: int
@@ -63,9 +63,9 @@ class Rule:
         return any(action.name == name for action in self.actions)
 
 
-def rules_of(words: Iterable[str], files: Iterable[tuple[str, str]]) -> tuple[Rule, ...]:
+def rules_of(words: Iterable[str], files: Iterable[tuple[str, str]]) -> tuple[FaultRule, ...]:
     """All rules of a command: those of ``--rule`` first, then those of each file (name, text). Raises RuleError."""
-    found: list[Rule] = []
+    found: list[FaultRule] = []
     for word in words:
         found.append(parse_rule(word, len(found) + 1, f"rule {len(found) + 1}"))
     for name, text in files:
@@ -78,7 +78,7 @@ def rules_of(words: Iterable[str], files: Iterable[tuple[str, str]]) -> tuple[Ru
     return tuple(found)
 
 
-def parse_rule(text: str, number: int = 1, where: str = "rule") -> Rule:
+def parse_rule(text: str, number: int = 1, where: str = "rule") -> FaultRule:
     """One rule by its text. Raises RuleError, and DissectorError when the dissectors cannot be loaded."""
     if len(text) > LENGTH_LIMIT:
         raise RuleError(where, f"a rule has at most {LENGTH_LIMIT} characters, this one has {len(text)}", text, 0, 0)
@@ -110,10 +110,10 @@ def parse_rule(text: str, number: int = 1, where: str = "rule") -> Rule:
     elif match["last"]:
         last = int(match["last"])
     chance = float(match["chance"] or 100) / 100
-    return Rule(number, text.strip(), filter, kinds, actions, first, last, bool(match["each"]), chance)
+    return FaultRule(number, text.strip(), filter, kinds, actions, first, last, bool(match["each"]), chance)
 
 
-def edited(text: str, rule: Rule) -> tuple[Action, ...]:
+def edited(text: str, rule: FaultRule) -> tuple[Action, ...]:
     """Actions that the user gives for a message of a rule that holds it. Raises RuleError."""
     actions = _actions("edit", text, 0)
     for action in actions:

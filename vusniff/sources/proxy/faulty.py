@@ -36,7 +36,7 @@ from vusniff.sources.proxy.outbox import (
     duplicates,
     sent_words,
 )
-from vusniff.sources.proxy.plan import ALONE_SECONDS, End, Host, Order, Plan
+from vusniff.sources.proxy.plan import ALONE_SECONDS, Breaking, FaultPlan, Order, RelayHost
 from vusniff.sources.proxy.relay import Relay
 
 PIECE_SECONDS = 0.001
@@ -48,7 +48,7 @@ class FaultRelay(Relay):
 
     _directions: tuple[FaultDirection, FaultDirection]
 
-    def __init__(self, host: Host, *args: Any) -> None:
+    def __init__(self, host: RelayHost, *args: Any) -> None:
         self._host = host
         self._decider = host.decider
         self._number = 0
@@ -102,7 +102,7 @@ class FaultRelay(Relay):
             for frame in framer.feed(Chunk(number, end, now, data, descriptors)):
                 self._come(direction, frame, self._decided(direction, frame))
         direction.fresh = True
-        resets = any(plan is not None and plan.end is End.RESET for _, plan, _ in direction.arrived)
+        resets = any(plan is not None and plan.end is Breaking.RESET for _, plan, _ in direction.arrived)
         if isinstance(direction.source, SparingSocket) and not resets:
             direction.source.settle()
         if dropped:
@@ -119,14 +119,14 @@ class FaultRelay(Relay):
         if not isinstance(source, SparingSocket) or not source.owed:
             super()._record_rest(direction)
 
-    def _decided(self, direction: FaultDirection, frame: Frame) -> Plan | None:
+    def _decided(self, direction: FaultDirection, frame: Frame) -> FaultPlan | None:
         """What is to be done with a frame."""
         if frame.kind is FrameKind.CONTINUATION:
             return direction.rest(frame)
         direction.last = self._decider.decide(self._number, frame)
         return direction.last
 
-    def _come(self, direction: FaultDirection, frame: Frame, plan: Plan | None) -> None:
+    def _come(self, direction: FaultDirection, frame: Frame, plan: FaultPlan | None) -> None:
         """A frame has come: records it, and by which rule it is not passed on as it is."""
         if plan is not None and plan.is_plain:
             plan = None
@@ -137,7 +137,7 @@ class FaultRelay(Relay):
         self._record([frame], comments)
         direction.arrived.append((frame, plan, fault))
 
-    def _take(self, direction: FaultDirection, frame: Frame, plan: Plan | None) -> tuple[int, tuple[bytes, ...]]:
+    def _take(self, direction: FaultDirection, frame: Frame, plan: FaultPlan | None) -> tuple[int, tuple[bytes, ...]]:
         """Tells that a frame is not passed on as it is, before it: gives its `Fault.id`, and the same for Wireshark."""
         fault = self._host.next_fault()
         text, words = "", "waits behind one that it holds up"
@@ -167,7 +167,7 @@ class FaultRelay(Relay):
         direction.arrived.clear()
         self._pause(direction)
 
-    def _go_on(self, direction: FaultDirection, unit: Unit, plan: Plan) -> None:
+    def _go_on(self, direction: FaultDirection, unit: Unit, plan: FaultPlan) -> None:
         """The user has said what is to be done with a message that is held."""
         if not self.finished and unit.holding:
             unit.holding = False
@@ -282,7 +282,7 @@ class FaultRelay(Relay):
             descriptors=descriptors,
         )
 
-    def _answer(self, direction: FaultDirection, unit: Unit, plan: Plan) -> None:
+    def _answer(self, direction: FaultDirection, unit: Unit, plan: FaultPlan) -> None:
         """Gives the sender an answer in the other's place."""
         assert plan.answer is not None
         end, back = direction.end, self._directions[1 - direction.end]
@@ -348,9 +348,9 @@ class FaultRelay(Relay):
                 close_all(one.descriptors, self._closer)
             direction.outbox.clear()
         if plan.end is not None:
-            self._does(unit, "closes the connection" + (" with a reset" if plan.end is End.RESET else ""))
+            self._does(unit, "closes the connection" + (" with a reset" if plan.end is Breaking.RESET else ""))
             self._ended_by = plan.rule
-            self.finish(f"{'reset' if plan.end is End.RESET else 'cut'} by rule {plan.rule} of the proxy")
+            self.finish(f"{'reset' if plan.end is Breaking.RESET else 'cut'} by rule {plan.rule} of the proxy")
         elif plan.most is not None:
             self._does(unit, "sends nothing more to that side")
 

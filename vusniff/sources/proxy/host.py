@@ -10,11 +10,11 @@ from collections.abc import Callable
 from vusniff.amounts import signal_name
 from vusniff.record import Frame
 from vusniff.sources.proxy.loop import Loop
-from vusniff.sources.proxy.plan import Decider, Plan
+from vusniff.sources.proxy.plan import Decider, FaultPlan
 from vusniff.values import dataclass, field
 
-GoOn = Callable[[Plan], None]
-Ask = Callable[[Loop, Frame, Plan, GoOn], None]
+GoOn = Callable[[FaultPlan], None]
+Ask = Callable[[Loop, Frame, FaultPlan, GoOn], None]
 """Takes a message that is held, and calls the last of these later, once, with what is to be done to it."""
 
 
@@ -42,7 +42,7 @@ class FaultHost:
             return f"finds nobody to send {signal_name(number)} to: the program that it has started has ended"
         return f"sends {signal_name(number)} to the program that it has started"
 
-    def hold(self, frame: Frame, plan: Plan, go_on: GoOn) -> None:
+    def hold(self, frame: Frame, plan: FaultPlan, go_on: GoOn) -> None:
         """Asks the user what to do with a message; where nobody can be asked, it goes on at once."""
         loop = self.loop
         assert loop is not None

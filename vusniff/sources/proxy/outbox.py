@@ -17,7 +17,7 @@ from vusniff.amounts import counted, duration
 from vusniff.channel import Channel
 from vusniff.record import Frame
 from vusniff.sources.host.mounts import Closer
-from vusniff.sources.proxy.plan import Order, Plan
+from vusniff.sources.proxy.plan import FaultPlan, Order
 from vusniff.sources.proxy.relay import Direction
 
 OUTBOX_MESSAGES, OUTBOX_BYTES, OUTBOX_DESCRIPTORS = 64, 1 << 20, 64
@@ -44,7 +44,9 @@ class Unit:
         "since",
     )
 
-    def __init__(self, frame: Frame, descriptors: array.array[int], plan: Plan | None, fault: int, now: float) -> None:
+    def __init__(
+        self, frame: Frame, descriptors: array.array[int], plan: FaultPlan | None, fault: int, now: float
+    ) -> None:
         self.frame = frame
         self.descriptors = descriptors
         """Ours until they are sent."""
@@ -57,7 +59,7 @@ class Unit:
         """Another one went out before it, as was asked."""
         self.take(plan)
 
-    def take(self, plan: Plan | None) -> None:
+    def take(self, plan: FaultPlan | None) -> None:
         """What is to be done with it now."""
         self.plan = plan
         self.data = self.frame.data if plan is None else plan.data
@@ -79,7 +81,7 @@ class FaultDirection(Direction):
 
     def __init__(self, end: int, source: socket.socket, target: socket.socket, channel: Channel | None) -> None:
         super().__init__(end, source, target, channel)
-        self.arrived: list[tuple[Frame, Plan | None, int]] = []
+        self.arrived: list[tuple[Frame, FaultPlan | None, int]] = []
         """Frames that were just received: what is to be done with each, and its `Fault.id`."""
         self.fds = array.array("i")
         """Descriptors of frames that are not whole yet; ours."""
@@ -91,7 +93,7 @@ class FaultDirection(Direction):
         self.outbox: deque[Unit] = deque()
         self.current: Unit | None = None
         """What is being sent."""
-        self.last: Plan | None = None
+        self.last: FaultPlan | None = None
         """What was decided last."""
         self.silent = False
         """Nothing more is sent."""
@@ -101,12 +103,12 @@ class FaultDirection(Direction):
         self.wake_at = 0.0
         """When a timer wakes this direction; 0: none does."""
 
-    def rest(self, frame: Frame) -> Plan | None:
+    def rest(self, frame: Frame) -> FaultPlan | None:
         """What to do with the rest of a message that is too large for one frame."""
         last = self.last
         if last is None or (last.times and last.most is None):
             return None
-        return Plan(last.rule, last.text, last.actions, frame.data, times=0)
+        return FaultPlan(last.rule, last.text, last.actions, frame.data, times=0)
 
     @property
     def waits(self) -> bool:
@@ -197,7 +199,7 @@ def difference(came: bytes, sent: bytes) -> tuple[tuple[int, bytes], ...]:
     return ((start, sent[start:stop]),)
 
 
-def sent_words(plan: Plan, unit: Unit, extra: Sequence[int], follows: bool) -> str:
+def sent_words(plan: FaultPlan, unit: Unit, extra: Sequence[int], follows: bool) -> str:
     """What is sent, in words behind ``the proxy``."""
     said = [f"sends it {duration(int((time.monotonic() - unit.since) * 1e9))} later" if plan.delay else "sends it"]
     if plan.changed:

@@ -26,7 +26,7 @@ class Order(enum.Enum):
     """Behind the next one."""
 
 
-class End(enum.Enum):
+class Breaking(enum.Enum):
     """How the connection ends."""
 
     CUT = "cut"
@@ -36,7 +36,7 @@ class End(enum.Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class FaultPlan:
     """What a rule wants done to one message, in the order of the fields."""
 
     rule: int
@@ -70,7 +70,7 @@ class Plan:
     """Seconds in which its sender is not read from."""
     signal: int | None = None
     """For the program that the proxy has started, before the message is sent."""
-    end: End | None = None
+    end: Breaking | None = None
 
     @property
     def is_plain(self) -> bool:
@@ -90,11 +90,11 @@ class Decider(Protocol):
     def closed(self, number: int) -> None:
         """It has ended."""
 
-    def decide(self, number: int, frame: Frame) -> Plan | None:
+    def decide(self, number: int, frame: Frame) -> FaultPlan | None:
         """What to do with a message; None: pass it on."""
 
 
-class Host(Protocol):
+class RelayHost(Protocol):
     """What a relay with a decider needs of the proxy."""
 
     @property
@@ -107,5 +107,5 @@ class Host(Protocol):
     def kill(self, number: int) -> str:
         """Sends a signal to the started program: what was done, in words."""
 
-    def hold(self, frame: Frame, plan: Plan, go_on: Callable[[Plan], None]) -> None:
+    def hold(self, frame: Frame, plan: FaultPlan, go_on: Callable[[FaultPlan], None]) -> None:
         """Asks the user what to do with a message. ``go_on`` is called with it, once, after this has returned."""
