@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from vusniff.errors import RuleError
-from vusniff.faults.actions import ACTIONS, Setting, WantedDescriptors
+from vusniff.faults.actions import ACTIONS, FieldSetting, WantedDescriptors
 from vusniff.faults.deciding import RuleDecider
 from vusniff.faults.rule import FaultRule, parse_rule, rules_of
 from vusniff.record import Connection, Frame
@@ -64,7 +64,7 @@ def test_a_rule_says_which_matches_what_chance_and_what_to_do() -> None:
     assert all_from.last > 1 << 60
     full = parse('sock.path == "a : b, @3" @2,3 per session 12.5% : delay 300ms, set vring.size=7')
     assert (full.filter.text, full.each, full.chance) == ('sock.path == "a : b, @3"', True, 0.125)
-    assert [action.value for action in full.actions] == [0.3, Setting("vring.size", "7")]
+    assert [action.value for action in full.actions] == [0.3, FieldSetting("vring.size", "7")]
     assert parse("vhost.request == SEND_RARP && vhost.data contains 52:54:00 : cut").actions[0].name == "cut"
     assert parse("vhost.request:drop".replace(":", ": ")).actions[0].name == "drop"
     values = {
@@ -81,7 +81,7 @@ def test_a_rule_says_which_matches_what_chance_and_what_to_do() -> None:
         "answer 0x10": "0x10",
         "kill SIGSTOP": 19,
         "kill 9": 9,
-        "raise vhost.features 3 MRG_RXBUF": Setting("vhost.features", "", ("3", "MRG_RXBUF")),
+        "raise vhost.features 3 MRG_RXBUF": FieldSetting("vhost.features", "", ("3", "MRG_RXBUF")),
     }
     for written, value in values.items():
         filter = "vhost.request == SET_FEATURES" if "features" in written else "vhost.request"

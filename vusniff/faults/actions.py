@@ -30,7 +30,7 @@ class ArgumentError(Exception):
         self.start, self.length = start, length
 
 
-class Setting(NamedTuple):
+class FieldSetting(NamedTuple):
     """``set FIELD=VALUE``, ``clear FIELD BIT ...`` and ``raise FIELD BIT ...``."""
 
     field: str
@@ -90,21 +90,21 @@ def number(argument: str, least: int, most: int, what: str) -> int:
     return int(argument)
 
 
-def _setting(argument: str) -> Setting:
+def _setting(argument: str) -> FieldSetting:
     field, sign, value = argument.partition("=")
     if not sign or not field.strip():
         raise ArgumentError("name field and value: set FIELD=VALUE, such as set vring.size=0")
     value = value.strip()
     if len(value) > 1 and value[0] == value[-1] == '"':
         value = value[1:-1]
-    return Setting(field.strip(), value)
+    return FieldSetting(field.strip(), value)
 
 
-def _bits(argument: str) -> Setting:
+def _bits(argument: str) -> FieldSetting:
     field, *bits = argument.split()[:65] or [""]
     if not bits:
         raise ArgumentError("name field and bit: such as clear vhost.features MRG_RXBUF, or a number from 0 to 63")
-    return Setting(field, "", tuple(bits))
+    return FieldSetting(field, "", tuple(bits))
 
 
 def _descriptors(argument: str) -> WantedDescriptors:

@@ -13,7 +13,7 @@ from vusniff.analysis.session import Place
 from vusniff.analysis.setting import HEADER_FIELDS, header_names, layout_of, set_field
 from vusniff.channel import Channel
 from vusniff.errors import DissectorError
-from vusniff.faults.actions import Action, Setting
+from vusniff.faults.actions import Action, FieldSetting
 from vusniff.faults.possible import Kinds
 from vusniff.filter.fields import fields
 from vusniff.filter.payload import EVERY, forms, leaves
@@ -33,7 +33,7 @@ _ELEMENTS = 1024
 # -- before the run: what can never be done ---------------------------------------------------------------------------
 
 
-def refuse_setting(action: str, setting: Setting, kinds: Kinds) -> None:
+def refuse_setting(action: str, setting: FieldSetting, kinds: Kinds) -> None:
     """Refuses a field that none of these messages has, and a bit that is called so nowhere. Raises DissectorError."""
     names = dict(_names(kinds))
     field = setting.field
@@ -129,7 +129,7 @@ def changed(frame: Frame, place: Place, actions: Iterable[Action]) -> tuple[Fram
     said, sized = [], False
     for action in actions:
         setting = action.value
-        if not isinstance(setting, Setting):
+        if not isinstance(setting, FieldSetting):
             continue
         paths = _paths(frame, place, setting.field)
         for path in paths:
@@ -193,7 +193,7 @@ def _has(frame: Frame, place: Place, path: str) -> bool:
     return layout is not None and path in spans(layout, frame.data[place.channel.header.size :], place.context.order)
 
 
-def _with_bits(frame: Frame, place: Place, path: str, setting: Setting, before: int | None, up: bool) -> str:
+def _with_bits(frame: Frame, place: Place, path: str, setting: FieldSetting, before: int | None, up: bool) -> str:
     if before is None:
         raise DissectorError(f"{setting.field} is no number here")
     mask = 0

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from typing import NoReturn
 
 from vusniff.errors import DissectorError, FilterError, RuleError
-from vusniff.faults.actions import ACTIONS, Action, ArgumentError, Setting
+from vusniff.faults.actions import ACTIONS, Action, ArgumentError, FieldSetting
 from vusniff.faults.changing import refuse_setting
 from vusniff.faults.possible import Kinds, possible
 from vusniff.filter.compiler import Filter, compile_filter
@@ -98,7 +98,7 @@ def parse_rule(text: str, number: int = 1, where: str = "rule") -> FaultRule:
         raise RuleError(where, error.sentence, text, before + error.start, error.length) from None
     actions = _actions(where, text, colon + 1)
     for action in actions:
-        if isinstance(action.value, Setting):
+        if isinstance(action.value, FieldSetting):
             try:
                 refuse_setting(action.name, action.value, kinds)
             except DissectorError as error:
@@ -119,7 +119,7 @@ def edited(text: str, rule: FaultRule) -> tuple[Action, ...]:
     for action in actions:
         if action.name in ("hold", "kill"):
             raise RuleError("edit", f"{action.name} stands in rules only", text, 0, len(text))
-        if isinstance(action.value, Setting):
+        if isinstance(action.value, FieldSetting):
             try:
                 refuse_setting(action.name, action.value, rule.kinds)
             except DissectorError as error:
