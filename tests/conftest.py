@@ -34,9 +34,12 @@ SLOW = {
     *("test_skipping.py", "test_conftest.py", "test_doctor.py", "test_demo.py", "test_printable.py"),
     *("test_example_dissector.py", "test_passed_sockets.py", "test_stacks_probe.py"),
     *("test_tui.py", "test_filtering.py", "test_tui_any_key.py", "test_tui_scrub.py", "test_tui_snapshots.py"),
+    *("test_tui_habits.py", "test_tui_phases.py", "test_conformance.py"),
 }
 """Files and folders that `make quick` leaves out: they start programs, need root, another package or a virtual machine,
 or take seconds. A single test elsewhere is left out by ``@pytest.mark.slow``. `make test` runs all."""
+PROGRAMS = {"strace", "installation", "shared"}
+"""Fixtures of tests that start other programs."""
 _PACKAGES = (
     *("vusniff-*.dist-info", "construct", "lark", "rich", "textual", "pygments", "markdown_it", "mdurl"),
     *("mdit_py_plugins", "linkify_it", "uc_micro", "platformdirs", "typing_extensions.py"),
@@ -110,7 +113,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Marks what is in `SLOW`."""
     folder = Path(__file__).parent
     for item in items:
-        if item.path.is_relative_to(folder) and item.path.relative_to(folder).parts[0] in SLOW:
+        listed = item.path.is_relative_to(folder) and item.path.relative_to(folder).parts[0] in SLOW
+        if listed or PROGRAMS.intersection(getattr(item, "fixturenames", ())):
             item.add_marker("slow")
 
 

@@ -91,6 +91,7 @@ def test_directories_that_cannot_be_read_are_named(
     assert err == f"vusniff: {shelf}/b: Permission denied: what is in it is not looked at\n"
 
 
+@pytest.mark.slow
 def test_a_directory_of_any_depth(shelf: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Deeper than Python recurses, and than a path can be long."""
     (shelf / "c.pcapng").unlink()

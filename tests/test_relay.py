@@ -740,6 +740,7 @@ def numbers(least: int = 20) -> list[int]:
     return taken
 
 
+@pytest.mark.slow
 def test_descriptors_that_find_no_room_are_told_and_counted(stage: Stage, memory: list[int]) -> None:
     import resource
 
@@ -766,6 +767,7 @@ def test_descriptors_that_find_no_room_are_told_and_counted(stage: Stage, memory
     assert stage.closed()[0].lost == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("least", [20, 700])
 def test_descriptors_wait_in_the_queue_until_there_is_room(stage: Stage, memory: list[int], least: int) -> None:
     """Also those of the first message, of a process that had many files open before."""
@@ -817,6 +819,7 @@ def test_a_channel_that_there_is_no_room_for_is_passed_on_as_it_is(stage: Stage)
     assert [frame.data for frame in stage.frames()] == [message(21)]
 
 
+@pytest.mark.slow
 def test_nothing_leaks_over_many_round_trips(stage: Stage, memory: list[int]) -> None:
     held = len(os.listdir("/proc/self/fd"))
     request, reply = message(12, bytes(8)), message(12, bytes(8), flags=5)

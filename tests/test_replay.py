@@ -98,6 +98,7 @@ def test_until_plays_a_part_and_its_answers(demo: Path, path: Path) -> None:
     assert said == ["back-end: session 1: 1 requests, 0 frames sent back"]
 
 
+@pytest.mark.slow
 def test_the_demos_frontend_starts_on_a_recorded_backend(
     demo: Path, path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

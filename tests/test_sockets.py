@@ -319,6 +319,7 @@ def test_what_exists_in_words() -> None:
     assert describe_candidates([row] * 10).endswith(" and 2 more")
 
 
+@pytest.mark.slow
 def test_a_virtual_machine_and_its_disk() -> None:
     require([] if Path("/usr/bin/qemu-storage-daemon").exists() else ["qemu-system-x86", "qemu-system-common"])
     with Stage() as stage:

@@ -91,6 +91,7 @@ def test_what_is_written_comes_back(tmp_path: Path) -> None:
     assert [frame.stack for frame in frames(both)] == [SECOND, CUT, *given]
 
 
+@pytest.mark.slow
 def test_what_a_file_says_of_stacks_may_be_anything(tmp_path: Path) -> None:
     """A stack that is not there is told; nothing raises, and what is kept is bounded."""
     path = capture(tmp_path / "c.pcapng", FIRST)

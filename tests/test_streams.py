@@ -162,6 +162,7 @@ def test_through_the_proxy_a_channel_is_followed_behind_an_odd_header(stage: Sta
     assert [len(frame.descriptors) for frame in frames] == [0, 0, 1, 0]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(bool(why_no_probe()), reason=f"the probe needs {why_no_probe()}")
 @pytest.mark.parametrize("name", ODD)
 def test_the_probe_sees_the_same_messages(tmp_path: Path, name: str) -> None:

@@ -101,6 +101,7 @@ def test_what_cannot_be_known_is_said_with_what_to_do(tmp_path: Path) -> None:
     timeline.index.close()
 
 
+@pytest.mark.slow
 def test_the_live_table(tmp_path: Path) -> None:
     async def play() -> None:
         timeline = vusniff.open_capture(capture(tmp_path / "c.pcapng", BUSY))
