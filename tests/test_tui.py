@@ -585,7 +585,8 @@ async def test_a_line_that_is_cut_says_so() -> None:
 async def test_another_size_arranges_everything_anew() -> None:
     async with opened(RECONNECT, size=(80, 24)) as (app, pilot):
         app.view.go_to(65)
-        for size, kind in (((20, 6), "one"), ((200, 60), "three"), ((120, 40), "two"), ((80, 24), "one")):
+        sizes = {(20, 6): "one", (200, 60): "wide", (170, 35): "three", (120, 40): "two", (80, 24): "one"}
+        for size, kind in sizes.items():
             await pilot.resize_terminal(*size)
             await pilot.pause()
             await pilot.pause()

@@ -15,6 +15,11 @@ from vusniff.errors import CaptureError, SourceError
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What ``vusniff view`` takes."""
+    parser.epilog = (
+        "Theme (ctrl+p), columns (K) and keys are kept in view.json below $XDG_CONFIG_HOME/vusniff, or below "
+        '~/.config/vusniff: {"theme": "nord", "columns": "number time request values answer", "keys": {"quit": '
+        '"ctrl+x"}}.'
+    )
     parser.add_argument("files", nargs="+", metavar="FILE", help="captures, merged by time; - is standard input")
     parser.add_argument("-f", "--follow", action="store_true", help="go on reading while the file grows")
     parser.add_argument("--device", metavar="TYPE", help="the device type (net, blk, ...) instead of the deduced one")

@@ -50,10 +50,12 @@ def run_tui(
             while session is not None and session > len(timeline.sessions) and not timeline.complete:
                 timeline.update()
             os.environ.setdefault("TEXTUAL_FPS", str(FRAMES))  # read by Textual when it is imported
+            from vusniff.views.tui import settings
             from vusniff.views.tui.app import TuiApp
 
             app = TuiApp(timeline, title or names_of(files), follow=follow, cut=cut)
             app.first_session = session
+            app.settings = settings.load(settings.default_path())
             app.run()
             app.exporting.drop()
             if app.broken is not None:

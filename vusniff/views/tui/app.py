@@ -26,14 +26,15 @@ from vusniff.errors import OutputError, VusniffError
 from vusniff.views.tui import overlays
 from vusniff.views.tui.bytes import BytesView
 from vusniff.views.tui.copying import copied, keep_picture
-from vusniff.views.tui.keys import KEYS
+from vusniff.views.tui.keys import KEYS, with_keys
 from vusniff.views.tui.pace import NEXT_SECONDS
 from vusniff.views.tui.panes import LinesView
 from vusniff.views.tui.parts import Parts
 from vusniff.views.tui.prompt import PromptQuestion
+from vusniff.views.tui.rows import ALL_COLUMNS, columns_of
 from vusniff.views.tui.screens import LinesScreen, all_keys
 
-ASKING = ("search", "jump", "filter", "export")
+ASKING = ("search", "jump", "filter", "export", "columns")
 """Actions that open the prompt. What is typed behind their keys, however fast, belongs into the prompt."""
 
 
@@ -47,7 +48,7 @@ class TuiApp(Parts):
     COMMAND_PALETTE_BINDING = "ctrl+p"
     BINDINGS: ClassVar[list[BindingType]] = [
         *(
-            Binding(key.keys, key.action, key.word, show=False, priority=key.action in ASKING, key_display=key.shown)
+            Binding(key.keys, key.action, key.word, False, key.shown, priority=key.action in ASKING, id=key.action)
             for key in KEYS
             if key.action != "command_palette"
         ),
@@ -62,6 +63,7 @@ class TuiApp(Parts):
         with contextlib.suppress(ValueError, RuntimeError):  # signals are the main thread's
             for number in (signal.SIGINT, signal.SIGTERM):
                 asyncio.get_running_loop().add_signal_handler(number, self.exit)
+        self._use_settings()
         self.arrangement.resized(self.size)
         self.view.focus()
         self.view.grown()
@@ -74,6 +76,32 @@ class TuiApp(Parts):
         self.show_keys("timeline")
         self.later(NEXT_SECONDS, self.reading.go_on)
         self.later(NEXT_SECONDS, self.judging.go_on)
+
+    def _use_settings(self) -> None:
+        """Theme, columns and keys as the user likes them; what is wrong with them is said."""
+        settings = self.settings
+        wrong = [settings.trouble] if settings.trouble else []
+        if settings.theme:
+            if settings.theme in self.available_themes:
+                self.theme = settings.theme
+            else:
+                wrong.append(f"{settings.path}: there is no theme {settings.theme!r}")
+        try:
+            self.view.columns = columns_of(settings.columns) if settings.columns else ALL_COLUMNS
+            self.shortcuts = with_keys(settings.keys)
+            self.set_keymap(dict(settings.keys))
+        except ValueError as error:
+            wrong.append(f"{settings.path}: {error}")
+        if wrong:
+            self.announce("; ".join(wrong), "warning")
+        self.theme_changed_signal.subscribe(self, lambda theme: self._remember(theme=theme.name))
+
+    def _remember(self, theme: str | None = None, columns: str | None = None) -> None:
+        """Keep a setting for the next time."""
+        try:
+            self.settings = self.settings.saved(theme=theme, columns=columns)
+        except OutputError as error:
+            self.announce(str(error), "error")
 
     # -- what Textual asks for ----------------------------------------------------------------------------------------
 
@@ -214,6 +242,8 @@ class TuiApp(Parts):
         self.prompt.close()
         if question is PromptQuestion.FILTER:
             self.filtering.apply(text)
+        elif question is PromptQuestion.COLUMNS:
+            self._choose_columns(text)
         elif question is PromptQuestion.REPLACE:
             self.exporting.answered(text)
         elif not text:
@@ -224,6 +254,20 @@ class TuiApp(Parts):
             self.finder.go_to(text)
         elif question is PromptQuestion.TEXT:
             self.finder.find(text)
+
+    def _choose_columns(self, words: str) -> None:
+        try:
+            columns = columns_of(words) if words else ALL_COLUMNS
+        except ValueError as error:
+            self.announce(str(error), "warning")
+            return
+        self.view.show_columns(columns)
+        self._remember(columns="" if columns == ALL_COLUMNS else " ".join(columns))
+
+    def action_columns(self) -> None:
+        self.prompt.ask(PromptQuestion.COLUMNS)
+        self.prompt.value = " ".join(self.view.columns)
+        self.prompt.cursor_position = len(self.prompt.value)
 
     def action_search(self) -> None:
         self.prompt.ask(PromptQuestion.TEXT)
@@ -339,7 +383,7 @@ class TuiApp(Parts):
         return re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)
 
     def action_help(self) -> None:
-        self.show_overlay(all_keys())
+        self.show_overlay(all_keys(self.shortcuts))
 
     def action_sessions(self) -> None:
         self.show_overlay(overlays.pick_session(self))

@@ -14,6 +14,8 @@ TWO = (110, 34)
 """Columns and rows from which all panes have room below the timeline."""
 THREE = (160, 30)
 """Columns and rows from which the state has a column of its own."""
+WIDE = (160, 40)
+"""Columns and rows from which the timeline has the whole width, and the other panes stand side by side below it."""
 
 
 class Arrangement:
@@ -41,7 +43,7 @@ class Arrangement:
 
     def arrange(self) -> None:
         """Arrange everything."""
-        kind = "three" if self._holds(THREE) else "two" if self._holds(TWO) else "one"
+        kind = "wide" if self._holds(WIDE) else "three" if self._holds(THREE) else "two" if self._holds(TWO) else "one"
         self._app.screen_stack[0].set_classes(kind)
         shown = set(PANES) if kind != "one" else {self.pane} - {""}
         for name in PANES:

@@ -16,12 +16,15 @@ from textual.widget import Widget
 from vusniff.analysis.timeline import Timeline
 from vusniff.printable import escape
 from vusniff.views.rings import sparkline
+from vusniff.views.state import peers
 from vusniff.views.tui.judging import Judging
 from vusniff.views.tui.line import cut
 from vusniff.views.tui.timeline import TimelineView
 
 SMALLEST = (80, 24)
 """Columns and rows the view is made for."""
+WHO = 130
+"""Columns from which the first line names both peers."""
 FULL_WORDS = 110
 """Columns from which findings are counted in words."""
 
@@ -37,6 +40,8 @@ def top_words(
         session = timeline.sessions[number - 1]
         device = f"{session.guess.device} ({session.guess.sure})" if session.guess else "unknown device"
         left += f"  {device}  session {number} of {len(timeline.sessions)}  {session.path}"
+        if size[0] >= WHO:
+            left += f"  {' - '.join(peers(timeline, session))}"
     width, height = size
     if width < SMALLEST[0] or height < SMALLEST[1]:
         return left, f"{width}x{height} is small: give it {SMALLEST[0]}x{SMALLEST[1]}"

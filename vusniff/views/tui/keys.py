@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 
@@ -24,6 +25,7 @@ MOVING = (
     ("↑ ↓  k j", "one row up, down"),
     ("PgUp PgDn", "one page (ctrl+b ctrl+f), half a page (ctrl+u ctrl+d)"),
     ("Home End  g G", "first, last; in a live capture the last row also follows"),
+    ("← →  h l", "in the timeline: the rest of long values, and back; in a pane: of long lines"),
     ("Tab", "next pane"),
     ("Enter", "on a message: its details; on a value: what set it"),
     ("Esc", "back: close, unzoom, all messages again, to the timeline"),
@@ -97,6 +99,7 @@ _ROWS = (
         "time column: since start, time of day, since the row above, within the session, since the bookmark",
         TIME,
     ),
+    ("K", "K", "columns", "columns", "choose the timeline's columns and their order; it is remembered", SHOW),
     ("f", "f", "follow", "follow", "stay with the newest message", TIME),
     ("space", "Space", "play", "play", "play from here as it happened; pause", TIME),
     ("P", "P", "scrub", "bar", "bar with phases and findings; a click or a drag on it goes there", TIME),
@@ -120,6 +123,21 @@ _ROWS = (
 )
 
 KEYS = tuple(Shortcut(*row) for row in _ROWS)
+
+
+def with_keys(chosen: Mapping[str, str]) -> tuple[Shortcut, ...]:
+    """The shortcuts with other keys for some actions. Raises ValueError for an action that there is not."""
+    known = {key.action for key in KEYS}
+    for action in chosen:
+        if action not in known:
+            raise ValueError(f"there is no action {action!r} to give a key to; there are {', '.join(sorted(known))}")
+    return tuple(
+        key._replace(keys=chosen[key.action], shown=chosen[key.action].partition(",")[0])
+        if key.action in chosen
+        else key
+        for key in KEYS
+    )
+
 
 GROUPS = (MOVE, FIND, SHOW, TIME, KEEP)
 
@@ -174,10 +192,12 @@ FIRST = {
 }
 
 
-def hints(pane: str, found: bool = False, trouble: bool = False) -> list[tuple[str, str, str]]:
+def hints(
+    pane: str, found: bool = False, trouble: bool = False, shortcuts: Sequence[Shortcut] = KEYS
+) -> list[tuple[str, str, str]]:
     """The last line as (key, word, action), in the order in which they get room; ``found``: there are findings;
     ``trouble``: the verdict says that something is wrong."""
-    by_action = {key.action: key for key in KEYS}
+    by_action = {key.action: key for key in shortcuts}
     wanted = FOOTER[pane]
     chosen = [by_action[action] for action in (*wanted, *(action for action in MORE if action not in wanted))]
     findings = [FINDINGS] if found and pane == "timeline" else []

@@ -23,7 +23,7 @@ from vusniff.views.tui.exporting import Exporting
 from vusniff.views.tui.filtering import Filtering
 from vusniff.views.tui.finder import Finder
 from vusniff.views.tui.judging import Judging
-from vusniff.views.tui.keys import FOOTER, hints
+from vusniff.views.tui.keys import FOOTER, KEYS, Shortcut, hints
 from vusniff.views.tui.line import TextLine
 from vusniff.views.tui.overlays import Overlay
 from vusniff.views.tui.panes import LinesView
@@ -33,6 +33,7 @@ from vusniff.views.tui.reading import CaptureReading
 from vusniff.views.tui.screens import LinesScreen
 from vusniff.views.tui.scrub import Scrub
 from vusniff.views.tui.selected import Selected
+from vusniff.views.tui.settings import ViewSettings
 from vusniff.views.tui.timeline import TimelineView
 
 ANNOUNCED_SECONDS = 3
@@ -74,6 +75,8 @@ class Parts(App[int]):
         self.scrub = Scrub(self.view, self.playback.seek)
         self.drawing = Drawing(self, self.show_overlay)
         self.exporting = Exporting(self, title, partial(self.prompt.ask, PromptQuestion.REPLACE))
+        self.settings = ViewSettings()
+        self.shortcuts: Sequence[Shortcut] = KEYS
         self.trail: list[int] = []
         """Rows at which jumps began, the last one last."""
         self.broken: VusniffError | None = None
@@ -165,4 +168,6 @@ class Parts(App[int]):
             completes = [("Tab", "complete", "")] if self.prompt.question is PromptQuestion.FILTER else []
             self.screen_stack[0].query_one(Foot).show([("Enter", "go", ""), ("Esc", "cancel", ""), *completes])
         elif pane in FOOTER:
-            self.screen_stack[0].query_one(Foot).show(hints(pane, bool(self.judging.numbers), self.judging.trouble))
+            self.screen_stack[0].query_one(Foot).show(
+                hints(pane, bool(self.judging.numbers), self.judging.trouble, self.shortcuts)
+            )

@@ -19,6 +19,7 @@ class PromptQuestion(enum.Enum):
     TARGET = "1234 number, 2.5s since start, 12:30:01 time of day, v3 vring"
     FILTER = "vhost.request == SET_MEM_TABLE && vring.index == 3"
     FILE = "file to write what is shown to: .pcapng .txt .jsonl .csv .html .md .mmd or .svg"
+    COLUMNS = "columns from left to right, such as: number time request values answer"
     REPLACE = "there is such a file already: y and Enter replace it, anything else leaves it"
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 import time
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from vusniff.analysis.timeline import Timeline
@@ -21,7 +21,7 @@ from vusniff.meta import end_of
 from vusniff.printable import escape
 from vusniff.values import dataclass
 from vusniff.views import text, words
-from vusniff.views.tui.line import Part, cut, fit
+from vusniff.views.tui.line import ELLIPSIS, Part, cut, fit
 
 
 class Clock(enum.Enum):
@@ -136,18 +136,57 @@ def day(time_ns: int) -> str:
     return time.strftime("%Y-%m-%d ", time.localtime(time_ns // 1_000_000_000)) + text.clock(time_ns)
 
 
+class RowColumn(str, enum.Enum):
+    """A column of the timeline, by the name that settings have for it."""
+
+    NUMBER = "number"
+    TIME = "time"
+    SESSION = "session"
+    """Shown where there are several."""
+    DIRECTION = "direction"
+    REQUEST = "request"
+    VALUES = "values"
+    """Has the room that the others leave."""
+    DESCRIPTORS = "descriptors"
+    """Shown where there is room; else they stand behind the values."""
+    ANSWER = "answer"
+
+    __str__ = str.__str__
+
+
+ALL_COLUMNS = tuple(RowColumn)
+
+
+def columns_of(words: str) -> tuple[RowColumn, ...]:
+    """Columns by their names, in this order. Raises ValueError that says what is wrong."""
+    names = words.replace(",", " ").split()
+    known = {column.value: column for column in RowColumn}
+    for name in names:
+        if name not in known:
+            raise ValueError(f"there is no column {name!r}; there are {', '.join(known)}")
+    if not names:
+        raise ValueError(f"name at least one column of {', '.join(known)}")
+    return tuple(dict.fromkeys(known[name] for name in names))
+
+
 @dataclass(frozen=True, slots=True)
 class ColumnWidths:
-    """Widths of the columns, by the width of the view and what the capture holds."""
+    """Widths of the columns in their order, by the width of the view and what the capture holds."""
 
-    number: int
-    time: int
-    session: int
-    arrow: int
-    name: int
-    values: int
-    descriptors: int
-    answer: int
+    sizes: Mapping[RowColumn, int]
+    """Cells, without the blank behind them; a column that is not here is not shown."""
+    wide: bool
+    """Directions are words."""
+
+    @property
+    def descriptors(self) -> bool:
+        """They have a column of their own."""
+        return RowColumn.DESCRIPTORS in self.sizes
+
+    @property
+    def order(self) -> tuple[RowColumn, ...]:
+        """From left to right."""
+        return tuple(self.sizes)
 
 
 GUTTER = 4
@@ -156,6 +195,7 @@ ROLES = {Sender.FRONTEND: "front", Sender.BACKEND: "back"}
 ARROW_WIDE, ARROW_NARROW = 13, 5
 WIDE = 100
 """Cells from which directions are words."""
+LEAST_VALUES = 8
 
 
 def arrow_width(families: Iterable[Family]) -> int:
@@ -163,23 +203,39 @@ def arrow_width(families: Iterable[Family]) -> int:
     return max((len(text.arrow(family.main, Sender.FRONTEND)) for family in families), default=ARROW_WIDE)
 
 
-def columns(width: int, count: int, last: str, sessions: int, widest: int = ARROW_WIDE) -> ColumnWidths:
-    """Share ``width`` cells between the columns; the values get what is left.
+def columns(
+    width: int,
+    count: int,
+    last: str,
+    sessions: int,
+    widest: int = ARROW_WIDE,
+    order: Sequence[RowColumn] = ALL_COLUMNS,
+) -> ColumnWidths:
+    """Share ``width`` cells between columns; the values get what is left.
 
     ``count`` messages and ``sessions`` have to fit; ``last`` is the longest text of the time column, ``widest`` is
     `arrow_width`.
     """
-    number = max(3, len(str(count)))
-    clock = max(8, len(last))
-    session = len(str(sessions)) + 1 if sessions > 1 else 0
     wide = width >= WIDE
-    arrow = widest if wide else ARROW_NARROW
-    name = 32 if width >= 160 else 26 if wide else 23
-    answer = 15 if wide else 10
-    descriptors = max(0, min(60, (width - 120) // 2)) if width >= 140 else 0
-    taken = GUTTER + number + 1 + clock + 1 + session + arrow + 1 + name + 1 + answer + 1
-    taken += descriptors + 1 if descriptors else 0
-    return ColumnWidths(number, clock, session, arrow, name, max(8, width - taken), descriptors, answer)
+    wanted = {
+        RowColumn.NUMBER: max(3, len(str(count))),
+        RowColumn.TIME: max(8, len(last)),
+        RowColumn.SESSION: len(str(sessions)) if sessions > 1 else 0,
+        RowColumn.DIRECTION: widest if wide else ARROW_NARROW,
+        RowColumn.REQUEST: 32 if width >= 160 else 26 if wide else 23,
+        RowColumn.DESCRIPTORS: max(0, min(60, (width - 120) // 2)) if width >= 140 else 0,
+        RowColumn.ANSWER: 15 if wide else 10,
+        RowColumn.VALUES: LEAST_VALUES,
+    }
+    sizes = {column: wanted[column] for column in order if wanted[column]}
+    if RowColumn.VALUES in sizes:
+        taken = GUTTER + sum(size + 1 for column, size in sizes.items() if column is not RowColumn.VALUES)
+        sizes[RowColumn.VALUES] = max(LEAST_VALUES, width - taken)
+    return ColumnWidths(sizes, wide)
+
+
+_RIGHT = frozenset({RowColumn.NUMBER, RowColumn.TIME, RowColumn.ANSWER})
+"""Columns whose texts stand at their right edge."""
 
 
 def heading(widths: ColumnWidths, clock: Clock) -> tuple[Part, ...]:
@@ -191,41 +247,58 @@ def heading(widths: ColumnWidths, clock: Clock) -> tuple[Part, ...]:
         Clock.SESSION: "since prev.",
         Clock.BOOKMARK: "since mark",
     }[clock]
-    cells_ = [" " * GUTTER + "#".rjust(widths.number), cut(named, widths.time).rjust(widths.time)]
-    if widths.session:
-        cells_.append(fit("s", widths.session - 1))
-    cells_.append(fit("direction" if widths.arrow != ARROW_NARROW else "who", widths.arrow))
-    cells_.append(fit("request", widths.name))
-    cells_.append(fit("values", widths.values))
-    if widths.descriptors:
-        cells_.append(fit("descriptors", widths.descriptors))
-    cells_.append("answer".rjust(widths.answer))
-    return (Part(" ".join(cells_), "heading"),)
+    heads = {
+        RowColumn.NUMBER: "#",
+        RowColumn.TIME: named,
+        RowColumn.SESSION: "s",
+        RowColumn.DIRECTION: "direction" if widths.wide else "who",
+    }
+    texts = []
+    for column, size in widths.sizes.items():
+        head = cut(heads.get(column, column.value), size)
+        texts.append(head.rjust(size) if column in _RIGHT else fit(head, size))
+    return (Part(" " * GUTTER + " ".join(texts), "heading"),)
 
 
-def parts(row: int, texts: Cells, when: str, gutter: Sequence[Part], widths: ColumnWidths) -> list[Part]:
-    """A row in its columns, behind ``gutter``, which has ``GUTTER`` cells; ``when`` is its time column."""
-    role = ROLES[texts.sender] if texts.sender else "dim"
-    number = Part(f"{row + 1:>{widths.number}} {when:>{widths.time}} ", "dim" if texts.reply else "")
-    made = [*gutter, number]
-    if widths.session:
-        made.append(Part(fit(texts.session, widths.session - 1) + " ", "dim"))
-    made.append(Part(fit(_arrow(texts, widths.arrow != ARROW_NARROW), widths.arrow) + " ", role))
-    name = f"↳ {texts.name}" if texts.reply else texts.name
-    made.append(Part(fit(name, widths.name) + " ", "bad" if texts.odd else "dim" if texts.reply else "strong"))
-    values = texts.values
+def parts(
+    row: int, texts: Cells, when: str, gutter: Sequence[Part], widths: ColumnWidths, aside: int = 0
+) -> list[Part]:
+    """A row in its columns, behind ``gutter``, which has ``GUTTER`` cells; ``when`` is its time column. Of the values
+    the first ``aside`` cells are left out."""
+    made, sizes = [*gutter], widths.sizes
+    values, answer = texts.values, texts.answer
     if texts.descriptors and not widths.descriptors:
         values += f" {texts.descriptors}" if values else texts.descriptors
-    answer = texts.answer
-    if len(answer) > widths.answer:
+    if aside:
+        values = ELLIPSIS + values[aside + 1 :] if len(values) > aside else ""
+    if len(answer) > sizes.get(RowColumn.ANSWER, 0):
         answer = answer.partition(" ")[0]
-    tone = "bad" if texts.odd else ""
-    if widths.descriptors:
-        made.append(Part(fit(values, widths.values) + " ", tone))
-        made.append(Part(fit(texts.descriptors, widths.descriptors + widths.answer + 1 - len(answer) - 1) + " "))
-    else:  # values go on where there is no answer
-        made.append(Part(fit(values, widths.values + widths.answer - len(answer)) + " ", tone))
-    made.append(Part(answer, texts.answer_style))
+    faint = "dim" if texts.reply else ""
+    order = widths.order
+    for place, column in enumerate(order):
+        size = sizes[column]
+        if order[place + 1 : place + 2] == (RowColumn.ANSWER,):  # it goes on where there is no answer
+            size += sizes[RowColumn.ANSWER] - len(answer)
+        if column is RowColumn.NUMBER:
+            made.append(Part(f"{row + 1:>{size}} ", faint))
+        elif column is RowColumn.TIME:
+            made.append(Part(f"{when:>{size}} ", faint))
+        elif column is RowColumn.SESSION:
+            made.append(Part(fit(texts.session, size) + " ", "dim"))
+        elif column is RowColumn.DIRECTION:
+            made.append(
+                Part(fit(_arrow(texts, widths.wide), size) + " ", ROLES[texts.sender] if texts.sender else "dim")
+            )
+        elif column is RowColumn.REQUEST:
+            name = f"↳ {texts.name}" if texts.reply else texts.name
+            made.append(Part(fit(name, size) + " ", "bad" if texts.odd else "dim" if texts.reply else "strong"))
+        elif column is RowColumn.VALUES:
+            made.append(Part(fit(values, size) + " ", "bad" if texts.odd else ""))
+        elif column is RowColumn.DESCRIPTORS:
+            made.append(Part(fit(texts.descriptors, size) + " "))
+        else:
+            alone = "" if place else answer.rjust(size)
+            made.append(Part((alone or answer) + ("" if place + 1 == len(order) else " "), texts.answer_style))
     return made
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import ClassVar
 
 from rich.cells import cell_len
@@ -14,7 +14,7 @@ from textual.widgets import Input
 
 from vusniff.printable import escape
 from vusniff.views.tui.bars import Foot
-from vusniff.views.tui.keys import GROUPS, KEYS, MOVING
+from vusniff.views.tui.keys import GROUPS, KEYS, MOVING, Shortcut
 from vusniff.views.tui.line import Part, TextLine, highlighted, line, wrapped
 from vusniff.views.tui.overlays import Overlay
 from vusniff.views.tui.panes import LinesView
@@ -172,18 +172,18 @@ class LinesScreen(ModalScreen[TextLine | None]):
         view.bring(after[0] if step > 0 and after else found[0] if step > 0 else before[-1] if before else found[-1])
 
 
-def all_keys() -> Overlay:
+def all_keys(shortcuts: Sequence[Shortcut] = KEYS) -> Overlay:
     """Every key, every sign and every colour."""
-    return Overlay("Keys", help_lines)
+    return Overlay("Keys", lambda width: help_lines(width, shortcuts))
 
 
-def help_lines(width: int) -> list[TextLine]:
+def help_lines(width: int, shortcuts: Sequence[Shortcut] = KEYS) -> list[TextLine]:
     """All keys, signs and colours, wrapped to a width in cells."""
     lines = [line((GROUPS[0], "heading")), *_meanings(((keys, what) for keys, what in MOVING), width)]
     for group in GROUPS:
         if group != GROUPS[0]:
             lines += [line(), line((group, "heading"))]
-        lines += _meanings(((key.shown, key.help) for key in KEYS if key.group == group), width)
+        lines += _meanings(((key.shown, key.help) for key in shortcuts if key.group == group), width)
     lines += [line(), line(("Signs", "heading")), *_meanings(SIGNS, width)]
     lines += [line(), line(("Colours", "heading"))]
     for style, sample, what in COLOURS:

@@ -40,7 +40,11 @@ CACHED = 4096
 class TimelineView(Lined):
     """The messages of a capture, or some of them."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "follow_link", "details", show=False)]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "follow_link", "details", show=False),
+        Binding("l,right", "aside(1)", "to the right", show=False),
+        Binding("h,left", "aside(-1)", "to the left", show=False),
+    ]
 
     class Moved(Message):
         """The cursor is on another row."""
@@ -60,6 +64,10 @@ class TimelineView(Lined):
         self.marked: Sequence[int] = ()
         """Numbers of the messages with findings, ascending."""
         self.clock = Clock.START
+        self.columns: Sequence[rowing.RowColumn] = rowing.ALL_COLUMNS
+        """From left to right."""
+        self.aside = 0
+        """Cells of the values that are left out: the timeline is scrolled sideways."""
         self.follow = False
         self.bookmarks: set[int] = set()
         self.mark: int | None = None
@@ -288,7 +296,7 @@ class TimelineView(Lined):
             last = rowing.at(timeline, len(timeline) - 1, self.clock, since) if len(timeline) else ""
             width = self.scrollable_content_region.width or self.size.width
             self._widths = rowing.columns(
-                width, len(timeline), last, len(timeline.sessions), rowing.arrow_width(timeline.families)
+                width, len(timeline), last, len(timeline.sessions), rowing.arrow_width(timeline.families), self.columns
             )
         return self._widths
 
@@ -353,7 +361,7 @@ class TimelineView(Lined):
             texts = texts._replace(values=f"x{run[0]:,} to #{run[1]}: {texts.values}")
         if behind:
             texts = texts._replace(values=f"# {'; '.join(behind)}; {texts.values}".rstrip("; "))
-        made = rowing.parts(row, texts, when, gutter, self.widths)
+        made = rowing.parts(row, texts, when, gutter, self.widths, self.aside)
         return self.strip(highlighted(made, self.hit) if self.hit else made, position == self.cursor)
 
     def _heading_parts(self, section: PhaseSection, line: int) -> list[Part]:
@@ -408,6 +416,34 @@ class TimelineView(Lined):
             self.fold()
         else:
             self.post_message(self.Opened())
+
+    def action_aside(self, by: int) -> None:
+        """Scroll sideways: the values move, the other columns stay. Not beyond the longest that is shown."""
+        room = self.widths.sizes.get(rowing.RowColumn.VALUES, 0)
+        longest = 0
+        for line in range(self.scroll_offset.y, min(self.count, self.scroll_offset.y + self.size.height)):
+            if self.shown.heading(line) is None:
+                texts = self.cells_of(self.shown.row_on(line))
+                alone = 0 if self.widths.descriptors else len(texts.descriptors) + 1
+                longest = max(longest, len(texts.values) + alone)
+        self.aside = max(0, min(self.aside + by * max(8, room // 2), longest - room + 1))
+        self.refresh()
+
+    def on_mouse_scroll_right(self, event: events.MouseScrollRight) -> None:
+        """The wheel, sideways."""
+        event.stop()
+        self.action_aside(1)
+
+    def on_mouse_scroll_left(self, event: events.MouseScrollLeft) -> None:
+        """The wheel, sideways."""
+        event.stop()
+        self.action_aside(-1)
+
+    def show_columns(self, columns: Sequence[rowing.RowColumn]) -> None:
+        """Show these columns in this order."""
+        self.columns, self._widths = columns, None
+        self.refresh()
+        self.heading.refresh()
 
     def turn_clock(self) -> None:
         """The next meaning of the time column."""
