@@ -69,7 +69,7 @@ class Header:
     assigned: int = 0xF
     """Mask of the flags that have a meaning."""
     by_sender: bool = False
-    """Who sends a message tells whether it is a reply: flags of requests may be anything, and none wants a reply by
+    """The sender of a message tells whether it is a reply: flags of requests may be anything, and none wants a reply by
     its flags."""
 
     def is_reply(self, flags: int) -> bool:

@@ -333,7 +333,7 @@ class Tracker:
                 asks = 1 - frame.end if flags & REPLY else frame.end
                 link.requester = asks
                 if main.session is None:
-                    # Who asks on the channel answers on the main connection.
+                    # The side that asks on the channel answers on the main connection.
                     backend = _pids(link.connection)[asks]
                     main.requester = 1 - _pids(main.connection).index(backend)
                     self._begin(main, family.main)
@@ -346,7 +346,7 @@ class Tracker:
         if link.requester is None:
             assert link.session is not None
             assert link.channel is not None
-            # Who speaks first asks, whatever the flag says: an empty message cannot be the answer to what nobody asked.
+            # The side that speaks first asks, whatever the flag says: nobody has asked anything that it could answer.
             empty = not link.connection.joined_late and 0 < len(frame.data) <= link.channel.header.size
             asks = 1 - frame.end if flags & REPLY and not empty else frame.end
             turned = link.channel is link.session.family.main and request in link.session.family.other_way

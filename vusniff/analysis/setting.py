@@ -17,7 +17,7 @@ from vusniff.values import replace
 
 HEADER_FIELDS = ("request", "flags", "size")
 SIZES = frozenset({"size", "header.size"})
-"""Who sets one of these has said what the header's size is."""
+"""A change of one of these says what the header's size is."""
 
 
 def set_field(frame: Frame, place: Place, path: str, value: str, sized: bool = False) -> Frame:

@@ -40,8 +40,8 @@ class Timeline:
     """The messages of a capture; row ``i`` is message number ``i + 1``."""
 
     def __init__(self, index: Index, device: str | None = None, keep: int | None = None) -> None:
-        """``device`` overrides the deduced device type; ``keep`` is for who follows a capture for long: about how many
-        positions of rings are kept, older ones at greater distances."""
+        """``device`` overrides the deduced device type; ``keep`` is for programs that follow a capture for
+        long: about how many positions of rings are kept, older ones at greater distances."""
         self.index = index
         self._keep_positions = keep
         self._driver = Driver(device)

@@ -1,8 +1,8 @@
 """What stands between the messages of a capture, in memory: connections, their ends, losses, other evidence.
 
-A device whose rings move has a sample every few seconds, for weeks. Who follows such a capture keeps the newest, and of
-older ones every second, every fourth, ... (`Events.thin`); all else is kept. Events are numbered as they come: who
-takes them one after the other goes on by number, whatever was left out.
+A device whose rings move has a sample every few seconds, for weeks. A program that follows such a capture
+keeps the newest, and of older ones every second, every fourth, ... (`Events.thin`); all else is kept. Events are
+numbered as they come: readers that take them one after the other go on by number, whatever was left out.
 """
 
 from __future__ import annotations

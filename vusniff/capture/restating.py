@@ -19,7 +19,7 @@ from vusniff.values import dataclass, field, replace
 MAX_BYTES = 8192
 """Of a message that is kept: tables and configuration space fit."""
 MAX_ITEMS = 1024
-"""Items of one setting; the oldest is let go beyond."""
+"""Items of one setting; of more the oldest is forgotten."""
 MAX_SETTINGS = 256
 MAX_WAITING = 64
 """Requests of one code whose replies are waited for."""

@@ -23,7 +23,7 @@ from vusniff.values import dataclass, field, replace
 
 MOST_FILES = 1000
 RETRY_SECONDS = 10.0
-"""How long the file in hand goes on when the next one cannot be made."""
+"""How long the present file goes on when the next one cannot be made."""
 _ENDED = 1024
 """Connections that have ended and can still be named by evidence."""
 _DIGITS = 5

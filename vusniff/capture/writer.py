@@ -391,7 +391,7 @@ class CaptureWriter:
             self._free()
 
     def _is_full(self, pending: int) -> bool:
-        """Asks the bound; at it, finishes the file with what of the blocks in hand fits."""
+        """Asks the bound; at it, finishes the file with those of the waiting blocks that fit."""
         assert self._bound is not None
         room, why = self._bound.room(self._written)
         wanted = pending + _STATISTICS * len(self._interfaces)

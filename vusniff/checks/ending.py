@@ -1,6 +1,6 @@
 """How a session ended: by whom, after which message, and what was left open; and the rules about that.
 
-`way_of` decides from a `Standing`; the rules and the verdict say the same of it. Who closes is known from the close,
+`way_of` decides from a `Standing`; the rules and the verdict say the same of it. Who closed is known from the close,
 why a process ended from its exit, which may come later and is the verdict's.
 """
 

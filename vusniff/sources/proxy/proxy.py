@@ -367,7 +367,7 @@ class Proxy:
         for sock in sockets:
             self._loop.ignore(sock.fileno())
         if sides[1].listens and not sides[0].listens:
-            # Who connects to the proxy is end 0.
+            # The peer that connects to the proxy is end 0.
             sockets, sides = (second, first), (sides[1], sides[0])
         path = next((side.path for side in sides if not side.listens), sides[0].path)
         first_end, second_end = (_end_of(sock, side) for sock, side in zip(sockets, sides, strict=True))

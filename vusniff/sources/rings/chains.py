@@ -2,7 +2,7 @@
 
 virtio 1.2, 2.7.5 (split), 2.8 (packed), 2.7.5.3 and 2.8.7 (indirect). A guest may write anything: every walk ends, what
 is kept is bounded, and an address that lies in no memory is a sentence. Beyond the bytes of a request's header no
-buffer is read. It must not know devices: how long a header is comes from whoever asks.
+buffer is read. It must not know devices: the caller says how long a header is.
 """
 
 from __future__ import annotations
