@@ -37,6 +37,8 @@ class InProcess:
     side = ProxySide(False, "in-process")
     ours = False
     process: Process | None = None
+    starts = 0
+    before: PeerEnd | None = None
 
     def __init__(self, kind: type[BackendSession] = BackendSession) -> None:
         self._kind = kind

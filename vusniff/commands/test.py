@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of ``vusniff test``."""
     parser.usage = (
         "%(prog)s --to {backend,frontend} (--connect PATH | --listen PATH | --list) [--device DEVICE] [--only ID] "
-        "[--format FORM] [--expect FILE] [--keep DIR] [-- COMMAND ...]"
+        "[--fuzz N] [--seed S] [--format FORM] [--expect FILE] [--keep DIR] [-- COMMAND ...]"
     )
     parser.epilog = (
         "A scenario fails a peer where the specification says must, where a signal kills it, and where it hangs; "
@@ -51,6 +51,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--only", action="append", default=[], metavar="ID", help="this scenario, several with *; may be repeated"
     )
     add_format(parser, FORMS, "text, TAP, JUnit's XML or one JSON object")
+    parser.add_argument(
+        "--fuzz", type=_count, metavar="N", help="say N messages of mutated sessions to a back-end, not the scenarios"
+    )
+    parser.add_argument("--seed", type=int, default=1, metavar="S", help="what the mutations follow from (default 1)")
     parser.add_argument("--expect", metavar="FILE", help="known deviations, ID RESULT a line: only changes count")
     parser.add_argument("--keep", metavar="DIR", default=KEEP, help=f"where the captures go (default ./{KEEP})")
     parser.add_argument(
@@ -78,6 +82,8 @@ def run(args: argparse.Namespace) -> int:
         for line in report.list_lines(list(wanted.items())):
             terminal.put_line(line)
         return 0
+    if args.fuzz and args.to == "frontend":
+        raise SourceError("--fuzz goes with --to backend: what a front-end says is its own choice")
     if not (args.connect or args.listen):
         raise SourceError("say where it is: --connect PATH where it listens, --listen PATH where it connects")
     expected = expectations.read(args.expect, dict(rows)) if args.expect else {}
@@ -101,6 +107,7 @@ def _play(args: argparse.Namespace, wanted: Collection[str], expected: dict[str,
     """Play them, with what is said meanwhile."""
     from vusniff.conformance.devices import device_named
     from vusniff.conformance.frontend_runner import FrontendRunner
+    from vusniff.conformance.fuzz import BackendFuzzer
     from vusniff.conformance.peer import TestedPeer
     from vusniff.conformance.report import text_lines
     from vusniff.conformance.runner import BackendRunner
@@ -128,6 +135,9 @@ def _play(args: argparse.Namespace, wanted: Collection[str], expected: dict[str,
                 if count is not None:
                     count(one.id, done)
 
+            if args.fuzz:
+                fuzzer = BackendFuzzer(peer, device_named(args.device), args.timeout, keep, args.seed)
+                return fuzzer.run(args.fuzz, tell)
             if args.to == "backend":
                 runner = BackendRunner(peer, device_named(args.device), args.timeout, keep)
                 return runner.run([one for one in BACKEND if one.id in wanted], tell)
@@ -160,3 +170,9 @@ def _report(args: argparse.Namespace, came: TestReport, expected: dict[str, Resu
     lines = {"text": report.summary, "tap": report.tap_lines, "junit": report.junit_lines}[args.format]
     for line in lines(came, expected):
         terminal.put_line(line)
+
+
+def _count(word: str) -> int:
+    if not word.isdecimal() or not 0 < int(word) <= 1_000_000_000:
+        raise argparse.ArgumentTypeError(f"{word!r} is no count: give a number from 1 to 1000000000")
+    return int(word)

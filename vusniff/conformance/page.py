@@ -38,6 +38,10 @@ Each scenario leaves a capture in the directory of `--keep` (`./vusniff-test`), 
 
     request-unknown  inconclusive  # acknowledges with 0 what it does not know
 
+`--fuzz N --seed S` says N messages of mutated sessions instead: fields at their borders by the layouts, messages moved,
+dropped and said again, descriptors left out and exchanged. What kills the back-end or hangs it is cut to its shortest
+part, and `vusniff replay` plays its capture.
+
 Exit status: 0 all as expected, 1 not, 2 not played.
 """
 

@@ -64,7 +64,11 @@ class TestedPeer:
         self.process: Process | None = None
         """Who was met last."""
         self.starts = 0
+        self.before: PeerEnd | None = None
+        """How the one before ended, where that was not by us and it was started again."""
         self._command = command
+        self._met = False
+        """Since it was started last."""
         self._patience = patience
         self._log = log
         self._out = subprocess.DEVNULL if log is None else open_output(log, b"").fd
@@ -92,13 +96,14 @@ class TestedPeer:
             sock = self._try()
             if sock is not None:
                 self.process = peer_process(sock)
+                self._met = True
                 return sock, not self.side.listens
             if time.monotonic() > deadline:
                 where = "connected to" if self.side.listens else "listens at"
                 raise AbsentPeerError(f"nobody {where} {self.side.path}: waited {patience:g} s")
             if (end := self.ended()) is not None and again is not None:
                 raise AbsentPeerError(end.words)
-            if end is not None and end.failed:
+            if end is not None and end.failed and not self._met:
                 raise AbsentPeerError(f"{self._command[0]}: {end.words} before it was met{self._last_words()}")
 
     def _try(self) -> socket.socket | None:
@@ -113,6 +118,8 @@ class TestedPeer:
 
     def _start(self) -> None:
         self.starts += 1
+        self.before = self.ended()
+        self._met = False
         if self._child is not None:
             self.stop()
         try:

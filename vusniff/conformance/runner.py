@@ -28,6 +28,10 @@ class BackendPeer(Protocol):
 
     side: ProxySide
     process: Process | None
+    starts: int
+    """How often it was started by us."""
+    before: PeerEnd | None
+    """How the one before ended, where that was not by us and it was started again."""
 
     @property
     def ours(self) -> bool:
