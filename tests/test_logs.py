@@ -187,6 +187,47 @@ def test_a_dump_of_libvhost_user_is_nearly_whole(tmp_path: Path) -> None:
     assert "no times" in done.notes[0]
 
 
+def seen(name: str) -> Timeline:
+    """What the proxy saw between the programs, in the run in which one of them wrote the log of this name."""
+    timeline = Timeline(Index(LOGS / f"{name}.pcapng"))
+    read_all(timeline)
+    return timeline
+
+
+def test_a_dump_of_libvhost_user_agrees_with_the_capture_of_its_run(tmp_path: Path) -> None:
+    """contrib/vhost-user-blk of QEMU 7.2, compiled with LIBVHOST_USER_DEBUG: every message that it read, in order."""
+    timeline, _ = imported(tmp_path, "vhost-user-blk-7.2.log")
+    main = [one for one in seen("vhost-user-blk-7.2").messages() if one.channel is Channels.MAIN]
+    real = iter(one for one in main if not one.reply)
+    asked: dict[int, Message] = {}
+    values = 0
+    for one in messages(timeline):
+        other = main[(asked[one.answers].answered_by or 0) - 1] if one.reply and one.answers else next(real)
+        asked[one.number] = other
+        assert (one.request, one.reply, one.sender) == (other.request, other.reply, other.sender)
+        assert one.reply or (one.flags, one.told and one.told.size) == (other.flags, other.size)
+        assert one.reply or len(one.descriptors) == len(other.descriptors)
+        for name, value in (one.payload or {}).items():
+            assert (other.payload or {}).get(name) == value, f"#{other.number} {other.name}: {name}"
+            values += 1
+    assert next(real, None) is None
+    assert values > 80
+    (end,) = closed(timeline)
+    assert (end.reason, end.by) == ("eof", 0), "QEMU hung up, and no message of that is made up"
+
+
+def test_a_log_of_virtiofsd_agrees_with_the_capture_of_its_run(tmp_path: Path) -> None:
+    """virtiofsd 1.13: it says when the front-end came and went, to the second."""
+    timeline, _ = imported(tmp_path, "virtiofsd-1.13.log")
+    capture = seen("virtiofsd-1.13")
+    came, went = (one for one in lines(timeline) if one.text.startswith("Client "))
+    (end,) = closed(capture)
+    assert came.time_ns // 10**9 == capture.time_ns(0) // 10**9
+    assert went.time_ns // 10**9 == end.time_ns // 10**9
+    assert "disconnected" in went.text
+    assert end.reason == "eof"
+
+
 def test_virtiofsd_tells_of_no_message(tmp_path: Path) -> None:
     timeline, done = imported(tmp_path, "virtiofsd.log")
     assert len(timeline) == 0
@@ -276,7 +317,7 @@ def test_what_is_no_such_log(tmp_path: Path, data: bytes, why: str) -> None:
     assert not (tmp_path / "out.pcapng").exists()
 
 
-PIECES = st.sampled_from([line for path in sorted(LOGS.iterdir()) for line in path.read_text().splitlines()])
+PIECES = st.sampled_from([line for path in sorted(LOGS.glob("*.log")) for line in path.read_text().splitlines()])
 
 
 @settings(max_examples=60, deadline=None)
@@ -294,7 +335,7 @@ def test_no_line_raises(tmp_path_factory: pytest.TempPathFactory, pieces: list[s
 @pytest.mark.parametrize("digits", ["1" * 5000, "0x" + "f" * 5000], ids=["decimal", "hexadecimal"])
 def test_no_number_is_too_long(tmp_path: Path, wanted: str, digits: str) -> None:
     """Python refuses to read or write more than 4300 decimal digits."""
-    lines = [line for path in sorted(LOGS.iterdir()) for line in path.read_text().splitlines()]
+    lines = [line for path in sorted(LOGS.glob("*.log")) for line in path.read_text().splitlines()]
     found = [(line, number) for line in dict.fromkeys(lines) for number in re.finditer(r"(0x)?[0-9a-f]+", line)]
     made = [line[: number.start()] + digits + line[number.end() :] for line, number in found[::7]]
     (tmp_path / "log").write_text("\n".join(made))

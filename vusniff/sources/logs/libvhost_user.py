@@ -1,7 +1,8 @@
 """The debug dump of libvhost-user (DEBUG of libvhost-user.c; vhost-user-bridge, contrib, qemu-storage-daemon).
 
 Each message begins with a line of ``=`` and ``Vhost user message``, then its request, flags, size and descriptors, and
-what its handler prints: subprojects/libvhost-user/libvhost-user.c of QEMU 5.2 to 10.0. There are no times.
+what its handler prints: subprojects/libvhost-user/libvhost-user.c of QEMU 5.2 to 10.0. There are no times. When the front-end hangs up it
+prints the message that it did not get: request, flags and size 0.
 """
 
 from __future__ import annotations
@@ -9,13 +10,15 @@ from __future__ import annotations
 import re
 
 from vusniff.families.vhost_user.protocol import FrontendRequest as F
-from vusniff.sources.logs.facts import BACKEND, Fact, LoggedMessage, LoggedText
+from vusniff.sources.logs.facts import BACKEND, FRONTEND, Fact, LoggedEnd, LoggedMessage, LoggedText
 from vusniff.sources.logs.prefix import Line
 
 MARK = None
 """All of it is about vhost-user."""
 REGIONS = 600
 LINES = 256
+NOTHING = 0
+"""VHOST_USER_NONE."""
 KEY = "libvhost-user"
 _BEGIN = re.compile(r"=+ Vhost user message =+$")
 _REQUEST = re.compile(r"Request: \w+ \((\d{1,9})\)$")
@@ -29,6 +32,10 @@ _ADDRESS = re.compile(r"(index|flags|(?:desc|used|avail)_user_addr|log_guest_add
 _REGION = re.compile(r"(guest_phys_addr|memory_size|userspace_addr|(?:old )?mmap_offset):? +0x([0-9a-f]{1,16})$")
 _COUNT = re.compile(r"Nregions: (\d{1,5})$")
 _FILE = re.compile(r"Got (kick|call)_fd: (-?\d+) for vq: (\d{1,5})$")
+_LOG = re.compile(r"Log mmap_(offset|size): +(\d{1,19})$")
+_INFLIGHT = re.compile(
+    r"(?:set_inflight_fd|(send) inflight) (mmap_size|mmap[_ ]offset|num_queues|queue_size): (\d{1,19})$"
+)
 _ADDRESSES = {
     "index": "index",
     "flags": "flags",
@@ -44,7 +51,9 @@ _REGIONS = {
     "mmap_offset": "mmap_offset",
     "old mmap_offset": "mmap_offset",
 }
-TAKES_U64 = frozenset({F.SET_FEATURES, F.SET_PROTOCOL_FEATURES})
+TAKES_U64 = frozenset(
+    {F.SET_FEATURES, F.SET_PROTOCOL_FEATURES, F.SET_VRING_KICK, F.SET_VRING_CALL, F.SET_VRING_ERR}
+)
 GIVES_U64 = frozenset({F.GET_PROTOCOL_FEATURES, F.GET_QUEUE_NUM, F.GET_MAX_MEM_SLOTS})
 
 
@@ -85,6 +94,8 @@ class LibvhostUser:
         self._message, self._reply, self._said = None, None, []
         if message is None:
             return said
+        if message.request == NOTHING and not message.flags and not message.size:
+            return [*said, LoggedEnd(message.line, KEY, FRONTEND, "eof")]
         regions = message.values.get("regions")
         if message.request == F.SET_MEM_TABLE and regions is not None:
             whole = message.values.get("num_regions") == len(regions) and all(len(one) == 4 for one in regions)
@@ -115,7 +126,14 @@ class LibvhostUser:
         elif found := _REGION.match(text):
             self._region(message, _REGIONS[found[1]], int(found[2], 16))
         elif found := _FILE.match(text):
-            values["u64"] = int(found[3]) | (0 if message.descriptors else 0x100)
+            values.setdefault("u64", int(found[3]) | (0 if message.descriptors else 0x100))
+        elif message.request == F.SET_LOG_BASE and (found := _LOG.match(text)):
+            values[f"log_{found[1]}"] = int(found[2])
+        elif found := _INFLIGHT.match(text):
+            if found[1] and self._reply is None:
+                self._reply = LoggedMessage(line, KEY, message.request, True)
+            said_of = self._reply.values if found[1] and self._reply else values
+            said_of[found[2].replace(" ", "_")] = int(found[3])
         else:
             return text.startswith(("Adding region", "vhost_vring_addr:", "Removing region"))
         return True
