@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import html
+import http.server
 import io
 import json
 import re
 import subprocess
+import threading
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -197,8 +200,8 @@ def test_redaction(tmp_path: Path) -> None:
     assert second.entries == (StackEntry("file1", "", 0x10),)
 
 
-def test_names_are_added_on_another_machine(tmp_path: Path) -> None:
-    """By build-id, from a folder of debug files; what is nowhere is said."""
+def debug_file(tmp_path: Path) -> tuple[Path, str, int, Path]:
+    """Source, build-id and address of ``helper`` of a program, and a file that has only its debug information."""
     try:
         libdw.load()
     except SourceError as error:
@@ -210,9 +213,17 @@ def test_names_are_added_on_another_machine(tmp_path: Path) -> None:
     build_id = notes.partition("Build ID: ")[2].split()[0]
     symbols = subprocess.run(["nm", program], capture_output=True, text=True, check=True).stdout
     address = next(int(line.split()[0], 16) for line in symbols.splitlines() if line.endswith(" helper"))
+    debug = tmp_path / "a.debug"
+    subprocess.run(["objcopy", "--only-keep-debug", program, debug], check=True)
+    return source, build_id, address, debug
+
+
+def test_names_are_added_on_another_machine(tmp_path: Path) -> None:
+    """By build-id, from a folder of debug files; what is nowhere is said."""
+    source, build_id, address, debug = debug_file(tmp_path)
     folder = tmp_path / "debug" / ".build-id" / build_id[:2]
     folder.mkdir(parents=True)
-    subprocess.run(["objcopy", "--only-keep-debug", program, folder / f"{build_id[2:]}.debug"], check=True)
+    debug.rename(folder / f"{build_id[2:]}.debug")
     plain = stack_of((StackEntry("a.out", build_id, address + 4), StackEntry("b.out", "dd" * 20, 5)), "")
     path, out = capture(tmp_path / "c.pcapng", plain, plain), tmp_path / "named.pcapng"
     status, _, said = run("symbolize", path, "-o", out, "--debug-dir", tmp_path / "debug")
@@ -228,6 +239,54 @@ def test_names_are_added_on_another_machine(tmp_path: Path) -> None:
     assert (status, "no call stacks in it" in said) == (0, True)
     assert run("symbolize", path, "-o", path)[0] == 2
     assert "there is no such directory" in run("symbolize", path, "-o", out, "--debug-dir", "/nowhere", "--force")[2]
+
+
+class DebugServer(http.server.BaseHTTPRequestHandler):
+    """Has the debug files of ``files`` by build-id (debuginfod(8)), and notes what is asked for."""
+
+    files: ClassVar[dict[str, Path]] = {}
+    asked: ClassVar[list[str]] = []
+
+    def do_GET(self) -> None:
+        self.asked.append(self.path)
+        found = next((file for key, file in self.files.items() if self.path == f"/buildid/{key}/debuginfo"), None)
+        self.send_response(200 if found else 404)
+        self.end_headers()
+        if found:
+            self.wfile.write(found.read_bytes())
+
+    def log_message(self, *_: object) -> None:
+        """It says nothing."""
+
+
+def test_names_are_asked_of_a_server_only_when_that_is_wanted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, build_id, address, debug = debug_file(tmp_path)
+    monkeypatch.setattr(DebugServer, "files", {build_id: debug})
+    monkeypatch.setattr(DebugServer, "asked", [])
+    monkeypatch.setenv("DEBUGINFOD_CACHE_PATH", str(tmp_path / "cache"))
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    entries = (StackEntry("a.out", build_id, address + 4), StackEntry("b.out", "dd" * 20, 5))
+    path, out = capture(tmp_path / "c.pcapng", stack_of(entries, "")), tmp_path / "named.pcapng"
+    with http.server.HTTPServer(("127.0.0.1", 0), DebugServer) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        urls = f"http://127.0.0.1:{server.server_address[1]}"
+        monkeypatch.setenv("DEBUGINFOD_URLS", urls)
+        assert "1 stacks with 2 entries: 0 have a name" in run("symbolize", path, "-o", out)[2]
+        assert DebugServer.asked == [], "nobody is asked without --debuginfod"
+        monkeypatch.delenv("DEBUGINFOD_URLS", raising=False)
+        status, _, said = run("symbolize", path, "-o", out, "--force", "--debuginfod")
+        assert (status, "DEBUGINFOD_URLS names no server" in said) == (2, True)
+        monkeypatch.setenv("DEBUGINFOD_URLS", urls)
+        status, _, said = run("symbolize", path, "-o", out, "--force", "--debuginfod")
+        server.shutdown()
+    if "needs libdebuginfod" in said:
+        pytest.skip(said)
+    assert status == 0, said
+    assert "1 stacks with 2 entries: 1 have a name, 1 a source line" in said
+    assert f"/buildid/{build_id}/debuginfo" in DebugServer.asked
+    (frame,) = frames(out)
+    assert frame.stack is not None
+    assert frame.stack.entries == (entries[0]._replace(function="helper", source=f"{source}:2"), entries[1])
 
 
 def test_what_a_worker_answers_may_be_anything() -> None:
@@ -315,6 +374,31 @@ def test_callers(tmp_path: Path) -> None:
     assert "vhost_user_set_mem_table sends 3 to #3" in pictured(tmp_path / "one.pcapng", tmp_path, "W")
     shown = pictured(path, tmp_path, "e")
     assert "here vhost_user_write < vhost_dev_init < main │ │ known QEMU" in shown
+
+
+def test_explain_puts_who_sent_it_beside_who_is_known_to(tmp_path: Path) -> None:
+    """Of a request the ways on which it was sent, of a phase the functions that sent its requests."""
+    path = capture(tmp_path / "c.pcapng", FIRST, FIRST, SECOND, None)
+    status, text, _ = run("explain", "GET_FEATURES", "--capture", path)
+    lines = [" ".join(line.split()) for line in text.splitlines()]
+    at = lines.index("Who sent it")
+    assert status == 0
+    assert lines[at + 1].startswith("here once vhost_user_set_mem_table < vhost_dev_start < qemu-system-x86_64+0x400")
+    assert lines[at + 2].startswith("known QEMU vhost_user_get_features")
+    lines = [
+        " ".join(line.split()) for line in run("explain", "feature negotiation", "--capture", path)[1].splitlines()
+    ]
+    at = lines.index("Who sent it")
+    assert lines[at + 1].startswith("GET_FEATURES here vhost_")
+    assert lines[at + 2].startswith("known QEMU vhost_user_get_features")
+    assert "Who sent it: not seen in the capture" in run("explain", "SEND_RARP", "--capture", path)[1]
+    for words, why in (
+        (("GET_FEATURES", "--capture", capture(tmp_path / "none.pcapng", None)), "no call stacks in it"),
+        (("MRG_RXBUF", "--capture", path), "ask for one of these"),
+        (("GET_FEATURES", "--capture", tmp_path / "nowhere"), "nowhere"),
+    ):
+        status, _, said = run("explain", *words)
+        assert (status, why in said) == (2, True), said
 
 
 def test_logs_in_filters(tmp_path: Path) -> None:

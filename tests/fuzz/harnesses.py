@@ -21,7 +21,7 @@ from pathlib import Path
 
 from captures import synthetic
 from vusniff.analysis.timeline import Timeline, read_all
-from vusniff.capture import evidence, facts, pcapng
+from vusniff.capture import evidence, facts, pcapng, stacks
 from vusniff.capture.index import Index
 from vusniff.capture.packet import lead
 from vusniff.capture.reader import CaptureReader
@@ -45,8 +45,10 @@ from vusniff.record import Chunk, Connection, Descriptor, DescriptorKind, End, F
 from vusniff.replay.edit import Edits, edit
 from vusniff.sources.logs.importing import import_log
 from vusniff.sources.logs.reading import FORMATS
+from vusniff.sources.stacks import maps, unwinder
 from vusniff.sources.strace.strace import import_strace
 from vusniff.views import jsonl, state, text
+from vusniff.views import stacks as view
 
 HERE = Path(__file__).parent
 CORPUS = HERE / "corpus"
@@ -243,6 +245,35 @@ def options(data: bytes) -> None:
         raise AssertionError(f"{found} was written and read as another")
     facts.descriptor_comments(descriptors)
     facts.closed_facts(closed, None)
+
+
+def call_stacks(data: bytes) -> None:
+    """Blocks of stacks, one a line; the same text as a worker's answer and as the kernel's list of mappings."""
+    known, section = stacks.Stacks(), stacks.StackSection()
+    for line in data.split(b"\n"):
+        said = facts.load(line)
+        taken = known.add(said, section)
+        identity = facts.stack_id(said.get("id"))
+        stack = known.get(identity) if taken else None
+        if stack is None:
+            continue
+        if len(stack.entries) > stacks.ENTRIES_LIMIT:
+            raise AssertionError(f"{len(stack.entries)} entries")
+        # What was read can be written, and is the same when it is read again.
+        again = stacks.Stacks()
+        again.add(facts.load(stacks.Written().add(stack, 1) or b""), stacks.StackSection())
+        if again.get(stack.id) != stack:
+            raise AssertionError(f"{stack} was written and read as {again.get(stack.id)}")
+        view.stack_dict(stack)
+        view.callers(stack)
+        for shown in view.lines(stack):
+            if not shown.isprintable():
+                raise AssertionError(f"{shown!r} is printed")
+    with contextlib.suppress(ValueError):
+        unwinder.parse(data)
+    for mapping in maps.parse(data):
+        if len(mapping.rights) != 4:
+            raise AssertionError(str(mapping))
 
 
 # -- messages ---------------------------------------------------------------------------------------------------------
@@ -557,6 +588,16 @@ HARNESSES: Sequence[Harness] = (
                 b'"core":true',
                 b"[1,0]",
             ),
+        ),
+    ),
+    Harness(
+        "call_stacks",
+        call_stacks,
+        (),
+        (
+            *(b'{"id":"0123456789","entries":[0]', b'"files":[["a","aa"]]', b'"new":[[0,1,"f","a.c:1"]]'),
+            *(b'"then":["0123456789",0]', b'"cut":"x"', b"\n", b'{"entries":[["a","aa",5,null,null]],"cut":""}'),
+            b"55d1-55d2 r-xp 00001000 fe:01 77   /usr/bin/a",
         ),
     ),
     Harness(

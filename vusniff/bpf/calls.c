@@ -9,12 +9,17 @@
  * 0x81; the reader takes back what is no vhost device.
  *
  * A call is reported when it is entered, with the bytes that are given and what its descriptor is, and when it returns,
- * with the result and the bytes that came back. O_* and NR_* as in probe.c.
+ * with the result and the bytes that came back. With STACK_LIMIT the call stack of one that is no read is handed over
+ * before. O_* and NR_* as in probe.c.
  */
 #include <linux/types.h>
 
 #include "records.h"
 #include "kernel.h"
+
+#ifdef STACK_LIMIT
+#include "stacks.h"
+#endif
 
 #define VHOST_TYPE 0xaf
 #define VDUSE_TYPE 0x81
@@ -53,12 +58,13 @@ BPF_TABLE("array", u32, struct call_record, call_scratch, CPUS);
 BPF_TABLE("hash", u32, struct open_call, open_calls, 4096);
 /* Numbers of devices -> whether they are vhost devices, or only took an ioctl that looks so. */
 BPF_TABLE("hash", u32, u32, devices, 1024);
-/* 0: whether there is any device, else reads and writes are of no interest; 1: records that were lost. */
-BPF_ARRAY(call_counts, u64, 2);
+enum count { ANY_DEVICE, CALLS_LOST, STACKS_LOST, COUNTS };
 
-static __always_inline void count_call_lost(void)
+/* Whether there is any device, else reads and writes are of no interest; and records that were lost. */
+BPF_ARRAY(call_counts, u64, COUNTS);
+
+static __always_inline void count_lost(u32 at)
 {
-	u32 at = 1;
 	u64 *count = call_counts.lookup(&at);
 	if (count)
 		__sync_fetch_and_add(count, 1);
@@ -155,7 +161,7 @@ static __always_inline void emit_call(struct open_call *c, u8 kind, s64 result, 
 	if (total > __builtin_offsetof(struct call_record, data) + CALL_DATA)
 		return;
 	if (call_ring.ringbuf_output(r, total, NO_WAKEUP) && call_ring.ringbuf_output(r, total, NO_WAKEUP))
-		count_call_lost();
+		count_lost(CALLS_LOST);
 }
 
 #define IS_VHOST 1
@@ -163,7 +169,7 @@ static __always_inline void emit_call(struct open_call *c, u8 kind, s64 result, 
 /* Whether calls on a device are of interest. A device that takes an ioctl of vhost's is, until the reader says no. */
 static __always_inline int is_wanted(u32 rdev, u64 call)
 {
-	u32 *known = devices.lookup(&rdev), is = IS_VHOST, at = 0;
+	u32 *known = devices.lookup(&rdev), is = IS_VHOST, at = ANY_DEVICE;
 	if (known || call != NR_IOCTL)
 		return known && *known == IS_VHOST;
 	u64 *any = call_counts.lookup(&at);
@@ -174,7 +180,7 @@ static __always_inline int is_wanted(u32 rdev, u64 call)
 
 static __always_inline int any_device(void)
 {
-	u32 at = 0;
+	u32 at = ANY_DEVICE;
 	u64 *any = call_counts.lookup(&at);
 	return any && *any;
 }
@@ -206,6 +212,11 @@ RAW_TRACEPOINT_PROBE(sys_enter)
 		return 0;
 	c.call = call;
 	c.time = bpf_ktime_get_ns();
+#ifdef STACK_LIMIT
+	/* What is read the kernel says: nobody sends it. */
+	if (call != NR_READ && !take_stack(ctx->args[0], id, c.time))
+		count_lost(STACKS_LOST);
+#endif
 	if (call == NR_IOCTL) {
 		c.request = second;
 		c.argument = third;

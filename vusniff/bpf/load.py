@@ -66,7 +66,8 @@ _CALLS = {
 """System call numbers, by machine."""
 
 
-_EVENTFDS = '#include "eventfds.h"\n'
+_PARTS = ("eventfds.h", "stacks.h")
+"""Files with maps or probes, which bcc sees only in the text that it is given, not in what that includes."""
 _EVENTFD_FUNCTIONS = {
     "eventfd_write": "write_eventfd",
     "eventfd_read": "read_eventfd",
@@ -210,13 +211,9 @@ def _attach(
     counts = counts and "O_EVENTFD_ID" in offsets
     if counts:
         flags.append("-DCOUNT_EVENTFDS")
-    if stack_kib is not None:
-        pages = STACK_RING_BYTES // os.sysconf("SC_PAGE_SIZE")
-        flags += [f"-DSTACK_LIMIT={stack_kib << 10}", f"-DSTACK_PAGES={pages}", f"-DKERNEL_STACK={KERNEL_STACK}"]
+    flags += _stack_flags(stack_kib)
     with resources.as_file(resources.files("vusniff.bpf")) as folder, _quiet() as said:
-        source = (folder / "probe.c").read_text(encoding="utf-8")
-        if counts:  # in one piece: bcc sees maps and probes only in what it is given, not in what that includes
-            source = source.replace(_EVENTFDS, (folder / "eventfds.h").read_text(encoding="utf-8"))
+        source = _source(folder, "probe.c")
         flags.append(f"-I{folder}")
         try:
             with _environment(BCC_KERNEL_SOURCE=str(folder / "stubs")):
@@ -230,31 +227,51 @@ def _attach(
     return KernelProgram(bpf, mode, bcc, counts, stack_kib is not None)
 
 
-def attach_calls(bcc: Bcc) -> CallProgram:
-    """The program that sees calls on vhost devices of the kernel, attached. Raises SourceError that says why not."""
+def _stack_flags(stack_kib: int | None) -> list[str]:
+    """What a program is compiled with to copy so much of each stack."""
+    if stack_kib is None:
+        return []
+    pages = STACK_RING_BYTES // os.sysconf("SC_PAGE_SIZE")
+    return [f"-DSTACK_LIMIT={stack_kib << 10}", f"-DSTACK_PAGES={pages}", f"-DKERNEL_STACK={KERNEL_STACK}"]
+
+
+def _source(folder: Path, name: str) -> str:
+    """The text of a program, with its parts in it."""
+    source = (folder / name).read_text(encoding="utf-8")
+    for part in _PARTS:
+        source = source.replace(f'#include "{part}"\n', (folder / part).read_text(encoding="utf-8"))
+    return source
+
+
+def attach_calls(bcc: Bcc, stack_kib: int | None = None) -> CallProgram:
+    """The program that sees calls on vhost devices of the kernel, attached. Raises SourceError that says why not.
+
+    ``stack_kib``: it also copies so much of the caller's stack.
+    """
     offsets = definitions(Btf.read(KERNEL_BTF))
     if "O_REG_CALL" not in offsets or "O_EVENTFD_ID" not in offsets:
         raise SourceError("this kernel's type information does not say where system calls are numbered")
     values = offsets | DEFINITIONS | {f"NR_{name}": number for name, number in _CALLS[platform.machine()].items()}
     values |= {"OWN_PID": os.getpid(), "CPUS": cpus(), "CALL_PAGES": CALL_RING_BYTES // os.sysconf("SC_PAGE_SIZE")}
     flags = [f"-D{name}={value}" for name, value in (values | headers.definitions()).items()]
-    flags += ["-DMODE_RAWTP", f"-DPAGE_SIZE={os.sysconf('SC_PAGE_SIZE')}UL", "-Wno-all"]
+    flags += ["-DMODE_RAWTP", f"-DPAGE_SIZE={os.sysconf('SC_PAGE_SIZE')}UL", "-Wno-all", *_stack_flags(stack_kib)]
     with resources.as_file(resources.files("vusniff.bpf")) as folder, _quiet() as said:
         try:
             with _environment(BCC_KERNEL_SOURCE=str(folder / "stubs")):
-                source = (folder / "calls.c").read_text(encoding="utf-8")
-                bpf = bcc.program_class(text=source, cflags=[*flags, f"-I{folder}"])
+                bpf = bcc.program_class(text=_source(folder, "calls.c"), cflags=[*flags, f"-I{folder}"])
         except Exception as error:  # bcc raises Exception itself
             raise SourceError(_reason(error, said)) from None
-    return CallProgram(bpf)
+    return CallProgram(bpf, stack_kib is not None)
 
 
 class CallProgram:
     """The program that sees calls on vhost devices, attached."""
 
-    def __init__(self, bpf: Any) -> None:
+    def __init__(self, bpf: Any, stacks: bool = False) -> None:
         self._bpf = bpf
         self.ring = RingBuffer(bpf["call_ring"].map_fd, CALL_RING_BYTES)
+        self.stacks = RingBuffer(bpf["stacks"].map_fd, STACK_RING_BYTES) if stacks else None
+        """Call stacks, where they were asked for."""
 
     def judge(self, rdev: int, is_vhost: bool) -> None:
         """Says whether the device of a number is a vhost device: then what is written and read there is reported."""
@@ -267,9 +284,15 @@ class CallProgram:
         """Records that did not reach the ring."""
         return int(self._bpf["call_counts"][ctypes.c_int(1)].value)
 
+    def lost_stacks(self) -> int:
+        """Call stacks that did not reach their ring."""
+        return int(self._bpf["call_counts"][ctypes.c_int(2)].value)
+
     def close(self) -> None:
         """Detaches the program; what is in the ring is lost with it."""
         self.ring.close()
+        if self.stacks is not None:
+            self.stacks.close()
         with _quiet(), contextlib.suppress(Exception):
             self._bpf.cleanup()
         atexit.unregister(self._bpf.cleanup)

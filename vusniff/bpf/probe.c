@@ -7,7 +7,7 @@
  *   MODE_KPROBE  kprobe and kretprobe of the same functions
  *   MODE_RAWTP   raw tracepoints sys_enter and sys_exit: sendmsg, sendmmsg, sendto, write, writev, close
  * and in all of them the raw tracepoint sched_process_exit. With COUNT_EVENTFDS it also counts kicks and calls
- * (eventfds.h).
+ * (eventfds.h); with STACK_LIMIT it hands over call stacks (stacks.h).
  *
  * No kernel header is read: O_* are offsets and T_* enumeration values of the running kernel (vusniff/bpf/offsets.py),
  * SIZE_* are the record sizes that the reader expects (vusniff/bpf/records.py).
@@ -40,10 +40,8 @@ BPF_TABLE("hash", u32, u8, peers, 8192);
 BPF_PROG_ARRAY(steps, 1);
 #endif
 #ifdef STACK_LIMIT
-/* A ring of their own: a flood loses stacks, and no message. */
-BPF_RINGBUF_OUTPUT(stacks, STACK_PAGES);
+#include "stacks.h"
 #endif
-
 #ifdef COUNT_EVENTFDS
 #include "eventfds.h"
 #endif
@@ -483,43 +481,6 @@ static __always_inline u64 user_registers(void)
 #endif
 }
 #endif
-
-/* Page by page: where one cannot be read, the stack ends, or the page is not resident. */
-static __always_inline void take_stack(struct scratch *s)
-{
-	u32 reason = LOST_STACK;
-	u64 at = 0;
-	struct stack *r = stacks.ringbuf_reserve(sizeof(struct stack));
-	if (!r) {
-		count_lost(reason);
-		return;
-	}
-	r->kind = STACK;
-	r->flags = load4(bpf_get_current_task() + O_TASK_FLAGS) & KERNEL_THREAD ? NO_STACK : 0;
-	r->call = 0;
-	r->tid = s->id;
-	r->tgid = s->id >> 32;
-	r->time = s->time;
-	bpf_probe_read_kernel(r->registers, sizeof(r->registers), (void *)s->registers);
-	u64 stack = r->registers[O_REG_SP / 8];
-	for (u32 i = 0; i <= STACK_LIMIT / PAGE_BYTES && !r->flags; i++) {
-		u64 size = PAGE_BYTES - ((stack + at) & (PAGE_BYTES - 1));
-		HIDE(at);
-		if (at >= STACK_LIMIT)
-			break;
-		if (size > STACK_LIMIT - at)
-			size = STACK_LIMIT - at;
-		HIDE(size);
-		if (size > PAGE_BYTES)
-			break;
-		if (bpf_probe_read_user(&r->data[at], size, (void *)(stack + at)))
-			break;
-		at += size;
-	}
-	r->captured = at;
-	stacks.ringbuf_submit(r, NO_WAKEUP);
-	s->stacked = 1;
-}
 #endif
 
 /* Reports the send that the scratch space describes. True when it is followed. */
@@ -545,7 +506,9 @@ static __always_inline int report(struct scratch *s)
 	pass(s);
 	s->stacked = 0;
 #ifdef STACK_LIMIT
-	take_stack(s);
+	s->stacked = take_stack(s->registers, id, time);
+	if (!s->stacked)
+		count_lost(LOST_STACK);
 #endif
 	int handed = s->sent.captured <= SHORT ? emit_short(s) : emit_long(s);
 	/* Found again, not kept: the verifier would go through the loops above once for each way to find it. */

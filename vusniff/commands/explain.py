@@ -29,12 +29,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", metavar="TYPE", help="device type: a number is then its feature bit")
     parser.add_argument("--features", metavar="NUMBER", help="name the bits of features (of --device TYPE)")
     parser.add_argument("--protocol-features", metavar="NUMBER", help="name the bits of protocol features")
+    parser.add_argument(
+        "--capture",
+        metavar="FILE",
+        help="a capture with call stacks (capture --stacks): say also who sent the request, or the requests of the "
+        "phase, beside who is known to send them",
+    )
     add_json(parser, "print JSON, one object for each meaning")
 
 
 def run(args: argparse.Namespace) -> int:
     """Print all meanings of what was asked."""
     topics = _topics(args)
+    if args.capture is not None:
+        topics = _with_callers(topics, args.capture)
     from vusniff.views import page
 
     if args.json:
@@ -46,6 +54,19 @@ def run(args: argparse.Namespace) -> int:
         return 0
     terminal.put("\n".join(page.text(topic.page) for topic in topics))
     return 0
+
+
+def _with_callers(topics: list[Topic], file: str) -> list[Topic]:
+    from vusniff.analysis.timeline import Timeline, read_all
+    from vusniff.capture.index import Index
+    from vusniff.progress import reading, tell
+    from vusniff.views.sent_by import with_callers
+
+    timeline = Timeline(Index([file]))
+    with reading(file) as progress:
+        read_all(timeline, progress)
+    tell(timeline.index.notes)
+    return with_callers(topics, timeline)
 
 
 def _topics(args: argparse.Namespace) -> list[Topic]:

@@ -1,8 +1,8 @@
 """The debug dump of libvhost-user (DEBUG of libvhost-user.c; vhost-user-bridge, contrib, qemu-storage-daemon).
 
 Each message begins with a line of ``=`` and ``Vhost user message``, then its request, flags, size and descriptors, and
-what its handler prints: subprojects/libvhost-user/libvhost-user.c of QEMU 5.2 to 10.0. There are no times. When the front-end hangs up it
-prints the message that it did not get: request, flags and size 0.
+what its handler prints: subprojects/libvhost-user/libvhost-user.c of QEMU 5.2 to 10.0. There are no times. When the
+front-end hangs up, the message that did not come is printed with request, flags and size 0.
 """
 
 from __future__ import annotations
@@ -51,9 +51,7 @@ _REGIONS = {
     "mmap_offset": "mmap_offset",
     "old mmap_offset": "mmap_offset",
 }
-TAKES_U64 = frozenset(
-    {F.SET_FEATURES, F.SET_PROTOCOL_FEATURES, F.SET_VRING_KICK, F.SET_VRING_CALL, F.SET_VRING_ERR}
-)
+TAKES_U64 = frozenset({F.SET_FEATURES, F.SET_PROTOCOL_FEATURES, F.SET_VRING_KICK, F.SET_VRING_CALL, F.SET_VRING_ERR})
 GIVES_U64 = frozenset({F.GET_PROTOCOL_FEATURES, F.GET_QUEUE_NUM, F.GET_MAX_MEM_SLOTS})
 
 

@@ -8,6 +8,7 @@ program told.
 from __future__ import annotations
 
 import sys
+import time
 from collections import deque
 from collections.abc import Callable
 
@@ -19,8 +20,10 @@ from vusniff.families.vhost_kernel.protocol import VDUSE_NAME, Control
 from vusniff.record import Call, Closed, Descriptor, End, Frame, Lost, Process
 from vusniff.sources.host.kernel_devices import family_of_node, kernel_side, path_of
 from vusniff.sources.host.kernel_nodes import detail_of, is_open, nodes, tap_name
+from vusniff.sources.probe import waiting
 from vusniff.sources.probe.passed import descriptors
 from vusniff.sources.probe.selection import Candidate, Selection
+from vusniff.sources.stacks.unwinder import Unwinder
 from vusniff.values import dataclass, field, replace
 
 HOLD_NS = 50_000_000
@@ -52,6 +55,17 @@ class _Entered:
     passed: tuple[Descriptor, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class _HeldCall:
+    """A call that has returned, and is not written yet."""
+
+    time: int
+    tid: int
+    frame: Frame
+    stacked: bool
+    """Its call stack was copied."""
+
+
 @dataclass(slots=True)
 class _CalledDevice:
     """A device as one process has it."""
@@ -74,6 +88,7 @@ class Calls:
         selection: Selection,
         label: Callable[[int, str], str | None],
         command: Callable[[int], str],
+        unwinder: Unwinder | None = None,
     ) -> None:
         self._program = program
         self._writer = writer
@@ -81,13 +96,16 @@ class Calls:
         self._selection = selection
         self._label = label
         self._command = command
+        self._unwinder = unwinder if program.stacks is not None else None
         self._nodes: dict[int, str] = {}
         self._entered: dict[int, _Entered] = {}
         self._devices: dict[tuple[int, str, str], _CalledDevice] = {}
         self._of_file: dict[tuple[int, int, int], _CalledDevice | None] = {}
         """Process, descriptor and device number -> its device; None for one that is not asked for."""
-        self._held: deque[tuple[int, Frame]] = deque()
+        self._held: deque[_HeldCall] = deque()
         self._lost = 0
+        self.lost_stacks = 0
+        """Call stacks for which the kernel had no room, once it is closed."""
         self.messages = self.connections = 0
         self._look()
 
@@ -99,20 +117,45 @@ class Calls:
 
     def drain(self, now: int) -> None:
         """Take what the kernel has, and write what is old enough; ``now`` in kernel time."""
+        pieces = []
         while piece := self._program.ring.take(PIECE_BYTES):
+            pieces.append(piece)
+        self._take_stacks()  # after the calls: the stack of each is handed over before it
+        for piece in pieces:
             for _, at, _ in records.split(piece):
                 self._take(piece, at)
-        while self._held and self._held[0][0] <= now - HOLD_NS:
-            self._writer.frame(self._held.popleft()[1])
+        if self._held and self._unwinder is not None:
+            self._unwinder.turn()
+        while self._held and self._held[0].time <= now - HOLD_NS and not self._waits(self._held[0], now):
+            self._write()
         if (lost := self._program.lost()) > self._lost:
             self._writer.lost(Lost(None, self._epoch(now), lost - self._lost))
             self._lost = lost
 
+    def _take_stacks(self) -> None:
+        ring = self._program.stacks
+        while ring is not None and self._unwinder is not None and (piece := ring.take(PIECE_BYTES)):
+            self._unwinder.take(piece)
+
+    def _waits(self, call: _HeldCall, now: int) -> bool:
+        """Whether its stack is still being unwound, and worth waiting for."""
+        if not call.stacked or self._unwinder is None:
+            return False
+        return self._unwinder.is_pending(call.tid, call.time) and call.time > now - waiting.WAIT_NS
+
+    def _write(self) -> None:
+        call = self._held.popleft()
+        frame = call.frame
+        if call.stacked and self._unwinder is not None:
+            frame = replace(frame, stack=self._unwinder.pop(call.tid, call.time) or waiting.LOST)
+        self._writer.frame(frame)
+
     def check(self, now: int) -> None:
         """End the devices that are closed."""
+        waiting = {call.frame.connection for call in self._held} if self._unwinder is not None else ()
         for key, device in list(self._devices.items()):
             device.files = {fd for fd in device.files if is_open(device.pid, fd, device.rdev)}
-            if device.files:
+            if device.files or device.connection in waiting:
                 continue
             del self._devices[key]
             self._of_file = {key: one for key, one in self._of_file.items() if one is not device}
@@ -121,13 +164,17 @@ class Calls:
 
     def _flush(self) -> None:
         while self._held:
-            self._writer.frame(self._held.popleft()[1])
+            self._write()
 
     def close(self, now: int) -> None:
         """Write what is left, and detach."""
         self.drain(now)
+        while self._held and self._waits(self._held[-1], time.monotonic_ns()):
+            time.sleep(waiting.PAUSE_SECONDS)
+            self.drain(time.monotonic_ns())
         self._flush()
         self.check(now)
+        self.lost_stacks = self._program.lost_stacks()
         self._program.close()
 
     @property
@@ -136,7 +183,7 @@ class Calls:
         return self._lost
 
     def _take(self, piece: bytes, at: int) -> None:
-        kind, has_fd, _, tid, tgid, request, time, result, fd, rdev, size, asked = records.CALL_HEAD.unpack_from(
+        kind, has_fd, _, tid, tgid, request, time_ns, result, fd, rdev, size, asked = records.CALL_HEAD.unpack_from(
             piece, at
         )
         at += records.CALL_HEAD.size
@@ -144,25 +191,28 @@ class Calls:
         data = piece[at : at + size]
         if kind == 0:
             passed = descriptors(piece[passed_at:at], tgid) if has_fd else ()
-            self._entered[tid] = _Entered(request, time, data, asked - size, _named(passed, tgid))
+            self._entered[tid] = _Entered(request, time_ns, data, asked - size, _named(passed, tgid))
             if len(self._entered) > OPEN_LIMIT:
                 del self._entered[next(iter(self._entered))]
             return
         entered = self._entered.pop(tid, None)
+        stacked = self._unwinder is not None and entered is not None
         if rdev not in self._nodes:
             self._look()
         if rdev not in self._nodes:  # a device of another kind that takes ioctls of these types
             self._program.judge(rdev, False)
+            self._ask(tid, entered, False)
             return
         if request == 0 and result < 0 and entered is None:
             return  # nobody asked and nothing was said: a read that would have had to wait
         if entered is None:  # a read has nothing to say when it is entered; of another call the beginning was lost
-            entered = _Entered(request, time, b"", 0, ())
+            entered = _Entered(request, time_ns, b"", 0, ())
         came_back = bool(size) and (request == 0 or bool(request >> 30 & _BACK))
         said = data if came_back else entered.data
         missing = asked - size if asked > size else 0 if came_back else entered.missing
         number = request or _control(self._nodes[rdev], came_back, said)
         device = self._device(tgid, fd, rdev) if number else None
+        self._ask(tid, entered, device is not None)
         if device is None:
             return
         call = Call(
@@ -174,14 +224,23 @@ class Calls:
             result,
             -result if result < 0 else 0,
             fd,
-            time - entered.time,
+            time_ns - entered.time,
             entered.passed,
             Process(tgid, self._command(tgid), tid),
             missing,
         )
         device.count += 1
         self.messages += 1
-        self._held.append((entered.time, frame(call, self._writer.order)))
+        self._held.append(_HeldCall(entered.time, tid, frame(call, self._writer.order), stacked))
+
+    def _ask(self, tid: int, entered: _Entered | None, wanted: bool) -> None:
+        """Have the stack of a call unwound, or forgotten."""
+        if self._unwinder is None or entered is None:
+            return
+        if wanted:
+            self._unwinder.ask(tid, entered.time)
+        else:
+            self._unwinder.drop(tid, entered.time)
 
     def _device(self, pid: int, fd: int, rdev: int) -> _CalledDevice | None:
         key = pid, fd, rdev

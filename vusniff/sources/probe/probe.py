@@ -115,7 +115,9 @@ class Probe:
             labels.label,
             comm,
         )
-        self.calls = None if calls is None else Calls(calls, writer, self._epoch, selection, labels.label, comm)
+        self.calls = (
+            None if calls is None else Calls(calls, writer, self._epoch, selection, labels.label, comm, unwinder)
+        )
         self._choose(existing)
         if sampling is not None:
             sampling.join(self._introduce)
@@ -190,7 +192,8 @@ class Probe:
             self.calls.close(time.monotonic_ns())
         losses, missed = self.program.losses(), self.program.missed()
         if self._stacked is not None:
-            self._say(self._stacked.summary(self._writer.kept_stacks, losses.pop("stack"), self._writer.lost_stacks))
+            full = losses.pop("stack") + (self.calls.lost_stacks if self.calls is not None else 0)
+            self._say(self._stacked.summary(self._writer.kept_stacks, full, self._writer.lost_stacks))
             self._stacked.close()
         nowhere = losses["send"] + losses["table full"] - self.links.lost - self._unwanted_lost
         if nowhere > 0:

@@ -17,7 +17,9 @@ WAIT_NS = 5_000_000_000
 """How long a message waits: a worker starts, and reads symbols of large programs."""
 HELD_EVENTS, HELD_BYTES = 20_000, 64 << 20
 _SOCKETS = 65536
-_LOST = stack_of((), "it was lost")
+LOST = stack_of((), "it was lost")
+PAUSE_SECONDS = 0.005
+"""Between two looks at what is still being unwound, when nothing else is left to do."""
 
 
 class WaitingSends:
@@ -54,7 +56,7 @@ class WaitingSends:
                     full = len(self._events) > HELD_EVENTS or self._size > HELD_BYTES
                     if event.time > oldest and not full:
                         break
-                event.stack = (self._unwinder.pop(event.tid, event.time) if event.stacked else None) or _LOST
+                event.stack = (self._unwinder.pop(event.tid, event.time) if event.stacked else None) or LOST
                 self._size -= len(event.data)
             out.append(self._events.popleft())
         return out
