@@ -17,8 +17,11 @@ import pytest
 from peers.processes import wait_until
 from test_relay import Stage, receive
 
+from vusniff.analysis.timeline import Timeline, read_all
+from vusniff.capture.index import Index
 from vusniff.capture.reader import CaptureReader
 from vusniff.channel import Channel
+from vusniff.checks.story import verdicts
 from vusniff.faults.deciding import RuleDecider
 from vusniff.faults.rule import rules_of
 from vusniff.record import End, Fault, FaultAct, Frame
@@ -85,9 +88,13 @@ class FaultStage(Stage):
         poll.register(self.right, select.POLLIN)
         return not poll.poll(0)
 
+    def finish(self) -> None:
+        """Writes the rest of the capture."""
+        self._writer.close()
+
     def faults(self) -> list[Fault]:
         with CaptureReader(self.file) as reader:
-            return [one for one in reader.records() if isinstance(one, Fault)]
+            return [one for one in reader.records() if isinstance(one, Fault) and one.act is not FaultAct.RULES]
 
     def told(self) -> list[str]:
         return [one.act.value for one in self.faults()]
@@ -146,7 +153,7 @@ def test_a_dropped_message_is_recorded_and_its_descriptors_are_closed(stage: Fau
     assert (does.act, does.words, does.id) == (FaultAct.DOES, "does not send it", takes.id)
     with CaptureReader(stage.file) as reader:
         order = [type(one).__name__ for one in reader.records()]
-    assert order[:5] == ["Connection", "Frame", "Fault", "Frame", "Fault"]
+    assert order[:6] == ["Connection", "Fault", "Frame", "Fault", "Frame", "Fault"]
 
 
 def test_what_was_sent_instead_is_in_the_capture(stage: FaultStage) -> None:
@@ -373,6 +380,60 @@ def test_a_message_that_is_held_goes_on_as_the_user_says(stage: FaultStage) -> N
     stage.left.close()  # whoever has left does not wait for an answer
     asked.pop()[2](plan)
     assert stage.get(20) == num(2)
+
+
+def judged(file: Path) -> tuple[list[tuple[str, str]], str]:
+    """Rule and side of each finding of a capture, and the sentence of its first verdict."""
+    with Index(file) as index:
+        timeline = Timeline(index)
+        read_all(timeline, judge=True)
+        timeline.conclude()
+        found = [(one.rule, str(one.side)) for one in timeline.findings]
+        told = verdicts(timeline.checker, 0)
+    return found, told[0].sentence + f" [{told[0].cause} {told[0].side}]"
+
+
+FEATURES = 1 << 30 | 1 << 32
+OPENING = (
+    (0, message(1)),
+    (1, message(1, struct.pack("=Q", FEATURES), 5)),
+    (0, message(3)),
+    (0, message(2, struct.pack("=Q", FEATURES | 1 << 5))),
+    (0, message(15)),
+    (1, message(15, bytes(8), 5)),
+    (0, num(256)),
+)
+
+
+@pytest.mark.parametrize(
+    ("rule", "found"),
+    [
+        # The front-end acknowledges bit 5: it was told that it is offered, or it was not.
+        ("vhost.features && vhost.reply == 1 : raise vhost.features 5", []),
+        ("vhost.request == SET_OWNER : delay 1ms", ["features-not-offered"]),
+        # What the proxy keeps back, alters or repeats is nobody's.
+        ("vhost.features && vhost.reply == 1 : set vhost.features=0x160000020", []),
+        ("vhost.request == SET_OWNER : drop, stall 1ms", ["features-not-offered"]),
+        ("vhost.request == SET_VRING_NUM : set vring.size=3", ["features-not-offered"]),
+        ("vhost.request == SET_VRING_NUM : set header.flags=9, repeat 3", ["features-not-offered"]),
+        ("vhost.request == GET_PROTOCOL_FEATURES && vhost.reply == 1 : set header.size=3", ["features-not-offered"]),
+        ("vhost.protocol_features && vhost.reply == 1 : drop", ["features-not-offered"]),
+    ],
+)
+def test_nobody_is_blamed_for_what_the_proxy_did(stage: FaultStage, rule: str, found: list[str]) -> None:
+    stage.play(rule)
+    for end, data in OPENING:
+        (stage.left, stage.right)[end].send(data)
+        stage.settle()
+    stage.left.close()
+    stage.right.close()
+    stage.until(lambda: not stage.relays)
+    stage.finish()
+    findings, told = judged(stage.file)
+    blamed = [(rule, side) for rule, side in findings if rule not in ("stopped-at",)]
+    assert blamed == [(rule, "frontend") for rule in found]
+    assert "The proxy did this on request, by rule 1" in told
+    assert "backend]" not in told
 
 
 def test_peers_that_end_in_the_middle_lose_nothing_and_leak_nothing(stage: FaultStage) -> None:

@@ -404,6 +404,9 @@ class LogLine:
 class FaultAct(str, enum.Enum):
     """What a piece of evidence says of a fault."""
 
+    RULES = "rules"
+    """The proxy has rules for this connection: ``text`` holds them, a line each. It stands before its first message."""
+
     TAKES = "takes"
     """A rule matches the next message of this end, or that message waits behind one: it is not passed on as usual."""
     GIVES = "gives"
@@ -434,6 +437,8 @@ class Fault:
     """The end that it is sent to, of GIVES."""
     size: int | None = None
     """Bytes that are sent; None: those of the message."""
+    times: int = 1
+    """How often it is sent."""
     changes: tuple[tuple[int, bytes], ...] = ()
     """What differs from the message: offset and bytes."""
     made: bool = False

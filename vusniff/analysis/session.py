@@ -194,6 +194,10 @@ class Tracker:
         if connection.joined_late and is_named(connection.path) and (who := _pids(connection)):
             self._late.setdefault(frozenset(who), []).append(link)
 
+    def is_new(self, connection: int) -> bool:
+        """It was not opened."""
+        return connection not in self._links
+
     def closed(self, closed: Closed) -> None:
         """A connection ends."""
         session = self.session_of_main(closed.connection)

@@ -1,10 +1,10 @@
 """What a proxy did by a rule, in a capture file.
 
-Keys: ``id``, ``act`` (``takes``, ``gives``, ``does``), ``rule`` (number), ``text`` (of the rule), ``actions`` (list of
-words), ``words``; of ``gives`` also ``to`` (end), ``size`` (bytes that were sent, where that are not those of the
-message), ``changes`` (list of [offset, hex digits]), ``made`` (1: it is no changed message), ``fds`` (like those of a
-packet, where others were sent than came). ``ends`` is the one end that sent the message: of ``takes``, the next packet
-of that end is the message.
+Keys: ``id``, ``act`` (``rules``, ``takes``, ``gives``, ``does``), ``rule`` (number), ``text`` (of the rule, or all
+rules), ``actions`` (list of words), ``words``; of ``gives`` also ``to`` (end), ``size`` (bytes that were sent, where
+that are not those of the message), ``times``, ``changes`` (list of [offset, hex digits]), ``made`` (1: it is no changed
+message), ``fds`` (like those of a packet, where others were sent than came). ``ends`` is the one end that sent the
+message: of ``takes``, the next packet of that end is the message.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from vusniff.record import Descriptor, Ends, Fault, FaultAct
 CHANGED_LIMIT = 48 << 10
 """Bytes of changes that are kept of one message."""
 ACTIONS_LIMIT = 32
+TIMES_LIMIT = 1_000_000
 _ACTION_LIMIT = 32
 _DESCRIPTORS_LIMIT = 253
 _ACTS = {act.value: act for act in FaultAct}
@@ -33,6 +34,7 @@ def build(one: Fault) -> dict[str, Any]:
         "actions": [action[:_ACTION_LIMIT] for action in one.actions[:ACTIONS_LIMIT]],
         "words": one.words[:TEXT_LIMIT],
         "made": int(one.made),
+        "times": one.times if one.times != 1 else 0,
         "changes": list(_kept(one.changes)),
     }
     facts |= {key: value for key, value in optional.items() if value}
@@ -75,6 +77,7 @@ def parse(facts: Facts, time_ns: int, ends: Ends) -> Fault | None:
         text(facts.get("words")) or "",
         integer(facts.get("to"), 0, 1),
         integer(facts.get("size"), 0, (1 << 32) - 1),
+        integer(facts.get("times"), 1, TIMES_LIMIT) or 1,
         _changes(facts.get("changes")),
         facts.get("made") == 1,
         descriptors,

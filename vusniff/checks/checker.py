@@ -43,11 +43,12 @@ from vusniff.families.vhost_user.protocol import (
 )
 from vusniff.families.vhost_user.state import DeviceState
 from vusniff.message import Message
-from vusniff.record import CAPTURE_ENDED, Closed, Connection, Exit, LogLine, Lost, Sample
+from vusniff.record import CAPTURE_ENDED, Closed, Connection, Exit, Fault, LogLine, Lost, Sample
 from vusniff.values import dataclass
 
 if TYPE_CHECKING:
     from vusniff.capture.batch import Event
+    from vusniff.checks.sides import Sides
 
 KEPT = 100
 """Findings of one rule and side that are kept of a session."""
@@ -141,6 +142,9 @@ class Checker:
         self.heard_ns = 0
         """How late what stands between messages tells of."""
         self.tracker = self._tracker = tracker
+        self.sides: Sides | None = None
+        """Judges the sessions in which a proxy did things by rules; None while there is none."""
+        self._rules = rules
         self._wait_ns = wait_ns
         self._kept = kept
         self._open: dict[int, _OpenSession] = {}
@@ -173,6 +177,8 @@ class Checker:
 
     def standing(self, session: int, now_ns: int) -> Standing | None:
         """Where a session stands, ``now_ns`` being how late the capture tells of; None before its first message."""
+        if self.sides is not None and (standing := self.sides.standing(session, now_ns)) is not None:
+            return standing
         opened = self._open.get(session)
         if opened is None:
             return self.ended.get(session)
@@ -192,7 +198,10 @@ class Checker:
         opened, link, plans = here
         opened.state = after
         if not opened.judged:
-            if opened.calls:
+            if self.sides is not None and self.sides.has(place.connection):
+                self.sides.feed(message, place)
+                self._collect()
+            elif opened.calls:
                 self._judge_call(opened, link, message, before, after)
             elif not opened.memory.from_log:
                 _follow(opened.memory, message)
@@ -326,6 +335,12 @@ class Checker:
                 self.silent[event.id] = Silence(event)
             return
         self.heard_ns = max(self.heard_ns, event.time_ns)
+        if isinstance(event, Fault):
+            self._faulted(event)
+            return
+        if self.sides is not None:
+            self.sides.tell(event)
+            self._collect()
         if isinstance(event, Closed):
             self.closed(event)
         elif isinstance(event, Lost):
@@ -336,6 +351,23 @@ class Checker:
             self.sampled(event)
         elif isinstance(event, LogLine) and tells_of_trouble(event):
             self.lines.append(event)
+
+    def _faulted(self, fault: Fault) -> None:
+        """A proxy has rules, or did something by one."""
+        if self.sides is None:
+            from vusniff.checks.sides import Sides
+
+            self.sides = Sides(lambda tracker: Checker(tracker, self._rules, self._wait_ns, self._kept), self._tracker)
+        self.sides.faulted(fault)
+        self._collect()
+
+    def _collect(self) -> None:
+        """Takes over what was found in sessions with rules of a proxy."""
+        assert self.sides is not None
+        for finding in self.sides.news():
+            self.counts[finding.session, finding.rule, finding.side] += 1
+            self.findings.append(finding)
+            self.found.setdefault(finding.session, []).append(finding)
 
     def sampled(self, sample: Sample) -> None:
         """Where rings stood: each is judged as it stood then."""
@@ -411,6 +443,9 @@ class Checker:
 
     def conclude(self, time_ns: int) -> None:
         """The capture ends here, at the time of its last message."""
+        if self.sides is not None:
+            self.sides.conclude(time_ns)
+            self._collect()
         for opened in self._open.values():
             self._finish(opened, None, None, time_ns)
         self._open.clear()
@@ -432,8 +467,10 @@ class Checker:
         memory = SessionHistory(session.number, whole, session.joined_late, previous)
         memory.timed, memory.roles, memory.family = session.timed, session.family.roles, session.family.name
         memory.fresh, memory.first_ns, memory.from_log = whole, message.time_ns, message.told is not None
-        judged = session.family.name == NAME and message.told is None
+        ruled = self.sides is not None and any(map(self.sides.has, session.connections))
+        judged = session.family.name == NAME and message.told is None and not ruled
         calls = not judged and message.told is None and isinstance(session.initial(), DeviceState)
+        calls = calls and not ruled
         return _OpenSession(session.initial(), memory, judged, calls)
 
     def _meet(self, memory: SessionHistory, message: Message) -> None:

@@ -14,6 +14,7 @@ from vusniff.checks import silence, wrote
 from vusniff.checks.checker import Checker
 from vusniff.checks.negotiation import bits
 from vusniff.checks.outcome import WORST, Outcome
+from vusniff.checks.sides import DoneTo
 from vusniff.checks.silence import Silence
 from vusniff.checks.standing import Standing
 from vusniff.checks.verdict import EVIDENCE, Verdict, verdict_of
@@ -21,6 +22,8 @@ from vusniff.families.vhost_user.protocol import ProtocolFeature
 from vusniff.values import replace
 
 WORKED = frozenset({Outcome.RUNNING, Outcome.STOPPED, Outcome.ENDED})
+FAULTS_SHOWN = 3
+"""Messages that a verdict names for one rule of a proxy."""
 EARLIER_SHOWN = 3
 """Earlier troubles on a path that are told beside the last session."""
 
@@ -33,7 +36,47 @@ def session_verdict(checker: Checker, number: int, now_ns: int, successor: int |
     session = checker.tracker.sessions[number - 1]
     line = wrote.nearest(checker.lines, standing, session.connections) if checker.lines else None
     verdict = verdict_of(standing, checker.found.get(number, ()), checker.partial.get(number, ""), successor, line)
+    done = checker.sides.done(number) if checker.sides is not None else None
+    if done is not None:
+        verdict = by_proxy(verdict, done)
     return replace(verdict, sessions=(number,), path=session.path)
+
+
+FAULT = "fault-rule"
+"""`Verdict.cause` where a proxy did what went wrong."""
+
+
+def by_proxy(verdict: Verdict, done: DoneTo) -> Verdict:
+    """The verdict over a session in which a proxy did things by rules: nobody else is to blame for what came of it."""
+    said = _faults(done)
+    if not verdict.trouble:
+        return replace(verdict, more=(*said, *verdict.more))
+    number = done.numbers[0] if done.numbers else verdict.number
+    return replace(
+        verdict,
+        more=(*said, *verdict.more),
+        cause=FAULT,
+        side=None,
+        sure=None,
+        number=number,
+        evidence=tuple(sorted({*done.numbers, *verdict.evidence} - {0}))[:EVIDENCE],
+        advice=f"see what each side made of it: vusniff read, from #{number} on",
+        kind=f"{FAULT} {verdict.kind}",
+    )
+
+
+def _faults(done: DoneTo) -> list[str]:
+    """What a proxy did, a sentence for each of its rules."""
+    by_rule: dict[int, list[int]] = {}
+    texts = {fault.rule: fault.text for fault in done.faults}
+    for fault, number in zip(done.faults, done.numbers, strict=False):
+        by_rule.setdefault(fault.rule, []).append(number)
+    said = []
+    for rule, numbers in by_rule.items():
+        shown = ", ".join(f"#{number}" for number in numbers[:FAULTS_SHOWN])
+        more = f" and {len(numbers) - FAULTS_SHOWN} more" if len(numbers) > FAULTS_SHOWN else ""
+        said.append(f"The proxy did this on request, by rule {rule} (at {shown}{more}): {texts[rule]}.")
+    return said
 
 
 def verdicts(checker: Checker, now_ns: int) -> list[Verdict]:

@@ -105,6 +105,11 @@ class RuleDecider:
         """Messages that the user is to be asked about, by the id of their frame."""
         self._concerned: dict[tuple[Place, int | None, int, int], tuple[FaultRule, ...]] = {}
 
+    @property
+    def text(self) -> str:
+        """The rules, a line each."""
+        return "\n".join(rule.text for rule in self.rules)
+
     # -- connections --------------------------------------------------------------------------------------------------
 
     def opened(self, connection: Connection) -> int:

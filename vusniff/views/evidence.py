@@ -118,6 +118,8 @@ def _log_values(one: LogLine) -> dict[str, Any]:
 
 def _fault_words(one: Fault) -> str:
     """``rule 1: the proxy sends ...``."""
+    if one.act is FaultAct.RULES:
+        return f"the proxy does what rules ask for: {'; '.join(one.text.splitlines()) or one.words}"
     if one.act is FaultAct.TAKES:
         if one.words:
             return f"rule {one.rule}: the next message {one.words}"
@@ -135,6 +137,7 @@ def _fault_values(one: Fault) -> dict[str, Any]:
         "words": one.words or None,
         "to": one.to,
         "size": one.size,
+        "times": one.times,
         "changes": [{"offset": at, "hex": data.hex()} for at, data in one.changes],
         "made": one.made,
         "fds": None if one.descriptors is None else [descriptor_dict(fd) for fd in one.descriptors],

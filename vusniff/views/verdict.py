@@ -8,7 +8,7 @@ from typing import Any
 from vusniff.analysis.timeline import Timeline
 from vusniff.checks.checker import Checker
 from vusniff.checks.finding import Side
-from vusniff.checks.story import verdicts
+from vusniff.checks.story import FAULT, verdicts
 from vusniff.checks.verdict import Verdict
 from vusniff.families.vhost_user.device import Sure
 from vusniff.printable import escape
@@ -74,6 +74,8 @@ def fault(verdict: Verdict) -> str:
     """Whose fault it is, and how sure that is; empty where nobody is blamed."""
     if not verdict.trouble:
         return ""
+    if verdict.cause == FAULT:
+        return "nobody's: a proxy was asked to do it"
     if verdict.side is None:
         return "not known"
     return SIDES[verdict.side] + (SURE[verdict.sure] if verdict.sure else "")

@@ -52,6 +52,7 @@ class FaultRelay(Relay):
         self._host = host
         self._decider = host.decider
         self._number = 0
+        self._introduced = False
         self._ended_by = 0
         """The rule that has ended this connection."""
         super().__init__(*args)
@@ -94,6 +95,8 @@ class FaultRelay(Relay):
             frame = Frame(number, end, now, data, descriptors)
             plan = direction.last = self._decider.decide(self._number, frame)
             if plan is None and direction.is_empty and not (direction.silent or direction.fds or direction.spares):
+                if not self._introduced:
+                    self._introduce(frame)
                 self._record([frame])
                 direction.passes = True
                 return
@@ -107,6 +110,12 @@ class FaultRelay(Relay):
             direction.source.settle()
         if dropped:
             self._lose_descriptors()
+
+    def _introduce(self, frame: Frame) -> None:
+        """Tells, before the first message of the connection, that there are rules."""
+        self._introduced = True
+        self._recorder.announce(frame)
+        self._say(frame, self._host.next_fault(), FaultAct.RULES, 0, text=self._decider.text)
 
     def _record_end(self, direction: FaultDirection) -> None:  # type: ignore[override]
         for frame in direction.framer.end(time.time_ns(), closed=True):
@@ -128,6 +137,8 @@ class FaultRelay(Relay):
 
     def _come(self, direction: FaultDirection, frame: Frame, plan: FaultPlan | None) -> None:
         """A frame has come: records it, and by which rule it is not passed on as it is."""
+        if not self._introduced:
+            self._introduce(frame)
         if plan is not None and plan.is_plain:
             plan = None
         fault = 0
@@ -277,6 +288,7 @@ class FaultRelay(Relay):
             *(unit.frame, unit.fault, FaultAct.GIVES, rule),
             words=words,
             to=1 - direction.end,
+            times=unit.copies,
             size=size,
             changes=changes,
             descriptors=descriptors,

@@ -84,6 +84,10 @@ class Decider(Protocol):
     spares: bool
     """The last byte of a message must be left in its socket until it is decided: a rule may want a reset."""
 
+    @property
+    def text(self) -> str:
+        """The rules, a line each."""
+
     def opened(self, connection: Connection) -> int:
         """A connection begins: gives the number by which it is called here."""
 
