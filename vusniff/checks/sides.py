@@ -57,7 +57,7 @@ class DoneTo:
     """The messages that they took; 0 where that is not known yet."""
 
 
-class _Conversation:
+class _OwnConversation:
     """What one side said and was given."""
 
     def __init__(self, checker: Checker) -> None:
@@ -105,7 +105,7 @@ class Sides:
     def __init__(self, make: Callable[[Tracker], Checker], tracker: Tracker) -> None:
         """``make`` gives a checker for a tracker; ``tracker`` is that of the capture."""
         self._tracker = tracker
-        self._conversations = {sender: _Conversation(make(Tracker(tracker.device))) for sender in Sender}
+        self._conversations = {sender: _OwnConversation(make(Tracker(tracker.device))) for sender in Sender}
         self._ruled: set[int] = set()
         self._takes: dict[tuple[int, int], int] = {}
         """Connection and end -> the fault that takes its next message."""
@@ -211,7 +211,7 @@ class Sides:
                     if session:
                         yield replace(finding, session=session)
 
-    def _outer(self, conversation: _Conversation, inner: int) -> int:
+    def _outer(self, conversation: _OwnConversation, inner: int) -> int:
         """The session of the capture that a session of a conversation is."""
         main = next(iter(conversation.tracker.sessions[inner - 1].connections))
         return self._tracker.session_of(main) or 0
