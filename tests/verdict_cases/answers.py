@@ -214,6 +214,41 @@ STATES = [
     ),
 ]
 
+WRONG = [
+    Expected(
+        f"leaves right after a reply that is wrong: {name}",
+        [*before, asks, reply, Close(0)],
+        NEVER,
+        cause,
+        ("The probable cause: ",),
+        BE,
+        step=step,
+        caveat=caveat,
+        sure=Sure.LIKELY,
+    )
+    for name, before, asks, reply, cause, step, caveat in (
+        (
+            "too short",
+            [],
+            fe(F.GET_FEATURES),
+            be(F.GET_FEATURES, bytes(4)),
+            "payload-size",
+            "the first question",
+            "not be",
+        ),
+        (
+            "an error",
+            hello(protocol=MQ | P.CONFIG)[:6],
+            fe(F.GET_CONFIG, u32(0, 8, 0) + bytes(8)),
+            be(F.GET_CONFIG),
+            "config-refused",
+            "the config space",
+            "",
+        ),
+        ("no queues", ASKED, queues(0)[0], queues(0)[1], "queue-num-zero", "negotiation", ""),
+    )
+]
+
 KICKS = [
     Expected(
         "no kick comes",
@@ -260,4 +295,4 @@ KICKS = [
     ),
 ]
 
-ANSWERS = [*QUEUES, *ACKNOWLEDGED, *STATES, *KICKS]
+ANSWERS = [*QUEUES, *ACKNOWLEDGED, *STATES, *WRONG, *KICKS]

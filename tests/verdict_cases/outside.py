@@ -173,7 +173,7 @@ STRANGERS = (
             None,
             1,
             "connecting",
-            "what curl wants on this path",
+            "curl does not speak vhost-user",
             comms=("curl", "virtiofsd"),
         )
         for data in (b"OK\n", b"GET / HTTP/1.1\r\n\r\n", b"\xff\xff\xff\xff")

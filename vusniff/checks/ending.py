@@ -84,7 +84,9 @@ def _closed_by_backend(one: Standing) -> Way:
     if one.waiting is not None:
         return Way.WITHOUT_ANSWER
     soon = AT_ONCE_NS if one.rings.began else SOON_NS
-    at_once = one.quiet_ns <= soon and (one.timed or not one.rings.began)
+    last = one.last_request
+    began_now = last is not None and one.rings.armed == last.number  # no ring ran before the last message
+    at_once = one.quiet_ns <= soon and (one.timed or began_now or not one.rings.began)
     if one.judged and one.last is one.last_request and at_once and not _tears_down(one):
         return Way.AFTER_REQUEST
     return Way.BACKEND_CLOSED
@@ -257,8 +259,10 @@ def sentence(one: Standing, way: Way) -> str:
             return f"{backend} closed the connection{rings}, {quiet}after the last message, {last}"
         case Way.REFUSED:
             assert one.refusal is not None
-            later = f"{quiet}later" if quiet else "then"
-            return f"{refused_words(one, one.refusal)}, and {frontend} closed the connection {later}"
+            refused = refused_words(one, one.refusal)
+            if not quiet:
+                return f"{refused}, and then {frontend} closed the connection"
+            return f"{refused}, and {frontend} closed the connection {quiet}later"
         case Way.GAVE_UP:
             return f"{waiting} had no answer{after}, when {frontend} closed the connection"
         case Way.LEFT:

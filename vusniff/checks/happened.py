@@ -97,7 +97,7 @@ def _other_protocol(one: Standing, words: str) -> Happened:
     sure = Sure.CERTAIN if found[1] else Sure.LIKELY
     advice = "find out which program serves this path: it is the socket of another service"
     if side is None:
-        advice = f"find out what {found[0].comm or 'this program'} wants on this path: it does not speak {one.family}"
+        advice = f"find out which programs meet on this path: {found[0].comm or 'one'} does not speak {one.family}"
     return Happened(words, found[0].number, side, sure, advice, "other-protocol")
 
 

@@ -292,7 +292,8 @@ def _trouble(one: Standing, outcome: Outcome, way: Way, explaining: Sequence[Lik
     guessed = guessed or (late and finding.rule != "memory-file-too-short")
     guessed = guessed or (finding.rule not in CAUSES and finding.severity is not Severity.ERROR)
     refused = outcome is Outcome.REFUSED and one.refusal is not None and one.refusal.request == finding.number
-    likely_so = (cause.stops or refused or answered < finding.number) and not guessed
+    wrong_reply = way is Way.LEFT and finding.number == answered
+    likely_so = (cause.stops or refused or wrong_reply or answered < finding.number) and not guessed
     sure = Sure.LIKELY if likely_so else Sure.PERHAPS
     told = replace(
         told,
