@@ -133,7 +133,7 @@ def test_what_is_missing_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert "GET_QUEUE_NUM (#3) was never answered, in 1.00 s" in found["Answers"]
     assert "dpdk-testpmd (11): DPDK" in found["Session 1"]
     assert "reset by the back-end" in found["Session 1"]
-    assert "never acknowledged" in found["Negotiated"]
+    assert "not acknowledged" in found["Negotiated"]
     assert "none set up" in found["Vrings, at the end"]
 
 

@@ -33,7 +33,7 @@ async def test_findings_are_counted_marked_and_gone_to() -> None:
         assert app.view.row == 65
         assert "▸W " in screen_text(app)
         assert ". ! findings" in screen_text(app)
-        assert "W warning, front-end: SET_VRING_ENABLE comes" in details_text(app)
+        assert "W warning, front-end: SET_VRING_ENABLE was sent" in details_text(app)
         assert "rule owner-first (Front-end message types)" in details_text(app).replace("\n  ", " ")
         await pilot.press("full_stop")
         await pilot.pause()

@@ -94,7 +94,7 @@ FIRES = [
     Case("shmem-config-changes", [*hello(protocol=SHMEM), *shmem_config(1000)], says="1000 bytes"),
     Case("gpu-requests", [*GPU, gpu(G.GPU_GET_EDID, u32(0))], says="EDID"),
     Case("gpu-requests", [*GPU[:-1], gpu(G.GPU_DMABUF_SCANOUT2, SCANOUT2)], says="DMABUF2"),
-    Case("gpu-requests", [*GPU, update(), update()], says="before #10 is answered"),
+    Case("gpu-requests", [*GPU, update(), update()], says="before #10 was answered"),
 ]
 
 QUIET = [

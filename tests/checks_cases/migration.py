@@ -79,7 +79,7 @@ FIRES = [
     Case("postcopy-bases-acknowledged", [*POSTCOPY, tables(*many(2)), BASES, enable()], says="were not acknowledged"),
     Case("postcopy-bases-acknowledged", [*POSTCOPY, tables(*many(2))._replace(flags=9)], says="need_reply"),
     Case("postcopy-listen-with-regions", [*PAGEFAULT, tables(region()), fe(F.POSTCOPY_ADVISE), fe(F.POSTCOPY_LISTEN)]),
-    Case("device-state-while-running", [*up(protocol=STATE), state_fd(0, 0, PIPE)], says="vring 0 runs"),
+    Case("device-state-while-running", [*up(protocol=STATE), state_fd(0, 0, PIPE)], says="vring 0 ran"),
     Case("device-state-while-running", [*hello(protocol=STATE), state_fd()], says="no descriptors"),
     Case("device-state-values", [*hello(protocol=STATE), state_fd(2, 0, PIPE)], says="direction 2"),
     Case("device-state-values", [*hello(protocol=STATE), state_fd(0, 1, PIPE)], says="phase 1"),

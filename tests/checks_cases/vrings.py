@@ -120,7 +120,7 @@ FIRES = [
     Case("vring-base-split", [*up(), *stop(base=0x80008000)], BE),
     Case("vring-enable-value", [*hello(), enable(0, 2)]),
     Case("vring-endian", [*hello(protocol=PROTOCOL | P.CROSS_ENDIAN), fe(F.SET_VRING_ENDIAN, u32(0, 2))], says="num 2"),
-    Case("vring-endian", [*up(protocol=PROTOCOL | P.CROSS_ENDIAN), fe(F.SET_VRING_ENDIAN, u32(0, 1))], says="runs"),
+    Case("vring-endian", [*up(protocol=PROTOCOL | P.CROSS_ENDIAN), fe(F.SET_VRING_ENDIAN, u32(0, 1))], says="ran"),
     Case("inband-num", [*hello(protocol=INBAND), fe(F.VRING_KICK, u32(0, 1))], FE),
     Case("inband-num", [*hello(protocol=INBAND), channel(), back(B.BACKEND_VRING_CALL, u32(0, 1))], BE),
     Case(

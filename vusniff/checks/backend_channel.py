@@ -21,7 +21,7 @@ def channel_open(step: Step) -> Sayings:
     """Back-end requests come only after SET_BACKEND_REQ_FD"""
     if step.before.backend_channel is not None:
         return FINE
-    return (Said(f"{step.message.name} comes before SET_BACKEND_REQ_FD"),)
+    return (Said(f"{step.message.name} was sent before SET_BACKEND_REQ_FD"),)
 
 
 def descriptors_negotiated(step: Step) -> Sayings:

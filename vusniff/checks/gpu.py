@@ -35,7 +35,7 @@ def requests(step: Step) -> Sayings:
     ]
     if not earlier:
         return FINE
-    words = f"{message.name} of scanout {step.values['scanout_id']} comes before #{earlier[0].number} is answered"
+    words = f"{message.name} of scanout {step.values['scanout_id']} was sent before #{earlier[0].number} was answered"
     return (Said(words, (earlier[0].number,)),)
 
 

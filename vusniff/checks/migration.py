@@ -85,13 +85,13 @@ def postcopy_order(step: Step) -> Sayings:
     stage = step.before.postcopy.value if step.before.postcopy else None
     if step.message.request == F.POSTCOPY_LISTEN:
         if stage is not Postcopy.ADVISED:
-            return (Said(f"POSTCOPY_LISTEN comes {_after(step.before)}, not after POSTCOPY_ADVISE"),)
+            return (Said(f"POSTCOPY_LISTEN was sent {_after(step.before)}, not after POSTCOPY_ADVISE"),)
     elif step.message.request == F.POSTCOPY_END:
         # A migration that fails after ADVISE ends without LISTEN.
         if stage not in (Postcopy.ADVISED, Postcopy.LISTENING):
-            return (Said(f"POSTCOPY_END comes {_after(step.before)}, not after POSTCOPY_LISTEN"),)
+            return (Said(f"POSTCOPY_END was sent {_after(step.before)}, not after POSTCOPY_LISTEN"),)
     elif stage is Postcopy.LISTENING:
-        return (Said(f"POSTCOPY_ADVISE comes {_after(step.before)}"),)
+        return (Said(f"POSTCOPY_ADVISE was sent {_after(step.before)}"),)
     return FINE
 
 
@@ -155,7 +155,8 @@ def bases_acknowledged(step: Step) -> Sayings:
         return FINE
     return (
         Said(
-            f"{message.name} comes, and the addresses in #{memory.table_reply} were not acknowledged by SET_MEM_TABLE",
+            f"{message.name} was sent, and the addresses in #{memory.table_reply} were not acknowledged by "
+            "SET_MEM_TABLE",
             (memory.table_reply,),
         ),
     )
@@ -168,7 +169,7 @@ def listen_without_regions(step: Step) -> Sayings:
         return FINE
     return (
         Said(
-            f"POSTCOPY_LISTEN comes while {len(regions)} region{'s are' if len(regions) > 1 else ' is'} set; "
+            f"POSTCOPY_LISTEN was sent while {len(regions)} region{'s were' if len(regions) > 1 else ' was'} set; "
             "libvhost-user and DPDK refuse it",
             (step.before.regions_by,),
         ),
@@ -185,7 +186,7 @@ def device_state_stopped(step: Step) -> Sayings:
     ring = step.before.vrings.running
     if ring is None or ring.life is None:
         return FINE
-    return (Said(f"SET_DEVICE_STATE_FD comes while vring {ring.index} runs", (ring.life.by,)),)
+    return (Said(f"SET_DEVICE_STATE_FD was sent while vring {ring.index} ran", (ring.life.by,)),)
 
 
 def device_state_values(step: Step) -> Sayings:
@@ -212,4 +213,4 @@ def check_after_set(step: Step) -> Sayings:
     """CHECK_DEVICE_STATE follows a SET_DEVICE_STATE_FD"""
     if step.memory.device_state:
         return FINE
-    return (Said("CHECK_DEVICE_STATE comes, and no SET_DEVICE_STATE_FD before it"),)
+    return (Said("CHECK_DEVICE_STATE was sent, and no SET_DEVICE_STATE_FD before it"),)

@@ -83,7 +83,7 @@ def owner_first(step: Step) -> Sayings:
     """
     if step.message.request not in AFTER_OWNER:
         return FINE
-    return (Said(f"{step.message.name} comes, and SET_OWNER did not, which should open each connection"),)
+    return (Said(f"{step.message.name} was sent before SET_OWNER, which must come first"),)
 
 
 def owner_again(step: Step) -> Sayings:
@@ -91,7 +91,7 @@ def owner_again(step: Step) -> Sayings:
     owned = step.before.owned
     if owned is None or not owned.value:
         return FINE
-    return (Said(f"SET_OWNER comes again after #{owned.by}; rust-vmm refuses that", (owned.by,)),)
+    return (Said(f"SET_OWNER was sent again after #{owned.by}; rust-vmm refuses that", (owned.by,)),)
 
 
 def reset_owner(step: Step) -> Sayings:
@@ -109,7 +109,7 @@ def _protocol_features_offered(step: Step) -> Sayings:
     if offered is None:
         if not step.memory.complete:
             return FINE
-        return (Said(f"{step.message.name} comes before GET_FEATURES has told whether it is supported"),)
+        return (Said(f"{step.message.name} was sent before GET_FEATURES had told whether it is supported"),)
     if offered.value & F_PROTOCOL_FEATURES:
         return FINE
     return (
@@ -258,7 +258,7 @@ def iotlb_negotiated(step: Step) -> Sayings:
     if features is None:
         if not step.memory.complete:
             return FINE
-        return (Said(f"{step.message.name} comes before SET_FEATURES has negotiated VIRTIO_F_ACCESS_PLATFORM"),)
+        return (Said(f"{step.message.name} was sent before SET_FEATURES had negotiated VIRTIO_F_ACCESS_PLATFORM"),)
     if features.value & F_ACCESS_PLATFORM:
         return FINE
     return (Said(f"{step.message.name} is sent, and {features.value:#x} lacks VIRTIO_F_ACCESS_PLATFORM", by(features)),)
@@ -291,10 +291,10 @@ def enable_negotiated(step: Step) -> Sayings:
         if not step.memory.complete:
             return FINE
         known = "; QEMU's net devices do that" if step.memory.frontend.may_be(Implementation.QEMU) else ""
-        return (Said(f"SET_VRING_ENABLE comes before SET_FEATURES has negotiated bit 30{known}"),)
+        return (Said(f"SET_VRING_ENABLE was sent before SET_FEATURES had negotiated bit 30{known}"),)
     if features.value & F_PROTOCOL_FEATURES:
         return FINE
-    return (Said(f"SET_VRING_ENABLE comes, and {features.value:#x} lacks bit 30", by(features)),)
+    return (Said(f"SET_VRING_ENABLE was sent, and {features.value:#x} lacks bit 30", by(features)),)
 
 
 STRICT_ENABLE = (Implementation.RUST_VMM, Implementation.CROSVM)
@@ -310,7 +310,7 @@ def enable_before_features(step: Step) -> Sayings:
         return FINE
     return (
         Said(
-            f"SET_VRING_ENABLE comes before SET_FEATURES with bit 30, and {backend} refuses it until then",
+            f"SET_VRING_ENABLE was sent before SET_FEATURES with bit 30, and {backend} refuses it until then",
             by(features),
             Side.FRONTEND,
         ),

@@ -209,8 +209,8 @@ def inflight_before_rings(step: Step) -> Sayings:
         return FINE
     return (
         Said(
-            f"SET_INFLIGHT_FD comes before any ring message; {backend} before 22.03 gives the buffer to the rings that "
-            "it knows, which are none"
+            f"SET_INFLIGHT_FD was sent before any ring message; {backend} before 22.03 gives the buffer to the "
+            "rings that it knows, which are none"
         ),
     )
 
@@ -241,7 +241,7 @@ def kick_before_setup(step: Step) -> Sayings:
     missing = [name for name, seen in there.items() if seen is None]
     if not missing:
         return FINE
-    return (Said(f"{step.message.name} of vring {ring.index} comes before {' and '.join(missing)}"),)
+    return (Said(f"{step.message.name} of vring {ring.index} was sent before {' and '.join(missing)}"),)
 
 
 def get_base_num(step: Step) -> Sayings:
@@ -423,7 +423,7 @@ def endian(step: Step) -> Sayings:
     ring = vring(step.before, index)
     if not running(ring) or ring.life is None:
         return FINE
-    return (Said(f"SET_VRING_ENDIAN of vring {index} comes while it runs", (ring.life.by,)),)
+    return (Said(f"SET_VRING_ENDIAN of vring {index} was sent while it ran", (ring.life.by,)),)
 
 
 def inband_num(step: Step) -> Sayings:
@@ -437,7 +437,7 @@ def suspended_silent(step: Step) -> Sayings:
     """A suspended device sends no back-end requests"""
     if not suspended(step.before):
         return FINE
-    return (Said(f"{step.message.name} comes while all rings are stopped", (step.memory.last_stop,)),)
+    return (Said(f"{step.message.name} was sent while all rings were stopped", (step.memory.last_stop,)),)
 
 
 def inflight_geometry(step: Step) -> Sayings:

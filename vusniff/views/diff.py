@@ -286,7 +286,7 @@ def _about(side: ComparedSession) -> list[str]:
         known["path"],
         known["frontend"] or "unknown",
         known["backend"] or "unknown",
-        known["device"] or "not told",
+        known["device"] or "unknown",
         summary.lasted_words(known),
         known["ended"],
     ]

@@ -165,11 +165,11 @@ def _features_section(session: dict[str, Any]) -> PageSection:
         if values is None:
             continue
         if values["offered"] is None and values["acknowledged"] is None:
-            rows.append((title, "neither offered nor acknowledged in what was seen"))
+            rows.append((title, "unknown (neither offered nor acknowledged in what was seen)"))
             continue
         if values["acknowledged"] is None:
             rows.append((f"{title} offered", words.names(values["offered"])))
-            rows.append((title, "never acknowledged"))
+            rows.append((title, "not acknowledged"))
             continue
         rows.append((f"{title} negotiated", words.names(values["acknowledged"])))
         if values["refused"] is None:

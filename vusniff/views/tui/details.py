@@ -162,7 +162,7 @@ def _label(name: str) -> Part:
 def _header(timeline: Timeline, message: Message) -> Iterator[TextLine]:
     family, header = family_of(message.channel), message.channel.header
     ends = family.roles if message.sender is Sender.FRONTEND else family.roles[::-1]
-    sender = " to ".join(ends) if message.sender else "end not told apart yet"
+    sender = " to ".join(ends) if message.sender else "unknown side"
     role = ROLES[message.sender] if message.sender else ""
     process = message.process
     yield line(_label("from"), (sender, role), key="from")
