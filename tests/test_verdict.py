@@ -8,7 +8,24 @@ from pathlib import Path
 
 import pytest
 from checks_cases import script
-from checks_cases.script import FEATURES, MEMORY, Again, Case, Close, F, Part, be, fe, hello, ring, tell, u32, u64, up
+from checks_cases.script import (
+    FEATURES,
+    MEMORY,
+    Again,
+    Case,
+    Close,
+    F,
+    Part,
+    acked,
+    be,
+    fe,
+    hello,
+    ring,
+    tell,
+    u32,
+    u64,
+    up,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from talk import Talk
@@ -29,7 +46,7 @@ from vusniff.checks.story import session_verdict, verdicts
 from vusniff.checks.verdict import Verdict
 from vusniff.record import Frame, FrameKind
 from vusniff.views.account import session_dict
-from vusniff.views.verdict import verdict_dict, why_dict
+from vusniff.views.verdict import fault, first_line, verdict_dict, why_dict
 
 CAPTURES = sorted((Path(__file__).parent.parent / "captures").glob("*.pcapng"))
 CASES = [*ENDS, *LIVES, *STALLS, *KINDS, *OUTSIDE, *ANSWERS]
@@ -162,6 +179,15 @@ def test_causes_are_told_before_symptoms_and_equals_once() -> None:
     assert "queue-size-more-than-peer" not in {one.finding.rule for one in told}
 
 
+def test_of_two_that_explain_each_other_the_cause_is_told_first() -> None:
+    checker, now = tell(Case("", [*hello(), *acked(fe(F.SET_VRING_NUM, u32(0, 256)), 1), Close(0)]))
+    checker.conclude(now)
+    told = ranked(checker.found[1], checker.counts)
+    explained = {one.finding.rule: one.explained_by.rule for one in told if one.explained_by is not None}
+    assert not any(explained.get(by) == rule for rule, by in explained.items()), explained
+    assert told[0].explained_by is None
+
+
 def test_an_end_that_was_not_seen_is_said(tmp_path: Path) -> None:
     talk = Talk(tmp_path / "two.pcapng")
     for _ in range(2):
@@ -193,6 +219,8 @@ def test_sessions_at_the_same_time_have_a_verdict_each(tmp_path: Path) -> None:
     assert (first.path, first.outcome, first.sessions) == ("/run/b.sock", Outcome.NEVER_STARTED, (2,))
     assert "GET_QUEUE_NUM said 1" in first.sentence
     assert (second.path, second.outcome, second.sessions) == ("/run/a.sock", Outcome.RUNNING, (1,))
+    assert first_line([first, second]).endswith(" (on /run/b.sock; 1 other device: nothing wrong with it)")
+    assert first_line([first, first, second]).endswith(" (on /run/b.sock; 2 other devices: 1 of them in trouble)")
 
 
 def command(number: int, request: int, flags: int = 0, body: bytes = b"", error: int = 0) -> bytes:
@@ -241,4 +269,5 @@ def test_how_a_session_without_rules_ended(
     assert says in verdict.sentence
     assert advice in verdict.advice
     assert bool(verdict.advice) is verdict.trouble
+    assert "the back-end" not in fault(verdict)
     assert "no rules" in verdict.caveats[0]

@@ -51,6 +51,8 @@ def explanations(findings: Iterable[Finding]) -> dict[str, Finding]:
         best = likely[0].finding
         for rule in SYMPTOMS & first.keys():
             if rule != best.rule and first[rule].number >= best.number:
+                if explained.get(best.rule) is first[rule]:
+                    del explained[best.rule]  # of two that explain each other the cause is told first
                 explained[rule] = best
     return explained
 

@@ -64,6 +64,8 @@ class Verdict:
     """Equal in verdicts that say the same of other sessions."""
     times: int = 1
     """How often it was so in a row."""
+    roles: tuple[str, str] = ("front-end", "back-end")
+    """What the two sides are called."""
 
     @property
     def trouble(self) -> bool:
@@ -114,7 +116,7 @@ def verdict_of(
     if one.roles != USUAL_ROLES:
         for usual, own in zip(USUAL_ROLES, one.roles, strict=True):
             made = replace(made, advice=made.advice.replace(usual, own))
-    return replace(made, caveats=_caveats(one, partial))
+    return replace(made, caveats=_caveats(one, partial), roles=one.roles)
 
 
 USUAL_ROLES = ("front-end", "back-end")

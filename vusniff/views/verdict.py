@@ -42,7 +42,10 @@ def first_line(found: list[Verdict]) -> str:
     more = ""
     if others:
         is_bad = f"{bad} of them in trouble" if bad else "nothing wrong with them"
-        more = f" ({others} other device{'s' if others > 1 else ''}: {is_bad})"
+        if others == 1:
+            is_bad = "in trouble, too" if bad else "nothing wrong with it"
+        where = f"on {found[0].path}; " if found[0].path else ""
+        more = f" ({where}{others} other device{'s' if others > 1 else ''}: {is_bad})"
     return f"{found[0].sentence}{more}"
 
 
@@ -78,7 +81,10 @@ def fault(verdict: Verdict) -> str:
         return "nobody's: a proxy was asked to do it"
     if verdict.side is None:
         return "not known"
-    return SIDES[verdict.side] + (SURE[verdict.sure] if verdict.sure else "")
+    who = SIDES[verdict.side]
+    for usual, own in zip(("front-end", "back-end"), verdict.roles, strict=True):
+        who = who.replace(usual, own)
+    return who + (SURE[verdict.sure] if verdict.sure else "")
 
 
 def lead(found: list[Verdict]) -> PageSection:
