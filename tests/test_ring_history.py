@@ -284,6 +284,9 @@ def test_the_summary_tells_what_each_did(tmp_path: Path) -> None:
     path = capture(tmp_path / "c.pcapng", STORY)
     page = run("summary", path, "--device", "net")[1]
     assert "Rings, by samples of their memory" in page
+    marked = run("export", path, "--device", "net", "--format", "markdown")[1]
+    assert "## Rings, by samples of their memory" in marked
+    assert "| 0 | no buffers | 0 of 256 | 800 | 110/s | `-` | kicks, calls | 8 |" in marked
     session = json.loads(run("summary", path, "--device", "net", "--format", "json")[1])["session"]
     first, second = session["rings"]
     assert (first["ring"], first["state"], first["samples"], first["longest_wait_ns"]) == (0, "no buffers", 8, 0)

@@ -10,6 +10,7 @@ from checks_cases.rings import (
     BEHIND,
     EMPTY,
     JUMPED,
+    LEFT,
     MASKED,
     MOVES,
     SECOND,
@@ -18,6 +19,7 @@ from checks_cases.rings import (
     WANTED,
     look,
     migrates,
+    reconnected,
     restarted,
 )
 from checks_cases.script import Again, Close, Gone, Look, Wait, enable, kick, ring, set_up, stop, up
@@ -87,6 +89,29 @@ STALLED = [
         ("Stalled: vring 0 was started at base 700, and its driver is at index 10",),
         FE,
         advice="at 0",
+    ),
+    Expected(
+        "the next back-end does not take up what is in flight",
+        reconnected(look(LEFT), Wait(9)),
+        Outcome.STALLED,
+        "vring-inflight-left",
+        ("Stalled: vring 0 has 3 in flight by the in-flight buffer",),
+        BE,
+        advice="takes up the requests of the in-flight buffer",
+        device="blk",
+    ),
+    Expected(
+        "the driver gives no buffers any more",
+        [*up(), look(EMPTY), Wait(9)],
+        Outcome.STALLED,
+        "vring-without-buffers",
+        (
+            "Stalled: ",
+            "vring 0",
+        ),
+        None,
+        advice="its driver no longer gives the ring any buffers",
+        device="net",
     ),
     Expected(
         "the driver stops in the middle of its work",
