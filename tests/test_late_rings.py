@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shlex
 import socket
 import subprocess
 import sys
@@ -198,6 +199,37 @@ def test_nothing_is_said_to_another_process(tmp_path: Path) -> None:
     with monitor(tmp_path / "m", answer) as path, pytest.raises(MonitorError, match="another process listens there"):
         devices(path, os.getpid() + 1)
     assert asked == []
+
+
+LISTEN = """
+import json, os, socket, sys
+listener = socket.socket(socket.AF_UNIX)
+listener.bind(sys.argv[1])
+listener.listen()
+print(flush=True)
+link, _ = listener.accept()
+lines = link.makefile("rwb", buffering=0)
+lines.write(b"{}\\n")
+for line in lines:
+    lines.write(json.dumps({"return": []}).encode() + b"\\n")
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a process mounts of its own")
+def test_a_monitor_in_a_container(tmp_path: Path) -> None:
+    """Its path is one among the mounts of its process, and not among ours."""
+    program, own = tmp_path / "qemu-system-x86_64", tmp_path / "own"
+    program.symlink_to(sys.executable)
+    own.mkdir()
+    script = f"mount -t tmpfs own {own} && exec {program} -c {shlex.quote(LISTEN)} {own}/m -qmp unix:{own}/m,server=on"
+    words = ["unshare", "--mount", "sh", "-c", script]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        child.stdout.readline()
+        assert not (own / "m").exists()
+        (path,) = qmp.monitors(child.pid)
+        assert devices(path, child.pid) == []
+        child.kill()
 
 
 def test_a_monitor_that_libvirt_has_is_asked_by_virsh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

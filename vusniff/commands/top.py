@@ -44,7 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = (
         "Without FILE it records what this host says from now on, which needs the rights of vusniff capture. Of a "
         "device that was set up before, where its rings are is asked of QEMU's monitor; where there is none, the table "
-        "says so. A rate is what was used from one sample to the next, at least."
+        "says so. libvirt's domains are asked by virsh, which libvirt notes in its log as tainted: custom-monitor. A "
+        "rate is what was used from one sample to the next, at least."
     )
     parser.add_argument("files", metavar="FILE", nargs="*", help="captures with --rings that are being recorded")
     parser.add_argument("--once", action="store_true", help=f"print the table after {ONCE_SECONDS:g} s, and end")

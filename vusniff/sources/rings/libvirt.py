@@ -1,7 +1,7 @@
 """QEMU's monitor where libvirt has it: a monitor speaks to one client, so libvirt is asked, by virsh.
 
 Only of a process of which libvirt itself says, in the file that it keeps of its number, that it is this domain: a
-command line may claim any name.
+command line may claim any name. libvirt notes in its log that somebody asked ("tainted: custom-monitor").
 """
 
 from __future__ import annotations
