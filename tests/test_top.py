@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from probing import connected
 from test_ring_history import EMPTY, MOVES, STILL, STORY, WAITS, capture, request, run, sample
 
 import vusniff
@@ -170,3 +173,18 @@ def test_what_does_not_go_together_is_refused(tmp_path: Path) -> None:
     status, _, said = run("top", path)
     assert status == 2
     assert "needs a terminal" in said
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_who_may_record_nothing_is_told_so_and_sees_what_there_is(tmp_path: Path, installation: Path) -> None:
+    near, far = connected(str(tmp_path / "vhost-user.sock"))
+    words = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all", "--bounding-set=-all"]
+    words += ["/usr/bin/python3", "-m", "vusniff", "top", "--once", "--filter", str(tmp_path)]
+    environment = os.environ | {"PYTHONPATH": str(installation), "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run(words, capture_output=True, text=True, cwd="/", env=environment)
+    near.close()
+    far.close()
+    assert done.stderr.startswith("vusniff: no positions: the probe cannot be attached"), done.stderr
+    assert "vhost-user.sock" in done.stdout or "no vhost-user device was seen" in done.stderr
+    assert done.returncode in (0, 1)

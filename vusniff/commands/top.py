@@ -122,10 +122,23 @@ def _captures(args: argparse.Namespace) -> Iterator[tuple[list[str], str]]:
                 source.process.wait()
                 log.seek(0)
                 said = log.read().decode(errors="replace").strip().splitlines()
-                yield [], "no positions: " + (said[-1] if said else "the probe ended").removeprefix("vusniff: ")
+                with _nothing_recorded() as path:
+                    yield [path], "no positions: " + (said[-1] if said else "the probe ended").removeprefix("vusniff: ")
         finally:
             source.end()
             source.process.wait()
+
+
+@contextlib.contextmanager
+def _nothing_recorded() -> Iterator[str]:
+    """A capture without anything: what is only listed is shown all the same."""
+    from vusniff.capture.writer import CaptureWriter
+
+    with tempfile.TemporaryFile() as file:
+        with CaptureWriter(file, source="") as writer:
+            writer.flush()
+        file.flush()
+        yield f"/proc/self/fd/{file.fileno()}"
 
 
 def _now(timeline: Timeline, files: bool) -> Callable[[], int]:
@@ -162,7 +175,7 @@ def _once(args: argparse.Namespace, paths: list[str], listed: list[ListedDevice]
 
     with _table(paths, listed) as table:
         timeline = table.timeline
-        end = time.monotonic() + (0 if not paths or args.files else args.seconds or ONCE_SECONDS)
+        end = time.monotonic() + (0 if note or args.files else args.seconds or ONCE_SECONDS)
         while True:
             timeline.update()
             if time.monotonic() >= end and timeline.complete:
