@@ -303,5 +303,6 @@ def test_a_device_on_whose_socket_nobody_spoke(tmp_path: Path) -> None:
     assert device["rings"][0]["told_by"] == "QMP"
     one = json.loads(run("rings", path, "--json")[1].splitlines()[0])
     assert (one["session"], one["connection"], one["told_by"], one["state"]) == (None, 1, "QMP", "moving")
-    for words in (("read", path), ("check", path), ("state", path), ("summary", path)):
+    assert "# ring 0 moves (place told by QMP)" in run("read", path)[1]
+    for words in (("check", path), ("state", path), ("summary", path)):
         assert run(*words)[0] in (0, 1, 2)

@@ -36,6 +36,23 @@ SLOW = 1 << 18
 """Bytes a second of a migration that lasts until it is let go on."""
 
 
+def kick(capture: Path) -> str:
+    """Identity of the kick descriptor of ring 0."""
+    timeline = vusniff.open_capture(capture)
+    state = timeline.state(len(timeline) - 1)
+    timeline.index.close()
+    (ring,) = (one for one in places(state).rings if one.index == 0)
+    assert ring.kick is not None
+    return str(ring.kick.identity)
+
+
+def unread(pid: int, identity: str) -> int:
+    """What a process has not read of an event descriptor, as the kernel tells (proc_pid_fdinfo(5))."""
+    said = [one.read_text() for one in Path(f"/proc/{pid}/fdinfo").iterdir()]
+    (facts,) = (one for one in said if re.search(rf"eventfd-id:\s*{identity.partition(':')[2]}\n", one))
+    return int(re.findall(r"eventfd-count:\s*(\w+)", facts)[0], 16)
+
+
 def serve(stage: Stage, disk: Path, name: str = "") -> tuple[Path, Path, list[Process]]:
     """A back-end for a disk, and a proxy before it: where a front-end connects, the capture, and both."""
     front, back, capture = (stage.path(one + name) for one in ("front.sock", "back.sock", "seen.pcapng"))
@@ -76,6 +93,7 @@ def test_a_disk_that_is_read_and_not_served_while_its_back_end_stands_still(caps
         waits = last(capture, 0)
         assert waits is not None
         assert waits.in_flight > 0
+        assert waits.unread_kicks == unread(backend.pid, kick(capture))
         dumped = stage.path("dumped.pcapng")
         assert main(["rings", str(capture), "--dump", "4", "--store", str(dumped), "--json"]) == 0
         capsys.readouterr()

@@ -73,7 +73,8 @@ def _unreadable_words(one: Sample) -> list[str]:
 
 def _ring_words(one: Position) -> str:
     waits = "" if one.waiting_ns is None else f", waiting for {duration(one.waiting_ns)}"
-    return f"ring {one.ring}: {one.in_flight} in flight (available {one.available}, used {one.used}){waits}"
+    told = f" (place told by {one.told_by})" if one.told_by else ""
+    return f"ring {one.ring}: {one.in_flight} in flight (available {one.available}, used {one.used}){waits}{told}"
 
 
 def _sample_values(one: Sample) -> dict[str, Any]:
@@ -181,7 +182,12 @@ class Narrator:
 
 
 def change_words(change: RingChange) -> str:
-    """What rings have come to do."""
+    """What rings have come to do, and who said where they are if that was not witnessed."""
+    told = next((one.told_by for one in change.positions if one.told_by), "")
+    return _change_words(change) + (f" (place told by {told})" if told else "")
+
+
+def _change_words(change: RingChange) -> str:
     rings = change.positions
     who, many = numbers(one.ring for one in rings), len(rings) > 1
     if change.doing is Doing.MOVING:

@@ -56,8 +56,12 @@ FINDINGS: Patterns = {
     r"^  (?:session|fault|evidence|try|but|step)(?=  )": Style.FAINT,
 }
 """What `vusniff check` prints."""
-TABLES: Patterns = {r"\A[A-Z][^\n]*": Style.STRONG, r"(?<=\s)-(?=\s)": Style.FAINT}
-"""A heading and rows: `vusniff sockets`."""
+TABLES: Patterns = {
+    r"\A[A-Z][^\n]*": Style.STRONG,
+    r"(?<=\s)-(?=\s)": Style.FAINT,
+    r"^    [a-z][a-z -]*(?=  )": Style.FAINT,
+}
+"""A heading and rows; or where these are too wide, labels below each: `vusniff sockets`."""
 KINDS = {"messages": MESSAGES, "page": PAGES, "comparison": COMPARISONS, "findings": FINDINGS, "table": TABLES}
 
 
