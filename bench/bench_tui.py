@@ -12,6 +12,7 @@ import asyncio
 import fcntl
 import os
 import pty
+import re
 import select
 import struct
 import sys
@@ -63,6 +64,16 @@ class Program:
             seen = seen[-64:] + os.read(self.terminal, 1 << 16)
         return time.perf_counter() - self.started
 
+    def number(self, seconds: float = 5.0) -> int:
+        """Read until it paints a state; the number of the message that it is of."""
+        seen, found = b"", None
+        while found is None:
+            if not select.select([self.terminal], [], [], seconds)[0]:
+                raise SystemExit(f"no state was painted within {seconds} s")
+            seen += os.read(self.terminal, 1 << 16)
+            found = re.search(rb"State after #(\d+):", seen)
+        return int(found[1])
+
     def drain(self, seconds: float) -> int:
         """Read what it paints for so long; returns the bytes."""
         count, end = 0, time.perf_counter() + seconds
@@ -80,9 +91,6 @@ class Program:
         """CPU seconds so far."""
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-    page = 15
-    """Rows a page key moves by, at this size."""
 
     def quit(self) -> None:
         """Press q and wait."""
@@ -135,8 +143,13 @@ def answers(path: Path) -> None:
     program.drain(0.5)
     for name, key, step in (("down", b"\x1b[B", 1), ("page down", b"\x1b[6~", None)):
         each, row = [], middle
+        if step is None:  # how far a page goes depends on how many lines the verdict has
+            os.write(program.terminal, key)
+            step = program.number() - middle
+            row += step
+            program.drain(0.5)
         for _ in range(30):
-            row += step or program.page
+            row += step
             begin = time.perf_counter()
             os.write(program.terminal, key)
             program.until(f"State after #{row}:".encode(), 5.0)

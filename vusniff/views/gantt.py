@@ -28,9 +28,9 @@ LEAST = 24
 LEGEND = ("· not set up", "░ disabled", "▓ armed, enabled", "█ started, enabled", "─ stopped", "? unknown")
 PHASES = {
     PhaseKind.RUNNING: "good",
-    PhaseKind.NEGOTIATION: "front",
-    PhaseKind.INITIALISATION: "front",
-    PhaseKind.START: "back",
+    PhaseKind.NEGOTIATION: "",
+    PhaseKind.INITIALISATION: "",
+    PhaseKind.START: "strong",
     PhaseKind.STOP: "warn",
     PhaseKind.RESET: "warn",
     PhaseKind.MIGRATION: "changed",
@@ -194,7 +194,7 @@ def _occupancy(stood: Sequence[RingStanding], spans: Sequence[RingLife], scale: 
     for (place, (level, late)), (next_, _) in zip(ordered, [*ordered[1:], (scale.width, None)], strict=True):
         stop = min([next_, *(cell for cell in stops if cell > place)])
         sign = BARS[level] if level else "·"
-        cells[place:stop] = [(sign, "bad" if late else "back")] * (stop - place)
+        cells[place:stop] = [(sign, "bad" if late else "")] * (stop - place)
         if late:
             cells[place] = ("!", "bad")
     return DrawnLine([(f"{'  in flight':<{LABEL}}", "dim"), *joined(cells)], stood[-1].number - 1)

@@ -56,7 +56,7 @@ def _tone(column: int, one: RequestTimes) -> str:
     times = {3: one.median_ns, 4: one.p99_ns, 5: one.most_ns}
     if column in times:
         return "bad" if times[column] >= VERY_SLOW_NS else "warn" if times[column] >= SLOW_NS else ""
-    return {0: "strong", 6: "link", 7: "back"}.get(column, "")
+    return {0: "strong", 6: "link", 7: "strong"}.get(column, "")
 
 
 def table(found: Sequence[RequestTimes], order: str = "longest first", width: int = 120) -> list[DrawnLine]:

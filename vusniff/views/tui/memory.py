@@ -116,7 +116,7 @@ def _bar(pieces: Sequence[_MapPiece]) -> TextLine:
             continue
         label = f"r{position}"
         fill = "▒" if piece.overlaps else "█" if position % 2 == 0 else "▓"
-        style = "bad" if piece.overlaps else "front" if position % 2 else "back"
+        style = "bad" if piece.overlaps else "dim" if position % 2 else ""
         parts += [Part(label, "bad" if piece.overlaps else "strong"), Part(fill * max(0, cells - len(label)), style)]
     return TextLine(tuple(parts))
 
@@ -206,7 +206,7 @@ def _beside(state: DeviceState, width: int) -> Iterator[TextLine]:
         each = (width - 4) // max(1, shown)
         bar = "".join(f"│vring {index} ".ljust(each, "░") for index in range(shown))
         more = f" and {inflight.num_queues - shown} more" if inflight.num_queues > shown else ""
-        yield line(("  " + bar + "│", "back"), more)
+        yield line(f"  {bar}│", more)
 
 
 def _gaps(regions: Sequence[tuple[int, Region]], by_guest: bool) -> Iterator[TextLine]:
