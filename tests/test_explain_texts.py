@@ -196,6 +196,9 @@ def test_every_word_is_explained(names: tuple[str, ...], capsys: pytest.CaptureF
 
 def test_every_outcome_of_a_verdict_is_explained() -> None:
     assert set(glossary.OUTCOMES) == {outcome.value for outcome in Outcome}
+    assert set(glossary.SHORT) <= set(glossary.OUTCOMES)
+    for name, word in glossary.SHORT.items():
+        assert [(topic.kind, topic.name) for topic in glossary.topics(word)] == [("verdict", name)]
     for outcome in Outcome:
         assert ("verdict", outcome.value) in [(topic.kind, topic.name) for topic in asked.topics([outcome.value])]
 

@@ -58,7 +58,11 @@ WORDS: tuple[tuple[tuple[str, ...], str], ...] = (
     (("rule",), "What a finding is judged by: R for the specification, T for known traps. vusniff explain R48 explains one."),
     (("lost", "losses"), "Messages that are known to have been sent and were not captured: the source could not keep up."),
     (("cut",), "The capture has less of a message than was sent (snaplen, a log that shortens), or its file ends in the middle."),
-    (("evidence",), "All that a capture holds: messages, openings, ends, losses, exits of processes, lines of logs."),
+    (("evidence",), "All that a capture holds: messages, openings, ends, losses, exits of processes, lines of logs. Of a verdict: the messages that prove it."),
+    (("verdict", "why"), "What came of a session, the likeliest cause, whose fault it is as far as that can be known, and what to try. It stands first in every output; w in the view says why."),
+    (("fault",), "In a verdict: the side that did wrong, and whether that is certain, probable or only possible (perhaps). Not known where either side may have to give way."),
+    (("step",), "In a verdict: how far a session came that never started."),
+    (("caveat", "but"), "In a verdict: what the capture does not show, so that it may be otherwise: it was joined late, messages were lost or not read."),
     (("exit",), "The end of a process that held an end of a connection: its status or signal, as the source saw it."),
     (("folded", "fold"), "A phase, or repeats, shown as one line. o folds and unfolds, O all of them, R repeats."),
     (("follow",), "The view stays with the newest message of a capture that grows: f."),
@@ -93,6 +97,8 @@ OUTCOMES = {
     "unknown": "The capture does not tell: it was joined late, is cut, or lost messages.",
 }
 """Outcome of a verdict (`vusniff.checks.outcome.Outcome`), and what it says."""
+SHORT = {"waiting for an answer": "waiting", "peer died": "died"}
+"""Outcome -> the one word by which it is also asked for."""
 
 
 def normal(word: str) -> str:
@@ -104,7 +110,7 @@ def topics(word: str) -> list[Topic]:
     """The word's meaning; none for one that is not here."""
     wanted = normal(word)
     found = [_topic(names, about) for names, about in WORDS if wanted in map(normal, names)]
-    return [*(_outcome(name) for name in OUTCOMES if normal(name) == wanted), *found]
+    return [*(_outcome(name) for name in OUTCOMES if wanted in (normal(name), SHORT.get(name))), *found]
 
 
 def everything() -> Iterator[Topic]:
