@@ -34,7 +34,7 @@ from vusniff.families.vhost_kernel.state import KernelState
 from vusniff.families.vhost_user.state import RingState
 from vusniff.filter import compile_filter
 from vusniff.layouts import dissect
-from vusniff.record import Call, Descriptor, DescriptorKind, End, Process
+from vusniff.record import Call, Descriptor, DescriptorKind, End, Frame, Process
 from vusniff.sources.host.kernel_devices import kernel_side
 from vusniff.sources.host.kernel_nodes import is_open
 
@@ -363,3 +363,52 @@ def test_a_device_is_open_while_the_descriptor_is_of_that_device(tmp_path: Path)
     finally:
         os.close(fd)
     assert not is_open(os.getpid(), fd, rdev)
+
+
+def test_a_session_with_the_kernel_is_compared_with_one_of_vhost_user_by_meaning(
+    make: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The same device set up in both ways: what only one of them has is named, and the ring's size is what differs."""
+    features, memory, rings = u64(0x100008000), table((0, GIB, 0x7F0000000000)), address(0, 0x7F0000001000)
+    device, read = make("/dev/vhost-net", KERNEL_NAME)
+    device.call(I.SET_OWNER)
+    device.call(I.GET_FEATURES, features, back=True)
+    device.call(I.SET_FEATURES, features)
+    device.call(I.SET_MEM_TABLE, memory)
+    device.call(I.SET_VRING_NUM, state(0, 256))
+    device.call(I.SET_VRING_BASE, state(0, 0))
+    device.call(I.SET_VRING_ADDR, rings)
+    device.call(I.SET_VRING_KICK, file(0, 9), passed=1)
+    device.call(I.NET_SET_BACKEND, file(0, 11))
+    read()
+    user = tmp_path / "user.pcapng"
+    with CaptureWriter(user, source="test", order="little") as writer:
+        connection = writer.open("/run/a.sock", (End(7), End(8)), 10**9)
+        said = (
+            (0, 1, b"", 1),
+            (1, 1, features, 5),
+            (0, 3, b"", 1),
+            (0, 2, features, 1),
+            (0, 5, memory, 1),
+            (0, 8, state(0, 1024), 1),
+            (0, 10, state(0, 0), 1),
+            (0, 9, rings, 1),
+            (0, 12, u64(0), 1),
+            (0, 18, state(0, 1), 1),
+        )
+        for number, (end, request, payload, flags) in enumerate(said):
+            data = struct.pack("<III", request, flags, len(payload)) + payload
+            passed = (Descriptor(DescriptorKind.EVENTFD, "eventfd:1", 1),) if request == 12 else ()
+            writer.frame(Frame(connection.id, end, 10**9 + number * 10**6, data, passed))
+    assert main(["diff", "--device", "net", "--format", "json", str(user), str(tmp_path / "calls.pcapng")]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert [(one["name"], one["a"], one["b"]) for one in found["settings"]] == [
+        ("family", "vhost-user", "vhost-kernel"),
+        ("ring sizes", "1024 (vring 0)", "256 (vring 0)"),
+    ]
+    changed = [(one["difference"], one["name"], one["a"], one["b"]) for one in found["changes"]]
+    assert ("value", "SET_VRING_NUM", "num 1024", "num 256") in changed
+    assert {kind for kind, _, _, _ in changed} <= {"value", "moved", "order"}
+    assert {name for kind, name, _, _ in changed if kind != "value"} <= {"SET_OWNER", "GET_FEATURES"}
+    assert "only vhost-user has SET_VRING_ENABLE: not compared" in found["notes"]
+    assert "only vhost-kernel has NET_SET_BACKEND: not compared" in found["notes"]

@@ -89,8 +89,13 @@ class Stage:
         return self.phase.kind in LASTING
 
 
-def stages(messages: Iterable[Message], phases: Sequence[Phase], state: State, family: Family) -> list[Stage]:
-    """The exchanges of a session of a family by its phases; ``state`` is that before its first message."""
+def stages(
+    messages: Iterable[Message], phases: Sequence[Phase], state: State, family: Family, by_meaning: bool = False
+) -> list[Stage]:
+    """The exchanges of a session of a family by its phases; ``state`` is that before its first message.
+
+    ``by_meaning``: what another family says as vhost-user does counts as vhost-user's, to compare the two.
+    """
     made = [Stage(phase) for phase in phases if phase.count][:STAGES]
     folding = _Folding()
     asked: dict[int, Exchange] = {}
@@ -101,6 +106,11 @@ def stages(messages: Iterable[Message], phases: Sequence[Phase], state: State, f
         if at >= len(made) or message.number < made[at].phase.first:
             continue
         stage = made[at]
+        said = list(family.as_user(state, message)) if by_meaning and family.as_user is not None else []
+        if said and len(stage.exchanges) < LIMIT:
+            stage.exchanges.append(folding.as_user(said, message, state))
+            state = family.advance(state, message)
+            continue
         known = asked.pop(message.answers, None) if message.answers else None
         if known is not None:
             known.answer, known.answer_fds = folding.values(message, state), folding.fds(message)
@@ -140,6 +150,15 @@ class _Folding:
             message.need_reply,
             not message.reply and (message.need_reply or bool(spec and spec.answered)),
         )
+
+    def as_user(self, said: Sequence[Message], message: Message, state: State) -> Exchange:
+        """A call as the request of vhost-user, and its reply, that say the same."""
+        exchange = self.exchange(said[0], state)
+        exchange.need_reply = exchange.expected = False
+        if len(said) > 1:
+            exchange.answer, exchange.latency_ns = self.values(said[1], state), message.more.get("duration_ns")
+            exchange.expected = True
+        return exchange
 
     def fds(self, message: Message) -> tuple[str, ...]:
         """The descriptors of a message, each by what it was first passed for."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import os
 import stat
 import sys
@@ -167,6 +168,7 @@ def _record(file: str, args: argparse.Namespace) -> int:
     program = attach_program(modes, wanted.names_sockets, args.rings is not None, args.stacks)
     # Where there is no such device, no system call costs a nanosecond for it.
     calls = attach_calls(program.bcc, args.stacks) if nodes() else None
+    later = functools.partial(attach_calls, program.bcc, args.stacks)
     source = f"probe {program.attach}"
     output: DescriptorOutput | None = None
     writer: Recording
@@ -186,7 +188,7 @@ def _record(file: str, args: argparse.Namespace) -> int:
 
     sampling = sampling_of(args, output, say) if output is not None else None
     unwinder = unwinder_of(args)
-    probe = Probe(program, writer, wanted, say, file, args.count, args.seconds, sampling, unwinder, calls)
+    probe = Probe(program, writer, wanted, say, file, args.count, args.seconds, sampling, unwinder, calls, later)
     probe.run(ready, _reader_of_output() if args.until_fd is None and file == "-" else args.until_fd)
     return 0 if probe.messages and writer.stopped is None else 1
 

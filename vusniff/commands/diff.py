@@ -46,18 +46,21 @@ def run(args: argparse.Namespace) -> int:
         raise VusniffError(f"{args.files[0]} holds one session: name another capture to compare it with")
     last = len(timelines[0].sessions) if len(timelines) == 1 else 1
     numbers = (args.session_a or 1, args.session_b or last)
-    sides, notes = [], []
+    chosen_ones, notes = [], []
     for label, number, option in zip("AB", numbers, ("--session-a", "--session-b"), strict=True):
         place = 0 if label == "A" else len(timelines) - 1
         count = len(timelines[place].sessions)
         if not 1 <= number <= count:
             raise VusniffError(f"{option} {number}: {args.files[place]} has sessions 1 to {count}")
-        sides.append(diff.side_of(timelines[place], [args.files[place]], number, label))
+        chosen_ones.append((timelines[place], [args.files[place]], number, label))
         chosen = args.session_a if label == "A" else args.session_b
         if chosen is None and count > (2 if len(timelines) == 1 else 1):
             notes.append(
                 f"{label} is session {number} of {count} in {args.files[place]}: {option} N compares another one"
             )
+    families = [timeline.sessions[number - 1].family for timeline, _, number, _ in chosen_ones]
+    across = diff.are_comparable(families[0], families[1])
+    sides = [diff.side_of(*one, across) for one in chosen_ones]
     found = diff.comparison(sides[0], sides[1], factor, notes)
     if args.format == "json":
         from vusniff.views import jsonl

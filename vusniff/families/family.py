@@ -164,6 +164,9 @@ class Family:
     find: Callable[[Bytes, str, int, Channel], int | None] | None = None
     """Bytes of a channel that may be anything, byte order, an offset -> the offset there or behind of the first header
     that surely is one, None for none. Linear in the bytes. None: one is looked for only where a send begins."""
+    as_user: Callable[[Any, Message], Iterable[Message]] | None = None
+    """State and message -> how vhost-user says the same: a request, or it and its reply; nothing where it cannot.
+    None: of this family no message means one of vhost-user's."""
     places: Callable[[State], Places] | None = None
     """State -> where the rings are in memory; None: rings of this family are not read."""
     device_of: Callable[[str], str | None] = lambda path: None

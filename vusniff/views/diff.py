@@ -7,10 +7,13 @@ from typing import Any
 
 from vusniff.amounts import counted, ranges
 from vusniff.analysis.compare import DifferenceKind, Pair, SessionDifference, compare, pairs
-from vusniff.analysis.exchanges import LIMIT, STAGES, Stage, of_a_process, stages
+from vusniff.analysis.exchanges import LIMIT, STAGES, Exchange, Stage, of_a_process, stages
 from vusniff.analysis.timeline import Timeline
 from vusniff.families.family import Family, ShownState, State
+from vusniff.families.vhost_kernel.protocol import KERNEL_NAME, NAMES, USER
 from vusniff.families.vhost_user.phases import Phase
+from vusniff.families.vhost_user.protocol import NAME as USER_NAME
+from vusniff.families.vhost_user.protocol import Channels
 from vusniff.families.vhost_user.state import DeviceState, Seen
 from vusniff.message import Context
 from vusniff.values import dataclass
@@ -23,6 +26,8 @@ LINES = 80
 """Differences that are listed in text."""
 TARGETS = 8
 """Rings or regions that are named where many have the same difference."""
+OF_TRANSPORT = frozenset({DifferenceKind.NEED_REPLY, DifferenceKind.DESCRIPTORS})
+"""What always differs between another process and the kernel, which knows the memory of who calls it."""
 SETTLED_BY = {
     "features offered": ("GET_FEATURES",),
     "features acknowledged": ("SET_FEATURES",),
@@ -75,12 +80,20 @@ class Comparison:
         return not self.settings and not self.changes
 
 
-def side_of(timeline: Timeline, files: Sequence[str], number: int, label: str) -> ComparedSession:
-    """A session of a capture."""
+def are_comparable(left: Family, right: Family) -> bool:
+    """Whether two families may be compared by what their messages mean: both say what vhost-user does."""
+    return left is not right and all(one.name == USER_NAME or one.as_user is not None for one in (left, right))
+
+
+def side_of(
+    timeline: Timeline, files: Sequence[str], number: int, label: str, by_meaning: bool = False
+) -> ComparedSession:
+    """A session of a capture; ``by_meaning``, to compare it with one of another family (`are_comparable`)."""
     session = timeline.sessions[number - 1]
     rows = timeline.rows_of(number)
     divided = timeline.phases(number)
-    found = stages((timeline.message(row) for row in rows), divided, session.initial(), session.family)
+    messages = (timeline.message(row) for row in rows)
+    found = stages(messages, divided, session.initial(), session.family, by_meaning)
     last = rows[-1]
     context = timeline.place(last).context
     known = account.session_dict(timeline, session)
@@ -92,15 +105,44 @@ def side_of(timeline: Timeline, files: Sequence[str], number: int, label: str) -
 def comparison(left: ComparedSession, right: ComparedSession, slower: float, notes: Sequence[str] = ()) -> Comparison:
     """Compare two sessions; ``notes`` say how they were chosen."""
     different = list(settings(left, right))
+    across = are_comparable(left.family, right.family)
+    mine, theirs = (_shared(left, right), _shared(right, left)) if across else (left.stages, right.stages)
     told = {request for setting in different for request in SETTLED_BY.get(setting.name, ())}
     changes = [
         change
-        for change in compare(left.stages, right.stages, slower)
-        if change.name not in told or change.difference not in (DifferenceKind.VALUE, DifferenceKind.ANSWER)
+        for change in compare(mine, theirs, slower)
+        if (change.name not in told or change.difference not in (DifferenceKind.VALUE, DifferenceKind.ANSWER))
+        and not (across and change.difference in OF_TRANSPORT)
     ]
-    return Comparison(
-        left, right, different, changes, pairs(left.stages, right.stages), [*notes, *_notes(left), *_notes(right)]
-    )
+    notes = [*notes, *_notes(left), *_notes(right)]
+    if across:
+        notes += [*_alone(left, right), *_alone(right, left)]
+    return Comparison(left, right, different, changes, pairs(mine, theirs), notes)
+
+
+def _is_shared(exchange: Exchange, other: Family) -> bool:
+    """Whether the other family has anything that means the same."""
+    return exchange.channel is Channels.MAIN and (other.as_user is None or exchange.name in _meant(other.name))
+
+
+def _meant(family: str) -> frozenset[str]:
+    """The requests of vhost-user that calls of a family can say too; only vDPA and VDUSE have those named VDPA_."""
+    plain = family == KERNEL_NAME
+    return frozenset(user.name for call, user in USER.items() if not plain or not NAMES[call].startswith("VDPA_"))
+
+
+def _shared(side: ComparedSession, other: ComparedSession) -> list[Stage]:
+    """The stages of a session without what the other family cannot say."""
+    return [
+        Stage(stage.phase, [one for one in stage.exchanges if _is_shared(one, other.family)], stage.left_out)
+        for stage in side.stages
+    ]
+
+
+def _alone(side: ComparedSession, other: ComparedSession) -> Iterator[str]:
+    names = [one.name for stage in side.stages for one in stage.exchanges if not _is_shared(one, other.family)]
+    if names:
+        yield f"only {side.family.name} has {', '.join(dict.fromkeys(names))}: not compared"
 
 
 def _notes(side: ComparedSession) -> Iterator[str]:
@@ -124,8 +166,9 @@ def settings(left: ComparedSession, right: ComparedSession) -> Iterator[SettingD
     mine, theirs = left.state, right.state
     if left.family is not right.family:
         yield SettingDifference("family", left.family.name, right.family.name)
-        return
-    if not isinstance(mine, DeviceState):
+        if not are_comparable(left.family, right.family):
+            return
+    if not isinstance(mine, DeviceState) or not isinstance(theirs, DeviceState):
         yield from _tables_apart(mine, theirs)
         return
     for name, attribute, protocol in (
@@ -134,6 +177,8 @@ def settings(left: ComparedSession, right: ComparedSession) -> Iterator[SettingD
         ("protocol features offered", "protocol_features_offered", True),
         ("protocol features acknowledged", "protocol_features", True),
     ):
+        if protocol and left.family is not right.family:
+            continue
         seen = getattr(mine, attribute), getattr(theirs, attribute)
         values = [None if one is None else one.value for one in seen]
         if values[0] != values[1]:
@@ -144,12 +189,16 @@ def settings(left: ComparedSession, right: ComparedSession) -> Iterator[SettingD
         rows.append((name, _number(getattr(mine, attribute)), _number(getattr(theirs, attribute))))
     rows.append(("memory", _memory(mine), _memory(theirs)))
     rows.append(("ring sizes", _sizes(mine), _sizes(theirs)))
+    if left.family is not right.family:  # the others are vhost-user's own
+        rows = [row for row in rows if row[0] in ("device", "memory", "ring sizes")]
     for name, attribute in (
         ("back-end channel", "backend_channel"),
         ("inflight buffer", "inflight"),
         ("dirty log", "log"),
         ("postcopy", "postcopy"),
     ):
+        if left.family is not right.family and attribute != "log":
+            continue
         there = ("used" if getattr(one, attribute) else "not used" for one in (mine, theirs))
         rows.append((name, *there))  # type: ignore[arg-type]
     yield from (SettingDifference(*row) for row in rows if row[1] != row[2])

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from vusniff.channel import Channel
 from vusniff.families.family import Bytes, Family, Sign
 from vusniff.families.pairing import Pairing
-from vusniff.families.vhost_kernel.advance import advance
+from vusniff.families.vhost_kernel.advance import advance, as_user
 from vusniff.families.vhost_kernel.phases import KernelPhases, value_of
 from vusniff.families.vhost_kernel.protocol import (
     HEADER,
@@ -125,6 +125,7 @@ def _family(name: str, main: Channel, unknown: Channel) -> Family:
         identify=None,
         initial=initial,
         advance=advance,
+        as_user=as_user,
         phases=KernelPhases,
         value_of=value_of,
         prefix="VHOST_",

@@ -258,7 +258,11 @@ class Calls:
                 return None
         detail = detail_of(pid, fd, path)
         known = self._devices.get((pid, path, detail))
-        if known is None and not detail:  # asked too late: it is of the only device of its process
+        if known is None and detail:  # a tap that was opened after the device
+            known = self._devices.pop((pid, path, ""), None)
+            if known is not None:
+                self._devices[pid, path, detail] = known
+        elif known is None:  # asked too late: it is of the only device of its process
             same = [one for (owner, node, _), one in self._devices.items() if (owner, node) == (pid, path)]
             known = same[0] if len(same) == 1 else None
         if known is None:

@@ -25,8 +25,10 @@ from vusniff.amounts import counted
 from vusniff.bpf.load import STACK_RING_BYTES, CallProgram, KernelProgram
 from vusniff.bpf.records import FOLLOWED, IGNORED
 from vusniff.capture.recording import Recording
+from vusniff.errors import SourceError
 from vusniff.record import Lost
 from vusniff.sources.host import labels
+from vusniff.sources.host.kernel_nodes import nodes
 from vusniff.sources.host.unixdiag import (
     LISTEN,
     Namespaces,
@@ -52,6 +54,8 @@ BACKLOG_BYTES = 512 << 20
 """Memory for what is taken and not written; beyond it records stay in the ring, and the kernel counts what is lost."""
 CHECK_SECONDS = 0.1
 """How often sockets are asked whether they are still there, where the kernel program cannot see them go."""
+LOOK_SECONDS = 1.0
+"""How often is looked for vhost devices of the kernel while there is none."""
 CHECK_SHARE = 20
 """Times as long as a check took until the next one."""
 EXIT_NS = 10_000_000_000
@@ -79,7 +83,9 @@ class Probe:
         sampling: Sampling | None = None,
         unwinder: Unwinder | None = None,
         calls: CallProgram | None = None,
+        attach_calls: Callable[[], CallProgram] | None = None,
     ) -> None:
+        """``attach_calls`` attaches the program that sees calls on vhost devices when the first such device appears."""
         self.program = program
         self._stacked = None if unwinder is None else WaitingSends(unwinder, self._is_unwanted)
         self._count = count if count is not None else sys.maxsize
@@ -115,12 +121,29 @@ class Probe:
             labels.label,
             comm,
         )
-        self.calls = (
-            None if calls is None else Calls(calls, writer, self._epoch, selection, labels.label, comm, unwinder)
-        )
+        self._unwinder = unwinder
+        self._attach_calls = attach_calls if calls is None else None
+        self._next_look = 0.0
+        self.calls = None if calls is None else self._follow(calls)
         self._choose(existing)
         if sampling is not None:
             sampling.join(self._introduce)
+
+    def _follow(self, calls: CallProgram) -> Calls:
+        return Calls(calls, self._writer, self._epoch, self._selection, labels.label, comm, self._unwinder)
+
+    def _look_for_devices(self, now: float) -> None:
+        """Attach the program for calls when there is a device of the kernel: until then nothing costs anything."""
+        if self._attach_calls is None or now < self._next_look:
+            return
+        self._next_look = now + LOOK_SECONDS
+        if not nodes():
+            return
+        attach, self._attach_calls = self._attach_calls, None
+        try:
+            self.calls = self._follow(attach())
+        except SourceError as error:
+            self._say(f"calls on vhost devices of the kernel are not seen: {error}")
 
     @property
     def messages(self) -> int:
@@ -162,6 +185,7 @@ class Probe:
         now = time.monotonic()
         if now >= self._next_check and not self._backlog and not self._stacked:
             self._check()
+            self._look_for_devices(now)
             if self.calls is not None:
                 self.calls.check(began)
             after = time.monotonic()
