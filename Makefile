@@ -6,6 +6,7 @@
 # make bench   measure speed and memory (the soak alone takes ten minutes)
 # make golden  write the expected outputs of the captures again, after a change of output that is meant
 # make generated  write reference, man page and completions again
+# make conformance  put the packaged programs through vusniff test, for the table in docs/conformance.md (as root)
 # make captures  record the captures again from real programs (as root)
 PYTHON ?= python3
 WORKERS ?= 2
@@ -13,7 +14,7 @@ SECONDS ?= 60
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test quick check lint tests fuzz bench generated golden captures packages kernels tshark qemu clean
+.PHONY: conformance demo test quick check lint tests fuzz bench generated golden captures packages kernels tshark qemu clean
 
 demo: $(VENV)/vusniff.stamp
 	@$(BIN)/vusniff demo
@@ -47,6 +48,10 @@ generated: $(VENV)/dev.stamp
 
 golden: $(VENV)/dev.stamp
 	$(BIN)/python captures/golden.py
+
+conformance: $(VENV)/dev.stamp
+	$(BIN)/python captures/conformance.py
+	@$(MAKE) --no-print-directory generated
 
 captures: $(VENV)/dev.stamp packages
 	PYTHONPATH=tests $(BIN)/python captures/record.py

@@ -136,8 +136,9 @@ class Conversation:
     def _forget(self) -> None:
         """A new connection begins from nothing: the guest's rings, too."""
         self._refused_once = False
-        self._things.forget("event:")
         self._driver.forget()
+        self._things.forget("event:")
+        self._things.forget("ram")  # the back-end may still be at work in what it had
         for word in [word for word in self._known if word.startswith(("base", "used"))]:
             del self._known[word]
         self._known.pop("protocol", None)
@@ -162,7 +163,8 @@ class Conversation:
         ended = self._main.ended or "closed the connection"
         if allowed or self._refused_once:
             return PeerLeft()
-        return TrialOver(Result.FAIL, f"the back-end {ended} {after}".rstrip())
+        must = self._scenario.demand is Demand.MUST
+        return TrialOver(Result.FAIL if must else Result.INCONCLUSIVE, f"the back-end {ended} {after}".rstrip())
 
     def _send(self, data: bytes, fds: list[int], what: str, allowed: bool = False) -> None:
         if self._limit is not None and self._outcome.said >= self._limit:
@@ -221,9 +223,6 @@ class Conversation:
     def _say(self, step: Say) -> None:
         if not self._has(step.when) or (step.request in NEEDS_30 and not self._known["offered"] & F_PROTOCOL_FEATURES):
             return
-        if step.request in STOPS_RING and not self._driver.packed and step.equals:
-            ring = int(step.body[1])
-            self._known[f"used{ring}"] = self._driver.used(ring)
         name = request_name(Channels.MAIN, step.request)
         ack = self._has(P.REPLY_ACK)
         flags = step.flags
@@ -301,6 +300,9 @@ class Conversation:
         arrival = self._answer(name, step.request)
         payload = arrival.data[HEADER_SIZE:]
         why = None
+        if step.request in STOPS_RING and not self._driver.packed and step.equals:
+            ring = int(step.body[1])
+            self._known[f"used{ring}"] = self._driver.used(ring)  # it has stopped: this is where it stands
         if step.check:
             why = CHECKS[step.check](TestedReply(payload, len(arrival.fds), asked, self._known))
         if why is None and step.equals and payload != (wanted := words.payload(step.equals, self._known)):

@@ -129,7 +129,7 @@ _FUSE_INIT = 26
 
 
 def _fs(rings: DrivenRings) -> str | None:
-    init = struct.pack("<IIII", 7, 27, 0, 0)
+    init = struct.pack("<IIII", 7, 36, 0, 0)
     head = _FUSE_IN.pack(_FUSE_IN.size + len(init), _FUSE_INIT, 1, 0, 0, 0, 1, 0)
     written = rings.ask(1, [head + init, 16, 64])
     if written is None:

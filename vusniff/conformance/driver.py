@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import Sequence
 
+from vusniff.conformance.packed import PackedRing
 from vusniff.conformance.places import BUFFERS, HIGH_REGION, LOW_REGION, RING_SIZE, USER, layout
 from vusniff.conformance.things import Things
 from vusniff.demo.memory import DESC_NEXT, DESC_WRITE, GuestMemory, SplitRing
@@ -40,6 +41,7 @@ class RingDriver:
         self._patience = patience
         self._memory: GuestMemory | None = None
         self._rings: dict[int, SplitRing] = {}
+        self._packed: dict[int, PackedRing] = {}
         self._taken: dict[int, int] = {}
         """Used index up to which was looked at, by ring."""
         self._slots: dict[int, int] = {}
@@ -51,15 +53,17 @@ class RingDriver:
         """Let go of the memory."""
         for ring in self._rings.values():
             ring.close()
+        for packed in self._packed.values():
+            packed.close()
         if self._memory is not None:
             self._memory.close()
 
     def forget(self) -> None:
-        """The guest begins anew: all rings are empty and stand at 0, in their usual size."""
-        for ring in self._rings.values():
-            ring.begin_at(0)
-            ring.close()
+        """The guest begins anew, in other memory: all rings are empty and stand at 0, in their usual size."""
+        self.close()
+        self._memory = None
         self._rings.clear()
+        self._packed.clear()
         self._taken.clear()
         self._slots.clear()
         self.sizes.clear()
@@ -93,6 +97,15 @@ class RingDriver:
         if self._things.made(name):
             os.eventfd_write(self._things.fd(name), 1)
 
+    def packed_ring(self, index: int) -> PackedRing:
+        """Our half of a packed ring."""
+        if index not in self._packed:
+            self.ring(index)
+            assert self._memory is not None
+            size = self.sizes.get(index, RING_SIZE)
+            self._packed[index] = PackedRing(self._memory, size, USER + layout(index, size).descriptors)
+        return self._packed[index]
+
     def ask(self, ring: int, parts: Sequence[bytes | int]) -> list[bytes] | None:
         """See `vusniff.conformance.devices.DrivenRings`."""
         views = self.submit(ring, parts)
@@ -102,6 +115,8 @@ class RingDriver:
 
     def submit(self, index: int, parts: Sequence[bytes | int]) -> list[memoryview]:
         """Make one request available, and kick."""
+        if self.packed:
+            return self._submit_packed(index, parts)
         ring = self.ring(index)
         first = self._slots.get(index, 0)
         if first + len(parts) > ring.size:
@@ -118,6 +133,19 @@ class RingDriver:
             more = DESC_NEXT if at < first + len(parts) - 1 else 0
             ring.describe(at, address, size, more | (DESC_WRITE if isinstance(part, int) else 0), at + 1 if more else 0)
         ring.publish(first)
+        self.kick(index)
+        return views
+
+    def _submit_packed(self, index: int, parts: Sequence[bytes | int]) -> list[memoryview]:
+        ring = self.packed_ring(index)
+        views, chain = [], []
+        for part in parts:
+            size = part if isinstance(part, int) else len(part)
+            address, view = self._buffer(size)
+            view[:] = bytes(size) if isinstance(part, int) else part
+            views.append(view)
+            chain.append((address, size, isinstance(part, int)))
+        ring.offer(chain)
         self.kick(index)
         return views
 
@@ -138,20 +166,22 @@ class RingDriver:
         if not self._wait(ring, min(self._patience, 1.0)):
             return None
         self.echoed = True
-        return bytes(self._posted[: self.ring(ring).used()[2]])
+        length = (self.packed_ring(ring).used() or 0) if self.packed else self.ring(ring).used()[2]
+        return bytes(self._posted[:length])
 
     def _wait(self, index: int, patience: float | None = None) -> bool:
         """Until the device has used one more; False when it has not in time."""
         call = f"event:call{index}"
         fds = [self._things.fd(call)] if self._things.made(call) else []
         deadline = time.monotonic() + (self._patience if patience is None else patience)
-        while self.used(index) == self._taken[index]:
+        while not self.moved(index):
             if time.monotonic() > deadline:
                 return False
             for fd in readable(fds, LOOK_S):
                 os.eventfd_read(fd)
                 self._calls[index] = self._calls.get(index, 0) + 1
-        self._taken[index] = self._taken[index] + 1 & 0xFFFF
+        if not self.packed:
+            self._taken[index] = self._taken[index] + 1 & 0xFFFF
         return True
 
     def called(self, index: int) -> bool:
@@ -161,6 +191,8 @@ class RingDriver:
 
     def moved(self, index: int) -> bool:
         """Whether the device has used more than was looked at."""
+        if self.packed:
+            return self.packed_ring(index).used() is not None
         return self.used(index) != self._taken[index]
 
     def was_called(self, index: int) -> bool:

@@ -85,11 +85,11 @@ def _manners(rows: Sequence[Manner]) -> Iterator[str]:
 
 
 def _results(results: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    yield "| Program | " + " | ".join(result.value for result in Result) + " | Seconds |"
-    yield "| --- |" + " ---: |" * (len(Result) + 1)
+    yield "| Program | Version | " + " | ".join(result.value for result in Result) + " | Seconds |"
+    yield "| --- | --- |" + " ---: |" * (len(Result) + 1)
     for one in results:
         counts = " | ".join(str(one["counts"].get(result.value, 0)) for result in Result)
-        yield f"| {_cell(one['name'])} | {counts} | {one['seconds']:.0f} |"
+        yield f"| {_cell(one['name'])} | {_cell(one['version'])} | {counts} | {one['seconds']:.0f} |"
     for one in results:
         found = [row for row in one["scenarios"] if row["result"] in ("fail", "inconclusive")]
         if not found:
@@ -99,8 +99,7 @@ def _results(results: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         yield "| --- | --- | --- | --- |"
         for row in found:
             says = f"{row['section']}: {row['says']}" if row["says"] else f"{row['section']}: silent about it"
-            why = f"{row['why']} ({row['remark']})" if row.get("remark") else row["why"]
-            yield f"| `{row['id']}` | {row['result']} | {_cell(why)} | {_cell(says)} |"
+            yield f"| `{row['id']}` | {row['result']} | {_cell(row['why'] or '')} | {_cell(says)} |"
 
 
 def page(backend: Sequence[Scenario], frontend: Sequence[Manner], results: Sequence[Mapping[str, Any]]) -> str:

@@ -18,10 +18,12 @@ from pathlib import Path
 from vusniff.errors import SourceError
 from vusniff.files import open_output
 from vusniff.record import Process
-from vusniff.sources.host.endpoints import Listener, ProxySide, connect, listen, peer_process
+from vusniff.sources.host.endpoints import Listener, ProxySide, connect, listen, make_room, peer_process
 from vusniff.values import dataclass
 
 RETRY_S = 0.01
+LEAVING_S = 1.0
+"""How long a program that ends after each connection may take for it."""
 END_S = 3.0
 """How long a program that is told to end may take."""
 
@@ -69,6 +71,8 @@ class TestedPeer:
         self._command = command
         self._met = False
         """Since it was started last."""
+        self._leaves = False
+        """It ends by itself after each connection."""
         self._patience = patience
         self._log = log
         self._out = subprocess.DEVNULL if log is None else open_output(log, b"").fd
@@ -87,6 +91,8 @@ class TestedPeer:
         time, or it cannot be started.
         """
         patience = self._patience if again is None else again
+        if self._leaves and self._met:
+            self.ended(LEAVING_S)
         deadline = time.monotonic() + patience
         while True:
             if self.ours and (self._child is None or self._child.poll() is not None):
@@ -119,9 +125,13 @@ class TestedPeer:
     def _start(self) -> None:
         self.starts += 1
         self.before = self.ended()
+        if self.before is not None and self.before.signal is None and self._met:
+            self._leaves = True
         self._met = False
         if self._child is not None:
             self.stop()
+        if not self.side.listens and not self.side.path.startswith("@"):
+            make_room(self.side.path)  # what is left of one that was killed
         try:
             self._child = subprocess.Popen(
                 list(self._command),

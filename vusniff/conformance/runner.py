@@ -89,7 +89,10 @@ class BackendRunner:
             return _result(scenario, TrialResult(Result.NOT_APPLICABLE, why), None)
         if (late := self._peer.ended()) is not None and late.signal is not None:
             self._blame_before(report, f"{late.words} afterwards", True)
+        starts = self._peer.starts
         came, end, capture = self._play(scenario)
+        if (late := self._peer.before) is not None and self._peer.starts != starts and late.signal is not None:
+            self._blame_before(report, f"{late.words} afterwards", True)
         if came.result is Result.FAIL and not came.heard:
             if self._peer.ours:
                 self._peer.stop()

@@ -254,6 +254,8 @@ class Scenario:
     """Kinds of device it is for; none: all."""
     rings: int = 1
     """Queues that the device has to have."""
+    demand: Demand = Demand.MUST
+    """That the connection is not closed."""
 
     @property
     def works(self) -> bool:

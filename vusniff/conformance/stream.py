@@ -5,9 +5,23 @@
 from __future__ import annotations
 
 from vusniff.conformance.places import LOW_REGION
-from vusniff.conformance.scenario import Again, Alive, Expect, Flood, Half, Joined, Pieces, Say, Scenario, Start, Work
+from vusniff.conformance.scenario import (
+    Again,
+    Alive,
+    Demand,
+    Expect,
+    Flood,
+    Half,
+    Joined,
+    Pieces,
+    Say,
+    Scenario,
+    Start,
+    Work,
+)
 from vusniff.conformance.steps import ASK_FEATURES, MEMORY, RUN, UP, F, share, table
 
+SHOULD = Demand.SHOULD
 R, N = Expect.REPLY, Expect.NOTHING
 COMM = "Communication"
 RECONNECT = "an optional reconnection mechanism can be implemented"
@@ -39,9 +53,9 @@ ROWS = (
     _half("payload-0", "a header without its payload, and the end", Half(F.SET_VRING_NUM, ("II", 0, 256), 12)),
     _half("payload-7", "a header and 7 of 8 bytes, and the end", Half(F.SET_VRING_NUM, ("II", 0, 256), 19)),
     _half("table", "half a memory table, and the end", Half(F.SET_MEM_TABLE, table((LOW_REGION,)), 30)),
-    Scenario("pieces-header", "the header and the payload in two sends", "Message Specification", "a vhost-user message consists of 3 header fields and a payload", (*UP, *(step for step in (Pieces(12), NUM, Pieces(12), share(LOW_REGION))), Start(), Work())),
-    Scenario("pieces-every-byte", "a message in two sends, split at every byte", "Message Specification", "", (*UP, *(step for at in range(10, 20) for step in (Pieces(at), NUM)))),
-    Scenario("pieces-bytes", "messages byte by byte, with their descriptors on the first", COMM, FIRST, (Pieces(), ASK_FEATURES, *UP, Pieces(), NUM, Pieces(), share(LOW_REGION), Start(), Work())),
+    Scenario("pieces-header", "the header and the payload in two sends", "Message Specification", "a vhost-user message consists of 3 header fields and a payload", (*UP, *(step for step in (Pieces(12), NUM, Pieces(12), share(LOW_REGION))), Start(), Work()), demand=SHOULD),
+    Scenario("pieces-every-byte", "a message in two sends, split at every byte", "Message Specification", "", (*UP, *(step for at in range(10, 20) for step in (Pieces(at), NUM))), demand=SHOULD),
+    Scenario("pieces-bytes", "messages byte by byte, with their descriptors on the first", COMM, FIRST, (Pieces(), ASK_FEATURES, *UP, Pieces(), NUM, Pieces(), share(LOW_REGION), Start(), Work()), demand=SHOULD),
     Scenario("joined", "ten requests in one send, answered in their order", COMM, "", (*UP, Joined((GET,) * 10))),
     Scenario("joined-mixed", "requests with and without replies in one send", COMM, "", (*UP, Joined((GET, Say(F.SET_VRING_NUM, ("II", 0, 256), expect=N), GET, Say(F.SET_VRING_BASE, ("II", 0, 0), expect=N), GET)))),
     Scenario("flood", "3000 requests whose replies are read only afterwards", COMM, "", (*UP, Flood(F.GET_FEATURES, 3000), Alive())),

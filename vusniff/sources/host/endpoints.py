@@ -115,7 +115,7 @@ def listen(side: ProxySide, stands_for: str | None = None) -> Listener:
     if side.path.startswith("@"):
         return Listener(side, _bind(side), None)
     with _taking_turns(os.path.dirname(side.path) or "."):
-        _make_room(side.path)
+        make_room(side.path)
         sock = _bind(side)
     try:
         status = os.lstat(side.path)
@@ -259,7 +259,7 @@ def _taking_turns(directory: str) -> Iterator[None]:
             os.close(fd)
 
 
-def _make_room(path: str) -> None:
+def make_room(path: str) -> None:
     """Removes a socket file that no socket is bound to."""
     try:
         status = os.lstat(path)
