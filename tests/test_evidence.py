@@ -27,9 +27,13 @@ from vusniff.record import (
     ChainBuffer,
     Closed,
     Connection,
+    Descriptor,
+    DescriptorKind,
     End,
     Evidence,
     Exit,
+    Fault,
+    FaultAct,
     Frame,
     OtherEvidence,
     Position,
@@ -128,6 +132,14 @@ POSITIONS = st.builds(
     st.none() | st.integers(0, 32768),
 )
 TEXT = OPTIONAL_TEXT.filter(bool)
+FAULTS = st.builds(
+    Fault,
+    *(st.integers(0, (1 << 64) - 1), st.integers(1, 1 << 40), st.sampled_from(FaultAct), st.integers(0, 1000)),
+    *(OPTIONAL_TEXT, st.lists(TEXT, max_size=3).map(tuple), OPTIONAL_TEXT, st.none() | st.integers(0, 1)),
+    *(st.none() | st.integers(0, 1 << 20), st.integers(1, 1000)),
+    st.lists(st.tuples(st.integers(0, 1 << 20), st.binary(min_size=1, max_size=20)), max_size=3).map(tuple),
+    *(st.booleans(), st.none() | st.just((Descriptor(DescriptorKind.EVENTFD, "eventfd:7"),)), st.just(((1, 0),))),
+)
 SAMPLES = st.builds(
     Sample,
     st.integers(0, (1 << 64) - 1),

@@ -155,7 +155,25 @@ def device(dice: random.Random) -> list[str]:
     return ["--device", dice.choice(("net", "blk", "fs", "gpu", "nothing"))] if dice.random() < 0.2 else []
 
 
+RULES = (
+    *("vhost.request == SET_VRING_NUM @2 : drop", "vhost.reply == 1 30% : delay 300ms, repeat 2"),
+    *("vring.index == 1 @2,5 per session : set vring.size=0, fds none", "vhost.request == SET_OWNER : kill 9"),
+    *("vhost.features && vhost.reply == 1 : clear vhost.features 5 VERSION_1", "vhost.request : hold", " : ", ""),
+    *("vhost.request == SET_OWNER && vring.index == 1 : drop", "finding.rule : drop", "vhost.request : answer -1"),
+)
+
+
+def rules(dice: random.Random) -> list[str]:
+    """A proxy with rules that cannot listen: it ends with what it says of the rules, or of the socket."""
+    text = dice.choice(RULES)
+    if dice.random() < 0.4:
+        text = text[: dice.randrange(len(text) + 1)] + dice.choice(TEXTS)[:40] + text[dice.randrange(len(text) + 1) :]
+    given = ["--rules", dice.choice(("a.pcapng", "log", "nothing"))] if dice.random() < 0.2 else [f"--rule={text}"]
+    return ["proxy", "--listen", "no/such/folder", "--connect", "b", "-w", "x.pcapng", "-q", *given, "--seed", "1"]
+
+
 FORMS: tuple[Form, ...] = (
+    Form(rules),
     Form(lambda dice: ["read", "a.pcapng", *device(dice)]),
     Form(words("read", "-v", "a.pcapng")),
     Form(words("read", "-x", "-v", "a.pcapng")),

@@ -27,13 +27,15 @@ from vusniff.capture.packet import lead
 from vusniff.capture.reader import CaptureReader
 from vusniff.channel import Sender
 from vusniff.commands import decode
-from vusniff.errors import CaptureError, DissectorError, FilterError, SourceError, VusniffError
+from vusniff.errors import CaptureError, DissectorError, FilterError, RuleError, SourceError, VusniffError
 from vusniff.families.framing import BELIEVED, Framer
 from vusniff.families.vfio_user.protocol import CHANNELS as VFIO
 from vusniff.families.vfio_user.protocol import NAME as VFIO_NAME
 from vusniff.families.vhost_user.header import message_size
 from vusniff.families.vhost_user.protocol import FLAG_NEED_REPLY, FLAG_REPLY, HEADERS, Channels, ProtocolFeature
 from vusniff.families.vhost_user.protocol import NAME as VHOST_NAME
+from vusniff.faults.deciding import RuleDecider
+from vusniff.faults.rule import parse_rule
 from vusniff.filter import compile_filter
 from vusniff.filter.completion import complete
 from vusniff.filter.sieve import Around
@@ -474,6 +476,19 @@ def _example() -> Timeline:
     return timeline
 
 
+def fault_rule(data: bytes) -> None:
+    """A rule's text; what it decides about some messages, and what is sent then, is bounded."""
+    rule = parse_rule(data.decode("utf-8", "replace"))
+    decider = RuleDecider((rule,), 1, lambda _: None)
+    for number, (end, frame) in enumerate(((0, 8), (1, 1), (0, 5), (0, 200))):
+        connection = decider.opened(Connection(number + 1, "/run/vm.sock"))
+        message = struct.pack("=III", frame, 5 if end else 1, 8) + bytes(8)
+        plan = decider.decide(connection, Frame(1, end, 1, message, (Descriptor(),)))
+        if plan is not None and (len(plan.data) > len(message) + len(data) or plan.times > 200_000):
+            raise AssertionError("a rule makes more of a message than it says")
+        decider.closed(connection)
+
+
 def filters(data: bytes) -> None:
     """Any text as a filter: refused, or the rows it finds are those whose messages pass."""
     written = data.decode("utf-8", "replace")
@@ -557,6 +572,7 @@ HARNESSES: Sequence[Harness] = (
             b'{"vusniff":1,"kind":"exit","time_ns":1,"ends":[[1,0]],"signal":9}',
             b'{"vusniff":1,"kind":"sample","time_ns":1,"rings":[{"n":0,"size":256,"a":5,"u":3,"f":2}]}',
             b'{"vusniff":1,"kind":"dump","time_ns":1,"ring":0,"waiting":1,"chains":[[0,[[64,16,0]],0,"00",""]]}',
+            b'{"vusniff":1,"kind":"fault","time_ns":1,"ends":[[1,0]],"id":1,"act":"gives","rule":1,"changes":[[12,"ff"]]}',
             b'{"vusniff":1,"kind":"omen","time_ns":1,"x":[]}',
         ),
     ),
@@ -609,6 +625,16 @@ HARNESSES: Sequence[Harness] = (
     Harness("layouts", layouts),
     Harness("building", building, (DissectorError,), (b"0x", b"none", b"0b1", b"-1", b"52:54:00:00:00:01")),
     Harness("session", session, (CaptureError,), longest=1024),
+    Harness(
+        "fault_rule",
+        fault_rule,
+        (RuleError, DissectorError),
+        (
+            *(b" : ", b" @2", b" @2,5", b" per session", b" 30%", b", ", b"vhost.request == SET_VRING_NUM"),
+            *(b"delay 300ms", b"drop", b"repeat 2", b"set vring.size=0", b"set num=1", b"clear vhost.features 5"),
+            *(b"fds keep 1", b"split 3", b"half 6", b"join", b"reorder", b"answer 1", b"stall 2", b"cut", b"reset"),
+        ),
+    ),
     Harness(
         "filter",
         filters,

@@ -532,7 +532,7 @@ def evidence(dice: random.Random, parts: list[Part]) -> None:
     ends = [[dice.choice((0, 1, 1, 2, 3, 99)), dice.choice((0, 1, 1, 2))] for _ in range(dice.randrange(4))]
     said: dict[str, Any] = {
         "vusniff": 1,
-        "kind": dice.choice(("exit", "exit", "log", "log", "sample", "dump", *TEXTS)),
+        "kind": dice.choice(("exit", "exit", "log", "log", "sample", "dump", "fault", "fault", *TEXTS)),
         "time_ns": 1,
         "ends": ends,
     }
@@ -556,6 +556,13 @@ def evidence(dice: random.Random, parts: list[Part]) -> None:
         for at in dice.sample(range(len(chain)), dice.randrange(3)):
             chain[at] = value(dice)
         said |= {"ring": dice.choice((0, 1, value(dice))), "waiting": 1, "chains": [chain], "device": "blk"}
+    if said["kind"] == "fault":
+        said |= {"act": dice.choice(("rules", "takes", "takes", "gives", "gives", "does")), "id": dice.randrange(1, 4)}
+        said |= {"rule": 1, "to": dice.randrange(2), "text": dice.choice(TEXTS), "changes": [[12, "ff00"]]}
+        said["ends"] = [[dice.choice((1, 1, 2)), dice.randrange(2)]]
+        own = ("act", "id", "rule", "to", "size", "times", "changes", "made", "fds", "actions", "words")
+        for key in dice.sample(own, dice.randrange(4)):
+            said[key] = value(dice)
     body = pcapng.structs(order_of(parts), "I").pack(facts.ENTERPRISE) + _json(said)
     parts.insert(dice.randrange(len(parts) + 1), Part(pcapng.CUSTOM, body=body))
 

@@ -26,6 +26,7 @@ from typing import Any, cast
 
 from vusniff.amounts import duration
 from vusniff.channel import Channel
+from vusniff.printable import escape
 from vusniff.record import Chunk, Descriptor, DescriptorKind, Fault, FaultAct, Frame, FrameKind
 from vusniff.sources.proxy.outbox import (
     FaultDirection,
@@ -159,7 +160,7 @@ class FaultRelay(Relay):
             words = "is not sent: nothing more goes out in this direction"
         self._recorder.announce(frame)
         self._say(frame, fault, FaultAct.TAKES, direction.rule, text=text, actions=actions, words=words)
-        return fault, (f"vusniff proxy, rule {direction.rule}: {text or words}".encode("utf-8", "replace"),)
+        return fault, (f"vusniff proxy, rule {direction.rule}: {escape(text or words)}".encode("utf-8", "replace"),)
 
     def _arrange(self, direction: FaultDirection) -> None:
         """Puts what has arrived into the outbox."""
