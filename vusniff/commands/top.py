@@ -42,7 +42,8 @@ SORTS = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of ``vusniff top``."""
     parser.epilog = (
-        "Without FILE it records what this host says from now on, which needs the rights of vusniff capture. Of a "
+        "Without FILE it records what this host says from now on, which needs the rights of vusniff capture, and up to "
+        "3 KB a minute and ring in $TMPDIR or /var/tmp while it runs. Of a "
         "device that was set up before, where its rings are is asked of QEMU's monitor; where there is none, the table "
         "says so. libvirt's domains are asked by virsh, which libvirt notes in its log as tainted: custom-monitor. A "
         "rate is what was used from one sample to the next, at least."
@@ -111,7 +112,7 @@ def _captures(args: argparse.Namespace) -> Iterator[tuple[list[str], str]]:
     from vusniff.commands.recording import RecordingProcess
 
     with tempfile.TemporaryFile() as log:
-        with tempfile.TemporaryDirectory(prefix="vusniff-") as folder:  # gone before rights are given up
+        with tempfile.TemporaryDirectory(prefix="vusniff-", dir=_room()) as folder:  # gone before rights are given up
             words = ["capture", "-w", os.path.join(folder, "top.pcapng"), f"--rings={LOOKS:g}"]
             words += [f"--qmp={path}" for path in args.qmp]
             source = RecordingProcess(words, log, True)
@@ -127,6 +128,12 @@ def _captures(args: argparse.Namespace) -> Iterator[tuple[list[str], str]]:
         finally:
             source.end()
             source.process.wait()
+
+
+def _room() -> str | None:
+    """Where large files go that nobody keeps (file-hierarchy(7)): /tmp is in memory on many hosts."""
+    large = "/var/tmp"
+    return None if "TMPDIR" in os.environ or not os.access(large, os.W_OK | os.X_OK) else large
 
 
 @contextlib.contextmanager
