@@ -43,6 +43,10 @@ async def test_columns_and_theme_are_remembered(tmp_path: Path) -> None:
         await pilot.pause()
         assert " request                    values" in screen_text(app)
         assert "seconds" not in screen_text(app).splitlines()[2]
+        await pilot.press("K")
+        app.prompt.value = "number colour"
+        await pilot.press("enter")
+        assert notices(app)[0].startswith("there is no column 'colour'; there are number, time")
     values = json.loads(path.read_text())
     assert (values["theme"], values["columns"], values["about"]) == ("nord", "request values number", MARK)
     assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
@@ -51,17 +55,6 @@ async def test_columns_and_theme_are_remembered(tmp_path: Path) -> None:
         assert isinstance(app, TuiApp)
         assert app.theme == "nord"
         assert list(app.view.columns) == [RowColumn.REQUEST, RowColumn.VALUES, RowColumn.NUMBER]
-
-
-async def test_a_column_that_there_is_not_is_named(tmp_path: Path) -> None:
-    async with app_with(ViewSettings()).run_test(size=(120, 40)) as pilot:
-        app = pilot.app
-        assert isinstance(app, TuiApp)
-        await pilot.press("K")
-        app.prompt.value = "number colour"
-        await pilot.press("enter")
-        assert notices(app)[0].startswith("there is no column 'colour'; there are number, time")
-        assert app.view.columns == ALL_COLUMNS
 
 
 async def test_keys_can_be_chosen() -> None:
@@ -150,13 +143,8 @@ async def test_long_values_are_reached_sideways() -> None:
         for _ in range(10):
             await pilot.press("left")
         assert app.view.aside == 0
-
-
-async def test_values_are_whole_on_a_wide_screen() -> None:
-    async with app_with(ViewSettings()).run_test(size=(200, 60)) as pilot:
-        app = pilot.app
-        assert isinstance(app, TuiApp)
-        app.view.go_to(53)
+        await pilot.resize_terminal(200, 60)
+        await pilot.pause()
         await pilot.pause()
         assert "descriptor 0x7f2d13f5e000 available 0x7f2d13f5f000 used 0x7f2d13f60000" in screen_text(app)
 
