@@ -35,7 +35,7 @@ from vusniff.families.vhost_user.state import RingState
 from vusniff.filter import compile_filter
 from vusniff.layouts import dissect
 from vusniff.record import Call, Descriptor, DescriptorKind, End, Frame, Process
-from vusniff.sources.host.kernel_devices import kernel_side
+from vusniff.sources.host.kernel_devices import kernel_side, vduse_node
 from vusniff.sources.host.kernel_nodes import is_open
 
 E2BIG, EFAULT = 7, 14
@@ -363,6 +363,19 @@ def test_a_device_is_open_while_the_descriptor_is_of_that_device(tmp_path: Path)
     finally:
         os.close(fd)
     assert not is_open(os.getpid(), fd, rdev)
+
+
+def test_the_other_side_of_a_device_is_named() -> None:
+    node = "/dev/vhost-vdpa-0"
+    assert vduse_node(node, "blk0, vduse") == vduse_node(node, "blk0") == "/dev/vduse/blk0"
+    assert vduse_node("/dev/vhost-net", "tap0") == ""
+    sides = (
+        kernel_side("/dev/vhost-net", "tap0"),
+        kernel_side(node, "vp0, vp_vdpa"),
+        kernel_side(node, "blk0", "qemu"),
+    )
+    assert [one.label for one in sides] == ["kernel vhost (tap0)", "vdpa0 (vp0, vp_vdpa)", "VDUSE blk0 (qemu)"]
+    assert kernel_side(node, "blk0", "").label == "VDUSE blk0"
 
 
 def test_a_session_with_the_kernel_is_compared_with_one_of_vhost_user_by_meaning(

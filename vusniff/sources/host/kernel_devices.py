@@ -32,11 +32,20 @@ def family_of_request(request: int, name: str) -> str:
     return VDPA_NAME if name.startswith("VDPA_") else KERNEL_NAME
 
 
-def kernel_side(path: str, detail: str = "") -> Process:
-    """The kernel, as the other end of a device: ``kernel vhost (tap0)``, ``vdpa0 (vp_vdpa)``, ``VDUSE blk0``.
+def vduse_node(path: str, detail: str) -> str:
+    """The back-end's node of VDUSE that a driver's node is about, if VDUSE made the device: it is called alike."""
+    return f"{_VDUSE}{detail.partition(',')[0]}" if path.startswith(_VDPA) else ""
 
-    ``detail`` is what stands in brackets.
+
+def kernel_side(path: str, detail: str = "", served_by: str | None = None) -> Process:
+    """The kernel, as the other end of a device: ``kernel vhost (tap0)``, ``vdpa0 (vp_vdpa)``, ``VDUSE blk0 (qemu)``.
+
+    ``detail`` is what stands in brackets. ``served_by``: VDUSE made it, and this program serves it, empty where that is
+    not known.
     """
+    if served_by is not None:
+        name = vduse_node(path, detail).removeprefix(_VDUSE)
+        return Process(0, "kernel", None, f"VDUSE {name} ({served_by})" if served_by else f"VDUSE {name}")
     if path.startswith(_VDUSE):
         words = "vDPA bus" if path != CONTROL else "VDUSE control"
     elif path.startswith(_VDPA):

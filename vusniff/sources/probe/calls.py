@@ -18,7 +18,7 @@ from vusniff.capture.recording import Recording
 from vusniff.families.vhost_kernel.call import frame
 from vusniff.families.vhost_kernel.protocol import VDUSE_NAME, Control
 from vusniff.record import Call, Closed, Descriptor, End, Frame, Lost, Process
-from vusniff.sources.host.kernel_devices import family_of_node, kernel_side, path_of
+from vusniff.sources.host.kernel_devices import family_of_node, kernel_side, path_of, vduse_node
 from vusniff.sources.host.kernel_nodes import detail_of, is_open, nodes, tap_name
 from vusniff.sources.probe import waiting
 from vusniff.sources.probe.passed import descriptors
@@ -268,7 +268,7 @@ class Calls:
         if known is None:
             ends = (
                 End(process=Process(pid, self._command(pid), pid, self._label(pid, path))),
-                End(process=kernel_side(path, detail)),
+                End(process=kernel_side(path, detail, self._served_by(vduse_node(path, detail)))),
             )
             family = family_of_node(path)
             made = self._writer.open(path_of(path, detail), ends, None, False, family)
@@ -277,6 +277,12 @@ class Calls:
         if len(known.files) < LOOKED_AT:
             known.files.add(fd)
         return known
+
+    def _served_by(self, node: str) -> str | None:
+        """The program that has the back-end's node of VDUSE, as far as its calls were seen; None for no such node."""
+        if node not in self._nodes.values():
+            return None
+        return next((self._command(pid) for pid, path, _ in self._devices if path == node), "")
 
 
 def _named(passed: tuple[Descriptor, ...], pid: int) -> tuple[Descriptor, ...]:
