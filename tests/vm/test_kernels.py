@@ -129,7 +129,6 @@ def test_every_way_to_attach(image: Path) -> None:
     assert misuse["seen"][7:] == [["SET_OWNER", 0]] * 300
     assert misuse["table"] == [8 + 32 * 600, 8 + 32]
     assert not misuse["leaked"], "bytes of a file at the address of a closed device were captured"
-    assert {(file, cut, length > 10) for file, cut, length in misuse["stacks"]} == {("libc.so.6", "", True)}
     assert image.name.endswith(kernel["kernel"])
     assert [result["mode"] for result in results] == ["fentry", "kprobe", "rawtp"]
     for result in results:

@@ -152,15 +152,22 @@ class Calls:
 
     def check(self, now: int) -> None:
         """End the devices that are closed."""
+        if not any(self._is_closed(device) for device in self._devices.values()):
+            return
+        self.drain(now)  # what was said before is in the ring, also by a process that has ended meanwhile
         waiting = {call.frame.connection for call in self._held} if self._unwinder is not None else ()
         for key, device in list(self._devices.items()):
-            device.files = {fd for fd in device.files if is_open(device.pid, fd, device.rdev)}
-            if device.files or device.connection in waiting:
+            if not self._is_closed(device) or device.connection in waiting:
                 continue
             del self._devices[key]
             self._of_file = {key: one for key, one in self._of_file.items() if one is not device}
-            self._flush()
+            if self._unwinder is None:  # else nothing of it is held, and others may still wait for their stacks
+                self._flush()
             self._writer.close_connection(Closed(device.connection, self._epoch(now), "eof", 0, device.count))
+
+    def _is_closed(self, device: _CalledDevice) -> bool:
+        device.files = {fd for fd in device.files if is_open(device.pid, fd, device.rdev)}
+        return not device.files
 
     def _flush(self) -> None:
         while self._held:
