@@ -14,12 +14,13 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from vusniff.analysis.compose import compose
-from vusniff.analysis.session import Place, Placed, Rows, Tracker
+from vusniff.analysis.session import Place, Placed, Tracker
 from vusniff.errors import DissectorError
 from vusniff.families.family import HEAD, Family
 from vusniff.families.registry import FIRST, family_named, recognised
 from vusniff.faults.actions import Action, WantedDescriptors
-from vusniff.faults.changing import answer, changed
+from vusniff.faults.changing import answer as answer_to
+from vusniff.faults.changing import changed
 from vusniff.faults.possible import Kind
 from vusniff.faults.rule import FaultRule
 from vusniff.layouts.dissect import load
@@ -64,6 +65,14 @@ class HeldMessage(NamedTuple):
     place: Place
 
 
+class _OneMessage(NamedTuple):
+    """Columns of one message."""
+
+    meta: list[int]
+    request: list[int]
+    time_ns: list[int]
+
+
 class Passing:
     """What is known of a passing message beside itself."""
 
@@ -100,6 +109,10 @@ class RuleDecider:
         self._opened = 0
         self._count = 0
         self._tracker = Tracker()
+        # Filled anew by each message, as making them for each takes as long as the rest of `decide`.
+        self._rows = _OneMessage([0], [0], [0])
+        self._placed = Placed([], [], bytearray())
+        self._frame: Frame | None = None
         self._around = Passing()
         self.held: dict[int, HeldMessage] = {}
         """Messages that the user is to be asked about, by the id of their frame."""
@@ -144,16 +157,23 @@ class RuleDecider:
         meta = number << CONNECTION_SHIFT | frame.end << END_SHIFT | column
         if request is None:
             meta = number << CONNECTION_SHIFT | FrameKind.RAW << KIND_SHIFT | frame.end << END_SHIFT
-        placed = Placed([], [], bytearray())
-        self._tracker.track(count, Rows((meta,), (request or 0,), (frame.time_ns,)), lambda _: frame, placed)
-        place = placed.places[0]
+        rows, placed = self._rows, self._placed
+        rows.meta[0], rows.request[0], rows.time_ns[0], self._frame = meta, request or 0, frame.time_ns, frame
+        self._tracker.track(count, rows, self._passing, placed)
+        place, answer = placed.places.pop(), placed.answers.pop()
+        placed.pairings.clear()
         key = place, request, flags, frame.end
         rules = self._concerned.get(key)
         if rules is None:
             rules = self._concerned[key] = self._concerning(place, request, flags, frame.end)
         if not rules:
             return None
-        return self._asked(rules, compose(count, frame, place, placed.answers[0]), frame, place)
+        return self._asked(rules, compose(count, frame, place, answer), frame, place)
+
+    def _passing(self, _: int) -> Frame:
+        """The frame that is being placed."""
+        assert self._frame is not None
+        return self._frame
 
     def _meet(self, opened: _Open, frame: Frame) -> Family:
         """The first frame of a connection tells its family."""
@@ -217,7 +237,7 @@ class RuleDecider:
 
 def _made(rule: FaultRule, actions: Sequence[Action], message: Message, frame: Frame, place: Place) -> FaultPlan:
     made, said = changed(frame, place, actions)
-    reply = next((answer(frame, message, place, one.value) for one in actions if one.name == "answer"), None)
+    reply = next((answer_to(frame, message, place, one.value) for one in actions if one.name == "answer"), None)
     return plan_of(rule, actions, frame, made.data, said, reply)
 
 
