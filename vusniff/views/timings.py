@@ -66,21 +66,22 @@ def table(found: Sequence[RequestTimes], order: str = "longest first", width: in
     ordered = sorted(found, key=ORDERS[order])
     rows = [_cells(one, False) for one in ordered]
     sizes = _sizes(rows)
-    if short := sum(sizes) + 2 * len(sizes) > width:
+    shown = [place for place in range(len(COLUMNS)) if COLUMNS[place] != "no reply" or any(row[place] for row in rows)]
+    gap = "  "
+    if short := sum(sizes[place] + len(gap) for place in shown) > width:
         rows = [_cells(one, True) for one in ordered]
-        sizes = [*sizes[:-1], len(SHORT_SCALE)]
+        sizes, gap = [*sizes[:-1], len(SHORT_SCALE)], " "
     heads = [*COLUMNS[:-1], SHORT_SCALE if short else SCALE]
     left = {0, 6, 7}
 
     def fitted(place: int, text: str) -> str:
         return text.ljust(sizes[place]) if place in left else text.rjust(sizes[place])
 
-    shown = [place for place in range(len(COLUMNS)) if COLUMNS[place] != "no reply" or any(row[place] for row in rows)]
-    lines = [DrawnLine([("  ".join(fitted(place, heads[place]) for place in shown), "heading")], key="heads")]
+    lines = [DrawnLine([(gap.join(fitted(place, heads[place]) for place in shown), "heading")], key="heads")]
     for one, row in zip(ordered, rows, strict=True):
         parts: list[tuple[str, str]] = []
         for place in shown:
-            parts += [(fitted(place, row[place]), _tone(place, one)), ("  ", "")]
+            parts += [(fitted(place, row[place]), _tone(place, one)), (gap, "")]
         lines.append(DrawnLine(parts[:-1], one.slowest, f"request {one.channel} {one.request}"))
     replies, waiting = sum(one.replies for one in found), sum(one.waiting for one in found)
     said = f"{replies:,} replies to {len(found)} kinds of requests" + (f", {waiting:,} without" if waiting else "")

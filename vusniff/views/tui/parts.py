@@ -14,7 +14,7 @@ from vusniff.errors import VusniffError
 from vusniff.printable import escape
 from vusniff.views.tui.analysis import States
 from vusniff.views.tui.arrangement import Arrangement
-from vusniff.views.tui.bars import Foot, Top, VerdictLine, pace_words, top_words
+from vusniff.views.tui.bars import FULL_WORDS, Foot, Top, VerdictLine, pace_words, top_words
 from vusniff.views.tui.completing import Completing
 from vusniff.views.tui.contrast import readable
 from vusniff.views.tui.dividing import Dividing
@@ -121,7 +121,7 @@ class Parts(App[int]):
     def refresh_top(self) -> None:
         """Bring the first line up to date."""
         working = (self.finder, self.selected, self.drawing, self.exporting, self.filtering, self.reading, self.judging)
-        work = [pace_words(self.timeline) if self.live else ""]
+        work = [pace_words(self.timeline, 12 if self.size.width >= FULL_WORDS else 4) if self.live else ""]
         work += [next(filter(None, (part.words for part in working)), ""), self.playback.words]
         self.query_one(VerdictLine).show(self.judging.sentence, self.judging.trouble)
         self.query_one(Top).show(*top_words(self._title, self.view, self.judging, self.size, work))

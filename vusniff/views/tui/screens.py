@@ -82,11 +82,11 @@ class LinesScreen(ModalScreen[TextLine | None]):
     def _hint(self, wide: bool) -> None:
         enter, orders = self.overlay.enter, self.overlay.orders
         hints = [("↑↓", "move" if enter else "scroll", "")]
-        hints += [("←→", "the rest of long lines", "")] if wide else []
         hints += [("Enter", enter, "screen.enter")] if enter else []
         hints += [("s", f"{self.overlay.order}: {orders[self._order][0]}", "screen.sort")] if orders else []
         hints += [("n N", "next hit, previous hit", "screen.again(1)")] if self._hit else []
-        self.query_one(Foot).show([*hints, ("/", "find", "screen.find"), ("Esc", "back", "screen.leave")])
+        aside = [("←→", "the rest of long lines", "")] if wide else []
+        self.query_one(Foot).show([*hints, *aside, ("/", "find", "screen.find"), ("Esc", "back", "screen.leave")])
 
     def on_resize(self) -> None:
         """Make the lines for this width."""
