@@ -13,7 +13,8 @@ from vusniff.analysis.timeline import Timeline, read_all
 from vusniff.capture.index import Index
 from vusniff.checks.finding import Finding, Severity, Side
 from vusniff.conformance.conversation import TrialResult
-from vusniff.conformance.frontend_trial import LINGER_S, FrontendTrial
+from vusniff.conformance.frontend_trial import FrontendTrial
+from vusniff.conformance.good_backend import LINGER_S
 from vusniff.conformance.manners import Goal, Manner
 from vusniff.conformance.peer import AbsentPeerError, PeerEnd
 from vusniff.conformance.recorder import TrialCapture
