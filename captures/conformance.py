@@ -2,7 +2,7 @@
 
 usage: python captures/conformance.py [NAME ...]     (default: all; some take minutes; as root)
 
-Programs of another distribution are started by the command in OTHER_TREE, such as ``chroot /srv/trixie``, and their
+Programs of another distribution are started by the command in OTHER_TREE, such as ``chroot /mnt/next``, and their
 sockets are looked for under the directory in OTHER_ROOT. What is not there is left as it was.
 """
 
@@ -77,7 +77,9 @@ PROGRAMS = (
         "/usr/libexec/virtiofsd --version",
         elsewhere=True,
     ),
-    Packaged("passt", "backend", "net", "exec passt --vhost-user -f -s {socket}", "passt --version"),
+    Packaged(
+        "passt", "backend", "net", "exec passt --vhost-user -f -s {socket}", "dpkg-query -W -f '${Version}' passt"
+    ),
     Packaged(
         "vusniff demo --backend",
         "backend",

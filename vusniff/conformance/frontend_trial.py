@@ -118,6 +118,9 @@ class FrontendTrial(GoodBackend):
             raise TrialOver(Result.NOT_APPLICABLE, f"the front-end does not take protocol feature {names}")
         if row.goal is Goal.ENDURES:
             raise TrialOver(Result.PASS, "")
+        undone = [one for index, one in enumerate(row.turns) if index not in self._done]
+        if self._ran and undone:
+            raise TrialOver(Result.NOT_APPLICABLE, f"it does not say {request_name(Channels.MAIN, undone[0].request)}")
         if row.goal in (Goal.RUNS, Goal.MOVES):
             what = "no ring was started and enabled" if row.goal is Goal.RUNS else "no request came through a ring"
             raise TrialOver(Result.INCONCLUSIVE, f"{what} within {seconds:g} s")

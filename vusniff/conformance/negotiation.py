@@ -57,7 +57,7 @@ ROWS = (
     Scenario("in-band-alone", "acknowledges in-band notifications without the features they need", "In-band notifications", "the back-end should close the connection", (ASK_FEATURES, ASK_PROTOCOL, Say(F.SET_PROTOCOL_FEATURES, ("Q", "in-band alone"), expect=CLOSED, demand=SHOULD)), needs=P.INBAND_NOTIFICATIONS),
     Scenario("owner-never", "does not say SET_OWNER", TYPES, "", (ASK_FEATURES, ASK_PROTOCOL, SET_PROTOCOL, SET_FEATURES, share(LOW_REGION, expect=ANY))),
     Scenario("owner-twice", "says SET_OWNER twice", TYPES, "", (*UP, Say(F.SET_OWNER, expect=ANY))),
-    Scenario("owner-reset", "says RESET_OWNER", TYPES, "it is recommended that back-ends either ignore this message, or use it to disable all rings", (*RUN, Work(), Say(F.RESET_OWNER, demand=SHOULD), Say(F.SET_VRING_ENABLE, ("II", 0, 1), demand=SHOULD))),
+    Scenario("owner-reset", "says RESET_OWNER", TYPES, "it is recommended that back-ends either ignore this message, or use it to disable all rings", (*RUN, Work(), Say(F.RESET_OWNER, demand=SHOULD), Say(F.SET_VRING_ENABLE, ("II", 0, 1), demand=SHOULD)), demand=SHOULD),
     Scenario("queue-number", "asks how many queues there are", "Multiple queue support", "GET_QUEUE_NUM: query how many queues the back-end supports", (*UP, Say(F.GET_QUEUE_NUM, expect=R, check="not 0")), needs=P.MQ),
     Scenario("need-reply-too-early", "asks for an acknowledgement before that is negotiated", "REPLY_ACK", "with this protocol extension negotiated the sender can set need_reply", (ASK_FEATURES, Say(F.SET_OWNER, expect=SILENT, flags=VERSION | FLAG_NEED_REPLY, demand=SHOULD))),
 )
