@@ -57,5 +57,6 @@ def block_machine(stage: Stage, path: Path) -> qemu.Machine:
     found = {one.stem: one for one in (image.parents[1] / "lib/modules").glob("*/kernel/drivers/*/virtio*.ko")}
     initramfs = uml.pack_initramfs(stage, [found[name] for name in MODULES], INIT)
     devices = ["-chardev", f"socket,id=c0,path={path}", "-device", "vhost-user-blk-pci,chardev=c0,num-queues=1"]
-    kernel = ["-kernel", str(_unpacked(image)), "-initrd", str(initramfs), "-append", "console=ttyS0 quiet"]
+    kernel = ["-kernel", str(_unpacked(image)), "-initrd", str(initramfs)]
+    kernel += ["-append", "console=ttyS0 quiet no_timer_check"]
     return qemu.Machine(stage, "qemu", [*devices, *kernel, "-cpu", "max"], 256)
