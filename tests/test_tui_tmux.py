@@ -118,7 +118,7 @@ def test_why_is_vring_3_not_enabled(terminal: Terminal) -> None:
     terminal.typed(":60\r")
     terminal.until("State after #60")
     terminal.typed(":v3\r")
-    terminal.until("Vring 3  stopped, disabled", "Disabled by #43 SET_VRING_ENABLE.")
+    terminal.until("Vring 3  not set up, disabled", "Disabled by #43 SET_VRING_ENABLE.")
     terminal.typed(":43\r")
     terminal.until("State after #43", "vring 3 disabled")
     terminal.keys("q")
