@@ -20,6 +20,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,10 @@ from vusniff.capture.reader import CaptureReader
 from vusniff.capture.writer import CaptureWriter
 from vusniff.families.vhost_kernel.protocol import HEADER, HEADER_SIZE, Ioctl
 from vusniff.record import Connection, Frame
+from vusniff.sources.probe import waiting
 from vusniff.sources.probe.probe import Probe
 from vusniff.sources.probe.selection import Selection
+from vusniff.sources.stacks import maps, unwinder
 
 TESTPMD = (
     "dpdk-testpmd -l 0-1 --no-pci --no-huge -m 256 --no-telemetry --file-prefix vm "
@@ -39,15 +42,29 @@ TESTPMD = (
 SECRET = b"nobody else's business"
 
 
-def record(file: Path, act: Callable[[], Any]) -> tuple[Any, list[str]]:
-    """What ``act`` gives while the probe records into a file, and what the probe said."""
-    program = attach_program((Attach.RAWTP,))
-    calls = attach_calls(program.bcc)
+def emulated() -> None:
+    """Allow for the machine: its files are on another, and it is slow."""
+    maps.FILE_SYSTEMS |= {"9p"}
+    waiting.WAIT_NS = unwinder.PATIENCE_NS = 300_000_000_000
+
+
+def record(
+    file: Path, act: Callable[[Probe], Any], stack_kib: int | None = None, late: bool = False
+) -> tuple[Any, list[str]]:
+    """What ``act`` gives while the probe records into a file, and what it said. ``late``: no device at first."""
+    program = attach_program((Attach.RAWTP,), stack_kib=stack_kib)
+    calls = None if late else attach_calls(program.bcc, stack_kib)
     said: list[str] = []
     writer = CaptureWriter(file, source="probe rawtp")
-    probe = Probe(program, writer, Selection(), said.append, str(file), calls=calls)
+    stacks = None if stack_kib is None else unwinder.Unwinder(stack_kib)
+    if stacks is not None:
+        stacks.start(0)
+    later = partial(attach_calls, program.bcc, stack_kib) if late else None
+    probe = Probe(
+        program, writer, Selection(), said.append, str(file), calls=calls, unwinder=stacks, attach_calls=later
+    )
     given: list[Any] = []
-    actor = threading.Thread(target=lambda: given.append(act()))
+    actor = threading.Thread(target=lambda: given.append(act(probe)))
     actor.start()
     while actor.is_alive():
         if not probe.step():
@@ -72,6 +89,7 @@ def seen(file: Path) -> tuple[list[dict[str, Any]], list[Connection]]:
             back = bool(flags & 4)
             found.append(
                 {
+                    "connection": one.connection,
                     "fd": more["fd"],
                     "request": request,
                     "given": "" if back else data,
@@ -80,6 +98,8 @@ def seen(file: Path) -> tuple[list[dict[str, Any]], list[Connection]]:
                     "errno": more["error"],
                     "names": [f"{passed.kind} {passed.identity} {passed.name}" for passed in one.descriptors],
                     "pid": one.process.pid if one.process else 0,
+                    "stack": one.stack
+                    and (one.stack.entries[0].file if one.stack.entries else "", one.stack.cut, len(one.stack.entries)),
                 }
             )
     return found, devices
@@ -115,12 +135,22 @@ def table(regions: int) -> bytes:
     )
 
 
-def misuse() -> int:
-    """Wrong use on purpose, in a process of its own; its results go to standard output."""
-    own, other = os.fork(), 0
+REUSED = 300
+"""Devices that are opened and closed, each before a file that may get its address."""
+
+
+def misuse(probe: Probe) -> None:
+    """Wrong use on purpose, in a process of its own; it ends when all was seen, because its stacks need its files."""
+    readable, writable = os.pipe()
+    own = os.fork()
     if own:
+        os.close(readable)
+        while probe.messages < 7 + REUSED and not os.waitid(os.P_PID, own, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+            signal.sigtimedwait([], 0.02)
+        os.close(writable)
         os.waitpid(own, 0)
-        return own
+        return
+    os.close(writable)
     told: list[list[Any]] = []
     device = os.open("/dev/vhost-net", os.O_RDWR)
     told.append(asked(Ioctl.SET_VRING_NUM, device, struct.pack("<II", 0, 256)))  # before SET_OWNER: EPERM
@@ -138,7 +168,7 @@ def misuse() -> int:
     told.append(["SET_MEM_TABLE", os.waitstatus_to_exitcode(os.waitpid(other, 0)[1])])
     os.close(device)
     # Files at addresses that were just freed: not a byte of them is captured.
-    for _ in range(300):
+    for _ in range(REUSED):
         device = os.open("/dev/vhost-net", os.O_RDWR)
         asked(Ioctl.SET_OWNER, device)
         os.close(device)
@@ -147,12 +177,14 @@ def misuse() -> int:
         os.pread(file, 64, 0)
         os.close(file)
     Path("/tmp/misuse.json").write_text(json.dumps(told))
+    os.read(readable, 1)
     os._exit(0)
 
 
 def main() -> None:
     """One line each for testpmd and for wrong use."""
     tree, logger = sys.argv[1:3]
+    emulated()
     done = subprocess.run(["modprobe", "-d", tree, "-a", "tun", "tap", "vhost_net"], capture_output=True, text=True)
     if done.returncode or not os.path.exists("/dev/vhost-net"):
         print("RESULT " + json.dumps({"refused": done.stderr or "no /dev/vhost-net"}), flush=True)
@@ -161,7 +193,7 @@ def main() -> None:
         try:
             if shutil.which("dpdk-testpmd"):
                 began, log, file = time.monotonic(), Path(folder) / "log", Path(folder) / "testpmd.pcapng"
-                status, said = record(file, lambda: testpmd(logger, log))
+                status, said = record(file, lambda _: testpmd(logger, log))
                 found, devices = seen(file)
                 told = [json.loads(line) for line in log.read_text().splitlines()]
                 paths = [one.path for one in devices]
@@ -171,14 +203,15 @@ def main() -> None:
                 print("RESULT " + json.dumps(result), flush=True)
                 print(f"testpmd took {time.monotonic() - began:.0f} s", flush=True)
             file = Path(folder) / "misuse.pcapng"
-            _, said = record(file, misuse)
+            _, said = record(file, misuse, 16)
             found, devices = seen(file)
             told = json.loads(Path("/tmp/misuse.json").read_text())
             names = {int(one): one.name for one in Ioctl}
             failed = [[names.get(one["request"], "?"), one["errno"]] for one in found]
             leaked = SECRET in file.read_bytes()
             sizes = [len(one["given"]) // 2 for one in found if one["request"] == Ioctl.SET_MEM_TABLE]
-            result = {"told": told, "seen": failed, "leaked": leaked, "table": sizes, "said": said}
+            stacks = sorted({one["stack"] for one in found})
+            result = {"told": told, "seen": failed, "leaked": leaked, "table": sizes, "stacks": stacks, "said": said}
             print("RESULT " + json.dumps(result), flush=True)
         except Exception:
             print("RESULT " + json.dumps({"refused": traceback.format_exc()}), flush=True)
