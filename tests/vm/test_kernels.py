@@ -170,7 +170,7 @@ if WITH_VDUSE:
 
     @pytest.mark.parametrize("image", WITH_VDUSE, ids=lambda image: image.name)
     def test_both_sides_of_vduse(image: Path) -> None:
-        """Calls and IOTLB messages of the driver, calls and control messages of the back-end, are those of the logger."""
+        """Calls and messages of the driver, and those of the back-end, are what the logger has seen."""
         if shutil.which("qemu-storage-daemon") is None or shutil.which("vdpa") is None:
             missing("qemu-storage-daemon and vdpa (iproute2)")
         tree, logger = with_calls(image)[-2:]

@@ -108,15 +108,16 @@ def tap_name(pid: int, fd: int) -> str:
 
 def vdpa_name(path: str) -> str:
     """What a vDPA device is called on its bus, and what made it: ``vduse0, vduse``; empty where sysfs does not say."""
-    name = os.path.basename(path)
     try:
-        device = os.path.realpath(f"/sys/class/vhost-vdpa/{name}/device")
-        if not os.path.isdir(device):
-            device = os.path.realpath(f"/sys/bus/vdpa/devices/{name}")
-        parent = os.path.basename(device)
-        management = os.path.basename(os.path.realpath(f"{device}/.."))
+        number = os.stat(path).st_rdev
+        node = os.path.realpath(f"/sys/dev/char/{os.major(number)}:{os.minor(number)}")
     except OSError:
         return ""
+    if not os.path.isdir(node):
+        return ""
+    parent, management = (
+        os.path.basename(one) for one in (os.path.dirname(node), os.path.dirname(os.path.dirname(node)))
+    )
     return f"{parent}, {management}" if management and management != parent else parent
 
 
