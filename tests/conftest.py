@@ -6,6 +6,7 @@ deadline: how long an example takes depends on who else uses the machine.
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import site
@@ -38,6 +39,8 @@ SLOW = {
 }
 """Files and folders that `make quick` leaves out: they start programs, need root, another package or a virtual machine,
 or take seconds. A single test elsewhere is left out by ``@pytest.mark.slow``. `make test` runs all."""
+MOST_OPEN = 400
+"""Descriptors that a process of tests may hold before it looks for those that nobody needs."""
 PROGRAMS = {"strace", "installation", "shared"}
 """Fixtures of tests that start other programs."""
 _PACKAGES = (
@@ -116,6 +119,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         listed = item.path.is_relative_to(folder) and item.path.relative_to(folder).parts[0] in SLOW
         if listed or PROGRAMS.intersection(getattr(item, "fixturenames", ())):
             item.add_marker("slow")
+
+
+def pytest_runtest_teardown() -> None:
+    """Closes the files of indexes that nobody has any more: commands collect garbage rarely, and select(2) takes no
+    descriptor above 1023."""
+    if len(os.listdir("/proc/self/fd")) > MOST_OPEN:
+        gc.unfreeze()  # what was there when a command began is frozen by it
+        gc.collect()
 
 
 def _skipped(config: pytest.Config) -> list[pytest.TestReport]:

@@ -365,6 +365,6 @@ def test_a_virtual_machine_and_its_disk() -> None:
             "qemu-system-x86",
             "qemu-system-x86_64",
         )
-        narrow = ["script", "-qec", f"stty cols 80; {shlex.join(command)}", "/dev/null"]
+        narrow = ["script", "-qec", f"stty cols 80; NO_COLOR=1 {shlex.join(command)}", "/dev/null"]
         shown = subprocess.run(narrow, capture_output=True, text=True, check=True).stdout
         assert re.search(rf"connected  {re.escape(str(path))}\s+connected by +vm1 disk1 \(blk\)", shown)

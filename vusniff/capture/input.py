@@ -93,6 +93,11 @@ class Input:
             os.close(self._fd)
             self._fd = -1
 
+    def __del__(self) -> None:
+        """A program that lets go of a capture without closing it leaves no descriptor behind."""
+        if getattr(self, "_fd", -1) >= 0:
+            self.close()
+
     @property
     def size(self) -> int:
         """Bytes that are there now."""
