@@ -348,7 +348,6 @@ def test_rings_outside_memory(talk: Talk, ram: int) -> None:
     talk.request(SET_MEM_TABLE, table(WHOLE), ram)
     talk.request(SET_VRING_NUM, struct.pack("=II", 1, 256))
     talk.request(SET_VRING_ADDR, struct.pack("=IIQQQQ", 1, 0, 0x10000, 0xDEAD0000, 0x11000, 0))
-    talk.request(SET_VRING_KICK, struct.pack("=Q", 0x101))
     assert "0xdead0000" in talk.end()
 
 
