@@ -94,7 +94,7 @@ class Input:
             self._fd = -1
 
     def __del__(self) -> None:
-        """A program that lets go of a capture without closing it leaves no descriptor behind."""
+        """The descriptor of a capture that is not used any more is given back, closed or not."""
         if getattr(self, "_fd", -1) >= 0:
             self.close()
 

@@ -39,7 +39,8 @@ def record_and_count(words: Sequence[str], metrics: str) -> int:
     """Record with ``vusniff WORDS`` until interrupted or until it ends; return its exit status."""
     user = choose(False)
     ours, theirs = socket.socketpair()
-    held, until = os.pipe()
+    held, writable = os.pipe()
+    until = open(writable, "wb", buffering=0)  # noqa: SIM115
     passed = [theirs.detach(), held]
     try:
         options = ["--quiet", "--files-fd", str(passed[0]), "--until-fd", str(held)]
@@ -49,8 +50,7 @@ def record_and_count(words: Sequence[str], metrics: str) -> int:
             os.close(fd)
 
     def end(_number: int, _frame: FrameType | None) -> None:
-        with contextlib.suppress(OSError):
-            os.close(until)
+        until.close()
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, end)

@@ -6,7 +6,8 @@ import argparse
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from vusniff.capture.bound import Bound, size_of
+from vusniff.capture.bound import Bound
+from vusniff.commands.recording import can_be_followed, some_size
 from vusniff.commands.times import some_seconds
 from vusniff.errors import SourceError
 
@@ -16,17 +17,10 @@ if TYPE_CHECKING:
     from vusniff.capture.writer import CaptureWriter
 
 
-def _size(words: str) -> int:
-    try:
-        return size_of(words)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
 def add_keeping_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of a recording in several files."""
     group = parser.add_argument_group("for long recordings, which are not shown")
-    group.add_argument("-C", dest="turn_size", type=_size, metavar="SIZE", help="begin the next file at this size")
+    group.add_argument("-C", dest="turn_size", type=some_size, metavar="SIZE", help="begin the next file at this size")
     group.add_argument("-G", dest="turn_seconds", type=some_seconds, metavar="TIME", help="and after so long: 60, 1h")
     group.add_argument(
         "-W",
@@ -47,7 +41,7 @@ def add_keeping_arguments(parser: argparse.ArgumentParser) -> None:
         "--per-session", metavar="DIR", help="one file a session in this directory, compressed at its end"
     )
     group.add_argument(
-        "--keep", type=_size, metavar="SIZE", help="with --per-session: remove the oldest files beyond it"
+        "--keep", type=some_size, metavar="SIZE", help="with --per-session: remove the oldest files beyond it"
     )
 
 
@@ -93,7 +87,6 @@ def check_keeping_arguments(args: argparse.Namespace) -> None:
 
 def _check_metrics(args: argparse.Namespace) -> None:
     from vusniff.commands.counting import check_metrics
-    from vusniff.commands.recording import can_be_followed
 
     check_metrics(args.metrics)
     if args.per_session is not None:

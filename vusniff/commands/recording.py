@@ -35,7 +35,7 @@ def add_recording_arguments(parser: argparse.ArgumentParser, file_help: str) -> 
     parser.add_argument("-w", "--write", metavar="FILE", help=file_help)
     parser.add_argument(
         "--max-size",
-        type=_size,
+        type=some_size,
         metavar="SIZE",
         help="stop recording at this size, such as 500M; without it, or where that much is not free, recording stops "
         "when the file system has less than 1 GiB or 5 %% free, whichever is smaller. Exit status is 1 then",
@@ -53,7 +53,8 @@ def check_recording_arguments(args: argparse.Namespace) -> None:
         raise SourceError("--tui needs a terminal: leave it out for text, or record with -q and view the file later")
 
 
-def _size(words: str) -> int:
+def some_size(words: str) -> int:
+    """Bytes of 500M and the like. Raises `argparse.ArgumentTypeError`."""
     try:
         return size_of(words)
     except ValueError as error:

@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
         connected = sum(row.connected for row in found)
         likely = sum(row.likely and row.connected for row in found)
         hint = "" if args.all or len(shown) == len(found) else " (--all shows them)"
-        look = "looks" if likely == 1 else "look"
+        look = "looks" if 1 in (likely, connected) else "look"
         terminal.tell(f"{likely} of {counted(connected, 'unix stream connection')} {look} like vhost-user{hint}")
     return 0 if shown or devices else 1
 
