@@ -16,9 +16,10 @@ from vusniff.capture.batch import OFFSET_BITS, Batch, frame_fields
 from vusniff.capture.events import Events
 from vusniff.capture.input import BLOCK_LIMIT
 from vusniff.capture.joining import gather, with_descriptors
+from vusniff.capture.options import little_options
 from vusniff.capture.packet import INFO_SIZE, LEAD_SIZE
 from vusniff.capture.reader import CaptureReader
-from vusniff.capture.scan import ENDS, KNOWN_TAGS, little_options
+from vusniff.capture.scan import ENDS, KNOWN_TAGS
 from vusniff.errors import CaptureError
 from vusniff.meta import OPTIONS
 from vusniff.record import Closed, Connection, Exit, Frame, FrameFields

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 from vusniff.capture import pcapng
 from vusniff.capture.batch import OFFSET_BITS, Batch, Event
 from vusniff.capture.facts import Section
+from vusniff.capture.interfaces import Ids
 from vusniff.capture.joining import DISTANCE, joined, may_join, parts
 from vusniff.capture.packet import LEAD_SIZE
-from vusniff.capture.scan import Ids, Scan
+from vusniff.capture.scan import Scan
 from vusniff.errors import CaptureError
 from vusniff.families.registry import family_named
 from vusniff.record import UNDIVIDED, Connection, Frame

@@ -9,36 +9,25 @@ one unpack; that it is one is seen by its tags, and everything else goes the lon
 
 from __future__ import annotations
 
-from array import array
-from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections import defaultdict
 from typing import Any
 
 from vusniff.capture import evidence, facts, pcapng
 from vusniff.capture.batch import OFFSET_BITS, Batch
 from vusniff.capture.input import BLOCK_LIMIT, Input, block_length, check_start
-from vusniff.capture.packet import DISSECTOR, DISSECTOR_DATA, INFO_SIZE, INTERFACE_LIMIT, LEAD_SIZE, dissector_of, lead
-from vusniff.capture.refound import PacketPart, Refound
+from vusniff.capture.interfaces import Ids, Interfaces, refuse_newer
+from vusniff.capture.options import little_options, own, parse
+from vusniff.capture.other_packets import OtherPackets
+from vusniff.capture.packet import INFO_SIZE, LEAD_SIZE, lead
+from vusniff.capture.skipped import Skipped
 from vusniff.capture.stacks import KIND as STACK
-from vusniff.capture.stacks import Stacks, StackSection
+from vusniff.capture.stacks import StackSection
 from vusniff.errors import CaptureError
 from vusniff.families.framing import BELIEVED
-from vusniff.families.registry import FIRST, families
-from vusniff.meta import FLAGS, OPTIONS, REPLY, pack_meta
-from vusniff.record import Connection, FrameKind, Lost, OtherEvidence
-from vusniff.told import parse as parse_told
-from vusniff.values import dataclass
+from vusniff.meta import FLAGS, OPTIONS, pack_meta
+from vusniff.record import FrameKind, OtherEvidence
 
-CONNECTION_LIMIT = 1 << 20
-"""Connections of a capture: about 1 KiB is kept of each. Packets of further ones are skipped and counted."""
 _SECTION_LIMIT = 1000
-_UNKNOWN_LIMIT = 64 << 20
-"""Bytes of evidence of unknown kinds that are kept of a file; further pieces are skipped and counted."""
-_HELD_LIMIT = 1 << 17
-"""Descriptors that were held before a source joined, of all connections: few have any, a few hundred bytes each."""
-_MORE_HELD = f"list{{s}} of descriptors that a process held before: there are more than {_HELD_LIMIT} in all"
-_NAMED_KINDS = 8
-"""Unknown kinds that are counted by name."""
 _KINDS = frozenset(
     {
         pcapng.SECTION_HEADER,
@@ -55,52 +44,7 @@ _USUAL = LEAD_SIZE + BELIEVED
 KNOWN_TAGS = LEAD_SIZE - INFO_SIZE - 4
 ENDS = {lead(end, "")[:KNOWN_TAGS]: pack_meta(0, FrameKind.MESSAGE, end, 0, 0) for end in (0, 1)}
 """How our packets of messages begin -> what that says in the ``meta`` column."""
-_PLAIN_OPTIONS = 24
 _COMMON = f"8I{KNOWN_TAGS}s{INFO_SIZE}xI3I"
-_PLAIN_CODES = frozenset((pcapng.EPB_FLAGS, pcapng.EPB_PACKETID))
-
-
-_SAID: dict[str, Any] = {"vusniff": facts.FORMAT_VERSION}
-"""Replaces what an interface of ours said, once it has become a connection."""
-
-
-@dataclass(slots=True)
-class _Interface:
-    linktype: int
-    path: str
-    resolution: int
-    offset: int
-    facts: dict[str, Any]
-    """Our option; empty for an interface of somebody else."""
-    connection: int | None = None
-    """None until it is known to be ours."""
-
-
-class Ids:
-    """The connections of all files of a capture, numbered in the order they are met."""
-
-    def __init__(self) -> None:
-        self.connections: list[Connection] = []
-        self.orders: list[str] = []
-        """Byte order of the messages of each."""
-        self.stacks = Stacks()
-        self.room_for_held = _HELD_LIMIT
-        """Held descriptors that are still kept."""
-
-    def order(self, connection: int) -> str:
-        """Byte order of a connection's messages."""
-        return self.orders[connection - 1]
-
-    def add(self, stated: dict[str, Any], path: str, order: str) -> Connection | None:
-        """The connection an interface stands for; None when there are too many."""
-        if len(self.connections) >= CONNECTION_LIMIT:
-            return None
-        connection = facts.parse_connection(stated, len(self.connections) + 1, path, self.room_for_held)
-        self.room_for_held -= sum(len(end.held) for end in connection.ends)
-        self.connections.append(connection)
-        own = stated.get("order")
-        self.orders.append(str(own) if own in ("little", "big") else order)
-        return connection
 
 
 class Scan:
@@ -120,18 +64,11 @@ class Scan:
         self._origin = 0
         """Offset in the file of the buffer's first byte."""
         self._set_order("little")
-        self._interfaces: list[_Interface] = []
-        self._begun = array("I")
-        """The connections of this file, by their order in it: what interfaces of later sections continue."""
-        self._bases: dict[int, int] = {}
-        """Interfaces whose packets can be the common ones -> what the connection is in the ``meta`` column."""
-        self._skipped: Counter[str] = Counter()
-        self._unknown: Counter[str] = Counter()
-        """Kind -> pieces of evidence."""
-        self._unknown_size = 0
+        self._skipped = Skipped()
+        self._interfaces = Interfaces(self.input.name, ids, self._skipped)
+        self._packets = OtherPackets(ids, self._interfaces, self._skipped)
         self._stack_section = StackSection()
         self._remark: str | None = None
-        self._refound = Refound()
         self._found = False
         try:
             if head := self.input.head():
@@ -143,22 +80,18 @@ class Scan:
     @property
     def ours(self) -> bool:
         """A block that vusniff wrote was found so far."""
-        return self._found
+        return self._found or self._interfaces.found
 
     @property
     def notes(self) -> list[str]:
         """What was skipped, cut or damaged, as sentences."""
         notes = [self.input.remark] if self.input.remark and self.input.partial >= 0 else []
-        if again := self._refound.messages:
+        if again := self._packets.refound:
             words = "1 message was" if again == 1 else f"{again} messages were"
             notes.append(
                 f"{words} found in bytes that were recorded as unreadable; Wireshark shows them after vusniff export"
             )
-        notes += [f"skipped {count} {what.format(s='s' if count > 1 else '')}" for what, count in self._skipped.items()]
-        if self._unknown:
-            kinds = ", ".join(f"{count} of {kind}" for kind, count in self._unknown.items())
-            notes.append(f"evidence of kinds that this vusniff does not know, which it shows raw and keeps: {kinds}")
-        return [*self.cuts, *(f"{self.input.name}: {note}" for note in notes)]
+        return [*self.cuts, *(f"{self.input.name}: {note}" for note in (*notes, *self._skipped.notes))]
 
     @property
     def cuts(self) -> list[str]:
@@ -218,7 +151,7 @@ class Scan:
         limit = length - self._fields.size
         before = self._unpack("I", buffer, at - 4)[0]
         base_offset = self._base + self._origin
-        unpack, ends, bases = self._fields.unpack_from, ENDS, self._bases
+        unpack, ends, bases = self._fields.unpack_from, ENDS, self._interfaces.bases
         drop, little = self._drop, self._order == "little"
         add_offset, add_time, add_request = batch.offset.append, batch.time_ns.append, batch.request.append
         add_size, add_meta = batch.size.append, batch.meta.append
@@ -282,9 +215,9 @@ class Scan:
         if kind == pcapng.SECTION_HEADER:
             self._section(buffer[at : at + 12], body)
         elif kind == pcapng.INTERFACE_DESCRIPTION and len(body) >= 8:
-            self._interface(body, batch)
+            self._interfaces.add(body, batch)
         elif kind == pcapng.ENHANCED_PACKET:
-            self._packet(body, batch, data)
+            self._packets.read(body, self._base + self._origin + at, batch, data)
         elif kind == pcapng.INTERFACE_STATISTICS and len(body) >= 12:
             self._statistics(body, batch)
         elif kind != pcapng.CUSTOM or not self._own_block(body, batch):
@@ -297,7 +230,7 @@ class Scan:
 
     def _skip(self, kind: int, count: int) -> None:
         name = pcapng.BLOCK_NAMES.get(kind)
-        self._skipped[f"{name}{{s}}" if name else "block{s} of an unknown kind"] += count
+        self._skipped.add(f"{name}{{s}}" if name else "block{s} of an unknown kind", count)
 
     def _pass_over(self) -> None:
         """Goes past a block that is none of `_KINDS`, which is counted already, and past those behind it that are none
@@ -334,11 +267,12 @@ class Scan:
 
     def _section(self, start: bytes, body: bytes) -> None:
         self._set_order(pcapng.order_of(start) or "little")
-        self._interfaces, self._bases, self._stack_section = [], {}, StackSection()
+        self._interfaces.begin(self._order)
+        self._stack_section = StackSection()
         if len(body) < 16 or self._unpack("H", body, 4)[0] != 1:
             self._stop("unknown pcapng version", "only version 1 is known")
             return
-        options = self._options(body[16:])
+        options = parse(self._order, body[16:], self._skipped)
         found = dict(options)
         application, system, hardware = (
             found.get(code, b"").decode("utf-8", "replace")
@@ -346,195 +280,21 @@ class Scan:
         )
         comments = (facts.load(value) for code, value in options if code == pcapng.OPT_COMMENT)
         comment = next((one for one in comments if "vusniff" in one), {})
-        self._refuse_newer(comment)
+        refuse_newer(comment, self.input.name)
         section = facts.parse_section(comment, application, system, hardware, self._order)
         self._found = self._found or section.ours
         if len(self.sections) < _SECTION_LIMIT:
             self.sections.append(section)
 
-    def _refuse_newer(self, stated: dict[str, Any]) -> None:
-        version = facts.newer(stated)
-        if version is not None:
-            raise CaptureError(
-                f"{self.input.name} is a capture of format {version} by a newer vusniff, and this one reads up to "
-                f"format {facts.FORMAT_VERSION}: read it with a newer vusniff"
-            )
-
-    def _interface(self, body: bytes, batch: Batch) -> None:
-        if len(self._interfaces) >= INTERFACE_LIMIT:
-            self._skipped["interface{s} beyond the 65536th"] += 1
-            return
-        options = self._options(body[8:])
-        found = dict(options)
-        interface = _Interface(
-            self._unpack("H", body)[0],
-            found.get(pcapng.IF_NAME, b"").decode("utf-8", "replace")[: facts.TEXT_LIMIT],
-            found.get(pcapng.IF_TSRESOL, b"\x06")[:1].ljust(1, b"\x06")[0],
-            int.from_bytes(found.get(pcapng.IF_TSOFFSET, b""), "little" if self._order == "little" else "big"),
-            next((said for said in self._own(options) if "vusniff" in said), {}),
-        )
-        self._refuse_newer(interface.facts)
-        self._interfaces.append(interface)
-        if interface.facts and interface.linktype == pcapng.LINKTYPE_UPPER_PDU:
-            self._adopt(len(self._interfaces) - 1, batch)
-        # What is read of JSON may be many times as large: only what a connection keeps of it is kept.
-        interface.facts = _SAID if interface.facts else {}
-
-    def _adopt(self, number: int, batch: Batch) -> int | None:
-        """An interface turns out to be one of ours: it becomes a connection, unless there are too many."""
-        interface = self._interfaces[number]
-        if interface.connection is None:
-            identity = self._continued(interface)
-            if identity is None:
-                late = {"joined_late": True} if "continues" in interface.facts else {}
-                connection = self._ids.add(interface.facts | late, interface.path, self._order)
-                if connection is None:
-                    return None
-                identity = connection.id
-                if not self._ids.room_for_held and facts.says_held(interface.facts):
-                    self._skipped[_MORE_HELD] += 1
-                if interface.facts:
-                    self._begun.append(identity)
-                batch.events.append((len(batch), connection))
-            interface.connection = identity
-            self._found = True
-            same_order = self._ids.order(identity) == self._order
-            usual = self._ids.connections[identity - 1].family == FIRST
-            if usual and same_order and (interface.resolution, interface.offset) == (pcapng.NANOSECONDS, 0):
-                self._bases[number] = pack_meta(identity, FrameKind.MESSAGE, 0, 0, 0)
-        return interface.connection
-
-    def _continued(self, interface: _Interface) -> int | None:
-        """The connection that goes on in this interface of a later section; None when it is a new one."""
-        which = facts.integer(interface.facts.get("continues"), 1, len(self._begun))
-        if which is None:
-            return None
-        identity = self._begun[which - 1]
-        known = self._ids.connections[identity - 1]
-        return identity if known.path == interface.path else None
-
-    def _options(self, options: bytes) -> list[tuple[int, bytes]]:
-        """The options of a block, as many as are read."""
-        found = list(pcapng.parse_options(self._order, options))
-        if len(found) > pcapng.OPTIONS_LIMIT:
-            self._skipped[f"option{{s}} and more: of a block the first {pcapng.OPTIONS_LIMIT} are read"] += 1
-            del found[pcapng.OPTIONS_LIMIT :]
-        return found
-
-    def _own(self, options: list[tuple[int, bytes]]) -> Iterator[dict[str, Any]]:
-        """What our options of a block say, one after the other: what is read of JSON may be many times as large."""
-        prefix = pcapng.structs(self._order, "I").pack(facts.ENTERPRISE)
-        return (facts.load(value[4:]) for code, value in options if code == pcapng.OPT_CUSTOM and value[:4] == prefix)
-
-    def _packet(self, body: bytes, batch: Batch, data: bool) -> None:
-        """An enhanced packet of any make."""
-        if len(body) < 20:
-            self._skipped["damaged packet{s}"] += 1
-            return
-        number, high, low, captured, original = self._unpack("5I", body)
-        if captured > len(body) - 20 or number >= len(self._interfaces):
-            self._skipped["damaged packet{s}" if captured > len(body) - 20 else "packet{s} without an interface"] += 1
-            return
-        interface = self._interfaces[number]
-        if interface.linktype != pcapng.LINKTYPE_UPPER_PDU:
-            self._skipped["packet{s} of another link type"] += 1
-            return
-        payload = body[20 : 20 + captured]
-        extra = body[20 + (captured + 3 & ~3) :]
-        options = self._options(extra)
-        tags, size = pcapng.parse_tags(payload) or ({}, 0)
-        kind = self._kind(tags, interface, options)
-        connection = None if kind is None else self._adopt(number, batch)
-        if kind is None or connection is None:
-            beyond = f"packet{{s}} of connections beyond the {CONNECTION_LIMIT}th"
-            self._skipped["packet{s} for another dissector" if kind is None else beyond] += 1
-            return
-        frame = payload[size:]
-        missing = max(original - captured, 0)
-        time_ns = pcapng.nanoseconds(high << 32 | low, interface.resolution, interface.offset)
-        known, order = self._ids.connections[connection - 1], self._ids.order(connection)
-        family = families().get(known.family)
-        told = parse_told(frame) if family is not None and kind is FrameKind.TOLD else None
-        head = family.main.header.size if family is not None and kind is FrameKind.MESSAGE and not missing else 0
-        if family is None or (kind is FrameKind.TOLD and told is None) or len(frame) < head:
-            kind = FrameKind.RAW
-        found = dict(options)
-        self._losses(found, options, connection, time_ns, batch)
-        more = not _PLAIN_CODES.issuperset(found)
-        end = self._end(tags, found)
-        pieces = self._refound.pieces(family, order, known, end, kind, frame) if family is not None else None
-        if pieces and kind is FrameKind.MESSAGE:
-            missing = 0  # of a size that was not true
-        for piece in pieces or [PacketPart(kind, 0, len(frame), 0)]:
-            request, flags, size = 0, 0, piece.stop - piece.start
-            lacking = piece.missing + (missing if piece.stop == len(frame) else 0)
-            if told is not None:
-                request, size = told.request, told.size or 0
-                flags = told.flags if told.flags is not None else REPLY * told.reply
-            elif family is not None and piece.kind is FrameKind.MESSAGE and size >= family.main.header.size:
-                request, flags, size = family.main.header.read[order](frame, piece.start)
-                flags = family.main.header.column(flags)
-            row = len(batch)
-            said_here = more and not piece.start
-            batch.offset.append(self._base + self._origin + self._at)
-            batch.time_ns.append(time_ns)
-            batch.request.append(request)
-            batch.size.append(size)
-            batch.meta.append(pack_meta(connection, piece.kind, end, said_here, flags))
-            if pieces is not None:
-                batch.parts[row] = piece.start, piece.stop, lacking
-            if data:
-                batch.data.append(frame[piece.start : piece.stop])
-                batch.options.append(little_options(self._order, extra) if said_here else b"")
-                if lacking:
-                    batch.missing[row] = lacking
-
-    def _kind(
-        self, tags: dict[int, bytes], interface: _Interface, options: list[tuple[int, bytes]]
-    ) -> FrameKind | None:
-        dissector = tags.get(pcapng.TAG_DISSECTOR, b"").rstrip(b"\0")
-        number = interface.connection
-        family = FIRST if number is None else self._ids.connections[number - 1].family
-        if dissector in (DISSECTOR, dissector_of(family)):
-            return FrameKind.MESSAGE
-        if dissector == DISSECTOR_DATA and interface.facts:
-            return next((kind for kind in map(facts.frame_kind, self._own(options)) if kind), None)
-        return None
-
-    def _end(self, tags: dict[int, bytes], options: dict[int, bytes]) -> int:
-        """Which end sent a packet: by its direction tag, else by its flags."""
-        if pcapng.TAG_DIRECTION in tags:
-            return int(int.from_bytes(tags[pcapng.TAG_DIRECTION], "big") == 1)
-        flags = options.get(pcapng.EPB_FLAGS, b"")
-        return int(len(flags) == 4 and self._unpack("I", flags)[0] & 3 == pcapng.FLAG_INBOUND)
-
-    def _losses(
-        self,
-        found: dict[int, bytes],
-        options: list[tuple[int, bytes]],
-        connection: int,
-        time_ns: int,
-        batch: Batch,
-    ) -> None:
-        """The losses a packet tells of stand before it."""
-        when: int | None = None
-        for one in self._own(options):
-            if lost := facts.parse_lost(one.get("lost"), None):
-                batch.events.append((len(batch), lost))
-            when = facts.integer(one.get("lost_ns")) if when is None else when
-        count = found.get(pcapng.EPB_DROPCOUNT, b"")
-        if len(count) == 8 and any(count):
-            when = time_ns if when is None else when
-            batch.events.append((len(batch), Lost(connection, when, self._unpack("Q", count)[0])))
-
     def _statistics(self, body: bytes, batch: Batch) -> None:
         number, high, low = self._unpack("3I", body)
-        connection = self._interfaces[number].connection if number < len(self._interfaces) else None
+        known = self._interfaces.all
+        connection = known[number].connection if number < len(known) else None
         if connection is None:
-            self._skipped[pcapng.BLOCK_NAMES[pcapng.INTERFACE_STATISTICS] + "{s}"] += 1
+            self._skipped.add(pcapng.BLOCK_NAMES[pcapng.INTERFACE_STATISTICS] + "{s}")
             return
-        interface = self._interfaces[number]
-        options = self._options(body[12:])
+        interface = known[number]
+        options = parse(self._order, body[12:], self._skipped)
         found = dict(options)
         end = found.get(pcapng.ISB_ENDTIME, b"")
         if len(end) == 8:
@@ -544,7 +304,7 @@ class Scan:
             self._unpack("Q", value)[0] if len(value := found.get(code, b"")) == 8 else 0
             for code in (pcapng.ISB_IFRECV, pcapng.ISB_IFDROP)
         )
-        for said in self._own(options):
+        for said in own(self._order, options):
             for event in (
                 facts.parse_lost(said.get("lost"), connection),
                 facts.parse_closed(said, connection, time_ns, received, dropped),
@@ -557,12 +317,12 @@ class Scan:
         if self._unpack("I", body.ljust(4, b"\0"))[0] != facts.ENTERPRISE:
             return False
         if len(body) > evidence.SIZE_LIMIT:
-            self._skipped["piece{s} of evidence that is too large"] += 1
+            self._skipped.add("piece{s} of evidence that is too large")
             return True
         said = facts.load(body[4:].rstrip(b"\0"))
         if said.get("kind") == STACK:
             if not self._ids.stacks.add(said, self._stack_section):
-                self._skipped["call stack{s} that cannot be read, or for which there is no room"] += 1
+                self._skipped.add("call stack{s} that cannot be read, or for which there is no room")
             return True
         if "kind" in said:
             self._evidence(said, len(body), batch)
@@ -572,34 +332,10 @@ class Scan:
         return "vusniff" in said
 
     def _evidence(self, said: dict[str, Any], size: int, batch: Batch) -> None:
-        found = evidence.parse(said, self._nth)
+        found = evidence.parse(said, self._interfaces.nth)
         if found is None:
-            self._skipped["piece{s} of evidence that cannot be read"] += 1
+            self._skipped.add("piece{s} of evidence that cannot be read")
             return
-        if isinstance(found, OtherEvidence):
-            if self._unknown_size + size > _UNKNOWN_LIMIT:
-                self._skipped["piece{s} of evidence of an unknown kind: there is too much of it"] += 1
-                return
-            self._unknown_size += size
-            named = found.kind in self._unknown or len(self._unknown) < _NAMED_KINDS
-            self._unknown[found.kind if named else "others"] += 1
+        if isinstance(found, OtherEvidence) and not self._skipped.keep_unknown(found.kind, size):
+            return
         batch.events.append((len(batch), found))
-
-    def _nth(self, ordinal: int) -> int | None:
-        """The id of the n-th connection of this file."""
-        return self._begun[ordinal - 1] if 0 < ordinal <= len(self._begun) else None
-
-
-def little_options(order: str, options: bytes) -> bytes:
-    """Options as they would be in a little-endian file, as far as vusniff reads them: our own text."""
-    if order == "little" or not options:
-        return options
-    prefix = pcapng.structs(order, "I").pack(facts.ENTERPRISE)
-    return pcapng.options(
-        "little",
-        (
-            pcapng.custom_option("little", facts.ENTERPRISE, value[4:])
-            for code, value in pcapng.parse_options(order, options)
-            if code == pcapng.OPT_CUSTOM and value[:4] == prefix
-        ),
-    )
