@@ -15,8 +15,11 @@ import pytest
 
 from vusniff.analysis.timeline import Timeline, read_all
 from vusniff.capture.index import Index
+from vusniff.capture.packet import NAME_LIMIT
 from vusniff.capture.writer import CaptureWriter
+from vusniff.checks.story import session_verdict
 from vusniff.cli import main
+from vusniff.families.registry import families
 from vusniff.families.vhost_kernel.call import frame
 from vusniff.families.vhost_kernel.protocol import (
     HEADER,
@@ -28,8 +31,10 @@ from vusniff.families.vhost_kernel.protocol import (
     VDUSE_NAME,
     Control,
     Ioctl,
+    KernelChannels,
     head,
 )
+from vusniff.families.vhost_kernel.setting import setting
 from vusniff.families.vhost_kernel.state import KernelState
 from vusniff.families.vhost_user.state import RingState
 from vusniff.filter import compile_filter
@@ -145,6 +150,10 @@ def test_every_call_has_a_row_and_every_row_is_a_call() -> None:
     assert set(USER) <= set(rows)
 
 
+def test_wireshark_finds_every_family_by_its_whole_name() -> None:
+    assert max(len(name) for name in families()) <= NAME_LIMIT
+
+
 def test_the_header_is_what_it_says() -> None:
     data = head("little", I.GET_FEATURES, 7, 8, 22, -1, 26, 900)
     assert len(data) == HEADER_SIZE
@@ -244,6 +253,107 @@ def test_vdpa_starts_with_its_status(make: Make) -> None:
     guess = timeline.sessions[0].guess
     assert guess is not None
     assert guess.device == "blk"
+
+
+def asks_status(number: int, status: int) -> bytes:
+    """struct vduse_dev_request of VDUSE_SET_STATUS."""
+    return struct.pack("<II16xB", 1, number, status).ljust(152, b"\0")
+
+
+def set_up(device: Device) -> None:
+    """One ring of a vhost-vdpa device, as far as DRIVER_OK."""
+    device.call(I.SET_OWNER)
+    device.call(I.VDPA_SET_STATUS, b"\x0b")
+    device.call(I.SET_VRING_NUM, state(0, 128))
+    device.call(I.SET_VRING_ADDR, address(0, 0x1000))
+    device.call(I.SET_VRING_KICK, file(0, 9), passed=1)
+    device.call(I.VDPA_SET_VRING_ENABLE, state(0, 1))
+
+
+def test_what_starts_a_device_is_not_its_kick(make: Make) -> None:
+    """DRIVER_OK starts one on the vDPA bus, NET_SET_BACKEND one of vhost-net; phases and verdict go by that."""
+    verdicts = []
+    for rest in (b"", b"\x0f", b"\x0f\0"):
+        device, read = make("/dev/vhost-vdpa-0", VDPA_NAME)
+        set_up(device)
+        for status in rest:
+            device.call(I.VDPA_SET_STATUS, bytes([status]))
+        timeline = read()
+        verdict = session_verdict(timeline.checker, 1, timeline.index.time_ns[-1])
+        assert verdict is not None
+        verdicts.append((str(verdict.outcome), verdict.trouble, [str(phase.kind) for phase in timeline.phases(1)]))
+    start = ["connect", "feature negotiation", "start"]
+    assert verdicts == [
+        ("idle", False, start),
+        ("running", False, [*start, "running"]),
+        ("idle", False, [*start, "running", "stop"]),
+    ]
+    device, read = make("/dev/vhost-net", KERNEL_NAME)
+    device.call(I.SET_OWNER)
+    device.call(I.SET_VRING_KICK, file(0, 9), passed=1)
+    device.call(I.NET_SET_BACKEND, file(0, 3), error=EFAULT)
+    timeline = read()
+    verdict = session_verdict(timeline.checker, 1, timeline.index.time_ns[-1])
+    assert verdict is not None
+    assert str(verdict.outcome) == "refused"
+
+
+def test_vduse_makes_devices_and_starts_them(make: Make) -> None:
+    name = b"blk0\0left over of a name before"
+    made = name.ljust(256, b"\0") + struct.pack("<IIQIIII", 1, 2, 1 << 32, 1, 4096, 1, 1).ljust(76, b"\0") + bytes(4)
+    said = []
+    for calls in (
+        [(I.VDUSE_SET_API_VERSION, u64(0))],
+        [(I.VDUSE_SET_API_VERSION, u64(0)), (I.VDUSE_CREATE_DEV, made)],
+        [(I.VDUSE_CREATE_DEV, made), (I.VDUSE_DESTROY_DEV, name.ljust(256, b"\0"))],
+    ):
+        device, read = make("/dev/vduse/control", VDUSE_NAME)
+        for request, data in calls:
+            device.call(request, data)
+        timeline = read()
+        verdict = session_verdict(timeline.checker, 1, timeline.index.time_ns[-1])
+        assert verdict is not None
+        said.append((verdict.sentence, verdict.trouble))
+    assert said == [
+        ("Idle: no VDUSE device is made.", False),
+        ("Running: the VDUSE device blk0 is made.", False),
+        ("Idle: no VDUSE device is made.", False),
+    ]
+    device, read = make("/dev/vduse/blk0", VDUSE_NAME)
+    device.call(I.VDUSE_VQ_SETUP, struct.pack("<IH", 0, 128).ljust(32, b"\0"))
+    device.call(Control.VDUSE_SET_STATUS, asks_status(1, 15))
+    device.call(I.VDUSE_VQ_GET_INFO, struct.pack("<II3Q8xB7x", 0, 128, 0x1000, 0x2000, 0x3000, 1), back=True)
+    device.call(I.VDUSE_VQ_SETUP_KICKFD, file(0, 9), passed=1)
+    device.call(Control.VDUSE_SET_STATUS, asks_status(2, 0))
+    timeline = read()
+    rings = [timeline.session_state(1, row).vrings[0] for row in (2, 3, 4)]
+    assert [ring.life and ring.life.value for ring in rings] == [*[RingState.STARTED] * 2, RingState.STOPPED]
+    verdict = session_verdict(timeline.checker, 1, timeline.index.time_ns[-1])
+    assert verdict is not None
+    assert not verdict.trouble
+
+
+def test_a_reset_is_kept_beside_the_status_after_it() -> None:
+    """A file that begins in the middle repeats both: else what the reset has ended would come back."""
+    statuses = (0, 3, 15, 0)
+    for request, said in (
+        (I.VDPA_SET_STATUS, [bytes([status]) for status in statuses]),
+        (Control.VDUSE_SET_STATUS, [asks_status(1, status) for status in statuses]),
+    ):
+        heads = head("little", request, 1, 1, fd=3)
+        items = [setting(KernelChannels.VDPA, request, heads + data, "little").item for data in said]
+        assert items[0] == items[3] != items[1] == items[2]
+    names = [b"vduse0", b"vduse1", b"vduse0\0rest"]
+    made = [
+        setting(
+            KernelChannels.VDUSE,
+            I.VDUSE_DESTROY_DEV,
+            head("little", I.VDUSE_DESTROY_DEV, 1, 256) + name.ljust(256, b"\0"),
+            "little",
+        ).item
+        for name in names
+    ]
+    assert made[0] == made[2] != made[1]
 
 
 def test_the_process_is_the_back_end_of_a_vduse_device(make: Make) -> None:
@@ -367,15 +477,22 @@ def test_a_device_is_open_while_the_descriptor_is_of_that_device(tmp_path: Path)
 
 def test_the_other_side_of_a_device_is_named() -> None:
     node = "/dev/vhost-vdpa-0"
-    assert vduse_node(node, "blk0, vduse") == vduse_node(node, "blk0") == "/dev/vduse/blk0"
-    assert vduse_node("/dev/vhost-net", "tap0") == ""
+    assert vduse_node(node, "blk0, vduse") == "/dev/vduse/blk0"
+    assert vduse_node("/dev/vhost-net", "tap0") == vduse_node(node, "vdpa0, vp_vdpa") == ""
     sides = (
         kernel_side("/dev/vhost-net", "tap0"),
-        kernel_side(node, "vp0, vp_vdpa"),
-        kernel_side(node, "blk0", "qemu"),
+        kernel_side(node, "vdpa0, vp_vdpa"),
+        kernel_side("/dev/vhost-vdpa-3"),
+        kernel_side(node, "blk0, vduse", "qemu-storage-daemon"),
+        kernel_side(node, "blk0, vduse"),
     )
-    assert [one.label for one in sides] == ["kernel vhost (tap0)", "vdpa0 (vp0, vp_vdpa)", "VDUSE blk0 (qemu)"]
-    assert kernel_side(node, "blk0", "").label == "VDUSE blk0"
+    assert [one.label for one in sides] == [
+        "kernel vhost (tap0)",
+        "vdpa0 (vp_vdpa)",
+        "vdpa3",
+        "VDUSE blk0 (qemu-storage-daemon)",
+        "VDUSE blk0",
+    ]
 
 
 def test_a_session_with_the_kernel_is_compared_with_one_of_vhost_user_by_meaning(

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from fetch_tshark import version
+from payload_examples.kernel import EXAMPLES as CALLS
 from talk import START_NS, Talk, eventfd, memfd, region, socket, u32, u64
 from tshark import PROGRAMS, dissector, fields, needs_tshark, tshark, using
 
@@ -25,6 +26,7 @@ from vusniff.capture.writer import CaptureWriter
 from vusniff.checks.finding import Finding
 from vusniff.cli import main
 from vusniff.families.registry import families
+from vusniff.families.vhost_kernel.protocol import NAMES, RETURNED, VDUSE_NAME, Control, head
 from vusniff.families.vhost_user.protocol import BackendRequest, FrontendRequest, GpuRequest, ProtocolFeature
 from vusniff.filter import compile_filter, sieve
 from vusniff.filter.field import Field, Origin, ValueKind
@@ -155,6 +157,29 @@ def test_every_request_reply_and_acknowledgement(folder: Path) -> None:
 @pytest.mark.parametrize("capture", golden.captures(), ids=lambda path: path.stem)
 def test_real_captures(capture: Path, folder: Path) -> None:
     assert compare(capture, folder) > 40
+
+
+def test_every_call_to_the_kernel_in_both_byte_orders(folder: Path, tmp_path: Path) -> None:
+    """What a call is named, and what it says, comes from one table; the host's byte order is found by the flags."""
+    both = b""
+    for order in ("little", "big"):
+        path = tmp_path / order
+        with CaptureWriter(path, source="test", order=order) as writer:
+            known: dict[str, int] = {}
+            for number, one in enumerate(CALLS):
+                family = one.channel.family
+                if family not in known:
+                    known[family] = writer.open(f"/dev/{family}", family=family).id
+                data = bytes.fromhex(one.hex)
+                if one.request in tuple(Control) and one.channel.family == VDUSE_NAME:
+                    data = data.ljust(152, b"\0")  # what is read and written has this size
+                data = data if order == "little" else b"A" * len(data)
+                header = head(order, one.request, RETURNED, len(data), fd=7)
+                writer.frame(Frame(known[family], 0, START_NS + number, header + data))
+        both += path.read_bytes()
+    (tmp_path / "both.pcapng").write_bytes(both)
+    assert compare(tmp_path / "both.pcapng", folder) == 2 * len(CALLS)
+    assert {one.request for one in CALLS} == set(NAMES)
 
 
 def test_a_reader_that_goes_once_through_a_file_knows_answers_at_the_reply(folder: Path) -> None:

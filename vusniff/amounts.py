@@ -66,7 +66,7 @@ def counted(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
 
 
-def listed(what: str, numbers: Sequence[int]) -> str:
+def listed(what: str, numbers: Sequence[object]) -> str:
     """``vring 0``, ``vrings 0 and 1``, ``vrings 0, 1 and 2``."""
     if len(numbers) == 1:
         return f"{what} {numbers[0]}"

@@ -68,6 +68,9 @@ class Header:
     set for some, ``no_reply`` where it is taken back for some."""
     assigned: int = 0xF
     """Mask of the flags that have a meaning."""
+    small: str = "request"
+    """Which of request and flags is a number of 4 bytes that is always small: it tells the byte order of the host where
+    nothing else does."""
     by_sender: bool = False
     """The sender of a message tells whether it is a reply: flags of requests may be anything, and none wants a reply by
     its flags."""

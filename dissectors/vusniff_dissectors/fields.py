@@ -59,7 +59,7 @@ class _Uuid(Adapter):  # type: ignore[misc]
 
 class _PaddedText(Adapter):  # type: ignore[misc]
     def _decode(self, obj: bytes, context: Any, path: Any) -> str:
-        return obj.rstrip(b"\0").decode("utf-8", "backslashreplace")
+        return obj.partition(b"\0")[0].decode("utf-8", "backslashreplace")
 
     def _encode(self, obj: str, context: Any, path: Any) -> bytes:
         data = obj.encode("utf-8")
@@ -85,5 +85,5 @@ REST_TEXT = _RestText(GreedyBytes)
 
 
 def padded_text(size: int) -> Any:
-    """UTF-8 text padded with zero bytes to ``size``."""
+    """UTF-8 text in ``size`` bytes; it ends at the first zero byte, and what is behind that says nothing."""
     return _PaddedText(Bytes(size))

@@ -1,6 +1,7 @@
 """Fetches kernel packages of the distribution and unpacks them, so that a virtual machine can boot them.
 
-usage: python tests/vm/fetch.py [PACKAGE ...]      default: the distribution's kernel, as apt names it today
+usage: python tests/vm/fetch.py [PACKAGE ...]      default: the distribution's kernel, as apt names it today, and on
+                                                   Debian 12 its later one, because only that has VDUSE
 
 They go to the folder that VUSNIFF_KERNELS names (default: ~/.cache/vusniff/kernels). Nothing is installed.
 """
@@ -17,14 +18,31 @@ from pathlib import Path
 FOLDER = Path(os.environ.get("VUSNIFF_KERNELS") or Path.home() / ".cache/vusniff/kernels")
 
 
+LATER = "6.12"
+"""Version of the later kernel that Debian 12 has beside its own, which has no VDUSE (CONFIG_VDPA_USER)."""
+
+
+def wanted() -> list[str]:
+    """Names of the packages that the tests need."""
+    architecture = told("dpkg", "--print-architecture").strip()
+    later = package(f"linux-image-{LATER}-{architecture}")
+    return [current(), *([later] if later else [])]
+
+
 def current() -> str:
     """Name of the package of the distribution's kernel: what its package without a version stands for."""
     architecture = told("dpkg", "--print-architecture").strip()
     for name in (f"linux-image-{architecture}", "linux-image-generic"):  # Debian's and Ubuntu's
-        if found := re.search(r"Depends: (linux-image-\S+)", told("apt-cache", "depends", name)):
-            unsigned = f"{found[1]}-unsigned"
-            return unsigned if candidate(unsigned) else found[1]
+        if found := package(name):
+            return found
     raise SystemExit(f"apt knows neither linux-image-{architecture} nor linux-image-generic")
+
+
+def package(name: str) -> str:
+    """The package that a package without a version stands for; empty where apt cannot download one."""
+    found = re.search(r"Depends: (linux-image-\S+)", told("apt-cache", "depends", name))
+    names = [f"{found[1]}-unsigned", found[1]] if found else []
+    return next(filter(candidate, names), "")
 
 
 def told(*command: str) -> str:
@@ -63,5 +81,5 @@ def index(tree: Path) -> None:
 
 
 if __name__ == "__main__":
-    for wanted in sys.argv[1:] or [current()]:
-        print(unpack(wanted))
+    for name in sys.argv[1:] or wanted():
+        print(unpack(name))

@@ -102,7 +102,8 @@ class OtherPackets:
         dissector = tags.get(pcapng.TAG_DISSECTOR, b"").rstrip(b"\0")
         number = interface.connection
         family = FIRST if number is None else self._ids.connections[number - 1].family
-        if dissector in (DISSECTOR, dissector_of(family)):
+        whole = dissector_of(family)
+        if dissector in (DISSECTOR, whole, whole[: len(DISSECTOR)]):  # longer names were once cut
             return FrameKind.MESSAGE
         if dissector == DISSECTOR_DATA and interface.facts:
             return next((kind for kind in map(facts.frame_kind, own(self._interfaces.order, options)) if kind), None)

@@ -23,8 +23,10 @@ DISSECTOR_DATA = b"data"
 PROTOCOL = b"vhost-user"
 INFO_SIZE = 64
 LEAD_SIZE = 112
-_PADDED = len(PROTOCOL) - 1
-"""Fewest bytes of a protocol's name with which the tags are as long as ever."""
+NAME_LIMIT = 12
+"""Bytes of the longest name of a family: tags are filled up to that, and as long in every packet."""
+_PADDED = NAME_LIMIT - 3
+"""Fewest bytes of a name with which they are."""
 INTERFACE_LIMIT = 1 << 16
 """Interfaces of one section: what a reader keeps of them at once. After so many a writer begins another section."""
 FRAME_LIMIT = pcapng.PACKET_LIMIT - LEAD_SIZE
@@ -33,16 +35,16 @@ FRAME_LIMIT = pcapng.PACKET_LIMIT - LEAD_SIZE
 
 def dissector_of(family: str) -> bytes:
     """The name under which Wireshark finds the dissector of a family."""
-    return family.replace("-", "_").encode("ascii", "replace")[: len(DISSECTOR)]
+    return family.replace("-", "_").encode("ascii", "replace")[:NAME_LIMIT]
 
 
 def lead(end: int, info: str, dissector: bytes = DISSECTOR, family: str = "vhost-user") -> bytes:
     """The tags in front of a frame: `LEAD_SIZE` bytes."""
     words = info.encode("utf-8", "replace")[: INFO_SIZE - 1].ljust(INFO_SIZE, b"\0")
     return (
-        pcapng.tag(pcapng.TAG_DISSECTOR, dissector.ljust(len(DISSECTOR), b"\0"))
+        pcapng.tag(pcapng.TAG_DISSECTOR, dissector.ljust(_PADDED, b"\0"))
         + pcapng.tag(pcapng.TAG_DIRECTION, end.to_bytes(4, "big"))
-        + pcapng.tag(pcapng.TAG_PROTOCOL, family.encode("ascii", "replace")[: len(PROTOCOL)].ljust(_PADDED, b"\0"))
+        + pcapng.tag(pcapng.TAG_PROTOCOL, family.encode("ascii", "replace")[:NAME_LIMIT].ljust(_PADDED, b"\0"))
         + pcapng.tag(pcapng.TAG_INFO, words)
         + pcapng.tag(pcapng.TAG_END, b"")
     )

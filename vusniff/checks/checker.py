@@ -20,7 +20,7 @@ from vusniff.checks.plan import Plan, Question, by_looks, by_standing, counts_re
 from vusniff.checks.recall import lasting, previous_session, recall_exchange
 from vusniff.checks.silence import MAX_EXITS as MAX_SILENT_EXITS
 from vusniff.checks.silence import MAX_SILENT, Silence
-from vusniff.checks.standing import Standing, stand
+from vusniff.checks.standing import Standing, is_started, stand
 from vusniff.checks.step import (
     MAX_SPOKEN,
     MAX_UNANSWERED,
@@ -261,8 +261,8 @@ class Checker:
         self._pull((Trigger.CALL,), step, 2 * memory.complete + readable)
         memory.main_before, memory.last_main = memory.last_main, lasting(message)
         memory.last_reply, memory.answered = memory.last_main, True
-        if after.vrings.running is not None:
-            memory.kicked = True
+        if after.vrings is not before.vrings and not memory.kicked:
+            memory.kicked = any(is_started(ring) for ring in after.vrings.changed_from(before.vrings))
         if not readable or not self._keyed:
             return
         for said in as_user(before, message):
@@ -483,7 +483,8 @@ class Checker:
         """Learn who speaks, from the ends of a connection and from the sender, as soon as they are told apart."""
         main = message.channel is self._tracker.sessions[message.session - 1].family.main
         if main and place.requester is not None:
-            self._frontend_ends.setdefault(message.connection, place.requester)
+            frontend = 0 if place.sender(0) is Sender.FRONTEND else 1
+            self._frontend_ends.setdefault(message.connection, frontend)
         for position, end in enumerate(place.ends):
             process = end.process or (message.process if message.sender is place.sender(position) else None)
             sender = place.sender(position)

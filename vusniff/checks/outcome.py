@@ -182,13 +182,21 @@ def _without_rules(one: Standing, way: Way) -> Outcome:
 
 
 def _of_calls(one: Standing) -> Outcome:
-    """What came of a device that the kernel serves: a call that failed is an answer, and closing is no fault."""
-    if not one.started:
-        refused = one.refusal is not None
-        return Outcome.REFUSED if refused else Outcome.NEVER_STARTED if one.closed is not None else Outcome.IDLE
+    """What came of a device that the kernel serves: a call that failed is an answer, and closing is no fault. The node
+    by which VDUSE devices are made has no rings: it has done its work when it made one."""
+    over = one.closed is not None and one.closed.reason != CAPTURE_ENDED
+    works = one.started if one.made is None else bool(one.made)
+    if not works and one.refusal is not None:
+        return Outcome.REFUSED
+    if one.made is not None:
+        running = any(there.value for there in one.made.values())
+        return Outcome.STOPPED if over else Outcome.RUNNING if running else Outcome.IDLE
+    if not works:
+        unseen = Outcome.IDLE if one.fresh else Outcome.UNKNOWN
+        return unseen if not over or not one.fresh else Outcome.NEVER_STARTED
     if one.rings.running:
-        return Outcome.RUNNING if one.closed is None or one.closed.reason == CAPTURE_ENDED else Outcome.ENDED
-    return Outcome.STOPPED
+        return Outcome.ENDED if over else Outcome.RUNNING
+    return Outcome.STOPPED if over else Outcome.IDLE
 
 
 def _open(one: Standing, stopped_by: bool) -> Outcome:

@@ -5,7 +5,7 @@ Made from what the checker remembers anyway, when a session ends or is asked abo
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from vusniff.amounts import duration
@@ -15,7 +15,7 @@ from vusniff.checks.stalls import Stall, stalls
 from vusniff.checks.step import SessionHistory, Spoken, decoded
 from vusniff.families.family import State
 from vusniff.families.vhost_user.protocol import F_PROTOCOL_FEATURES, Channels, FrontendRequest
-from vusniff.families.vhost_user.state import DeviceState, Refusal, RingState, Seen
+from vusniff.families.vhost_user.state import DeviceState, Refusal, RingState, Seen, Vring
 from vusniff.message import Message
 from vusniff.record import Closed, Exit
 from vusniff.values import dataclass, field
@@ -127,6 +127,8 @@ class Standing:
     """A log tells of it: no bytes were seen."""
     calls: bool = False
     """It is one of calls to the kernel."""
+    made: Mapping[str, Seen[bool]] | None = None
+    """Of one on the node by which VDUSE devices are made, which has no rings: name -> whether it is there."""
     timed: bool = True
     """Its times were measured; else they only keep the order."""
     roles: tuple[str, str] = ("front-end", "back-end")
@@ -248,7 +250,8 @@ def stand(
         standing.status_written = memory.status_written.value if memory.status_written else None
         standing.regions = None if state.regions is None else len(state.regions)
         standing.regions_by = state.regions_by
-        standing.rings = _rings(state, memory.kicked)
+        standing.rings = _rings(state, memory.kicked, calls)
+        standing.made = getattr(state, "made", None)
         standing.unused = bool(memory.unused) and not memory.used
         standing.stalls = stalls(memory, state, end_ns)
         standing.refusal = _log_refused(memory) or (state.refused[-1] if state.refused else None)
@@ -276,7 +279,13 @@ def _waiting(memory: SessionHistory, main: bool) -> Point | None:
     return point(min(found, key=lambda message: message.number)) if found else None
 
 
-def _rings(state: DeviceState, began: bool) -> Rings:
+def is_started(ring: Vring) -> bool:
+    """The kernel was told to serve it; vhost-user has no such request: there a kick does that."""
+    return ring.life is not None and ring.life.value is RingState.STARTED
+
+
+def _rings(state: DeviceState, began: bool, calls: bool) -> Rings:
+    """``calls``: a kick descriptor alone starts no ring."""
     addressed = armed = running = enabled = disabled = 0
     for ring in state.vrings.values():
         if ring.addresses is not None:
@@ -285,7 +294,7 @@ def _rings(state: DeviceState, began: bool) -> Rings:
             enabled += 1
         if ring.life is None:
             continue
-        if ring.life.value is not RingState.STOPPED:
+        if is_started(ring) if calls else ring.life.value is not RingState.STOPPED:
             running += 1
             disabled += ring.enabled is not None and not ring.enabled.value
             armed = min(armed or EVERYTHING, ring.life.by)
@@ -350,4 +359,9 @@ def step_of(standing: Standing) -> str:
         return "enabling the rings"
     if last.request == FrontendRequest.SET_OWNER and standing.protocol_offered is not None:
         return "negotiation"
-    return STEPS.get(last.request, f"after {last.name}")
+    request = last.request
+    if standing.calls:
+        from vusniff.families.vhost_kernel.protocol import USER
+
+        request = USER.get(request, 0)
+    return STEPS.get(request, f"after {last.name}")

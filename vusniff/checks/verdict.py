@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from vusniff.amounts import counted, duration
+from vusniff.amounts import counted, duration, listed
 from vusniff.channel import Sender
 from vusniff.checks import ending, stalls, wrote
 from vusniff.checks.cause import CAUSES, GUESSES, OF_SIGNAL, Cause, Likely, causes
@@ -235,6 +235,10 @@ def _quiet(one: Standing, outcome: Outcome, way: Way, successor: int | None) -> 
     if one.closed is None and gone is not None:
         who = gone.comm or "a process that held the connection"
         followed = f"; {who} exited with status {gone.status}, and the connection was not seen to end{followed}"
+    if one.made is not None and outcome is not Outcome.STOPPED:
+        there = [name for name, seen in one.made.items() if seen.value]
+        named = there and listed("the VDUSE device", there[:4])
+        return f"{named} {'are' if there[1:] else 'is'} made" if there else "no VDUSE device is made"
     if outcome is Outcome.RUNNING:
         disabled = f", and {one.rings.disabled} more started and disabled" if one.rings.disabled else ""
         return f"{one.rings.served} ring{'s run' if one.rings.served > 1 else ' runs'}{disabled}{followed}"
@@ -247,7 +251,7 @@ def _quiet(one: Standing, outcome: Outcome, way: Way, successor: int | None) -> 
     if outcome is Outcome.IDLE:
         words = "every ring is stopped" if one.rings.began else "no ring was started yet"
         if not one.rings.began and one.rings.addressed and one.quiet_ns >= ending.WAIT_NS:
-            words += ": SET_VRING_KICK, which starts one, has not come"
+            words += f": {STARTS.get(one.family, STARTS[''])}, which starts one, has not come"
         if one.rings.running:
             words = "every ring that was started is disabled"
         return f"{words}; the last message is {one.last}{followed}"
@@ -265,6 +269,15 @@ def _quiet(one: Standing, outcome: Outcome, way: Way, successor: int | None) -> 
         who = f"{name_of(one, one.closer)} closed the connection" if one.closer else "the connection was closed"
         return f"{who} {ending.while_words(one)}"
     return f"{name_of(one, one.closer)} closed the connection" if one.closer is not None else ""
+
+
+STARTS = {
+    "": "SET_VRING_KICK",
+    "vhost-kernel": "NET_SET_BACKEND, VSOCK_SET_RUNNING or SCSI_SET_ENDPOINT",
+    "vhost-vdpa": "VDPA_SET_STATUS with DRIVER_OK",
+    "vduse": "VDUSE_SET_STATUS with DRIVER_OK",
+}
+"""Family -> what starts a ring there."""
 
 
 # -- trouble ----------------------------------------------------------------------------------------------------------

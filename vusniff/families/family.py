@@ -107,7 +107,8 @@ class Family:
     """One protocol."""
 
     name: str
-    """As in a capture file: ``vhost-user``."""
+    """As in a capture file: ``vhost-user``. Wireshark finds the dissector of one of up to 12 bytes
+    (`vusniff.capture.packet.NAME_LIMIT`)."""
     main: Channel
     """The channel of a connection that no other connection opened."""
     unknown: Channel

@@ -12,6 +12,8 @@ from importlib import resources
 from vusniff.channel import Sender
 from vusniff.families.family import Family
 from vusniff.families.registry import families
+from vusniff.families.vhost_kernel import family as kernel
+from vusniff.families.vhost_kernel.protocol import Ioctl
 from vusniff.families.vhost_user import device, shape
 from vusniff.families.vhost_user.protocol import FrontendRequest
 from vusniff.filter.field import Origin, ValueKind
@@ -36,7 +38,7 @@ def generate() -> str:
     body = tables.channels()
     before, after = resources.files("vusniff.wireshark").joinpath("runtime.lua").read_text("utf-8").split(_MARK)
     parts = [before, *tables.registrations(), "", *tables.names, "", *tables.readers, "", *body, ""]
-    parts += [*_families(), "", *_deduction(), "", *_shapes()]
+    parts += [*_families(), "", *_calls(), "", *_deduction(), "", *_shapes()]
     return "\n".join(parts) + "\n" + after
 
 
@@ -169,8 +171,7 @@ def _families() -> list[str]:
 def _family(family: Family) -> list[str]:
     header, channels = family.main.header, family.channels
     spans = {name: f"{{ {start}, {stop - start} }}" for name, (start, stop) in header.spans.items()}
-    first, behind = header.spans["request"]
-    small = spans["request" if behind - first == 4 else "flags"]
+    small = spans[header.small]
     more = [
         f"{{ {at}, {size}, name = {quoted(name)}, title = {quoted(name.capitalize())},"
         f" kind = {quoted(('i' if name in header.signed else 'u') + str(8 * max(size, 4)))} }}"
@@ -196,6 +197,18 @@ def _family(family: Family) -> list[str]:
         f"    opened_by_request = {_lua_table(opened[False])}, opened_by_reply = {_lua_table(opened[True])},",
         f"    requesters = {_lua_table({channel: quoted(side) for channel, side in asking.items()})},",
         f"    roles = {_lua_table({side: quoted(word) for side, word in zip(Sender, family.roles, strict=True)})} }},",
+    ]
+
+
+def _calls() -> list[str]:
+    """How the bytes of a session of calls are read, as `vusniff.families.vhost_kernel.family` has it."""
+    nodes: dict[str | int, str] = {node: quoted(name) for node, name in kernel.NODES.items()}
+    devices: dict[str | int, str] = {number: quoted(name) for number, name in kernel.IDS.items()}
+    asked: dict[str | int, str] = {int(request): str(at.start or 0) for request, at in kernel.DEVICE_ID_IN.items()}
+    return [
+        f"CALLS = {{ set_features = {int(Ioctl.SET_FEATURES)}, nodes = {_lua_table(nodes)},",
+        f"  devices = {_lua_table(devices)},",
+        f"  device_id_in = {_lua_table(asked)} }}",
     ]
 
 

@@ -16,7 +16,7 @@ local INFO_LIMIT = 200
 local F, BITS, VALUES, BITS_BY_DEVICE, LAYOUTS, CHANNELS = {}, {}, {}, {}, {}, {}
 -- The protocols in the order of their rows in vusniff, vhost-user first, and where their headers hold what.
 local FAMILIES
-local DEDUCTION, CODES, SEVERITIES, RANKS
+local DEDUCTION, CODES, SEVERITIES, RANKS, CALLS
 local MAIN_SIZES, BACKEND_SIZES, WITH_DESCRIPTOR, AMBIGUOUS
 local RAW, EMPTY = {}, {}
 local registered = {}
@@ -225,8 +225,10 @@ end
 
 local function text(f, path, size)
   local range = take(path, size)
-  tree:add(f, range, range:stringz(ENC_UTF_8))
-  say(path, range:stringz(ENC_UTF_8))
+  -- What fills its place has no zero byte, without which stringz() raises.
+  local words = range:raw():find("\0", 1, true) and range:stringz(ENC_UTF_8) or range:string(ENC_UTF_8)
+  tree:add(f, range, words)
+  say(path, words)
 end
 
 -- Worked out from the fields before it.
@@ -404,6 +406,7 @@ end
 
 local function deduce(session)
   if proto.prefs.device ~= "" then return proto.prefs.device end
+  if session.calls then return session.device end
   local votes = {}
   local function vote(device, weight) votes[device] = (votes[device] or 0) + weight end
   for request, device in pairs(DEDUCTION.requests) do
@@ -470,10 +473,10 @@ local function join(link, session, channel)
   renew(link)
 end
 
-local function begin(link, channel)
+local function begin(link, channel, family)
   sessions = sessions + 1
   local session = { number = sessions, links = {}, requests = {}, programs = {}, xen_mmap = false, log_shmfd = false,
-                    postcopy = false }
+                    postcopy = false, calls = family.own == "call", device = CALLS.nodes[link.path:match("^[^ ]*")] }
   for _, process in pairs(link.processes) do session.programs[#session.programs + 1] = process.comm end
   reshape(session)
   join(link, session, channel)
@@ -516,7 +519,7 @@ local function introduce(link, from, header, size)
       join(link, table.remove(passed, chosen).session, channel)
     end
   end
-  if not link.session then begin(link, channel) end
+  if not link.session then begin(link, channel, family) end
   link.channel = channel
   if not link.requester then
     link.requester = header.reply and 1 - from or from
@@ -561,6 +564,19 @@ local function shaping()
     local last = (little and range:le_uint() or range:uint()) + size - HEADER_SIZE
     session.config_size = math.max(session.config_size or 0, last)
   end
+end
+
+-- What a call tells of how the bytes of its session are read.
+local function shape_call(session, request, size)
+  if request == CALLS.set_features then
+    SHAPING.requests[CODES.SET_FEATURES](session, size)
+  elseif CALLS.device_id_in[request] and not session.device then
+    local range = size >= CALLS.device_id_in[request] + 4 and data(HEADER_SIZE + CALLS.device_id_in[request], 4)
+    session.device = range and CALLS.devices[little and range:le_uint() or range:uint()]
+  else
+    return
+  end
+  reshape(session)
 end
 
 local function answered(link, request)
@@ -639,7 +655,9 @@ local function follow(pinfo, from, header, size)
     placed[pinfo.number] = link.place
     return
   end
-  if link.channel == "main" then
+  if link.session.calls then
+    shape_call(link.session, request, size)
+  elseif link.channel == "main" then
     local shape = (reply and SHAPING.replies or SHAPING.requests)[request]
     if shape then
       shape(link.session, size, link)

@@ -59,6 +59,7 @@ HEADER = Header(
     failed=(FLAG_TYPE | FLAG_ERROR, TYPE_REPLY | FLAG_ERROR),
     unusual="no_reply",
     assigned=FLAGS,
+    small="flags",
 )
 
 

@@ -21,7 +21,7 @@ from vusniff.families.vhost_kernel.protocol import (
     Control,
     Ioctl,
 )
-from vusniff.families.vhost_kernel.state import MAX_FILES, KernelState
+from vusniff.families.vhost_kernel.state import MAX_FILES, MAX_MADE, KernelState
 from vusniff.families.vhost_user.advance import advance as advance_user
 from vusniff.families.vhost_user.protocol import FLAG_REPLY, VERSION, Channels, FrontendRequest
 from vusniff.families.vhost_user.state import (
@@ -41,7 +41,6 @@ from vusniff.record import Descriptor
 
 Handler = Callable[[KernelState, Message, Mapping[str, Any]], KernelState]
 
-DRIVER_OK = 4
 _F = FrontendRequest
 _TAKES_DESCRIPTOR = frozenset({_F.SET_VRING_KICK, _F.SET_VRING_CALL, _F.SET_VRING_ERR})
 _new, _set = object.__new__, object.__setattr__
@@ -129,10 +128,14 @@ def _kick(state: KernelState, message: Message, payload: Mapping[str, Any]) -> K
     index = ring_of(state, message, payload["index"])
     passed = None if payload["fd"] < 0 else _first(message) or Descriptor()
     changes: dict[str, Any] = {"kick": Seen(passed, message.number)}
-    ring = state.vrings.get(index)
-    if passed is not None and (ring is None or ring.life is None or ring.life.value is not RingState.STARTED):
+    if passed is not None and not _runs(state, index):
         changes["life"] = Seen(RingState.KICK_SET, message.number)
     return _with(state, index, **changes)
+
+
+def _runs(state: KernelState, index: int) -> bool:
+    ring = state.vrings.get(index)
+    return ring is not None and ring.life is not None and ring.life.value is RingState.STARTED
 
 
 def _set_owner(state: KernelState, message: Message, payload: Mapping[str, Any]) -> KernelState:
@@ -186,19 +189,30 @@ def _endpoint(runs: bool) -> Handler:
 
 def _status(state: KernelState, message: Message, payload: Mapping[str, Any]) -> KernelState:
     """Of vDPA and VDUSE: DRIVER_OK starts what is set up, 0 resets the device (vhost_vdpa_set_status)."""
-    value, before = payload["u64"], state.status.value if state.status else 0
+    value, driven = payload["u64"], state.driven
     state = evolved(state, {"status": Seen(value, message.number)})
-    if value & DRIVER_OK and not before & DRIVER_OK:
+    if state.driven and not driven:
         return _start(state, message)
-    if not value and before:
-        off = Seen(False, message.number)
-        stopped = Seen(RingState.STOPPED, message.number)
-        return _all_rings(state, lambda ring: {"life": stopped, "enabled": off})
-    return state
+    return state if value else _reset(state, message)
+
+
+def _reset(state: KernelState, message: Message) -> KernelState:
+    """Every ring that was set up is stopped and disabled, whatever was seen of the status before."""
+    off, stopped = Seen(False, message.number), Seen(RingState.STOPPED, message.number)
+
+    def change(ring: Vring) -> dict[str, Any]:
+        enabled = ring.enabled is not None and ring.enabled.value
+        life = {"life": stopped} if enabled or ring.life is not None else {}
+        return {"enabled": off, **life} if enabled else life
+
+    return _all_rings(state, change)
 
 
 def _got_status(state: KernelState, message: Message, payload: Mapping[str, Any]) -> KernelState:
-    return evolved(state, {"status": Seen(payload["u64"], message.number)})
+    """It changes nothing; of a session joined late it tells that the device runs."""
+    driven = state.driven
+    state = evolved(state, {"status": Seen(payload["u64"], message.number)})
+    return _start(state, message) if state.driven and not driven else state
 
 
 def _vdpa_features(state: KernelState, message: Message, payload: Mapping[str, Any]) -> KernelState:
@@ -217,12 +231,28 @@ def _resume(state: KernelState, message: Message, payload: Mapping[str, Any]) ->
 # -- the back-end's side of VDUSE --------------------------------------------------------------------------------------
 
 
+def _version(state: KernelState, message: Message, payload: Mapping[str, Any]) -> KernelState:
+    return state if state.made is not None else evolved(state, {"made": {}})
+
+
 def _create(state: KernelState, message: Message, payload: Mapping[str, Any]) -> KernelState:
     number = message.number
+    state = _made(state, message, payload, True)
     return evolved(
         state,
         {"features_offered": Seen(payload["features"], number), "queue_num": Seen(payload["vq_num"], number)},
     )
+
+
+def _destroy(state: KernelState, message: Message, payload: Mapping[str, Any]) -> KernelState:
+    return _made(state, message, payload, False)
+
+
+def _made(state: KernelState, message: Message, payload: Mapping[str, Any], there: bool) -> KernelState:
+    known, name = state.made or {}, payload["name"]
+    if name not in known and len(known) >= MAX_MADE:
+        return state
+    return evolved(state, {"made": {**known, name: Seen(there, message.number)}})
 
 
 def _vq_setup(state: KernelState, message: Message, payload: Mapping[str, Any]) -> KernelState:
@@ -232,15 +262,16 @@ def _vq_setup(state: KernelState, message: Message, payload: Mapping[str, Any]) 
 def _vq_info(state: KernelState, message: Message, payload: Mapping[str, Any]) -> KernelState:
     if not message.flags & CAME_BACK:
         return state
-    number, ready = message.number, bool(payload["ready"])
+    index, number, ready = payload["index"], message.number, bool(payload["ready"])
     addresses = Addresses(0, payload["descriptor"], payload["device"], payload["driver"], 0)
-    return _with(
-        state,
-        payload["index"],
-        num=Seen(payload["num"], number),
-        addresses=Seen(addresses, number),
-        enabled=Seen(ready, number),
-    )
+    changes: dict[str, Any] = {
+        "num": Seen(payload["num"], number),
+        "addresses": Seen(addresses, number),
+        "enabled": Seen(ready, number),
+    }
+    if ready and state.driven and not _runs(state, index):
+        changes["life"] = Seen(RingState.STARTED, number)
+    return _with(state, index, **changes)
 
 
 def _kickfd(state: KernelState, message: Message, payload: Mapping[str, Any]) -> KernelState:
@@ -264,7 +295,10 @@ HANDLERS: Mapping[int, Handler] = {
     _I.VDPA_GET_STATUS: _got_status,
     _I.VDPA_SUSPEND: _suspend,
     _I.VDPA_RESUME: _resume,
+    _I.VDUSE_GET_API_VERSION: _version,
+    _I.VDUSE_SET_API_VERSION: _version,
     _I.VDUSE_CREATE_DEV: _create,
+    _I.VDUSE_DESTROY_DEV: _destroy,
     _I.VDUSE_DEV_GET_FEATURES: _seen("features"),
     _I.VDUSE_VQ_SETUP: _vq_setup,
     _I.VDUSE_VQ_GET_INFO: _vq_info,

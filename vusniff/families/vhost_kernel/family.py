@@ -36,15 +36,15 @@ from vusniff.values import dataclass
 SIZE_LIMIT = 1 << 20
 """Bytes of the largest argument that is believed."""
 _RING_PACKED = 1 << 34
-_NODES = {"/dev/vhost-net": "net", "/dev/vhost-vsock": "vsock", "/dev/vhost-scsi": "scsi"}
-_IDS = {number: name for name, number in DEVICE_IDS.items()}
-_DEVICE_ID_OF_CREATE = slice(260, 264)
-"""device_id in struct vduse_dev_config."""
+NODES = {"/dev/vhost-net": "net", "/dev/vhost-vsock": "vsock", "/dev/vhost-scsi": "scsi"}
+IDS = {number: name for name, number in DEVICE_IDS.items()}
+DEVICE_ID_IN = {Ioctl.VDPA_GET_DEVICE_ID: slice(0, 4), Ioctl.VDUSE_CREATE_DEV: slice(260, 264)}
+"""Where calls tell the type of the device; of the second in struct vduse_dev_config."""
 
 
 def device_of(path: str) -> str | None:
     """The type of a device by its node; None where the node serves any."""
-    return _NODES.get(path.partition(" ")[0])
+    return NODES.get(path.partition(" ")[0])
 
 
 def message_size(header: Bytes, order: str, offset: int = 0) -> int | None:
@@ -83,11 +83,13 @@ class KernelReading:
     def after(self, request: int, is_reply: bool, payload: bytes) -> KernelReading:
         """What is known after a call that tells."""
         byte_order = "little" if self.order == "little" else "big"
-        piece = payload[_DEVICE_ID_OF_CREATE] if request == Ioctl.VDUSE_CREATE_DEV else payload[:8]
-        value = int.from_bytes(piece, byte_order)  # type: ignore[arg-type]
         if request == Ioctl.SET_FEATURES:
-            return KernelReading(self.order, self.device, bool(value & _RING_PACKED), self.why)
-        named = _IDS.get(value) if len(piece) == 4 and self.device is None else None
+            bits = int.from_bytes(payload[:8], byte_order)  # type: ignore[arg-type]
+            return KernelReading(self.order, self.device, bool(bits & _RING_PACKED), self.why)
+        piece = payload[DEVICE_ID_IN[request]] if request in DEVICE_ID_IN else b""  # type: ignore[index]
+        if len(piece) < 4 or self.device is not None:
+            return self
+        named = IDS.get(int.from_bytes(piece, byte_order))  # type: ignore[arg-type]
         return self if named is None else KernelReading(self.order, named, self.packed, NAMES[request])
 
 
@@ -95,9 +97,7 @@ def _reading(order: str, device: str | None, programs: tuple[str, ...]) -> Kerne
     return KernelReading(order, device)
 
 
-_READS = frozenset(
-    (int(request), False) for request in (Ioctl.SET_FEATURES, Ioctl.VDPA_GET_DEVICE_ID, Ioctl.VDUSE_CREATE_DEV)
-)
+_READS = frozenset((int(request), False) for request in (Ioctl.SET_FEATURES, *DEVICE_ID_IN))
 _NEVER_ANSWERED = MappingProxyType({request << 1: Pairing.UNASKED for request in NAMES})
 
 

@@ -46,6 +46,7 @@ HEADER = Header(
     signed=frozenset({"result"}),
     failed=(FAILED, FAILED),
     assigned=FLAGS,
+    small="flags",
 )
 
 

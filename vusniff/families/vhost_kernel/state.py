@@ -14,6 +14,10 @@ from vusniff.values import dataclass, field
 
 MAX_FILES = 512
 """Descriptors of one device that are told apart."""
+MAX_MADE = 256
+"""Devices that one program made with VDUSE and that are told apart."""
+DRIVER_OK = 4
+"""Bit of the device status: the driver has set the device up."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,13 @@ class KernelState(DeviceState):
     running: Seen[bool] | None = None
     """VSOCK_SET_RUNNING, SCSI_SET_ENDPOINT."""
     guest_cid: Seen[int] | None = None
+    made: Mapping[str, Seen[bool]] | None = None
+    """Of /dev/vduse/control, which has no rings: name of a device -> whether it is there; None for any other node."""
+
+    @property
+    def driven(self) -> bool:
+        """The driver has said DRIVER_OK, by which a vDPA device starts."""
+        return self.status is not None and bool(self.status.value & DRIVER_OK)
 
 
 def initial(fresh: bool) -> KernelState:

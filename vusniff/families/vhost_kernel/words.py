@@ -51,6 +51,22 @@ def _info(payload: Payload, request: int, reply: bool) -> str:
     return f"{_ring(payload)} size {payload['num']} {'ready' if payload['ready'] else 'not ready'}"
 
 
+def _permitted(payload: Payload, request: int, reply: bool) -> str:
+    access = payload["permissions_name"] or payload["permissions"]
+    return f"{_range(payload, request, reply)} {access} from offset {payload['offset']:#x}"
+
+
+def _response(payload: Payload, request: int, reply: bool) -> str:
+    """The ring's position is only said in answer to one message, and 0 in all others."""
+    where = f" {_ring(payload)} available {payload['available_index']}" if payload["available_index"] else ""
+    return f"to {payload['request_id']}: {payload['result_name'] or payload['result']}{where}"
+
+
+def _asked(words: Callable[[Payload, int, bool], str]) -> Callable[[Payload, int, bool], str]:
+    """What the kernel asks a VDUSE back-end, with the number that the answer repeats."""
+    return lambda payload, request, reply: f"{words(payload, request, reply)} (asks {payload['request_id']})"
+
+
 WORDS: Mapping[str, Callable[[Payload, int, bool], str]] = {
     "vring_file": _file,
     "vring_worker": _worker,
@@ -62,7 +78,13 @@ WORDS: Mapping[str, Callable[[Payload, int, bool], str]] = {
     "scsi_target": _target,
     "vduse_device": _create,
     "vduse_name": lambda payload, request, reply: escape(payload["name"]),
-    "vduse_status": lambda payload, request, reply: " ".join(payload["u64_names"]) or str(payload["u64"]),
-    "vduse_asks_vring": lambda payload, request, reply: _ring(payload),
+    "vduse_status": _asked(lambda payload, request, reply: " ".join(payload["u64_names"]) or str(payload["u64"])),
+    "vduse_asks_vring": _asked(lambda payload, request, reply: _ring(payload)),
+    "vduse_updates": _asked(_range),
+    "vduse_group": _asked(lambda payload, request, reply: f"group {payload['group']} asid {payload['asid']}"),
+    "vduse_response": _response,
     "vduse_vring_info": _info,
+    "vduse_vring": lambda payload, request, reply: f"{_ring(payload)} at most {payload['max_size']}",
+    "vduse_entry": _permitted,
+    "vduse_iova_info": _range,
 }

@@ -32,24 +32,29 @@ def family_of_request(request: int, name: str) -> str:
     return VDPA_NAME if name.startswith("VDPA_") else KERNEL_NAME
 
 
+_BY_VDUSE = "vduse"
+"""What `kernel_nodes.vdpa_name` says made such a device."""
+
+
 def vduse_node(path: str, detail: str) -> str:
-    """The back-end's node of VDUSE that a driver's node is about, if VDUSE made the device: it is called alike."""
-    return f"{_VDUSE}{detail.partition(',')[0]}" if path.startswith(_VDPA) else ""
+    """The back-end's node of a driver's node whose device VDUSE made: it is called alike. Empty for any other."""
+    name, _, maker = detail.partition(", ")
+    return f"{_VDUSE}{name}" if path.startswith(_VDPA) and maker == _BY_VDUSE else ""
 
 
-def kernel_side(path: str, detail: str = "", served_by: str | None = None) -> Process:
+def kernel_side(path: str, detail: str = "", served_by: str = "") -> Process:
     """The kernel, as the other end of a device: ``kernel vhost (tap0)``, ``vdpa0 (vp_vdpa)``, ``VDUSE blk0 (qemu)``.
 
-    ``detail`` is what stands in brackets. ``served_by``: VDUSE made it, and this program serves it, empty where that is
-    not known.
+    ``detail`` is what a device is for, or what it is on the vDPA bus and what made it. ``served_by`` is the program
+    that serves a device of VDUSE, empty where that is not known.
     """
-    if served_by is not None:
-        name = vduse_node(path, detail).removeprefix(_VDUSE)
-        return Process(0, "kernel", None, f"VDUSE {name} ({served_by})" if served_by else f"VDUSE {name}")
-    if path.startswith(_VDUSE):
+    name, _, maker = detail.partition(", ")
+    if vduse_node(path, detail):
+        words, detail = f"VDUSE {name}", served_by
+    elif path.startswith(_VDUSE):
         words = "vDPA bus" if path != CONTROL else "VDUSE control"
     elif path.startswith(_VDPA):
-        words = f"vdpa{path.removeprefix(_VDPA)}"
+        words, detail = name or f"vdpa{path.removeprefix(_VDPA)}", maker
     else:
         words = _WORDS.get(path, "kernel vhost")
     return Process(0, "kernel", None, f"{words} ({detail})" if detail else words)

@@ -107,18 +107,22 @@ def tap_name(pid: int, fd: int) -> str:
 
 
 def vdpa_name(path: str) -> str:
-    """What a vDPA device is called on its bus, and what made it: ``vduse0, vduse``; empty where sysfs does not say."""
+    """What a vDPA device is called on its bus, and what made it: ``vduse0, vduse``; empty where sysfs does not say.
+
+    A node has no class: it stands below its device on the bus ``vdpa``, and that below what made it, which is a device
+    with a driver (``vp_vdpa``) or of a class (``vduse``). Linux 6.12: ``/sys/devices/virtual/vduse/NAME/NAME/
+    vhost-vdpa-0`` (vhost_vdpa_probe, vduse_dev_init_vdpa).
+    """
     try:
         number = os.stat(path).st_rdev
         node = os.path.realpath(f"/sys/dev/char/{os.major(number)}:{os.minor(number)}")
     except OSError:
         return ""
-    if not os.path.isdir(node):
+    device, maker = os.path.dirname(node), os.path.dirname(os.path.dirname(node))
+    if not os.path.isdir(node) or os.path.basename(os.path.realpath(f"{device}/subsystem")) != "vdpa":
         return ""
-    parent, management = (
-        os.path.basename(one) for one in (os.path.dirname(node), os.path.dirname(os.path.dirname(node)))
-    )
-    return f"{parent}, {management}" if management and management != parent else parent
+    made = next((f"{maker}/{link}" for link in ("driver", "subsystem") if os.path.islink(f"{maker}/{link}")), maker)
+    return f"{os.path.basename(device)}, {os.path.basename(os.path.realpath(made))}"
 
 
 def detail_of(pid: int, fd: int, path: str) -> str:

@@ -20,6 +20,7 @@ from vusniff.families.vhost_kernel.protocol import VDUSE_NAME, Control
 from vusniff.record import Call, Closed, Descriptor, End, Frame, Lost, Process
 from vusniff.sources.host.kernel_devices import family_of_node, kernel_side, path_of, vduse_node
 from vusniff.sources.host.kernel_nodes import detail_of, is_open, nodes, tap_name
+from vusniff.sources.host.unixdiag import full_name
 from vusniff.sources.probe import waiting
 from vusniff.sources.probe.passed import descriptors
 from vusniff.sources.probe.selection import Candidate, Selection
@@ -73,6 +74,8 @@ class _CalledDevice:
     connection: int
     rdev: int
     pid: int
+    comm: str
+    """As its process was called when it was met: later that may have ended."""
     files: set[int] = field(default_factory=set)
     count: int = 0
 
@@ -233,12 +236,19 @@ class Calls:
             fd,
             time_ns - entered.time,
             entered.passed,
-            Process(tgid, self._command(tgid), tid),
+            Process(tgid, device.comm, tid),
             missing,
         )
         device.count += 1
         self.messages += 1
-        self._held.append(_HeldCall(entered.time, tid, frame(call, self._writer.order), stacked))
+        self._hold(_HeldCall(entered.time, tid, frame(call, self._writer.order), stacked))
+
+    def _hold(self, call: _HeldCall) -> None:
+        """Calls return in another order than they begin: one on a vDPA device waits while VDUSE's back-end calls."""
+        at = len(self._held)
+        while at and self._held[at - 1].time > call.time:
+            at -= 1
+        self._held.insert(at, call)
 
     def _ask(self, tid: int, entered: _Entered | None, wanted: bool) -> None:
         """Have the stack of a call unwound, or forgotten."""
@@ -273,23 +283,23 @@ class Calls:
             same = [one for (owner, node, _), one in self._devices.items() if (owner, node) == (pid, path)]
             known = same[0] if len(same) == 1 else None
         if known is None:
+            comm = self._command(pid)
             ends = (
-                End(process=Process(pid, self._command(pid), pid, self._label(pid, path))),
+                End(process=Process(pid, comm, pid, self._label(pid, path))),
                 End(process=kernel_side(path, detail, self._served_by(vduse_node(path, detail)))),
             )
             family = family_of_node(path)
             made = self._writer.open(path_of(path, detail), ends, None, False, family)
-            known = self._devices[pid, path, detail] = _CalledDevice(made.id, rdev, pid)
+            known = self._devices[pid, path, detail] = _CalledDevice(made.id, rdev, pid, comm)
             self.connections += 1
         if len(known.files) < LOOKED_AT:
             known.files.add(fd)
         return known
 
-    def _served_by(self, node: str) -> str | None:
-        """The program that has the back-end's node of VDUSE, as far as its calls were seen; None for no such node."""
-        if node not in self._nodes.values():
-            return None
-        return next((self._command(pid) for pid, path, _ in self._devices if path == node), "")
+    def _served_by(self, node: str) -> str:
+        """The program that has the back-end's node of VDUSE, as far as its calls were seen."""
+        owner = next((one for (_, path, _), one in self._devices.items() if path == node), None)
+        return "" if owner is None else self._label(owner.pid, node) or full_name(owner.pid, owner.comm)
 
 
 def _named(passed: tuple[Descriptor, ...], pid: int) -> tuple[Descriptor, ...]:
