@@ -145,7 +145,7 @@ class Bench:
     def probe(self, *words: str) -> Iterator[subprocess.Popen[str]]:
         """A capture; what it says at its end is in ``stderr_text`` of what this gives."""
         readable, writable = os.pipe()
-        command = [sys.executable, "-m", "vusniff", "capture", "-q", "-w", str(self.folder / "c.pcapng")]
+        command = [sys.executable, "-m", "vusniff", "capture", "--record-only", "-w", str(self.folder / "c.pcapng")]
         command += ["--ready-fd", str(writable), *(["--attach", self.attach] if self.attach else []), *words]
         process = subprocess.Popen(command, pass_fds=(writable,), stderr=subprocess.PIPE, text=True)
         os.close(writable)

@@ -82,7 +82,7 @@ def main() -> int:
         source, program, path, file = (folder / one for one in ("a.c", "devices", "vhost.sock", "c.pcapng"))
         source.write_text(SOURCE)
         subprocess.run(["gcc", "-O2", "-w", "-o", program, source], check=True)
-        words = [sys.executable, "-m", "vusniff", "capture", "-q", "--stacks", "--comm", "devices", "-w", str(file)]
+        words = [sys.executable, "-m", "vusniff", "capture", "--record-only", "--stacks", "--comm", "devices", "-w", str(file)]
         with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as capture:
             assert capture.stderr is not None
             said = []

@@ -144,7 +144,8 @@ def test_it_ends_with_the_message_that_was_waited_for(tmp_path: Path, quiet: boo
                 near.send(message(request, bytes(8) if request in (2, 8) else b""))
             out, said = process.communicate(timeout=60)
     assert process.returncode == 0
-    assert b"message 3 passes --until: recording ends" in said
+    assert (b"message 3 passes --until: recording ends" in said) is not quiet
+    assert not (quiet and said)
     shown = [line.split()[6] for line in out.splitlines() if b"front" in line]
     assert shown == ([] if quiet else [b"GET_FEATURES", b"SET_FEATURES", b"SET_VRING_NUM"])
 
@@ -288,6 +289,7 @@ def _pinned() -> Iterator[Path]:
     [
         (["-w", "-", "--tui"], "there is nothing to show"),
         (["-q", "--json"], "there is nothing to show"),
+        (["-q"], "--quiet does not say where the capture is: add -w FILE"),
         (["-q", "-w", "/nonexistent/x.pcapng"], "/nonexistent/x.pcapng"),
         (["-q", "--attach", "rawtp", "-w", "/dev/full/x"], "/dev/full/x"),
     ],
@@ -321,7 +323,7 @@ def test_nobody_with_two_capabilities_records(shared: Path, installation: Path, 
     socket, file = shared / "s", shared / "c.pcapng"
     command = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
     command += [f"--inh-caps={caps}", f"--ambient-caps={caps}", f"--bounding-set={caps}", "/usr/bin/python3", "-m"]
-    command += ["vusniff", "capture", "-q", "--path", str(socket), "-w", str(file)]
+    command += ["vusniff", "capture", "--record-only", "--path", str(socket), "-w", str(file)]
     if tracefs:
         mount = 'mount -t tracefs none /sys/kernel/tracing; exec "$@"'
         command = ["unshare", "--mount", "sh", "-ec", mount, "sh", *command]

@@ -116,7 +116,7 @@ class Program:
         self.directory = directory
         self.file = directory / "capture.pcapng"
         self.log = directory / "log"
-        words = ("-w", self.file, "--quiet", *words)
+        words = ("-w", self.file, "--record-only", *words)
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "vusniff", "proxy", *map(str, words), *(["--", *command] if command else [])],
@@ -642,6 +642,22 @@ def test_text_and_json_show_what_is_recorded_until_the_end(tmp_path: Path, front
         assert len(frames(file)) == 6
         if words:
             assert [json.loads(line)["number"] for line in out.splitlines()] == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_quiet_proxy_prints_nothing_but_errors(tmp_path: Path, front: Path, back: Path) -> None:
+    words = ["--listen", front, "--connect", back, "-q"]
+    file = tmp_path / "c.pcapng"
+    program = view(tmp_path, *words, "-w", file)
+    with connected(front) as frontend:  # nobody listens at the other side yet, and that is no error
+        with listening(back) as listener, accepted(listener) as backend:
+            talk(frontend, backend)
+        back.unlink()
+    program.terminate()
+    assert program.communicate(timeout=PATIENCE) == ("", "")
+    assert len(frames(file)) == 2
+    program = view(tmp_path, *words)
+    assert program.communicate(timeout=PATIENCE)[1].startswith("vusniff: --quiet does not say where the capture is")
+    assert program.returncode == 2
 
 
 def test_a_view_says_why_the_proxy_does_not_start(tmp_path: Path, front: Path, back: Path) -> None:

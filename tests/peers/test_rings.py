@@ -251,7 +251,7 @@ def test_two_devices_on_a_switch() -> None:
     require(SWITCH)
     with Stage() as stage:
         fronts, capture = [stage.path("one.sock"), stage.path("two.sock")], stage.path("seen.pcapng")
-        words = ["capture", "--quiet", *(f"--path={one}" for one in fronts), "-w", str(capture), "--rings=50"]
+        words = ["capture", "--record-only", *(f"--path={one}" for one in fronts), "-w", str(capture), "--rings=50"]
         probe = stage.start("probe", [sys.executable, "-m", "vusniff", *words])
         ports = [dpdk.virtio_user_port(front, pairs=1, listen=True) for front in fronts]
         ends = [dpdk.Testpmd(stage, one.stem, port, pairs=1) for one, port in zip(fronts, ports, strict=True)]

@@ -29,7 +29,7 @@ pytestmark = [
 
 def start_probe(stage: Stage, side: str, *more: str) -> tuple[Process, Path]:
     capture = stage.path(f"{side}-probe.pcapng")
-    words = ["capture", "--quiet", "--path", str(stage.path(f"{side}.sock")), "-w", str(capture), *more]
+    words = ["capture", "--record-only", "--path", str(stage.path(f"{side}.sock")), "-w", str(capture), *more]
     probe = stage.start(f"probe-{side}", [sys.executable, "-m", "vusniff", *words])
     probe.wait_line("attached by")
     return probe, capture

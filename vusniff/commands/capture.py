@@ -1,7 +1,7 @@
 """``vusniff capture``: records running peers by the probe, without touching them, and shows the record.
 
 The probe runs in a process of its own, the only one that needs privileges; the view follows the file it writes, and has
-given up its own by then. With ``--quiet`` or ``-w -`` there is no view, and this process is the probe.
+given up its own by then. With ``--quiet``, ``--record-only`` or ``-w -`` there is no view, and this process is the probe.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from vusniff.commands.recording import (
     check_descriptors,
     check_recording_arguments,
     max_size_words,
+    note_of,
+    quiet_words,
     record_and_show,
 )
 from vusniff.commands.sampling import add_ring_arguments, check_ring_arguments, ring_words, sampling_of
@@ -106,7 +108,7 @@ def run(args: argparse.Namespace) -> int:
     if is_long(args):
         return _record(args.per_session or args.write, args)
     file = capture_file(args.write)
-    if (args.quiet and args.until is None) or not can_be_followed(file):
+    if ((args.quiet or args.record_only) and args.until is None) or not can_be_followed(file):
         return _record(file, args)
     # The probe may belong to another user than the view by then: a pipe ends it, not a signal.
     user = choose(args.tui)
@@ -163,6 +165,7 @@ def _record(file: str, args: argparse.Namespace) -> int:
     check_descriptors(args.ready_fd, args.until_fd, args.files_fd)
     modes = (Attach(args.attach),) if args.attach else tuple(Attach)
     wanted = selection(args)
+    note = note_of(args)
     if not is_long(args):
         _as_caller(check_path, file, args)  # before the kernel is asked, which takes seconds
     program = attach_program(modes, wanted.names_sockets, args.rings is not None, args.stacks)
@@ -184,11 +187,11 @@ def _record(file: str, args: argparse.Namespace) -> int:
         if output is not None:
             begun(args, output)
         if args.ready_fd is None:
-            say(f"attached by {program.attach}; interrupt to end")
+            note(f"attached by {program.attach}; interrupt to end")
 
     sampling = sampling_of(args, output, say) if output is not None else None
     unwinder = unwinder_of(args)
-    probe = Probe(program, writer, wanted, say, file, args.count, args.seconds, sampling, unwinder, calls, later)
+    probe = Probe(program, writer, wanted, say, file, args.count, args.seconds, sampling, unwinder, calls, later, note)
     probe.run(ready, _reader_of_output() if args.until_fd is None and file == "-" else args.until_fd)
     return 0 if probe.messages and writer.stopped is None else 1
 
@@ -236,7 +239,7 @@ def _reader_of_output() -> int | None:
 
 def _words(file: str, args: argparse.Namespace) -> list[str]:
     """The command line of the probe's process."""
-    words = ["capture", "-w", file, *max_size_words(args), *ring_words(args), *stack_words(args), *keeping_words(args)]
+    words = ["capture", "-w", file, *quiet_words(args), *max_size_words(args), *ring_words(args), *stack_words(args), *keeping_words(args)]
     for option in ("path", "inode", "pid", "comm", "vm"):
         words += [f"--{option}={value}" for value in getattr(args, option)]
     words += [f"--qmp={path}" for path in args.qmp]

@@ -43,7 +43,7 @@ def record_and_count(words: Sequence[str], metrics: str) -> int:
     until = open(writable, "wb", buffering=0)  # noqa: SIM115
     passed = [theirs.detach(), held]
     try:
-        options = ["--quiet", "--files-fd", str(passed[0]), "--until-fd", str(held)]
+        options = ["--record-only", "--files-fd", str(passed[0]), "--until-fd", str(held)]
         source = subprocess.Popen(command(*words[:1], *options, *words[1:]), pass_fds=passed, stdin=subprocess.DEVNULL)
     finally:
         for fd in passed:

@@ -106,7 +106,7 @@ def _show(args: argparse.Namespace) -> int:
         front, back = f"{directory}/front.sock", f"{directory}/back.sock"
         common = ["--count", str(args.count), "--timeout", str(args.timeout)]
         backend = programs.start("backend", ["demo", "--backend", back, *common])
-        proxy = programs.start("proxy", ["proxy", "--listen", front, "--connect", back, "-w", capture, "--quiet"])
+        proxy = programs.start("proxy", ["proxy", "--listen", front, "--connect", back, "-w", capture, "--record-only"])
         programs.wait_for_socket(front, proxy)
         frontend = programs.start("frontend", ["demo", "--frontend", front, "--pause", str(pause), *common])
         run = _Run(programs, proxy, (backend, frontend))

@@ -58,7 +58,7 @@ def fault_words(args: argparse.Namespace) -> list[str]:
     return words + ([] if args.seed is None else [f"--seed={args.seed}"])
 
 
-def faults_of(args: argparse.Namespace, say: Callable[[str], None]) -> FaultHost | None:
+def faults_of(args: argparse.Namespace, say: Callable[[str], None], note: Callable[[str], None]) -> FaultHost | None:
     """What relays need for the rules; None without rules. Raises VusniffError for what is wrong with them."""
     if not args.rule and not args.rules:
         if args.seed is not None:
@@ -75,7 +75,7 @@ def faults_of(args: argparse.Namespace, say: Callable[[str], None]) -> FaultHost
         _check(rule, args)
     if args.seed is None and any(rule.chance < 1 for rule in rules):
         args.seed = random.SystemRandom().randrange(1 << 32)
-        say(f"chances begin with --seed {args.seed}")
+        note(f"chances begin with --seed {args.seed}")
     decider = RuleDecider(rules, args.seed or 0, say)
     holds = any(rule.has("hold") for rule in rules)
     return FaultHost(decider, TerminalAsker(decider).ask if holds else None)

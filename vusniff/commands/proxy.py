@@ -2,7 +2,7 @@
 With fault rules it does not pass on all of it as it came: docs/faults.md.
 
 The proxy runs in a process of its own, so that no view can hold up the traffic; views follow the file it writes. With
-``--quiet`` there is no view, and this process is the proxy.
+``--quiet`` or ``--record-only`` there is no view, and this process is the proxy.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from vusniff.commands.recording import (
     check_descriptors,
     check_recording_arguments,
     max_size_words,
+    note_of,
+    quiet_words,
     record_and_show,
 )
 from vusniff.commands.sampling import add_ring_arguments, check_ring_arguments, ring_words, sampling_of
@@ -68,11 +70,11 @@ def run(args: argparse.Namespace) -> int:
         raise SourceError("--quiet shows nothing: leave it out, or leave out --tui and --json")
     check_recording_arguments(args)
     check_ring_arguments(args)
-    faults = faults_of(args, say)
+    faults = faults_of(args, say, note_of(args))
     file = capture_file(args.write)
-    if args.quiet or not can_be_followed(file):
+    if args.quiet or args.record_only or not can_be_followed(file):
         return _pass_on(sides, file, args, faults)
-    words = ["proxy", "-w", file, *fault_words(args), *max_size_words(args), *ring_words(args)]
+    words = ["proxy", "-w", file, *quiet_words(args), *fault_words(args), *max_size_words(args), *ring_words(args)]
     for path in args.listen:
         words += ["--listen", path]
     for path in args.connect:
@@ -90,7 +92,9 @@ def _pass_on(sides: list[ProxySide], file: str, args: argparse.Namespace, faults
     output = open_path(file)
     writer = CaptureWriter(output, source="proxy", bound=bound_of(output, args))
     sampling = sampling_of(args, output, say)
-    status = run_proxy(sides, writer, args.peer_command, say, file, lambda: begun(args, output), sampling, faults)
+    status = run_proxy(
+        sides, writer, args.peer_command, say, file, lambda: begun(args, output), sampling, faults, note_of(args)
+    )
     if args.ready_fd is not None:
         # A view passes on the interrupt that this process may have had already from the terminal.
         signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -1,7 +1,7 @@
 """What proxy and capture have in common: a source that records in a process of its own, and a view on its file.
 
 What a view shows comes from the file, so a view can neither hold up the source nor know where messages come from. The
-source is this program again with ``--quiet``; it says through a pipe when it has begun.
+source is this program again with ``--record-only``; it says through a pipe when it has begun.
 """
 
 from __future__ import annotations
@@ -42,13 +42,16 @@ def add_recording_arguments(parser: argparse.ArgumentParser, file_help: str) -> 
     )
     parser.add_argument("--tui", action="store_true", help="show the terminal view")
     add_view_arguments(parser)
-    parser.add_argument("-q", "--quiet", action="store_true", help="show nothing, only record")
+    parser.add_argument("-q", "--quiet", action="store_true", help="only record, and print nothing but errors")
+    parser.add_argument("--record-only", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--ready-fd", type=int, help=argparse.SUPPRESS)
 
 
 def check_recording_arguments(args: argparse.Namespace) -> None:
     """Refuse before a source is started what it could not be shown with. Raises VusniffError."""
     check_view_arguments(args)
+    if args.quiet and args.write is None and getattr(args, "per_session", None) is None:
+        raise SourceError("--quiet does not say where the capture is: add -w FILE, or leave out --quiet")
     if args.tui and not (sys.stdin.isatty() and sys.stderr.isatty()):  # the view paints on standard error
         raise SourceError("--tui needs a terminal: leave it out for text, or record with -q and view the file later")
 
@@ -69,6 +72,16 @@ def max_size_words(args: argparse.Namespace) -> list[str]:
 def bound_of(output: DescriptorOutput, args: argparse.Namespace) -> Bound:
     """How large the capture may become."""
     return Bound(output.fileno(), output.name, args.max_size)
+
+
+def note_of(args: argparse.Namespace) -> Callable[[str], None]:
+    """What takes sentences that are no errors: with ``--quiet`` nobody reads them."""
+    return (lambda _: None) if args.quiet else terminal.say
+
+
+def quiet_words(args: argparse.Namespace) -> list[str]:
+    """For the source's command line."""
+    return ["--quiet"] if args.quiet else []
 
 
 def capture_file(wanted: str | None) -> str:
@@ -130,7 +143,7 @@ class RecordingProcess:
         """
         ours, theirs = socket.socketpair()
         passed, self._until = [theirs.detach()], None
-        options = ["--quiet", "--ready-fd", str(passed[0])]
+        options = ["--record-only", "--ready-fd", str(passed[0])]
         if by_pipe:
             held, until = os.pipe()
             passed.append(held)

@@ -121,7 +121,8 @@ def print_stream(
         if follow or "-" in paths:
             terminal.flush()
         if last is not None:
-            terminal.say(f"message {tracked.first + last} passes --until: recording ends")
+            if not args.quiet:
+                terminal.say(f"message {tracked.first + last} passes --until: recording ends")
             break
     put("".join(f"{remark}\n" for _, remark in between))
     terminal.flush()

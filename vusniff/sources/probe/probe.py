@@ -66,7 +66,7 @@ Say = Callable[[str], None]
 
 
 class Probe:
-    """One capture of running peers. ``say`` takes sentences for the user.
+    """One capture of running peers. ``say`` takes sentences for the user, ``note`` those that are no errors.
 
     It ends by itself after ``count`` messages, with all that its last send holds, and after ``seconds``.
     """
@@ -84,6 +84,7 @@ class Probe:
         unwinder: Unwinder | None = None,
         calls: CallProgram | None = None,
         attach_calls: Callable[[], CallProgram] | None = None,
+        note: Say | None = None,
     ) -> None:
         """``attach_calls`` attaches the program that sees calls on vhost devices when the first such device appears."""
         self.program = program
@@ -97,6 +98,7 @@ class Probe:
         self._writer = writer
         self._selection = selection
         self._say = say
+        self._note = note or say
         self._file = file
         self._clock = _clock()
         self._sends = Sends()
@@ -217,7 +219,8 @@ class Probe:
         losses, missed = self.program.losses(), self.program.missed()
         if self._stacked is not None:
             full = losses.pop("stack") + (self.calls.lost_stacks if self.calls is not None else 0)
-            self._say(self._stacked.summary(self._writer.kept_stacks, full, self._writer.lost_stacks))
+            words, lost = self._stacked.summary(self._writer.kept_stacks, full, self._writer.lost_stacks)
+            (self._say if lost else self._note)(words)
             self._stacked.close()
         nowhere = losses["send"] + losses["table full"] - self.links.lost - self._unwanted_lost
         if nowhere > 0:
@@ -233,7 +236,7 @@ class Probe:
         calls = self.calls
         count = counted(links.messages + (calls.messages if calls else 0), "message")
         connections = counted(links.connections + (calls.connections if calls else 0), "connection")
-        self._say(f"{count} on {connections}, {lost} lost, in {self._file}")
+        (self._say if lost else self._note)(f"{count} on {connections}, {lost} lost, in {self._file}")
         if nowhere:
             self._say(f"{nowhere} more sends were lost on sockets that are not known, perhaps of no interest")
         details = [f"{count} {name} records" for name, count in losses.items() if count and name != "send"]
@@ -242,11 +245,11 @@ class Probe:
         if missed:
             self._say(f"the kernel skipped the probe {missed} times: sends may be missing that nothing else tells of")
         if links.failed:
-            self._say(f"{links.failed} sends failed and are not in the capture")
+            self._note(f"{links.failed} sends failed and are not in the capture")
         if links.amended:
-            self._say(f"{links.amended} sends are in the capture as sent, but failed or were cut short later")
+            self._note(f"{links.amended} sends are in the capture as sent, but failed or were cut short later")
         if not links.connections and not (calls and calls.connections) and (words := self._what_exists()):
-            self._say(words)
+            self._note(words)
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[int]:
@@ -502,7 +505,7 @@ class Probe:
             elif selection.names_sockets:
                 self.program.preset(found.inode, FOLLOWED)
         if not self._matching:
-            self._say(self._what_exists())
+            self._note(self._what_exists())
 
     def _what_exists(self) -> str:
         from vusniff.sources.host.sockets import describe_candidates, list_connections

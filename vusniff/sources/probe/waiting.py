@@ -75,15 +75,15 @@ class WaitingSends:
                 del self._unwanted[next(iter(self._unwanted))]
             self._unwanted[event.inode] = None
 
-    def summary(self, kept: int, in_kernel: int, not_kept: int) -> str:
-        """How many stacks there were, and how many were lost, as a sentence."""
+    def summary(self, kept: int, in_kernel: int, not_kept: int) -> tuple[str, int]:
+        """How many stacks there were, and how many were lost, as a sentence, and this number."""
         lost = self._unwinder.lost.copy()
         if in_kernel:
             lost["the kernel's buffer was full"] = in_kernel
         if not_kept:
             lost["there were too many distinct ones"] = not_kept
         words = "; ".join(f"{count} because {why}" for why, count in lost.items())
-        return f"{kept} call stacks, {lost.total()} lost{': ' if words else ''}{words}"
+        return f"{kept} call stacks, {lost.total()} lost{': ' if words else ''}{words}", lost.total()
 
     def close(self) -> None:
         """Ends what unwinds."""

@@ -90,7 +90,7 @@ class _Peers:
 class Proxy:
     """One run: from binding the listening sockets to their removal.
 
-    ``say`` takes sentences for the user, ``ready`` is called once everything is in place. `run` raises `SourceError`
+    ``say`` takes sentences for the user, ``note`` those that are no errors, ``ready`` is called once everything is in place. `run` raises `SourceError`
     when it cannot start.
     """
 
@@ -104,12 +104,14 @@ class Proxy:
         ready: Callable[[], None] | None = None,
         sampling: Sampling | None = None,
         faults: FaultHost | None = None,
+        note: Say | None = None,
     ) -> None:
         if len(sides) != 2:
             raise SourceError("a proxy stands between two sides: give --listen and --connect, exactly two in all")
         if sides[0].place == sides[1].place:
             raise SourceError(f"both sides are {sides[0].path}: a proxy needs two different sockets")
         self._say = say
+        self._note = note or say
         self._file = file
         self._command = command
         self._call_ready = ready
@@ -119,7 +121,7 @@ class Proxy:
         self._faults = faults
         if faults is not None:
             faults.loop = self._loop
-        self._recorder = Recorder(writer, self._loop, say)
+        self._recorder = Recorder(writer, self._loop, say, note)
         self._sampling = sampling
         if sampling is not None:
             sampling.access.reserved = self._files.is_reserved
@@ -322,12 +324,12 @@ class Proxy:
         sock: socket.socket | None = None
         try:
             sock = connect(peers.side)
-            why = f"nobody listens at {peers.side.path}"
+            why, wrong = f"nobody listens at {peers.side.path}", False
         except NoRoomError:
             self._refuse_first(other)
             return
         except SourceError as error:
-            why = str(error)
+            why, wrong = str(error), True
         if sock is not None and self._files.is_reserved(sock.fileno()):
             sock.close()
             self._refuse_first(other)
@@ -339,7 +341,7 @@ class Proxy:
         peers.why = why
         if not peers.told:
             peers.told = True
-            self._say(f"waiting for {peers.side.path}: {why}")
+            (self._say if wrong else self._note)(f"waiting for {peers.side.path}: {why}")
         self._pair_later()
 
     def _refuse_first(self, peers: _Peers) -> None:
@@ -420,9 +422,10 @@ def run_proxy(
     ready: Callable[[], None] | None = None,
     sampling: Sampling | None = None,
     faults: FaultHost | None = None,
+    note: Say | None = None,
 ) -> int:
     """Runs a proxy to its end and returns the exit status; the writer is closed. Raises `SourceError`."""
     try:
-        return Proxy(sides, writer, command, status, file, ready, sampling, faults).run()
+        return Proxy(sides, writer, command, status, file, ready, sampling, faults, note).run()
     except OSError as error:
         raise SourceError(f"the proxy cannot go on: {error.strerror or error}") from None

@@ -20,10 +20,14 @@ RETRY_SECONDS = 1.0
 class Recorder:
     """A capture being written by a proxy."""
 
-    def __init__(self, writer: CaptureWriter, loop: Loop, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, writer: CaptureWriter, loop: Loop, say: Callable[[str], None], note: Callable[[str], None] | None = None
+    ) -> None:
+        """``note`` takes sentences that are no errors, where ``say`` is not to have them."""
         self._writer = writer
         self._loop = loop
         self._say = say
+        self._note = note or say
         self._failing = False
         self.keep: Callable[[int, Descriptor], None] | None = None
         """Takes what a sampler of rings may read."""
@@ -94,7 +98,8 @@ class Recorder:
         if file is not None:
             lost = self.lost + self._writer.lost_frames
             count, connections = counted(self.messages, "message"), counted(self.connections, "connection")
-            self._say(f"{count} on {connections}, {lost} lost, in {file}")
+            say = self._say if lost else self._note
+            say(f"{count} on {connections}, {lost} lost, in {file}")
 
     def _flush(self) -> None:
         writer = self._writer
