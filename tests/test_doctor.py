@@ -47,6 +47,29 @@ def test_without_bcc_it_says_what_to_install() -> None:
 
 
 @needs_probe
+def test_the_unit_of_systemd_has_the_capabilities_that_are_needed_and_no_more(installation: Path) -> None:
+    unit = (Path(__file__).parent.parent / "share" / "systemd" / "vusniff.service").read_text()
+    lines = dict(line.split("=", 1) for line in unit.splitlines() if "=" in line and not line.startswith("#"))
+    wanted = lines["AmbientCapabilities"].split()
+    assert lines["CapabilityBoundingSet"].split() == wanted
+    asked = "from vusniff.bpf.kernel import *; from vusniff.sources.host.unixdiag import *; "
+    asked += "print(missing_capabilities(), held_sockets() is not None)"
+
+    def answer(capabilities: list[str]) -> str:
+        words = ",".join(["-all", *(f"+{one.removeprefix('CAP_').lower()}" for one in capabilities)])
+        prefix = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--no-new-privs"]
+        prefix += [f"--inh-caps={words}", f"--ambient-caps={words}", f"--bounding-set={words}"]
+        environment = os.environ | {"PYTHONPATH": str(installation), "PYTHONDONTWRITEBYTECODE": "1"}
+        return subprocess.run(
+            [*prefix, SYSTEM, "-c", asked], capture_output=True, text=True, check=True, env=environment, cwd="/"
+        ).stdout.strip()
+
+    assert answer(wanted) == "[] True"
+    for left_out in wanted:
+        assert answer([one for one in wanted if one != left_out]) != "[] True", left_out
+
+
+@needs_probe
 def test_without_privileges_it_names_the_capabilities(installation: Path) -> None:
     prefix = ("setpriv", "--reuid=65534", "--clear-groups", "--bounding-set=-all")
     done = doctor(SYSTEM, prefix=prefix, PYTHONPATH=str(installation))

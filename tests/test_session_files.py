@@ -11,6 +11,7 @@ import pytest
 from test_rotation import Playing, timeline_of
 
 from captures import synthetic
+from vusniff.capture import sessions
 from vusniff.capture.output import DescriptorOutput
 from vusniff.capture.reader import CaptureReader
 from vusniff.capture.sessions import SessionFiles, name_of
@@ -91,7 +92,12 @@ def test_the_files_hold_every_message_once(name: str, tmp_path: Path) -> None:
     assert {len(one.sessions) for one in made} == {1}
 
 
-def test_the_oldest_files_make_room_and_nothing_else_is_removed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("remembered", [1000, 3])
+def test_the_oldest_files_make_room_and_nothing_else_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, remembered: int
+) -> None:
+    """Also where only a few of their names are remembered."""
+    monkeypatch.setattr(sessions, "_OLDEST", remembered)
     kept = [tmp_path / "20000101T000000Z-notes.txt", tmp_path / "mine.pcapng.zst"]
     for one in kept:
         one.write_bytes(bytes(9999))
@@ -106,7 +112,31 @@ def test_the_oldest_files_make_room_and_nothing_else_is_removed(tmp_path: Path) 
     assert all(one.exists() for one in kept)
     assert 1 < len(left) < 20
     assert left[-1].name.endswith("Z-19.pcapng.zst")
+    assert [int(one.name.split("-")[1].split(".")[0]) for one in left] == list(range(20 - len(left), 20))
     assert sum(one.stat().st_size for one in left) <= 3000
+
+
+def test_few_files_wait_for_what_is_said_of_ended_sessions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sessions, "_LINGERING", 3)
+    closed = []
+
+    class Counted(CaptureWriter):
+        def close(self) -> None:
+            closed.append(self.number)
+            super().close()
+
+    def begin_counted(output: DescriptorOutput) -> CaptureWriter:
+        return Counted(output, source="test")
+
+    writing = SessionFiles(str(tmp_path), begin_counted, sys.byteorder, print, linger=3600)
+    for number in range(20):
+        opened = writing.open(f"/run/{number:02}.sock", ends())
+        writing.frame(Frame(opened.id, 0, 10**18 + number * 10**9, OWNER))
+        writing.close_connection(Closed(opened.id, 10**18, "eof", 0, 1))
+        writing.flush()
+    assert len(closed) == 20 - 3
+    writing.close()
+    assert len(closed) == len(list(tmp_path.iterdir())) == 20
 
 
 def test_a_directory_that_cannot_be_written_loses_messages_and_says_so(tmp_path: Path) -> None:

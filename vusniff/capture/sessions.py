@@ -7,14 +7,14 @@ names of the files and how long they stay. It must not know sessions beyond who 
 from __future__ import annotations
 
 import contextlib
+import heapq
 import os
 import queue
 import re
 import stat
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timezone
 
 from vusniff import files
@@ -34,6 +34,12 @@ RETRY_NS = 1_000_000_000
 """After a file could not be made, none is tried for so long."""
 _ENDED = 1024
 """Connections that have ended and can still be named by evidence."""
+_LINGERING = 1024
+"""Files of sessions that have ended and are not finished; of more, the one that ended first is."""
+_WAITING = 1024
+"""Files that wait to be compressed: a recording waits where there are more."""
+_OLDEST = 1000
+"""Names of finished files that are remembered: the directory is asked for the next when these are removed."""
 _NAME_LENGTH = 80
 _ODD = re.compile(r"[^A-Za-z0-9._-]+")
 _OURS = re.compile(r"\d{8}T\d{6}Z-[A-Za-z0-9._-]{1,120}\.pcapng(\.gz|\.zst)")
@@ -231,7 +237,8 @@ class SessionFiles:
         if self._ended:
             now = time.monotonic()
             for file in list(self._ended.values()):
-                if file.ended is None or now - file.ended < self._linger:
+                lingers = file.ended is None or now - file.ended < self._linger
+                if lingers and len(self._ended) <= _LINGERING:
                     break
                 self._finish(file)
 
@@ -353,9 +360,10 @@ class _Finisher:
             compressor_of(self.ending)
         except CaptureError:
             self.ending = ".gz"
-        self._finished = deque(self._found() if keep is not None else ())
-        self._size = sum(size for _, size in self._finished)
-        self._waiting: queue.SimpleQueue[tuple[str, int] | None] = queue.SimpleQueue()
+        self._size = 0 if keep is None else sum(size for _, _, size in self._found())
+        self._oldest: list[tuple[int, str, int]] = []
+        """Time, name and size of the finished files that are removed next, the oldest last."""
+        self._waiting: queue.Queue[tuple[str, int] | None] = queue.Queue(_WAITING)
         self._thread = threading.Thread(target=self._run, name="finish", daemon=True)
         self._thread.start()
 
@@ -400,26 +408,39 @@ class _Finisher:
             os.close(copy)
 
     def _tidy(self, name: str) -> None:
-        """Removes the oldest files, by their names, until what is there fits. ``name`` has just been finished."""
+        """Removes the files that were finished first until what is there fits. ``name`` has just been finished."""
         if self._keep is None:
             return
         with contextlib.suppress(FileNotFoundError):
-            size = os.stat(name, dir_fd=self._fd, follow_symlinks=False).st_size
-            self._finished.append((name, size))
-            self._size += size
-        while self._size > self._keep and self._finished:
-            name, size = self._finished.popleft()
+            self._size += os.stat(name, dir_fd=self._fd, follow_symlinks=False).st_size
+        while self._size > self._keep:
+            if not self._oldest and not self._look():
+                break
+            _, name, size = self._oldest.pop()
             self._size -= size
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(name, dir_fd=self._fd)
 
-    def _found(self) -> list[tuple[str, int]]:
-        """Finished files of earlier recordings, the oldest first, with their sizes."""
-        found = []
+    def _look(self) -> bool:
+        """Asks the directory what is there; whether something has to be removed and can be."""
+        assert self._keep is not None
+        self._size = 0
+
+        def counted() -> Iterator[tuple[int, str, int]]:
+            for one in self._found():
+                self._size += one[2]
+                yield one
+
+        self._oldest = heapq.nsmallest(_OLDEST, counted())[::-1]
+        return self._size > self._keep and bool(self._oldest)
+
+    def _found(self) -> Iterator[tuple[int, str, int]]:
+        """Finished files, of earlier recordings too: when they were finished (ns), names and sizes (bytes)."""
         with os.scandir(self._fd) as entries:
             for entry in entries:
-                if _OURS.fullmatch(entry.name):
+                if not _OURS.fullmatch(entry.name):
+                    continue
+                with contextlib.suppress(FileNotFoundError):
                     status = entry.stat(follow_symlinks=False)
                     if stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid():
-                        found.append((entry.name, status.st_size))
-        return sorted(found)
+                        yield status.st_mtime_ns, entry.name, status.st_size

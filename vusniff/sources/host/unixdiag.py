@@ -30,6 +30,8 @@ _REQUEST, _DUMP = 1, 0x300
 _SHOW = 1 | 2 | 4
 _ANY = 0xFFFFFFFF
 _CLONE_NEWNET = 0x40000000
+_DAC, _SYS_PTRACE = 1 << 1 | 1 << 2, 1 << 19
+"""CAP_DAC_OVERRIDE or CAP_DAC_READ_SEARCH; CAP_SYS_PTRACE (include/uapi/linux/capability.h)."""
 _HEADER = struct.Struct("=IHHII")
 _QUERY = struct.Struct("=BBHIIIII")
 _ANSWER = struct.Struct("=BBBBIII")
@@ -243,12 +245,22 @@ def holders() -> dict[int, tuple[Holder, ...]]:
     return out
 
 
+def sees_descriptors() -> bool:
+    """Whether this process may look into those of other users: CAP_DAC_READ_SEARCH lists /proc/PID/fd, and
+    CAP_SYS_PTRACE reads its links (proc(5))."""
+    with open("/proc/self/status", encoding="ascii", errors="replace") as file:
+        effective = next((int(line.split()[1], 16) for line in file if line.startswith("CapEff:")), 0)
+    return bool(effective & _DAC and effective & _SYS_PTRACE)
+
+
 def held_sockets() -> frozenset[int] | None:
     """Inodes of the sockets that some process has open; None where the processes of other users cannot be looked into.
 
-    Root cannot look into all of them either: one outside of a container has no socket of ours open.
+    Who has the capabilities for it cannot look into all of them either: one outside of a container has no socket of
+    ours open.
     """
     found: set[int] = set()
+    rights = sees_descriptors()
     for pid in pids():
         try:
             for fd in os.listdir(f"/proc/{pid}/fd"):
@@ -257,7 +269,7 @@ def held_sockets() -> frozenset[int] | None:
                     if link.startswith("socket:["):
                         found.add(int(link[8:-1]))
         except PermissionError:
-            if os.geteuid() != 0:
+            if not rights:
                 return None
         except OSError:  # it has ended meanwhile
             continue
