@@ -1,10 +1,10 @@
 """A week of a host with many devices, as fast as it can be written: memory must stay flat.
 
-usage: python bench/bench_weeks.py [MESSAGES [CONNECTIONS]]     default: 10,000,000 messages on 50,000 connections
+usage: python bench/bench_weeks.py [MESSAGES [CONNECTIONS [WAY]]]
 
-The same messages go to one capture file, to one file a session (--per-session, --keep 1G), and to files that take turns
-(-C 100M -W 4). 500 connections are open at any time. For each: microseconds a message, against one file in the same
-run, and resident memory after a tenth of the messages and at the end.
+Default: 10,000,000 messages on 50,000 connections, to one capture file (one), to one file a session (sessions:
+--per-session, --keep 1G), and to files that take turns (turns: -C 100M -W 4). 500 connections are open at any time. For
+each: microseconds a message, and resident memory after each tenth of the messages.
 """
 
 from __future__ import annotations
@@ -49,11 +49,11 @@ def messages(count: int) -> list[bytes]:
     return made
 
 
-def play(recording: Recording, total: int, connections: int) -> tuple[float, int, int]:
-    """Seconds, and memory after a tenth and at the end."""
+def play(recording: Recording, total: int, connections: int) -> tuple[float, list[int]]:
+    """Seconds, and memory after each tenth."""
     said = messages(total // connections)
     going: deque[tuple[int, int]] = deque()
-    early = 0
+    used: list[int] = []
     written = opened = 0
     start = time.perf_counter()
     while opened < connections or going:
@@ -74,11 +74,10 @@ def play(recording: Recording, total: int, connections: int) -> tuple[float, int
             going.append((connection, at + 20))
         else:
             recording.close_connection(Closed(connection, 10**18 + written * 60_000_000, "eof", 0, len(said)))
-        if not early and written >= total // 10:
-            early = resident()
-    late = resident()
+        if written >= total * (len(used) + 1) // 10:
+            used.append(resident())
     recording.close()
-    return time.perf_counter() - start, early, late
+    return time.perf_counter() - start, used
 
 
 def main() -> None:
@@ -98,22 +97,16 @@ def main() -> None:
         turn = Turn(size=100 << 20, files=4)
         return Rotation(FileNames(f"{folder}/c.pcapng"), turn, lambda path: begin(open_path(path)), print)
 
-    ways: dict[str, Callable[[str], Recording]] = {
-        "one file": one,
-        "a file a session": sessions,
-        "files in turns": turns,
-    }
-    first = 0.0
+    ways: dict[str, Callable[[str], Recording]] = {"one": one, "sessions": sessions, "turns": turns}
+    if len(sys.argv) > 3:
+        ways = {sys.argv[3]: ways[sys.argv[3]]}
     print(f"{total:,} messages on {connections:,} connections, {OPEN} at a time")
     for name, make in ways.items():
         with tempfile.TemporaryDirectory() as folder:
-            seconds, early, late = play(make(folder), total, connections)
+            seconds, used = play(make(folder), total, connections)
         each = seconds / total * 1e6
-        first = first or each
-        print(
-            f"{name:<18} {each:6.1f} us a message ({each / first:4.2f} x), "
-            f"{early / 1e6:6.1f} MB after a tenth, {late / 1e6:6.1f} MB at the end"
-        )
+        curve = " ".join(f"{one / 1e6:.1f}" for one in used)
+        print(f"{name:<8} {each:6.1f} us a message, memory after each tenth, MB: {curve}", flush=True)
 
 
 if __name__ == "__main__":

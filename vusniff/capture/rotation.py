@@ -107,7 +107,8 @@ class Rotation:
         self._numbers = self._lost = self._kept = self._unkept = 0
         """What the files before have counted."""
         self._restated = 0
-        """Messages of the present file that are restated."""
+        """Messages of the present file that are restated; and its bytes with them, before compression."""
+        self._restated_bytes = 0
         self._made: deque[tuple[str, int]] = deque()
         """The files of this recording: path, and a descriptor that tells whether it is still the one of that name."""
         self._path = names.next()
@@ -224,7 +225,8 @@ class Rotation:
         writer, turn = self._writer, self._turn
         if writer.number <= self._restated or writer.stopped is not None or writer.failure is not None:
             return False
-        if turn.size is not None and writer.written >= turn.size:
+        # Where what is restated alone is as large, each file still has something new to tell.
+        if turn.size is not None and writer.written >= max(turn.size, self._restated_bytes + turn.size // 2):
             return True
         return turn.seconds is not None and time.monotonic() - self._began >= turn.seconds
 
@@ -260,16 +262,15 @@ class Rotation:
     def _restate(self, families: Mapping[int, str | None]) -> None:
         """Begins the present file with what makes up the state of each connection."""
         new = self._writer
-        again = {outer: list(going.restated.frames()) for outer, going in self._going.items()}
         for outer, going in self._going.items():
-            one, count = going.connection, len(again[outer])
+            one, count = going.connection, sum(1 for _ in going.restated.frames())
             facts = one.path, one.ends, one.opened_ns, one.joined_late, families[outer]
             going.inner = new.open(*facts, restated=count).id
-        for outer, going in self._going.items():
-            for frame in again[outer]:
+        for going in self._going.values():
+            for frame in going.restated.frames():
                 new.frame(replace(frame, connection=going.inner))
-        new.flush()
-        self._restated = new.number
+            new.flush()
+        self._restated, self._restated_bytes = new.number, new.written
 
     def _remember(self) -> None:
         """Keeps the newest files of this recording, and removes older ones."""
