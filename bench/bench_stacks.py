@@ -16,6 +16,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+CAPTURE = [sys.executable, "-m", "vusniff", "capture"]
 DEVICES, MESSAGES, SECONDS = 100, 120, 2
 SOURCE = r"""
 #include <stdlib.h>
@@ -82,7 +83,7 @@ def main() -> int:
         source, program, path, file = (folder / one for one in ("a.c", "devices", "vhost.sock", "c.pcapng"))
         source.write_text(SOURCE)
         subprocess.run(["gcc", "-O2", "-w", "-o", program, source], check=True)
-        words = [sys.executable, "-m", "vusniff", "capture", "--record-only", "--stacks", "--comm", "devices", "-w", str(file)]
+        words = [*CAPTURE, "--record-only", "--stacks", "--comm", "devices", "-w", str(file)]
         with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as capture:
             assert capture.stderr is not None
             said = []

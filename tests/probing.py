@@ -100,7 +100,7 @@ class Recording:
 def recording(path: Path, *words: str) -> Iterator[Recording]:
     """A capture to ``path`` that is attached."""
     readable, writable = os.pipe()
-    command = [sys.executable, "-m", "vusniff", "capture", "--record-only", "-w", str(path), "--ready-fd", str(writable)]
+    command = [sys.executable, "-m", "vusniff", "capture", "--record-only", "-w", str(path), f"--ready-fd={writable}"]
     if MODE:
         command += ["--attach", MODE]
     process = subprocess.Popen([*command, *words], pass_fds=(writable,), stderr=subprocess.PIPE, text=True)

@@ -645,7 +645,7 @@ def test_text_and_json_show_what_is_recorded_until_the_end(tmp_path: Path, front
 
 
 def test_a_quiet_proxy_prints_nothing_but_errors(tmp_path: Path, front: Path, back: Path) -> None:
-    words = ["--listen", front, "--connect", back, "-q"]
+    words = ("--listen", front, "--connect", back, "-q")
     file = tmp_path / "c.pcapng"
     program = view(tmp_path, *words, "-w", file)
     with connected(front) as frontend:  # nobody listens at the other side yet, and that is no error

@@ -140,7 +140,7 @@ def test_every_message_stands_in_one_file_unmarked(tmp_path: Path) -> None:
     turned.close()
     parts = sorted(tmp_path.iterdir())
     assert [one.name for one in parts] == [f"part_{number:05}.pcapng" for number in range(1, len(parts) + 1)]
-    # What is restated is more than 4000 bytes by the end: a file with nothing else would be followed by another at once.
+    # What is restated is more than 4000 bytes by the end: each file has half as much that is new.
     assert 3 < len(parts) <= 1 + path.stat().st_size // 2000
     fresh: list[bytes] = []
     again = 0

@@ -192,6 +192,7 @@ def test_an_hour_of_a_host_keeps_memory_flat(tmp_path: Path) -> None:
         (("--per-session", "x", "-C", "1M"), "--per-session names its files itself: leave out -C and -G"),
         (("--per-session", "x", "--json"), "--json does not go with --per-session, which only records"),
         (("-C", "1M", "-w", "x.pcapng", "--max-size", "1G"), "--max-size does not go with -C"),
+        (("-C", "1M", "-w", "x.pcapng.gz", "--rings"), "x.pcapng.gz is compressed: name plain files"),
         (("--metrics", "nowhere/v.prom"), "--metrics nowhere/v.prom: there is no directory"),
         (("--metrics", "v.prom", "--json"), "--metrics shows nothing: leave out --tui, --json and --until"),
         (("--metrics", "v.prom", "--per-session", "x"), "--metrics reads one file after the other"),

@@ -153,7 +153,7 @@ class Rotation:
         self._writer.lost(lost)
 
     def evidence(self, one: Evidence, by_file: bool = False) -> None:
-        """Evidence other than a message. ``by_file`` is for those who follow one file, and not taken here."""
+        """Evidence other than a message. Who learned it from a file (``by_file``) gives it to that file's writer."""
         named = tuple((inner, end) for outer, end in one.ends if (inner := self._inner(outer)))
         if named or not one.ends:
             self._writer.evidence(one if named == one.ends else replace(one, ends=named))

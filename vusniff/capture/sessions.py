@@ -202,8 +202,13 @@ class SessionFiles:
             self._changed[path] = file
 
     def describe(self, connection: int) -> int:
-        """Nothing is written of a connection on which nobody speaks."""
-        return 0
+        """Makes the file of a connection on which nobody has spoken yet; see `CaptureWriter.describe`."""
+        going = self._going[connection]
+        file = going.file or self._file(going, time.time_ns())
+        if file is None:
+            return 0
+        self._changed[file.path] = file
+        return file.writer.describe(going.inner)
 
     def close_connection(self, closed: Closed, silent: bool = False) -> None:
         """A connection ends, and its session with the last one."""

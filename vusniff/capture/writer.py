@@ -74,6 +74,8 @@ class CaptureWriter:
         """Frames that could not be written so far."""
         self.stopped: str | None = None
         """Why the file was finished at its bound, as a sentence; what comes since then is only counted."""
+        self.closed = False
+        """Nothing is written any more."""
         self._out = open_output(target, replaces)
         self._waiting = WaitingBlocks(self._out, bound, self._take_back)
         self._limit = interfaces
@@ -289,6 +291,7 @@ class CaptureWriter:
             self._waiting.blocks.append(blocks.lost_anywhere(self.order, self._lost_anywhere))
             self._lost_anywhere = None
         self.flush()
+        self.closed = True
         if (error := self._out.finish()) is not None:
             self._waiting.fail()
             self._fail(error)

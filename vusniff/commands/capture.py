@@ -1,7 +1,7 @@
 """``vusniff capture``: records running peers by the probe, without touching them, and shows the record.
 
 The probe runs in a process of its own, the only one that needs privileges; the view follows the file it writes, and has
-given up its own by then. With ``--quiet``, ``--record-only`` or ``-w -`` there is no view, and this process is the probe.
+given up its own by then. With ``--quiet``, ``--record-only`` or ``-w -`` there is no view: this process is the probe.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from vusniff.capture.output import DescriptorOutput
     from vusniff.capture.recording import Recording
     from vusniff.sources.probe.selection import Selection
+    from vusniff.sources.rings.sampler import Sampling
 
 _T = TypeVar("_T")
 _MODES = ("fentry", "kprobe", "rawtp")
@@ -157,6 +158,7 @@ def _record(file: str, args: argparse.Namespace) -> int:
     from vusniff.capture.writer import CaptureWriter
     from vusniff.commands.counting import hand_over
     from vusniff.commands.keeping import recording_of
+    from vusniff.commands.sampling_files import FilesSampling
     from vusniff.sources.host.kernel_nodes import nodes
     from vusniff.sources.probe.probe import Probe
 
@@ -175,13 +177,16 @@ def _record(file: str, args: argparse.Namespace) -> int:
     source = f"probe {program.attach}"
     output: DescriptorOutput | None = None
     writer: Recording
+    sampling: Sampling | None
     if is_long(args):
-        writer = recording_of(args, source, say)
+        files = FilesSampling(args, say) if args.rings is not None else None
+        writer, sampling = recording_of(args, source, say, files), files
     else:
         output = _as_caller(open_path, file, args)
         if args.files_fd is not None:
             hand_over(args.files_fd, output.fileno())
         writer = CaptureWriter(output, source=source, bound=bound_of(output, args))
+        sampling = sampling_of(args, output, say)
 
     def ready() -> None:
         if output is not None:
@@ -189,7 +194,6 @@ def _record(file: str, args: argparse.Namespace) -> int:
         if args.ready_fd is None:
             note(f"attached by {program.attach}; interrupt to end")
 
-    sampling = sampling_of(args, output, say) if output is not None else None
     unwinder = unwinder_of(args)
     probe = Probe(program, writer, wanted, say, file, args.count, args.seconds, sampling, unwinder, calls, later, note)
     probe.run(ready, _reader_of_output() if args.until_fd is None and file == "-" else args.until_fd)
@@ -239,7 +243,16 @@ def _reader_of_output() -> int | None:
 
 def _words(file: str, args: argparse.Namespace) -> list[str]:
     """The command line of the probe's process."""
-    words = ["capture", "-w", file, *quiet_words(args), *max_size_words(args), *ring_words(args), *stack_words(args), *keeping_words(args)]
+    words = [
+        "capture",
+        "-w",
+        file,
+        *quiet_words(args),
+        *max_size_words(args),
+        *ring_words(args),
+        *stack_words(args),
+        *keeping_words(args),
+    ]
     for option in ("path", "inode", "pid", "comm", "vm"):
         words += [f"--{option}={value}" for value in getattr(args, option)]
     words += [f"--qmp={path}" for path in args.qmp]

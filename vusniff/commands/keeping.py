@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from vusniff.capture.bound import Bound
+from vusniff.capture.compressed import ENDINGS
 from vusniff.commands.recording import can_be_followed, some_size
 from vusniff.commands.times import some_seconds
 from vusniff.errors import SourceError
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from vusniff.capture.output import DescriptorOutput
     from vusniff.capture.recording import Recording
     from vusniff.capture.writer import CaptureWriter
+    from vusniff.commands.sampling_files import FilesSampling
 
 
 def add_keeping_arguments(parser: argparse.ArgumentParser) -> None:
@@ -72,7 +74,6 @@ def check_keeping_arguments(args: argparse.Namespace) -> None:
         ("--json", args.json),
         ("--filter", args.filter is not None),
         ("--until", args.until is not None),
-        ("--rings", args.rings is not None),
         ("--max-size", args.max_size is not None),
     ):
         if given:
@@ -83,6 +84,8 @@ def check_keeping_arguments(args: argparse.Namespace) -> None:
             raise SourceError(f"--per-session names its files itself: leave out {what}")
     elif args.write is None or args.write == "-":
         raise SourceError(f"{which} needs a name for the files: add -w FILE.pcapng")
+    elif args.rings is not None and args.write.endswith(ENDINGS):
+        raise SourceError(f"--rings reads each file while it grows, and {args.write} is compressed: name plain files")
 
 
 def _check_metrics(args: argparse.Namespace) -> None:
@@ -109,8 +112,10 @@ def keeping_words(args: argparse.Namespace) -> list[str]:
     return words
 
 
-def recording_of(args: argparse.Namespace, source: str, say: Callable[[str], None]) -> Recording:
-    """The files that are written to. Raises CaptureError."""
+def recording_of(
+    args: argparse.Namespace, source: str, say: Callable[[str], None], sampling: FilesSampling | None
+) -> Recording:
+    """The files that are written to, and followed by what samples rings. Raises VusniffError."""
     from vusniff.capture.output import open_path
     from vusniff.capture.writer import CaptureWriter
     from vusniff.commands.counting import hand_over
@@ -118,7 +123,10 @@ def recording_of(args: argparse.Namespace, source: str, say: Callable[[str], Non
     def begin(output: DescriptorOutput) -> CaptureWriter:
         if args.files_fd is not None:
             hand_over(args.files_fd, output.fileno())
-        return CaptureWriter(output, source=source, bound=Bound(output.fileno(), output.name))
+        writer = CaptureWriter(output, source=source, bound=Bound(output.fileno(), output.name))
+        if sampling is not None:
+            sampling.begin(output, writer)
+        return writer
 
     if args.per_session is not None:
         import sys

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -83,6 +83,16 @@ class _SampledSession:
     places: Places | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class ToldDevice:
+    """A device of which a monitor of QEMU told."""
+
+    inode: int
+    """Of QEMU's socket."""
+    pid: int
+    places: Places
+
+
 class CaptureSampling:
     """The rings of a capture that this process writes: see `vusniff.sources.rings.sampler.Sampling`."""
 
@@ -105,8 +115,8 @@ class CaptureSampling:
         self.access: Access = Access()
         self._sampler = Sampler(self.access, self._write, every_change)
         self._monitors = monitors
-        self._told: dict[int, int] = {}
-        """Connection -> what the sampler calls its device, where a monitor told of it."""
+        self.told: dict[int, ToldDevice] = {}
+        """By connection; the sampler knows such a device by the negative number of the connection."""
 
     def count_by(self, signals: SignalCount) -> None:
         """Kicks and calls are counted by this; see `Sampling`."""
@@ -114,40 +124,16 @@ class CaptureSampling:
 
     def join(self, introduce: Introduce) -> None:
         """Look for devices that were set up before: QEMU's monitors tell where their rings are; see `Sampling`."""
-        from vusniff.sources.host import labels
-        from vusniff.sources.host.sockets import list_connections
-        from vusniff.sources.rings import libvirt, qmp
+        for devices in told_devices(self._monitors, self._say):
+            for device in devices:
+                if (at := introduce(device.inode)) is not None:
+                    self.tell(at, device)
+                    break
 
-        rows = [row for row in list_connections() if row.connected and row.likely]
-        pids = dict.fromkeys(party.pid for row in rows for side in row.parties for party in side)
-        asked: list[tuple[str, Callable[[], list[MonitoredDevice]]]] = [
-            (path, partial(qmp.devices, path)) for path in self._monitors
-        ]
-        for pid in pids:
-            asked += [
-                (path, partial(qmp.devices, path, pid)) for path in qmp.monitors(pid) if path not in self._monitors
-            ]
-            if (name := libvirt.domain(pid)) is not None:
-                asked.append((name, partial(qmp.devices_of_domain, name, pid)))
-        until = time.monotonic() + MONITORS_SECONDS
-        for number, (name, ask) in enumerate(asked):
-            if time.monotonic() > until:
-                self._say(f"{len(asked) - number} monitors of QEMU are not asked: those before took too long")
-                break
-            try:
-                found = ask()
-            except qmp.MonitorError as error:
-                self._say(f"{name}: {error}")
-                continue
-            for device in found:
-                qemu = labels.parse_qemu(labels.command_line(device.pid))
-                for row in rows:
-                    inode = _inode_of(row, device, qemu)
-                    at = introduce(inode) if inode else None
-                    if at is not None:
-                        self._told[at[0]] = -at[0]
-                        self._sampler.follow(-at[0], (at,), [device.pid], device.places, "QMP")
-                        break
+    def tell(self, at: tuple[int, int], device: ToldDevice) -> None:
+        """A device is at this connection and end of the capture."""
+        self.told[at[0]] = device
+        self._sampler.follow(-at[0], (at,), [device.pid], device.places, "QMP")
 
     def _write(self, sample: Sample) -> int:
         from vusniff.capture import evidence
@@ -176,34 +162,37 @@ class CaptureSampling:
             self._timeline.index.close()
             self._timeline = None
 
-    def _follow(self) -> None:
-        """Read what was written since, and take over what has changed."""
+    def open(self) -> Timeline:
+        """The capture, opened when it is asked for first. Raises CaptureError."""
         if self._timeline is None:
             self._timeline = self._open()
-        timeline, touched = self._timeline, set[int]()
+        return self._timeline
+
+    def _follow(self) -> None:
+        """Read what was written since, and take over what has changed."""
+        timeline, touched = self.open(), set[int]()
         while True:
             first = len(timeline)
             if not timeline.update() and timeline.complete:
                 break
             touched.update(timeline.place(row).session for row in range(first, len(timeline)))
-        for connection in [one for one in self._told if timeline.closed(one) is not None]:
-            self._sampler.follow(self._told.pop(connection), (), (), None)
+        for connection in [one for one in self.told if timeline.closed(one) is not None]:
+            self._forget_told(connection)
         sessions = timeline.sessions
         for number in sorted(touched | self._sessions.keys()):
             session = sessions[number - 1]
             if session.closed is not None:
                 self._sampler.follow(number, (), (), None)
-                self._forget_told(session)
+                for connection in session.connections:
+                    self._forget_told(connection)
                 self._sessions.pop(number, None)
             elif number in touched:
                 self._advance(timeline, session)
         self._sampler.settle()
 
-    def _forget_told(self, session: Session) -> None:
-        for connection in session.connections:
-            device = self._told.pop(connection, None)
-            if device is not None:
-                self._sampler.follow(device, (), (), None)
+    def _forget_told(self, connection: int) -> None:
+        if self.told.pop(connection, None) is not None:
+            self._sampler.follow(-connection, (), (), None)
 
     def _advance(self, timeline: Timeline, session: Session) -> None:
         find = session.family.places
@@ -218,7 +207,8 @@ class CaptureSampling:
         known.done = len(rows)
         places = find(known.state)
         if places.regions or places.rings or places.unreadable:  # it is set up anew: what was told holds no more
-            self._forget_told(session)
+            for connection in session.connections:
+                self._forget_told(connection)
         if places == known.places:
             return
         known.places = places
@@ -228,6 +218,37 @@ class CaptureSampling:
         ends = (main.ends[front], main.ends[1 - front])
         pids = [end.process.pid for end in ends if end.process is not None]
         self._sampler.follow(session.number, ((main.id, front),), pids, places)
+
+
+def told_devices(monitors: Sequence[str], say: Callable[[str], None]) -> Iterator[list[ToldDevice]]:
+    """Of each device that monitors of QEMU tell of: which it may be, one for each connection that fits."""
+    from vusniff.sources.host import labels
+    from vusniff.sources.host.sockets import list_connections
+    from vusniff.sources.rings import libvirt, qmp
+
+    rows = [row for row in list_connections() if row.connected and row.likely]
+    pids = dict.fromkeys(party.pid for row in rows for side in row.parties for party in side)
+    asked: list[tuple[str, Callable[[], list[MonitoredDevice]]]] = [
+        (path, partial(qmp.devices, path)) for path in monitors
+    ]
+    for pid in pids:
+        asked += [(path, partial(qmp.devices, path, pid)) for path in qmp.monitors(pid) if path not in monitors]
+        if (name := libvirt.domain(pid)) is not None:
+            asked.append((name, partial(qmp.devices_of_domain, name, pid)))
+    until = time.monotonic() + MONITORS_SECONDS
+    for number, (name, ask) in enumerate(asked):
+        if time.monotonic() > until:
+            say(f"{len(asked) - number} monitors of QEMU are not asked: those before took too long")
+            break
+        try:
+            found = ask()
+        except qmp.MonitorError as error:
+            say(f"{name}: {error}")
+            continue
+        for device in found:
+            qemu = labels.parse_qemu(labels.command_line(device.pid))
+            inodes = [inode for row in rows if (inode := _inode_of(row, device, qemu))]
+            yield [ToldDevice(inode, device.pid, device.places) for inode in inodes]
 
 
 def _inode_of(row: SocketRow, device: MonitoredDevice, qemu: Qemu | None) -> int | None:
@@ -250,10 +271,14 @@ def sampling_of(
     """What samples the rings as the arguments say. Raises SourceError where the capture cannot be read again."""
     if args.rings is None:
         return None
+    return CaptureSampling(readable(output), args.rings, args.every_sample, say, getattr(args, "qmp", ()))
+
+
+def readable(output: DescriptorOutput) -> str:
+    """A path to read again what is written. Raises SourceError where that cannot be."""
     from vusniff.capture.output import Packing
 
     if not output.made or isinstance(output, Packing):
         what = "is compressed" if output.made else "is none"
         raise SourceError(f"--rings needs a plain file to record to, because it is read again: {output.name} {what}")
-    path = f"/proc/self/fd/{output.fileno()}"
-    return CaptureSampling(path, args.rings, args.every_sample, say, getattr(args, "qmp", ()))
+    return f"/proc/self/fd/{output.fileno()}"

@@ -380,6 +380,10 @@ class Probe:
 
         None where it is not asked for, or has gone.
         """
+        known = self.links.find(inode)
+        if known is not None and known[0].connection is not None:
+            ordinal = self._writer.describe(known[0].connection.id)
+            return (ordinal, known[1]) if ordinal else None
         found = unix_sockets()
         own = found.get(inode)
         peer = found.get(own.peer) if own is not None and own.peer else None

@@ -90,8 +90,8 @@ class _Peers:
 class Proxy:
     """One run: from binding the listening sockets to their removal.
 
-    ``say`` takes sentences for the user, ``note`` those that are no errors, ``ready`` is called once everything is in place. `run` raises `SourceError`
-    when it cannot start.
+    ``say`` takes sentences for the user, ``note`` those that are no errors, ``ready`` is called once everything is in
+    place. `run` raises `SourceError` when it cannot start.
     """
 
     def __init__(
