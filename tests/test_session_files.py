@@ -97,7 +97,7 @@ def test_the_oldest_files_make_room_and_nothing_else_is_removed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, remembered: int
 ) -> None:
     """Also where only a few of their names are remembered."""
-    monkeypatch.setattr(sessions, "_OLDEST", remembered)
+    monkeypatch.setattr(sessions, "OLDEST", remembered)
     kept = [tmp_path / "20000101T000000Z-notes.txt", tmp_path / "mine.pcapng.zst"]
     for one in kept:
         one.write_bytes(bytes(9999))
@@ -117,7 +117,7 @@ def test_the_oldest_files_make_room_and_nothing_else_is_removed(
 
 
 def test_few_files_wait_for_what_is_said_of_ended_sessions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sessions, "_LINGERING", 3)
+    monkeypatch.setattr(sessions, "LINGERING", 3)
     closed = []
 
     class Counted(CaptureWriter):

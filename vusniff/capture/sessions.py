@@ -34,11 +34,11 @@ RETRY_NS = 1_000_000_000
 """After a file could not be made, none is tried for so long."""
 _ENDED = 1024
 """Connections that have ended and can still be named by evidence."""
-_LINGERING = 1024
+LINGERING = 1024
 """Files of sessions that have ended and are not finished; of more, the one that ended first is."""
 _WAITING = 1024
 """Files that wait to be compressed: a recording waits where there are more."""
-_OLDEST = 1000
+OLDEST = 1000
 """Names of finished files that are remembered: the directory is asked for the next when these are removed."""
 _NAME_LENGTH = 80
 _ODD = re.compile(r"[^A-Za-z0-9._-]+")
@@ -243,7 +243,7 @@ class SessionFiles:
             now = time.monotonic()
             for file in list(self._ended.values()):
                 lingers = file.ended is None or now - file.ended < self._linger
-                if lingers and len(self._ended) <= _LINGERING:
+                if lingers and len(self._ended) <= LINGERING:
                     break
                 self._finish(file)
 
@@ -436,7 +436,7 @@ class _Finisher:
                 self._size += one[2]
                 yield one
 
-        self._oldest = heapq.nsmallest(_OLDEST, counted())[::-1]
+        self._oldest = heapq.nsmallest(OLDEST, counted())[::-1]
         return self._size > self._keep and bool(self._oldest)
 
     def _found(self) -> Iterator[tuple[int, str, int]]:

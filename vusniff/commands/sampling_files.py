@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 
 
 @dataclass(slots=True)
-class _Part:
+class _SampledFile:
     """One file."""
 
     writer: CaptureWriter
     sampling: CaptureSampling
     due: float = 0.0
     """When it is looked at next (monotonic seconds)."""
-    before: _Part | None = None
+    before: _SampledFile | None = None
     """The file whose place it takes: what monitors told of its devices is not in this one."""
 
 
@@ -45,7 +45,7 @@ class FilesSampling:
         self.access: Access = Access()
         self._args = args
         self._say = say
-        self._parts: list[_Part] = []
+        self._parts: list[_SampledFile] = []
         self._signals: SignalCount | None = None
         self._introduce: Introduce = lambda inode: None
 
@@ -56,7 +56,7 @@ class FilesSampling:
         if self._signals is not None:
             sampling.count_by(self._signals)
         before = self._parts[-1] if self._parts and self._args.per_session is None else None
-        self._parts.append(_Part(writer, sampling, before=before))
+        self._parts.append(_SampledFile(writer, sampling, before=before))
 
     def count_by(self, signals: SignalCount) -> None:
         """Kicks and calls are counted by this; see `Sampling`."""
@@ -92,13 +92,13 @@ class FilesSampling:
         pause = min((part.due - time.monotonic() for part in self._parts), default=IDLE_SECONDS)
         return max(pause, SHARE * (time.thread_time() - began), 0.0)
 
-    def _take_over(self, part: _Part, before: _Part) -> None:
+    def _take_over(self, part: _SampledFile, before: _SampledFile) -> None:
         part.before = None
         for device in before.sampling.told.values():
             if (at := self._introduce(device.inode)) is not None:
                 part.sampling.tell(at, device)
 
-    def _look(self, part: _Part) -> None:
+    def _look(self, part: _SampledFile) -> None:
         samples: list[Sample] = []
         pause = part.sampling.turn(samples.append)
         for sample in samples:
