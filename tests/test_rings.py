@@ -38,7 +38,7 @@ from vusniff.families.vhost_user.state import (
 from vusniff.record import Descriptor, DescriptorKind
 from vusniff.sources.host.descriptors import describe, describe_of
 from vusniff.sources.rings import dirty, inflight, packed, split
-from vusniff.sources.rings.access import FAR, KEPT_LIMIT, NEEDS, Access, UnreadableError
+from vusniff.sources.rings.access import FAR, KEPT_LIMIT, NEEDS, NEEDS_PTRACE, Access, UnreadableError
 from vusniff.sources.rings.reader import RingReader
 
 SPOT = Spot(0, 0)
@@ -327,11 +327,9 @@ def test_one_capability_is_enough_for_memory_of_others(rights: str, installation
         environment = os.environ | {"PYTHONPATH": str(installation), "PYTHONDONTWRITEBYTECODE": "1"}
         done = subprocess.run([*command, *map(str, words)], capture_output=True, text=True, env=environment)
         os.close(kick)
+    by_address = f"it is in the memory of process {os.getpid()}: {NEEDS_PTRACE}"
     enough = [str(b"rings")] * 2 + [f"['{memory.identity}'] 3"]
-    assert done.stdout.splitlines() == (enough if "ptrace" in rights else [NEEDS, UNSEEN, "[] None"]), done.stderr
-
-
-UNSEEN = "what the descriptor is was not seen"
+    assert done.stdout.splitlines() == (enough if "ptrace" in rights else [NEEDS, by_address, "[] None"]), done.stderr
 
 
 def test_a_hole_is_not_allocated() -> None:
@@ -377,7 +375,7 @@ def test_memory_is_read_by_address_where_it_has_no_descriptor() -> None:
         assert [one.available for one in RingReader(own, Access(), [os.getpid()]).positions()] == [5]
         reader = RingReader(known, Access(), [os.getpid()])
         assert reader.positions() == []
-        assert reader.reasons == {0: "what the descriptor is was not seen"}
+        assert reader.reasons == {0: f"it is in the memory of process {os.getpid()}, which cannot be read: Bad address"}
 
 
 def test_a_file_that_is_shorter_than_its_region() -> None:

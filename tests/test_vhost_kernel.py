@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import json
+import mmap
 import os
 import shutil
 import struct
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from vusniff.analysis.devices import DeviceTable, ListedDevice
 from vusniff.analysis.timeline import Timeline, read_all
 from vusniff.capture.index import Index
 from vusniff.capture.packet import NAME_LIMIT
 from vusniff.capture.writer import CaptureWriter
 from vusniff.checks.story import session_verdict
 from vusniff.cli import main
-from vusniff.families.registry import families
+from vusniff.families.places import Spot
+from vusniff.families.registry import families, family_named
 from vusniff.families.vhost_kernel.call import frame
+from vusniff.families.vhost_kernel.places import VDUSE_WORDS, places, vdpa_places, vduse_places
 from vusniff.families.vhost_kernel.protocol import (
     HEADER,
     HEADER_SIZE,
@@ -36,12 +42,15 @@ from vusniff.families.vhost_kernel.protocol import (
 )
 from vusniff.families.vhost_kernel.setting import setting
 from vusniff.families.vhost_kernel.state import KernelState
-from vusniff.families.vhost_user.state import RingState
+from vusniff.families.vhost_user.places import IOMMU_WORDS
+from vusniff.families.vhost_user.state import RingState, evolve
 from vusniff.filter import compile_filter
 from vusniff.layouts import dissect
 from vusniff.record import Call, Descriptor, DescriptorKind, End, Frame, Process
 from vusniff.sources.host.kernel_devices import kernel_side, vduse_node
 from vusniff.sources.host.kernel_nodes import is_open
+from vusniff.sources.rings.access import Access
+from vusniff.sources.rings.reader import RingReader
 
 E2BIG, EFAULT = 7, 14
 GIB = 1 << 30
@@ -193,6 +202,12 @@ def test_a_net_device_is_followed_from_owner_to_stop(make: Make) -> None:
     assert [message.name for message in timeline.messages()][:2] == ["SET_OWNER", "GET_FEATURES"]
     assert session.family.name == KERNEL_NAME
     assert [phase.kind.value for phase in timeline.phases(1)][:2] == ["connect", "feature negotiation"]
+    devices = DeviceTable(timeline)  # what is listed of the session is not shown twice
+    devices.list(ListedDevice(f"/dev/vhost-net (tap{pid - 7})", (), "qemu", "kernel vhost", pid=pid) for pid in (7, 8))
+    assert [(one.path, len(one.rings)) for one in devices.devices()] == [
+        ("/dev/vhost-net (tap0)", 4),
+        ("/dev/vhost-net (tap1)", 0),
+    ]
 
 
 def test_a_call_that_failed_changes_nothing_and_is_told(
@@ -354,6 +369,60 @@ def test_a_reset_is_kept_beside_the_status_after_it() -> None:
         for name in names
     ]
     assert made[0] == made[2] != made[1]
+
+
+def started(make: Make, base: int, features: int = 1 << 32, *before: tuple[int, bytes]) -> KernelState:
+    """The state of a /dev/vhost-net with one ring of eight, at these addresses."""
+    device, read = make("/dev/vhost-net", KERNEL_NAME)
+    device.call(I.SET_OWNER)
+    device.call(I.SET_FEATURES, u64(features))
+    for request, data in before:
+        device.call(request, data)
+    device.call(I.SET_VRING_NUM, state(0, 8))
+    device.call(I.SET_VRING_ADDR, address(0, base))
+    device.call(I.SET_VRING_KICK, file(0, 40), passed=40)
+    device.call(I.NET_SET_BACKEND, file(0, 30), passed=30)
+    timeline = read()
+    known = timeline.session_state(1, len(timeline) - 1)
+    assert isinstance(known, KernelState)
+    return known
+
+
+def mapped(iova: int, size: int, user: int) -> tuple[int, bytes]:
+    """An update of the IOTLB."""
+    return Control.IOTLB_MSG_V2, struct.pack("<IIQQQBB", 2, 0, iova, size, user, 3, 2).ljust(72, b"\0")
+
+
+def test_rings_are_read_in_the_memory_of_who_opened_the_device(make: Make) -> None:
+    with mmap.mmap(-1, 0x4000) as memory:
+        memory[0x1002:0x1004], memory[0x2002:0x2004] = b"\7\0", b"\5\0"
+        start = ctypes.addressof((ctypes.c_char * 0x4000).from_buffer(memory))
+        found = places(started(make, start))
+        positions = RingReader(found, Access(), [os.getpid(), 0]).positions()
+        assert [(one.ring, one.size, one.available, one.used) for one in positions] == [(0, 8, 7, 5)]
+        outside = replace(found, regions=tuple(replace(one, user_address=1) for one in found.regions))
+        reader = RingReader(outside, Access(), [os.getpid(), 0])
+        assert "which cannot be read: Bad address" in reader.reasons[0]
+
+
+def test_addresses_of_rings_are_looked_up_as_the_kernel_does(make: Make) -> None:
+    by_table = places(started(make, 0x7F0000100000, 1 << 32, (I.SET_MEM_TABLE, table((0, GIB, 0x7F0000000000)))))
+    (region,) = by_table.regions
+    assert (region.user_address, region.guest_address, region.size) == (0x7F0000000000, 0, GIB)
+    assert by_table.rings[0].available == Spot(0, 0x101000)
+    assert family_named(KERNEL_NAME).places is places
+
+
+def test_io_addresses_are_those_of_the_iotlb(make: Make) -> None:
+    pieces = mapped(0x1000, 0x1800, 0x7F0000000000), mapped(0x2800, 0x4000, 0x7F0000001800)
+    known = started(make, 0x1000, 1 << 32 | 1 << 33, *pieces)
+    for find in (places, vdpa_places):  # the ring's parts lie in pieces that follow each other
+        (region,) = find(known).regions
+        assert (region.user_address, region.guest_address, region.size) == (0x7F0000000000, 0x1000, 0x5800)
+        assert find(known).rings[0].used == Spot(0, 0x2000)
+    gone = evolve(known, iotlb=known.iotlb.invalidated(0x2000, 0x1000))
+    assert places(gone).unreadable == ((0, IOMMU_WORDS),)
+    assert vduse_places(known).why == VDUSE_WORDS
 
 
 def test_the_process_is_the_back_end_of_a_vduse_device(make: Make) -> None:

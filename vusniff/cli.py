@@ -28,7 +28,7 @@ COMMANDS: tuple[tuple[str, str, str], ...] = (
     ("capture", "capture", "sniff running peers with an eBPF probe, without touching them"),
     ("proxy", "proxy", "pass a vhost-user socket through and record it"),
     ("demo", "demo", "watch a small front-end and back-end talk"),
-    ("top", "top", "show all vhost-user devices of this host in a live table: moving, idle, not served"),
+    ("top", "top", "show all vhost devices of this host in a live table: moving, idle, not served"),
     ("sockets", "sockets", "list unix sockets that are, or could be, vhost-user"),
     ("doctor", "doctor", "say what this machine allows, and what to do about the rest"),
     ("view", "view", "open captures in the terminal view"),

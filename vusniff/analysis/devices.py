@@ -25,6 +25,8 @@ LATE = (
 )
 LATE_HERE = "it was set up before the recording began: where its rings are is known once it is restarted"
 """Of a front-end that is no QEMU."""
+TRANSPORT = "user"
+"""Of devices that a monitor is asked about: those of vhost-user."""
 SILENT = "nothing was said on its socket since the recording began: there is no session to open"
 
 
@@ -52,7 +54,7 @@ _DOINGS = {
 
 
 class ListedDevice(NamedTuple):
-    """A device by its socket."""
+    """A device by its socket, or of the kernel."""
 
     path: str
     inodes: tuple[int, ...]
@@ -60,6 +62,8 @@ class ListedDevice(NamedTuple):
     backend: str
     by_qemu: bool = False
     """Its front-end is QEMU, which may have a monitor."""
+    pid: int = 0
+    """The process that has it open, if it is one of the kernel; it has no socket then."""
 
 
 class RingNow(NamedTuple):
@@ -138,9 +142,11 @@ class DeviceTable:
         timeline = self.timeline
         sampled = self._sampled()
         inodes: set[int] = set()
+        opened: set[tuple[str, int]] = set()
         for session in timeline.sessions:
             main = timeline.tracker.connections(session)[0]
             inodes.update(end.inode for end in main.ends if end.inode is not None)
+            opened.update((main.path, end.process.pid) for end in main.ends if end.process is not None)
             if session.closed is not None and session.closed.reason != CAPTURE_ENDED:
                 self._known.pop(session.number, None)
                 self._made.pop(session.number, None)
@@ -155,7 +161,7 @@ class DeviceTable:
             if closed is None or closed.reason == CAPTURE_ENDED:
                 yield self._unspoken(connection)
         for one in self._listed:
-            if not inodes & set(one.inodes):
+            if not inodes & set(one.inodes) and (one.path, one.pid) not in opened:
                 yield DeviceNow(one.path, one.frontend, one.backend, why=_late(one.by_qemu), joined_late=True)
 
     def _sampled(self) -> set[int]:
@@ -179,7 +185,8 @@ class DeviceTable:
             front = 1
         unreadable = timeline.ring_history.unreadable.get(session.number, {})
         rings = tuple(self._ring(session, index, known, unreadable) for index in sorted(known.rings))
-        late = _late("qemu" in self._comm(main, front)) if known.late else ""
+        asked = session.family.transport == TRANSPORT and "qemu" in self._comm(main, front)
+        late = _late(asked) if known.late else ""
         why = "" if rings else unreadable.get("device", late)
         if known.late and not any(ring.standing for ring in rings):
             why = late

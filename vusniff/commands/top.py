@@ -1,4 +1,4 @@
-"""``vusniff top``: all vhost-user devices of this host in a live table, or those of captures that are being recorded.
+"""``vusniff top``: all vhost devices of this host in a live table, or those of captures that are being recorded.
 
 What is shown comes from a capture. Without files one is recorded for it, by the probe in a process of its own, into a
 file that is gone afterwards. Which sockets there are is listed once before, with the rights of the caller, because only
@@ -82,8 +82,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def list_devices() -> list[ListedDevice]:
-    """The vhost-user connections of this host."""
+    """The vhost-user connections of this host, and the vhost devices of the kernel that are open."""
     from vusniff.analysis.devices import ListedDevice
+    from vusniff.families.vhost_kernel.protocol import VDUSE_NAME
+    from vusniff.sources.host.kernel_devices import CONTROL, family_of_node, kernel_side, path_of
+    from vusniff.sources.host.kernel_nodes import open_devices
+    from vusniff.sources.host.labels import label
     from vusniff.sources.host.sockets import list_connections
 
     found = []
@@ -100,6 +104,15 @@ def list_devices() -> list[ListedDevice]:
         found.append(
             ListedDevice(row.path or f"pair:{row.inodes[0]}-{row.inodes[1]}", inodes, sides[0], sides[1], by_qemu)
         )
+    for device in open_devices():
+        if device.path == CONTROL:
+            continue
+        opener = label(device.pid, device.path) or f"{device.comm} {device.pid}"
+        kernel = kernel_side(device.path, device.detail).label or "kernel"
+        is_backend = family_of_node(device.path) == VDUSE_NAME
+        frontend, backend = (kernel, opener) if is_backend else (opener, kernel)
+        path = path_of(device.path, device.detail)
+        found.append(ListedDevice(path, (), frontend, backend, pid=device.pid))
     return found
 
 
@@ -201,7 +214,7 @@ def _once(args: argparse.Namespace, paths: list[str], listed: list[ListedDevice]
         for cells in lines:
             terminal.put_line("  ".join(text.ljust(size) for text, size in zip(cells, sizes, strict=True)).rstrip())
     if not rows:
-        terminal.say("no vhost-user device was seen")
+        terminal.say("no vhost device was seen")
     return 0 if rows else 1
 
 
@@ -217,7 +230,11 @@ def _live(args: argparse.Namespace, paths: list[str], listed: list[ListedDevice]
             """Takes away what was listed and is closed."""
             if listed:
                 there = unix_sockets()
-                table.list(one for one in listed if any(inode in there for inode in one.inodes))
+                table.list(
+                    one
+                    for one in listed
+                    if any(inode in there for inode in one.inodes) or (one.pid and os.path.exists(f"/proc/{one.pid}"))
+                )
 
         while True:
             session = run_top(TopApp(table, _now(table.timeline, bool(args.files)), how, follow, note))

@@ -6,14 +6,16 @@ recognised as one of them: a source that sees calls says so itself.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from vusniff.channel import Channel
 from vusniff.families.family import Bytes, Family, Sign
 from vusniff.families.pairing import Pairing
+from vusniff.families.places import Places
 from vusniff.families.vhost_kernel.advance import advance, as_user
 from vusniff.families.vhost_kernel.phases import KernelPhases, value_of
+from vusniff.families.vhost_kernel.places import places, vdpa_places, vduse_places
 from vusniff.families.vhost_kernel.protocol import (
     HEADER,
     HEADER_SIZE,
@@ -30,6 +32,7 @@ from vusniff.families.vhost_kernel.setting import setting
 from vusniff.families.vhost_kernel.state import initial
 from vusniff.families.vhost_kernel.words import WORDS
 from vusniff.families.vhost_user.device import DEVICE_IDS, DEVICES, Guess, Sure
+from vusniff.families.vhost_user.state import DeviceState
 from vusniff.message import Context
 from vusniff.values import dataclass
 
@@ -105,7 +108,7 @@ def _due(channel: Channel, reading: KernelReading, fresh: bool) -> Mapping[int, 
     return _NEVER_ANSWERED
 
 
-def _family(name: str, main: Channel, unknown: Channel) -> Family:
+def _family(name: str, main: Channel, unknown: Channel, find: Callable[[DeviceState], Places]) -> Family:
     return Family(
         name=name,
         main=main,
@@ -128,6 +131,7 @@ def _family(name: str, main: Channel, unknown: Channel) -> Family:
         as_user=as_user,
         phases=KernelPhases,
         value_of=value_of,
+        places=find,
         prefix="VHOST_",
         words=WORDS,
         setting=setting,
@@ -138,6 +142,6 @@ def _family(name: str, main: Channel, unknown: Channel) -> Family:
     )
 
 
-KERNEL = _family(KERNEL_NAME, KernelChannels.KERNEL, KernelChannels.KERNEL_UNKNOWN)
-VDPA = _family(VDPA_NAME, KernelChannels.VDPA, KernelChannels.VDPA_UNKNOWN)
-VDUSE = _family(VDUSE_NAME, KernelChannels.VDUSE, KernelChannels.VDUSE_UNKNOWN)
+KERNEL = _family(KERNEL_NAME, KernelChannels.KERNEL, KernelChannels.KERNEL_UNKNOWN, places)
+VDPA = _family(VDPA_NAME, KernelChannels.VDPA, KernelChannels.VDPA_UNKNOWN, vdpa_places)
+VDUSE = _family(VDUSE_NAME, KernelChannels.VDUSE, KernelChannels.VDUSE_UNKNOWN, vduse_places)

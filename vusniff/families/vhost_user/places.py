@@ -29,7 +29,7 @@ def places(state: DeviceState) -> Places:
     found: list[RingPlace] = []
     unreadable: list[tuple[int, str]] = []
     for ring in state.vrings.values():
-        if ring.life is None or ring.life.value is RingState.STOPPED:
+        if not is_read(ring):
             continue
         place = _ring(state, ring)
         if isinstance(place, RingPlace):
@@ -53,42 +53,63 @@ def places(state: DeviceState) -> Places:
     )
 
 
-def _ring(state: DeviceState, ring: Vring) -> RingPlace | str:
-    """Where a ring is, or why it cannot be read."""
+def is_read(ring: Vring) -> bool:
+    """Whether a ring runs, or may."""
+    return ring.life is not None and ring.life.value is not RingState.STOPPED
+
+
+def why_unknown(state: DeviceState, ring: Vring) -> str | None:
+    """Why nothing can be said of the place of a ring; None where its size and addresses are known."""
     if ring.num is None:
         return "its size was not seen"
     if ring.addresses is None:
         return "its addresses were not seen"
     if state.features is None:
         return "SET_FEATURES was not seen, so whether it is split or packed is unknown"
+    return None
+
+
+def _ring(state: DeviceState, ring: Vring) -> RingPlace | str:
+    """Where a ring is, or why it cannot be read."""
+    why = why_unknown(state, ring)
+    if why is not None:
+        return why
     if not state.regions:
         return "no memory table was seen"
-    size, addresses, packed = ring.num.value, ring.addresses.value, bool(state.packed)
-    spots = [_spot(state, *area) for area in _areas(addresses, size, packed)]
+    assert ring.num is not None
+    assert ring.addresses is not None
+    spots = [_spot(state, *area) for area in areas(ring.addresses.value, ring.num.value, bool(state.packed))]
     descriptors, available, used = spots
     if descriptors is None or available is None or used is None:
-        if state.features.value & F_ACCESS_PLATFORM:
+        if state.features is not None and state.features.value & F_ACCESS_PLATFORM:
             return IOMMU_WORDS
         return "an address of it lies in no memory region"
-    told = (ring.num, ring.addresses, ring.base, ring.life)
+    return place(state, ring, descriptors, available, used)
+
+
+def place(state: DeviceState, ring: Vring, descriptors: Spot, available: Spot, used: Spot) -> RingPlace:
+    """A ring whose parts are there; its size and the features are known."""
+    features = state.features.value if state.features is not None else 0
+    told = (ring.num, ring.addresses, ring.base, ring.life, state.features)
+    packed = bool(state.packed)
     return RingPlace(
         ring.index,
-        size,
+        ring.num.value if ring.num is not None else 0,
         packed,
         descriptors,
         available,
         used,
-        bool(state.features.value & F_EVENT_IDX),
-        bool(state.features.value & F_IN_ORDER),
+        bool(features & F_EVENT_IDX),
+        bool(features & F_IN_ORDER),
         "big" if ring.endian is not None and ring.endian.value == 1 and not packed else "little",
-        max(state.regions_by, state.features.by, *(seen.by for seen in told if seen is not None)),
+        max(state.regions_by, *(seen.by for seen in told if seen is not None)),
         ring.kick.value if ring.kick else None,
         ring.call.value if ring.call else None,
     )
 
 
-def _areas(addresses: Addresses, size: int, packed: bool) -> tuple[tuple[int, int], ...]:
-    """Address and bytes of the three parts (virtio 1.2, 2.7 and 2.8)."""
+def areas(addresses: Addresses, size: int, packed: bool) -> tuple[tuple[int, int], ...]:
+    """Address and bytes of the three parts of a ring, as `RingPlace` has them (virtio 1.2, 2.7 and 2.8)."""
     available, used = (4, 4) if packed else (6 + 2 * size, 6 + 8 * size)
     return (addresses.descriptor, 16 * size), (addresses.available, available), (addresses.used, used)
 

@@ -16,10 +16,10 @@ from vusniff.bpf import records
 from vusniff.bpf.load import CallProgram
 from vusniff.capture.recording import Recording
 from vusniff.families.vhost_kernel.call import frame
-from vusniff.families.vhost_kernel.protocol import VDUSE_NAME, Control
+from vusniff.families.vhost_kernel.protocol import VDUSE_NAME, Control, Ioctl
 from vusniff.record import Call, Closed, Descriptor, End, Frame, Lost, Process
 from vusniff.sources.host.kernel_devices import family_of_node, kernel_side, path_of, vduse_node
-from vusniff.sources.host.kernel_nodes import detail_of, is_open, nodes, tap_name
+from vusniff.sources.host.kernel_nodes import detail_of, is_open, nodes, open_devices, tap_name
 from vusniff.sources.host.unixdiag import full_name
 from vusniff.sources.probe import waiting
 from vusniff.sources.probe.passed import descriptors
@@ -111,6 +111,8 @@ class Calls:
         """Call stacks for which the kernel had no room, once it is closed."""
         self.messages = self.connections = 0
         self._look()
+        self._before = {(one.pid, fd, one.path) for one in open_devices() for fd in one.fds}
+        """Open before the capture began, so that what was called on them is not known."""
 
     def _look(self) -> None:
         for rdev, path in nodes().items():
@@ -221,7 +223,7 @@ class Calls:
         said = data if came_back else entered.data
         missing = asked - size if asked > size else 0 if came_back else entered.missing
         number = request or _control(self._nodes[rdev], came_back, said)
-        device = self._device(tgid, fd, rdev) if number else None
+        device = self._device(tgid, fd, rdev, number) if number else None
         self._ask(tid, entered, device is not None)
         if device is None:
             return
@@ -259,16 +261,17 @@ class Calls:
         else:
             self._unwinder.drop(tid, entered.time)
 
-    def _device(self, pid: int, fd: int, rdev: int) -> _CalledDevice | None:
+    def _device(self, pid: int, fd: int, rdev: int, request: int) -> _CalledDevice | None:
         key = pid, fd, rdev
         if key in self._of_file:
             return self._of_file[key]
         if len(self._of_file) >= FILES_LIMIT:
             del self._of_file[next(iter(self._of_file))]
-        device = self._of_file[key] = self._meet(pid, fd, rdev, self._nodes[rdev])
+        device = self._of_file[key] = self._meet(pid, fd, rdev, self._nodes[rdev], request)
         return device
 
-    def _meet(self, pid: int, fd: int, rdev: int, path: str) -> _CalledDevice | None:
+    def _meet(self, pid: int, fd: int, rdev: int, path: str, request: int) -> _CalledDevice | None:
+        joined_late = (pid, fd, path) in self._before and request != Ioctl.SET_OWNER  # nothing counts before that
         if self._selection.restricts:
             candidate = Candidate(frozenset(), frozenset({path}), frozenset({pid}), frozenset())
             if not self._selection.wants(candidate):
@@ -289,7 +292,7 @@ class Calls:
                 End(process=kernel_side(path, detail, self._served_by(vduse_node(path, detail)))),
             )
             family = family_of_node(path)
-            made = self._writer.open(path_of(path, detail), ends, None, False, family)
+            made = self._writer.open(path_of(path, detail), ends, None, joined_late, family)
             known = self._devices[pid, path, detail] = _CalledDevice(made.id, rdev, pid, comm)
             self.connections += 1
         if len(known.files) < LOOKED_AT:

@@ -38,7 +38,8 @@ _END = (1 << 63) - 1
 _PIDFD_GETFD = 438
 """Its number in every architecture (asm-generic/unistd.h)."""
 FAR = "it lies neither in memory nor on a disk of this machine: to read it could wait for ever"
-NEEDS = "it needs CAP_SYS_PTRACE (run as root), or vusniff proxy, which needs nothing"
+NEEDS_PTRACE = "it needs CAP_SYS_PTRACE (run as root)"
+NEEDS = f"{NEEDS_PTRACE}, or vusniff proxy, which needs nothing"
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -119,10 +120,10 @@ class Access:
         try:
             fd = self._file(region.descriptor, pids)
         except UnreadableError as error:
-            read = _by_address(region, pids)
-            if read is None:
-                raise error from None
-            return read
+            try:
+                return _by_address(region, pids)
+            except UnreadableError as by_address:
+                raise (by_address if region.descriptor.identity is None and pids else error) from None
         return _pieces(fd, region.file_offset)
 
     def buffer(self, buffer: Buffer, pids: Sequence[int]) -> Callable[[int, int], Read]:
@@ -241,15 +242,15 @@ def _owner(pid: int) -> int:
     return os.stat(f"/proc/{pid}").st_uid
 
 
-def _by_address(region: MemoryRegion, pids: Sequence[int]) -> Callable[[int, int], Read] | None:
-    """A region in the front-end's own address space."""
+def _by_address(region: MemoryRegion, pids: Sequence[int]) -> Callable[[int, int], Read]:
+    """A region in the front-end's own address space. Raises `UnreadableError`."""
     if not pids:
-        return None
+        raise UnreadableError("it is not known which process is the front-end")
     pid, start = pids[0], region.user_address
     try:
         owner = _owner(pid)
     except OSError:
-        return None
+        raise UnreadableError(f"process {pid}, whose memory it is, has ended") from None
 
     def piece(offset: int, size: int) -> Read:
         buffer = ctypes.create_string_buffer(size)
@@ -268,6 +269,8 @@ def _by_address(region: MemoryRegion, pids: Sequence[int]) -> Callable[[int, int
 
     try:
         piece(0, 1)()
-    except OSError:
-        return None
+    except PermissionError:
+        raise UnreadableError(f"it is in the memory of process {pid}: {NEEDS_PTRACE}") from None
+    except OSError as error:
+        raise UnreadableError(f"it is in the memory of process {pid}, which cannot be read: {error.strerror}") from None
     return piece
