@@ -26,7 +26,7 @@ from captures import synthetic
 from vusniff.capture.index import Index
 from vusniff.capture.reader import CaptureReader
 from vusniff.capture.writer import CaptureWriter
-from vusniff.record import Descriptor, DescriptorKind, Frame
+from vusniff.record import Descriptor, DescriptorKind, Facts, Frame
 
 ROUNDS = 5
 PEER_PACKETS = 100_000
@@ -81,7 +81,7 @@ def sequential(path: Path) -> int:
 def write(path: Path, fds: tuple[Descriptor, ...], count: int = 200_000) -> int:
     """Messages of 20 bytes, each handed to the kernel, as the proxy does."""
     data = struct.pack("<III", 13, 1, 8) + bytes(8)
-    frames = [Frame(1, 0, synthetic.START_NS + number, data, fds) for number in range(1000)]
+    frames = [Frame(1, 0, synthetic.START_NS + number, data, Facts(fds)) for number in range(1000)]
     with CaptureWriter(path, source="bench") as writer:
         writer.open("/run/bench.sock")
         for frame in itertools.islice(itertools.cycle(frames), count):

@@ -19,7 +19,7 @@ from vusniff.analysis.devices import DeviceTable
 from vusniff.analysis.timeline import Timeline
 from vusniff.capture.index import Index
 from vusniff.capture.writer import CaptureWriter
-from vusniff.record import Descriptor, DescriptorKind, End, Frame, Position, Process, Sample
+from vusniff.record import Descriptor, DescriptorKind, End, Facts, Frame, Position, Process, Sample
 from vusniff.views import top
 from vusniff.views.tui.top import TopArrangement, table_lines
 
@@ -66,7 +66,7 @@ def main(arguments: list[str]) -> int:
                 one = writer.open(f"/run/vm{number}.sock", ends, BEGIN)
                 numbers.append(one.id)
                 for data, descriptors in set_up(rings):
-                    writer.frame(Frame(one.id, 0, BEGIN, data, descriptors))
+                    writer.frame(Frame(one.id, 0, BEGIN, data, Facts(descriptors)))
             writer.flush()
             with Index([str(path)]) as index:
                 table, how = DeviceTable(Timeline(index)), TopArrangement()

@@ -30,7 +30,7 @@ from vusniff.families.vhost_user.protocol import (
     GpuRequest,
     ProtocolFeature,
 )
-from vusniff.record import Closed, Connection, Descriptor, DescriptorKind, End, Frame, Process
+from vusniff.record import Closed, Connection, Descriptor, DescriptorKind, End, Facts, Frame, Process
 
 START_NS = 1_700_000_000_000_000_000
 HOST = Host("synthetic", "00000000-0000-4000-8000-000000000001", "Linux", "x86_64")
@@ -106,7 +106,7 @@ class Talk:
     def _send(self, end: int, request: int, flags: int, payload: bytes, fds: Fds) -> None:
         Talk.clock += 1000
         data = _header(request, flags | self._version, len(payload)) + payload
-        self._writer.frame(Frame(self.connection.id, end, Talk.clock, data, fds))
+        self._writer.frame(Frame(self.connection.id, end, Talk.clock, data, Facts(fds)))
 
     def ask(self, request: int, payload: bytes = b"", *fds: Descriptor) -> None:
         """A request that is not answered."""
@@ -381,7 +381,7 @@ def million(target: str | Path, count: int = 1_000_000) -> int:
                     del running[chosen]
                     break
                 time_ns += 2000
-                writer.frame(Frame(connection, said[0], time_ns, said[1], said[2]))
+                writer.frame(Frame(connection, said[0], time_ns, said[1], Facts(said[2])))
                 made += 1
             writer.flush()
     return made

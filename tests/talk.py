@@ -9,7 +9,7 @@ from vusniff.analysis.timeline import Timeline, read_all
 from vusniff.capture.index import Index
 from vusniff.capture.writer import CaptureWriter
 from vusniff.families.vhost_user.protocol import BackendRequest, FrontendRequest, GpuRequest
-from vusniff.record import Closed, Connection, Descriptor, DescriptorKind, End, Frame, FrameKind, Process
+from vusniff.record import Closed, Connection, Descriptor, DescriptorKind, End, Facts, Frame, FrameKind, Process
 
 START_NS = 1_700_000_000_000_000_000
 STEP_NS = 1_000_000
@@ -88,7 +88,7 @@ class Peers:
         """One message; returns its number."""
         self.talk.now += STEP_NS
         data = struct.pack("<III", code, flags, len(body)) + body
-        return self.talk.writer.frame(Frame(self.connection.id, end, self.talk.now, data, fds))
+        return self.talk.writer.frame(Frame(self.connection.id, end, self.talk.now, data, Facts(fds)))
 
     def ask(self, code: Code, body: bytes = b"", *fds: Descriptor, need_reply: bool = False) -> int:
         """A request of the front-end."""

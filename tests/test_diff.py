@@ -27,7 +27,7 @@ from vusniff.families.vhost_user.protocol import (
     Channels,
     FrontendRequest,
 )
-from vusniff.record import Closed, Descriptor, DescriptorKind, End, Frame, Process
+from vusniff.record import Closed, Descriptor, DescriptorKind, End, Facts, Frame, Process
 
 CAPTURES = Path(__file__).parent.parent / "captures"
 F = FrontendRequest
@@ -48,7 +48,7 @@ class Said:
     def frame(self, end: int, request: int, flags: int, payload: bytes, fds: tuple[Descriptor, ...]) -> None:
         self.at += 1000
         data = HEADERS["little"].pack(request, flags | VERSION, len(payload)) + payload
-        self._writer.frame(Frame(self._id, end, self.at, data, fds))
+        self._writer.frame(Frame(self._id, end, self.at, data, Facts(fds)))
 
     def ask(self, request: int, payload: bytes = b"", *fds: Descriptor, flags: int = 0) -> None:
         self.frame(0, request, flags, payload, fds)

@@ -36,7 +36,7 @@ from vusniff.families.vhost_user.protocol import NAME, Channels, FrontendRequest
 from vusniff.layouts import dissect
 from vusniff.layouts.parts import NodeKind
 from vusniff.layouts.spans import walk
-from vusniff.record import Chunk, Closed, Descriptor, DescriptorKind, End, Frame, FrameKind, Lost, Process
+from vusniff.record import Chunk, Closed, Descriptor, DescriptorKind, End, Facts, Frame, FrameKind, Lost, Process
 from vusniff.views.export.redact import redact
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -247,7 +247,7 @@ def confidential(path: Path) -> None:
             nonlocal now
             now += 1000
             data = struct.pack("=III", request, flags, len(body)) + body
-            writer.frame(Frame(connection, 0, now, data, fds, Process(1, "s3cret-thread", 9)))
+            writer.frame(Frame(connection, 0, now, data, Facts(fds, Process(1, "s3cret-thread", 9))))
 
         request = FrontendRequest
         number = main_connection.id
@@ -356,7 +356,7 @@ def everywhere(path: Path, more: bytes = b"") -> int:
             nonlocal now, count
             now, count = now + 1000, count + 1
             comment = f"vusniff {MARK}".encode()
-            frame = Frame(number, 0, now, struct.pack("=III", request, flags, len(body)) + body, fds, process)
+            frame = Frame(number, 0, now, struct.pack("=III", request, flags, len(body)) + body, Facts(fds, process))
             writer.frame(frame, [comment])
 
         say(
@@ -376,7 +376,7 @@ def everywhere(path: Path, more: bytes = b"") -> int:
         say(gpu.id, GpuRequest.GPU_UPDATE, 0, u32(0, 0, 0, 1 << 9, 1 << 8) + PIXELS)
         say(gpu.id, GpuRequest.GPU_UPDATE, 0, u32(0, 0, 0, 4, 4) + PIXELS[: 64 + len(more)])
         for kind in (FrameKind.RAW, FrameKind.CONTINUATION):
-            writer.frame(Frame(gpu.id, 1, now + 1, PIXELS[:100], held, process, kind, 7))
+            writer.frame(Frame(gpu.id, 1, now + 1, PIXELS[:100], Facts(held, process), kind=kind, missing=7))
         cut = struct.pack("=III", FrontendRequest.SET_CONFIG, 1, 2000) + u32(0, 1988, 0) + PIXELS[:100]
         writer.frame(Frame(connection.id, 0, now + 2, cut, missing=1888))
         writer.close_connection(Closed(connection.id, now + 3, f"eof {MARK}", 0))
@@ -539,7 +539,7 @@ def test_what_is_being_recorded_is_annotated_message_by_message() -> None:
         (6, FrontendRequest.SET_VRING_KICK, u64(0), (Descriptor(DescriptorKind.EVENTFD, "eventfd:7", 9),)),
     ):
         data = struct.pack("<III", request, 1, len(body)) + body
-        writer.frame(Frame(connection.id, 0, 2 + seconds * 10**9, data, fds))
+        writer.frame(Frame(connection.id, 0, 2 + seconds * 10**9, data, Facts(fds)))
         writer.flush()
         told.append([line.partition(": ")[::2] for line in next_packet(child.stdout)])
     writer.close_connection(Closed(connection.id, 7 * 10**9, "eof", 1))

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from vusniff.families.framing import BELIEVED, DESCRIPTOR_LIMIT, FRAME_LIMIT, RAW_LIMIT, Framer
 from vusniff.families.vhost_user.header import SIZE_LIMIT, SIZE_LIMIT_ODD, find, message_size
 from vusniff.families.vhost_user.protocol import CHANNELS, Channels
-from vusniff.record import Chunk, Descriptor, DescriptorKind, Frame, FrameKind
+from vusniff.record import Chunk, Descriptor, DescriptorKind, Facts, Frame, FrameKind
 
 END = 99
 
@@ -31,7 +31,7 @@ def descriptor(number: int) -> Descriptor:
 def cut(stream: bytes, cuts: list[int], passed: dict[int, tuple[Descriptor, ...]]) -> list[Chunk]:
     """The stream in chunks that end at ``cuts`` and, since descriptors come with a first byte, where some came."""
     bounds = sorted({0, len(stream), *(c for c in cuts if c < len(stream)), *passed})
-    return [Chunk(1, 0, 7, stream[a:b], passed.get(a, ())) for a, b in itertools.pairwise(bounds)]
+    return [Chunk(1, 0, 7, stream[a:b], Facts(passed.get(a, ()))) for a, b in itertools.pairwise(bounds)]
 
 
 def feed(chunks: list[Chunk], framer: Framer | None = None) -> list[Frame]:
@@ -116,7 +116,7 @@ def test_holes_are_counted_and_nothing_raises(chunks: list[tuple[bytes, int, int
     for data, missing, count, gap in chunks:
         # Headers are frequent in what is fed, or holes within messages would never be met.
         data = message(1, data, size=len(data) + missing) if count == 1 else data
-        frames += framer.feed(Chunk(1, 0, 1, data, tuple(map(descriptor, range(count))), missing=missing))
+        frames += framer.feed(Chunk(1, 0, 1, data, Facts(tuple(map(descriptor, range(count)))), missing=missing))
         if gap:
             frames += framer.gap()
     sent = sum(len(data) + 12 * (count == 1) for data, _, count, _ in chunks)
@@ -128,14 +128,14 @@ def test_holes_are_counted_and_nothing_raises(chunks: list[tuple[bytes, int, int
 def test_a_header_and_its_payload_may_be_two_sends() -> None:
     reply = message(1, bytes(8), flags=5)
     framer = Framer()
-    assert framer.feed(Chunk(1, 1, 10, reply[:12], (descriptor(3),))) == []
-    assert framer.feed(Chunk(1, 1, 20, reply[12:])) == [Frame(1, 1, 10, reply, (descriptor(3),))]
+    assert framer.feed(Chunk(1, 1, 10, reply[:12], Facts((descriptor(3),)))) == []
+    assert framer.feed(Chunk(1, 1, 20, reply[12:])) == [Frame(1, 1, 10, reply, Facts((descriptor(3),)))]
 
 
 def test_each_of_two_messages_in_one_chunk_is_a_frame_and_descriptors_stay_with_the_first() -> None:
     a, b = message(13, bytes(8)), message(12, bytes(8))
-    frames = feed([Chunk(1, 0, 1, a + b, (descriptor(1),))])
-    assert frames == [Frame(1, 0, 1, a, (descriptor(1),)), Frame(1, 0, 1, b)]
+    frames = feed([Chunk(1, 0, 1, a + b, Facts((descriptor(1),)))])
+    assert frames == [Frame(1, 0, 1, a, Facts((descriptor(1),))), Frame(1, 0, 1, b)]
 
 
 def test_both_byte_orders() -> None:
@@ -265,7 +265,8 @@ def test_descriptors_of_a_message_that_is_found_again_are_its_own() -> None:
         framer.feed(Chunk(1, 0, 1, odd))
         assert framer.header(kick) == (12, 1)
         assert framer.due(memoryview(kick)) == len(kick)
-        assert framer.feed(Chunk(1, 0, 2, kick, (descriptor(4),)))[-1] == Frame(1, 0, 2, kick, (descriptor(4),))
+        passed = Facts((descriptor(4),))
+        assert framer.feed(Chunk(1, 0, 2, kick, passed))[-1] == Frame(1, 0, 2, kick, passed)
 
 
 def test_a_doubted_message_is_released_when_the_other_side_speaks() -> None:
@@ -291,7 +292,7 @@ def test_what_a_gpu_socket_sends_is_believed_whatever_its_flags() -> None:
 
 
 def test_other_protocols_stay_raw() -> None:
-    long = feed([Chunk(1, 0, 1, b"x" * (3 * RAW_LIMIT + 1), (descriptor(1),))])
+    long = feed([Chunk(1, 0, 1, b"x" * (3 * RAW_LIMIT + 1), Facts((descriptor(1),)))])
     assert [len(frame.data) for frame in long] == [RAW_LIMIT] * 3 + [1]
     assert [len(frame.descriptors) for frame in long] == [1, 0, 0, 0]
     said = [b'{"QMP": {"version": {}}}\r\n', b'{"return": {}}\r\n', bytes(64), b"HTTP/1.1 200 OK\r\n\r\n"]
@@ -350,7 +351,7 @@ def test_a_large_message_that_ends_between_two_pieces() -> None:
 
 def test_descriptors_with_every_byte_are_bounded_and_none_is_lost() -> None:
     stream = message(8, bytes(3000))
-    chunks = [Chunk(1, 0, 1, stream[i : i + 1], (descriptor(i),)) for i in range(len(stream))]
+    chunks = [Chunk(1, 0, 1, stream[i : i + 1], Facts((descriptor(i),))) for i in range(len(stream))]
     frames = feed(chunks)
     assert [d.number for frame in frames for d in frame.descriptors] == list(range(len(stream)))
     assert all(len(frame.descriptors) <= DESCRIPTOR_LIMIT for frame in frames)
@@ -358,8 +359,8 @@ def test_descriptors_with_every_byte_are_bounded_and_none_is_lost() -> None:
 
 
 def test_descriptors_without_a_byte_are_shown() -> None:
-    frames = feed([Chunk(1, 0, 1, b"", (descriptor(1),))])
-    assert frames == [Frame(1, 0, 1, b"", (descriptor(1),), kind=FrameKind.RAW)]
+    frames = feed([Chunk(1, 0, 1, b"", Facts((descriptor(1),)))])
+    assert frames == [Frame(1, 0, 1, b"", Facts((descriptor(1),)), kind=FrameKind.RAW)]
 
 
 def test_byte_by_byte_costs_no_more_than_its_bytes() -> None:

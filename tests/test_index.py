@@ -13,7 +13,7 @@ from vusniff.capture.index import Index
 from vusniff.capture.reader import CaptureReader
 from vusniff.capture.writer import CaptureWriter
 from vusniff.errors import CaptureError
-from vusniff.record import Closed, Connection, Descriptor, DescriptorKind, Frame, FrameKind, Lost, Process
+from vusniff.record import Closed, Connection, Descriptor, DescriptorKind, Facts, Frame, FrameKind, Lost, Process
 
 
 def message(request: int, payload: bytes = b"", order: str = "little") -> bytes:
@@ -137,8 +137,8 @@ def test_what_is_beside_a_message_is_read_with_it(tmp_path: Path) -> None:
         path = tmp_path / order
         frames = [
             Frame(1, 1, 1, message(5, bytes(70_000), order)),
-            Frame(1, 0, 2, message(12, bytes(8), order), (Descriptor(DescriptorKind.EVENTFD, "eventfd:3", 9),)),
-            Frame(1, 0, 3, message(12, bytes(8), order), (), Process(1, "a", 2, "b"), missing=4),
+            Frame(1, 0, 2, message(12, bytes(8), order), Facts((Descriptor(DescriptorKind.EVENTFD, "eventfd:3", 9),))),
+            Frame(1, 0, 3, message(12, bytes(8), order), Facts(process=Process(1, "a", 2, "b")), missing=4),
             Frame(1, 1, 4, b"raw", kind=FrameKind.RAW),
         ]
         with CaptureWriter(path, source="test", order=order) as writer:

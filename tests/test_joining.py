@@ -22,7 +22,7 @@ from vusniff.families.framing import FRAME_LIMIT as FRAMED
 from vusniff.families.framing import Framer
 from vusniff.families.vhost_user.protocol import FrontendRequest as F
 from vusniff.families.vhost_user.protocol import GpuRequest as G
-from vusniff.record import Chunk, Closed, Descriptor, DescriptorKind, Frame, FrameKind
+from vusniff.record import Chunk, Closed, Descriptor, DescriptorKind, Facts, Frame, FrameKind
 
 WIDTH, HEIGHT = 640, 480
 PIXELS = bytes(range(256)) * (WIDTH * HEIGHT * 4 // 256)
@@ -116,7 +116,7 @@ def test_descriptors_of_all_packets_are_those_of_the_message(tmp_path: Path) -> 
     for number, piece in enumerate(pieces):
         kind = FrameKind.CONTINUATION if number else FrameKind.MESSAGE
         passed = (fds[0],) if number == 0 else (fds[1],) if number == 2 else ()
-        talk.writer.frame(Frame(gpu.connection.id, 1, START_NS + number, piece, passed, None, kind))
+        talk.writer.frame(Frame(gpu.connection.id, 1, START_NS + number, piece, Facts(passed), kind=kind))
     talk.writer.close()
     with Index(talk.path) as index:
         index.update()

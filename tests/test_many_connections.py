@@ -16,7 +16,7 @@ from vusniff.capture.packet import INTERFACE_LIMIT
 from vusniff.capture.reader import CaptureReader
 from vusniff.capture.writer import CaptureWriter
 from vusniff.library import open_capture
-from vusniff.record import Closed, Connection, Descriptor, DescriptorKind, End, Frame, FrameKind, Lost, Process
+from vusniff.record import Closed, Connection, Descriptor, DescriptorKind, End, Facts, Frame, FrameKind, Lost, Process
 from vusniff.replay.edit import Edits, edit
 from vusniff.views.export.redact import redact
 
@@ -182,9 +182,9 @@ def test_a_message_in_many_packets_counts_once(tmp_path: Path, kind: FrameKind) 
     with CaptureWriter(path, source="test", order="little") as writer:
         one = writer.open("/run/x")
         writer.frame(Frame(one.id, 0, 1, message(8, bytes(20))))
-        writer.frame(Frame(one.id, 0, 2, message(6, bytes(3 << 20)), (), None, FrameKind.MESSAGE))
+        writer.frame(Frame(one.id, 0, 2, message(6, bytes(3 << 20)), kind=FrameKind.MESSAGE))
         if kind is FrameKind.RAW:
-            writer.frame(Frame(one.id, 0, 3, b"raw", (), None, kind))
+            writer.frame(Frame(one.id, 0, 3, b"raw", kind=kind))
         assert writer.number > 10  # packets
         writer.close_connection(Closed(one.id, 4, "eof"))
     with Index(path) as index:
@@ -201,7 +201,7 @@ def test_frames_behind_the_end_of_their_connection_are_written_by_who_copies(tmp
         one = writer.open("/run/x", ends(1))
         writer.frame(Frame(one.id, 0, 1, message(1)))
         writer.close_connection(Closed(one.id, 2, "eof"))
-        writer.frame(Frame(one.id, 0, 3, message(21), (passed,)))
+        writer.frame(Frame(one.id, 0, 3, message(21), Facts((passed,))))
     redact([str(path)], str(tmp_path / "redacted.pcapng"))
     timeline = open_capture(path)
     edit(timeline, path, tmp_path / "edited.pcapng", Edits())

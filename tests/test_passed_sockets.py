@@ -12,7 +12,7 @@ from vusniff.capture.reader import CaptureReader
 from vusniff.capture.writer import CaptureWriter
 from vusniff.families.vhost_user.protocol import BackendRequest, Channels, FrontendRequest
 from vusniff.passed_sockets import LIMIT, PassedSockets
-from vusniff.record import Closed, Descriptor, DescriptorKind, End, Frame
+from vusniff.record import Closed, Descriptor, DescriptorKind, End, Facts, Frame
 
 RECONNECTS = 10_000
 
@@ -65,7 +65,7 @@ def test_a_writer_forgets_the_sockets_of_a_connection_that_has_ended(tmp_path: P
     with CaptureWriter(path, source="test", order="little") as writer:
         main = writer.open("/run/x", (End(1), End(2)), START_NS)
         body = struct.pack("<III", FrontendRequest.SET_BACKEND_REQ_FD, 1, 0)
-        writer.frame(Frame(main.id, 0, START_NS, body, (socket(4),)))
+        writer.frame(Frame(main.id, 0, START_NS, body, Facts((socket(4),))))
         channel = writer.open("pair:3-4", (End(3), End(4)), START_NS)
         writer.frame(Frame(channel.id, 1, START_NS, struct.pack("<III", 4, 1, 0)))
         writer.close_connection(Closed(channel.id, START_NS, "eof"))

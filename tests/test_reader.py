@@ -28,7 +28,7 @@ from vusniff.capture.reader import CaptureReader
 from vusniff.capture.writer import CaptureWriter
 from vusniff.errors import CaptureError
 from vusniff.meta import connection_of, end_of, flags_of, has_options, kind_of
-from vusniff.record import Closed, Connection, Descriptor, DescriptorKind, End, Frame, FrameKind, Lost, Process
+from vusniff.record import Closed, Connection, Descriptor, DescriptorKind, End, Facts, Frame, FrameKind, Lost, Process
 
 ORDERS = ("little", "big")
 NEEDS_EDITCAP = pytest.mark.skipif(not shutil.which("editcap"), reason="needs editcap (Debian package tshark)")
@@ -97,8 +97,7 @@ FRAMES = st.builds(
     end=st.integers(0, 1),
     time_ns=TIMES,
     data=st.binary(min_size=12, max_size=60),
-    descriptors=st.lists(DESCRIPTORS, max_size=3).map(tuple),
-    process=st.none() | PROCESSES,
+    facts=st.builds(Facts, st.lists(DESCRIPTORS, max_size=3).map(tuple), st.none() | PROCESSES),
     kind=st.sampled_from([kind for kind in FrameKind if kind is not FrameKind.TOLD]),  # what a log tells is no bytes
     missing=st.integers(0, 1000),
 )
@@ -139,7 +138,7 @@ def test_everything_written_comes_back(
     same = [
         Frame(*(getattr(f, name) for name in f.__slots__))
         if f.process != ends[f.end].process
-        else Frame(f.connection, f.end, f.time_ns, f.data, f.descriptors, None, f.kind, f.missing)
+        else Frame(f.connection, f.end, f.time_ns, f.data, Facts(f.descriptors), kind=f.kind, missing=f.missing)
         for f in expected
     ]
     assert [record for record in found if isinstance(record, Frame)] == same
@@ -159,7 +158,7 @@ def test_a_big_endian_file_reads_like_its_little_endian_twin(tmp_path: Path) -> 
         with CaptureWriter(path, source="test", order=order) as writer:
             writer.open("/run/x", (End(1, Process(2, "a")), End()), 3)
             writer.frame(Frame(1, 0, 1, message(1, order=order)))
-            writer.frame(Frame(1, 0, 2, message(12, bytes(8), 9, order), (fd,), Process(9, "b")))
+            writer.frame(Frame(1, 0, 2, message(12, bytes(8), 9, order), Facts((fd,), Process(9, "b"))))
             writer.lost(Lost(1, 3, 4))
             writer.frame(Frame(1, 1, 5, message(12, bytes(8), 5, order), missing=3))
         with CaptureReader(path) as reader:
@@ -366,7 +365,9 @@ def test_a_file_cut_at_every_byte_gives_every_whole_packet_before_the_cut(tmp_pa
     with CaptureWriter(path, source="test", order="little") as writer:
         writer.open("/run/x", (End(1, Process(2, "a")), End()), 3)
         writer.frame(Frame(1, 0, 1, message(1)))
-        writer.frame(Frame(1, 0, 2, message(12, bytes(8)), (Descriptor(DescriptorKind.EVENTFD, "eventfd:1", 3),)))
+        writer.frame(
+            Frame(1, 0, 2, message(12, bytes(8)), Facts((Descriptor(DescriptorKind.EVENTFD, "eventfd:1", 3),)))
+        )
         writer.lost(Lost(1, 3, 4))
         writer.frame(Frame(1, 1, 4, b"???", kind=FrameKind.RAW))
         writer.frame(Frame(1, 1, 5, message(12, bytes(8), 5)))
@@ -424,14 +425,16 @@ def small(tmp_path: Path) -> bytes:
             for i in range(8):
                 writer.frame(Frame(1, i & 1, i, message(i, bytes(8), 5)))
             writer.lost(Lost(1, 3, 4))
-            writer.frame(Frame(1, 0, 9, message(12, bytes(8)), (Descriptor(DescriptorKind.EVENTFD, "eventfd:1", 3),)))
+            writer.frame(
+                Frame(1, 0, 9, message(12, bytes(8)), Facts((Descriptor(DescriptorKind.EVENTFD, "eventfd:1", 3),)))
+            )
     return path.read_bytes()
 
 
 @settings(deadline=None)
 @given(st.binary(max_size=300))
 def test_options_that_say_nonsense_give_nothing(text: bytes) -> None:
-    assert facts.parse_frame([text]) == ((), None, None, False)
+    assert facts.parse_frame([text]) == (Facts(), None, False)
     said = facts.load(text)
     assert facts.parse_connection(said, 1, "x") == facts.parse_connection({}, 1, "x")
     assert facts.parse_closed(said, 1, 0, 0, 0) == facts.parse_closed({}, 1, 0, 0, 0)
@@ -458,9 +461,9 @@ FACTS = ("fds", "process", "ends", "lost", "closed", "by", "kind", "stack", "res
 
 @given(said=st.dictionaries(st.sampled_from(FACTS), JSON))
 def test_json_of_the_wrong_shape_gives_nothing(said: dict[str, object]) -> None:
-    descriptors, process, stack, restated = facts.parse_frame([json.dumps(said).encode()])
-    assert all(isinstance(one, Descriptor) for one in descriptors)
-    assert process is None or process.pid >= 0
+    known, stack, restated = facts.parse_frame([json.dumps(said).encode()])
+    assert all(isinstance(one, Descriptor) for one in known.descriptors)
+    assert known.process is None or known.process.pid >= 0
     assert stack is None or len(stack) == 10
     assert restated is (said.get("restated") is True)
     connection = facts.parse_connection(said, 1, "x")
@@ -476,17 +479,17 @@ def test_json_of_the_wrong_shape_gives_nothing(said: dict[str, object]) -> None:
 def test_json_nested_without_end_gives_nothing() -> None:
     assert facts.load(b'{"fds":' + b"[" * 60_000) == {}
     assert facts.load(b"[" * 60_000 + b"]" * 60_000) == {}
-    assert facts.parse_frame([b'{"fds":' + b"9" * 4_000 + b"}"]) == ((), None, None, False)
+    assert facts.parse_frame([b'{"fds":' + b"9" * 4_000 + b"}"]) == (Facts(), None, False)
 
 
 def test_descriptors_without_end_are_bounded() -> None:
     text = b'{"fds":[' + b"0," * 30_000 + b"0]}"
-    descriptors, *_ = facts.parse_frame([text] * 100)
-    assert descriptors == (Descriptor(),) * 1024
+    known, *_ = facts.parse_frame([text] * 100)
+    assert known.descriptors == (Descriptor(),) * 1024
 
 
 def test_text_that_cannot_be_encoded_is_made_so() -> None:
-    (descriptor,), *_ = facts.parse_frame([rb'{"fds":[{"kind":"file","name":"\ud800x"}]}'])
+    (descriptor,) = facts.parse_frame([rb'{"fds":[{"kind":"file","name":"\ud800x"}]}'])[0].descriptors
     assert descriptor.name == "?x"
 
 

@@ -14,7 +14,7 @@ from vusniff.capture.reader import CaptureReader
 from vusniff.capture.writer import CaptureWriter
 from vusniff.cli import main
 from vusniff.families.vhost_user.protocol import FrontendRequest as F
-from vusniff.record import Descriptor, DescriptorKind, Frame, FrameKind
+from vusniff.record import Descriptor, DescriptorKind, Facts, Frame, FrameKind
 
 ONES = b"\xff" * 12
 KICK = Descriptor(DescriptorKind.EVENTFD, "eventfd:1")
@@ -30,7 +30,7 @@ CASES: dict[str, tuple[list[Frame], list[tuple[FrameKind, bytes, int]]]] = {
         [(RAW, ONES, 0), (MESSAGE, OWNER, 0), (MESSAGE, FEATURES, 0)],
     ),
     "several in a packet": (
-        [Frame(1, 0, 1, ONES + OWNER + FEATURES, kind=RAW), Frame(1, 0, 2, NUM + BASE, (KICK,), kind=RAW)],
+        [Frame(1, 0, 1, ONES + OWNER + FEATURES, kind=RAW), Frame(1, 0, 2, NUM + BASE, Facts((KICK,)), kind=RAW)],
         [(RAW, ONES, 0), (MESSAGE, OWNER, 0), (MESSAGE, FEATURES, 0), (MESSAGE, NUM, 0), (MESSAGE, BASE, 0)],
     ),
     "the payload in another packet": (

@@ -13,7 +13,7 @@ from vusniff.analysis.session import Place
 from vusniff.families.vhost_user.protocol import Channels
 from vusniff.families.vhost_user.protocol import FrontendRequest as F
 from vusniff.message import Context, Message
-from vusniff.record import Descriptor, DescriptorKind, End, Frame
+from vusniff.record import Descriptor, DescriptorKind, End, Facts, Frame
 from vusniff.replay.differences import compare, signature
 
 NET = Context(device="net", packed=False)
@@ -21,7 +21,7 @@ NET = Context(device="net", packed=False)
 
 def message(request: int, body: bytes = b"", *fds: Descriptor, flags: int = 5, context: Context = NET) -> Message:
     place = Place(1, 1, Channels.MAIN, 0, context, (End(), End()))
-    return compose(1, Frame(1, 1, 0, struct.pack("<III", request, flags, len(body)) + body, fds), place)
+    return compose(1, Frame(1, 1, 0, struct.pack("<III", request, flags, len(body)) + body, Facts(fds)), place)
 
 
 def config(body: bytes) -> bytes:

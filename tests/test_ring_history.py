@@ -22,7 +22,7 @@ from vusniff.capture.writer import CaptureWriter
 from vusniff.cli import main
 from vusniff.families.vhost_user.device import DEVICES
 from vusniff.families.vhost_user.queues import Purpose, purpose
-from vusniff.record import Descriptor, DescriptorKind, End, Frame, Position, Process, Sample
+from vusniff.record import Descriptor, DescriptorKind, End, Facts, Frame, Position, Process, Sample
 from vusniff.views.rings import bar, moved_words, rate_words, sparkline, wants_words
 from vusniff.views.tui.evidence import EvidenceRows
 from vusniff.views.tui.state import state_lines
@@ -128,7 +128,7 @@ def capture(path: Path, parts: Iterable[Sample | bytes]) -> Path:
         ends = End(7, Process(12, "qemu-system-x86")), End(8, Process(34, "dpdk-testpmd"))
         one = writer.open("/run/vm1.sock", ends, BASE)
         for data, descriptors in SET_UP:
-            writer.frame(Frame(one.id, 0, BASE, data, tuple(descriptors)))
+            writer.frame(Frame(one.id, 0, BASE, data, Facts(tuple(descriptors))))
         for number, part in enumerate(parts, 1):
             if isinstance(part, Sample):
                 writer.evidence(replace(part, time_ns=BASE + number * SECOND, ends=((one.id, 0),)))
@@ -340,7 +340,7 @@ async def test_a_sample_that_comes_is_shown_though_no_message_comes(tmp_path: Pa
     with CaptureWriter(path, source="proxy", order="little") as writer:
         one = writer.open("/run/vm1.sock", (End(7), End(8)), BASE)
         for data, descriptors in SET_UP:
-            writer.frame(Frame(one.id, 0, BASE, data, tuple(descriptors)))
+            writer.frame(Frame(one.id, 0, BASE, data, Facts(tuple(descriptors))))
         writer.flush()
         async with opened(path, follow=True) as (room, pilot):
             await pilot.press("end")

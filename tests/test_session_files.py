@@ -18,7 +18,7 @@ from vusniff.capture.sessions import SessionFiles, name_of
 from vusniff.capture.writer import CaptureWriter
 from vusniff.cli import main
 from vusniff.errors import CaptureError
-from vusniff.record import Closed, Descriptor, DescriptorKind, End, Exit, Frame, Lost, Process
+from vusniff.record import Closed, Descriptor, DescriptorKind, End, Exit, Facts, Frame, Lost, Process
 
 OWNER = struct.pack("<III", 3, 1, 0)
 BACKEND_FD = struct.pack("<III", 21, 1, 0)
@@ -45,7 +45,7 @@ def test_channels_losses_and_exits_stand_with_their_session(tmp_path: Path) -> N
     socket = Descriptor(DescriptorKind.SOCKET, "socket:99", 5)
     for connection in (one, other):
         writing.frame(Frame(connection.id, 0, 10**18, OWNER))
-    writing.frame(Frame(one.id, 0, 10**18 + 1, BACKEND_FD, (socket,)))
+    writing.frame(Frame(one.id, 0, 10**18 + 1, BACKEND_FD, Facts((socket,))))
     assert str(writing.passed(99)) == "backend"
     channel = writing.open("pair:99-98", (End(98), End(99)))
     writing.frame(Frame(channel.id, 0, 10**18 + 2, struct.pack("<III", 2, 1, 0)))

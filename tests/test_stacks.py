@@ -25,7 +25,7 @@ from vusniff.capture.writer import CaptureWriter
 from vusniff.cli import main
 from vusniff.errors import SourceError
 from vusniff.filter import compile_filter
-from vusniff.record import End, Frame, LogLine, Process, Stack, StackEntry
+from vusniff.record import End, Facts, Frame, LogLine, Process, Stack, StackEntry
 from vusniff.sources.stacks import libdw, maps, unwinder
 from vusniff.views import stacks
 from vusniff.views.tui.details import details
@@ -50,7 +50,7 @@ def capture(path: Path, *found: Stack | None, interfaces: int = 65536) -> Path:
         for number, stack in enumerate(found):
             if not number % 2:
                 connection = writer.open(f"/run/{number}.sock", (End(7, Process(12, "qemu-system-x86")), End(8)), 10**9)
-            writer.frame(Frame(connection.id, 0, 10**9 + number, message(1 + number), stack=stack))
+            writer.frame(Frame(connection.id, 0, 10**9 + number, message(1 + number), Facts(stack=stack)))
     return path
 
 
@@ -76,7 +76,7 @@ def test_what_is_written_comes_back(tmp_path: Path) -> None:
     with Index(path) as index:
         index.update()
         assert [index.frame(row).stack for row in range(len(index))] == given
-        assert [frame.stack for frame in index.rows(0, len(index))] == given
+        assert [frame.facts.stack for frame in index.rows(0, len(index))] == given
     data = path.read_bytes()
     assert data.count(b"vhost_dev_start") == 1, "outer entries that stacks share are written once"
     ends = [stack_of((entry, *OUTER), cut) for entry, cut in ((LIBC, "x"), (FIRST.entries[1], "x"), (LIBC, ""))]
@@ -370,7 +370,7 @@ def test_callers(tmp_path: Path) -> None:
     with CaptureWriter(tmp_path / "one.pcapng", source="probe rawtp", order="little") as writer:
         connection = writer.open("/run/a.sock", (End(7), End(8)), 10**9)
         for number, request in enumerate((8, 10, 9)):
-            writer.frame(Frame(connection.id, 0, 10**9 + number, message(request), stack=FIRST))
+            writer.frame(Frame(connection.id, 0, 10**9 + number, message(request), Facts(stack=FIRST)))
     assert "vhost_user_set_mem_table sends 3 to #3" in pictured(tmp_path / "one.pcapng", tmp_path, "W")
     shown = pictured(path, tmp_path, "e")
     assert "here vhost_user_write < vhost_dev_init < main │ │ known QEMU" in shown

@@ -14,7 +14,7 @@ from vusniff.capture.index import Index
 from vusniff.capture.writer import CaptureWriter
 from vusniff.cli import main
 from vusniff.families.vhost_user.protocol import FLAG_REPLY, HEADERS, VERSION, FrontendRequest
-from vusniff.record import Closed, End, Frame, Lost, Process
+from vusniff.record import Closed, End, Facts, Frame, Lost, Process
 from vusniff.views import page, summary
 
 CAPTURES = Path(__file__).parent.parent / "captures"
@@ -113,7 +113,7 @@ def write(path: Path, comm: str = "qemu-system-x86") -> CaptureWriter:
 def frame(request: int, end: int = 0, at: int = 0, payload: bytes = b"", process: Process | None = None) -> Frame:
     flags = VERSION | (FLAG_REPLY if end else 0)
     data = HEADERS["little"].pack(request, flags, len(payload)) + payload
-    return Frame(1, end, synthetic.START_NS + at, data, process=process)
+    return Frame(1, end, synthetic.START_NS + at, data, Facts(process=process))
 
 
 def test_what_is_missing_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -37,7 +37,7 @@ from vusniff.capture.writer import CaptureWriter
 from vusniff.cli import COMMANDS, main
 from vusniff.families.vhost_user.protocol import FrontendRequest
 from vusniff.progress import Bar
-from vusniff.record import Closed, Descriptor, DescriptorKind, End, Frame, FrameKind, Process, StackEntry
+from vusniff.record import Closed, Descriptor, DescriptorKind, End, Facts, Frame, FrameKind, Process, StackEntry
 from vusniff.sources.host import sockets
 from vusniff.views.tui.app import TuiApp
 
@@ -66,7 +66,7 @@ def nasty_capture(path: str, name: str = NASTY) -> None:
             nonlocal now
             now += 1_000_000
             data = struct.pack("=III", request, flags, len(body)) + body
-            writer.frame(Frame(main_, end, now, data, fds, Process(9, name, 9, name)))
+            writer.frame(Frame(main_, end, now, data, Facts(fds, Process(9, name, 9, name))))
 
         memory = Descriptor(DescriptorKind.MEMFD, f"memfd:{name}", 7, name, 4096)
         kick = Descriptor(DescriptorKind.EVENTFD, name, 8, name)
@@ -74,7 +74,7 @@ def nasty_capture(path: str, name: str = NASTY) -> None:
         said = StackEntry(name, "aa", 1, name, name)
         stack = stack_of((said, said._replace(function=None), StackEntry("", "", 1)), name)
         first = struct.pack("=III", request.GET_FEATURES, 1, 0)
-        writer.frame(Frame(main_, 0, now, first, (), Process(9, name, 9, name), stack=stack))
+        writer.frame(Frame(main_, 0, now, first, Facts(process=Process(9, name, 9, name), stack=stack)))
         say(request.GET_FEATURES, u64(1 << 30 | 1 << 32), end=1, flags=5)
         say(request.SET_FEATURES, u64(1 << 30 | 1 << 32))
         say(request.SET_MEM_TABLE, u32(1, 0) + u64(0, 4096, 1 << 40, 0), memory)
@@ -86,7 +86,7 @@ def nasty_capture(path: str, name: str = NASTY) -> None:
         say(request.SET_VRING_NUM, u32(0, 100) + name.encode("utf-8", "replace"))
         say(99, name.encode("utf-8", "replace"))
         say(request.SET_INFLIGHT_FD, u64(4096, 0) + struct.pack("=HH", 1, 256) + bytes(4), memory)
-        writer.frame(Frame(other, 1, now + 1, name.encode("utf-8", "replace"), (kick,), kind=FrameKind.RAW))
+        writer.frame(Frame(other, 1, now + 1, name.encode("utf-8", "replace"), Facts((kick,)), kind=FrameKind.RAW))
         writer.close_connection(Closed(main_, now + 2, name, 1))
 
 

@@ -15,7 +15,7 @@ from captures import synthetic
 from vusniff.analysis.timeline import Timeline, read_all
 from vusniff.capture.index import Index
 from vusniff.capture.writer import CaptureWriter
-from vusniff.record import Closed, Connection, Descriptor, DescriptorKind, End, Frame, Lost, Process
+from vusniff.record import Closed, Connection, Descriptor, DescriptorKind, End, Facts, Frame, Lost, Process
 from vusniff.views.tui.app import TuiApp
 from vusniff.views.tui.bars import Foot, Top
 from vusniff.views.tui.panes import LinesView
@@ -84,7 +84,7 @@ def written(path: Path, frames: list[tuple[int, bytes]], *, name: str = "ram", c
         connection: Connection = writer.open("/run/test.sock", ends, 1_700_000_000_000_000_000)
         for number, (end, data) in enumerate(frames):
             fds = (Descriptor(DescriptorKind.MEMFD, "memfd:7", 5, name, 4096),) if data[0] == 12 else ()
-            writer.frame(Frame(connection.id, end, 1_700_000_000_000_000_000 + number * 1_000_000, data, fds))
+            writer.frame(Frame(connection.id, end, 1_700_000_000_000_000_000 + number * 1_000_000, data, Facts(fds)))
         if close:
             writer.close_connection(Closed(connection.id, 1_700_000_001_000_000_000, "eof", 0, len(frames)))
     return path

@@ -24,7 +24,7 @@ from vusniff.families.vfio_user.protocol import Command, VfioChannels
 from vusniff.families.vfio_user.state import VfioState
 from vusniff.filter import compile_filter
 from vusniff.layouts import dissect
-from vusniff.record import Chunk, Closed, Descriptor, DescriptorKind, End, Exit, Frame, FrameKind
+from vusniff.record import Chunk, Closed, Descriptor, DescriptorKind, End, Exit, Facts, Frame, FrameKind
 from vusniff.sources.host import labels
 from vusniff.views.tui.repeats import Repeats
 
@@ -105,7 +105,7 @@ class Talk:
 
     def say(self, end: int, data: bytes, *fds: Descriptor, connection: Any = None) -> None:
         self.now += 1_000_000
-        self.writer.frame(Frame((connection or self.connection).id, end, self.now, data, fds))
+        self.writer.frame(Frame((connection or self.connection).id, end, self.now, data, Facts(fds)))
 
     def timeline(self) -> Timeline:
         self.writer.close()

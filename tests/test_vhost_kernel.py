@@ -46,7 +46,7 @@ from vusniff.families.vhost_user.places import IOMMU_WORDS
 from vusniff.families.vhost_user.state import RingState, evolve
 from vusniff.filter import compile_filter
 from vusniff.layouts import dissect
-from vusniff.record import Call, Descriptor, DescriptorKind, End, Frame, Process
+from vusniff.record import Call, Descriptor, DescriptorKind, End, Facts, Frame, Process
 from vusniff.sources.host.kernel_devices import kernel_side, vduse_node
 from vusniff.sources.host.kernel_nodes import is_open
 from vusniff.sources.rings.access import Access
@@ -88,7 +88,7 @@ class Device:
             error,
             fd,
             900,
-            descriptors,
+            Facts(descriptors),
         )
         self._writer.frame(frame(call, "little"))
 
@@ -598,7 +598,7 @@ def test_a_session_with_the_kernel_is_compared_with_one_of_vhost_user_by_meaning
         for number, (end, request, payload, flags) in enumerate(said):
             data = struct.pack("<III", request, flags, len(payload)) + payload
             passed = (Descriptor(DescriptorKind.EVENTFD, "eventfd:1", 1),) if request == 12 else ()
-            writer.frame(Frame(connection.id, end, 10**9 + number * 10**6, data, passed))
+            writer.frame(Frame(connection.id, end, 10**9 + number * 10**6, data, Facts(passed)))
     assert main(["diff", "--device", "net", "--format", "json", str(user), str(tmp_path / "calls.pcapng")]) == 1
     found = json.loads(capsys.readouterr().out)
     assert [(one["name"], one["a"], one["b"]) for one in found["settings"]] == [

@@ -27,6 +27,7 @@ from vusniff.record import (
     Descriptor,
     DescriptorKind,
     End,
+    Facts,
     Frame,
     FrameKind,
     Lost,
@@ -129,7 +130,7 @@ def test_wireshark_opens_messages_longer_than_its_packets(tmp_path: Path) -> Non
     data = message(8, bytes(700_000))
     with CaptureWriter(path, source="test", order="little") as writer:
         connection = writer.open("/run/x")
-        assert writer.frame(Frame(connection.id, 0, 1, data, (KICK,), missing=5)) == 1
+        assert writer.frame(Frame(connection.id, 0, 1, data, Facts((KICK,)), missing=5)) == 1
         assert writer.frame(Frame(connection.id, 0, 2, message(1))) == 4
     assert len(tshark(path)) == 4
     first, last = frames(path)
@@ -143,11 +144,17 @@ def test_what_is_said_of_each_end_and_message_comes_back(tmp_path: Path) -> None
     ends = (End(7, QEMU), End(8, Process(20, "dpdk", None, "sw")))
     given = [
         Frame(1, 0, 10, message(1)),
-        Frame(1, 1, 11, message(1, bytes(8), 5), process=other),
-        Frame(1, 1, 12, message(1, bytes(8), 5), process=other),
-        Frame(1, 0, 13, message(12, bytes(8)), (KICK, Descriptor(DescriptorKind.MEMFD, "memfd:9", 4, "ram", 1 << 30))),
-        Frame(1, 0, 14, b"?", process=other, kind=FrameKind.RAW),
-        Frame(1, 0, 15, message(5, bytes(20)), (Descriptor(),), missing=44),
+        Frame(1, 1, 11, message(1, bytes(8), 5), Facts(process=other)),
+        Frame(1, 1, 12, message(1, bytes(8), 5), Facts(process=other)),
+        Frame(
+            1,
+            0,
+            13,
+            message(12, bytes(8)),
+            Facts((KICK, Descriptor(DescriptorKind.MEMFD, "memfd:9", 4, "ram", 1 << 30))),
+        ),
+        Frame(1, 0, 14, b"?", Facts(process=other), kind=FrameKind.RAW),
+        Frame(1, 0, 15, message(5, bytes(20)), Facts((Descriptor(),)), missing=44),
     ]
     closed = Closed(1, 20, "reset", 1, 6, 2)
     with CaptureWriter(path, source="test", order="little") as writer:
@@ -162,7 +169,7 @@ def test_a_process_is_not_repeated_with_each_message(tmp_path: Path) -> None:
     path = tmp_path / "same.pcapng"
     with CaptureWriter(path, source="test") as writer:
         connection = writer.open("/run/x", (End(None, QEMU), End()))
-        writer.frame(Frame(connection.id, 0, 1, message(1), process=Process(12, "qemu")))
+        writer.frame(Frame(connection.id, 0, 1, message(1), Facts(process=Process(12, "qemu"))))
     assert frames(path) == [Frame(1, 0, 1, message(1))]
 
 
@@ -207,7 +214,7 @@ def test_two_hundred_descriptors_with_long_names_fit(tmp_path: Path) -> None:
     fds = tuple(Descriptor(DescriptorKind.FILE, f"file:8:1:{i}", i, "/" + "n" * 4000, i) for i in range(253))
     with CaptureWriter(path, source="test") as writer:
         writer.open("/run/x")
-        writer.frame(Frame(1, 0, 1, message(5), fds))
+        writer.frame(Frame(1, 0, 1, message(5), Facts(fds)))
     (frame,) = frames(path)
     assert frame.descriptors == fds
 
@@ -222,13 +229,13 @@ def test_info_names_requests_by_the_channel_of_their_connection(tmp_path: Path) 
         writer.open("/run/main", (End(1), End(2)))
         early = writer.open("pair:3-4", (End(3), End(4)))
         writer.frame(Frame(early.id, 1, 1, message(1)))
-        writer.frame(Frame(1, 0, 2, message(33, b"", 9), (Descriptor(DescriptorKind.SOCKET, "socket:4", 9),)))
+        writer.frame(Frame(1, 0, 2, message(33, b"", 9), Facts((Descriptor(DescriptorKind.SOCKET, "socket:4", 9),))))
         writer.frame(Frame(early.id, 1, 3, message(1, b"", 0)))
-        writer.frame(Frame(1, 0, 4, message(21), (Descriptor(DescriptorKind.SOCKET, "socket:6", 9),)))
+        writer.frame(Frame(1, 0, 4, message(21), Facts((Descriptor(DescriptorKind.SOCKET, "socket:6", 9),))))
         later = writer.open("pair:5-6", (End(5), End(6)))
         writer.frame(Frame(later.id, 1, 5, message(4)))
         writer.frame(Frame(1, 0, 6, message(12345)))
-        writer.frame(Frame(1, 0, 7, message(13, bytes(8), 9), (KICK, KICK)))
+        writer.frame(Frame(1, 0, 7, message(13, bytes(8), 9), Facts((KICK, KICK))))
     assert info(path) == [
         "GET_FEATURES",
         "GPU_SET_SOCKET, need_reply, 1 fd",

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from vusniff.channel import Channel, Sender
-from vusniff.record import Descriptor, Process, Stack
+from vusniff.record import NO_FACTS, Facts, HasFacts, Process
 from vusniff.told import Told
 from vusniff.values import dataclass, field
 
@@ -166,7 +166,7 @@ class Dissector:
 
 
 @dataclass(frozen=True)
-class Message:
+class Message(HasFacts):
     """One decoded message. Unknown is None; numbers are integers; nothing in it refers to the file it came from.
 
     Without slots, so that `vusniff.analysis.compose` can make one of ready fields: a million at a time are made
@@ -190,8 +190,10 @@ class Message:
     """Values by field name; None when nothing could be decoded; ``{}`` when the payload is empty."""
     data: bytes
     """Header and payload as captured."""
-    descriptors: tuple[Descriptor, ...] = ()
-    process: Process | None = None
+    facts: Facts = NO_FACTS
+    """What the source knew of it besides its bytes."""
+    speaker: Process | None = None
+    """The process at the end that sent it, where ``facts`` name none."""
     answers: int | None = None
     """Number of the request this replies to."""
     answered_by: int | None = None
@@ -210,12 +212,15 @@ class Message:
     told: Told | None = None
     """What a log says of it, where no bytes of it were seen: then ``data`` is empty, ``size`` is 0 and ``flags`` say no
     more than whether it is a reply, unless the log says so."""
-    stack: Stack | None = None
-    """Who called whom when it was sent, where the capture says so."""
     restated: bool = False
     """It was sent before the file begins, and stands there because the present state is made up of it."""
     more: Mapping[str, int] = field(default_factory=dict)
     """What else its header holds by name (`vusniff.channel.Header.more`); shared, never changed."""
+
+    @property
+    def process(self) -> Process | None:
+        """The sender."""
+        return self.facts.process or self.speaker
 
     @property
     def failed(self) -> bool:

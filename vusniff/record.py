@@ -100,21 +100,6 @@ def is_named(path: str) -> bool:
     return not path.startswith(("pair:", "fd ", "socket:["))
 
 
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    """What one send handed over: any number of messages or a part of one. Descriptors come with its first byte."""
-
-    connection: int
-    end: int
-    """0 or 1: the end that sent it."""
-    time_ns: int
-    data: bytes
-    descriptors: tuple[Descriptor, ...] = ()
-    process: Process | None = None
-    missing: int = 0
-    """Bytes at its end that were sent but not captured."""
-
-
 class FrameKind(enum.IntEnum):
     """How the bytes of a frame were told apart."""
 
@@ -160,7 +145,67 @@ class Stack:
 
 
 @dataclass(frozen=True, slots=True)
-class Frame:
+class Facts:
+    """What a source knows of a message besides its bytes, one value up to the decoded message. Unknown is None."""
+
+    descriptors: tuple[Descriptor, ...] = ()
+    """Those that were passed with it, in order."""
+    process: Process | None = None
+    """The sender and its thread, where they are known for this message; else see the connection's end."""
+    stack: Stack | None = None
+    """Who called whom, where the source recorded it."""
+
+    def without_descriptors(self) -> Facts:
+        """The same of what follows in the same send: descriptors come with the first byte."""
+        return Facts((), self.process, self.stack) if self.descriptors else self
+
+    def without_stack(self) -> Facts:
+        """The same, but not who called whom."""
+        return Facts(self.descriptors, self.process) if self.stack is not None else self
+
+
+NO_FACTS = Facts()
+
+
+class HasFacts:
+    """The names of `Facts`, for whoever has some."""
+
+    __slots__ = ()
+
+    facts: Facts
+
+    @property
+    def descriptors(self) -> tuple[Descriptor, ...]:
+        """Those that were passed with it, in order."""
+        return self.facts.descriptors
+
+    @property
+    def process(self) -> Process | None:
+        """The sender, where it is known for this message; else see the connection's end."""
+        return self.facts.process
+
+    @property
+    def stack(self) -> Stack | None:
+        """Who called whom, where the source recorded it."""
+        return self.facts.stack
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk(HasFacts):
+    """What one send handed over: any number of messages or a part of one. Descriptors come with its first byte."""
+
+    connection: int
+    end: int
+    """0 or 1: the end that sent it."""
+    time_ns: int
+    data: bytes
+    facts: Facts = NO_FACTS
+    missing: int = 0
+    """Bytes at its end that were sent but not captured."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frame(HasFacts):
     """One message as it was seen: what one packet of a capture file holds."""
 
     connection: int
@@ -170,14 +215,10 @@ class Frame:
     """When its first byte was sent, nanoseconds since the epoch."""
     data: bytes
     """Header and payload, in the byte order of the host."""
-    descriptors: tuple[Descriptor, ...] = ()
-    process: Process | None = None
-    """The sender, where it is known for this message; else see the connection's end."""
+    facts: Facts = NO_FACTS
     kind: FrameKind = FrameKind.MESSAGE
     missing: int = 0
     """Bytes of it that were sent but not captured."""
-    stack: Stack | None = None
-    """Who called whom, where the source recorded it."""
     restated: bool = False
     """It was sent before the file begins, and stands there because the present state is made up of it."""
 
@@ -189,16 +230,14 @@ class FrameFields(NamedTuple):
     end: int
     time_ns: int
     data: bytes
-    descriptors: tuple[Descriptor, ...]
-    process: Process | None
+    facts: Facts
     kind: FrameKind
     missing: int
-    stack: Stack | None = None
     restated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class Call(HasFacts):
     """One ioctl on a device, or a write to it or read from it. Unknown is None.
 
     In a capture it is a frame of its connection, which is the device as one process has it open
@@ -221,9 +260,8 @@ class Call:
     fd: int = 0
     """Number of the descriptor in the process."""
     duration_ns: int = 0
-    descriptors: tuple[Descriptor, ...] = ()
-    """What the argument names by number."""
-    process: Process | None = None
+    facts: Facts = NO_FACTS
+    """Its descriptors are those that the argument names by number."""
     missing: int = 0
     """Bytes of its argument that were not captured."""
 

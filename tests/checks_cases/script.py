@@ -24,6 +24,7 @@ from vusniff.record import (
     DescriptorKind,
     End,
     Exit,
+    Facts,
     Frame,
     FrameKind,
     Lost,
@@ -356,4 +357,4 @@ def _connection(number: int, kind: int, case: Case) -> Connection:
 def _frame(part: Say, connection: int, now: int) -> Frame:
     header = u32(part.request, part.flags, len(part.payload) + part.missing + part.unsent)
     data = part.payload if part.kind is not FrameKind.MESSAGE else header + part.payload
-    return Frame(connection, part.end, now, data, part.fds, None, part.kind, part.missing)
+    return Frame(connection, part.end, now, data, Facts(part.fds), kind=part.kind, missing=part.missing)

@@ -43,7 +43,7 @@ from vusniff.layouts import codegen, dissect
 from vusniff.layouts.build import build, replaced
 from vusniff.layouts.spans import spans
 from vusniff.message import Context
-from vusniff.record import Chunk, Connection, Descriptor, DescriptorKind, End, Frame, FrameKind
+from vusniff.record import Chunk, Connection, Descriptor, DescriptorKind, End, Facts, Frame, FrameKind
 from vusniff.replay.edit import Edits, edit
 from vusniff.sources.logs.importing import import_log
 from vusniff.sources.logs.reading import FORMATS
@@ -232,20 +232,20 @@ def options(data: bytes) -> None:
     said = facts.load(data)
     facts.parse_section(said, "", "", "", "little")
     connection = facts.parse_connection(said, 1, "")
-    descriptors, process, _, restated = facts.parse_frame([data])
+    known, _, restated = facts.parse_frame([data])
     facts.parse_lost(said.get("lost"), 1)
     closed = facts.parse_closed(said, 1, 0, 0, 0)
     # What was read can be written, and is the same when it is read again.
     again = facts.parse_connection(facts.load(facts.connection_facts(connection, "little")), 1, "")
     if again.ends[0].process != connection.ends[0].process or again.opened_ns != connection.opened_ns:
         raise AssertionError(f"{connection} was written and read as {again}")
-    texts = facts.frame_facts(Frame(1, 0, 0, b"", descriptors, restated=restated), process, None, None)
-    if facts.parse_frame(texts) != (descriptors, process, None, restated):
-        raise AssertionError(f"{descriptors}, {process} were written and read as {facts.parse_frame(texts)}")
+    texts = facts.frame_facts(Frame(1, 0, 0, b"", known, restated=restated), known.process, None, None)
+    if facts.parse_frame(texts) != (known, None, restated):
+        raise AssertionError(f"{known} were written and read as {facts.parse_frame(texts)}")
     found = evidence.parse(said, lambda ordinal: ordinal)
     if found is not None and evidence.parse(facts.load(evidence.build(found)), lambda ordinal: ordinal) != found:
         raise AssertionError(f"{found} was written and read as another")
-    facts.descriptor_comments(descriptors)
+    facts.descriptor_comments(known.descriptors)
     facts.closed_facts(closed, None)
 
 
@@ -317,7 +317,7 @@ def framer(data: bytes) -> None:
     gaps = Framer(order, late)
     for chunk in chunks[:64]:
         gaps.due(memoryview(chunk.data))
-        gaps.feed(Chunk(1, 0, 7, chunk.data, (Descriptor(),), None, how & 0x1F))
+        gaps.feed(Chunk(1, 0, 7, chunk.data, Facts((Descriptor(),)), missing=how & 0x1F))
         if how & 0x80:
             gaps.gap()
     gaps.end(9)
@@ -449,7 +449,7 @@ def _conversation(taken: Taken) -> bytes:
             sections.append(pcapng.interface_statistics("little", connection, ticks, items))
             continue
         descriptors = tuple(_PASSED[(passed + n) % len(_PASSED)] for n in range((passed >> 2) % 9))
-        frame = Frame(connection + 1, end, ticks, b"", descriptors)
+        frame = Frame(connection + 1, end, ticks, b"", Facts(descriptors))
         items = [
             pcapng.custom_option("little", facts.ENTERPRISE, one) for one in facts.frame_facts(frame, None, None, None)
         ]
@@ -483,7 +483,7 @@ def fault_rule(data: bytes) -> None:
     for number, (end, frame) in enumerate(((0, 8), (1, 1), (0, 5), (0, 200))):
         connection = decider.opened(Connection(number + 1, "/run/vm.sock"))
         message = struct.pack("=III", frame, 5 if end else 1, 8) + bytes(8)
-        plan = decider.decide(connection, Frame(1, end, 1, message, (Descriptor(),)))
+        plan = decider.decide(connection, Frame(1, end, 1, message, Facts((Descriptor(),))))
         if plan is not None and (len(plan.data) > len(message) + len(data) or plan.times > 200_000):
             raise AssertionError("a rule makes more of a message than it says")
         decider.closed(connection)

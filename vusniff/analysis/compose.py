@@ -16,7 +16,7 @@ from vusniff.analysis.session import Place
 from vusniff.channel import Channel, Sender
 from vusniff.layouts import dissect
 from vusniff.message import Context, Message
-from vusniff.record import UNDIVIDED, Frame, FrameFields, FrameKind
+from vusniff.record import NO_FACTS, UNDIVIDED, Frame, FrameFields, FrameKind
 from vusniff.told import parse as parse_told
 
 REMEMBERED = 1024
@@ -84,11 +84,7 @@ def compose(number: int, frame: Frame | FrameFields, place: Place, other: Other 
     # What Message(...) would do, in a third of the time.
     values["number"] = number
     values["time_ns"] = time_ns = frame.time_ns
-    values["descriptors"] = frame.descriptors
-    if frame.process:
-        values["process"] = frame.process
-    if frame.stack:
-        values["stack"] = frame.stack
+    values["facts"] = frame.facts
     if frame.restated:
         values["restated"] = True
     if other:
@@ -171,13 +167,12 @@ def _fields(data: bytes, missing: int, kind: FrameKind, end: int, place: Place) 
         "size": size,
         "payload": decoded.payload,
         "data": b"" if told is not None else data,
-        "descriptors": (),
-        "process": place.ends[end].process,
+        "facts": NO_FACTS,
+        "speaker": place.ends[end].process,
         "malformed": decoded.malformed,
         "trailing": decoded.trailing,
         "layout": decoded.layout,
         "spec": decoded.spec,
-        "stack": None,
         "more": header.others(data, place.context.order)
         if header.more and request is not None and told is None
         else _NO_MORE,

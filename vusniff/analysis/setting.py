@@ -40,7 +40,7 @@ def _set(frame: Frame, place: Place, path: str, value: str) -> Frame:
     if path == "fds":
         if value != "none":
             raise DissectorError(f"descriptors can only be left out: fds=none, not {value!r}")
-        return replace(frame, descriptors=())
+        return replace(frame, facts=frame.facts.without_descriptors())
     if path == "payload":
         try:
             body = bytes.fromhex(value.removeprefix("0x"))

@@ -13,8 +13,8 @@ from typing import TypeVar
 from vusniff.capture import facts, pcapng
 from vusniff.capture.stacks import Stacks
 from vusniff.meta import CONNECTION_SHIFT, END_SHIFT, KIND_SHIFT, KINDS, OPTIONS
-from vusniff.record import Closed, Connection, Descriptor, Evidence, Frame, FrameFields, Lost, Process
-from vusniff.values import dataclass, field
+from vusniff.record import NO_FACTS, Closed, Connection, Evidence, Facts, Frame, FrameFields, Lost
+from vusniff.values import dataclass, field, replace
 
 OFFSET_BITS = 48
 """A row's offset is ``file number << 48 | byte offset of its block``."""
@@ -28,8 +28,8 @@ _REMEMBERED_BYTES = 512
 """Longest options that are remembered."""
 
 
-OptionFacts = tuple[tuple[Descriptor, ...], Process | None, str | None, bool]
-"""Descriptors, sender, and id of the call stack of a packet, and whether it is restated."""
+OptionFacts = tuple[Facts, str | None, bool]
+"""What a packet's options say: facts without the call stack, its id, and whether the packet is restated."""
 
 
 def said(options: bytes) -> OptionFacts:
@@ -64,19 +64,19 @@ def remembered(make: Callable[[bytes], Made]) -> Callable[[bytes], Made]:
 _said_often = remembered(_said)
 
 
-NOTHING_SAID: OptionFacts = ((), None, None, False)
+NOTHING_SAID: OptionFacts = (NO_FACTS, None, False)
 NO_STACKS = Stacks()
 """Of a capture without any."""
 
 
 def frame_fields(meta: int, time_ns: int, data: bytes, options: bytes, missing: int, stacks: Stacks) -> FrameFields:
     """The fields of the frame of a row."""
-    descriptors, process, stack, restated = said(options) if meta & OPTIONS else NOTHING_SAID
+    facts, stack, restated = said(options) if meta & OPTIONS else NOTHING_SAID
+    if stack is not None:
+        facts = replace(facts, stack=stacks.get(stack))
     kind, end = KINDS[meta >> KIND_SHIFT & 3], meta >> END_SHIFT & 1
     # As FrameFields(...), in half the time: every row that is read has one.
-    called = None if stack is None else stacks.get(stack)
-    row = (meta >> CONNECTION_SHIFT, end, time_ns, data, descriptors, process, kind, missing, called, restated)
-    return _tuple(FrameFields, row)
+    return _tuple(FrameFields, (meta >> CONNECTION_SHIFT, end, time_ns, data, facts, kind, missing, restated))
 
 
 @dataclass(slots=True)

@@ -33,7 +33,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from vusniff.printable import escape
-from vusniff.record import Closed, Connection, Descriptor, DescriptorKind, End, Frame, FrameKind, Lost, Process
+from vusniff.record import Closed, Connection, Descriptor, DescriptorKind, End, Facts, Frame, FrameKind, Lost, Process
 from vusniff.values import dataclass
 
 FORMAT_VERSION = 1
@@ -356,8 +356,8 @@ def says_held(facts: Mapping[str, Any]) -> bool:
     return isinstance(ends, list) and any(isinstance(end, dict) and end.get("held") for end in ends[:2])
 
 
-def parse_frame(texts: Iterable[bytes]) -> tuple[tuple[Descriptor, ...], Process | None, str | None, bool]:
-    """Descriptors, sender, id of the call stack, and whether it is restated, by the options of a packet."""
+def parse_frame(texts: Iterable[bytes]) -> tuple[Facts, str | None, bool]:
+    """Facts without the call stack, its id, and whether it is restated, by the options of a packet."""
     descriptors: list[Descriptor] = []
     process = stack = None
     restated = False
@@ -369,7 +369,7 @@ def parse_frame(texts: Iterable[bytes]) -> tuple[tuple[Descriptor, ...], Process
         process = _parse_process(facts.get("process")) or process
         stack = stack_id(facts.get("stack")) or stack
         restated = restated or facts.get("restated") is True
-    return tuple(descriptors), process, stack, restated
+    return Facts(tuple(descriptors), process), stack, restated
 
 
 def stack_id(said: object) -> str | None:

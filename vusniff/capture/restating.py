@@ -65,7 +65,7 @@ class Restated:
             return
         request, flags, _ = header.read[order](frame.data, 0)
         self._count += 1
-        one = self._count, replace(frame, stack=None, restated=True)
+        one = self._count, replace(frame, facts=frame.facts.without_stack(), restated=True)
         which = request, family.identify(frame.data, order) if family.identify is not None else 0
         if header.is_reply(flags) and not header.by_sender:
             waiting = self._waiting.get(which)

@@ -27,7 +27,7 @@ from vusniff.capture.written import COUNT_LIMIT, WrittenConnection, WrittenConne
 from vusniff.channel import Channel
 from vusniff.distributions import version
 from vusniff.families.family import Family
-from vusniff.record import Closed, Connection, End, Evidence, Frame, FrameKind, Lost, Process
+from vusniff.record import Closed, Connection, End, Evidence, Facts, Frame, FrameKind, Lost, Process
 from vusniff.values import replace
 
 _CACHE_LIMIT = 4096
@@ -361,7 +361,7 @@ class CaptureWriter:
             last = at + FRAME_LIMIT >= len(data)
             piece = replace(frame, data=part, kind=kind, missing=missing if last else 0)
             if at:
-                piece = replace(piece, descriptors=(), stack=None)
+                piece = replace(piece, facts=Facts(process=frame.process))
             sent = self.frame(piece, () if at else comments)
             number = number or sent
             kind = FrameKind.CONTINUATION if kind is FrameKind.MESSAGE else kind
@@ -405,7 +405,7 @@ class CaptureWriter:
         said = self._stacks.add(frame.stack, frame.time_ns)
         if said is None:
             self.lost_stacks += 1
-            return replace(frame, stack=None)
+            return replace(frame, facts=frame.facts.without_stack())
         self.kept_stacks += bool(frame.stack.entries)
         if said:
             self._waiting.blocks.append(blocks.own_block(self.order, said))

@@ -69,10 +69,10 @@ def lasting(message: Message) -> Message:
     """A message as it is remembered: a large one without what makes it large, so that no payload is kept."""
     if len(message.data) <= MAX_BYTES and len(message.descriptors) <= 1:
         return message
+    facts = replace(message.facts, descriptors=message.descriptors[:1])
     if len(message.data) <= MAX_BYTES:
-        return replace(message, descriptors=message.descriptors[:1])
-    data, descriptors = message.data[:HEADER_SIZE], message.descriptors[:1]
-    return replace(message, data=data, payload=None, trailing=b"", descriptors=descriptors)
+        return replace(message, facts=facts)
+    return replace(message, data=message.data[:HEADER_SIZE], payload=None, trailing=b"", facts=facts)
 
 
 def recall_exchange(step: Step, kept: Message) -> None:

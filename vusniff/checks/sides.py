@@ -19,7 +19,7 @@ from vusniff.checks.ranking import EXPLAINED, explanations
 from vusniff.families.registry import family_named
 from vusniff.message import Message
 from vusniff.meta import pack_meta
-from vusniff.record import CAPTURE_ENDED, Closed, Connection, Fault, FaultAct, Frame, FrameKind
+from vusniff.record import CAPTURE_ENDED, NO_FACTS, Closed, Connection, Facts, Fault, FaultAct, Frame, FrameKind
 from vusniff.values import dataclass, field, replace
 
 if TYPE_CHECKING:
@@ -132,10 +132,7 @@ class Sides:
         if sender is not None and sender is not place.channel.requester:
             end = 1 - end
         kind = _KINDS.get(message.name, FrameKind.RAW) if message.request is None else FrameKind.MESSAGE
-        frame = Frame(
-            *(place.connection, end, message.time_ns, message.data, message.descriptors, message.process, kind),
-            message.missing,
-        )
+        frame = Frame(place.connection, end, message.time_ns, message.data, message.facts, kind, message.missing)
         fault = self._takes.pop((place.connection, end), 0)
         if fault:
             if len(self._taken) >= MAX_HELD:
@@ -178,8 +175,7 @@ class Sides:
             end=1 - to,
             time_ns=max(fault.time_ns, came.time_ns),
             data=data,
-            descriptors=() if fault.made else descriptors,
-            process=None,
+            facts=NO_FACTS if fault.made else Facts(descriptors),
             missing=0,
         )
         connection = self._connection(session, number)

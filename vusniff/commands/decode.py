@@ -22,7 +22,7 @@ from vusniff.families.vhost_user.protocol import (
 )
 from vusniff.message import Context, Message
 from vusniff.names import mask_of
-from vusniff.record import Descriptor, FrameKind
+from vusniff.record import Descriptor, Facts, FrameKind
 
 PROTOCOL_PREFIX = "VHOST_USER_PROTOCOL_F_"
 
@@ -231,7 +231,7 @@ def message_of(
         size=size,
         payload=decoded.payload,
         data=data,
-        descriptors=(Descriptor(),) * fds,
+        facts=Facts((Descriptor(),) * fds),
         malformed=decoded.malformed,
         trailing=decoded.trailing,
         layout=decoded.layout,

@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
                         stack = named.get(record.stack.id)
                         if stack is None:
                             stack = named[record.stack.id] = symbols.named(record.stack)
-                        record = replace(record, stack=stack)
+                        record = replace(record, facts=replace(record.facts, stack=stack))
                     copy_record(writer, record)
                 writer.flush()
                 first = next(batches, None)

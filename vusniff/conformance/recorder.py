@@ -13,7 +13,7 @@ from vusniff.capture.writer import CaptureWriter
 from vusniff.channel import Channel
 from vusniff.families.framing import Framer
 from vusniff.families.vhost_user.protocol import NAME, Channels
-from vusniff.record import Chunk, Closed, Descriptor, End, Exit, Process
+from vusniff.record import Chunk, Closed, Descriptor, End, Exit, Facts, Process
 from vusniff.sources.host.descriptors import describe
 from vusniff.values import dataclass, field
 
@@ -59,7 +59,7 @@ class TrialCapture:
         if known is None or not known.open:
             return
         end = known.ours if mine else 1 - known.ours
-        chunk = Chunk(known.number, end, time.time_ns(), data, descriptors)
+        chunk = Chunk(known.number, end, time.time_ns(), data, Facts(descriptors))
         for frame in known.framers[end].feed(chunk):
             self._writer.frame(frame)
 

@@ -21,7 +21,7 @@ import sys
 from vusniff.channel import Channel
 from vusniff.families.family import HEAD, Bytes, Family
 from vusniff.families.registry import families, recognised
-from vusniff.record import Chunk, Descriptor, Frame, FrameKind, Process
+from vusniff.record import NO_FACTS, Chunk, Descriptor, Facts, Frame, FrameKind
 from vusniff.values import replace
 
 FRAME_LIMIT = 1 << 20
@@ -52,13 +52,12 @@ class Framer:
         "_buffer",
         "_channel",
         "_continues",
-        "_descriptors",
         "_doubted",
+        "_facts",
         "_found",
         "_known",
         "_lost",
         "_order",
-        "_process",
         "_rest",
         "_seen_ns",
         "_stream",
@@ -91,13 +90,13 @@ class Framer:
         self._seen_ns = chunk.time_ns
         if not data and not chunk.missing:
             if chunk.descriptors:  # they belong to no byte: shown now, and not kept until one comes
-                frames.append(Frame(*self._stream, chunk.time_ns, b"", chunk.descriptors, chunk.process, FrameKind.RAW))
+                frames.append(Frame(*self._stream, chunk.time_ns, b"", chunk.facts, FrameKind.RAW))
             return frames
         if self._lost or self._doubted:
             at = self._search(data, chunk.missing)
             if at:
                 self._take(replace(chunk, data=data[:at], missing=0), frames)
-                chunk = replace(chunk, data=data[at:], descriptors=())
+                chunk = replace(chunk, data=data[at:], facts=chunk.facts.without_descriptors())
             if at is not None:
                 self._begin_anew(frames)
         self._take(chunk, frames)
@@ -121,7 +120,7 @@ class Framer:
         if self._buffer and chunk.descriptors:
             self._add_descriptors(chunk.descriptors, frames)
         if not self._buffer:
-            self._start(chunk, chunk.descriptors)
+            self._start(chunk, chunk.facts)
         offset, length = 0, len(data)
         while offset < length:
             if not self._known and not self._buffer and length - offset >= HEAD:
@@ -134,9 +133,9 @@ class Framer:
                     and (total <= BELIEVED or self._believes(data, offset, total))
                 ):
                     message = data[offset : offset + total]
-                    frames.append(Frame(*self._stream, chunk.time_ns, message, tuple(self._descriptors), chunk.process))
+                    frames.append(Frame(*self._stream, chunk.time_ns, message, self._facts))
                     offset += total
-                    self._start(chunk)
+                    self._start(chunk, chunk.facts.without_descriptors())
                     continue
             taken = data[offset : offset + self._want - len(self._buffer)]
             self._buffer += taken
@@ -153,7 +152,7 @@ class Framer:
                         self._feed_raw(chunk, rest, frames)
                         return
                     self._feed_raw(replace(chunk, missing=0), rest[:at], frames)
-                    self._start(chunk)
+                    self._start(chunk, chunk.facts.without_descriptors())
                     self._buffer += rest[at:HEAD]
                     offset += max(at - HEAD, 0)
                     continue
@@ -161,15 +160,16 @@ class Framer:
                 self._expect(total)
                 at = self._find(data, offset) if self._doubted else None
                 if at is not None:
-                    self._take(replace(chunk, data=data[offset:at], descriptors=(), missing=0), frames)
+                    facts = chunk.facts.without_descriptors()
+                    self._take(replace(chunk, data=data[offset:at], facts=facts, missing=0), frames)
                     self._begin_anew(frames)
                     offset = at
-                    self._start(chunk)
+                    self._start(chunk, chunk.facts.without_descriptors())
                     continue
                 if len(self._buffer) < self._want:
                     continue
             frames.append(self._finish())
-            self._start(chunk)
+            self._start(chunk, chunk.facts.without_descriptors())
         if chunk.missing:
             self._skip(chunk, frames)
 
@@ -278,7 +278,7 @@ class Framer:
             if not self._buffer:
                 self._time_ns = time_ns
             left = 0 if closed or self._doubted else self._left()
-            if left or self._buffer or self._descriptors:
+            if left or self._buffer or self._facts.descriptors:
                 frames.append(self._cut_short(left))
         self._expect_header()
         return frames
@@ -306,9 +306,8 @@ class Framer:
         self._doubted = False
         self._want = HEAD
         self._rest = 0
-        self._descriptors: list[Descriptor] = []
         self._time_ns = 0
-        self._process: Process | None = None
+        self._facts: Facts = NO_FACTS
 
     def _expect(self, total: int) -> None:
         """The current frame belongs to a message of which ``total`` bytes, from the frame's first byte on, are due."""
@@ -316,19 +315,19 @@ class Framer:
         self._want = min(total, FRAME_LIMIT)
         self._rest = total - self._want
 
-    def _start(self, chunk: Chunk, descriptors: tuple[Descriptor, ...] = ()) -> None:
+    def _start(self, chunk: Chunk, facts: Facts) -> None:
         """The next byte, which is this chunk's, is the first of a frame."""
         self._time_ns = chunk.time_ns
-        self._process = chunk.process
-        self._descriptors = _late(descriptors) if descriptors and self._continues else list(descriptors)
+        self._facts = _with_late(facts, (), facts.descriptors) if facts.descriptors and self._continues else facts
 
     def _add_descriptors(self, descriptors: tuple[Descriptor, ...], frames: list[Frame]) -> None:
-        if self._known and descriptors and len(self._descriptors) + len(descriptors) > DESCRIPTOR_LIMIT:
+        there = self._facts.descriptors
+        if self._known and descriptors and len(there) + len(descriptors) > DESCRIPTOR_LIMIT:
             left = self._left()
             frames.append(self._cut_short(0))
             self._continue(left)
         else:
-            self._descriptors += _late(descriptors)
+            self._facts = _with_late(self._facts, there, descriptors)
 
     def _left(self) -> int:
         """Bytes of the current message that are still to come."""
@@ -344,8 +343,7 @@ class Framer:
         kind = FrameKind.CONTINUATION if self._continues else FrameKind.MESSAGE
         if not self._known:
             kind = FrameKind.RAW
-        descriptors = tuple(self._descriptors)
-        return Frame(*self._stream, self._time_ns, bytes(self._buffer), descriptors, self._process, kind, missing)
+        return Frame(*self._stream, self._time_ns, bytes(self._buffer), self._facts, kind, missing)
 
     def _continue(self, left: int) -> None:
         """A frame is done and ``left`` bytes of its message are due."""
@@ -368,7 +366,8 @@ class Framer:
         # A boundary is somewhere in the hole.
         frames.append(self._cut_short(left if self._known else missing))
         if self._known:
-            frames.append(Frame(*self._stream, chunk.time_ns, b"", (), chunk.process, FrameKind.RAW, missing - left))
+            facts = chunk.facts.without_descriptors()
+            frames.append(Frame(*self._stream, chunk.time_ns, b"", facts, FrameKind.RAW, missing - left))
         self._expect_header()
         self._lost = True
 
@@ -392,18 +391,15 @@ class Framer:
 
     def _feed_raw(self, chunk: Chunk, data: bytes, frames: list[Frame]) -> None:
         """Makes a frame of ``data``, which ends with this chunk."""
-        if self._buffer:
-            time_ns, process, descriptors = self._time_ns, self._process, tuple(self._descriptors)
-        else:
-            time_ns, process, descriptors = chunk.time_ns, chunk.process, chunk.descriptors
+        time_ns, facts = (self._time_ns, self._facts) if self._buffer else (chunk.time_ns, chunk.facts)
         self._expect_header()
         for start in range(0, max(len(data), 1), RAW_LIMIT):
             piece = data[start : start + RAW_LIMIT]
             missing = chunk.missing if start + RAW_LIMIT >= len(data) else 0
-            frames.append(Frame(*self._stream, time_ns, piece, descriptors, process, FrameKind.RAW, missing))
-            descriptors = ()
+            frames.append(Frame(*self._stream, time_ns, piece, facts, FrameKind.RAW, missing))
+            facts = facts.without_descriptors()
 
 
-def _late(descriptors: tuple[Descriptor, ...]) -> list[Descriptor]:
-    """Those that came behind the first byte of their message."""
-    return [replace(descriptor, late=True) for descriptor in descriptors]
+def _with_late(facts: Facts, there: tuple[Descriptor, ...], late: tuple[Descriptor, ...]) -> Facts:
+    """Facts with the descriptors that are there, and with those that came behind the first byte of their message."""
+    return Facts((*there, *(replace(one, late=True) for one in late)), facts.process, facts.stack)

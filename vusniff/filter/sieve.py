@@ -229,11 +229,11 @@ class Row:
 
     @property
     def descriptors(self) -> tuple[Descriptor, ...]:
-        return self._said()[0]
+        return self._said()[0].descriptors
 
     @property
     def process(self) -> Process | None:
-        return self._said()[1] or self.place.ends[end_of(self._metas[self.at])].process
+        return self._said()[0].process or self.place.ends[end_of(self._metas[self.at])].process
 
     @property
     def flags(self) -> int:
@@ -278,11 +278,11 @@ class Row:
 
     @property
     def stack(self) -> Stack | None:
-        return self._index.stacks.get(self._said()[2])
+        return self._index.stacks.get(self._said()[1])
 
     @property
     def restated(self) -> bool:
-        return self._said()[3]
+        return self._said()[2]
 
     def _said(self) -> OptionFacts:
         return said(self._bytes()[1]) if has_options(self._metas[self.at]) else NOTHING_SAID

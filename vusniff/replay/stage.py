@@ -22,7 +22,7 @@ from vusniff.families.vhost_user.protocol import (
 )
 from vusniff.layouts import dissect
 from vusniff.message import Message
-from vusniff.record import Frame
+from vusniff.record import Facts, Frame
 from vusniff.replay.differences import FieldDifference, MessageDifference, What, compare
 from vusniff.replay.link import Arrival, ReplaySocket, wait
 from vusniff.replay.objects import Objects
@@ -162,7 +162,7 @@ class ReplayRun:
         asks = arrival.channel.requester is self.peer
         end = (place.requester or 0) if asks else 1 - (place.requester or 0)
         descriptors = tuple(describe(fd) for fd in arrival.fds)
-        return compose(0, Frame(place.connection, end, arrival.time_ns, arrival.data, descriptors), place)
+        return compose(0, Frame(place.connection, end, arrival.time_ns, arrival.data, Facts(descriptors)), place)
 
     def judge(self, line: ScriptLine, live: Message) -> tuple[FieldDifference, ...]:
         """Compares a live message with its recorded counterpart, and notes what differs."""

@@ -214,7 +214,7 @@ NO_ANSWER = '"answers":null,"answered_by":null,"latency_ns":null'
 def spoken_of(options: bytes) -> tuple[str, str | None, str | None, str]:
     """Descriptors and, where it is said, the process that a packet's options name, as JSON; the id of the stack;
     and what ends the line of a restated message."""
-    descriptors, process, stack, restated = said(options)
-    fds = encode([descriptor_dict(one) for one in descriptors]).decode()
-    sender = encode(process_dict(process)).decode() if process else None
+    facts, stack, restated = said(options)
+    fds = encode([descriptor_dict(one) for one in facts.descriptors]).decode()
+    sender = encode(process_dict(facts.process)).decode() if facts.process else None
     return fds, sender, stack, ',"restated":true' if restated else ""

@@ -51,7 +51,7 @@ class Counts:
         judged = self._judged
         first = len(judged.times) + 1
         placed = judged.take(batch, order)
-        again = [bool(options) and said(options)[3] for options in batch.options]
+        again = [bool(options) and said(options)[2] for options in batch.options]
         self._messages += len(batch) - sum(again)
         for time_ns, answer, restated in zip(batch.time_ns, placed.answers, again, strict=True):
             if answer is not None and not restated and time_ns - answer.time_ns > SLOW_NS:

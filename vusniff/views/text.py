@@ -104,8 +104,8 @@ def _left(place: Place) -> tuple[str, str]:
 @remembered
 def remarks_of(options: bytes) -> str:
     """What a packet's options add to its line: descriptors, and that it is restated."""
-    descriptors, _, _, restated = said(options)
-    return _remarks(descriptors, restated)
+    facts, _, restated = said(options)
+    return _remarks(facts.descriptors, restated)
 
 
 def _remarks(descriptors: Sequence[Descriptor], restated: bool) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from vusniff.families.vhost_kernel.protocol import CAME_BACK, FAILED, KERNEL_ASKS, RETURNED, head
 from vusniff.record import Call, Frame
+from vusniff.values import replace
 
 _U32, _U64 = (1 << 32) - 1, (1 << 64) - 1
 _I32 = 1 << 31
@@ -19,12 +20,5 @@ def frame(call: Call, order: str) -> Frame:
         order, call.request & _U32, flags, size, call.error & _U32, result, call.fd & _U32, call.duration_ns & _U64
     )
     end = int(call.request in KERNEL_ASKS)
-    return Frame(
-        call.connection,
-        end,
-        call.time_ns,
-        header + call.data,
-        call.descriptors,
-        None if end else call.process,
-        missing=call.missing,
-    )
+    facts = replace(call.facts, process=None) if end else call.facts
+    return Frame(call.connection, end, call.time_ns, header + call.data, facts, missing=call.missing)

@@ -17,7 +17,7 @@ from vusniff.capture.pcapng import MAGIC
 from vusniff.capture.writer import CaptureWriter
 from vusniff.errors import SourceError
 from vusniff.printable import escape
-from vusniff.record import Closed, Connection, Descriptor, End, Frame, FrameKind, LogLine
+from vusniff.record import Closed, Connection, Descriptor, End, Facts, Frame, FrameKind, LogLine
 from vusniff.sources.logs.facts import BACKEND, FRONTEND, Fact, LoggedEnd, LoggedMessage, LoggedOpening, LoggedText
 from vusniff.sources.logs.reading import LogFile, facts
 from vusniff.told import Told
@@ -103,7 +103,7 @@ class _Writing:
         end = 1 - talk.frontend if fact.reply else talk.frontend
         passed = (Descriptor(),) * fact.descriptors
         data = told.build(said)
-        self.writer.frame(Frame(talk.connection.id, end, time_ns, data, passed, None, FrameKind.TOLD))
+        self.writer.frame(Frame(talk.connection.id, end, time_ns, data, Facts(passed), kind=FrameKind.TOLD))
         talk.messages += 1
         self.messages += 1
 

@@ -17,7 +17,7 @@ from vusniff.bpf.load import CallProgram
 from vusniff.capture.recording import Recording
 from vusniff.families.vhost_kernel.call import frame
 from vusniff.families.vhost_kernel.protocol import VDUSE_NAME, Control, Ioctl
-from vusniff.record import Call, Closed, Descriptor, End, Frame, Lost, Process
+from vusniff.record import Call, Closed, Descriptor, End, Facts, Frame, Lost, Process
 from vusniff.sources.host.kernel_devices import family_of_node, kernel_side, path_of, vduse_node
 from vusniff.sources.host.kernel_nodes import detail_of, is_open, nodes, open_devices, tap_name
 from vusniff.sources.host.unixdiag import full_name
@@ -152,7 +152,8 @@ class Calls:
         call = self._held.popleft()
         frame = call.frame
         if call.stacked and self._unwinder is not None:
-            frame = replace(frame, stack=self._unwinder.pop(call.tid, call.time) or waiting.LOST)
+            stack = self._unwinder.pop(call.tid, call.time) or waiting.LOST
+            frame = replace(frame, facts=replace(frame.facts, stack=stack))
         self._writer.frame(frame)
 
     def check(self, now: int) -> None:
@@ -237,8 +238,7 @@ class Calls:
             -result if result < 0 else 0,
             fd,
             time_ns - entered.time,
-            entered.passed,
-            Process(tgid, device.comm, tid),
+            Facts(entered.passed, Process(tgid, device.comm, tid)),
             missing,
         )
         device.count += 1

@@ -21,6 +21,7 @@ from vusniff.record import (
     Descriptor,
     End,
     Exit,
+    Facts,
     Frame,
     FrameKind,
     Lost,
@@ -197,10 +198,10 @@ class Links:
             self._open(link, time_ns)
         assert link.connection is not None
         frames = link.sides[1 - end].framer.release()
-        frames += side.framer.feed(Chunk(link.connection.id, end, time_ns, data, passed, process, missing))
+        frames += side.framer.feed(
+            Chunk(link.connection.id, end, time_ns, data, Facts(passed, process, send.stack), missing)
+        )
         if frames:
-            if send.stack is not None:
-                frames = [replace(frame, stack=send.stack) for frame in frames]
             self._write(link, frames)
 
     def open(self, link: Link, time: int) -> int:

@@ -27,7 +27,7 @@ from typing import Any, cast
 from vusniff.amounts import duration
 from vusniff.channel import Channel
 from vusniff.printable import escape
-from vusniff.record import Chunk, Descriptor, DescriptorKind, Fault, FaultAct, Frame, FrameKind
+from vusniff.record import NO_FACTS, Chunk, Descriptor, DescriptorKind, Facts, Fault, FaultAct, Frame, FrameKind
 from vusniff.sources.proxy.outbox import (
     FaultDirection,
     SparingSocket,
@@ -79,7 +79,7 @@ class FaultRelay(Relay):
     ) -> None:
         if self.finished:
             if self._ended_by:
-                rest = Frame(self.connection.id, direction.end, time.time_ns(), data, descriptors)
+                rest = Frame(self.connection.id, direction.end, time.time_ns(), data, Facts(descriptors))
                 self._recorder.announce(rest)
                 words = "is not sent: the connection has ended"
                 self._say(rest, self._host.next_fault(), FaultAct.TAKES, self._ended_by, words=words)
@@ -92,8 +92,9 @@ class FaultRelay(Relay):
                 self._come(back, frame, self._decided(back, frame))
             self._arrange(back)
             self._pump(back)
+        facts = Facts(descriptors) if descriptors else NO_FACTS
         if framer.is_message(data):
-            frame = Frame(number, end, now, data, descriptors)
+            frame = Frame(number, end, now, data, facts)
             plan = direction.last = self._decider.decide(self._number, frame)
             if plan is None and direction.is_empty and not (direction.silent or direction.fds or direction.spares):
                 if not self._introduced:
@@ -103,7 +104,7 @@ class FaultRelay(Relay):
                 return
             self._come(direction, frame, plan)
         else:
-            for frame in framer.feed(Chunk(number, end, now, data, descriptors)):
+            for frame in framer.feed(Chunk(number, end, now, data, facts)):
                 self._come(direction, frame, self._decided(direction, frame))
         direction.fresh = True
         resets = any(plan is not None and plan.end is Breaking.RESET for _, plan, _ in direction.arrived)

@@ -34,7 +34,7 @@ from collections.abc import Callable
 
 from vusniff.channel import Channel
 from vusniff.families.framing import Framer
-from vusniff.record import Chunk, Closed, Connection, Descriptor, DescriptorKind, End, Frame, FrameKind
+from vusniff.record import NO_FACTS, Chunk, Closed, Connection, Descriptor, DescriptorKind, End, Facts, Frame, FrameKind
 from vusniff.sources.host.descriptors import describe
 from vusniff.sources.host.endpoints import NoRoomError
 from vusniff.sources.host.mounts import Closer
@@ -427,10 +427,11 @@ class Relay:
         framer, number, end, now = direction.framer, self.connection.id, direction.end, time.time_ns()
         if held := self._directions[1 - end].framer.release():
             self._record(held)
+        facts = Facts(descriptors) if descriptors else NO_FACTS
         if framer.is_message(data):
-            self._record([Frame(number, end, now, data, descriptors)])
+            self._record([Frame(number, end, now, data, facts)])
         else:
-            self._record(framer.feed(Chunk(number, end, now, data, descriptors)))
+            self._record(framer.feed(Chunk(number, end, now, data, facts)))
         if dropped:
             self._lose_descriptors()
 

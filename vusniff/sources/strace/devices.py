@@ -12,7 +12,7 @@ import errno
 import struct
 
 from vusniff.families.vhost_kernel.protocol import IOCTLS, Ioctl
-from vusniff.record import Call, Descriptor
+from vusniff.record import Call, Descriptor, Facts
 from vusniff.sources.host.kernel_devices import family_of_node, family_of_request
 from vusniff.sources.strace.log import Fd, StringValue, TracedCall, Value, parse_fd
 from vusniff.sources.strace.sockets import describe
@@ -87,7 +87,7 @@ class TracedDevices:
         took = (traced.ended_ns or 0) - (traced.began_ns or 0) if traced.began_ns is not None else 0
         came_back = request >> 30 == 2 and not error
         call = Call(
-            0, 0, request, data, came_back, traced.result, error, fd.number, max(took, 0), passed, None, missing
+            0, 0, request, data, came_back, traced.result, error, fd.number, max(took, 0), Facts(passed), missing
         )
         device.calls.append(TracedDeviceCall(log, traced.began, traced.began_ns, call))
         device.open.add(fd.number)

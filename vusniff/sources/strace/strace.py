@@ -41,7 +41,7 @@ from vusniff.families.vhost_user.protocol import (
     VERSION,
 )
 from vusniff.printable import escape
-from vusniff.record import CAPTURE_ENDED, Chunk, Closed, DescriptorKind, End, Exit, Frame, Process, is_named
+from vusniff.record import CAPTURE_ENDED, Chunk, Closed, DescriptorKind, End, Exit, Facts, Frame, Process, is_named
 from vusniff.sources.host.kernel_devices import kernel_side
 from vusniff.sources.logs.reading import log_of
 from vusniff.sources.strace.devices import TracedDevice, TracedDeviceCall, TracedDevices
@@ -471,7 +471,7 @@ def _write(talks: Sequence[_TracedConnection], moves: Sequence[_Move], writer: C
         endings.pop(move.talk, None)  # it goes on: another descriptor of the same socket was closed
         piece = move.what
         speaker = _speaker(move, piece)
-        chunk = Chunk(0, move.end, place, piece.data, piece.descriptors, speaker, piece.missing)
+        chunk = Chunk(0, move.end, place, piece.data, Facts(piece.descriptors, speaker), missing=piece.missing)
         records += [(frame.time_ns, move.talk, frame) for frame in framers[move.talk, move.end].feed(chunk)]
     for (talk, end), framer in framers.items():
         closed = _said_all(talk, end, moves[endings[talk]].what if talk in endings else None)

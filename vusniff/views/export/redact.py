@@ -32,6 +32,7 @@ from vusniff.record import (
     DescriptorKind,
     End,
     Exit,
+    Facts,
     Fault,
     Frame,
     FrameKind,
@@ -161,10 +162,7 @@ def _records(timeline: Timeline, names: _Names) -> Iterator[Record]:
             at += 1
         place = timeline.place(row)
         data = redacted(frame, place, names, _is_sure(timeline, place))
-        fds = tuple(map(names.descriptor, frame.descriptors))
-        yield replace(
-            frame, data=data, descriptors=fds, process=names.process(frame.process), stack=names.stack(frame.stack)
-        )
+        yield replace(frame, data=data, facts=names.facts(frame.facts))
     for _, event in events[at:]:
         yield event
 
@@ -282,6 +280,12 @@ class _Names:
         if identity is not None and not _IDENTITY.fullmatch(identity):
             identity = self._of("object", identity)
         return replace(descriptor, identity=identity, name=name)
+
+    def facts(self, facts: Facts) -> Facts:
+        """All that a source knew of a message."""
+        return Facts(
+            tuple(map(self.descriptor, facts.descriptors)), self.process(facts.process), self.stack(facts.stack)
+        )
 
     def stack(self, stack: Stack | None) -> Stack | None:
         """A call stack: of programs and libraries that everybody knows names stay, of others only that they differ."""
