@@ -19,7 +19,7 @@ from vusniff.commands.keeping import recording_of
 from vusniff.commands.sampling import ToldDevice
 from vusniff.commands.sampling_files import FilesSampling
 from vusniff.families.places import MemoryRegion, Places, RingPlace, Spot
-from vusniff.record import Closed, Descriptor, End, Frame, Process, Sample
+from vusniff.record import Closed, Descriptor, End, Facts, Frame, Process, Sample
 from vusniff.sources.host.descriptors import describe
 
 USER = 0x7F00_0000_0000
@@ -106,7 +106,7 @@ def test_each_file_tells_where_rings_stand(tmp_path: Path, device: Device, per_s
             opened = writing.open(f"/run/{turn}.sock", device.ends, NOW)
             numbers.append(opened.id)
             for data, passed in device.messages():
-                writing.frame(Frame(opened.id, 0, NOW, data, passed))
+                writing.frame(Frame(opened.id, 0, NOW, data, Facts(passed)))
         else:
             writing.frame(Frame(numbers[0], 0, NOW, struct.pack("<III", 18, 1, 8) + struct.pack("<II", 0, 1)))
         device.move(turn + 1)
