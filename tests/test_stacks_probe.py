@@ -204,7 +204,7 @@ def test_the_stacks_are_those_of_gdb(tmp_path: Path) -> None:
             run(program, probe)
         probe.finish()
     counts = next(line for line in probe.said.splitlines() if "call stacks" in line)
-    assert counts == "vusniff: 16 call stacks, 0 lost"
+    assert counts == "vusniff: 24 call stacks, 0 lost", "two messages of each, and the byte that is sent to each"
     for name, program in programs.items():
         stacks = stacks_of(program, probe)
         # Without tables gdb goes by what it finds in the code, and loses its way here.
@@ -305,7 +305,7 @@ def test_nothing_waits_for_a_worker_that_hangs(tmp_path: Path, monkeypatch: pyte
         assert waiting.through([]) == [send]
         assert send.stack is not None
         assert send.stack.cut == "it was lost"
-        assert "1 lost: 1 because it took too long" in waiting.summary(0, 0, 0)
+        assert "1 lost: 1 because it took too long" in waiting.summary(0, 0, 0)[0]
         monkeypatch.setattr("vusniff.sources.stacks.unwinder.PATIENCE_NS", 0)
         waiting.through([])
         assert unwinder.workers() == []
