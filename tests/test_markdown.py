@@ -12,7 +12,7 @@ from markdown_it.token import Token
 
 from vusniff.printable import escape, shorten
 from vusniff.views.markdown import literal
-from vusniff.views.page import Facts, Items, Page, PageSection, Part, Prose, Table, markdown
+from vusniff.views.page import Items, NamedValues, Page, PageSection, Part, Prose, Table, markdown
 
 GITHUB = MarkdownIt("gfm-like")
 assert GITHUB.linkify is not None
@@ -109,7 +109,7 @@ def cells(text: str) -> list[str]:
 
 def page_of(text: str) -> str:
     parts: list[Part] = [
-        Facts([(text, text)]),
+        NamedValues([(text, text)]),
         Items([text, text]),
         Prose([text, text]),
         Table((text, text), [(text, text)] * 2),

@@ -363,7 +363,7 @@ def diff_page(found: Comparison) -> Page:
         sections.append(PageSection("Notes", [Items(found.notes)]))
     rows = [(setting.name, setting.left, setting.right) for setting in found.settings]
     parts: list[page.Part] = [
-        page.Facts([(name, f"A: {left}; B: {right}") for name, left, right in rows])
+        page.NamedValues([(name, f"A: {left}; B: {right}") for name, left, right in rows])
         if rows
         else Items(["nothing differs"])
     ]

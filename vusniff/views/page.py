@@ -13,7 +13,7 @@ WIDTH = 110
 GAP = "  "
 
 
-class Facts(NamedTuple):
+class NamedValues(NamedTuple):
     """Labels with values, one below the other."""
 
     rows: Sequence[tuple[str, str]]
@@ -38,7 +38,7 @@ class Table(NamedTuple):
     rows: Sequence[Sequence[str]]
 
 
-Part = Facts | Items | Prose | Table
+Part = NamedValues | Items | Prose | Table
 
 
 class PageSection(NamedTuple):
@@ -57,9 +57,9 @@ class Page(NamedTuple):
     """What stands above the title: a sentence, and what belongs to it."""
 
 
-def facts(*rows: tuple[str, str | None]) -> Facts:
-    """Facts without those that are not known."""
-    return Facts([(name, value) for name, value in rows if value])
+def facts(*rows: tuple[str, str | None]) -> NamedValues:
+    """Named values without those that are not known."""
+    return NamedValues([(name, value) for name, value in rows if value])
 
 
 def shortened(rows: Sequence[Sequence[str]], most: int) -> list[Sequence[str]]:
@@ -94,7 +94,7 @@ def table_lines(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterat
 
 def _text_of(part: Part, width: int) -> Iterator[str]:
     match part:
-        case Facts(rows):
+        case NamedValues(rows):
             label = max((len(name) for name, _ in rows), default=0)
             for name, value in rows:
                 yield from _wrapped(value, f"  {name:<{label}}{GAP}", " " * (label + 2 + len(GAP)), width)
@@ -132,7 +132,7 @@ def _markdown_of(part: Part) -> Iterator[str]:
     from vusniff.views.markdown import literal
 
     match part:
-        case Facts(rows):
+        case NamedValues(rows):
             yield from (f"- **{literal(name)}**: {literal(value)}" for name, value in rows)
         case Items(lines):
             yield from (f"- {literal(line)}" for line in lines)
@@ -179,7 +179,7 @@ def _section_dict(section: PageSection) -> dict[str, Any]:
     made: dict[str, Any] = {"title": section.title}
     for part in section.parts:
         match part:
-            case Facts(rows):
+            case NamedValues(rows):
                 made["facts"] = {name.strip(): value for name, value in rows}
             case Items(lines) | Prose(lines):
                 made["lines"] = list(lines)

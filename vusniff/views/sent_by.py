@@ -12,7 +12,7 @@ from vusniff.errors import VusniffError
 from vusniff.message import Message
 from vusniff.meta import OPTIONS, REPLY
 from vusniff.views import page
-from vusniff.views.page import Facts, PageSection
+from vusniff.views.page import NamedValues, PageSection
 from vusniff.views.stacks import callers
 from vusniff.views.topic import Topic
 
@@ -80,14 +80,14 @@ def _phase(name: str, timeline: Timeline, known: RowCallers) -> PageSection:
         words = ", ".join(f"{function} ({count})" for function, count in functions.most_common(CHAINS))
         rows += [(request, f"here  {words}")]
         rows += [("", f"known {told[request]}")] if told[request] else []
-    return _section(Facts(rows) if rows else None)
+    return _section(NamedValues(rows) if rows else None)
 
 
 def _times(count: int) -> str:
     return f"here {counted(count, 'time')}" if count != 1 else "here once"
 
 
-def _section(found: Facts | None) -> PageSection:
+def _section(found: NamedValues | None) -> PageSection:
     return PageSection(TITLE, [found]) if found is not None else PageSection(f"{TITLE}: not seen in the capture", [])
 
 

@@ -18,7 +18,7 @@ from vusniff.families.vhost_user.state import DeviceState
 from vusniff.printable import escape
 from vusniff.views import page, phases, rings, state, words
 from vusniff.views.account import account, overview
-from vusniff.views.page import Facts, Items, Page, PageSection, Table
+from vusniff.views.page import Items, NamedValues, Page, PageSection, Table
 
 UNANSWERED = 10
 FINDINGS = 20
@@ -210,7 +210,7 @@ def _state_sections(device_state: State) -> Iterator[PageSection]:
         yield PageSection("Memory", [Items([state.no_regions(device_state)])])
     rest = list(state.rest_rows(device_state))
     if rest:
-        yield PageSection("Also set", [Facts(rest)])
+        yield PageSection("Also set", [NamedValues(rest)])
 
 
 def _rings_sections(timeline: Timeline, number: int) -> Iterator[PageSection]:

@@ -12,7 +12,7 @@ from vusniff.checks.story import FAULT, verdicts
 from vusniff.checks.verdict import Verdict
 from vusniff.families.vhost_user.device import Sure
 from vusniff.printable import escape
-from vusniff.views.page import Facts, Items, PageSection, facts
+from vusniff.views.page import Items, NamedValues, PageSection, facts
 
 SIDES = {Side.FRONTEND: "the front-end", Side.BACKEND: "the back-end", Side.EITHER: "either side"}
 SURE = {Sure.GIVEN: "", Sure.CERTAIN: ", certainly", Sure.LIKELY: ", probably", Sure.PERHAPS: ", perhaps"}
@@ -49,7 +49,7 @@ def first_line(found: list[Verdict]) -> str:
     return f"{found[0].sentence}{more}"
 
 
-def why(verdict: Verdict) -> Facts:
+def why(verdict: Verdict) -> NamedValues:
     """What a verdict rests on, and what to try."""
     numbers = verdict.sessions
     named = ", ".join(map(str, numbers[:SESSIONS])) + (
@@ -105,7 +105,7 @@ def lines(found: list[Verdict]) -> Iterator[str]:
     told = lead(found)
     yield escape(told.title)
     for part in told.parts:
-        if isinstance(part, Facts):
+        if isinstance(part, NamedValues):
             label = max(len(name) for name, _ in part.rows)
             yield from (f"  {name:<{label}}  {escape(value)}" for name, value in part.rows)
         elif isinstance(part, Items):
