@@ -210,3 +210,20 @@ def test_the_dirty_log_is_told_when_it_changes(bench: Bench) -> None:
     assert [sample.dirty_pages for sample in bench.look(60)] == [8]
     assert bench.look(20) == []
     os.close(log)
+
+
+def test_the_dirty_log_is_told_beside_rings_that_move(bench: Bench) -> None:
+    """Its first count at once, and each later one with the next sample of the rings, whenever that is due."""
+    bench.look(200, moves=3)
+    log = os.memfd_create("log")
+    os.ftruncate(log, 4096)
+    os.pwrite(log, b"\x01", 0)
+    bench.places = replace(bench.places, dirty_log=Buffer(replace(describe(log), number=log), 0, 4096))
+    bench.follow()
+    assert 1 in [sample.dirty_pages for sample in bench.look(20, moves=3)]
+    for byte in range(1, 8):
+        os.pwrite(log, b"\x01", byte)
+        bench.look(7, moves=3)
+    bench.look(60, moves=3)
+    assert [sample.dirty_pages for sample in bench.samples if sample.dirty_pages][-1] == 8
+    os.close(log)

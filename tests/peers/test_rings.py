@@ -266,10 +266,7 @@ def test_two_devices_on_a_switch() -> None:
         wait_until(lambda: all(switch.counted(one.stem)[0] > PACKETS for one in fronts), "packets on both ports")
         for one in ends:
             one.tell("stop")
-        connections = {Path(one.path).stem: one.id for one in evidence(capture) if isinstance(one, Connection)}
-        wait_until(
-            lambda: all(as_the_switch(capture, connections[one.stem], switch, one.stem) for one in fronts), "counts"
-        )
+        wait_until(lambda: all(as_the_switch(capture, one, switch) for one in fronts), "counts")
         for one in ends:
             one.quit()
         probe.send_signal(signal.SIGINT)
@@ -277,7 +274,9 @@ def test_two_devices_on_a_switch() -> None:
         assert [sample.unreadable for sample in samples(capture) if sample.unreadable] == []
 
 
-def as_the_switch(capture: Path, connection: int, switch: ovs.Switch, port: str) -> bool:
+def as_the_switch(capture: Path, front: Path, switch: ovs.Switch) -> bool:
     """Whether the rings stand where the switch has counted to."""
-    rings = [last(capture, ring, connection) for ring in (1, 0)]
-    return [one.used for one in rings if one is not None] == [count & 0xFFFF for count in switch.counted(port)]
+    numbers = [one.id for one in evidence(capture) if isinstance(one, Connection) and one.path == str(front)]
+    rings = [last(capture, ring, number) for number in numbers for ring in (1, 0)]
+    counted = switch.counted(front.stem)
+    return [one.used for one in rings if one is not None] == [count & 0xFFFF for count in counted]

@@ -1,8 +1,8 @@
 """Reads the rings of all devices of a capture again and again, and writes a `Sample` when there is something to say.
 
 A sample is written when something has changed. What matters is written at once: a ring begins to move, waits for a
-second, goes on, or becomes quiet. While rings just move, a sample is written at most once a second,
-and less often where it would take more than `ROOM` bytes a second and ring. What cannot be read is told once.
+second, goes on, or becomes quiet; a dirty log is there. While rings just move, a sample is written at most once a
+second, and less often where it would take more than `ROOM` bytes a second and ring. What cannot be read is told once.
 
 What a ring has done is forgotten when its place changes (SET_VRING_BASE, SET_MEM_TABLE, ...): see `RingPlace.since`.
 It knows neither messages nor files: who follows the capture calls `follow`.
@@ -97,7 +97,9 @@ class _Device:
     written: dict[int, tuple[Position, Condition, Counts]] = field(default_factory=dict)
     """By ring, as it was last written."""
     dirty: int | None = None
+    """Pages in the dirty log, as last read."""
     dirty_at: int = 0
+    dirty_written: int | None = None
     due: int = 0
     """When it may be written though it only moves."""
     urgent: float = URGENT
@@ -130,7 +132,7 @@ class Sampler:
             new.rings = {index: ring for index, ring in old.rings.items() if since.get(index) == ring.since}
             new.written = {index: one for index, one in old.written.items() if index in new.rings}
             new.told, new.due, new.urgent, new.at = old.told, old.due, old.urgent, old.at
-            new.dirty, new.dirty_at = old.dirty, old.dirty_at
+            new.dirty, new.dirty_at, new.dirty_written = old.dirty, old.dirty_at, old.dirty_written
         self._devices[device] = new
 
     def settle(self) -> None:
@@ -190,6 +192,7 @@ class Sampler:
         )
         reasons = {_what(what): why for what, why in device.reader.reasons.items() if _what(what) not in device.told}
         dirty = self._dirty(device, now)
+        matters = matters or (dirty is not None and device.dirty_written is None)
         if not (changed or reasons or dirty is not None):
             return
         if not self._every and now < device.due:
@@ -211,7 +214,7 @@ class Sampler:
         for index in changed:
             device.written[index] = device.rings[index].position, conditions[index], device.rings[index].signals
         if dirty is not None:
-            device.dirty = dirty
+            device.dirty_written = dirty
 
     @staticmethod
     def _as_sampled(
@@ -230,12 +233,11 @@ class Sampler:
         )
 
     def _dirty(self, device: _Device, now: int) -> int | None:
-        """Pages in the dirty log, where it is time to look and there are others than before."""
-        if now - device.dirty_at < EVERY_NS:
-            return None
-        device.dirty_at = now
-        found = device.reader.dirty()
-        return None if found == device.dirty else found
+        """Pages in the dirty log, where there are others than were written. They are read once a second at most."""
+        if now - device.dirty_at >= EVERY_NS:
+            device.dirty_at = now
+            device.dirty = device.reader.dirty()
+        return None if device.dirty == device.dirty_written else device.dirty
 
 
 Introduce = Callable[[int], tuple[int, int] | None]
