@@ -96,6 +96,15 @@ def _names(cases: list[Case]) -> list[str]:
     return [f"{case.slug}-{sum(other.slug == case.slug for other in cases[:i]) + 1}" for i, case in enumerate(cases)]
 
 
+def test_what_qemu_does_is_not_said_of_another_front_end() -> None:
+    """Sentences that name QEMU's ways to explain a remark are for front-ends that are or may be QEMU."""
+    for session in ([*hello()[:6], enable()], [*hello(protocol=P(0)), fe(F.GET_CONFIG)]):
+        for comm in ("dpdk-testpmd", "cloud-hyperviso", "libblkio"):
+            said = [one.sentence for one in judge(Case("", session, comms=(comm, "dpdk-testpmd")))]
+            assert said
+            assert not [one for one in said if "QEMU" in one]
+
+
 @pytest.mark.parametrize("case", FIRES, ids=_names(FIRES))
 def test_a_broken_rule_is_found(case: Case) -> None:
     rule = BY_SLUG[case.slug]

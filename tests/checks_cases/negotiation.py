@@ -119,7 +119,7 @@ FIRES = [
     Case("base-inflight-alone", hello(protocol=P.GET_VRING_BASE_INFLIGHT)),
     Case("base-inflight-alone", hello(protocol=P.GET_VRING_BASE_SKIP_DRAIN | P.INFLIGHT_SHMFD), says="without GET_V"),
     *[Case("request-not-negotiated", [*NO_FEATURES, part]) for part in GATED if part[2] != F.GET_SHMEM_CONFIG],
-    Case("request-not-negotiated", [*NO_FEATURES, GATED[-1]], says="SHMEM"),
+    Case("request-not-negotiated", [*NO_FEATURES, GATED[-1]], says="SHMEM, of which none are negotiated"),
     *[Case("backend-request-not-negotiated", [*hello(), channel(), part]) for part in BACKEND_GATED],
     Case("mtu-not-negotiated", [*hello(protocol=P.MTU), fe(F.NET_SET_MTU, u64(1500))]),
     Case(
