@@ -183,7 +183,7 @@ MOVING = [
         [*up(), *ring(1), enable(1, 0)],
         Outcome.RUNNING,
         "",
-        ("Running: 1 ring runs, and 1 more started and disabled.",),
+        ("Running: 1 ring runs, and 1 more set up and disabled.",),
     ),
     Expected(
         "nothing was used: memory that is not shared looks so",

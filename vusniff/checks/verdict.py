@@ -240,7 +240,7 @@ def _quiet(one: Standing, outcome: Outcome, way: Way, successor: int | None) -> 
         named = there and listed("the VDUSE device", there[:4])
         return f"{named} {'are' if there[1:] else 'is'} made" if there else "no VDUSE device is made"
     if outcome is Outcome.RUNNING:
-        disabled = f", and {one.rings.disabled} more started and disabled" if one.rings.disabled else ""
+        disabled = f", and {one.rings.disabled} more set up and disabled" if one.rings.disabled else ""
         return f"{one.rings.served} ring{'s run' if one.rings.served > 1 else ' runs'}{disabled}{followed}"
     if one.last is None and one.judged:
         if not one.spoken:
