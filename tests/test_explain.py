@@ -22,7 +22,7 @@ from vusniff.layouts.rows import FieldRow, rows_of, size_of
 from vusniff.message import Context, Layout, MessageSpec
 from vusniff.views import prose
 from vusniff.views.editions import EDITIONS
-from vusniff.views.explain import NODES, explain, topics
+from vusniff.views.explain import NODES, explain, node_of, topics
 from vusniff.views.page import Table
 from vusniff.views.topic import Topic
 from vusniff.views.words import short_name
@@ -47,9 +47,10 @@ def test_every_request_is_explained(channel: Channel, spec: MessageSpec) -> None
         told = " ".join(explain(f"VHOST_{spec.name}").split())
         assert spec.about in told
         assert (f"{spec.code:#x}" if spec.code > 0x1FF else "what is written and read") in told
+        node = node_of(channel, spec.code)
         assert (
-            f"on {NODES[channel]}" in told
-            or f"and {NODES[channel]}" in told
+            f"on {node}" in told
+            or f"and {node}" in told
             or (channel == "vdpa" and spec.code in dissect.load()["kernel"].specs)
         )
         return

@@ -46,11 +46,12 @@ from vusniff.families.vhost_user.places import IOMMU_WORDS
 from vusniff.families.vhost_user.state import RingState, evolve
 from vusniff.filter import compile_filter
 from vusniff.layouts import dissect
-from vusniff.record import Call, Descriptor, DescriptorKind, End, Facts, Frame, Process
+from vusniff.record import Call, Closed, Descriptor, DescriptorKind, End, Facts, Frame, Process
 from vusniff.sources.host.kernel_devices import kernel_side, vduse_node
 from vusniff.sources.host.kernel_nodes import is_open
 from vusniff.sources.rings.access import Access
 from vusniff.sources.rings.reader import RingReader
+from vusniff.views.state import peers
 
 E2BIG, EFAULT = 7, 14
 GIB = 1 << 30
@@ -60,11 +61,12 @@ I = Ioctl  # noqa: E741
 class Device:
     """Writes the calls of one process on one device."""
 
-    def __init__(self, writer: CaptureWriter, path: str, family: str) -> None:
+    def __init__(self, writer: CaptureWriter, path: str, family: str, program: str = "qemu") -> None:
         self._writer = writer
         self._now = 1_000_000_000
-        who = Process(7, "qemu", 7)
-        ends = End(process=who), End(process=kernel_side(path))
+        who = Process(7, program, 7)
+        node, _, detail = path.removesuffix(")").partition(" (")
+        ends = End(process=who), End(process=kernel_side(node, detail, "qemu-storage-daemon"))
         self._connection = writer.open(path, ends, self._now, False, family).id
 
     def call(
@@ -91,6 +93,10 @@ class Device:
             Facts(descriptors),
         )
         self._writer.frame(frame(call, "little"))
+
+    def close(self) -> None:
+        """The process closes it."""
+        self._writer.close_connection(Closed(self._connection, self._now, "eof", 0, 0))
 
 
 Make = Callable[[str, str], tuple[Device, Callable[[], Timeline]]]
@@ -422,7 +428,72 @@ def test_io_addresses_are_those_of_the_iotlb(make: Make) -> None:
         assert find(known).rings[0].used == Spot(0, 0x2000)
     gone = evolve(known, iotlb=known.iotlb.invalidated(0x2000, 0x1000))
     assert places(gone).unreadable == ((0, IOMMU_WORDS),)
-    assert vduse_places(known).why == VDUSE_WORDS
+    assert vduse_places(evolve(known, owned=None)).why == VDUSE_WORDS
+    assert vduse_places(known) == vdpa_places(known)
+
+
+def test_both_sides_of_vduse_are_one_session(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whichever node is seen first; another device of the same capture has a session of its own."""
+    for first in ("back", "front"):
+        path = tmp_path / f"{first}.pcapng"
+        with CaptureWriter(path, source="test", order="little") as writer:
+            nodes = {
+                "back": ("/dev/vduse/blk0", VDUSE_NAME, "qemu-storage-da"),
+                "front": ("/dev/vhost-vdpa-0 (blk0, vduse)", VDPA_NAME, "qemu-system-x86"),
+            }
+            devices = {side: Device(writer, *nodes[side]) for side in (first, *(one for one in nodes if one != first))}
+            other = Device(writer, "/dev/vhost-vdpa-1 (vdpa1, vp_vdpa)", VDPA_NAME, "other")
+            front, back = devices["front"], devices["back"]
+            if first == "back":
+                back.call(I.VDUSE_VQ_SETUP, bytes(32))
+            set_up(front)
+            back.call(Control.VDUSE_SET_STATUS, asks_status(1, 15))
+            front.call(I.VDPA_SET_STATUS, b"\x0f")
+            back.call(I.VDUSE_VQ_SETUP_KICKFD, file(0, 7), passed=2)
+            other.call(I.SET_OWNER)
+        timeline = Timeline(Index(path))
+        read_all(timeline, judge=True)
+        assert [list(session.connections.values()) for session in timeline.sessions] == [
+            ["vduse", "vdpa"] if first == "back" else ["vdpa", "vduse"],
+            ["vdpa"],
+        ]
+        assert peers(timeline, timeline.sessions[0]) == ("qemu-system-x86 (7)", "VDUSE blk0 (qemu-storage-daemon)")
+        after = timeline.session_state(1, len(timeline) - 2)
+        ring = after.vrings[0]
+        assert ring.life is not None
+        assert ring.life.value is RingState.STARTED
+        assert ring.kick is not None
+        assert ring.kick.value is not None
+        assert ring.kick.value.identity == "eventfd:1"
+        rows = {
+            text: len(list(compile_filter(f"vhost.transport == {text}").rows(timeline))) for text in ("vdpa", "vduse")
+        }
+        assert sum(rows.values()) == len(timeline)
+        assert rows["vduse"] == 3 - (first == "front")
+        verdict = session_verdict(timeline.checker, 1, timeline.index.time_ns[-1])
+        assert verdict is not None
+        assert str(verdict.outcome) == "running"
+        assert {number: found.comm for number, (found, _) in timeline.checker.peers.items()}[1] == "qemu-system-x86"
+        assert main(["summary", str(path)]) == 0
+        assert "VDUSE blk0 (qemu-storage-daemon)" in capsys.readouterr().out
+
+
+def test_a_vduse_device_goes_on_with_its_next_driver(tmp_path: Path) -> None:
+    """Its back-end's node stays open: what is said there belongs to the session of the driver that is there."""
+    path = tmp_path / "calls.pcapng"
+    with CaptureWriter(path, source="test", order="little") as writer:
+        first = Device(writer, "/dev/vhost-vdpa-0 (blk0, vduse)", VDPA_NAME, "first")
+        back = Device(writer, "/dev/vduse/blk0", VDUSE_NAME, "qemu-storage-da")
+        first.call(I.SET_OWNER)
+        back.call(Control.VDUSE_SET_STATUS, asks_status(1, 1))
+        first.close()
+        second = Device(writer, "/dev/vhost-vdpa-0 (blk0, vduse)", VDPA_NAME, "second")
+        second.call(I.SET_OWNER)
+        back.call(Control.VDUSE_SET_STATUS, asks_status(2, 1))
+    timeline = Timeline(Index(path))
+    read_all(timeline)
+    assert [message.session for message in timeline.messages()] == [1, 1, 2, 2]
+    assert [peers(timeline, session)[0] for session in timeline.sessions] == ["first (7)", "second (7)"]
 
 
 def test_the_process_is_the_back_end_of_a_vduse_device(make: Make) -> None:

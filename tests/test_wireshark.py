@@ -161,6 +161,11 @@ def test_real_captures(capture: Path, folder: Path) -> None:
 
 def test_every_call_to_the_kernel_in_both_byte_orders(folder: Path, tmp_path: Path) -> None:
     """What a call is named, and what it says, comes from one table; the host's byte order is found by the flags."""
+    nodes = {
+        "vhost-kernel": "/dev/vhost-net (tap0)",
+        "vhost-vdpa": "/dev/vhost-vdpa-0 (blk0, vduse)",
+        "vduse": "/dev/vduse/blk0",  # of one session with the one above
+    }
     both = b""
     for order in ("little", "big"):
         path = tmp_path / order
@@ -169,7 +174,7 @@ def test_every_call_to_the_kernel_in_both_byte_orders(folder: Path, tmp_path: Pa
             for number, one in enumerate(CALLS):
                 family = one.channel.family
                 if family not in known:
-                    known[family] = writer.open(f"/dev/{family}", family=family).id
+                    known[family] = writer.open(nodes[family], family=family).id
                 data = bytes.fromhex(one.hex)
                 if one.request in tuple(Control) and one.channel.family == VDUSE_NAME:
                     data = data.ljust(152, b"\0")  # what is read and written has this size

@@ -153,7 +153,7 @@ class DeviceTable:
                 continue
             known = self._known.setdefault(session.number, _Known())
             if session.number in sampled or known.count != session.count or session.number not in self._made:
-                self._made[session.number] = self._device(session, main, known)
+                self._made[session.number] = self._device(session, known)
             yield self._made[session.number]
         for number in timeline.ring_history.unspoken:
             connection, closed = timeline.connection(number), timeline.closed(number)
@@ -175,14 +175,11 @@ class DeviceTable:
         self._events = events.total
         return found
 
-    def _device(self, session: Session, main: Connection, known: _Known) -> DeviceNow:
+    def _device(self, session: Session, known: _Known) -> DeviceNow:
         timeline = self.timeline
         if known.count != session.count:
             self._learn(session, known)
-        front = 0
-        sender = timeline.tracker.sender(main.id, 0)
-        if sender is not None and sender is not sender.FRONTEND:
-            front = 1
+        main, front = timeline.tracker.sides(session)
         unreadable = timeline.ring_history.unreadable.get(session.number, {})
         rings = tuple(self._ring(session, index, known, unreadable) for index in sorted(known.rings))
         asked = session.family.transport == TRANSPORT and "qemu" in self._comm(main, front)

@@ -123,6 +123,7 @@ class _TrackedConnection:
     pairs: Pairs = field(default_factory=Pairs)
     due: Due = field(default_factory=dict)
     """Which of its requests are answered."""
+    closed: bool = False
     telling: tuple[frozenset[int], frozenset[int]] = (frozenset(), frozenset())
     """Requests, or replies, that are looked at."""
 
@@ -161,6 +162,11 @@ def _pids(connection: Connection) -> list[int]:
     return [end.process.pid for end in connection.ends if end.process]
 
 
+def _is_main(channel: Channel) -> bool:
+    """It is the main channel of its family, on which the front-end asks."""
+    return channel is family_named(channel.family).main and channel.requester is Sender.FRONTEND
+
+
 def _asked_there(family: Family) -> Channel:
     """The channel on which a family's main side answers: where a reply on an unnamed socket belongs."""
     asks = family.main.requester
@@ -185,6 +191,8 @@ class Tracker:
         """Those that something was said on since anything was lost anywhere."""
         self._passed: PassedSockets[tuple[Session, Channel]] = PassedSockets()
         self._by_path: dict[str, int] = {}
+        self._joined: dict[str, Session] = {}
+        """What `Family.joins` says of a path -> the last session that began on one of which it says so."""
         self._late: dict[frozenset[int], list[_TrackedConnection]] = {}
         """Processes -> the named connections between them that were open before the capture began."""
 
@@ -200,6 +208,8 @@ class Tracker:
 
     def closed(self, closed: Closed) -> None:
         """A connection ends."""
+        if closed.connection in self._links:
+            self._links[closed.connection].closed = True
         session = self.session_of_main(closed.connection)
         if session is not None and session.closed is None:
             session.closed = closed
@@ -229,6 +239,15 @@ class Tracker:
     def connections(self, session: Session) -> list[Connection]:
         """The connections of a session, main first."""
         return [self._links[number].connection for number in session.connections]
+
+    def sides(self, session: Session) -> tuple[Connection, int]:
+        """The connection between the two sides of a session's device, and the front-end's end of it: its main one, but
+        where another node of the device is open the one on which its driver asks."""
+        numbers = iter(session.connections.items())
+        first = next(numbers)[0]
+        own = (one for one, channel in numbers if channel is not session.family.main and _is_main(channel))
+        asked = first if session.family.main.requester is Sender.FRONTEND else next(own, first)
+        return self._links[asked].connection, 1 if self.sender(asked, 0) is Sender.BACKEND else 0
 
     def sender(self, connection: int, end: int) -> Sender | None:
         """Who sits at an end of a connection, as far as known."""
@@ -277,6 +296,12 @@ class Tracker:
         self.families[family] = None
         self.sessions.append(session)
         self._join(link, session, channel)
+        if name := family.joins(connection.path):
+            before, self._joined[name] = self._joined.get(name), session
+            for one, carried in [] if before is None else list(before.connections.items()):
+                other = self._links[one]
+                if other.session is before and not other.closed and other.connection.family != family.name:
+                    self._join(other, session, carried)  # the device goes on with another opener
 
     def _join(self, link: _TrackedConnection, session: Session, channel: Channel) -> None:
         link.session, link.channel = session, channel
@@ -309,6 +334,15 @@ class Tracker:
                 self._join(link, session, channel)
                 return True
         return False
+
+    def _joins(self, link: _TrackedConnection) -> bool:
+        """Join a connection to the session of the same device, which is open by a node of another family."""
+        family = family_named(link.connection.family)
+        session = self._joined.get(family.joins(link.connection.path))
+        if session is None or session.closed is not None or session.family is family:
+            return False
+        self._join(link, session, family.main)
+        return True
 
     def _companion(self, link: _TrackedConnection) -> _TrackedConnection | None:
         """The main connection that a channel belongs to which was open before the capture began.
@@ -344,7 +378,8 @@ class Tracker:
                 assert main.session is not None
                 self._join(link, main.session, _asked_there(family) if channel is family.main else channel)
             elif link.session is None:
-                self._begin(link, channel)
+                if not self._joins(link):
+                    self._begin(link, channel)
             else:
                 self._join(link, link.session, channel)
         if link.requester is None:
@@ -353,7 +388,8 @@ class Tracker:
             # The side that speaks first asks, whatever the flag says: nobody has asked anything that it could answer.
             empty = not link.connection.joined_late and 0 < len(frame.data) <= link.channel.header.size
             asks = 1 - frame.end if flags & REPLY and not empty else frame.end
-            turned = link.channel is link.session.family.main and request in link.session.family.other_way
+            own = family_named(link.channel.family)
+            turned = link.channel is own.main and request in own.other_way
             link.requester = 1 - asks if turned else asks
             self._renew(link)
 
@@ -435,7 +471,8 @@ class Tracker:
         opened = session.family.openings.get((channel, request, is_reply))
         if opened is not None and frame.descriptors:
             self._passed.note(frame.descriptors[0], (session, opened))
-        if channel is session.family.main and (request, is_reply) in session.family.reads:
+        own = family_named(channel.family)
+        if channel is own.main and (request, is_reply) in own.reads:
             told = frame.kind is FrameKind.TOLD
             payload = told_payload(frame.data, link.order) if told else frame.data[channel.header.size :]
             reading = session.reading.after(request, is_reply, payload)

@@ -15,7 +15,7 @@ from vusniff.channel import Channel, Sender
 from vusniff.checks import rings, stream
 from vusniff.checks.cause import causes
 from vusniff.checks.finding import SIDES, Finding, Rule, Said, Sayings, Severity, Side, Trigger
-from vusniff.checks.peers import NOBODY, Peer, recognise
+from vusniff.checks.peers import NOBODY, Implementation, Peer, recognise
 from vusniff.checks.plan import Plan, Question, by_looks, by_standing, counts_replies, plan_of, questions
 from vusniff.checks.recall import lasting, previous_session, recall_exchange
 from vusniff.checks.silence import MAX_EXITS as MAX_SILENT_EXITS
@@ -96,6 +96,10 @@ MAX_PLACES = 4096
 _new = object.__new__
 # Looked up once, as every message is compared with them.
 _FITS, _WRONG, _BACKEND = Pairing.FITS, Pairing.WRONG, Sender.BACKEND
+
+
+_NO_PROGRAM = (NOBODY, Peer(Implementation.UNKNOWN, "kernel"))
+"""Who sits at an end as long as no program is known there: of VDUSE the driver may come later."""
 
 
 @dataclass(slots=True)
@@ -490,9 +494,9 @@ class Checker:
             sender = place.sender(position)
             if process is None or sender is None:
                 continue
-            if sender is Sender.FRONTEND and memory.frontend is NOBODY:
+            if sender is Sender.FRONTEND and memory.frontend in _NO_PROGRAM:
                 memory.frontend = recognise(sender, process.comm)
-            elif sender is Sender.BACKEND and memory.backend is NOBODY:
+            elif sender is Sender.BACKEND and memory.backend in _NO_PROGRAM:
                 memory.backend = recognise(sender, process.comm)
         self.peers[memory.session] = memory.frontend, memory.backend
 

@@ -96,9 +96,7 @@ def _store(timeline: Timeline, target: str, dumps: list[RingDump]) -> None:
 def _ends(timeline: Timeline, number: int) -> tuple[Ends, list[int]]:
     """The front-end's end of a session's main connection, and the processes at both, the front-end's first."""
     session = timeline.sessions[number - 1]
-    main = timeline.tracker.connections(session)[0]
-    sender = timeline.tracker.sender(main.id, 0)
-    front = 0 if sender is None or sender is sender.FRONTEND else 1
+    main, front = timeline.tracker.sides(session)
     ends = (main.ends[front], main.ends[1 - front])
     return ((main.id, front),), [end.process.pid for end in ends if end.process is not None]
 

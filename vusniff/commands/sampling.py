@@ -212,9 +212,7 @@ class CaptureSampling:
         if places == known.places:
             return
         known.places = places
-        main = timeline.tracker.connections(session)[0]
-        sender = timeline.tracker.sender(main.id, 0)
-        front = 0 if sender is None or sender is sender.FRONTEND else 1
+        main, front = timeline.tracker.sides(session)
         ends = (main.ends[front], main.ends[1 - front])
         pids = [end.process.pid for end in ends if end.process is not None]
         self._sampler.follow(session.number, ((main.id, front),), pids, places)

@@ -84,8 +84,8 @@ def run(args: argparse.Namespace) -> int:
 def list_devices() -> list[ListedDevice]:
     """The vhost-user connections of this host, and the vhost devices of the kernel that are open."""
     from vusniff.analysis.devices import ListedDevice
-    from vusniff.families.vhost_kernel.protocol import VDUSE_NAME
-    from vusniff.sources.host.kernel_devices import CONTROL, family_of_node, kernel_side, path_of
+    from vusniff.families.vhost_kernel.protocol import CONTROL, VDUSE_NAME
+    from vusniff.sources.host.kernel_devices import family_of_node, kernel_side, path_of
     from vusniff.sources.host.kernel_nodes import open_devices
     from vusniff.sources.host.labels import label
     from vusniff.sources.host.sockets import list_connections

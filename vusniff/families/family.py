@@ -174,6 +174,9 @@ class Family:
     """Path of a connection -> the device type that it is for; None where the path does not tell."""
     setting: Callable[[Channel, int, bytes, str], Setting] = lambda channel, request, data, order: Setting(request)
     """Channel, request, bytes of a message and byte order -> what of the state it sets."""
+    joins: Callable[[str], str] = lambda path: ""
+    """Path of a connection -> a name; connections of other families with the same name are about the same device, and
+    of one session with it. Empty: its session is its own."""
     due: Callable[[Channel, Any, bool], Due] = lambda channel, reading, fresh: NOTHING_DUE
     """Channel, the session's `Reading`, and whether it is followed from its first byte -> which of the channel's
     requests are answered. Asked only where replies come in order."""

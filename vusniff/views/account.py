@@ -110,7 +110,7 @@ def ending(timeline: Timeline, closed: Closed | None, session: Session | None = 
 
 def people(timeline: Timeline, session: Session) -> tuple[str | None, str | None]:
     """Front-end and back-end of a session by process name and number, from its connection or from its messages."""
-    main = timeline.connection(next(iter(session.connections)))
+    main, _ = timeline.tracker.sides(session)
     found: dict[Sender | None, str] = {}
     for end in (0, 1):
         if main.ends[end].process is not None:

@@ -15,7 +15,7 @@ from vusniff.checks.finding import Key, Level, Rule, Side, Trigger
 from vusniff.checks.table import RULES
 from vusniff.errors import VusniffError
 from vusniff.families.registry import bare, channel_named, family_of
-from vusniff.families.vhost_kernel.protocol import USER, Control, KernelChannels
+from vusniff.families.vhost_kernel.protocol import CONTROL, MAKES_DEVICES, USER, Control, KernelChannels
 from vusniff.families.vhost_user.device import DEVICE_IDS, DEVICES
 from vusniff.families.vhost_user.phases import PURPOSES, PhaseKind
 from vusniff.families.vhost_user.protocol import (
@@ -46,9 +46,16 @@ CHANNELS: dict[str, str] = {
 NODES: dict[str, str] = {
     KernelChannels.KERNEL: "/dev/vhost-net, /dev/vhost-vsock, /dev/vhost-scsi",
     KernelChannels.VDPA: "/dev/vhost-vdpa-N",
-    KernelChannels.VDUSE: "/dev/vduse/control, /dev/vduse/NAME",
+    KernelChannels.VDUSE: "/dev/vduse/NAME",
 }
 """On which files the calls of a channel are made."""
+
+
+def node_of(channel: str, code: int) -> str | None:
+    """On which files a call is made; None for a message that is no call."""
+    return CONTROL if code in MAKES_DEVICES else NODES.get(channel)
+
+
 LEVELS = {
     Level.MUST: "the specification says must",
     Level.SHOULD: "the specification says should",
@@ -253,7 +260,7 @@ def _request(channel: Channel, spec: MessageSpec) -> Topic:
     named = CHANNELS.get(channel, f"{channel} channel")
     facts = page.facts(
         ("from", f"{family.roles[asks]} to {family.roles[not asks]}, {named}"),
-        ("on", NODES.get(channel)),
+        ("on", node_of(channel, spec.code)),
         ("sent by", spec.sent_by),
         ("handled by", spec.handled_by),
         ("needs", None if channel in NODES else _needs(spec, channel)),
@@ -298,7 +305,7 @@ def _in_kernel(request: int) -> list[PageSection]:
     nodes: dict[int, list[str]] = {}
     found = {spec.code: spec for _, spec in _calls(request)}
     for channel, spec in _calls(request):
-        nodes.setdefault(spec.code, []).append(NODES[channel])
+        nodes.setdefault(spec.code, []).append(node_of(channel, spec.code) or "")
     for code, spec in found.items():
         facts = page.facts(
             ("on", ", ".join(nodes[code])),

@@ -9,7 +9,6 @@ from vusniff.amounts import counted
 from vusniff.amounts import process as process_words
 from vusniff.analysis.session import Session
 from vusniff.analysis.timeline import Timeline
-from vusniff.channel import Sender
 from vusniff.families.family import State
 from vusniff.families.vhost_user.protocol import F_LOG_ALL, F_PROTOCOL_FEATURES, Channels, FrontendRequest
 from vusniff.families.vhost_user.state import (
@@ -59,10 +58,8 @@ def end_words(connection: Connection, end: int) -> str:
 
 def peers(timeline: Timeline, session: Session) -> tuple[str, str]:
     """Front-end and back-end of a session."""
-    main = timeline.connection(next(iter(session.connections)))
-    sender = timeline.tracker.sender(main.id, 0)
-    first, second = end_words(main, 0), end_words(main, 1)
-    return (second, first) if sender is Sender.BACKEND else (first, second)
+    between, front = timeline.tracker.sides(session)
+    return end_words(between, front), end_words(between, 1 - front)
 
 
 # --- JSON -------------------------------------------------------------------------------------------------------------

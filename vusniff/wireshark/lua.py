@@ -13,7 +13,7 @@ from vusniff.channel import Sender
 from vusniff.families.family import Family
 from vusniff.families.registry import families
 from vusniff.families.vhost_kernel import family as kernel
-from vusniff.families.vhost_kernel.protocol import Ioctl
+from vusniff.families.vhost_kernel.protocol import CONTROL, Ioctl
 from vusniff.families.vhost_user import device, shape
 from vusniff.families.vhost_user.protocol import FrontendRequest
 from vusniff.filter.field import Origin, ValueKind
@@ -206,7 +206,8 @@ def _calls() -> list[str]:
     devices: dict[str | int, str] = {number: quoted(name) for number, name in kernel.IDS.items()}
     asked: dict[str | int, str] = {int(request): str(at.start or 0) for request, at in kernel.DEVICE_ID_IN.items()}
     return [
-        f"CALLS = {{ set_features = {int(Ioctl.SET_FEATURES)}, nodes = {_lua_table(nodes)},",
+        f"CALLS = {{ control = {quoted(CONTROL)},",
+        f"  set_features = {int(Ioctl.SET_FEATURES)}, nodes = {_lua_table(nodes)},",
         f"  devices = {_lua_table(devices)},",
         f"  device_id_in = {_lua_table(asked)} }}",
     ]

@@ -384,10 +384,10 @@ local x_words = { extractor("exported_pdu.col_info_str"), extractor("exported_pd
 
 -- Who is who, as vusniff.analysis.session has it: from headers, in the order of the packets, once for each packet.
 
-local links, numbered, last, sessions, placed, answers, waits, passed
+local links, numbered, last, sessions, placed, answers, waits, passed, joined
 
 function proto.init()
-  links, numbered, last, sessions, placed, answers, waits, passed = {}, {}, 0, 0, {}, {}, {}, {}
+  links, numbered, last, sessions, placed, answers, waits, passed, joined = {}, {}, 0, 0, {}, {}, {}, {}, {}
 end
 
 -- The text that the capture's writer gave the message.
@@ -482,6 +482,30 @@ local function begin(link, channel, family)
   join(link, session, channel)
 end
 
+-- The device of VDUSE that a node is of, of its back-end or of its driver.
+local function vduse_device(path)
+  if path == CALLS.control then return nil end
+  return path:match("^/dev/vduse/(.+)$") or path:match("^/dev/vhost%-vdpa%-%d+ %((.+), vduse%)$")
+end
+
+-- Begins the session of a connection, or joins it to that of the same device, which is open by its other node.
+local function begin_or_join(link, channel, family)
+  link.family = family.name
+  local device = family.own == "call" and vduse_device(link.path)
+  local known = device and joined[device]
+  if known and known.family ~= family.name then
+    join(link, known, channel)
+    return
+  end
+  begin(link, channel, family)
+  link.session.family = family.name
+  if not device then return end
+  joined[device] = link.session
+  for _, other in ipairs(known and known.links or {}) do  -- the device goes on with another opener
+    if other.session == known and other.family ~= family.name then join(other, link.session, other.channel) end
+  end
+end
+
 -- The channel of a connection of vhost-user without a path: as its writer called the message, or by its shape.
 local function likely_channel(request, flags, size)
   local words = words_of()
@@ -519,7 +543,7 @@ local function introduce(link, from, header, size)
       join(link, table.remove(passed, chosen).session, channel)
     end
   end
-  if not link.session then begin(link, channel, family) end
+  if not link.session then begin_or_join(link, channel, family) end
   link.channel = channel
   if not link.requester then
     link.requester = header.reply and 1 - from or from

@@ -263,6 +263,8 @@ def _vq_info(state: KernelState, message: Message, payload: Mapping[str, Any]) -
     if not message.flags & CAME_BACK:
         return state
     index, number, ready = payload["index"], message.number, bool(payload["ready"])
+    if not payload["num"]:
+        return _vq_setup(state, message, payload)  # the driver has not set it up
     addresses = Addresses(0, payload["descriptor"], payload["device"], payload["driver"], 0)
     changes: dict[str, Any] = {
         "num": Seen(payload["num"], number),
@@ -275,7 +277,15 @@ def _vq_info(state: KernelState, message: Message, payload: Mapping[str, Any]) -
 
 
 def _kickfd(state: KernelState, message: Message, payload: Mapping[str, Any]) -> KernelState:
-    return _kick(state, message, payload)
+    """Where the driver was seen, its descriptor is the ring's: the kernel passes a kick on to the back-end's."""
+    return state if state.owned is not None else _kick(state, message, payload)
+
+
+def _negotiated(state: KernelState, message: Message, payload: Mapping[str, Any]) -> KernelState:
+    """They are 0 before the driver has acknowledged any."""
+    if not payload["u64"] and state.features is None:
+        return state
+    return evolved(state, {"features": Seen(payload["u64"], message.number)})
 
 
 _I = Ioctl
@@ -299,7 +309,7 @@ HANDLERS: Mapping[int, Handler] = {
     _I.VDUSE_SET_API_VERSION: _version,
     _I.VDUSE_CREATE_DEV: _create,
     _I.VDUSE_DESTROY_DEV: _destroy,
-    _I.VDUSE_DEV_GET_FEATURES: _seen("features"),
+    _I.VDUSE_DEV_GET_FEATURES: _negotiated,
     _I.VDUSE_VQ_SETUP: _vq_setup,
     _I.VDUSE_VQ_GET_INFO: _vq_info,
     _I.VDUSE_VQ_SETUP_KICKFD: _kickfd,

@@ -17,6 +17,7 @@ from vusniff.families.vhost_kernel.advance import advance, as_user
 from vusniff.families.vhost_kernel.phases import KernelPhases, value_of
 from vusniff.families.vhost_kernel.places import places, vdpa_places, vduse_places
 from vusniff.families.vhost_kernel.protocol import (
+    CONTROL,
     HEADER,
     HEADER_SIZE,
     KERNEL_ASKS,
@@ -48,6 +49,18 @@ DEVICE_ID_IN = {Ioctl.VDPA_GET_DEVICE_ID: slice(0, 4), Ioctl.VDUSE_CREATE_DEV: s
 def device_of(path: str) -> str | None:
     """The type of a device by its node; None where the node serves any."""
     return NODES.get(path.partition(" ")[0])
+
+
+_BACK, _FRONT, _MADE = "/dev/vduse/", "/dev/vhost-vdpa-", ", vduse)"
+
+
+def vduse_device(path: str) -> str:
+    """The device of VDUSE that a node is of, of its back-end (``/dev/vduse/NAME``) or of its driver
+    (``/dev/vhost-vdpa-N (NAME, vduse)``); empty for any other."""
+    if path.startswith(_BACK) and path != CONTROL:
+        return path.removeprefix(_BACK)
+    node, _, detail = path.partition(" (")
+    return detail.removesuffix(_MADE) if node.startswith(_FRONT) and detail.endswith(_MADE) else ""
 
 
 def message_size(header: Bytes, order: str, offset: int = 0) -> int | None:
@@ -137,6 +150,7 @@ def _family(name: str, main: Channel, unknown: Channel, find: Callable[[DeviceSt
         setting=setting,
         due=_due,
         device_of=device_of,
+        joins=vduse_device,
         own="call",
         transport=str(main),
     )

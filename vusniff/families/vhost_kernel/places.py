@@ -45,7 +45,10 @@ def vdpa_places(state: DeviceState) -> Places:
 
 
 def vduse_places(state: DeviceState) -> Places:
-    """Of /dev/vduse/NAME: the back-end's process maps what the driver has mapped, a piece at a time."""
+    """Of /dev/vduse/NAME: the back-end's process maps what the driver has mapped, a piece at a time. Where the driver's
+    own device is of the same session, the rings are in its memory."""
+    if state.owned is not None:
+        return vdpa_places(state)
     return Places(why=VDUSE_WORDS if isinstance(state, KernelState) and state.vrings else None)
 
 

@@ -61,6 +61,10 @@ KERNEL_NAME, VDPA_NAME, VDUSE_NAME = "vhost-kernel", "vhost-vdpa", "vduse"
 """The families' names in a capture file."""
 
 
+CONTROL = "/dev/vduse/control"
+"""The node by which devices of VDUSE are made: that of no device."""
+
+
 class KernelChannels:
     """What the calls on a device say."""
 
@@ -169,6 +173,12 @@ class Ioctl(enum.IntEnum):
     VDUSE_IOTLB_DEREG_UMEM = _set(0x19, 48, VDUSE)
     VDUSE_IOTLB_GET_INFO = _both(0x1A, 48, VDUSE)
     VDUSE_IOTLB_GET_FD2 = _both(0x1B, 88, VDUSE)
+
+
+MAKES_DEVICES = frozenset(
+    {Ioctl.VDUSE_GET_API_VERSION, Ioctl.VDUSE_SET_API_VERSION, Ioctl.VDUSE_CREATE_DEV, Ioctl.VDUSE_DESTROY_DEV}
+)
+"""What is asked of `CONTROL`; all else of VDUSE is asked of the device's own node."""
 
 
 class Control(enum.IntEnum):

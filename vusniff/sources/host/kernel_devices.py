@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from vusniff.families.vhost_kernel.protocol import KERNEL_NAME, VDPA_NAME, VDUSE, VDUSE_NAME
+from vusniff.families.vhost_kernel.family import vduse_device
+from vusniff.families.vhost_kernel.protocol import CONTROL, KERNEL_NAME, VDPA_NAME, VDUSE, VDUSE_NAME
 from vusniff.record import Process
 
 _VDPA = "/dev/vhost-vdpa-"
 _VHOST = "/dev/vhost-"
 _VDUSE = "/dev/vduse/"
-CONTROL = "/dev/vduse/control"
 _WORDS = {
     "/dev/vhost-net": "kernel vhost",
     "/dev/vhost-vsock": "kernel vhost-vsock",
@@ -32,14 +32,10 @@ def family_of_request(request: int, name: str) -> str:
     return VDPA_NAME if name.startswith("VDPA_") else KERNEL_NAME
 
 
-_BY_VDUSE = "vduse"
-"""What `kernel_nodes.vdpa_name` says made such a device."""
-
-
 def vduse_node(path: str, detail: str) -> str:
-    """The back-end's node of a driver's node whose device VDUSE made: it is called alike. Empty for any other."""
-    name, _, maker = detail.partition(", ")
-    return f"{_VDUSE}{name}" if path.startswith(_VDPA) and maker == _BY_VDUSE else ""
+    """The back-end's node of a driver's node whose device VDUSE made; empty for any other."""
+    name = vduse_device(path_of(path, detail)) if path.startswith(_VDPA) else ""
+    return name and f"{_VDUSE}{name}"
 
 
 def kernel_side(path: str, detail: str = "", served_by: str = "") -> Process:
