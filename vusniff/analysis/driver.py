@@ -1,7 +1,8 @@
 """From evidence to steps: a message, where it belongs, how it is paired, and the device before and after it.
 
 The one place that does so. Whoever reads a capture, finished, growing or through a pipe, hands its evidence piece by
-piece to a `Driver`, and asks `Steps` where the device's state is wanted. It must not know files, rules or views.
+piece to a `Driver`, and asks `Steps` where the device's state is wanted, or `steps_of` for one session by itself. It
+must not know files, rules or views.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from vusniff.analysis.compose import Other, compose
 from vusniff.analysis.session import Columns, Place, Placed, Rows, Session, Tracker
-from vusniff.families.family import State
+from vusniff.families.family import Family, State
 from vusniff.message import Message
 from vusniff.record import Closed, Connection, Frame, FrameFields, Lost
 
@@ -81,6 +82,16 @@ class Driver:
         return self.place(batch, batch.events, batch.frame, order)
 
 
+def steps_of(family: Family, state: State, messages: Iterable[Message]) -> Iterator[tuple[Message, State, State]]:
+    """Consecutive messages of one session of a family, each with the state before and after it; ``state`` is that
+    before the first."""
+    advance = family.advance
+    for message in messages:
+        before = state
+        state = advance(before, message)
+        yield message, before, state
+
+
 class _FollowedState:
     """A session whose state is known."""
 
@@ -131,6 +142,13 @@ class Steps:
             yield message, place, pairing, before, after
         for _, event in events[at:]:
             self._hand_on(event, tell)
+
+    def step(self, message: Message) -> tuple[State, State]:
+        """The states before and after the next message of its session."""
+        session = self._followed.get(message.session) or self._follow(message.session)
+        before = session.state
+        session.state = session.advance(before, message)
+        return before, session.state
 
     def _follow(self, number: int) -> _FollowedState:
         session = self._followed[number] = _FollowedState(self._tracker.sessions[number - 1])

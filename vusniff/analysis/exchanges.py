@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from vusniff import amounts
+from vusniff.analysis.driver import steps_of
 from vusniff.channel import Channel
 from vusniff.families.family import Family, State
 from vusniff.families.vhost_user.phases import LASTING, Phase, PhaseKind
@@ -100,30 +101,28 @@ def stages(
     folding = _Folding()
     asked: dict[int, Exchange] = {}
     at = 0
-    for message in messages:
+    for message, before, _ in steps_of(family, state, messages):
         while at + 1 < len(made) and message.number >= made[at + 1].phase.first:
             at += 1
         if at >= len(made) or message.number < made[at].phase.first:
             continue
         stage = made[at]
-        said = list(family.as_user(state, message)) if by_meaning and family.as_user is not None else []
+        said = list(family.as_user(before, message)) if by_meaning and family.as_user is not None else []
         if said and len(stage.exchanges) < LIMIT:
-            stage.exchanges.append(folding.as_user(said, message, state))
-            state = family.advance(state, message)
+            stage.exchanges.append(folding.as_user(said, message, before))
             continue
         known = asked.pop(message.answers, None) if message.answers else None
         if known is not None:
-            known.answer, known.answer_fds = folding.values(message, state), folding.fds(message)
+            known.answer, known.answer_fds = folding.values(message, before), folding.fds(message)
             known.latency_ns = message.latency_ns
         elif len(stage.exchanges) >= LIMIT:
             stage.left_out += 1
         elif not (message.answers and message.reply):
-            exchange = folding.exchange(message, state)
+            exchange = folding.exchange(message, before)
             stage.exchanges.append(exchange)
             asked[message.number] = exchange
             if len(asked) > 2 * LIMIT:
                 del asked[next(iter(asked))]
-        state = family.advance(state, message)
     return made
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from typing import NamedTuple
 
+from vusniff.analysis.driver import steps_of
 from vusniff.analysis.timeline import Timeline
 from vusniff.families.family import State
 from vusniff.families.vhost_user.state import DeviceState, RingState, ring_state
@@ -42,8 +43,7 @@ class RingLives:
         self.session = session
         self._rows = timeline.rows_of(session)
         known = timeline.sessions[session - 1]
-        self._advance = known.family.advance
-        self._state: State = known.initial()
+        self._steps = steps_of(known.family, known.initial(), map(timeline.message, self._rows))
         self.rings: dict[int, list[RingLife]] = {}
         """By index: what the ring was, in order."""
         self.seen = 0
@@ -62,8 +62,7 @@ class RingLives:
         while self.seen < self.count:
             row = self._rows[self.seen]
             self.seen += 1
-            before, state = self._state, self._advance(self._state, self._timeline.message(row))
-            self._state = state
+            _, before, state = next(self._steps)
             if state is not before and isinstance(state, DeviceState):
                 self._changed(before, state, row)
             if not self.seen % LOOKS and time.monotonic() > deadline:

@@ -14,7 +14,7 @@ from itertools import chain, groupby
 from typing import TYPE_CHECKING
 
 from vusniff.analysis.compose import Other, compose
-from vusniff.analysis.driver import Advanced, Driver, Steps
+from vusniff.analysis.driver import Advanced, Driver, Steps, steps_of
 from vusniff.analysis.rings import RingHistory, RingStanding
 from vusniff.analysis.session import Place, Placed, Rows, Session
 from vusniff.capture.batch import Batch
@@ -221,9 +221,9 @@ class Timeline:
         nearest = bisect_right(at, end) - 1
         done = at[nearest] if nearest >= 0 else 0
         state = states[nearest] if nearest >= 0 else self.sessions[session - 1].initial()
-        advance = self.sessions[session - 1].family.advance
-        while done < end:
-            state = advance(state, self.message(rows[done]))
+        messages = (self.message(row) for row in rows[done:end])
+        for _, _, after in steps_of(self.sessions[session - 1].family, state, messages):
+            state = after
             done += 1
             if not done % CHECKPOINT:
                 self._checkpoint(session, done, state)

@@ -16,6 +16,7 @@ import enum
 import struct
 from collections.abc import Iterator
 
+from vusniff.analysis.driver import Steps
 from vusniff.channel import Sender
 from vusniff.families.vhost_user.state import DeviceState
 from vusniff.message import Message
@@ -208,7 +209,7 @@ class _RingTracks:
     def __init__(self, chosen: Chosen, trace: _Trace, of_session: dict[int, int]) -> None:
         self._chosen, self._trace, self._of_session = chosen, trace, of_session
         self._whole = not chosen.picked
-        self._states: dict[int, object] = {}
+        self._steps = Steps(chosen.timeline.tracker)
         self._tracks: dict[tuple[int, int], int] = {}
         self._shown: dict[tuple[int, int], str] = {}
         self._last_ns: dict[int, int] = {}
@@ -217,21 +218,20 @@ class _RingTracks:
         """What the message changes."""
         if not self._whole:
             return
-        session = self._chosen.timeline.sessions[message.session - 1]
-        before = self._states.get(session.number)
-        state = session.family.advance(session.initial() if before is None else before, message)
-        self._states[session.number], self._last_ns[session.number] = state, message.time_ns
+        session = message.session
+        before, state = self._steps.step(message)
+        self._last_ns[session] = message.time_ns
         if state is before or not isinstance(state, DeviceState):
             return
         rings = state.vrings
         for ring in rings.changed_from(before.vrings) if isinstance(before, DeviceState) else rings.values():
-            key = session.number, ring.index
+            key = session, ring.index
             said = f"{life_words(state, ring)}, {enabled_words(state, ring)}"
             if said == self._shown.get(key):
                 continue
             track = self._tracks.get(key)
             if track is None:
-                parent = self._of_session[session.number]
+                parent = self._of_session[session]
                 track = self._tracks[key] = self._trace.track(f"vring {ring.index}", parent)
             else:
                 self._trace.event(message.time_ns, Event.END, track)
