@@ -14,19 +14,16 @@ import contextlib
 import math
 import os
 import select
-import signal
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from types import FrameType
+from collections.abc import Callable
 
-from vusniff.amounts import counted
 from vusniff.bpf.load import STACK_RING_BYTES, CallProgram, KernelProgram
 from vusniff.bpf.records import FOLLOWED, IGNORED
 from vusniff.capture.recording import Recording
 from vusniff.errors import SourceError
-from vusniff.record import Lost
+from vusniff.record import CAPTURE_ENDED, Lost
 from vusniff.sources.host import labels
 from vusniff.sources.host.kernel_nodes import nodes
 from vusniff.sources.host.unixdiag import (
@@ -34,18 +31,20 @@ from vusniff.sources.host.unixdiag import (
     Namespaces,
     UnixSocket,
     comm,
-    held_sockets,
     holders,
     path_text,
     unix_sockets,
 )
 from vusniff.sources.probe.calls import Calls
-from vusniff.sources.probe.links import Link, Links
+from vusniff.sources.probe.endings import Endings
+from vusniff.sources.probe.links import Links
 from vusniff.sources.probe.selection import Candidate, Selection
 from vusniff.sources.probe.sends import Event, Exited, NewSocket, Send, Sends, Shut
 from vusniff.sources.probe.waiting import WaitingSends
+from vusniff.sources.reporting import Say, WritingReport
 from vusniff.sources.rings.sampler import Sampling
 from vusniff.sources.stacks.unwinder import Unwinder
+from vusniff.sources.stopping import stopped_by_signals
 
 DRAIN_SECONDS = 0.005
 PIECE_BYTES = 256 << 10
@@ -58,11 +57,7 @@ LOOK_SECONDS = 1.0
 """How often is looked for vhost devices of the kernel while there is none."""
 CHECK_SHARE = 20
 """Times as long as a check took until the next one."""
-EXIT_NS = 10_000_000_000
-"""How long a process may take to end, which is its memory's. A connection that ends later ends with somebody else."""
 _CLOCK_STEP_NS = 1_000_000
-
-Say = Callable[[str], None]
 
 
 class Probe:
@@ -105,15 +100,11 @@ class Probe:
         self._backlog: deque[bytes] = deque()
         self._backlog_size = 0
         self._stopping = False
-        self._failing = self._stopped = False
+        self._report = WritingReport(writer, say, self._note)
         self._next_check = 0.0
         self._unwanted_lost = 0
         """Losses on connections that turned out not to be asked for."""
         self._namespaces = Namespaces()
-        self._held: tuple[frozenset[int] | None] | None = None
-        """What /proc said of open sockets since the last check; asked where a network namespace cannot be."""
-        self._unheld: dict[int, object] = {}
-        """Sockets that nobody had open, and when that was first seen."""
         existing = unix_sockets()
         self.links = Links(
             writer,
@@ -123,6 +114,7 @@ class Probe:
             labels.label,
             comm,
         )
+        self.endings = Endings(program, self.links, self._namespaces)
         self._unwinder = unwinder
         self._attach_calls = attach_calls if calls is None else None
         self._next_look = 0.0
@@ -156,7 +148,7 @@ class Probe:
 
     def run(self, ready: Callable[[], None] | None = None, until: int | None = None) -> None:
         """Records until SIGINT, SIGTERM, `stop`, its own end or that of the descriptor ``until``; then sums up."""
-        with self._signals() as wake:
+        with stopped_by_signals(self.stop) as wake:
             if ready is not None:
                 ready()
             watched = [wake] if until is None else [wake, until]
@@ -186,7 +178,8 @@ class Probe:
             self._stopping = self._stopping or self.messages >= self._count
         now = time.monotonic()
         if now >= self._next_check and not self._backlog and not self._stacked:
-            self._check()
+            self._keep_clock()
+            self.endings.check()
             self._look_for_devices(now)
             if self.calls is not None:
                 self.calls.check(began)
@@ -213,7 +206,7 @@ class Probe:
             time.sleep(DRAIN_SECONDS)
             self._deliver([])
         for link in self.links.all():
-            self._end(link, None, time.monotonic_ns(), "capture ended")
+            self.endings.end(link, None, time.monotonic_ns(), CAPTURE_ENDED)
         if self.calls is not None:
             self.calls.close(time.monotonic_ns())
         losses, missed = self.program.losses(), self.program.missed()
@@ -232,11 +225,9 @@ class Probe:
 
     def _sum_up(self, losses: dict[str, int], missed: int, nowhere: int) -> None:
         links = self.links
-        lost = links.lost + self._writer.lost_frames
         calls = self.calls
-        count = counted(links.messages + (calls.messages if calls else 0), "message")
-        connections = counted(links.connections + (calls.connections if calls else 0), "connection")
-        (self._say if lost else self._note)(f"{count} on {connections}, {lost} lost, in {self._file}")
+        connections = links.connections + (calls.connections if calls else 0)
+        self._report.sum_up(self.messages, connections, links.lost, self._file)
         if nowhere:
             self._say(f"{nowhere} more sends were lost on sockets that are not known, perhaps of no interest")
         details = [f"{count} {name} records" for name, count in losses.items() if count and name != "send"]
@@ -248,27 +239,8 @@ class Probe:
             self._note(f"{links.failed} sends failed and are not in the capture")
         if links.amended:
             self._note(f"{links.amended} sends are in the capture as sent, but failed or were cut short later")
-        if not links.connections and not (calls and calls.connections) and (words := self._what_exists()):
+        if not connections and (words := self._what_exists()):
             self._note(words)
-
-    @contextlib.contextmanager
-    def _signals(self) -> Iterator[int]:
-        """SIGINT and SIGTERM end the run; gives a descriptor that becomes readable then."""
-
-        def end(_number: int, _frame: FrameType | None) -> None:
-            self._stopping = True
-
-        readable, writable = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
-        woken = signal.set_wakeup_fd(writable, warn_on_full_buffer=False)
-        try:
-            yield readable
-        finally:
-            signal.set_wakeup_fd(woken)
-            for number, action in before.items():
-                signal.signal(number, action)
-            os.close(readable)
-            os.close(writable)
 
     def _take(self) -> None:
         ring = self.program.ring
@@ -284,16 +256,9 @@ class Probe:
 
     def _flush(self) -> None:
         self._writer.flush()
-        if self._writer.stopped is not None:
-            if not self._stopped:
-                self._stopped = self._stopping = True
-                self._say(self._writer.stopped)
-            return
-        if (self._writer.failure is not None) is not self._failing:
-            self._failing = not self._failing
-            self._say(self._writer.failure or f"the capture is written again; {self._writer.lost_frames} are missing")
-            if self._file == "-":  # who took it has left, and will not come back
-                self._stopping = True
+        fails = self._report.look()
+        if self._report.stopped or (fails and self._file == "-"):  # who took it has left, and will not come back
+            self._stopping = True
 
     def _epoch(self, kernel_ns: int) -> int:
         return kernel_ns + self._clock
@@ -317,7 +282,7 @@ class Probe:
             elif type(event) is NewSocket:
                 self._meet(event)
             elif type(event) is Shut:
-                self._shut(event)
+                self.endings.shut(event)
             elif type(event) is Exited:
                 links.exited(event)
         for event in self._sends.belated:
@@ -398,88 +363,10 @@ class Probe:
         ordinal = 0 if known is None else self.links.open(known[0], told[0])
         return None if known is None or not ordinal else (ordinal, known[1])
 
-    def _shut(self, shut: Shut) -> None:
-        known = self.links.find(shut.inode)
-        if known is None:
-            return
-        link, end = known
-        killed = shut.exit_code is not None and shut.exit_code & 0x7F
-        reason = "killed" if killed else "reset" if shut.unread else "eof"
-        if shut.final:
-            self._end(link, end, shut.time, reason)
-        elif (link.going is None or link.going[0] in (None, end)) and not self._is_there(link, end):
-            link.going = end, shut.time, reason  # it says more than `_check`, which may have been first
-
-    # -- the end of a connection --------------------------------------------------------------------------------------
-
-    def _end(self, link: Link, by: int | None, time: int, reason: str) -> None:
-        by, reason = self._with_processes(link, by, time, reason)
-        for side in link.sides:
-            counted = self.program.sends(side.inode)
-            if counted is not None:
-                self.links.settle(side.inode, counted[1], time)
-                self.program.forget(side.inode)
-            self._unheld.pop(side.inode, None)
-        self.links.end(link, by, time, reason)
-
-    def _with_processes(self, link: Link, by: int | None, time: int, reason: str) -> tuple[int | None, str]:
-        """Who ended a connection and why, when the processes that ended are known: where closing is not seen, the end
-        whose process was killed is found later than the close of the other end, which only answers it."""
-        dying = [
-            (one.time, end, one)
-            for end, one in link.dying.items()
-            if time - one.time < EXIT_NS and (end == by or not self._is_there(link, end))
-        ]
-        for _, _, one in dying:
-            self.links.tell(one)
-        if not dying:
-            return by, reason
-        begun, end, first = min(dying, key=lambda one: one[0])
-        if begun > time:
-            return by, reason
-        if first.killed:
-            return end, "killed"
-        return end, "process ended" if reason == "capture ended" else reason
-
-    def _check(self) -> None:
-        """Ends the connections of which an end is gone; keeps the clock."""
+    def _keep_clock(self) -> None:
         clock = _clock()
         if abs(clock - self._clock) > _CLOCK_STEP_NS:  # the machine slept, or its clock was set
             self._clock = clock
-        self._namespaces.try_again()
-        self._held = None
-        for link in self.links.all():
-            if link.going is not None:
-                self._end(link, *link.going)
-                continue
-            gone = [end for end in (0, 1) if link.sides[end].inode and not self._is_there(link, end)]
-            if gone:
-                who = [link.sides[end].process for end in gone]
-                ended = all(one is not None and not os.path.exists(f"/proc/{one.pid}") for one in who)
-                by = gone[0] if len(gone) == 1 else None
-                link.going = (by, time.monotonic_ns(), "process ended" if ended else "eof")
-
-    def _is_there(self, link: Link, end: int) -> bool:
-        """Whether a socket is still open; True where that cannot be told."""
-        process = link.sides[end].process
-        inode = link.sides[end].inode
-        diag = self._namespaces.diag(link.netns, process.pid if process else 0)
-        if diag is None:
-            return self._may_be_held(inode)
-        try:
-            return diag.one(inode) is not None
-        except OSError:
-            return True
-
-    def _may_be_held(self, inode: int) -> bool:
-        """False when nobody had this socket open at two checks: on its way from one process to another nobody has."""
-        if self._held is None:
-            self._held = (held_sockets(),)
-        (held,) = self._held
-        if held is None or inode in held:
-            self._unheld.pop(inode, None)
-            return True
-        return self._unheld.setdefault(inode, self._held) is self._held
 
     # -- what is there before -----------------------------------------------------------------------------------------
 

@@ -22,17 +22,14 @@ One thread, one epoll; every call that could wait is told not to.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import os
 import select
-import signal
 import socket
 import subprocess
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from types import FrameType
+from collections.abc import Callable, Sequence
 
 from vusniff.capture.writer import CaptureWriter
 from vusniff.channel import Channel
@@ -60,6 +57,7 @@ from vusniff.sources.proxy.open_files import OpenFiles, raise_limit
 from vusniff.sources.proxy.recorder import Recorder
 from vusniff.sources.proxy.relay import Relay
 from vusniff.sources.rings.sampler import Sampling
+from vusniff.sources.stopping import stopped_by_signals
 from vusniff.values import dataclass, field, replace
 
 RETRY_CONNECT_SECONDS = 0.1
@@ -138,12 +136,12 @@ class Proxy:
         self._status: int | None = None
         """Exit status of the command, when it has ended."""
         self._process: subprocess.Popen[bytes] | None = None
-        self._wakeup = (-1, -1)
         self._pidfd = -1
 
     def run(self) -> int:
         """Passes on until told to end (0) or until the command has ended (its exit status)."""
-        with self._signals():
+        with stopped_by_signals(self._stop) as wake:
+            self._loop.watch(wake, select.EPOLLIN, lambda _: None)
             try:
                 self._start()
                 while not self._stopping and not (self._status is not None and not self._relays):
@@ -151,6 +149,9 @@ class Proxy:
             finally:
                 self._finish()
         return 0 if self._stopping or self._status is None else self._status
+
+    def _stop(self) -> None:
+        self._stopping = True
 
     # -- start and end ------------------------------------------------------------------------------------------------
 
@@ -228,25 +229,6 @@ class Proxy:
         if self._pidfd >= 0:
             os.close(self._pidfd)
         self._loop.close()
-
-    @contextlib.contextmanager
-    def _signals(self) -> Iterator[None]:
-        """SIGINT and SIGTERM end the loop in this time."""
-        self._wakeup = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        self._loop.watch(self._wakeup[0], select.EPOLLIN, lambda _: None)
-        before = {number: signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM)}
-        wakeup = signal.set_wakeup_fd(self._wakeup[1], warn_on_full_buffer=False)
-        try:
-            yield
-        finally:
-            signal.set_wakeup_fd(wakeup)
-            for number, action in before.items():
-                signal.signal(number, action)
-            for fd in self._wakeup:
-                os.close(fd)
-
-    def _stop(self, _number: int, _frame: FrameType | None) -> None:
-        self._stopping = True
 
     # -- peers --------------------------------------------------------------------------------------------------------
 

@@ -1,6 +1,7 @@
 """What the proxy tells a capture, and what it tells the user when the capture cannot be written.
 
-Owns the counters of a run. Writing never fails here: traffic goes on, the loss is counted by the writer and said once.
+Owns the counters of a run, and that a failing capture is tried again. Writing never fails here: traffic goes on, the
+loss is counted by the writer and said once (`reporting`).
 """
 
 from __future__ import annotations
@@ -8,10 +9,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 
-from vusniff.amounts import counted
 from vusniff.capture.writer import CaptureWriter
 from vusniff.record import Closed, Connection, Descriptor, End, Evidence, Frame, FrameKind, Lost
 from vusniff.sources.proxy.loop import Loop
+from vusniff.sources.reporting import Say, WritingReport
 
 RETRY_SECONDS = 1.0
 """How often a capture that cannot be written is tried while nobody speaks."""
@@ -20,15 +21,11 @@ RETRY_SECONDS = 1.0
 class Recorder:
     """A capture being written by a proxy."""
 
-    def __init__(
-        self, writer: CaptureWriter, loop: Loop, say: Callable[[str], None], note: Callable[[str], None] | None = None
-    ) -> None:
+    def __init__(self, writer: CaptureWriter, loop: Loop, say: Say, note: Say | None = None) -> None:
         """``note`` takes sentences that are no errors, where ``say`` is not to have them."""
         self._writer = writer
         self._loop = loop
-        self._say = say
-        self._note = note or say
-        self._failing = False
+        self._report = WritingReport(writer, say, note or say, "; traffic goes on, messages are only counted")
         self.keep: Callable[[int, Descriptor], None] | None = None
         """Takes what a sampler of rings may read."""
         self.connections = 0
@@ -36,7 +33,7 @@ class Recorder:
         self.lost = 0
         """Losses other than what could not be written, and messages since the capture has reached its bound."""
         if writer.stopped is not None:
-            self._tell()
+            self._report.look()
 
     def open(self, path: str, ends: tuple[End, End], opened_ns: int | None = None) -> Connection:
         """A connection begins, now where not said otherwise."""
@@ -60,7 +57,7 @@ class Recorder:
             if frame.kind is not FrameKind.CONTINUATION:
                 self.messages += 1
         writer.flush()
-        if writer.failure is not None or writer.stopped is not None or self._failing:
+        if writer.failure is not None or writer.stopped is not None or self._report.failing:
             self._tell()
 
     def announce(self, frame: Frame) -> None:
@@ -96,31 +93,17 @@ class Recorder:
         """Closes the capture and sums up, unless there is no ``file`` to speak of."""
         self._writer.close()
         if file is not None:
-            lost = self.lost + self._writer.lost_frames
-            count, connections = counted(self.messages, "message"), counted(self.connections, "connection")
-            say = self._say if lost else self._note
-            say(f"{count} on {connections}, {lost} lost, in {file}")
+            self._report.sum_up(self.messages, self.connections, self.lost, file)
 
     def _flush(self) -> None:
-        writer = self._writer
-        writer.flush()
-        if writer.failure is not None or writer.stopped is not None or self._failing:
-            self._tell()
+        self._writer.flush()
+        self._tell()
 
     def _tell(self) -> None:
-        failure = self._writer.failure
-        if self._writer.stopped is not None:
-            self._failing = False
-            self._say(f"{self._writer.stopped}; traffic goes on, messages are only counted")
-        elif failure is not None and not self._failing:
-            self._failing = True
-            self._say(failure)
+        if self._report.look():
             self._loop.after(RETRY_SECONDS, self._retry)
-        elif failure is None and self._failing:
-            self._failing = False
-            self._say(f"the capture is written again; {self._writer.lost_frames} messages are missing from it")
 
     def _retry(self) -> None:
-        if self._failing:
+        if self._report.failing:
             self._flush()
             self._loop.after(RETRY_SECONDS, self._retry)
