@@ -88,7 +88,7 @@ def test_fields_read_what_was_decoded(one: Example) -> None:
 def test_names_are_wiresharks_kind_of_names() -> None:
     for name in fields():
         assert re.fullmatch(
-            r"(vhost|vring|vfio|vduse|call|fd|proc|sock|finding|stack|log|ring)(\.[a-z0-9_]+)+|stack|errno", name
+            r"(vhost|vring|vfio|vduse|call|fd|proc|sock|finding|stack|log|ring|state)(\.[a-z0-9_]+)+|stack|errno", name
         ), name
     assert len({one.name for one in STATIC}) == len(STATIC)
     assert not {one.name for one in STATIC} & set(payload.fields())

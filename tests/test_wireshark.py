@@ -72,6 +72,12 @@ class Around:
     def rings(self, number: int) -> tuple[RingSpan, ...]:
         return ()
 
+    def device(self, number: int) -> None:
+        return None
+
+    def phase(self, number: int) -> None:
+        return None
+
 
 def read(path: Path) -> Timeline:
     timeline = Timeline(Index(path))

@@ -393,6 +393,19 @@ class Tracker:
             link.requester = 1 - asks if turned else asks
             self._renew(link)
 
+    def teaches(self, connection: int, request: int, is_reply: bool) -> bool:
+        """Whether messages of this kind may still say something of their connection: who asks on it, how bytes are
+        read, or what a socket carries that they pass. The others need not be placed where nobody asks what answers
+        what."""
+        link = self._links.get(connection)
+        if link is None or link.channel is None or link.session is None or link.requester is None:
+            return True
+        return link.channel is link.session.family.unknown or request in link.telling[is_reply]
+
+    def unpair(self, connection: int) -> None:
+        """Nobody asks what answers what on a connection: its requests wait for nothing."""
+        self._links[connection].pairs.forget()
+
     def track(self, first: int, batch: Columns, frame: Callable[[int], Frame], placed: Placed) -> None:
         """Place consecutive messages between which nothing was lost, and pair replies with requests.
 

@@ -14,7 +14,7 @@ from vusniff.values import dataclass, field
 if TYPE_CHECKING:
     from vusniff.families.places import Places
     from vusniff.families.vhost_user.device import Guess
-    from vusniff.families.vhost_user.phases import Phase
+    from vusniff.families.vhost_user.phases import Phase, PhaseKind
     from vusniff.record import Frame
 
 HEAD = 12
@@ -97,6 +97,10 @@ class PhasesOf(Protocol):
 
     def follow(self, messages: Iterable[tuple[int, int, int, int, Channel]]) -> None:
         """Number, time in nanoseconds, request (0 without a header), flags and channel of each message."""
+
+    @property
+    def kind(self) -> PhaseKind | None:
+        """The phase that the last message belongs to; None before the first."""
 
     def phases(self, now_ns: int = 0, closed_ns: int | None = None) -> tuple[Phase, ...]:
         """All so far; ``now_ns`` is the latest time in the capture, ``closed_ns`` when the session ended."""

@@ -2,7 +2,8 @@
 
 Each message is placed in its session as any reader of the capture would place it (`vusniff.analysis.session`), so a
 filter sees what it would see there, but for what comes later. Only rules that may match a message of its kind are asked
-for it, and only then it is decoded: a message that no rule concerns costs no more than being placed.
+for it, and only then it is decoded. What no rule concerns and teaches nothing of its session is only looked up by its
+header, unless a rule asks for answers or for the device: then every message is placed, or followed.
 """
 
 from __future__ import annotations
@@ -14,17 +15,20 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from vusniff.analysis.compose import compose
+from vusniff.analysis.current import CurrentDevices
 from vusniff.analysis.session import Place, Placed, Tracker
 from vusniff.errors import DissectorError
-from vusniff.families.family import HEAD, Family
+from vusniff.families.family import HEAD, Family, State
 from vusniff.families.registry import FIRST, family_named, recognised
 from vusniff.faults.actions import Action, WantedDescriptors
 from vusniff.faults.changing import answer as answer_to
 from vusniff.faults.changing import changed
 from vusniff.faults.possible import Kind
 from vusniff.faults.rule import FaultRule
+from vusniff.filter.compiler import tests_of
+from vusniff.filter.field import Origin
 from vusniff.layouts.dissect import load
-from vusniff.message import Message
+from vusniff.message import Context, Message
 from vusniff.meta import CONNECTION_SHIFT, END_SHIFT, FLAGS, KIND_SHIFT
 from vusniff.record import Closed, Connection, Frame, FrameKind
 from vusniff.sources.proxy.plan import Breaking, FaultPlan, Order
@@ -34,6 +38,7 @@ KEPT_SESSIONS = 4096
 """Sessions after which all is forgotten as soon as no connection is open: a peer may reconnect for ever."""
 KEPT_COUNTS = 65_536
 """Sessions whose matches are counted."""
+_MESSAGE = FrameKind.MESSAGE
 _SENT = frozenset({"set", "clear", "raise", "repeat", "fds", "split", "half", "join", "reorder", "pass"})
 
 
@@ -44,6 +49,12 @@ class _Open:
     connection: Connection
     family: Family | None = None
     """Known with its first frame."""
+    head: int = 0
+    """Bytes of its headers."""
+    kind: slice = field(default_factory=lambda: slice(0))
+    """Where request and flags stand in them."""
+    passes: tuple[set[bytes], set[bytes]] = field(default_factory=lambda: (set(), set()))
+    """By end: request and flags of messages that need not be looked at."""
     columns: dict[int, int] = field(default_factory=dict)
     """Flags of a header -> as the columns of a capture have them."""
 
@@ -76,9 +87,11 @@ class _OneMessage(NamedTuple):
 class Passing:
     """What is known of a passing message beside itself."""
 
-    def __init__(self) -> None:
+    def __init__(self, devices: CurrentDevices | None) -> None:
         self.first_ns = 0
         self.paths: dict[int, str] = {}
+        self.devices = devices
+        """None: no rule asks for them."""
 
     def path(self, connection: int) -> str | None:
         """The path of a connection."""
@@ -89,6 +102,15 @@ class Passing:
         return ()
 
     logs = rings = findings
+
+    def device(self, number: int) -> tuple[State, Context] | None:
+        """The device before the message that passes."""
+        devices = self.devices
+        return None if devices is None else (devices.state, devices.context)
+
+    def phase(self, number: int) -> str | None:
+        """The phase that it belongs to."""
+        return None if self.devices is None else self.devices.phase
 
 
 class RuleDecider:
@@ -113,7 +135,12 @@ class RuleDecider:
         self._rows = _OneMessage([0], [0], [0])
         self._placed = Placed([], [], bytearray())
         self._frame: Frame | None = None
-        self._around = Passing()
+        asked = [test.field for rule in rules for test in tests_of(rule.filter.node)]
+        self._pairs = any(one.origin is Origin.ANSWER for one in asked)
+        """A rule asks what answers what."""
+        follows = any(rule.filter.follows for rule in rules)
+        self._devices = CurrentDevices(any(rule.filter.needs_phases for rule in rules)) if follows else None
+        self._around = Passing(self._devices)
         self.held: dict[int, HeldMessage] = {}
         """Messages that the user is to be asked about, by the id of their frame."""
         self._concerned: dict[tuple[Place, int | None, int, int], tuple[FaultRule, ...]] = {}
@@ -130,6 +157,9 @@ class RuleDecider:
         if not self._open and len(self._tracker.sessions) > KEPT_SESSIONS:
             self._tracker = Tracker()
             self._around.paths.clear()
+            self._concerned.clear()
+            if self._devices is not None:
+                self._devices.forget()
         self._opened += 1
         self._open[self._opened] = _Open(replace(connection, id=self._opened))
         self._around.paths[self._opened] = connection.path
@@ -144,8 +174,15 @@ class RuleDecider:
 
     def decide(self, number: int, frame: Frame) -> FaultPlan | None:
         """What to do with a message; None: pass it on."""
-        self._count = count = self._count + 1
-        opened = self._open[number]
+        self._count += 1
+        opened, data = self._open[number], frame.data
+        if data[opened.kind] in opened.passes[frame.end] and frame.kind is _MESSAGE and len(data) >= opened.head:
+            return None
+        return self._looked_at(number, opened, frame)
+
+    def _looked_at(self, number: int, opened: _Open, frame: Frame) -> FaultPlan | None:
+        """The same of a message that may concern a rule, or teach something of its session."""
+        count = self._count
         family = opened.family or self._meet(opened, frame)
         header, data = family.main.header, frame.data
         request, flags = None, 0
@@ -162,13 +199,26 @@ class RuleDecider:
         self._tracker.track(count, rows, self._passing, placed)
         place, answer = placed.places.pop(), placed.answers.pop()
         placed.pairings.clear()
+        if not self._pairs:
+            self._tracker.unpair(number)
+        message = None
+        if self._devices is not None:
+            message = compose(count, frame, place, answer)
+            self._devices.see(self._tracker, place, message)
         key = place, request, flags, frame.end
         rules = self._concerned.get(key)
         if rules is None:
             rules = self._concerned[key] = self._concerning(place, request, flags, frame.end)
-        if not rules:
-            return None
-        return self._asked(rules, compose(count, frame, place, answer), frame, place)
+        if rules:
+            return self._asked(rules, message or compose(count, frame, place, answer), frame, place)
+        if request is not None and not self._pairs and self._devices is None:
+            is_reply = place.channel.is_reply(flags, place.sender(frame.end))
+            if not self._tracker.teaches(number, request, is_reply):
+                passes = opened.passes[frame.end]
+                if len(passes) >= KEPT_SESSIONS:
+                    passes.clear()
+                passes.add(data[opened.kind])
+        return None
 
     def _passing(self, _: int) -> Frame:
         """The frame that is being placed."""
@@ -182,6 +232,7 @@ class RuleDecider:
         found = recognised(frame.data, sys.byteorder) if len(frame.data) >= HEAD else None
         opened.family = found or family_named(FIRST)
         opened.connection = replace(opened.connection, family=opened.family.name)
+        opened.head, opened.kind = opened.family.main.header.size, opened.family.main.header.kind
         self._tracker.opened(opened.connection, sys.byteorder)
         return opened.family
 

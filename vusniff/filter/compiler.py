@@ -11,6 +11,7 @@ from vusniff.filter.grammar import parse
 from vusniff.filter.match import Matches, matcher
 from vusniff.filter.resolve import resolve
 from vusniff.filter.sieve import Sieve
+from vusniff.filter.state import PHASE
 from vusniff.filter.tree import All, Node, Not, Odd, Test
 from vusniff.filter.tree import Any as Either
 from vusniff.values import dataclass, field
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Nowhere:
-    """Surroundings of a message whose capture is not at hand: no path, no findings, no rings, and it begins at 0."""
+    """Surroundings of a message whose capture is not at hand: no path, no findings, no rings, no device, and it begins
+    at 0."""
 
     first_ns: int = 0
 
@@ -39,6 +41,12 @@ class Nowhere:
 
     def rings(self, number: int) -> tuple[RingSpan, ...]:
         return ()
+
+    def device(self, number: int) -> None:
+        return None
+
+    def phase(self, number: int) -> None:
+        return None
 
 
 NOWHERE = Nowhere()
@@ -57,6 +65,16 @@ class Filter:
     def match(self, message: MessageLike, around: Surroundings = NOWHERE) -> bool:
         """Whether a message passes."""
         return self._matches(message, around)
+
+    @property
+    def follows(self) -> bool:
+        """It asks for the device, so that sessions have to be followed."""
+        return any(test.field.origin is Origin.STATE for test in tests_of(self.node))
+
+    @property
+    def needs_phases(self) -> bool:
+        """It asks for the phases of sessions."""
+        return any(test.field.name == PHASE for test in tests_of(self.node))
 
     def sieve(self, timeline: Timeline) -> Sieve:
         """What finds the rows of a capture that pass, slice by slice; it can be used while the capture grows."""

@@ -13,6 +13,8 @@ from vusniff.values import dataclass, field
 if TYPE_CHECKING:
     from vusniff.analysis.rings import RingSpan
     from vusniff.checks.finding import Finding
+    from vusniff.families.family import State
+    from vusniff.message import Context
 
 
 class ValueKind(enum.Enum):
@@ -46,6 +48,7 @@ class Origin(enum.Enum):
     STACK = "call stack"
     LOG = "line of a log"
     RING = "ring"
+    STATE = "state of the device"
 
 
 class PayloadKey(NamedTuple):
@@ -132,6 +135,12 @@ class Surroundings(Protocol):
 
     def rings(self, number: int) -> tuple[RingSpan, ...]:
         """Where the rings of a message's session stood before the session's next message."""
+
+    def device(self, number: int) -> tuple[State, Context] | None:
+        """The device of a message's session before the message, and how its bytes are read; None where unknown."""
+
+    def phase(self, number: int) -> str | None:
+        """The phase of its session that a message belongs to."""
 
 
 Read = Callable[[MessageLike, Surroundings], Any]

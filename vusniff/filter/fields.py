@@ -4,7 +4,8 @@ the Wireshark dissector use.
 Fields of payloads come from the tables of messages (`payload`); the others stand here. A name begins with ``vhost`` or
 ``vring`` for what a message says, ``call`` for how a call to the kernel went (and why not: ``errno``), ``fd`` for its
 descriptors, ``proc`` for its sender, ``sock`` for its connection, ``stack`` for the functions that sent it,
-``finding`` for what is wrong with it, ``log`` for lines of logs and ``ring`` for the positions of rings after it.
+``finding`` for what is wrong with it, ``log`` for lines of logs, ``ring`` for the positions of rings after it, and
+``state`` for the device before it (`state`).
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from vusniff.channel import Header, Sender
 from vusniff.checks.finding import Severity, Side
 from vusniff.families.family import Family
 from vusniff.families.registry import FIRST, bare, channels, families, family_of
-from vusniff.filter import payload
+from vusniff.filter import payload, state
 from vusniff.filter.field import Field, MessageLike, Origin, Surroundings, ValueKind
 from vusniff.layouts import dissect
 from vusniff.record import DescriptorKind
@@ -293,7 +294,8 @@ def fields() -> dict[str, Field]:
     static = {one.name: one for one in STATIC}
     static["vhost.channel"] = replace(static["vhost.channel"], words=tuple(map(str, channels())))
     own = {one.name: one for family in families().values() if family.name != FIRST for one in _header_of(family)}
-    return {**static, **own, **payload.fields()}
+    of_payload = payload.fields()
+    return {**static, **own, **state.fields(of_payload), **of_payload}
 
 
 @functools.cache

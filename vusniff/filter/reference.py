@@ -72,6 +72,12 @@ Fields of rings are about the samples between a message and the next one of its 
 for each ring that has some there: `ring.stalled` finds the last message before a ring was not served. Wireshark has
 them in files that were written by `vusniff export --to pcapng`.
 
+Fields of `state` are about the device before the message, of vhost-user and of calls to vhost: `state.regions < 2`,
+`state.features contains PACKED`. `state.running` and `state.enabled` have one value for each ring that is so:
+`state.running == 1` asks whether ring 1 runs, `!state.running` whether none does. `state.vring` is the ring that the
+message itself is about: `vhost.request == SET_VRING_NUM && state.vring == armed`. They need each session to be followed
+from its beginning, which takes about ten times as long as fields of headers. Wireshark does not have them.
+
 While a capture is followed, or read from a pipe, a request's `vhost.answered_by` and `vhost.latency` are not known
 yet (the reply's are), and fields of findings, logs and rings cannot be used.
 
@@ -88,6 +94,7 @@ TITLES = {
     Origin.LOG: "Logs",
     Origin.FINDING: "Findings",
     Origin.RING: "Rings, as sampled",
+    Origin.STATE: "The device before the message",
     Origin.BYTES: "Bytes",
     Origin.PAYLOAD: "Payload",
 }

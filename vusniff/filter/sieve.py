@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from array import array
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from vusniff.analysis.timeline import Timeline
     from vusniff.checks.finding import Finding
     from vusniff.families.family import State
+    from vusniff.message import Context
 
 
 _FLAGS_OF_COLUMN = (VERSION, (REPLY, REPLY), (NEED_REPLY, NEED_REPLY))
@@ -46,8 +47,12 @@ class Around:
         self._events_seen = 0
         self._logs: dict[int, list[LogLine]] = {}
         self._rings_of: tuple[int, tuple[RingSpan, ...]] = (0, ())
-        self._states: dict[int, tuple[int, State]] = {}
-        """Session -> how many of its messages were followed, and its state then."""
+        self._states: dict[tuple[int, bool], tuple[int, State]] = {}
+        """Session, and whether the state behind a message was asked for -> how many of its messages were followed, and
+        its state then."""
+        self._device_of: tuple[int, tuple[State, Context] | None] = (0, None)
+        self._phases: dict[int, tuple[int, list[int], list[str]]] = {}
+        """Session -> how many messages it had, where each phase that has messages begins, and what it is called."""
 
     @property
     def first_ns(self) -> int:
@@ -91,21 +96,43 @@ class Around:
             return ()
         found = (
             history.span(session, place.index, max(number, place.since), until)
-            for place in find(self._state(session, rows, at + 1)).rings
+            for place in find(self._state(session, rows, at + 1, True)).rings
         )
         return tuple(one for one in found if one is not None)
 
-    def _state(self, session: int, rows: array[int], count: int) -> State:
+    def device(self, number: int) -> tuple[State, Context]:
+        """The device of a message's session before the message."""
+        if self._device_of[0] != number:
+            place = self._timeline.place(number - 1)
+            rows = self._timeline.rows_of(place.session)
+            state = self._state(place.session, rows, bisect_left(rows, number - 1), False)
+            self._device_of = number, (state, place.context)
+        return self._device_of[1]  # type: ignore[return-value]
+
+    def phase(self, number: int) -> str | None:
+        """The phase of its session that a message belongs to."""
+        session = self._timeline.place(number - 1).session
+        count = len(self._timeline.rows_of(session))
+        known = self._phases.get(session)
+        if known is None or known[0] != count:
+            there = [one for one in self._timeline.phases(session) if one.count]
+            known = self._phases[session] = count, [one.first for one in there], [str(one.kind) for one in there]
+        at = bisect_right(known[1], number) - 1
+        return known[2][at] if at >= 0 else None
+
+    def _state(self, session: int, rows: array[int], count: int, behind: bool) -> State:
         """The state after so many messages of a session: one after the other, as messages are asked in order."""
-        done, state = self._states.get(session, (0, None))
+        done, state = self._states.get((session, behind), (0, None))
         timeline = self._timeline
-        if state is None or not done <= count <= done + _AHEAD:
+        if not count:
+            state = timeline.sessions[session - 1].initial()
+        elif state is None or not done <= count <= done + _AHEAD:
             state = timeline.session_state(session, rows[count - 1])
         else:
             advance = timeline.sessions[session - 1].family.advance
             for row in rows[done:count]:
                 state = advance(state, timeline.message(row))
-        self._states[session] = count, state
+        self._states[session, behind] = count, state
         return state
 
 

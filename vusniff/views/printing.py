@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from vusniff import terminal
 from vusniff.analysis.compose import Other, compose
+from vusniff.analysis.current import CurrentDevices
 from vusniff.analysis.driver import Driver
 from vusniff.analysis.session import Place, Tracker
 from vusniff.analysis.timeline import Timeline
 from vusniff.capture.batch import Batch
 from vusniff.capture.reader import CaptureReader
 from vusniff.errors import VusniffError
-from vusniff.message import Message
+from vusniff.message import Context, Message
 from vusniff.meta import REPLY, has_options
 from vusniff.progress import tell
 from vusniff.record import Connection, Evidence, LogLine
@@ -27,6 +28,7 @@ from vusniff.views.whole import whole_timeline
 if TYPE_CHECKING:
     from vusniff.analysis.rings import RingSpan
     from vusniff.checks.finding import Finding
+    from vusniff.families.family import State
     from vusniff.filter import Filter
 
 STREAM_ROWS = 4096
@@ -301,6 +303,7 @@ class StreamSurroundings:
     def __init__(self, chosen: Filter) -> None:
         self._filter = chosen
         self._paths: dict[int, str] = {}
+        self._devices = CurrentDevices(chosen.needs_phases) if chosen.follows else None
         self.first_ns = 0
 
     def path(self, connection: int) -> str | None:
@@ -319,9 +322,24 @@ class StreamSurroundings:
         """None: where rings stood until the next message is known only later."""
         return ()
 
+    def device(self, number: int) -> tuple[State, Context] | None:
+        """The device before the message that is asked."""
+        return None if self._devices is None else (self._devices.state, self._devices.context)
+
+    def phase(self, number: int) -> str | None:
+        """The phase that it belongs to."""
+        return None if self._devices is None else self._devices.phase
+
     def passed(self, tracked: Tracked) -> list[bool]:
         """Of each message of a batch whether it passes."""
         if tracked.first == 1 and len(tracked.batch):
             self.first_ns = tracked.batch.time_ns[0]
         self._paths.update((one.id, one.path) for _, one in tracked.batch.events if isinstance(one, Connection))
-        return [self._filter.match(message, self) for message in tracked.messages()]
+        devices, tracker = self._devices, tracked.tracker
+        if devices is None or tracker is None:
+            return [self._filter.match(message, self) for message in tracked.messages()]
+        found = []
+        for message, place in zip(tracked.messages(), tracked.places, strict=True):
+            devices.see(tracker, place, message)
+            found.append(self._filter.match(message, self))
+        return found

@@ -134,6 +134,11 @@ class VfioPhases:
         assert self._kind is not None
         return Phase(self._kind, self._first, self._last, self._count, self._start_ns, end_ns, goes_on)
 
+    @property
+    def kind(self) -> PhaseKind | None:
+        """The phase that the last message belongs to."""
+        return self._kind
+
     def phases(self, now_ns: int = 0, closed_ns: int | None = None) -> tuple[Phase, ...]:
         """All so far. ``now_ns`` is the latest time in the capture, ``closed_ns`` when the session ended."""
         if self._kind is None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from vusniff.channel import Channel
 from vusniff.families.vhost_kernel.protocol import USER, Control, Ioctl
-from vusniff.families.vhost_user.phases import Phase, Phases
+from vusniff.families.vhost_user.phases import Phase, PhaseKind, Phases
 from vusniff.families.vhost_user.protocol import Channels, FrontendRequest
 
 _I, _F, _C = Ioctl, FrontendRequest, Control
@@ -88,6 +88,11 @@ class KernelPhases:
         if self._driven != driven:
             return _F.SET_VRING_KICK if self._driven else _F.GET_VRING_BASE
         return _F.SET_STATUS
+
+    @property
+    def kind(self) -> PhaseKind | None:
+        """The phase that the last call belongs to."""
+        return self._phases.kind
 
     def phases(self, now_ns: int = 0, closed_ns: int | None = None) -> tuple[Phase, ...]:
         """All so far."""

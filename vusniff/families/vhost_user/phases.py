@@ -254,6 +254,11 @@ class Phases:
             if self._now is not None and self._now.kind in FLOWING:
                 now, settled_ns = self._now, time_ns + SETTLE_NS
 
+    @property
+    def kind(self) -> PhaseKind | None:
+        """The phase that the last message belongs to, as far as is known by now; None before the first."""
+        return self._now.kind if self._now is not None else None
+
     def phases(self, now_ns: int = 0, closed_ns: int | None = None) -> tuple[Phase, ...]:
         """All so far. ``now_ns`` is the latest time in the capture, ``closed_ns`` when the session ended."""
         now = self._now

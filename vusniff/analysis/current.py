@@ -1,0 +1,83 @@
+"""The devices of traffic that passes, or of a capture that is read once: each as it is before the next message.
+
+Pure. A capture that can be looked at again has the same in `vusniff.analysis.timeline`.
+"""
+
+from __future__ import annotations
+
+from vusniff.analysis.session import Place, Session, Tracker
+from vusniff.families.family import PhasesOf, State
+from vusniff.message import Context, Message
+from vusniff.meta import REPLY
+from vusniff.values import dataclass, field
+
+KEPT_VALUES = 4096
+"""Messages whose payload phases may ask for; as many as they take over into another phase."""
+KEPT_BYTES = 64
+"""Bytes of such a payload that are kept: what phases ask for stands at its beginning."""
+
+
+@dataclass(slots=True)
+class _Followed:
+    """One session."""
+
+    session: Session
+    state: State
+    phases: PhasesOf | None = None
+    payloads: dict[int, tuple[int, bytes]] = field(default_factory=dict)
+    """Number of a message -> its request, and the beginning of its payload."""
+
+    def value(self, number: int) -> int | None:
+        """What `Family.value_of` says of a message."""
+        family = self.session.family
+        request, payload = self.payloads.get(number, (0, b""))
+        return family.value_of(request, payload, self.session.reading.order)
+
+
+class CurrentDevices:
+    """Fed with all messages in their order, by `see`; the rest is about the message that was seen last."""
+
+    def __init__(self, phases: bool) -> None:
+        """``phases``: they are to be known as well."""
+        self._with_phases = phases
+        self._followed: dict[int, _Followed] = {}
+        self.state: State = None
+        """Of its session's device, before the message."""
+        self.context = Context()
+        self.phase: str | None = None
+        """Of its session, as far as can be known with this message."""
+
+    def see(self, tracker: Tracker, place: Place, message: Message) -> None:
+        """The next message, where it belongs, and who has placed it."""
+        one = self._followed.get(place.session) or self._meet(tracker, place.session)
+        self.state, self.context = one.state, place.context
+        if one.phases is not None:
+            self.phase = self._phase(one, one.phases, message)
+        one.state = one.session.family.advance(one.state, message)
+
+    def _meet(self, tracker: Tracker, number: int) -> _Followed:
+        session = tracker.sessions[number - 1]
+        one = self._followed[number] = _Followed(session, session.initial())
+        if self._with_phases:
+            closed = tracker.sessions[session.previous - 1].closed if session.previous else None
+            one.phases = session.family.phases(
+                one.value,
+                session.opened_ns,
+                previous_end_ns=closed.time_ns if closed else None,
+                joined_late=session.joined_late,
+            )
+        return one
+
+    def _phase(self, one: _Followed, phases: PhasesOf, message: Message) -> str | None:
+        request, payloads = message.request or 0, one.payloads
+        if len(payloads) >= KEPT_VALUES:
+            del payloads[next(iter(payloads))]
+        head = message.channel.header.size
+        payloads[message.number] = request, message.data[head : head + KEPT_BYTES]
+        flags = REPLY if message.reply else 0
+        phases.follow([(message.number, message.time_ns, request, flags, message.channel)])
+        return None if phases.kind is None else str(phases.kind)
+
+    def forget(self) -> None:
+        """No session goes on."""
+        self._followed.clear()
