@@ -63,6 +63,14 @@ PROGRAMS = (
         8.0,
     ),
     Packaged(
+        "Open vSwitch (DPDK)",
+        "backend",
+        "net",
+        f"exec bash {ROOT}/captures/ovs-backend {{folder}} {{socket}}",
+        "/usr/lib/openvswitch-switch-dpdk/ovs-vswitchd-dpdk --version",
+        8.0,
+    ),
+    Packaged(
         "virtiofsd (C)",
         "backend",
         "fs",

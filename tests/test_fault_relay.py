@@ -27,8 +27,10 @@ from vusniff.faults.rule import rules_of
 from vusniff.record import End, Fault, FaultAct, Frame
 from vusniff.sources.host.descriptors import describe
 from vusniff.sources.proxy.faulty import FaultRelay
-from vusniff.sources.proxy.host import FaultHost
+from vusniff.sources.proxy.host import FaultHost, GoOn
+from vusniff.sources.proxy.loop import Loop
 from vusniff.sources.proxy.outbox import OUTBOX_MESSAGES
+from vusniff.sources.proxy.plan import FaultPlan
 
 NUM, KICK, BACKEND_FD = 8, 12, 21
 
@@ -365,7 +367,15 @@ def test_a_message_that_is_held_goes_on_as_the_user_says(stage: FaultStage) -> N
     stage.play("vring.size == 2 : hold")
     asked = []
     assert stage.host is not None
-    stage.host.ask = lambda loop, frame, plan, go_on: asked.append((frame, plan, go_on))
+
+    class Asks:
+        def ask(self, loop: Loop, frame: Frame, plan: FaultPlan, go_on: GoOn) -> None:
+            asked.append((frame, plan, go_on))
+
+        def end(self) -> int:
+            return len([go_on(plan) for _, plan, go_on in asked])
+
+    stage.host.asker = Asks()
     stage.left.send(num(2) + num(3))
     assert stage.nothing()
     frame, plan, go_on = asked.pop()
@@ -378,8 +388,9 @@ def test_a_message_that_is_held_goes_on_as_the_user_says(stage: FaultStage) -> N
     stage.left.send(num(2))
     assert stage.nothing()
     stage.left.close()  # whoever has left does not wait for an answer
-    asked.pop()[2](plan)
+    assert stage.host.end() == 1
     assert stage.get(20) == num(2)
+    assert not asked.pop()[2](plan), "it has gone on already"
 
 
 def judged(file: Path) -> tuple[list[tuple[str, str]], str]:

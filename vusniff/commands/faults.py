@@ -43,6 +43,7 @@ def add_fault_arguments(parser: argparse.ArgumentParser) -> None:
         "--rules", action="append", default=[], metavar="FILE", help="rules in a file, one a line; # begins a comment"
     )
     seed = "what the chances of rules begin with; without it, any number, which is told"
+    faults.add_argument("--hold-fd", type=int, help=argparse.SUPPRESS)
     faults.add_argument("--seed", type=_seed, metavar="N", help=seed)
 
 
@@ -78,7 +79,13 @@ def faults_of(args: argparse.Namespace, say: Callable[[str], None], note: Callab
         note(f"chances begin with --seed {args.seed}")
     decider = RuleDecider(rules, args.seed or 0, say)
     holds = any(rule.has("hold") for rule in rules)
-    return FaultHost(decider, TerminalAsker(decider).ask if holds else None)
+    if not holds:
+        return FaultHost(decider)
+    if args.hold_fd is None:
+        return FaultHost(decider, TerminalAsker(decider))
+    from vusniff.commands.holding import ViewAsker
+
+    return FaultHost(decider, ViewAsker(decider, args.hold_fd))
 
 
 def _text_of(file: str) -> str:
@@ -105,8 +112,9 @@ def _check(rule: FaultRule, args: argparse.Namespace) -> None:
         if action.name == "kill" and not args.peer_command:
             sentence = "kill is for a program that the proxy has started: give -- COMMAND"
             raise RuleError(f"rule {rule.number}", sentence, rule.text, at, len(action.name))
-        if action.name == "hold" and (args.json or args.tui or not (sys.stdin.isatty() and sys.stderr.isatty())):
-            sentence = "hold asks at the terminal: run the proxy at one, without --json and --tui"
+        asks = args.hold_fd is not None or (not args.json and sys.stdin.isatty() and sys.stderr.isatty())
+        if action.name == "hold" and not asks:
+            sentence = "hold asks at the terminal: run the proxy at one, without --json"
             raise RuleError(f"rule {rule.number}", sentence, rule.text, at, len(action.name))
 
 
@@ -119,13 +127,13 @@ class TerminalAsker:
         self._ended = False
 
     def ask(self, loop: Loop, frame: Frame, plan: FaultPlan, go_on: GoOn) -> None:
-        """A message is held. See `vusniff.sources.proxy.host.Ask`."""
+        """A message is held. See `vusniff.sources.proxy.host.Asker`."""
         import select
 
         held = self._decider.held.pop(id(frame))
         self._waiting.append((held, plan, go_on))
         if self._ended:
-            loop.after(0, self._send_all)
+            loop.after(0, self.end)
         elif len(self._waiting) == 1:
             self._show()
             loop.watch(sys.stdin.fileno(), select.EPOLLIN, lambda _: self._answered(loop))
@@ -141,8 +149,7 @@ class TerminalAsker:
         typed = os.read(sys.stdin.fileno(), 4096).decode("utf-8", "replace")
         if not typed:
             loop.ignore(sys.stdin.fileno())
-            self._ended = True
-            self._send_all()
+            self.end()
             return
         for line in typed.splitlines():
             if not self._waiting:
@@ -157,7 +164,8 @@ class TerminalAsker:
                 terminal.ask(PROMPT)
                 continue
             self._waiting.popleft()
-            go_on(decided)
+            if not go_on(decided):
+                terminal.say("its connection has ended, and nothing was sent")
             if self._waiting:
                 self._show()
         if not self._waiting:
@@ -165,27 +173,28 @@ class TerminalAsker:
 
     def _decided(self, line: str, held: HeldMessage, plan: FaultPlan) -> FaultPlan | None:
         """What the user wants; None: nothing yet."""
-        from vusniff.faults.rule import edited
-        from vusniff.values import replace
+        from vusniff.commands.holding import decided
 
         word, _, rest = line.partition(" ")
         match word.lower():
             case "s" | "send" | "c" | "continue":
-                return replace(plan, hold=False)
+                return decided(self._decider, held, plan, "send", "")
             case "d" | "drop":
-                return replace(plan, hold=False, times=0, actions=(*plan.actions, "drop"))
+                return decided(self._decider, held, plan, "drop", "")
             case "e" | "edit":
-                return self._decider.edit(held, edited(rest, held.rule))
+                return decided(self._decider, held, plan, "edit", rest)
             case "l" | "look":
                 terminal.tell_lines(held.frame.data[:4096].hex(" ", 4) + "\n")
                 return None
         raise SourceError("say s to send it, d to drop it, e and actions to edit it, l to look at its bytes")
 
-    def _send_all(self) -> None:
-        """Nobody answers any more: all goes on."""
+    def end(self) -> int:
+        """Nobody answers any more: all goes on. Gives how many messages that were."""
+        self._ended, count = True, len(self._waiting)
         while self._waiting:
             _, plan, go_on = self._waiting.popleft()
             go_on(plan)
+        return count
 
 
 def _values(held: HeldMessage) -> str:

@@ -79,7 +79,14 @@ def run(args: argparse.Namespace) -> int:
         words += ["--listen", path]
     for path in args.connect:
         words += ["--connect", path]
-    return record_and_show([*words, *(["--", *args.peer_command] if args.peer_command else [])], file, args)
+    words += ["--", *args.peer_command] if args.peer_command else []
+    if not args.tui or faults is None or faults.asker is None:
+        return record_and_show(words, file, args)
+    from vusniff.commands.holding import HoldClient
+
+    client = HoldClient()
+    words[1:1] = ["--hold-fd", str(client.theirs)]
+    return record_and_show(words, file, args, holder=client)
 
 
 def _pass_on(sides: list[ProxySide], file: str, args: argparse.Namespace, faults: FaultHost | None) -> int:
@@ -88,7 +95,7 @@ def _pass_on(sides: list[ProxySide], file: str, args: argparse.Namespace, faults
     from vusniff.capture.writer import CaptureWriter
     from vusniff.sources.proxy.proxy import run_proxy
 
-    check_descriptors(args.ready_fd)
+    check_descriptors(args.ready_fd, args.hold_fd)
     output = open_path(file)
     writer = CaptureWriter(output, source="proxy", bound=bound_of(output, args))
     sampling = sampling_of(args, output, say)

@@ -18,7 +18,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from vusniff import terminal
 from vusniff.capture.bound import Bound, size_of
@@ -28,6 +28,9 @@ from vusniff.child import command
 from vusniff.commands.read import add_view_arguments, check_view_arguments
 from vusniff.errors import CaptureError, SourceError
 from vusniff.files import descriptor_of
+
+if TYPE_CHECKING:
+    from vusniff.commands.holding import HoldClient
 
 
 def add_recording_arguments(parser: argparse.ArgumentParser, file_help: str) -> None:
@@ -135,14 +138,14 @@ def begun(args: argparse.Namespace, output: DescriptorOutput) -> None:
 class RecordingProcess:
     """The process that records."""
 
-    def __init__(self, words: Sequence[str], log: IO[bytes] | None, by_pipe: bool) -> None:
+    def __init__(self, words: Sequence[str], log: IO[bytes] | None, by_pipe: bool, *given: int) -> None:
         """Start ``vusniff WORDS`` and wait until it has begun or ended.
 
-        ``log`` takes what it says. ``by_pipe``: it ends when a pipe does (``--until-fd``), because we may not be
-        allowed to signal it any more; else by SIGTERM.
+        ``log`` takes what it says; ``given`` are descriptors for it, which are closed here. ``by_pipe``: it ends when a
+        pipe does (``--until-fd``), because we may not be allowed to signal it any more; else by SIGTERM.
         """
         ours, theirs = socket.socketpair()
-        passed, self._until = [theirs.detach()], None
+        passed, self._until = [theirs.detach(), *given], None
         options = ["--record-only", "--ready-fd", str(passed[0])]
         if by_pipe:
             held, until = os.pipe()
@@ -186,17 +189,19 @@ def record_and_show(
     args: argparse.Namespace,
     by_pipe: bool = False,
     before_view: Callable[[], None] = lambda: None,
+    holder: HoldClient | None = None,
 ) -> int:
     """Record with ``vusniff WORDS`` and show the capture as it grows; return the source's exit status.
 
-    Text goes on until the source ends; who leaves the terminal view ends the source.
+    Text goes on until the source ends; who leaves the terminal view ends the source. ``holder`` is what the terminal
+    view is told through of messages that a rule holds.
     """
     with tempfile.TemporaryFile() if args.tui else contextlib.nullcontext() as log:
-        source = RecordingProcess(words, log, by_pipe)
+        source = RecordingProcess(words, log, by_pipe, *([] if holder is None else [holder.theirs]))
         with _interrupts_end(source):
             if source.has_begun and source.capture is not None:
                 before_view()
-                _show(source, file, args)
+                _show(source, file, args, holder)
             if by_pipe:
                 source.end()
             status = source.process.wait()
@@ -206,14 +211,14 @@ def record_and_show(
     return status if status >= 0 else 128 - status
 
 
-def _show(source: RecordingProcess, file: str, args: argparse.Namespace) -> None:
+def _show(source: RecordingProcess, file: str, args: argparse.Namespace, holder: HoldClient | None) -> None:
     path = f"/proc/self/fd/{source.capture}"
     try:
         if args.tui:
             from vusniff.views.tui import run_tui
 
             try:
-                run_tui(path, follow=True, device=args.device, title=os.path.basename(file))
+                run_tui(path, follow=True, device=args.device, title=os.path.basename(file), holder=holder)
             finally:
                 source.end()
             return

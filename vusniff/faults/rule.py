@@ -113,9 +113,16 @@ def parse_rule(text: str, number: int = 1, where: str = "rule") -> FaultRule:
     return FaultRule(number, text.strip(), filter, kinds, actions, first, last, bool(match["each"]), chance)
 
 
+def _setting(part: str) -> str:
+    """``num=0`` alone means ``set num=0``."""
+    word = part.partition(" ")[0].lower()
+    return f"set {part}" if "=" in part and word not in ACTIONS else part
+
+
 def edited(text: str, rule: FaultRule) -> tuple[Action, ...]:
-    """Actions that the user gives for a message of a rule that holds it. Raises RuleError."""
-    actions = _actions("edit", text, 0)
+    """Actions that the user gives for a message of a rule that holds it; of them FIELD=VALUE sets a field. Raises
+    RuleError."""
+    actions = _actions("edit", ", ".join(_setting(part) for _, part in _parts(text, 0)), 0)
     for action in actions:
         if action.name in ("hold", "kill"):
             raise RuleError("edit", f"{action.name} stands in rules only", text, 0, len(text))

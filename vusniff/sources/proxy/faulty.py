@@ -180,13 +180,16 @@ class FaultRelay(Relay):
         direction.arrived.clear()
         self._pause(direction)
 
-    def _go_on(self, direction: FaultDirection, unit: Unit, plan: FaultPlan) -> None:
-        """The user has said what is to be done with a message that is held."""
-        if not self.finished and unit.holding:
-            unit.holding = False
-            unit.since = time.monotonic()
-            unit.take(plan)
-            self._wake(direction)
+    def _go_on(self, direction: FaultDirection, unit: Unit, plan: FaultPlan) -> bool:
+        """The user has said what is to be done with a message that is held; False where that is too late."""
+        if self.finished or not unit.holding:
+            return False
+        self._does(unit, f"has held it for {duration(int((time.monotonic() - unit.since) * 1e9))}")
+        unit.holding = False
+        unit.since = time.monotonic()
+        unit.take(plan)
+        self._wake(direction)
+        return True
 
     # -- what goes out ------------------------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import itertools
 import signal
 from collections.abc import Callable
+from typing import Protocol
 
 from vusniff.amounts import signal_name
 from vusniff.record import Frame
@@ -13,9 +14,18 @@ from vusniff.sources.proxy.loop import Loop
 from vusniff.sources.proxy.plan import Decider, FaultPlan
 from vusniff.values import dataclass, field
 
-GoOn = Callable[[FaultPlan], None]
-Ask = Callable[[Loop, Frame, FaultPlan, GoOn], None]
-"""Takes a message that is held, and calls the last of these later, once, with what is to be done to it."""
+GoOn = Callable[[FaultPlan], bool]
+"""Goes on with a message that is held; False: its connection has ended, and nothing is done."""
+
+
+class Asker(Protocol):
+    """Who asks the user about messages that are held."""
+
+    def ask(self, loop: Loop, frame: Frame, plan: FaultPlan, go_on: GoOn, /) -> None:
+        """Takes a message, and calls ``go_on`` later, once, with what is to be done to it."""
+
+    def end(self) -> int:
+        """Nobody answers any more: all that waits goes on. Gives how many messages that were."""
 
 
 @dataclass(slots=True)
@@ -23,7 +33,7 @@ class FaultHost:
     """All of it for one run."""
 
     decider: Decider
-    ask: Ask | None = None
+    asker: Asker | None = None
     loop: Loop | None = None
     """Set by the proxy, as is the next one."""
     pidfd: int = -1
@@ -46,7 +56,11 @@ class FaultHost:
         """Asks the user what to do with a message; where nobody can be asked, it goes on at once."""
         loop = self.loop
         assert loop is not None
-        if self.ask is None:
+        if self.asker is None:
             loop.after(0, lambda: go_on(plan))
         else:
-            self.ask(loop, frame, plan, go_on)
+            self.asker.ask(loop, frame, plan, go_on)
+
+    def end(self) -> int:
+        """The run ends: what is held goes on, as nobody can be asked any more."""
+        return self.asker.end() if self.asker is not None else 0

@@ -21,7 +21,7 @@ class Loop:
         self._watched: dict[int, tuple[int, Callable[[int], None]]] = {}
         self._gone: set[int] = set()
         """Ignored while the events of one wait are being told: their numbers may mean something else already."""
-        self._timers: list[tuple[float, int, Callable[[], None]]] = []
+        self._timers: list[tuple[float, int, Callable[[], object]]] = []
         self._order = itertools.count()
 
     def watch(self, fd: int, mask: int, ready: Callable[[int], None]) -> None:
@@ -39,7 +39,7 @@ class Loop:
             self._epoll.unregister(fd)
             self._gone.add(fd)
 
-    def after(self, seconds: float, call: Callable[[], None]) -> None:
+    def after(self, seconds: float, call: Callable[[], object]) -> None:
         """Calls once, not before that many seconds."""
         heapq.heappush(self._timers, (time.monotonic() + seconds, next(self._order), call))
 

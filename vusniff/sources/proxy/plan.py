@@ -111,5 +111,5 @@ class RelayHost(Protocol):
     def kill(self, number: int) -> str:
         """Sends a signal to the started program: what was done, in words."""
 
-    def hold(self, frame: Frame, plan: FaultPlan, go_on: Callable[[FaultPlan], None]) -> None:
+    def hold(self, frame: Frame, plan: FaultPlan, go_on: Callable[[FaultPlan], bool]) -> None:
         """Asks the user what to do with a message. ``go_on`` is called with it, once, after this has returned."""

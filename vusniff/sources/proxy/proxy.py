@@ -31,6 +31,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 
+from vusniff.amounts import counted
 from vusniff.capture.writer import CaptureWriter
 from vusniff.channel import Channel
 from vusniff.errors import SourceError
@@ -209,6 +210,8 @@ class Proxy:
         if self._sampling is not None:
             self._sampling.close()
             self._recorder.keep = None
+        if self._faults is not None and (count := self._faults.end()):
+            self._say(f"{counted(count, 'message')} that a rule held went on, as the proxy ends")
         for relay in list(self._relays):
             relay.finish("capture ended")
         for peers in self._peers:

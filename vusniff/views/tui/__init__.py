@@ -10,6 +10,10 @@ from __future__ import annotations
 import gc
 import os
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from vusniff.views.held import Holder
 
 FRAMES = 120
 """Repaints a second at most. A key waits for half the time between two on average."""
@@ -29,13 +33,15 @@ def run_tui(
     cut: Callable[[], str | None] = lambda: None,
     on_exit: Callable[[], None] | None = None,
     session: int | None = None,
+    holder: Holder | None = None,
 ) -> int:
     """Show captures until the user leaves; returns the exit code.
 
     ``follow`` goes on reading files that grow; ``device`` overrides the deduced device type; ``title`` stands on the
     first line instead of the files' names; ``cut`` is asked why no more will come, if that is known; ``on_exit`` is
-    called when the terminal is as it was before, also after an error; only ``session`` is shown at first. Raises
-    CaptureError for a file that is no capture, and for one that can no longer be read.
+    called when the terminal is as it was before, also after an error; only ``session`` is shown at first; ``holder``
+    holds messages that the user is asked about. Raises CaptureError for a file that is no capture, and for one that can
+    no longer be read.
     """
     from vusniff.analysis.timeline import Timeline
     from vusniff.capture.events import KEPT
@@ -55,6 +61,7 @@ def run_tui(
 
             app = TuiApp(timeline, title or names_of(files), follow=follow, cut=cut)
             app.first_session = session
+            app.held.holder = holder
             app.settings = settings.load(settings.default_path())
             app.run()
             app.exporting.drop()

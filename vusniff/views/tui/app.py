@@ -26,6 +26,7 @@ from vusniff.errors import OutputError, VusniffError
 from vusniff.views.tui import overlays
 from vusniff.views.tui.bytes import BytesView
 from vusniff.views.tui.copying import copied, keep_picture
+from vusniff.views.tui.held import HeldScreen
 from vusniff.views.tui.keys import KEYS, with_keys
 from vusniff.views.tui.pace import NEXT_SECONDS
 from vusniff.views.tui.panes import LinesView
@@ -63,6 +64,8 @@ class TuiApp(Parts):
         with contextlib.suppress(ValueError, RuntimeError):  # signals are the main thread's
             for number in (signal.SIGINT, signal.SIGTERM):
                 asyncio.get_running_loop().add_signal_handler(number, self.exit)
+        if self.held.holder is not None:
+            asyncio.get_running_loop().add_reader(self.held.holder.fileno(), self._hold_news)
         self._use_settings()
         self.arrangement.resized(self.size)
         self.view.focus()
@@ -284,6 +287,20 @@ class TuiApp(Parts):
 
     def action_finding(self, step: int) -> None:
         self.judging.next(step)
+
+    def action_held(self) -> None:
+        if self.held.first is None:
+            self.announce("No message is held: a rule of vusniff proxy --tui with hold does that")
+        else:
+            self.push_screen(HeldScreen(self.held))
+
+    def _hold_news(self) -> None:
+        """Who holds messages has news."""
+        holder = self.held.holder
+        if holder is not None and self.is_running and self.screen_stack:
+            number = holder.fileno()
+            if not self.held.news():
+                asyncio.get_running_loop().remove_reader(number)
 
     def action_findings(self) -> None:
         self.show_overlay(overlays.pick_finding(self, self.judging))

@@ -89,6 +89,7 @@ _ROWS = (
         "phases and rings over time: not set up, armed, started, stopped; how full they were",
         SHOW,
     ),
+    ("H", "H", "held", "held", "messages that a rule of the proxy holds: send, drop or edit them", SHOW),
     ("T", "T", "times", "reply times", "reply times by request: median, 99 %, longest, histogram", SHOW),
     ("e", "e", "explain", "explain", "what the selected request is for; what the rule of a finding demands", SHOW),
     (
@@ -193,13 +194,18 @@ FIRST = {
 
 
 def hints(
-    pane: str, found: bool = False, trouble: bool = False, shortcuts: Sequence[Shortcut] = KEYS
+    pane: str,
+    found: bool = False,
+    trouble: bool = False,
+    shortcuts: Sequence[Shortcut] = KEYS,
+    held: bool = False,
 ) -> list[tuple[str, str, str]]:
     """The last line as (key, word, action), in the order in which they get room; ``found``: there are findings;
-    ``trouble``: the verdict says that something is wrong."""
+    ``trouble``: the verdict says that something is wrong; ``held``: a message waits for the user."""
     by_action = {key.action: key for key in shortcuts}
     wanted = FOOTER[pane]
     chosen = [by_action[action] for action in (*wanted, *(action for action in MORE if action not in wanted))]
     findings = [FINDINGS] if found and pane == "timeline" else []
     findings = [WHY, *findings] if trouble and pane == "timeline" else findings
-    return [*FIRST[pane], *findings, *((key.shown, key.word, key.action) for key in chosen)]
+    waits = [(by_action["held"].shown, by_action["held"].word, "held")] if held else []
+    return [*waits, *FIRST[pane], *findings, *((key.shown, key.word, key.action) for key in chosen)]

@@ -22,6 +22,7 @@ from vusniff.views.tui.drawing import Drawing
 from vusniff.views.tui.exporting import Exporting
 from vusniff.views.tui.filtering import Filtering
 from vusniff.views.tui.finder import Finder
+from vusniff.views.tui.held import Held, HeldScreen
 from vusniff.views.tui.judging import Judging
 from vusniff.views.tui.keys import FOOTER, KEYS, Shortcut, hints
 from vusniff.views.tui.line import TextLine
@@ -75,6 +76,7 @@ class Parts(App[int]):
         self.scrub = Scrub(self.view, self.playback.seek)
         self.drawing = Drawing(self, self.show_overlay)
         self.exporting = Exporting(self, title, partial(self.prompt.ask, PromptQuestion.REPLACE))
+        self.held = Held(self, self.held_changed)
         self.settings = ViewSettings()
         self.shortcuts: Sequence[Shortcut] = KEYS
         self.trail: list[int] = []
@@ -122,7 +124,7 @@ class Parts(App[int]):
         """Bring the first line up to date."""
         working = (self.finder, self.selected, self.drawing, self.exporting, self.filtering, self.reading, self.judging)
         work = [pace_words(self.timeline, 12 if self.size.width >= FULL_WORDS else 4) if self.live else ""]
-        work += [next(filter(None, (part.words for part in working)), ""), self.playback.words]
+        work += [next(filter(None, (part.words for part in working)), ""), self.playback.words, self.held.words]
         self.query_one(VerdictLine).show(self.judging.sentence, self.judging.trouble)
         self.query_one(Top).show(*top_words(self._title, self.view, self.judging, self.size, work))
 
@@ -162,6 +164,14 @@ class Parts(App[int]):
         if isinstance(self.focused, LinesView | TimelineView) and len(self.screen_stack) == 1:
             self.show_keys(self.focused.id or "")
 
+    def held_changed(self) -> None:
+        """Other messages wait for the user."""
+        if isinstance(self.screen, HeldScreen):
+            self.screen.renew()
+        elif isinstance(self.focused, LinesView | TimelineView) and len(self.screen_stack) == 1:
+            self.show_keys(self.focused.id or "")
+        self.refresh_top()
+
     def show_keys(self, pane: str) -> None:
         """Show on the last line the keys that count in a pane."""
         if pane == "prompt":
@@ -169,5 +179,5 @@ class Parts(App[int]):
             self.screen_stack[0].query_one(Foot).show([("Enter", "go", ""), ("Esc", "cancel", ""), *completes])
         elif pane in FOOTER:
             self.screen_stack[0].query_one(Foot).show(
-                hints(pane, bool(self.judging.numbers), self.judging.trouble, self.shortcuts)
+                hints(pane, bool(self.judging.numbers), self.judging.trouble, self.shortcuts, bool(self.held.words))
             )
