@@ -66,7 +66,7 @@ PROGRAMS = (
         "Open vSwitch (DPDK)",
         "backend",
         "net",
-        f"exec bash {ROOT}/captures/ovs-backend {{folder}} {{socket}}",
+        f"exec bash {ROOT}/captures/ovs-backend {{folder}} {{socket}} {shlex.join(VUSNIFF)}",
         "/usr/lib/openvswitch-switch-dpdk/ovs-vswitchd-dpdk --version",
         8.0,
     ),

@@ -7,8 +7,9 @@ diff.
 from __future__ import annotations
 
 import os
+import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -20,6 +21,7 @@ from captures import synthetic
 from vusniff.analysis.timeline import Timeline, read_all
 from vusniff.capture.index import Index
 from vusniff.families.vhost_user.protocol import FrontendRequest as Request
+from vusniff.views.held import HeldMessage
 from vusniff.views.tui.app import TuiApp
 
 CAPTURES = Path(__file__).parent.parent / "captures"
@@ -52,6 +54,7 @@ def pictured(
     *keys: str,
     theme: str = "textual-dark",
     follow: bool = False,
+    prepare: Callable[[TuiApp], None] = lambda app: None,
 ) -> bool:
     """Compare the screen with message ``number`` selected, after some keys."""
     path = capture if isinstance(capture, Path) else CAPTURES / f"{capture}.pcapng"
@@ -71,7 +74,9 @@ def pictured(
     with Index(path) as index:
         timeline = Timeline(index)
         read_all(timeline)
-        return compare(TuiApp(timeline, path.name, follow=follow), terminal_size=size, run_before=before)
+        made = TuiApp(timeline, path.name, follow=follow)
+        prepare(made)
+        return compare(made, terminal_size=size, run_before=before)
 
 
 @pytest.mark.parametrize("size", SIZES, ids=str)
@@ -267,3 +272,72 @@ def test_rings_over_time(snap_compare: Compare, size: tuple[int, int]) -> None:
 @pytest.mark.parametrize(("keys", "size"), [(("Q",), SMALL), (("Q",), LARGE), (("T",), SMALL)], ids=str)
 def test_sequence_and_reply_times(snap_compare: Compare, keys: tuple[str, ...], size: tuple[int, int]) -> None:
     assert pictured(snap_compare, "qemu-testpmd", 100, size, *keys)
+
+
+class Holding:
+    """Holds two messages, and hears no answer."""
+
+    def __init__(self, timeline: Timeline) -> None:
+        self.waiting = [
+            HeldMessage(
+                number,
+                2,
+                "vhost.request in {SET_VRING_NUM, SET_VRING_KICK} && state.phase == start @2, per session : hold",
+                timeline.message(row).name,
+                ("front-end", "back-end"),
+                timeline.time_ns(row),
+                1_700_000_000.0,
+                len(timeline.message(row).data),
+                tuple(one.kind.value for one in timeline.message(row).descriptors),
+                fields,
+                timeline.message(row).data,
+            )
+            for number, row, fields in (
+                (1, 51, (("index", "0"), ("num", "256 (0x100)"))),
+                (2, 54, (("u64", "0"),)),
+            )
+        ]
+        self.count = 3
+        self._ours, self._theirs = socket.socketpair()
+
+    def fileno(self) -> int:
+        return self._ours.fileno()
+
+    def receive(self) -> list[str]:
+        return []
+
+    def answer(self, number: int, do: str, actions: str = "") -> None:
+        raise AssertionError
+
+    def close(self) -> None:
+        self._ours.close()
+        self._theirs.close()
+
+
+@pytest.mark.parametrize(
+    ("keys", "size", "colour"),
+    [
+        (("H",), SMALL, "colour"),
+        (("H",), SMALL, "plain"),
+        (("H", "n", "e"), (120, 40), "colour"),
+        (("H",), LARGE, "colour"),
+        ((), SMALL, "plain"),
+    ],
+    ids=str,
+)
+def test_held_messages(
+    snap_compare: Compare, keys: tuple[str, ...], size: tuple[int, int], colour: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if colour == "plain":
+        monkeypatch.setenv("NO_COLOR", "1")
+    holding: list[Holding] = []
+
+    def held(app: TuiApp) -> None:
+        holding.append(Holding(app.timeline))
+        app.held.holder = holding[0]
+
+    try:
+        assert pictured(snap_compare, "qemu-testpmd", 54, size, *keys, prepare=held)
+    finally:
+        for one in holding:
+            one.close()

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from vusniff.capture.reader import CaptureReader
 from vusniff.capture.writer import CaptureWriter
-from vusniff.record import Closed, Frame
+from vusniff.record import Closed, Fault, Frame
 
 CAPTURES = Path(__file__).parent.parent / "captures"
 PATIENCE = 30.0
@@ -235,3 +236,34 @@ def test_a_signal_ends_view_and_proxy_and_gives_the_screen_back(small: Terminal,
     screen = small.until("returned 0")
     assert "0 messages on 0 connections" in screen
     assert not (tmp_path / "front").exists()
+
+
+def test_a_message_that_a_rule_holds_is_looked_at_edited_and_left(small: Terminal, tmp_path: Path) -> None:
+    """Between the demo's own peers: one message goes on changed, another is held when the view is left."""
+    vusniff = f"{sys.executable} -m vusniff"
+    words = (
+        "proxy --tui --listen front --connect back -w live.pcapng --rule 'vhost.request == SET_VRING_NUM @1,2 : hold'"
+    )
+    backend = subprocess.Popen([*vusniff.split(), "demo", "--backend", "back"], cwd=tmp_path, stderr=subprocess.PIPE)
+    small.start(f"sh -c \"echo \\$\\$ > pid; exec {vusniff} {words}\"")
+    small.until("0 messages")
+    frontend = subprocess.Popen([*vusniff.split(), "demo", "--frontend", "front"], cwd=tmp_path, stderr=subprocess.PIPE)
+    with backend, frontend:
+        small.until("1 HELD", "H held")
+        small.keys("H")
+        small.until("Held by rule 1: 1 of 1", "SET_VRING_NUM  front-end to back-end, 20 bytes", "num")
+        small.typed("enumm=4\r")
+        small.until("did you mean num")
+        small.keys("C-u")
+        small.until("or actions, such as")
+        small.typed("num=64\r")
+        small.until("1 HELD")  # the second one
+        os.kill(int((tmp_path / "pid").read_text()), signal.SIGTERM)
+        screen = small.until("returned 0")
+        assert "1 message that a rule held went on, as the proxy ends" in screen
+        frontend.kill()
+        backend.kill()
+    with CaptureReader(tmp_path / "live.pcapng") as reader:
+        said = [one.words for one in reader.records() if isinstance(one, Fault) and one.words]
+    assert sum(words.startswith("has held it for") for words in said) == 2
+    assert "sends it, changed: num 256 -> 64" in said

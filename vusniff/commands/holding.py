@@ -112,7 +112,7 @@ class ViewAsker:
         try:
             plan = decided(self._decider, one.held, one.plan, answer["do"], answer.get("actions", ""))
         except (RuleError, DissectorError, SourceError) as error:
-            self._send({"wrong": str(error)})
+            self._send({"wrong": error.sentence if isinstance(error, RuleError) else str(error)})
             return
         self._waiting.remove(one)
         self._told.discard(one.number)

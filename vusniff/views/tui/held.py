@@ -33,6 +33,8 @@ class Held:
         self._changed = changed
         self.holder: Holder | None = None
         self._announced = 0
+        self.said = ""
+        """What was said of the last answer: why it cannot be."""
 
     @property
     def words(self) -> str:
@@ -53,9 +55,8 @@ class Held:
         except OSError:
             said, goes_on = [], False
         first = self.first
-        if said:
-            self._app.announce(said[-1], "warning")
-        elif first is not None and first.number > self._announced:
+        self.said = said[-1] if said else ""
+        if not said and first is not None and first.number > self._announced:
             self._announced = first.number
             self._app.announce(f"Rule {first.rule} holds a {first.name}: H shows it")
         self._changed()
@@ -105,7 +106,7 @@ class HeldScreen(ModalScreen[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("s,enter", "decide('send')", "send", show=False),
         Binding("d", "decide('drop')", "drop", show=False),
-        Binding("e", "edit", "edit", show=False),
+        Binding("e", "edit", "edit", show=False, priority=True),  # what is typed behind it belongs into the prompt
         Binding("n", "turn(1)", "next", show=False),
         Binding("N", "turn(-1)", "previous", show=False),
         Binding("escape,q,H", "leave", "back", show=False),
@@ -154,13 +155,21 @@ class HeldScreen(ModalScreen[None]):
         view, self._number = views.first(), held.number
         at = [one.number for one in holder.waiting].index(held.number) + 1
         view.border_title = f"Held by rule {held.rule}: {at} of {holder.count}"
-        view.show(list(held_lines(held, self._part.row(held), view.scrollable_content_region.width)))
+        width = view.scrollable_content_region.width
+        wrong = [TextLine(tuple(parts)) for parts in wrapped(self._part.said.split(), width, "", "  ", "bad")]
+        view.show([*(wrong if self._part.said else []), *held_lines(held, self._part.row(held), width)])
         more = [("n N", "next, previous", "screen.turn(1)")] if len(holder.waiting) > 1 else []
         keys = [("s", "send", "screen.decide('send')"), ("d", "drop", "screen.decide('drop')")]
         keys += [("e", "edit", "screen.edit"), *more, ("Esc", "back: it stays held", "screen.leave")]
         if self.query_one(Input).display:
             keys = [("Enter", "send it changed", ""), ("Esc", "do not edit", "screen.leave")]
         self.query_one(Foot).show(keys)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Where a text is typed, letters are text."""
+        if action == "edit":
+            return not self.query_one(Input).display
+        return super().check_action(action, parameters)
 
     def action_decide(self, do: str) -> None:
         """Send it or drop it."""
@@ -172,7 +181,7 @@ class HeldScreen(ModalScreen[None]):
         """Ask for what is to be changed."""
         prompt = self.query_one(Input)
         prompt.display = True
-        prompt.focus()
+        self.set_focus(prompt)
         self.renew()
 
     def on_input_submitted(self, event: Input.Submitted) -> None:

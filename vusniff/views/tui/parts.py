@@ -168,6 +168,8 @@ class Parts(App[int]):
         """Other messages wait for the user."""
         if isinstance(self.screen, HeldScreen):
             self.screen.renew()
+        elif self.held.said:
+            self.announce(self.held.said, "warning")
         elif isinstance(self.focused, LinesView | TimelineView) and len(self.screen_stack) == 1:
             self.show_keys(self.focused.id or "")
         self.refresh_top()
