@@ -245,7 +245,7 @@ def test_a_message_that_a_rule_holds_is_looked_at_edited_and_left(small: Termina
         "proxy --tui --listen front --connect back -w live.pcapng --rule 'vhost.request == SET_VRING_NUM @1,2 : hold'"
     )
     backend = subprocess.Popen([*vusniff.split(), "demo", "--backend", "back"], cwd=tmp_path, stderr=subprocess.PIPE)
-    small.start(f"sh -c \"echo \\$\\$ > pid; exec {vusniff} {words}\"")
+    small.start(f'sh -c "echo \\$\\$ > pid; exec {vusniff} {words}"')
     small.until("0 messages")
     frontend = subprocess.Popen([*vusniff.split(), "demo", "--frontend", "front"], cwd=tmp_path, stderr=subprocess.PIPE)
     with backend, frontend:
