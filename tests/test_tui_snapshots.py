@@ -21,7 +21,7 @@ from captures import synthetic
 from vusniff.analysis.timeline import Timeline, read_all
 from vusniff.capture.index import Index
 from vusniff.families.vhost_user.protocol import FrontendRequest as Request
-from vusniff.views.held import HeldMessage
+from vusniff.views.held import WaitingMessage
 from vusniff.views.tui.app import TuiApp
 
 CAPTURES = Path(__file__).parent.parent / "captures"
@@ -279,7 +279,7 @@ class Holding:
 
     def __init__(self, timeline: Timeline) -> None:
         self.waiting = [
-            HeldMessage(
+            WaitingMessage(
                 number,
                 2,
                 "vhost.request in {SET_VRING_NUM, SET_VRING_KICK} && state.phase == start @2, per session : hold",

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vusniff.errors import DissectorError, RuleError, SourceError
 from vusniff.values import replace
-from vusniff.views.held import HeldMessage
+from vusniff.views.held import WaitingMessage
 
 if TYPE_CHECKING:
     from vusniff.faults import deciding
@@ -36,7 +36,7 @@ DATAGRAM = 1 << 17
 GONE = "its connection has ended, and nothing was sent"
 
 
-class _Waiting(NamedTuple):
+class _AskedMessage(NamedTuple):
     number: int
     held: deciding.HeldMessage
     plan: FaultPlan
@@ -51,7 +51,7 @@ class ViewAsker:
         self._decider = decider
         self._socket = socket.socket(fileno=fd)
         self._socket.setblocking(False)
-        self._waiting: deque[_Waiting] = deque()
+        self._waiting: deque[_AskedMessage] = deque()
         self._told: set[int] = set()
         self._count = 0
         self._loop: Loop | None = None
@@ -67,7 +67,7 @@ class ViewAsker:
             self._loop = loop
             loop.watch(self._socket.fileno(), select.EPOLLIN, lambda _: self._answered())
         self._count += 1
-        self._waiting.append(_Waiting(self._count, held, plan, go_on, time.time()))
+        self._waiting.append(_AskedMessage(self._count, held, plan, go_on, time.time()))
         self._tell()
 
     def end(self) -> int:
@@ -137,7 +137,7 @@ def decided(
     raise SourceError("a message that is held is sent, dropped or edited")
 
 
-def _words(one: _Waiting) -> dict[str, Any]:
+def _words(one: _AskedMessage) -> dict[str, Any]:
     held, frame = one.held, one.held.frame
     sender = held.place.sender(frame.end)
     roles = ("?", "?") if sender is None else (sender.words, sender.other.words)
@@ -180,14 +180,14 @@ def _value(value: int | str | bytes, names: object) -> str:
 
 
 class HoldClient:
-    """The same for the view: what waits, and the user's answers. A `vusniff.views.held.Holder`."""
+    """The same for the view: what waits, and the user's answers. A `vusniff.views.held.MessageHolder`."""
 
     def __init__(self) -> None:
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._socket.setblocking(False)
         self.theirs = theirs.detach()
         """For the process that records; it is closed here once that has it."""
-        self.waiting: list[HeldMessage] = []
+        self.waiting: list[WaitingMessage] = []
         self.count = 0
         """All that wait."""
 
@@ -227,8 +227,8 @@ class HoldClient:
         self._socket.close()
 
 
-def _held(told: dict[str, Any]) -> HeldMessage:
-    return HeldMessage(
+def _held(told: dict[str, Any]) -> WaitingMessage:
+    return WaitingMessage(
         told["number"],
         told["rule"],
         told["text"],

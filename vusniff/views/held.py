@@ -9,7 +9,7 @@ from vusniff.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class HeldMessage:
+class WaitingMessage:
     """One message that waits for the user."""
 
     number: int
@@ -32,11 +32,11 @@ class HeldMessage:
     """Its first bytes."""
 
 
-class Holder(Protocol):
+class MessageHolder(Protocol):
     """Who holds messages, and takes answers."""
 
     @property
-    def waiting(self) -> Sequence[HeldMessage]:
+    def waiting(self) -> Sequence[WaitingMessage]:
         """The oldest of them, in the order in which they came."""
 
     @property

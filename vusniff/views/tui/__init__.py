@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from vusniff.views.held import Holder
+    from vusniff.views.held import MessageHolder
 
 FRAMES = 120
 """Repaints a second at most. A key waits for half the time between two on average."""
@@ -33,7 +33,7 @@ def run_tui(
     cut: Callable[[], str | None] = lambda: None,
     on_exit: Callable[[], None] | None = None,
     session: int | None = None,
-    holder: Holder | None = None,
+    holder: MessageHolder | None = None,
 ) -> int:
     """Show captures until the user leaves; returns the exit code.
 

@@ -1,5 +1,5 @@
 """Messages that a rule of the proxy holds: what the first line says of them, and the screen on which the user sends
-them, drops them or edits them. Where they come from is a `vusniff.views.held.Holder`'s matter.
+them, drops them or edits them. Where they come from is a `vusniff.views.held.MessageHolder`'s matter.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from textual.binding import Binding, BindingType
 from textual.screen import ModalScreen
 from textual.widgets import Input
 
-from vusniff.views.held import HeldMessage, Holder
+from vusniff.views.held import MessageHolder, WaitingMessage
 from vusniff.views.tui.application import Application
 from vusniff.views.tui.bars import Foot
 from vusniff.views.tui.line import Part, TextLine, line, wrapped
@@ -24,14 +24,14 @@ DUMPED = 16
 EXAMPLE = "num=0   or actions, such as: set num=0, fds none, repeat 2"
 
 
-class Held:
+class HeldPart:
     """The part of the view that knows what is held."""
 
     def __init__(self, app: Application, changed: Callable[[], None]) -> None:
         """``changed`` is called when other messages wait."""
         self._app = app
         self._changed = changed
-        self.holder: Holder | None = None
+        self.holder: MessageHolder | None = None
         self._announced = 0
         self.said = ""
         """What was said of the last answer: why it cannot be."""
@@ -43,7 +43,7 @@ class Held:
         return f"{count} HELD" if count else ""
 
     @property
-    def first(self) -> HeldMessage | None:
+    def first(self) -> WaitingMessage | None:
         """The message that has waited longest."""
         return self.holder.waiting[0] if self.holder is not None and self.holder.waiting else None
 
@@ -62,7 +62,7 @@ class Held:
         self._changed()
         return goes_on
 
-    def row(self, held: HeldMessage) -> int | None:
+    def row(self, held: WaitingMessage) -> int | None:
         """Where it stands in the timeline, as far as that has been read: it is looked for at the end."""
         times = self._app.timeline.index.time_ns
         for row in range(len(times) - 1, max(len(times) - 10_000, 0) - 1, -1):
@@ -71,7 +71,7 @@ class Held:
         return None
 
 
-def held_lines(held: HeldMessage, row: int | None, width: int) -> Iterator[TextLine]:
+def held_lines(held: WaitingMessage, row: int | None, width: int) -> Iterator[TextLine]:
     """One message in full."""
     number = f"#{row + 1} " if row is not None else ""
     size, extra = f"{held.size} byte{'' if held.size == 1 else 's'}", ""
@@ -112,13 +112,13 @@ class HeldScreen(ModalScreen[None]):
         Binding("escape,q,H", "leave", "back", show=False),
     ]
 
-    def __init__(self, part: Held) -> None:
+    def __init__(self, part: HeldPart) -> None:
         super().__init__()
         self._part = part
         self._number = part.first.number if part.first is not None else 0
 
     @property
-    def _held(self) -> HeldMessage | None:
+    def _held(self) -> WaitingMessage | None:
         """The one that is shown."""
         holder = self._part.holder
         waiting = holder.waiting if holder is not None else ()

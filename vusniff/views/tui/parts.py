@@ -22,7 +22,7 @@ from vusniff.views.tui.drawing import Drawing
 from vusniff.views.tui.exporting import Exporting
 from vusniff.views.tui.filtering import Filtering
 from vusniff.views.tui.finder import Finder
-from vusniff.views.tui.held import Held, HeldScreen
+from vusniff.views.tui.held import HeldPart, HeldScreen
 from vusniff.views.tui.judging import Judging
 from vusniff.views.tui.keys import FOOTER, KEYS, Shortcut, hints
 from vusniff.views.tui.line import TextLine
@@ -76,7 +76,7 @@ class Parts(App[int]):
         self.scrub = Scrub(self.view, self.playback.seek)
         self.drawing = Drawing(self, self.show_overlay)
         self.exporting = Exporting(self, title, partial(self.prompt.ask, PromptQuestion.REPLACE))
-        self.held = Held(self, self.held_changed)
+        self.held = HeldPart(self, self.held_changed)
         self.settings = ViewSettings()
         self.shortcuts: Sequence[Shortcut] = KEYS
         self.trail: list[int] = []
