@@ -16,7 +16,7 @@ from vusniff.faults.rule import rules_of
 from vusniff.filter import compile_filter
 from vusniff.filter.field import Origin
 from vusniff.filter.fields import fields
-from vusniff.record import Connection, Descriptor, DescriptorKind, Frame
+from vusniff.record import Connection, Descriptor, DescriptorKind, Facts, Frame
 from vusniff.views.printing import StreamSurroundings, stream
 
 CAPTURES = [Path(__file__).parent.parent / "captures" / f"{name}.pcapng" for name in ("qemu-blk", "qemu-ovs")]
@@ -141,7 +141,7 @@ def test_rules_ask_for_the_device() -> None:
         found = []
         for at, (data, end) in enumerate(run, 1):
             passed = (Descriptor(DescriptorKind.EVENTFD, identity="eventfd:1"),) if data is kick else ()
-            if decider.decide(number, Frame(1, end, at * 1000, data, passed)):
+            if decider.decide(number, Frame(1, end, at * 1000, data, Facts(passed))):
                 found.append(at)
         assert found == hits, text
 
