@@ -228,6 +228,31 @@ def test_what_the_page_of_filters_says_of_wireshark(folder: Path, ours: str, the
     assert found
 
 
+def pairs(talk: Talk) -> None:
+    """Replies of which only the whole rule of `vusniff.families.pairing` says what they answer."""
+    front, code = talk.connect("/run/pairs.sock"), FrontendRequest
+    front.ask(code.SET_FEATURES, u64(0), need_reply=True)  # may be answered: REPLY_ACK is not negotiated
+    front.ask(code.GET_FEATURES)
+    front.answer(code.GET_FEATURES, u64(1))  # so it was not
+    front.ask(code.SET_PROTOCOL_FEATURES, u64(ProtocolFeature.REPLY_ACK), need_reply=True)
+    front.answer(code.SET_PROTOCOL_FEATURES, u64(0))
+    front.ask(code.SET_FEATURES, u64(0), need_reply=True)
+    front.answer(code.SET_FEATURES, u64(0))
+    front.ask(code.SET_VRING_NUM, u32(0, 256))
+    front.ask(code.SET_VRING_NUM, u32(1, 256), need_reply=True)
+    front.ask(code.GET_QUEUE_NUM)
+    front.answer(code.GET_QUEUE_NUM, u64(1))  # out of order
+    front.answer(code.SET_VRING_NUM, u64(0))
+    front.answer(code.SET_VRING_NUM, u64(0))  # once more
+    front.ask(code.POSTCOPY_LISTEN, need_reply=True)
+    front.answer(code.POSTCOPY_LISTEN, u64(0))
+    table = u32(1, 0) + region(0, 4096, 8192)
+    front.ask(code.SET_MEM_TABLE, table, memfd(1))
+    front.ask(code.SET_MEM_TABLE, table)  # acknowledges
+    front.answer(code.SET_MEM_TABLE, table)
+    front.answer(code.SET_MEM_TABLE, table)
+
+
 def odd(path: Path) -> None:
     """What is short, long, unknown, of other contexts, or on connections that nothing has announced."""
     talk = Talk(path)
@@ -283,6 +308,7 @@ def odd(path: Path) -> None:
     gpu.say(1, GpuRequest.GPU_CURSOR_POS, u32(0, 1, 2), 0)
     gpu.say(1, GpuRequest.GPU_UPDATE, u32(0, 0, 0, 2, 2) + bytes(16), 0)
     gpu.say(1, GpuRequest.GPU_UPDATE, u32(0, 0, 0, 0xFFFF, 0xFFFF) + bytes(16), 0)
+    pairs(talk)
     lonely = talk.connect("pair:700-701", front=1)
     lonely.ask(BackendRequest.BACKEND_SHARED_OBJECT_ADD, bytes(16))
     talk.writer.close()

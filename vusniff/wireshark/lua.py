@@ -11,11 +11,13 @@ from importlib import resources
 
 from vusniff.channel import Sender
 from vusniff.families.family import Family
+from vusniff.families.pairing import MAX_CODES, MAX_WAITING
 from vusniff.families.registry import families
 from vusniff.families.vhost_kernel import family as kernel
 from vusniff.families.vhost_kernel.protocol import CONTROL, Ioctl
 from vusniff.families.vhost_user import device, shape
 from vusniff.families.vhost_user.protocol import FrontendRequest
+from vusniff.families.vhost_user.replies import ACKNOWLEDGE_ADDRESSES
 from vusniff.filter.field import Origin, ValueKind
 from vusniff.filter.fields import RANKS, fields
 from vusniff.filter.payload import MEANINGS
@@ -38,7 +40,7 @@ def generate() -> str:
     body = tables.channels()
     before, after = resources.files("vusniff.wireshark").joinpath("runtime.lua").read_text("utf-8").split(_MARK)
     parts = [before, *tables.registrations(), "", *tables.names, "", *tables.readers, "", *body, ""]
-    parts += [*_families(), "", *_calls(), "", *_deduction(), "", *_shapes()]
+    parts += [*_families(), "", *_calls(), "", *_deduction(), "", *_shapes(), "", *_pairing()]
     return "\n".join(parts) + "\n" + after
 
 
@@ -262,3 +264,12 @@ def _shapes() -> list[str]:
         int(code): str(here).lower() for code, here in shape.WITH_DESCRIPTOR.items()
     }
     return [*lines, f"WITH_DESCRIPTOR = {_lua_table(with_descriptor)}"]
+
+
+def _pairing() -> list[str]:
+    """What the pairing of replies with requests goes by: see `vusniff.families.pairing`."""
+    acknowledges: dict[str | int, str] = {int(code): "true" for _, code in ACKNOWLEDGE_ADDRESSES}
+    return [
+        f"ACKNOWLEDGES = {_lua_table(acknowledges)}",
+        f"MAX_WAITING, MAX_CODES = {MAX_WAITING}, {MAX_CODES}",
+    ]

@@ -18,6 +18,7 @@ local F, BITS, VALUES, BITS_BY_DEVICE, LAYOUTS, CHANNELS = {}, {}, {}, {}, {}, {
 local FAMILIES
 local DEDUCTION, CODES, SEVERITIES, RANKS, CALLS
 local MAIN_SIZES, BACKEND_SIZES, WITH_DESCRIPTOR, AMBIGUOUS
+local ACKNOWLEDGES, MAX_WAITING, MAX_CODES
 local RAW, EMPTY = {}, {}
 local registered = {}
 -- Name of a field of a ring -> it, and its kind; rings that were sampled behind a message are told in its comments.
@@ -574,7 +575,7 @@ local function shaping()
   end
   SHAPING.requests[CODES.SET_PROTOCOL_FEATURES] = function(session, size)
     local bits = u64_bits(size)
-    if bits then session.xen_mmap, session.log_shmfd = has(bits, 17), has(bits, 1) end
+    if bits then session.xen_mmap, session.log_shmfd, session.reply_ack = has(bits, 17), has(bits, 1), has(bits, 3) end
   end
   SHAPING.requests[CODES.POSTCOPY_LISTEN] = function(session) session.postcopy = true end
   SHAPING.requests[CODES.POSTCOPY_END] = function(session) session.postcopy = false end
@@ -603,15 +604,49 @@ local function shape_call(session, request, size)
   reshape(session)
 end
 
+-- Which reply answers which request: the rule, and why it is so, stands in vusniff/families/pairing.py (`Pairs`), and in
+-- vusniff/families/vhost_user/replies.py which request is answered. Here losses are not known.
+
+-- true: it must be answered, nil: it may be, false: it has no reply and does not ask for one.
+local function due(link, header)
+  local row, session = (CHANNELS[link.channel] or {})[header.request], link.session
+  if not row then return nil end
+  if row.answered and row.answered(session.context) then
+    -- In postcopy the front-end acknowledges the back-end's addresses by the same request, without descriptors.
+    return not (session.postcopy and link.channel == "main" and ACKNOWLEDGES[header.request]) or count_of(words_of()) > 0
+  end
+  if header.need_reply then return session.reply_ack or nil end
+  return false
+end
+
+local function ask(link, waiting)
+  if waiting.due ~= false then
+    link.pending[#link.pending + 1] = waiting
+    if #link.pending > MAX_WAITING then table.remove(link.pending, 1) end
+  end
+  local code = waiting.request
+  if not link.codes[code] and link.codes.count < MAX_CODES then
+    link.codes[code], link.codes.count = true, link.codes.count + 1
+  end
+  if link.codes[code] then link.asked[code] = waiting end
+end
+
 local function answered(link, request)
+  local older = false
   for position, waiting in ipairs(link.pending) do
     if waiting.request == request then
-      table.remove(link.pending, position)
+      link.asked[request] = nil
+      if older then
+        table.remove(link.pending, position)
+      else  -- what only may be answered is given up
+        for _ = 1, position do table.remove(link.pending, 1) end
+      end
       return waiting
     end
+    older = older or waiting.due
   end
-  local waiting = link.unexpected[request]
-  link.unexpected[request] = nil
+  local waiting = link.asked[request]
+  link.asked[request] = nil
   return waiting
 end
 
@@ -619,8 +654,8 @@ local function new_link(section, interface, path, description)
   local first_section = not section or section.value == 1
   local number = first_section and (interface and interface.value or 0) + 1 or last + 1
   last = math.max(last, number)
-  local link = { number = number, path = path, description = description, pending = {}, unexpected = {},
-                 identified = {}, processes = {} }
+  local link = { number = number, path = path, description = description, pending = {}, asked = {},
+                 codes = { count = 0 }, identified = {}, processes = {} }
   local first, second = description:match("^(.*) %-> (.*)$")
   for end_, words in pairs({ [0] = first or "", [1] = second or "" }) do
     local comm, pid = words:match("^(.*) %((%d+)%)$")
@@ -679,6 +714,12 @@ local function follow(pinfo, from, header, size)
     placed[pinfo.number] = link.place
     return
   end
+  if reply then
+    local waiting = from ~= link.requester and answered(link, request)
+    if waiting then paired(pinfo, waiting) end
+  else
+    ask(link, { number = pinfo.number, request = request, time = pinfo.rel_ts, due = due(link, header) })
+  end
   if link.session.calls then
     shape_call(link.session, request, size)
   elseif link.channel == "main" then
@@ -686,19 +727,6 @@ local function follow(pinfo, from, header, size)
     if shape then
       shape(link.session, size, link)
       reshape(link.session)
-    end
-  end
-  if reply then
-    local waiting = from ~= link.requester and answered(link, request)
-    if waiting then paired(pinfo, waiting) end
-  else
-    local row = CHANNELS[link.channel] and CHANNELS[link.channel][request]
-    local waiting = { number = pinfo.number, request = request, time = pinfo.rel_ts }
-    if header.need_reply or (row and row.answered and row.answered(link.session.context)) then
-      link.pending[#link.pending + 1] = waiting
-      if #link.pending > 4096 then table.remove(link.pending, 1) end
-    else
-      link.unexpected[request] = waiting
     end
   end
   placed[pinfo.number] = link.place
