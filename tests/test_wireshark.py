@@ -118,7 +118,8 @@ def compare(path: Path, folder: Path, passes: int = 2) -> int:
     table = {
         name: field
         for name, field in filter_fields().items()
-        if name not in NOT_SHOWN and field.origin not in (Origin.LOG, Origin.STACK, Origin.RING)  # in no packet
+        if name not in NOT_SHOWN
+        and field.origin not in (Origin.LOG, Origin.STACK, Origin.RING, Origin.STATE)  # in no packet
     }
     known = set(re.findall(r'(?:own\(|register\("[^"]*", |uint32\()"([^"]*)"', dissector(folder).read_text("utf-8")))
     for family in list(families().values())[1:]:  # their names are put together in Lua
