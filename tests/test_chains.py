@@ -127,7 +127,7 @@ HOSTILE = {
     "leaves the table": ([(0, 0, 16, NEXT, 999)], "descriptor 999 is not in a table of 8"),
     "indirect table elsewhere": ([(0, -GUEST + 64, 16, INDIRECT, 0)], "is not in the guest's memory"),
     "indirect table of 4 GiB": ([(0, 0, 0xFFFF_FFF0, INDIRECT, 0)], "is not in the guest's memory"),
-    "indirect table of odd size": ([(0, 0, 17, INDIRECT, 0)], "no number of descriptors"),
+    "indirect table of odd size": ([(0, 0, 17, INDIRECT, 0)], "not a whole number of descriptors"),
     "buffer of 4 GiB": ([(0, 0, 0xFFFF_FFFF, 0, 0)], "is not in the guest's memory"),
     "buffer elsewhere": ([(0, SIZE, 16, 0, 0)], "is not in the guest's memory"),
 }

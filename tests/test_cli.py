@@ -159,7 +159,7 @@ def test_what_is_no_time_is_refused(word: str) -> None:
 
 def test_no_time_at_all_is_refused_where_it_makes_no_sense() -> None:
     assert seconds("0") == 0
-    with pytest.raises(argparse.ArgumentTypeError, match="no time at all"):
+    with pytest.raises(argparse.ArgumentTypeError, match="too short a time"):
         some_seconds("0s")
 
 

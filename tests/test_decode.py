@@ -157,7 +157,7 @@ def test_a_payload_that_does_not_fit_is_shown_and_exits_with_2(capsys: pytest.Ca
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["hello"], "'h' is no hexadecimal digit"),
+        (["hello"], "'h' is not a hexadecimal digit"),
         (["080"], "3 digits do not make whole bytes"),
         (["0800"], "2 bytes are no message: a header alone has 12"),
         (
@@ -165,8 +165,8 @@ def test_a_payload_that_does_not_fit_is_shown_and_exits_with_2(capsys: pytest.Ca
             "the header says that 8 bytes of payload follow, but 7 do; give the whole message",
         ),
         ([SET_VRING_NUM.hex() * 2], "8 bytes of payload follow, but 28 do; give one message at a time"),
-        (["--protocol-features", "MQ,NOPE", SET_VRING_NUM.hex()], "--protocol-features: NOPE is no known name"),
-        (["--features", "NOPE", SET_VRING_NUM.hex()], "--features: NOPE is no known name"),
+        (["--protocol-features", "MQ,NOPE", SET_VRING_NUM.hex()], "--protocol-features: NOPE is not a known name"),
+        (["--features", "NOPE", SET_VRING_NUM.hex()], "--features: NOPE is not a known name"),
         (["--device", "toaster", SET_VRING_NUM.hex()], "--device toaster: no such device type"),
         (["--fds", "254", SET_VRING_NUM.hex()], "--fds 254: a message carries 0 to 253 descriptors"),
         (["--fds", "-1", SET_VRING_NUM.hex()], "--fds -1: a message carries 0 to 253 descriptors"),

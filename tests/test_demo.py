@@ -336,7 +336,7 @@ def test_descriptors_nobody_asked_for(talk: Talk, ram: int) -> None:
 
 def test_a_channel_that_is_no_socket(talk: Talk, ram: int) -> None:
     talk.request(SET_BACKEND_REQ_FD, b"", ram)
-    assert "is no socket" in talk.end()
+    assert "is not a socket" in talk.end()
 
 
 def test_an_inflight_buffer_that_is_too_small(talk: Talk, ram: int) -> None:

@@ -366,7 +366,7 @@ def test_markdown(capsys: pytest.CaptureFixture[str]) -> None:
         (["qemu-blk.pcapng"] * 3, "3 files: give two captures"),
         (["qemu-ovs.pcapng", "--session-b", "9"], "--session-b 9: "),
         (["qemu-ovs.pcapng", "--slower", "0.5"], "--slower 0.5: a factor of 1 or more"),
-        (["qemu-ovs.pcapng", "README.md"], "is no capture"),
+        (["qemu-ovs.pcapng", "README.md"], "is not a capture"),
     ],
 )
 def test_usage(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:

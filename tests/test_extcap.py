@@ -136,7 +136,7 @@ def test_what_goes_wrong_on_another_host_is_said(environment: dict[str, str], tm
     for number, (command, sentence) in enumerate(
         (
             ("echo nobody knows >&2; exit 2;", "nobody knows"),
-            ("echo hello; exit 0;", "what it wrote is no capture: it does not start like a pcapng file"),
+            ("echo hello; exit 0;", "what it wrote is not a capture: it does not start like a pcapng file"),
             ("kill -9 $$;", "ssh ended with 255"),
         )
     ):

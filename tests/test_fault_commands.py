@@ -36,7 +36,7 @@ NUM = struct.pack("=IIIII", 8, 1, 8, 0, 256)
         (["--rules", "empty"], "there is no rule in empty"),
         (["--rules", "latin"], "latin:2: rules are text in UTF-8"),
         (["--seed", "3"], "give --rule or --rules as well"),
-        (["--seed", "x", "--rule", "vhost.request : drop"], "x is no whole number"),
+        (["--seed", "x", "--rule", "vhost.request : drop"], "x is not a whole number"),
     ],
 )
 def test_what_is_wrong_with_rules_is_said_before_anything_begins(

@@ -241,7 +241,7 @@ def test_what_is_there_is_replaced_only_as_expected(command: Command, inputs: Pa
     target.write_bytes(b"precious")
     status, _, said = command.run(target, inputs)
     assert status == 2
-    assert "replace it with --force" in said if command.over else "exists and is no capture" in said
+    assert "replace it with --force" in said if command.over else "exists and is not a capture" in said
     assert said.count("\n") == 1
     assert target.read_bytes() == b"precious"
     target.write_bytes(SECRET)

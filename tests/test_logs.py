@@ -305,7 +305,7 @@ def test_prefixes(text: str, time_ns: int | None, rest: str, level: str, program
     ("data", "why"),
     [
         (b"", "is empty"),
-        (b"\x7fELF\0\0\0\0", "is no text"),
+        (b"\x7fELF\0\0\0\0", "is not text"),
         (b"hello\n", "is known"),
         (b"sendmsg(5, {msg_name=NULL}, 0) = 12\n", "vusniff import strace"),
     ],
@@ -463,7 +463,9 @@ def test_a_log_of_another_program_is_named(tmp_path: Path) -> None:
     log = LOGS / "dpdk-24.11-testpmd.log"
     status, _, said = run("import", "strace", log, "-o", tmp_path / "out.pcapng")
     assert status == 2
-    assert said == f"vusniff: {log} is no log of strace but of DPDK's vhost library: vusniff import log {log} -o OUT\n"
+    assert (
+        said == f"vusniff: {log} is not a log of strace but of DPDK's vhost library: vusniff import log {log} -o OUT\n"
+    )
 
 
 def test_what_came_by_a_fifo_is_not_opened_again(tmp_path: Path) -> None:

@@ -234,7 +234,7 @@ def joined_late(*said: Said | float) -> list[Phase]:
 
 
 def test_a_set_up_that_was_joined_late_is_none_of_running() -> None:
-    """Whether it runs was not seen: what sets it up is no part of running."""
+    """Whether it runs was not seen: what sets it up is not part of running."""
     set_up = (FEATURES, F.SET_MEM_TABLE, *RING, ON)
     phases = joined_late(F.GET_STATUS, *set_up)
     assert kinds(phases)[:2] == ["running", "start"]

@@ -648,7 +648,7 @@ def test_a_quiet_proxy_prints_nothing_but_errors(tmp_path: Path, front: Path, ba
     words = ("--listen", front, "--connect", back, "-q")
     file = tmp_path / "c.pcapng"
     program = view(tmp_path, *words, "-w", file)
-    with connected(front) as frontend:  # nobody listens at the other side yet, and that is no error
+    with connected(front) as frontend:  # nobody listens at the other side yet, and that is not an error
         with listening(back) as listener, accepted(listener) as backend:
             talk(frontend, backend)
         back.unlink()

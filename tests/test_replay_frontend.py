@@ -86,10 +86,10 @@ def test_a_backend_that_never_answers_is_left_after_the_deadline(
 @pytest.mark.parametrize(
     ("garbage", "words"),
     [
-        (b"\xff" * 12, "the back-end sent what is no vhost-user message: ff ff ff"),
+        (b"\xff" * 12, "the back-end sent what is not a vhost-user message: ff ff ff"),
         (b"\x01\0\0", "the back-end closed the connection inside a message"),
         (struct.pack("<III", 1, 5, 8), "the back-end closed the connection inside a message"),
-        (struct.pack("<III", 1, 5, 200 << 20), "the back-end sent what is no vhost-user message"),
+        (struct.pack("<III", 1, 5, 200 << 20), "the back-end sent what is not a vhost-user message"),
     ],
 )
 def test_garbage_ends_the_play_with_a_sentence(

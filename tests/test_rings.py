@@ -409,7 +409,7 @@ def test_what_is_no_memory_is_not_read(tmp_path: Path) -> None:
     access = Access()
     access.keep(fd, descriptor)
     os.close(fd)
-    assert RingReader(split_places(descriptor), access, []).reasons == {0: "it is no file in memory"}
+    assert RingReader(split_places(descriptor), access, []).reasons == {0: "it is not a file in memory"}
     access.close()
 
 

@@ -38,7 +38,7 @@ def test_a_device_sums_up_its_rings(tmp_path: Path) -> None:
     assert [head.strip() for head in heads][:4] == ["VM", "DEVICE", "RING", "SIZE"]
     said = " ".join(" ".join(row).split())
     assert "qemu-system-x86 12" in said
-    assert "net 2 512 - - 20 1.1k/s" in said
+    assert "net 2 rings 512 - - 20 1.1k/s" in said
     assert "499/s 40/s calls (1 of 2)" in said
     assert "ring 1 not served by the back-end for 4.00 s (kick unread) dpdk-testpmd 34 /run/vm1.sock" in said
 
@@ -125,6 +125,11 @@ def test_the_live_table(tmp_path: Path) -> None:
             assert app.is_running  # there is no session of what was only listed
             await pilot.press("down", "enter")
         assert app.return_value == 1
+        for key in ("ctrl+c", "ctrl+q"):
+            app = TopApp(table, lambda: timeline.time_ns(0), how)
+            async with app.run_test(size=(80, 20)) as pilot:
+                await pilot.press("slash", key)
+                assert not app.is_running
         timeline.index.close()
 
     asyncio.run(play())

@@ -30,6 +30,16 @@ async def test_ctrl_c_ends_what_is_done_and_then_the_view() -> None:
         assert not app.is_running
 
 
+@pytest.mark.parametrize("before", ["slash", "question_mark", "escape"], ids=["prompt", "overlay", "timeline"])
+async def test_ctrl_q_leaves_from_anywhere(before: str) -> None:
+    async with opened(QEMU) as (app, pilot):
+        await pilot.press(before)
+        await pilot.pause()
+        await pilot.press("ctrl+q")
+        await pilot.pause()
+        assert not app.is_running
+
+
 async def test_v_shows_the_story_of_the_pinned_vring() -> None:
     async with opened(QEMU) as (app, pilot):
         app.view.go_to(59)  # about vring 1

@@ -536,7 +536,7 @@ def test_the_verdict_names_the_call_that_failed(make: Make, tmp_path: Path, caps
             [(I.SET_OWNER, b"", 0), (I.SET_FEATURES, u64(1), errno.EPERM)],
             "the process that calls is not the owner, which SET_OWNER made another one",
         ),
-        ([(I.SET_OWNER, b"", 0), (I.SET_VRING_NUM, state(0, 100), errno.EINVAL)], "size 100 is no power of two"),
+        ([(I.SET_OWNER, b"", 0), (I.SET_VRING_NUM, state(0, 100), errno.EINVAL)], "size 100 is not a power of two"),
         ([(I.NET_SET_BACKEND, file(0, 3), EFAULT)], "vring 0 is not set up: SET_VRING_NUM and SET_VRING_ADDR was"),
         (
             [(I.NET_SET_BACKEND, file(0, 3), 0), (I.SET_VRING_BASE, state(0, 1), errno.EBUSY)],

@@ -270,7 +270,7 @@ def test_a_capture_is_for_its_owner_only(tmp_path: Path) -> None:
 def test_only_captures_are_overwritten(tmp_path: Path) -> None:
     precious = tmp_path / "disk.img"
     precious.write_bytes(b"precious")
-    with pytest.raises(CaptureError, match=r"disk\.img exists and is no capture"):
+    with pytest.raises(CaptureError, match=r"disk\.img exists and is not a capture"):
         CaptureWriter(precious, source="test")
     assert precious.read_bytes() == b"precious"
     empty = tmp_path / "empty"

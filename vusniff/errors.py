@@ -1,7 +1,7 @@
 """The exceptions that may reach the command line, which prints them as one sentence and exits with 2.
 
 What a peer sends or a file contains never raises these: malformed and unknown input is a value. They are for
-what the user asked for and cannot be had: a file that is no capture, a socket that cannot be bound, a filter
+what the user asked for and cannot be had: a file that is not a capture, a socket that cannot be bound, a filter
 that does not parse.
 """
 
@@ -17,10 +17,10 @@ class CaptureError(VusniffError):
 
 
 class NoCaptureError(CaptureError):
-    """A file is no capture: it may be a log that can be made one."""
+    """A file is not a capture: it may be a log that can be made one."""
 
     def __init__(self, name: str) -> None:
-        super().__init__(f"{name} is no capture: it does not start like a pcapng file")
+        super().__init__(f"{name} is not a capture: it does not start like a pcapng file")
         self.name = name
 
 

@@ -23,7 +23,7 @@ from vusniff.record import End, Frame
 def open_capture(*paths: str | Path, device: str | None = None) -> Timeline:
     """Open one capture, or several merged by time, and read what is there.
 
-    ``device`` names the device type where it is not to be deduced. Raises `CaptureError` for what is no capture.
+    ``device`` names the device type where it is not to be deduced. Raises `CaptureError` for what is not a capture.
     """
     timeline = Timeline(Index(paths), device)
     read_all(timeline)

@@ -2,7 +2,7 @@
 
 It is the last place that looks: whatever comes by, no control character but a line end goes out, and colours only of
 what says that it is coloured. It cannot tell a line end of ours from that of a name, so that who builds a line escapes
-the names in it (`vusniff.printable`). A capture on standard output is no text and does not come by
+the names in it (`vusniff.printable`). A capture on standard output is not text and does not come by
 (`vusniff.capture.output`).
 """
 

@@ -29,7 +29,7 @@ def size_of(words: str) -> int:
     """Bytes of a size such as 500M, 2GiB or 65536; raises ValueError."""
     found = _SIZE.fullmatch(words.strip())
     if found is None:
-        raise ValueError(f"{words!r} is no size: give bytes, or a number with K, M, G or T, such as 500M")
+        raise ValueError(f"{words!r} is not a size: give bytes, or a number with K, M, G or T, such as 500M")
     size = int(found[1]) << 10 * (_UNITS.index(found[2].upper()) + 1 if found[2] else 0)
     if size < SMALLEST:
         raise ValueError(f"{words!r} is too small for a capture: at least 64K")

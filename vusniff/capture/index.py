@@ -51,7 +51,9 @@ class Index:
         for scan in self._reader.scans:
             if not scan.input.seekable:
                 self._reader.close()
-                raise CaptureError(f"{scan.input.name} is no regular file, so one cannot go back in it: save it first")
+                raise CaptureError(
+                    f"{scan.input.name} is not a regular file, so one cannot go back in it: save it first"
+                )
         none = Batch()
         self.offset: array[int] = none.offset
         self.time_ns: array[int] = none.time_ns

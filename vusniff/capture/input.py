@@ -33,7 +33,7 @@ _LOOKS = (
     (b"\x4d\x3c\xb2\xa1", "is a classic pcap file, which cannot hold a vusniff capture: that is always pcapng"),
     (b"\xa1\xb2\x3c\x4d", "is a classic pcap file, which cannot hold a vusniff capture: that is always pcapng"),
     (b"\x7fELF", "is an executable, not a capture"),
-    (b"{", "is no capture but looks like JSON, such as the output of read --json"),
+    (b"{", "is not a capture but looks like JSON, such as the output of read --json"),
 )
 
 

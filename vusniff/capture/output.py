@@ -197,7 +197,7 @@ def _as_capture_error(name: str, replaces: bytes | None) -> Iterator[None]:
         yield
     except ExistsError as error:
         if replaces == MAGIC:
-            raise CaptureError(f"{name} exists and is no capture: name another file, or remove it first") from error
+            raise CaptureError(f"{name} exists and is not a capture: name another file, or remove it first") from error
         raise CaptureError(str(error)) from error
     except OutputError as error:
         raise CaptureError(str(error)) from error.__cause__  # the error of the system, for those who try otherwise

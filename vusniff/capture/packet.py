@@ -3,7 +3,7 @@
 A packet is `LEAD_SIZE` bytes of exported-PDU tags, of the same length in every packet so that a reader can take block
 header and message header at once, and the bytes of the frame::
 
-    12 dissector   "vhost_user", that of another family, or "data" for what is no whole message
+    12 dissector   "vhost_user", that of another family, or "data" for what is not a whole message
     35 direction   0: sent by the end that connected, 1: by the other
     33 protocol    "vhost-user", or another family
     36 info        the message in words, NUL-padded to 64

@@ -55,7 +55,7 @@ def object_named(step: Step) -> Sayings:
     uuid = step.values["uuid"]
     if bytes.fromhex(uuid.replace("-", "")) not in NO_OBJECT:
         return FINE
-    return (Said(f"{step.message.name} names {uuid}, which is no object; rust-vmm refuses it"),)
+    return (Said(f"{step.message.name} names {uuid}, which is not a known object; rust-vmm refuses it"),)
 
 
 def object_known(step: Step) -> Sayings:
@@ -126,7 +126,7 @@ def shmem_config(step: Step) -> Sayings:
         return (Said(f"GET_SHMEM_CONFIG was answered with num_regions {told}, and {there} sizes are not 0"),)
     for shmid, size in enumerate(sizes):
         if size % PAGE:
-            return (Said(f"shared memory region {shmid} has {size} bytes, which is no multiple of a page"),)
+            return (Said(f"shared memory region {shmid} has {size} bytes, which is not a multiple of the page size"),)
     before = step.memory.shmem
     if before is None or before.value == sizes:
         return FINE

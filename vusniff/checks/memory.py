@@ -130,7 +130,7 @@ def rem_known(step: Step) -> Sayings:
     if any((r.guest_address, r.user_address, r.size) == wanted for r in regions):
         return FINE
     near = [r for r in regions if r.guest_address == wanted[0]]
-    words = f"REM_MEM_REG names {span(wanted[0], wanted[2])} user {wanted[1]:#x}, which is no active region"
+    words = f"REM_MEM_REG names {span(wanted[0], wanted[2])} user {wanted[1]:#x}, which is not an active region"
     if near:
         one = near[0]
         words += f"; the one there is {span(one.guest_address, one.size)} user {one.user_address:#x}"

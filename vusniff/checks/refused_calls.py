@@ -64,7 +64,7 @@ def _reason(message: Message, before: KernelState, error: int) -> tuple[str, Sid
     if request == I.NET_SET_BACKEND and error == errno.EFAULT:
         return _not_set_up(message, before)
     if request == I.SET_VRING_NUM and error == errno.EINVAL:
-        return f"size {payload.get('num')} is no power of two, or more than 32768", None, ()
+        return f"size {payload.get('num')} is not a power of two, or more than 32768", None, ()
     if request == I.SET_FEATURES and error in (errno.EOPNOTSUPP, errno.EINVAL) and before.features_offered is not None:
         extra = payload.get("u64", 0) & ~before.features_offered.value
         if extra:

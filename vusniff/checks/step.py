@@ -70,7 +70,7 @@ class ConnectionHistory:
     late_said: int = 0
     """Number of the last request that was said to wait for too long."""
     unread: dict[Sender | None, Message] = field(default_factory=dict)
-    """Side -> the last that it said, where that is no whole message; of several raw stretches in a row the first."""
+    """Side -> the last that it said, where that is not a whole message; of several raw stretches in a row the first."""
     lost: bool = False
     """Something of it was lost."""
 

@@ -25,7 +25,7 @@ def lacking(message: Message) -> int:
 
 
 def follow(link: ConnectionHistory, message: Message) -> None:
-    """Remember what a side said last, as long as that is no whole message."""
+    """Remember what a side said last, as long as that is not a whole message."""
     unread = link.unread
     if message.name == FrameKind.CONTINUATION.name:
         return

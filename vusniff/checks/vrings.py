@@ -89,7 +89,7 @@ def queue_size(step: Step) -> Sayings:
     if not 0 < num <= QUEUE_SIZE:
         return (Said(f"vring {index} has size {num}; 1 to {QUEUE_SIZE} are possible"),)
     if step.before.packed is False and num & num - 1:
-        return (Said(f"vring {index} is a split ring of size {num}, which is no power of two"),)
+        return (Said(f"vring {index} is a split ring of size {num}, which is not a power of two"),)
     return FINE
 
 

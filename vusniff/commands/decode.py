@@ -111,7 +111,7 @@ def bytes_of(text: str) -> bytes:
         return bytes.fromhex(digits)
     except ValueError:
         wrong = next((character for character in digits if character not in "0123456789abcdefABCDEF"), None)
-        what = f"{wrong!r} is no hexadecimal digit" if wrong else f"{len(digits)} digits do not make whole bytes"
+        what = f"{wrong!r} is not a hexadecimal digit" if wrong else f"{len(digits)} digits do not make whole bytes"
         raise DissectorError(f"{what}; give header and payload in hexadecimal, two digits a byte") from None
 
 
@@ -175,7 +175,7 @@ def _mask(words: str, kind: type[enum.IntFlag], option: str, prefix: str) -> int
         return mask_of(kind, listed, PROTOCOL_FEATURE_ALIASES)
     except KeyError as error:
         known = ", ".join(name.removeprefix(prefix) for name in kind.__members__)
-        raise DissectorError(f"{option}: {error.args[0]} is no known name; there are {known}") from None
+        raise DissectorError(f"{option}: {error.args[0]} is not a known name; there are {known}") from None
 
 
 def message_of(

@@ -234,5 +234,5 @@ class _Run:
 
 def _positive(word: str) -> int:
     if not word.isdecimal() or not 0 < int(word) <= 1_000_000:
-        raise argparse.ArgumentTypeError(f"{word!r} is no count: give a number from 1 to 1000000")
+        raise argparse.ArgumentTypeError(f"{word!r} is not a count: give a number from 1 to 1000000")
     return int(word)

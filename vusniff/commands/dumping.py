@@ -29,7 +29,7 @@ _MODERN = 1 << 32 | 1 << 15
 def count(words: str) -> int:
     """The argument of --dump."""
     if not words.isascii() or not words.isdigit() or not 0 < int(words) <= MOST:
-        raise argparse.ArgumentTypeError(f"{words!r} is no number of requests: give 1 to {MOST}")
+        raise argparse.ArgumentTypeError(f"{words!r} is not a number of requests: give 1 to {MOST}")
     return int(words)
 
 

@@ -49,7 +49,7 @@ def add_fault_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _seed(word: str) -> int:
     if not word.isdigit() or len(word) > 18:
-        raise argparse.ArgumentTypeError(f"{word} is no whole number")
+        raise argparse.ArgumentTypeError(f"{word} is not a whole number")
     return int(word)
 
 

@@ -110,7 +110,7 @@ def captures(places: Iterable[str], closed: list[str]) -> Iterator[str]:
 
 
 def _is_special(path: str) -> bool:
-    """Whether something is there that is no file; what cannot be looked at is named when it is to be read."""
+    """Whether something is there that is not a file; what cannot be looked at is named when it is to be read."""
     try:
         return not stat.S_ISREG(os.stat(path).st_mode)
     except OSError:
@@ -128,7 +128,7 @@ def _size(path: str) -> int:
 def sessions_of(path: str, expression: str) -> Looked:
     """The sessions of a capture in which a message passes: the session, how many pass, the first of them, the verdict.
 
-    Raises VusniffError and OSError for a file that is no capture, or cannot be read.
+    Raises VusniffError and OSError for a file that is not a capture, or cannot be read.
     """
     from vusniff.analysis.timeline import Timeline, read_all
     from vusniff.capture.index import Index

@@ -100,5 +100,5 @@ def _number(word: str) -> float:
 def _speed(word: str) -> float:
     value = _number(word)
     if value != 0 and not 1e-6 <= value <= 1e6:
-        raise argparse.ArgumentTypeError(f"{word!r} is no speed: give a number such as 1, 10 or 0.5, or 0")
+        raise argparse.ArgumentTypeError(f"{word!r} is not a speed: give a number such as 1, 10 or 0.5, or 0")
     return value

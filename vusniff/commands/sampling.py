@@ -58,7 +58,9 @@ def _rate(words: str) -> float:
     except ValueError:
         rate = 0.0
     if not 0 < rate <= MOST_HZ:
-        raise argparse.ArgumentTypeError(f"{words!r} is no rate: give times a second, more than 0, up to {MOST_HZ:g}")
+        raise argparse.ArgumentTypeError(
+            f"{words!r} is not a rate: give times a second, more than 0, up to {MOST_HZ:g}"
+        )
     return rate
 
 

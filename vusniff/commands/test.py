@@ -174,5 +174,5 @@ def _report(args: argparse.Namespace, came: TestReport, expected: dict[str, Resu
 
 def _count(word: str) -> int:
     if not word.isdecimal() or not 0 < int(word) <= 1_000_000_000:
-        raise argparse.ArgumentTypeError(f"{word!r} is no count: give a number from 1 to 1000000000")
+        raise argparse.ArgumentTypeError(f"{word!r} is not a count: give a number from 1 to 1000000000")
     return int(word)

@@ -14,7 +14,7 @@ def seconds(word: str) -> float:
     """The seconds of 5, 0.5, 300ms, 30s, 10m, 8h or 7d; zero is one. Raises `argparse.ArgumentTypeError`."""
     found = _TIME.fullmatch(word.strip())
     if found is None:
-        raise argparse.ArgumentTypeError(f"{word!r} is no time: give seconds, or a number with ms, s, m, h or d")
+        raise argparse.ArgumentTypeError(f"{word!r} is not a time: give seconds, or a number with ms, s, m, h or d")
     value = float(found[1]) * _UNITS[found[2]]
     if value > _MOST:
         raise argparse.ArgumentTypeError(f"{word!r} is too long: at most 366d")
@@ -25,5 +25,5 @@ def some_seconds(word: str) -> float:
     """As `seconds`, and more than none."""
     value = seconds(word)
     if value == 0:
-        raise argparse.ArgumentTypeError(f"{word!r} is no time at all: give more")
+        raise argparse.ArgumentTypeError(f"{word!r} is too short a time: give more")
     return value

@@ -10,6 +10,8 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -209,10 +211,11 @@ def _once(args: argparse.Namespace, paths: list[str], listed: list[ListedDevice]
         for row in rows:
             terminal.put_json(jsonl.encode(top.row_dict(row, now)) + b"\n")
     elif rows:
-        lines = [[column.name for column in top.COLUMNS], *(top.cells(row, now) for row in rows)]
-        sizes = [max(len(cells[column]) for cells in lines) for column in range(len(top.COLUMNS))]
-        for cells in lines:
-            terminal.put_line("  ".join(text.ljust(size) for text, size in zip(cells, sizes, strict=True)).rstrip())
+        lines = [top.cells(row, now) for row in rows]
+        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
+        shown, sizes = top.fitted(lines, width, args.sort)
+        for cells in [[column.name for column in top.COLUMNS], *lines]:
+            terminal.put_line("  ".join(top.filled(cells[number], number, sizes[number]) for number in shown).rstrip())
     if not rows:
         terminal.say("no vhost device was seen")
     return 0 if rows else 1

@@ -124,5 +124,5 @@ class _Spool:
 def _size(words: str) -> tuple[int, int]:
     found = re.fullmatch(r"(\d{2,4})x(\d{2,4})", words)
     if not found:
-        raise argparse.ArgumentTypeError(f"{words!r} is no size: give columns and rows, such as 120x40")
+        raise argparse.ArgumentTypeError(f"{words!r} is not a size: give columns and rows, such as 120x40")
     return int(found[1]), int(found[2])

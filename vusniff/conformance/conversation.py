@@ -168,7 +168,7 @@ class Conversation:
 
     def _send(self, data: bytes, fds: list[int], what: str, allowed: bool = False) -> None:
         if self._limit is not None and self._outcome.said >= self._limit:
-            raise TrialOver(Result.INCONCLUSIVE, "said as much as was to be said")
+            raise TrialOver(Result.INCONCLUSIVE, "said all that was to be said")
         self._outcome.said += 1
         if self._capture is not None:
             self._capture.said(Channels.MAIN, data, fds)

@@ -95,7 +95,7 @@ def _blk(rings: DrivenRings) -> str | None:
         if after is None or after[1]:
             return _late("a read") if after is None else f"answered a read with status {after[1]}"
         if after[0] != data:
-            return "gave back other data than were written"
+            return "gave back other data than what was written"
     return None
 
 

@@ -56,7 +56,7 @@ class FrontendRunner:
         except AbsentPeerError as error:
             if not report.results:
                 raise
-            report.stopped = f"the front-end is not there any more: {error}"
+            report.stopped = f"the front-end is gone: {error}"
         except KeyboardInterrupt:
             report.stopped = "interrupted"
         return report

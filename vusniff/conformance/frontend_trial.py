@@ -334,6 +334,6 @@ class FrontendTrial(GoodBackend):
             raise self._miss(f"the front-end answered {name} with {reply[:32].hex(' ')}")
         value = int.from_bytes(reply[HEADER_SIZE:], sys.byteorder)
         if self._row.goal is Goal.REFUSES and not value:
-            raise self._miss(f"the front-end answered {name} with 0: it did what it cannot do")
+            raise self._miss(f"the front-end answered {name} with 0: it says that it did what it cannot do")
         if self._row.goal is Goal.ANSWERS and value:
             raise self._miss(f"the front-end refused {name}: {value:#x}")

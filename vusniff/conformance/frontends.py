@@ -97,7 +97,7 @@ ROWS = (
     Manner("closed-in-kick", "closes the connection upon SET_VRING_KICK", COMM, AGAIN, RETURNS, (Departure(F.SET_VRING_KICK, Act.CLOSE),), demand=SHOULD, judged=False),
     _own("config-change", "CONFIG_CHANGE_MSG with need_reply", RESPOND, Goal.REPLIES, OwnRequest(B.BACKEND_CONFIG_CHANGE_MSG), CHANNEL | P.CONFIG),
     _own("config-change-silent", "CONFIG_CHANGE_MSG without need_reply", RESPOND, Goal.QUIET, OwnRequest(B.BACKEND_CONFIG_CHANGE_MSG, need_reply=False), P.BACKEND_REQ | P.CONFIG),
-    _own("unknown", "a request that nobody knows, with need_reply", RESPOND, Goal.REFUSES, OwnRequest(999), demand=SHOULD),
+    _own("unknown", "an unknown request, with need_reply", RESPOND, Goal.REFUSES, OwnRequest(999), demand=SHOULD),
     _own("object-unknown", "SHARED_OBJECT_LOOKUP of an object that is not there", "the front-end will reply passing the fd and a zero when the operation is successful, or non-zero otherwise", Goal.REFUSES, OwnRequest(B.BACKEND_SHARED_OBJECT_LOOKUP, ("16s", UUID)), CHANNEL | P.SHARED_OBJECT),
     _own("object-remove", "SHARED_OBJECT_REMOVE of an object that is not there", RESPOND, Goal.REPLIES, OwnRequest(B.BACKEND_SHARED_OBJECT_REMOVE, ("16s", UUID)), CHANNEL | P.SHARED_OBJECT),
     _own("notifier-ring", "VRING_HOST_NOTIFIER_MSG of a ring that is not there", RESPOND, Goal.REFUSES, OwnRequest(B.BACKEND_VRING_HOST_NOTIFIER_MSG, ("QQQ", 255, 4096, 0), ("ram",)), CHANNEL | P.HOST_NOTIFIER, SHOULD),

@@ -78,7 +78,7 @@ class BackendFuzzer:
                     self._found(session, why, kinds, report, tell)
                 before, self.said = session, said
         except AbsentPeerError as error:
-            report.stopped = f"the back-end is not there any more: {error}"
+            report.stopped = f"the back-end is gone: {error}"
         except KeyboardInterrupt:
             report.stopped = "interrupted"
         finally:

@@ -98,7 +98,7 @@ def _results(results: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         yield "| Scenario | Result | What it did | The specification |"
         yield "| --- | --- | --- | --- |"
         for row in found:
-            says = f"{row['section']}: {row['says']}" if row["says"] else f"{row['section']}: silent about it"
+            says = f"{row['section']}: {row['says']}" if row["says"] else f"{row['section']}: does not say"
             yield f"| `{row['id']}` | {row['result']} | {_cell(row['why'] or '')} | {_cell(says)} |"
 
 

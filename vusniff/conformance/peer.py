@@ -110,7 +110,7 @@ class TestedPeer:
             if (end := self.ended()) is not None and again is not None:
                 raise AbsentPeerError(end.words)
             if end is not None and end.failed and not self._met:
-                raise AbsentPeerError(f"{self._command[0]}: {end.words} before it was met{self._last_words()}")
+                raise AbsentPeerError(f"{self._command[0]}: {end.words} before it was reached{self._last_words()}")
 
     def _try(self) -> socket.socket | None:
         if self._listener is None:

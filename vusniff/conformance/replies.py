@@ -111,7 +111,7 @@ def _shmem(reply: TestedReply) -> str | None:
     count, _, *sizes = struct.unpack("=II256Q", reply.payload)
     odd = [size for size in sizes if size % 4096]
     if odd:
-        return f"has a size that is no multiple of a page: {odd[0]}"
+        return f"has a size that is not a multiple of the page size: {odd[0]}"
     used = sum(1 for size in sizes if size)
     return None if count == used else f"says {count} regions, and {used} have a size"
 

@@ -41,7 +41,7 @@ def text_lines(one: ScenarioResult, expected: Expected) -> Iterator[str]:
 
 def _cited(one: ScenarioResult) -> str:
     """The section, and what it says."""
-    return f"{one.section}: {one.says}" if one.says else f"{one.section}: the text is silent about it"
+    return f"{one.section}: {one.says}" if one.says else f"{one.section}: the specification does not say"
 
 
 def summary(report: TestReport, expected: Expected) -> Iterator[str]:

@@ -78,7 +78,7 @@ class BackendRunner:
                 report.results.append(result)
                 tell(result)
         except AbsentPeerError as error:
-            report.stopped = f"the back-end is not there any more: {error}"
+            report.stopped = f"the back-end is gone: {error}"
         except KeyboardInterrupt:
             report.stopped = "interrupted"
         return report

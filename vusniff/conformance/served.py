@@ -155,7 +155,7 @@ class ServedRings:
 
     def _vring(self, index: int) -> VringSetup:
         if index >= RING_LIMIT:
-            raise PeerError(f"ring {index} is none of {RING_LIMIT}")
+            raise PeerError(f"there is no ring {index}: rings are numbered from 0 to {RING_LIMIT - 1}")
         return self.vrings[index]
 
     def _table(self, payload: bytes, fds: list[int]) -> None:

@@ -251,7 +251,7 @@ class BackendSession:
             sock = socket.socket(fileno=fd)
         except OSError:
             os.close(fd)
-            raise PeerError("SET_BACKEND_REQ_FD came with a descriptor that is no socket") from None
+            raise PeerError("SET_BACKEND_REQ_FD came with a descriptor that is not a socket") from None
         if self._channel is not None:
             self._channel.close()
         self._channel = DemoSocket(sock, "the front-end's back-end channel", self.link.timeout)

@@ -72,10 +72,10 @@ def seconds(argument: str) -> float:
     """``300ms``, ``2s``, ``50us``."""
     match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)(us|ms|s)", argument)
     if match is None:
-        raise ArgumentError(f"{argument or 'nothing'} is no time with its unit: write such as 300ms or 2s")
+        raise ArgumentError(f"{argument or 'nothing'} is not a time: write a number with its unit, such as 300ms or 2s")
     found = float(match[1]) * _UNITS[match[2]]
     if not 0 < found <= TIME_LIMIT_S:
-        raise ArgumentError("a time is more than nothing and at most a day (86400s)")
+        raise ArgumentError("a time must be more than 0 and at most a day (86400s)")
     return found
 
 
@@ -86,7 +86,7 @@ def _stalled(argument: str) -> float:
 def number(argument: str, least: int, most: int, what: str) -> int:
     """A whole number within limits."""
     if not re.fullmatch(r"\d{1,9}", argument) or not least <= int(argument) <= most:
-        raise ArgumentError(f"{argument or 'nothing'} is no {what}: write a number from {least} to {most}")
+        raise ArgumentError(f"{argument or 'nothing'} is not a {what}: write a number from {least} to {most}")
     return int(argument)
 
 
@@ -111,7 +111,7 @@ def _descriptors(argument: str) -> WantedDescriptors:
     mode, *rest = argument.split() or [""]
     modes = ("none", "keep", "swap", "extra")
     if mode not in modes:
-        raise ArgumentError(f"fds {mode or 'alone'} says nothing: write fds none, fds keep N, fds swap or fds extra")
+        raise ArgumentError(f"fds {mode or 'alone'} is not known: write fds none, fds keep N, fds swap or fds extra")
     if len(rest) > (mode in ("keep", "extra")) or (mode == "keep" and not rest):
         raise ArgumentError(f"fds {mode} takes {'a number' if mode in ('keep', 'extra') else 'nothing more'}")
     if not rest:
@@ -128,7 +128,7 @@ def _answer(argument: str) -> str:
     if re.fullmatch(r"payload=(?:[0-9a-fA-F]{2})*", argument) and len(argument) < 2 * SIZE_LIMIT:
         return argument
     raise ArgumentError(
-        f"{argument or 'nothing'} is no answer: write a number of 64 bits, such as answer 0, or answer payload=HEX"
+        f"{argument or 'nothing'} is not an answer: write a number of 64 bits, such as answer 0, or answer payload=HEX"
     )
 
 
@@ -144,7 +144,9 @@ def signal_of(argument: str) -> int:
         return names[word]
     if re.fullmatch(r"\d{1,3}", argument) and int(argument) in names.values():
         return int(argument)
-    raise ArgumentError(f"{argument or 'nothing'} is no signal{close(word, names) if word else ': write such as KILL'}")
+    raise ArgumentError(
+        f"{argument or 'nothing'} is not a signal{close(word, names) if word else ': write KILL, for example'}"
+    )
 
 
 _UNSENT = frozenset({"repeat", "set", "clear", "raise", "fds", "split", "half", "join", "reorder", "pass"})
@@ -201,7 +203,7 @@ ACTIONS: dict[str, ActionForm] = {
     ),
     "reset": ActionForm(
         "reset",
-        "the same, and its sender is told a reset, as by a peer that ended without reading it",
+        "the same, and its sender gets a connection reset, as from a peer that ended without reading it",
         None,
         frozenset({"cut", "drop"}),
     ),

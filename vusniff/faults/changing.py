@@ -43,7 +43,7 @@ def refuse_setting(action: str, setting: FieldSetting, kinds: Kinds) -> None:
     for bit in setting.bits:
         if bit.isdigit():
             if int(bit) > 63:
-                raise DissectorError(f"bits have the numbers 0 to 63, {bit} is none")
+                raise DissectorError(f"bits are numbered 0 to 63: there is no bit {bit}")
             continue
         known = _bit_names(names.get(field) or names.get(plain) or ())
         if bit.upper() not in known:
@@ -195,7 +195,7 @@ def _has(frame: Frame, place: Place, path: str) -> bool:
 
 def _with_bits(frame: Frame, place: Place, path: str, setting: FieldSetting, before: int | None, up: bool) -> str:
     if before is None:
-        raise DissectorError(f"{setting.field} is no number here")
+        raise DissectorError(f"{setting.field} is not a number here")
     mask = 0
     for bit in setting.bits:
         mask |= 1 << (int(bit) if bit.isdigit() else _bit(frame, place, path, bit))
@@ -231,7 +231,7 @@ def answer(frame: Frame, message: Message, place: Place, value: str) -> bytes:
     channel: Channel = place.channel
     header, order = channel.header, place.context.order
     if message.request is None or message.reply:
-        raise DissectorError("only a request can be answered, and this is none")
+        raise DissectorError("only a request can be answered, and this is not one")
     head = frame.data[: header.size]
     mask, reply = header.reply
     mask |= header.need_reply[0]

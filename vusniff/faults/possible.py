@@ -73,7 +73,7 @@ def _refuse(filter: Filter, test: Test) -> None:
     field = test.field
     why = _LATER.get(field.origin) or _NEVER.get(field.name)
     if why is None and not _of_field(field) and field.origin is not Origin.PAYLOAD:
-        why = "a proxy does not meet such messages"
+        why = "such messages do not pass through a proxy"
     if why is not None:
         at = max(filter.text.find(field.name), 0)
         raise FilterError(f"{field.name} is not known while a message passes: {why}", filter.text, at, len(field.name))

@@ -84,7 +84,7 @@ def parse_rule(text: str, number: int = 1, where: str = "rule") -> FaultRule:
         raise RuleError(where, f"a rule has at most {LENGTH_LIMIT} characters, this one has {len(text)}", text, 0, 0)
     colon = _colon(text)
     if colon is None:
-        sentence = "a rule is FILTER : ACTION, and this has no : with an action behind it"
+        sentence = "a rule is FILTER : ACTION, and this one has no colon with an action behind it"
         raise RuleError(where, sentence, text, len(text), 0)
     match = _WHEN.fullmatch(text[:colon])
     assert match is not None  # its first part takes anything
@@ -125,7 +125,7 @@ def edited(text: str, rule: FaultRule) -> tuple[Action, ...]:
     actions = _actions("edit", ", ".join(_setting(part) for _, part in _parts(text, 0)), 0)
     for action in actions:
         if action.name in ("hold", "kill"):
-            raise RuleError("edit", f"{action.name} stands in rules only", text, 0, len(text))
+            raise RuleError("edit", f"{action.name} can be used in rules only", text, 0, len(text))
         if isinstance(action.value, FieldSetting):
             try:
                 refuse_setting(action.name, action.value, rule.kinds)
@@ -157,15 +157,15 @@ def _refuse_rest(where: str, text: str, match: re.Match[str]) -> None:
     if match["last"] and int(match["last"]) < int(match["first"]):
         refuse("the last match comes before the first", "last")
     if match["each"] and not match["first"]:
-        refuse("per session belongs behind @N: nothing is counted here", "each")
+        refuse("'per session' belongs behind @N: this rule counts nothing", "each")
     if match["chance"] and not 0 < float(match["chance"]) <= 100:
         refuse("a chance is more than 0% and at most 100%", "chance")
     at = 0
     for piece in _QUOTED.finditer(match["filter"]):
         if piece[0] in "@%":
-            words = "write @N, @N,M or @N, behind the filter: such as @2 or @2,5"
+            words = "write @N, @N,M or @N, behind the filter, such as @2 or @2,5"
             if piece[0] == "%":
-                words = "write a chance behind the filter and the count: such as 30%"
+                words = "write a chance behind the filter and the count, such as 30%"
             raise RuleError(where, words, text, at, 1)
         at = piece.end()
 
@@ -188,7 +188,7 @@ def _actions(where: str, text: str, start: int) -> tuple[Action, ...]:
             if name in ACTIONS[other.name].excludes or other.name in form.excludes:
                 raise RuleError(where, f"{other.name} and {name} exclude each other", text, at, len(written))
             if name == other.name and name not in ("set", "clear", "raise"):
-                raise RuleError(where, f"{name} stands twice here", text, at, len(written))
+                raise RuleError(where, f"{name} is given twice here", text, at, len(written))
         try:
             value = form.read(argument) if form.read is not None else None
         except ArgumentError as error:

@@ -263,7 +263,7 @@ STATIC: tuple[Field, ...] = (
     Field("proc.pid", _NUMBER, _P, "process that sent it", _process("pid")),
     Field("proc.tid", _NUMBER, _P, "thread that sent it, where known", _process("tid")),
     Field("proc.comm", _TEXT, _P, "name of the process that sent it", _process("comm")),
-    Field("proc.label", _TEXT, _P, "what the sender's user calls it", _process("label")),
+    Field("proc.label", _TEXT, _P, "name that the sender's user gave it", _process("label")),
     Field("stack", _TEXT, _S, 'who called whom, innermost first: "vhost_dev_start < vhost_net_start"', _calls),
     Field("stack.function", _TEXT, _S, "function that was being called when it was sent", _stack("function"), True),
     Field("stack.file", _TEXT, _S, "executable or library of such a function", _stack("file"), True),
@@ -272,7 +272,7 @@ STATIC: tuple[Field, ...] = (
     Field("log.text", _TEXT, _L, "what a program wrote into its log before the next message", _logs("text"), True),
     Field("log.program", _TEXT, _L, "who wrote it, as far as the line says", _logs("program"), True),
     Field("log.level", _TEXT, _L, "how bad it is", _logs("level"), True, words=("error", "warning", "info", "debug")),
-    Field("finding.severity", _NUMBER, _F, "how bad what is wrong at it is", _severities, several=True, names=RANKS),
+    Field("finding.severity", _NUMBER, _F, "severity of what is wrong with it", _severities, several=True, names=RANKS),
     Field("finding.rule", _TEXT, _F, "slug of the rule that is broken", _findings("rule"), True),
     Field(
         "finding.side",

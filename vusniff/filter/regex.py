@@ -37,7 +37,7 @@ def compile_pattern(pattern: str) -> re.Pattern[str]:
             warnings.simplefilter("error")
             compiled = re.compile(pattern, flags)
     except (re.error, OverflowError, RecursionError, Warning) as error:
-        raise ValueError(f"this is no regular expression: {error}") from None
+        raise ValueError(f"this is not a regular expression: {error}") from None
     _refuse_slow(pattern)
     return compiled
 
@@ -56,9 +56,7 @@ def _refuse_slow(pattern: str) -> None:
         modifier = previous in ("repeat", "option") and token in ("?", "+")
         if kind and not modifier:
             if group and kind != "option":
-                raise ValueError(
-                    "a repeat of something that varies itself can take for ever: leave out the inner or the outer one"
-                )
+                raise ValueError("a repeat within a repeat can take for ever: leave out the inner or the outer one")
             if kind != "fixed":
                 varies[-1] = True
                 weight += REPEAT_WEIGHT if kind == "repeat" else 1

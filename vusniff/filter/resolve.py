@@ -130,7 +130,7 @@ class Resolver:
             return self.value(field, Operator.IN, sign, parts[0], mask)
         low, high = (self.value(field, Operator.LE, sign, part, mask) for part in parts)
         if not isinstance(low, int | str) or not isinstance(high, int | str):
-            raise self.error(f"{field.name} has no order, so it has no ranges", parts[0])
+            raise self.error(f"{field.name} has no order, so there are no ranges of it", parts[0])
         if low > high:  # type: ignore[operator]
             raise self.error("this range ends before it begins", parts[0])
         return Range(low, high)
@@ -140,7 +140,7 @@ class Resolver:
         try:
             return unquoted(str(literal))
         except ValueError as error:
-            raise self.error(f'{error} is no escape sequence: write \\{error}, or r"..."', literal) from None
+            raise self.error(f'{error} is not an escape sequence: write \\{error}, or r"..."', literal) from None
 
     # -- values -------------------------------------------------------------------------------------------------------
 
@@ -173,7 +173,7 @@ class Resolver:
         match literal.type:
             case "DURATION":
                 if field.kind not in (ValueKind.SECONDS, ValueKind.NANOSECONDS):
-                    raise self.error(f"{field.name} is no time: leave out the unit", literal)
+                    raise self.error(f"{field.name} is not a time: leave out the unit", literal)
                 return duration(str(literal))
             case "NUMBER":
                 return self.plain_number(field, literal)

@@ -77,7 +77,7 @@ class ReplaySocket:
             if self._size is None:
                 self._size = message_size(self._data)
                 if self._size is None or self._size > MESSAGE_LIMIT:
-                    self.ended = f"sent what is no vhost-user message: {bytes(self._data).hex(' ')}"
+                    self.ended = f"sent what is not a vhost-user message: {bytes(self._data).hex(' ')}"
                 continue
             arrival = Arrival(self.channel, bytes(self._data), self._fds, time.time_ns())
             self._data, self._fds, self._size = bytearray(), [], None

@@ -60,7 +60,7 @@ LEVELS = {
     Level.MUST: "the specification says must",
     Level.SHOULD: "the specification says should",
     Level.DERIVED: "follows from layouts, or from what implementations enforce",
-    Level.KNOWN: "the specification demands it, and programs in wide use break it without harm",
+    Level.KNOWN: "the specification demands it, and programs in wide use break it, which is harmless",
     Level.TRAP: "a known way in which implementations do not fit together",
 }
 BLAMES = {Side.FRONTEND: "the front-end", Side.BACKEND: "the back-end", Side.EITHER: "whoever sent the message"}

@@ -66,7 +66,7 @@ WORDS: tuple[tuple[tuple[str, ...], str], ...] = (
     (("exit",), "The end of a process that held an end of a connection: its status or signal, as the source saw it."),
     (("folded", "fold"), "A phase, or repeats, shown as one line. o folds and unfolds, O all of them, R repeats."),
     (("follow",), "The view stays with the newest message of a capture that grows: f."),
-    (("playback", "play"), "The view shows the messages again with their pauses: Space, faster and slower with > and <. It is no replay: nothing is sent."),
+    (("playback", "play"), "The view shows the messages again with their pauses: Space, faster and slower with > and <. It is not a replay: nothing is sent."),
     (("replay",), "One recorded side is played to a real program: vusniff replay."),
     (("latency", "took"), "Time from a request to its answer, as the source saw both."),
     (("source",), "What saw the messages: proxy, probe (eBPF), strace, a log."),

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
-from vusniff.amounts import duration
+from rich.cells import cell_len, set_cell_size
+
+from vusniff.amounts import counted, duration
 from vusniff.analysis.devices import DeviceCondition, DeviceNow, RingNow
 from vusniff.analysis.rings import kick_waits
 from vusniff.printable import NAME, cell
@@ -185,11 +187,35 @@ COLUMNS = (
 )
 SORTABLE = tuple(column.name.lower() for column in COLUMNS if column.name)
 
+LEAST_STATE = 44
+"""Cells that are enough for a state."""
+DROPPED = (
+    "SUPPRESSED",
+    "AVAIL",
+    "USED",
+    "SIZE",
+    "CALLS",
+    "KICKS",
+    "PATH",
+    "DEVICE",
+    "BACK-END",
+    "",
+    "RING",
+    "IN FLIGHT",
+)
+"""Columns that are left out where there is no room, the first first."""
+LEAST_NAME = 12
+"""Cells that a name may take at any width; a quarter of the line where that is more. Others have chosen it, and it must
+not take the room of what is beside it."""
+_NAMES = [number for number, column in enumerate(COLUMNS) if column.name in ("VM", "DEVICE", "BACK-END", "PATH")]
+_PATH = next(number for number, column in enumerate(COLUMNS) if column.name == "PATH")
+STATE = next(number for number, column in enumerate(COLUMNS) if column.name == "STATE")
+
 
 def _ring_word(row: TopRow) -> str:
     if row.ring is not None:
         return str(row.ring.number)
-    return f"{len(row.rings)}" if row.rings else "-"
+    return counted(len(row.rings), "ring") if row.rings else "-"
 
 
 def arranged(rows: Iterable[TopRow], sort: str, words: str, now_ns: int, reverse: bool = False) -> list[TopRow]:
@@ -210,6 +236,34 @@ def _holds(row: TopRow, wanted: Sequence[str], now_ns: int) -> bool:
 def cells(row: TopRow, now_ns: int) -> list[str]:
     """A row in the cells of `COLUMNS`, as they can be printed."""
     return [cell(column.text(row, now_ns), SENTENCE if column.key is _condition else NAME) for column in COLUMNS]
+
+
+def fitted(table: Sequence[Sequence[str]], width: int, sort: str) -> tuple[list[int], list[int]]:
+    """Which columns a table of `cells` has where there are ``width`` cells, and how wide each column is. The column by
+    which it is sorted stays."""
+    names = [column.name for column in COLUMNS]
+    sizes = [max(len(name), *(cell_len(row[number]) for row in table), 0) for number, name in enumerate(names)]
+    for number in _NAMES:
+        sizes[number] = min(sizes[number], max(width // 4, LEAST_NAME))
+    shown = list(range(len(COLUMNS)))
+    dropped = [name for name in DROPPED if name.lower() != sort]
+    while True:
+        others = sum(sizes[number] + 2 for number in shown if number != STATE)
+        if width - others >= min(sizes[STATE], LEAST_STATE) + 2 or not dropped:
+            sizes[STATE] = max(min(sizes[STATE], width - others - 2), len(names[STATE]))
+            return shown, sizes
+        shown.remove(names.index(dropped.pop(0)))
+
+
+def filled(text: str, number: int, size: int) -> str:
+    """A text in the cells of its column."""
+    if cell_len(text) > size:
+        if number == _PATH:
+            text = "…" + set_cell_size(text[::-1], size - 1)[::-1]  # what tells paths apart is at their end
+        else:
+            text = set_cell_size(text, size - 1) + "…"
+    gap = " " * (size - cell_len(text))
+    return gap + text if COLUMNS[number].right else text + gap
 
 
 def row_dict(row: TopRow, now_ns: int) -> dict[str, Any]:

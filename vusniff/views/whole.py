@@ -11,7 +11,7 @@ from vusniff.progress import reading, tell
 
 
 def whole_timeline(paths: Sequence[str], device: str | None) -> Timeline:
-    """The timeline of all that these files hold. Raises `CaptureError` for what is no capture."""
+    """The timeline of all that these files hold. Raises `CaptureError` for what is not a capture."""
     timeline = Timeline(Index(paths), device)
     with reading(os.fspath(paths[0])) as progress:
         read_all(timeline, progress)

@@ -28,7 +28,7 @@ from vusniff.values import dataclass
 SETTLE_NS = 100_000_000
 """A pause that ends what was being done, nanoseconds."""
 WAIT_NS = 1_000_000_000
-"""A pause in what is done that is no part of it, nanoseconds: the front-end waits for something else."""
+"""A pause in what is done that is not part of it, nanoseconds: the front-end waits for something else."""
 ANNOUNCED = 4096
 """Messages that may be taken over into the phase they announce."""
 

@@ -115,7 +115,7 @@ def recognise(path: str, head: bytes, wanted: str | None) -> str:
     if not head:
         raise SourceError(f"{shown} is empty")
     if b"\0" in head[:4096] and not journal.is_journal(head):
-        raise SourceError(f"{shown} is no text: logs are text, or what journalctl -o export writes")
+        raise SourceError(f"{shown} is not text: logs are text, or what journalctl -o export writes")
     if STRACE.search(head):
         raise SourceError(f"{shown} is a log of strace: vusniff import strace {shown} -o OUT")
     about = ", ".join(kind.about for kind in FORMATS.values())

@@ -135,7 +135,7 @@ class Access:
         if not is_at_hand(fd, None, pids):
             raise UnreadableError(FAR)
         if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise UnreadableError("it is no file in memory")
+            raise UnreadableError("it is not a file in memory")
         return fd
 
     def eventfd_count(self, descriptor: Descriptor, pids: Sequence[int]) -> int | None:
@@ -199,7 +199,7 @@ def _opened(descriptor: Descriptor, identity: str, pids: Sequence[int]) -> int:
 
 
 def _reopened(path: str, descriptor: Descriptor) -> int | None:
-    """A file opened anew, read-only; None where that is not allowed, or it is no regular file."""
+    """A file opened anew, read-only; None where that is not allowed, or it is not a regular file."""
     if descriptor.kind is DescriptorKind.EVENTFD:
         return None
     with contextlib.suppress(OSError):

@@ -141,7 +141,7 @@ def _slots(slots: Sequence[tuple[int, int, int, int]], memory: DeviceMemory) -> 
 def _indirect(address: int, length: int, memory: DeviceMemory) -> bytes:
     """The first descriptors of an indirect table."""
     if not length or length % _SLOT:
-        raise UnreadableError(f"its indirect table has {length} bytes, which is no number of descriptors")
+        raise UnreadableError(f"its indirect table has {length} bytes, which is not a whole number of descriptors")
     try:
         return memory.guest(address, min(length, (PIECES_LIMIT + 1) * _SLOT), length)
     except UnreadableError as error:

@@ -112,7 +112,7 @@ class Monitor:
             self._link.settimeout(left)
             data = self._link.recv(1 << 16)
             if not data or len(self._rest) > ANSWER_LIMIT:
-                raise MonitorError("it is no monitor, or was closed")
+                raise MonitorError("it is not a monitor, or was closed")
             self._rest += data
         line, _, self._rest = self._rest.partition(b"\n")
         return line

@@ -140,7 +140,7 @@ def name_of(dw: Any, module: int, address: int) -> SymbolAt:
         file = dw.dwfl_lineinfo(line, None, c.byref(number), None, None, None)
         if file:
             source = f"{_UP.sub('', file.decode(errors='replace'))}:{number.value}"
-    # The version of a symbol is no part of the function's name.
+    # The version of a symbol is not part of the function's name.
     return SymbolAt(found.decode(errors="replace").partition("@")[0] or None if inside else None, source)
 
 

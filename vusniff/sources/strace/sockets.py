@@ -31,7 +31,7 @@ CALLS = SENDS | RECEIVES | OPENS | {"ioctl"}
 OTHER_FILES = re.compile(
     r"(?:read|readv|write|writev|close|ioctl)\(\d+<(?!UNIX|/dev/v|socket:|\\x73\\x6f\\x63\\x6b\\x65\\x74\\x3a)"
 )
-"""Beginnings of calls on what is no unix socket; -xx prints ``socket:`` in hexadecimal."""
+"""Beginnings of calls on what is not a unix socket; -xx prints ``socket:`` in hexadecimal."""
 _ANY_FILE = frozenset({"read", "readv", "write", "writev", "close"})
 
 CMSG_HEAD = 16

@@ -553,7 +553,7 @@ def _nothing(names: Sequence[str], left_out: int, unreadable: int) -> str:
     about = log_of(names[0]) if unreadable else None
     if about is not None:
         shown = escape(names[0])
-        return f"{shown} is no log of strace but of {about}: vusniff import log {shown} -o OUT"
+        return f"{shown} is not a log of strace but of {about}: vusniff import log {shown} -o OUT"
     if unreadable:
         return f"no vhost-user in {where}: {_lines(unreadable)} not strace's, and no unix socket carries anything"
     return (

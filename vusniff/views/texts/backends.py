@@ -23,7 +23,7 @@ ROWS: tuple[KnownError, ...] = (
         _LIB + "vu_set_features_exec",
         "SET_FEATURES lacks VIRTIO_F_VERSION_1 (bit 32). " + _PANIC,
         (
-            "The guest's driver is a legacy one, or the device has disable-modern=on; a firmware (iPXE, SeaBIOS of old) drives it first.",
+            "The guest's driver is a legacy one, or the device has disable-modern=on; old firmware (iPXE, SeaBIOS) drives it first.",
         ),
     ),
     KnownError(
@@ -51,7 +51,7 @@ ROWS: tuple[KnownError, ...] = (
         "A memory region of the guest cannot be mapped. " + _PANIC,
         (
             "Too few huge pages, a memory limit of the cgroup, or no right to the file.",
-            "The offset is no multiple of the page size of huge pages.",
+            "The offset is not a multiple of the size of huge pages.",
         ),
     ),
     KnownError(
@@ -82,7 +82,10 @@ ROWS: tuple[KnownError, ...] = (
         ),
         _LIB + "vu_add_mem_reg",
         "All memory slots are used: libvhost-user has 32 (before QEMU 9.0) or 509. " + _PANIC,
-        ("The front-end does not hold to GET_MAX_MEM_SLOTS, or never asked.", "Regions are added and never removed."),
+        (
+            "The front-end adds more regions than GET_MAX_MEM_SLOTS says, or never asked.",
+            "Regions are added and never removed.",
+        ),
     ),
     KnownError(
         ("Specified region not found",),
@@ -264,7 +267,7 @@ ROWS: tuple[KnownError, ...] = (
     KnownError(
         ("Failed to register memory region {region:n}. Future vtophys translation might fail.",),
         _SPDK + "rte_vhost_user.c, vhost_session_mem_register",
-        "SPDK cannot register a memory region: its ends are not on 2 MiB, which SPDK's tables need.",
+        "SPDK cannot register a memory region: it does not begin and end at multiples of 2 MiB, as SPDK's tables need.",
         ("The VM's memory is not of huge pages: use memory-backend-file with mem-path=/dev/hugepages,share=on.",),
         "The memory table: vusniff read -v FILE, SET_MEM_TABLE.",
     ),
@@ -279,10 +282,10 @@ ROWS: tuple[KnownError, ...] = (
             "is already pending.",
         ),
         _SPDK + "rte_vhost_user.c, vhost_blk.c, vhost_scsi.c",
-        "A request in a ring points to memory that SPDK has not mapped, or is no valid chain.",
+        "A request in a ring points to memory that SPDK has not mapped, or is not a valid chain.",
         (
             "Memory was plugged and the table is old.",
-            "The ring is of an earlier life of the guest: the base does not fit after a reconnect.",
+            "The ring is from before the guest started again: the base does not fit after a reconnect.",
         ),
     ),
     KnownError(
@@ -341,7 +344,7 @@ ROWS: tuple[KnownError, ...] = (
     KnownError(
         ("hot-removing bdev - all further requests will fail.",),
         _SPDK + "vhost_blk.c, vhost_user_bdev_remove_cb",
-        "The bdev of this controller was removed: requests of the guest fail from now on. No fault of the connection.",
+        "The bdev of this controller was removed: requests of the guest fail from now on. The connection is not at fault.",
     ),
     KnownError(
         (
@@ -411,7 +414,7 @@ ROWS: tuple[KnownError, ...] = (
     KnownError(
         ("vHost Device '{path:w}' has been removed", "vHost Device '{path:w}' connection has been destroyed"),
         _OVS + "destroy_device, destroy_connection",
-        "The device stopped: its rings were stopped or the connection ended. Alone this is no error.",
+        "The device stopped: its rings were stopped or the connection ended. Alone this is not an error.",
         (
             "The VM was stopped or rebooted, or its driver was unloaded.",
             "The VHOST_CONFIG lines before it name the message.",

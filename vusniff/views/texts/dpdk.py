@@ -20,7 +20,7 @@ ROWS: tuple[KnownError, ...] = (
     KnownError(
         ("vhost peer closed",),
         _USER + "vhost_user_msg_handler",
-        "The front-end closed the connection. Alone this is no error: it is also how a VM is stopped.",
+        "The front-end closed the connection. Alone this is not an error: it is also how a VM is stopped.",
         (
             "The VM was stopped, or QEMU left because it did not like an answer: QEMU's own output says so.",
             "In a loop (new connection, a few messages, closed): QEMU wants more queues than the port has, or a feature is missing.",
@@ -71,7 +71,7 @@ ROWS: tuple[KnownError, ...] = (
         (
             "A relay between both loses or moves descriptors.",
             "More than one region in a message that carries one.",
-            "QEMU sends a descriptor where this DPDK expects none: both are of different times.",
+            "QEMU sends a descriptor where this DPDK expects none: their versions are years apart.",
         ),
     ),
     KnownError(
@@ -94,13 +94,13 @@ ROWS: tuple[KnownError, ...] = (
         ("received invalid protocol features.",),
         _USER + "vhost_user_set_protocol_features",
         "SET_PROTOCOL_FEATURES has a bit that this port does not offer.",
-        ("The front-end does not hold to GET_PROTOCOL_FEATURES, or remembers an earlier back-end.",),
+        ("The front-end acknowledges more than GET_PROTOCOL_FEATURES offered, or remembers an earlier back-end.",),
     ),
     KnownError(
         ("invalid virtqueue size {size:n}",),
         _USER + "vhost_user_set_vring_num",
         "The queue size is {size}. DPDK takes powers of two up to 32768 for split rings, and up to 32768 for packed ones.",
-        ("The device has a queue size (rx_queue_size, tx_queue_size) that is no power of two.",),
+        ("The device has a queue size (rx_queue_size, tx_queue_size) that is not a power of two.",),
     ),
     KnownError(
         ("invalid vring index: {index:n}", "failed to alloc queue"),
@@ -154,7 +154,7 @@ ROWS: tuple[KnownError, ...] = (
     KnownError(
         ("could not set coredump preference ({reason:s}).",),
         _USER + "mem_set_dump",
-        "A note without harm: guest memory may become part of a core dump of this process.",
+        "A harmless note: guest memory may become part of a core dump of this process.",
     ),
     KnownError(
         ("memory regions not changed",),
@@ -209,7 +209,7 @@ ROWS: tuple[KnownError, ...] = (
     KnownError(
         ("not implemented",),
         _USER + "vhost_user_set_vring_err, vhost_user_set_log_fd",
-        "A note without harm: DPDK does not use the descriptor of SET_VRING_ERR (or SET_LOG_FD).",
+        "A harmless note: DPDK does not use the descriptor of SET_VRING_ERR (or SET_LOG_FD).",
     ),
     KnownError(
         (
@@ -351,7 +351,7 @@ ROWS: tuple[KnownError, ...] = (
         _SOCKET + "vhost_user_start_server",
         "DPDK cannot listen: the socket's file is there already, or its directory cannot be written.",
         (
-            "A left-over of a process that ended: remove the file if nobody listens (vusniff sockets).",
+            "A file left over from a process that ended: remove the file if nobody listens (vusniff sockets).",
             "Two processes with the same path.",
         ),
         NOTHING,
@@ -395,7 +395,7 @@ ROWS: tuple[KnownError, ...] = (
         ),
         _SOCKET + "rte_vhost_driver_*",
         "The application uses a socket that it has not registered.",
-        ("A fault of the application's order, or the port could not be made before.",),
+        ("The application calls DPDK in the wrong order, or the port could not be made before.",),
         NOTHING,
     ),
     KnownError(
@@ -417,7 +417,7 @@ ROWS: tuple[KnownError, ...] = (
     KnownError(
         ("failed to get enough desc from vring",),
         "DPDK, lib/vhost/virtio_net.c, virtio_dev_rx_split, virtio_dev_rx_packed",
-        "The guest has not enough free buffers to receive: packets are dropped. No fault of the connection.",
+        "The guest has not enough free buffers to receive: packets are dropped. The connection is not at fault.",
         ("The guest is slower than the sender; a short ring (rx_queue_size).",),
         RINGS,
     ),
@@ -475,7 +475,7 @@ ROWS: tuple[KnownError, ...] = (
         ),
         "DPDK, lib/vhost/vduse.c",
         "A VDUSE device (kernel, not a socket) could not be made or started.",
-        ("The vduse module is not loaded, or its rights; the device exists already.",),
-        "Nothing of vhost-user: VDUSE is a device of the kernel.",
+        ("The vduse module is not loaded, permissions are missing, or the device exists already.",),
+        "Not about vhost-user: VDUSE is a device of the kernel.",
     ),
 )

@@ -43,7 +43,7 @@ ROWS: tuple[KnownError, ...] = (
         (
             "The back-end repeats need_reply (bit 3) in its reply, as QEMU does not allow.",
             "The back-end sends a request of its own on the main channel.",
-            "What answers is no vhost-user back-end, or the stream was cut in the wrong place before.",
+            "What answers is not a vhost-user back-end, or the stream was cut in the wrong place before.",
         ),
     ),
     KnownError(
@@ -52,7 +52,7 @@ ROWS: tuple[KnownError, ...] = (
         "A message says it has {size} bytes of payload; QEMU takes at most {most}.",
         (
             "The stream was cut in the wrong place before: a message was longer or shorter than its header said.",
-            "What answers is no vhost-user back-end.",
+            "What answers is not a vhost-user back-end.",
         ),
     ),
     KnownError(
@@ -272,7 +272,7 @@ ROWS: tuple[KnownError, ...] = (
     KnownError(
         ("vhost-user backend supports VHOST_USER_PROTOCOL_F_CONFIG but QEMU does not.",),
         _USER + "vhost_user_backend_init",
-        "A warning without harm: the back-end offers CONFIG and this device of QEMU (network) does not use it, so QEMU does not acknowledge it.",
+        "A harmless warning: the back-end offers CONFIG and this device of QEMU (network) does not use it, so QEMU does not acknowledge it.",
         ("The back-end is made for another device type.",),
     ),
     KnownError(
@@ -515,7 +515,7 @@ ROWS: tuple[KnownError, ...] = (
         ("binding does not support guest notifiers", "binding does not support host notifiers"),
         "QEMU, every vhost device",
         "The transport of this device cannot have eventfds, which vhost needs.",
-        ("A machine or a transport (mmio of old, ccw) without ioeventfd; without KVM on old versions.",),
+        ("A machine or a transport (old mmio, ccw) without ioeventfd; without KVM on old versions.",),
         NOTHING,
     ),
     KnownError(
@@ -532,7 +532,7 @@ ROWS: tuple[KnownError, ...] = (
             "Too many open files (RLIMIT_NOFILE): each ring takes two.",
             "KVM has no room for more interrupt routes or ioeventfds.",
         ),
-        "Nothing of vhost-user: this is QEMU and the kernel.",
+        "Not about vhost-user: this is QEMU and the kernel.",
     ),
     KnownError(
         ("Vhost user backend fails to broadcast fake RARP",),
@@ -652,7 +652,7 @@ ROWS: tuple[KnownError, ...] = (
             "Invalid indirect buffer table",
         ),
         "QEMU, hw/virtio/virtio.c; libvhost-user, vu_queue_pop, vu_queue_map_desc",
-        "What stands in a ring is no valid chain of descriptors.",
+        "What stands in a ring is not a valid chain of descriptors.",
         (
             "The ring's addresses or its size are wrong, so other memory is read: compare SET_VRING_ADDR and the memory table.",
             "The guest's driver was reset and the back-end goes on with the old ring.",
@@ -672,7 +672,7 @@ ROWS: tuple[KnownError, ...] = (
         "QEMU, hw/virtio/virtio.c",
         "QEMU cannot use what the guest put into a ring. The device then needs a reset.",
         ("A guest driver at fault, or a vhost device that fell back to QEMU itself.",),
-        "Nothing of vhost-user: QEMU works on this ring itself.",
+        "Not about vhost-user: QEMU works on this ring itself.",
     ),
     KnownError(
         ("Features 0x{features:features} unsupported. Allowed features: 0x{allowed:features}",),
@@ -711,7 +711,7 @@ ROWS: tuple[KnownError, ...] = (
         ),
         _USER + "vhost_user_crypto_create_session",
         "A crypto session could not be made: CREATE_CRYPTO_SESSION failed or its keys are too long (64 bytes cipher, 512 authentication).",
-        ("The form of the message changed in QEMU 8.1: DPDK of an earlier day does not understand it.",),
+        ("The form of the message changed in QEMU 8.1: older DPDK does not understand it.",),
     ),
     KnownError(
         (

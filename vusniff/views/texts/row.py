@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 SESSION = (
-    "The whole session from its first byte: start vusniff capture -o FILE (or vusniff proxy) before the front-end "
+    "The whole session from its first byte: start vusniff capture -w FILE (or vusniff proxy) before the front-end "
     "connects, then vusniff summary FILE."
 )
 BOTH = SESSION + " Keep the log of the back-end and how its process ended (exit status, signal) beside it."

@@ -132,7 +132,7 @@ ROWS: tuple[KnownError, ...] = (
         f"{_VHOST}::ReqHandlerError; {_BACKEND}handler.rs",
         f"The daemon could not do what a message asks for; the words behind it say why. {_DAEMON}",
         (
-            "Memory could not be mapped (SET_MEM_TABLE, ADD_MEM_REG): SeekEnd, Illegal seek means that the descriptor is no file, MissingMemoryMapping that an address is in no region.",
+            "Memory could not be mapped (SET_MEM_TABLE, ADD_MEM_REG): SeekEnd, Illegal seek means that the descriptor is not a file, MissingMemoryMapping that an address is in no region.",
             "SET_VRING_ADDR: an address that is in no region: guest memory is not shared.",
         ),
     ),

@@ -55,6 +55,7 @@ class TuiApp(Parts):
         ),
         Binding("escape", "escape", "back", show=False, priority=True),
         Binding("ctrl+c", "interrupt", "stop or leave", show=False, priority=True),
+        Binding("ctrl+q", "quit", "leave", show=False, priority=True),
         Binding("tab", "app.focus_next", show=False),
         Binding("shift+tab", "app.focus_previous", show=False),
     ]

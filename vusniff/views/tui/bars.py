@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from bisect import bisect_right
 from collections.abc import Sequence
@@ -18,13 +19,14 @@ from vusniff.printable import escape
 from vusniff.views.rings import sparkline
 from vusniff.views.state import peers
 from vusniff.views.tui.judging import Judging
-from vusniff.views.tui.line import cut
+from vusniff.views.tui.line import ELLIPSIS, cut
 from vusniff.views.tui.timeline import TimelineView
 
 SMALLEST = (80, 24)
 """Columns and rows the view is made for."""
-WHO = 130
-"""Columns from which the first line names both peers."""
+PATH = 32
+"""Characters of a path where the first line has little room: its end tells most."""
+PID = re.compile(r" \(\d+\)$")
 FULL_WORDS = 110
 """Columns from which findings are counted in words."""
 
@@ -34,23 +36,49 @@ def top_words(
 ) -> tuple[str, str]:
     """What the first line says on the left, what is selected, and on the right: how much there is, and the ``work``
     under way. ``size`` of the screen in columns and rows."""
-    timeline, row, left = view.timeline, view.row, title
-    if row is not None:
-        number = timeline.place(row).session
-        session = timeline.sessions[number - 1]
-        device = f"{session.guess.device} ({session.guess.sure})" if session.guess else "unknown device"
-        left += f"  {device}  session {number} of {len(timeline.sessions)}  {session.path}"
-        if size[0] >= WHO:
-            left += f"  {' - '.join(peers(timeline, session))}"
+    timeline, row = view.timeline, view.row
     width, height = size
     if width < SMALLEST[0] or height < SMALLEST[1]:
-        return left, f"{width}x{height} is small: give it {SMALLEST[0]}x{SMALLEST[1]}"
+        said = f"{width}x{height} is small: give it {SMALLEST[0]}x{SMALLEST[1]}"
+    else:
+        said = _counts(view, judging, width, work)
+    if row is None:
+        return title, said
+    return _what(title, timeline, timeline.place(row).session, width - cell_len(said) - 3), said
+
+
+def _counts(view: TimelineView, judging: Judging, width: int, work: Sequence[str]) -> str:
     right = [f"{view.words}: {view.length:,} of"] if view.words else []
-    right.append(f"{len(timeline):,} message{'' if len(timeline) == 1 else 's'}")
+    right.append(f"{len(view.timeline):,} message{'' if len(view.timeline) == 1 else 's'}")
     if lost := view.losses.total:
         right.append(f"· {lost:,} LOST")
     right += [f"· {words}" for words in (judging.counts(width < FULL_WORDS), *work) if words]
-    return left, " ".join(right)
+    return " ".join(right)
+
+
+def _what(title: str, timeline: Timeline, number: int, room: int) -> str:
+    """What is open, and whose session it is: device, path and peers, shorter and shorter until there is room."""
+    session = timeline.sessions[number - 1]
+    device = session.guess.device if session.guess else "unknown device"
+    sure = f"{device} ({session.guess.sure})" if session.guess else device
+    several = len(timeline.sessions) > 1
+    of = f"session {number} of {len(timeline.sessions)}" if several else ""
+    who = peers(timeline, session)
+    names = " - ".join(PID.sub("", one) for one in who)
+    end = session.path if len(session.path) <= PATH else ELLIPSIS + session.path[1 - PATH :]
+    last = end.rpartition("/")[2]
+    last = end if last == end else f"{ELLIPSIS}/{last}"
+    short = f"session {number}/{len(timeline.sessions)}" if several else ""
+    forms = (
+        (title, sure, of, session.path, " - ".join(who)),
+        (title, device, of, session.path, names),
+        (title, device, of, end, names),
+        (title, device, short, last, names),
+        (device, short, last, names),
+        (device, last, names),
+    )
+    made = ["  ".join(filter(None, form)) for form in forms]
+    return next((one for one in made if cell_len(one) <= room), made[-1])
 
 
 def pace_words(timeline: Timeline, seconds: int = 12) -> str:

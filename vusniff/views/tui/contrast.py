@@ -12,9 +12,12 @@ TEXTS = ("text-primary", "text-accent", "text-warning", "text-success", "text-er
 STEP = 0.05
 
 
-def readable(colours: Mapping[str, str]) -> dict[str, str]:
-    """A theme's colours by name. Those of text are moved towards the foreground until they can be read."""
+def readable(colours: Mapping[str, str], coloured: bool = True) -> dict[str, str]:
+    """A theme's colours by name. Those of text are moved towards the foreground until they can be read; without colours
+    they are the foreground, because the grey of a strong colour is fainter than that of plain text."""
     made = dict(colours)
+    if not coloured:
+        return made | {name: colours["foreground"] for name in TEXTS if name != "foreground-muted"}
     try:
         background, foreground = (Color.parse(colours[name]) for name in ("background", "foreground"))
         for name in TEXTS:

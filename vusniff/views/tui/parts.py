@@ -87,7 +87,7 @@ class Parts(App[int]):
 
     def get_css_variables(self) -> dict[str, str]:
         """The theme's colours, where they cannot be read better ones."""
-        return readable(super().get_css_variables())
+        return readable(super().get_css_variables(), not self.no_color)
 
     def compose(self) -> ComposeResult:
         yield VerdictLine()

@@ -31,7 +31,7 @@ def write_picture(
 ) -> int:
     """Write the screen with message ``at`` (default: the last) selected, after some keys. Returns the exit code.
 
-    ``replaces`` as in `vusniff.files.open_output`. Raises CaptureError for what is no capture, SourceError for a key
+    ``replaces`` as in `vusniff.files.open_output`. Raises CaptureError for what is not a capture, SourceError for a key
     that there is not, OutputError and SourceError when the picture cannot be written.
     """
     keys = [key for key in keys if key]

@@ -10,6 +10,7 @@ import enum
 import time
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 from vusniff.analysis.timeline import Timeline
@@ -79,7 +80,7 @@ def cells(timeline: Timeline, row: int, answer: Answer) -> Cells:
         end_of(timeline.index.meta[row]),
         message.reply,
         message.name if message.request is not None else "(no header)",
-        escape(words.summary(message)),
+        " ".join(filter(None, (text.RESTATED if message.restated else "", escape(words.summary(message))))),
         escape(words.descriptors(message.descriptors)) if message.descriptors else "",
         answered,
         style,
@@ -275,9 +276,16 @@ def parts(
         answer = answer.partition(" ")[0]
     faint = "dim" if texts.reply else ""
     order = widths.order
+    run_over = not texts.descriptors and (RowColumn.VALUES, RowColumn.DESCRIPTORS) in pairwise(order)
     for place, column in enumerate(order):
         size = sizes[column]
-        if order[place + 1 : place + 2] == (RowColumn.ANSWER,):  # it goes on where there is no answer
+        following = order[place + 1 :]
+        if column is RowColumn.DESCRIPTORS and run_over:
+            continue
+        if column is RowColumn.VALUES and run_over:  # long values go on where there are no descriptors
+            size += 1 + sizes[RowColumn.DESCRIPTORS]
+            following = following[1:]
+        if following[:1] == (RowColumn.ANSWER,):  # and where there is no answer
             size += sizes[RowColumn.ANSWER] - len(answer)
         if column is RowColumn.NUMBER:
             made.append(Part(f"{row + 1:>{size}} ", faint))

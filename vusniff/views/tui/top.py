@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Sequence
 from typing import ClassVar
 
-from rich.cells import cell_len, set_cell_size
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.widgets import Input, Static
@@ -18,35 +17,12 @@ from vusniff.printable import escape
 from vusniff.views import top
 from vusniff.views.top import COLUMNS, SORTABLE, TONES, TopRow
 from vusniff.views.tui.contrast import readable
-from vusniff.views.tui.line import Part, TextLine, cut, fit
+from vusniff.views.tui.line import Part, TextLine, cut
 from vusniff.views.tui.panes import LinesView
 
 SECONDS = 0.5
 """Time between two looks."""
 KEYS = "s sort  S reverse  / filter  r rings  p pause  Enter open the session  q quit"
-LEAST_STATE = 44
-"""Cells that are enough for a state."""
-DROPPED = (
-    "SUPPRESSED",
-    "AVAIL",
-    "USED",
-    "SIZE",
-    "CALLS",
-    "KICKS",
-    "PATH",
-    "DEVICE",
-    "BACK-END",
-    "",
-    "RING",
-    "IN FLIGHT",
-)
-"""Columns that are left out where there is no room, the first first."""
-LEAST_NAME = 12
-"""Cells that a name may take at any width; a quarter of the line where that is more. Others have chosen it, and it must
-not take the room of what is beside it."""
-NAMES = [number for number, column in enumerate(COLUMNS) if column.name in ("VM", "DEVICE", "BACK-END", "PATH")]
-PATH = next(number for number, column in enumerate(COLUMNS) if column.name == "PATH")
-STATE = next(number for number, column in enumerate(COLUMNS) if column.name == "STATE")
 
 
 class TopApp(App[int]):
@@ -57,6 +33,7 @@ class TopApp(App[int]):
     ENABLE_COMMAND_PALETTE = False
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("q", "quit", "quit"),
+        Binding("ctrl+c,ctrl+q", "quit", "quit", show=False, priority=True),
         Binding("s", "sort", "sort by the next column"),
         Binding("S", "reverse", "the other way round"),
         Binding("r", "rings", "each ring, or devices"),
@@ -88,7 +65,7 @@ class TopApp(App[int]):
 
     def get_css_variables(self) -> dict[str, str]:
         """Colours that can be read on the background."""
-        return readable(super().get_css_variables())
+        return readable(super().get_css_variables(), not self.no_color)
 
     def compose(self) -> ComposeResult:
         """One line, the table, one line."""
@@ -213,42 +190,18 @@ def table_lines(
 ) -> tuple[str, list[TextLine]]:
     """The heading, and a line for each row. Where there is no room for all columns, some are left out."""
     table = [top.cells(row, now_ns) for row in rows]
-    sizes = [
-        max(len(column.name), *(cell_len(cells[number]) for cells in table)) if table else len(column.name)
-        for number, column in enumerate(COLUMNS)
-    ]
-    for number in NAMES:
-        sizes[number] = min(sizes[number], max(width // 4, LEAST_NAME))
-    shown, sizes[STATE] = _columns(sizes, width, how)
+    shown, sizes = top.fitted(table, width, how.sort)
     gap = "  "
-    heading = gap.join(_filled(COLUMNS[number].name, number, sizes[number]) for number in shown)
+    heading = gap.join(top.filled(COLUMNS[number].name, number, sizes[number]) for number in shown)
     lines = []
     for row, cells in zip(rows, table, strict=True):
         tone = TONES.get(row.condition, "")
         parts = [
-            Part(_filled(cells[number], number, sizes[number]) + gap, tone if number == STATE else "")
+            Part(top.filled(cells[number], number, sizes[number]) + gap, tone if number == top.STATE else "")
             for number in shown
         ]
         lines.append(TextLine(tuple(parts), key=key_of(row)))
     return heading.rstrip(), lines
-
-
-def _columns(sizes: Sequence[int], width: int, how: TopArrangement) -> tuple[list[int], int]:
-    """The columns that are shown, and the width of the one with the state."""
-    names = [column.name for column in COLUMNS]
-    shown = list(range(len(COLUMNS)))
-    dropped = [name for name in DROPPED if name.lower() != how.sort]
-    while True:
-        others = sum(sizes[number] + 2 for number in shown if number != STATE)
-        if width - others >= min(sizes[STATE], LEAST_STATE) + 2 or not dropped:
-            return shown, max(min(sizes[STATE], width - others - 2), len(names[STATE]))
-        shown.remove(names.index(dropped.pop(0)))
-
-
-def _filled(text: str, number: int, size: int) -> str:
-    if number == PATH and cell_len(text) > size:
-        text = "…" + set_cell_size(text[::-1], size - 1)[::-1]  # what tells paths apart is at their end
-    return text.rjust(size) if COLUMNS[number].right else fit(text, size)
 
 
 def run_top(app: TopApp) -> int | None:
