@@ -20,7 +20,7 @@ OLD = {
     r"\bslave\b|\bmaster\b": "back-end, front-end",
     r"put out|evicted|end not told apart": "plain words",
     r"\b1 (messages|rings|regions|sessions)\b": "the singular",
-    r"(?<!here )\bis no (capture|(regular )?file|socket|error|(whole )?number|text|log|part|power|multiple)\b": "is not",
+    r"(?<!here )\bis no (capture|(regular )?file|socket|error|(whole )?number|text|log|power|multiple)\b": "is not",
     r"without harm|nobody knows|not there any more|silent about|\bof no (size|length)|stands twice": "plain words",
     r"write such as": "for example",
 }
