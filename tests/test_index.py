@@ -200,7 +200,7 @@ def test_a_file_written_anew_is_said_so(tmp_path: Path) -> None:
 def test_a_pipe_cannot_be_indexed(tmp_path: Path) -> None:
     reader, writer = os.pipe()
     try:
-        with pytest.raises(CaptureError, match="no regular file"):
+        with pytest.raises(CaptureError, match="is not a regular file"):
             Index(f"/proc/self/fd/{reader}")
     finally:
         os.close(reader)
@@ -213,7 +213,7 @@ def test_what_is_no_capture_is_refused(tmp_path: Path) -> None:
     with Index(path) as index, pytest.raises(CaptureError, match="is empty"):
         index.update()
     path.write_bytes(b"text of some kind")
-    with pytest.raises(CaptureError, match="no capture"):
+    with pytest.raises(CaptureError, match="is not a capture"):
         Index(path)
 
 

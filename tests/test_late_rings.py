@@ -124,7 +124,7 @@ def test_a_ring_that_cannot_be(tmp_path: Path, ring: object) -> None:
         (b"{}\n", b"{", "does not answer"),
         (b"{}\n", b"what\n", "Expecting value"),
         (b"{}\n", b"[" * 100_000 + b"\n", "."),
-        (b"x" * 5_000_000, b"", "no monitor|does not answer"),
+        (b"x" * 5_000_000, b"", "not a monitor|does not answer"),
         (b"{}\n", b'{"event": "' + b"x" * 3_000_000 + b'"}\n' * 2, "."),
     ],
     ids=["silent", "half an answer", "no JSON", "nested", "no line", "too long"],

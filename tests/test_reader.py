@@ -833,7 +833,7 @@ def test_a_pipe_of_something_else_is_refused(tmp_path: Path) -> None:
     for content, why in (
         (b"\x1f\x8b\x08rest of it", "compressed data is cut"),
         (b"", "standard input is empty"),
-        (b"hi", "no capture"),
+        (b"hi", "is not a capture"),
     ):
         done = subprocess.run([sys.executable, "-c", script], input=content, capture_output=True, check=True)
         assert why in done.stdout.decode()

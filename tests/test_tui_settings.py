@@ -115,7 +115,7 @@ async def test_where_settings_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert default_path() is None
     assert load(None) == ViewSettings()
     os.mkfifo(tmp_path / "fifo")
-    assert "no regular file" in load(tmp_path / "fifo").trouble  # and it does not wait
+    assert "is not a regular file" in load(tmp_path / "fifo").trouble  # and it does not wait
 
 
 async def test_a_file_of_somebody_else_is_not_replaced(tmp_path: Path) -> None:

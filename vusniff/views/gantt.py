@@ -119,7 +119,7 @@ def _legend(sampled: bool, width: int) -> Iterator[str]:
         words += f"   {sign}" if words else sign
     yield words
     if sampled:
-        yield "in flight: how much of the ring, from ▁ to █ (all of it); a ring that is not served is marked !"
+        yield "in flight: from ▁ to █ (the whole ring); not served is marked !"
 
 
 def _axis(scale: Scale, here: int | None) -> Iterator[DrawnLine]:
