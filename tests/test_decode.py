@@ -184,7 +184,7 @@ def test_what_cannot_be_decoded_is_one_sentence(
 
 
 def test_the_functions_raise_what_the_command_line_prints() -> None:
-    with pytest.raises(DissectorError, match="no hexadecimal digit"):
+    with pytest.raises(DissectorError, match="is not a hexadecimal digit"):
         bytes_of("xyz")
     with pytest.raises(DissectorError, match="no message"):
         message_of(b"", Channels.MAIN, protocol_features=ProtocolFeature.MQ)
