@@ -69,7 +69,7 @@ def test_messages_are_found_again(tmp_path: Path, name: str) -> None:
             pass
         assert [index.frame(row) for row in range(1, len(index))] == read
         assert list(index.frames(1)) == read
-        assert [fields.data for fields in index.rows(1, len(index))] == [frame.data for frame in read]
+        assert [Frame(*fields).data for fields in index.rows(1, len(index))] == [frame.data for frame in read]
         assert [index.packet(row)[0] for row in range(1, len(index))] == [frame.data for frame in read]
         assert len([note for note in index.notes if "recorded as unreadable" in note]) == (name != "nothing but noise")
 
@@ -105,4 +105,4 @@ def test_a_file_full_of_them_is_bounded(tmp_path: Path) -> None:
         tracemalloc.stop()
         assert len(index) == 1 + packets * messages
         assert kept < 80 * len(index)
-        assert sum(fields.data == OWNER for fields in index.rows(0, len(index))) == packets * messages
+        assert sum(Frame(*fields).data == OWNER for fields in index.rows(0, len(index))) == packets * messages

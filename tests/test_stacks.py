@@ -76,7 +76,7 @@ def test_what_is_written_comes_back(tmp_path: Path) -> None:
     with Index(path) as index:
         index.update()
         assert [index.frame(row).stack for row in range(len(index))] == given
-        assert [frame.facts.stack for frame in index.rows(0, len(index))] == given
+        assert [Frame(*fields).facts.stack for fields in index.rows(0, len(index))] == given
     data = path.read_bytes()
     assert data.count(b"vhost_dev_start") == 1, "outer entries that stacks share are written once"
     ends = [stack_of((entry, *OUTER), cut) for entry, cut in ((LIBC, "x"), (FIRST.entries[1], "x"), (LIBC, ""))]

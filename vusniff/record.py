@@ -223,17 +223,23 @@ class Frame(HasFacts):
     """It was sent before the file begins, and stands there because the present state is made up of it."""
 
 
-class FrameFields(NamedTuple):
-    """The fields of a `Frame`, for callers that need only a message: several times cheaper to make."""
+FrameFields = tuple[int, int, int, bytes, Facts, FrameKind, int, bool]
+"""The fields of a `Frame` in their order, for callers that need only a message: making and reading them by name took a
+twentieth of the full analysis (bench_check.py)."""
 
-    connection: int
-    end: int
-    time_ns: int
-    data: bytes
-    facts: Facts
-    kind: FrameKind
-    missing: int
-    restated: bool = False
+
+def fields_of(frame: Frame) -> FrameFields:
+    """The fields of a frame; `Frame` makes a frame of them again."""
+    return (
+        frame.connection,
+        frame.end,
+        frame.time_ns,
+        frame.data,
+        frame.facts,
+        frame.kind,
+        frame.missing,
+        frame.restated,
+    )
 
 
 @dataclass(frozen=True, slots=True)

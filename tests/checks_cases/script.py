@@ -31,6 +31,7 @@ from vusniff.record import (
     Position,
     Process,
     Sample,
+    fields_of,
 )
 
 F, B, G, P = FrontendRequest, BackendRequest, GpuRequest, ProtocolFeature
@@ -342,7 +343,7 @@ class _Told:
             batch.events.append((0, one))
         frames = [one] if isinstance(one, Frame) else []
         placed = self.driver.place(batch, batch.events, frames.__getitem__, lambda _: "little")
-        for step in self.steps.of(self.driver.count, frames, placed, batch.events, self.checker.tell):
+        for step in self.steps.of(self.driver.count, map(fields_of, frames), placed, batch.events, self.checker.tell):
             self.checker.feed(*step)
 
 

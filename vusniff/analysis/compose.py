@@ -16,7 +16,7 @@ from vusniff.analysis.session import Place
 from vusniff.channel import Channel, Sender
 from vusniff.layouts import dissect
 from vusniff.message import Context, Message
-from vusniff.record import NO_FACTS, UNDIVIDED, Frame, FrameFields, FrameKind
+from vusniff.record import NO_FACTS, UNDIVIDED, Frame, FrameFields, FrameKind, fields_of
 from vusniff.told import parse as parse_told
 
 REMEMBERED = 1024
@@ -78,14 +78,21 @@ Other = tuple[int, ...] | None
 Time in nanoseconds; a `vusniff.families.pairing.Pending` is one too."""
 
 
-def compose(number: int, frame: Frame | FrameFields, place: Place, other: Other = None) -> Message:
+def compose(number: int, frame: Frame, place: Place, other: Other = None) -> Message:
     """Decode message ``number``."""
-    values = fields(frame.data, frame.missing, frame.kind, frame.end, place).copy()
+    return compose_fields(number, fields_of(frame), place, other)
+
+
+def compose_fields(number: int, frame: FrameFields, place: Place, other: Other = None) -> Message:
+    """The same of a frame that is given by its fields."""
+    _, end, time_ns, data, facts, kind, missing, restated = frame
+    if kind is _MESSAGE and not missing and len(data) > REMEMBERED_BYTES:
+        values = _by_head(data, end, place)
+    else:
+        values = fields(data, missing, kind, end, place).copy()
     # What Message(...) would do, in a third of the time.
-    values["number"] = number
-    values["time_ns"] = time_ns = frame.time_ns
-    values["facts"] = frame.facts
-    if frame.restated:
+    values["number"], values["time_ns"], values["facts"] = number, time_ns, facts
+    if restated:
         values["restated"] = True
     if other:
         values["answers" if other[0] < number else "answered_by"] = other[0]  # a reply comes after its request
@@ -98,8 +105,8 @@ def compose(number: int, frame: Frame | FrameFields, place: Place, other: Other 
 def fields(data: bytes, missing: int, kind: FrameKind, end: int, place: Place) -> dict[str, Any]:
     """The fields of a message, as far as its bytes and its place tell them. They are shared: never change them.
 
-    Those that few messages have are left out where they are as by default: with two of them a dict of 21 is filled, and
-    one more would take twice the memory.
+    Those that few messages have are left out where they are as by default: with two of them a dict of 21 entries is
+    filled, and one more would take twice the memory.
     """
     if kind is not _MESSAGE or missing:
         return _fields(data, missing, kind, end, place)
@@ -115,7 +122,8 @@ def fields(data: bytes, missing: int, kind: FrameKind, end: int, place: Place) -
 
 
 def _by_head(data: bytes, end: int, place: Place) -> dict[str, Any]:
-    """The same of a whole message: of one with the same header before it only the payload differs."""
+    """The same of a whole message, for the caller to keep: of one with the same header before it only the payload
+    differs."""
     header = place.channel.header
     size = header.size
     key = (place, end, data[:size])

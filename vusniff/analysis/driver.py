@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from vusniff.analysis.compose import Other, compose
+from vusniff.analysis.compose import Other, compose_fields
 from vusniff.analysis.session import Columns, Place, Placed, Rows, Session, Tracker
 from vusniff.families.family import Family, State
 from vusniff.message import Message
@@ -118,7 +118,7 @@ class Steps:
     def of(
         self,
         first: int,
-        frames: Iterable[Frame | FrameFields],
+        frames: Iterable[FrameFields],
         placed: tuple[Iterable[Place], Iterable[Other], Iterable[int]],
         events: Sequence[tuple[int, Event]] = (),
         tell: Callable[[Event], None] = _ignore,
@@ -129,14 +129,15 @@ class Steps:
         message that they stand before; ``tell`` gets each when it is its turn, the last ones after the last message.
         """
         followed = self._followed
-        at, due = 0, events[0][0] if events else 0
+        at, due, last = 0, events[0][0] if events else 0, None
         for number, (frame, place, other, pairing) in enumerate(zip(frames, *placed, strict=True), first):
             while due and number >= due:
                 self._hand_on(events[at][1], tell)
                 at += 1
                 due = events[at][0] if at < len(events) else 0
-            session = followed.get(place.session) or self._follow(place.session)
-            message = compose(number, frame, place, other)
+            if place is not last:
+                session, last = followed.get(place.session) or self._follow(place.session), place
+            message = compose_fields(number, frame, place, other)
             before = session.state
             session.state = after = session.advance(before, message)
             yield message, place, pairing, before, after

@@ -8,12 +8,12 @@ worked out from the nearest checkpoint before it, so that a million messages cos
 from __future__ import annotations
 
 from array import array
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import chain, groupby
+from itertools import chain, groupby, islice
 from typing import TYPE_CHECKING
 
-from vusniff.analysis.compose import Other, compose
+from vusniff.analysis.compose import Other, compose, compose_fields
 from vusniff.analysis.driver import Advanced, Driver, Steps, steps_of
 from vusniff.analysis.rings import RingHistory, RingStanding
 from vusniff.analysis.session import Place, Placed, Rows, Session
@@ -21,7 +21,6 @@ from vusniff.capture.batch import Batch
 from vusniff.capture.index import Index
 from vusniff.families.family import Family, PhasesOf, State
 from vusniff.message import Message
-from vusniff.meta import NO_MESSAGE, TOLD
 from vusniff.record import Closed, Connection, Exit, Frame, FrameFields, FrameKind
 from vusniff.told import payload as told_payload
 
@@ -61,7 +60,6 @@ class Timeline:
         self._analysed = 0
         self._events_seen = 0
         self._events_told = 0
-        self._done: dict[int, int] = {}
         self._found: dict[int, list[Finding]] = {}
         self._found_in: dict[int, list[Finding]] = {}
         self._sorted = 0
@@ -149,16 +147,13 @@ class Timeline:
 
     def message(self, row: int) -> Message:
         """It, decoded. Raises IndexError for a row that is not there."""
-        return self._compose(row, self.index.frame(row))
+        return compose(row + 1, self.index.frame(row), self.place(row), *self.others(row, row + 1))
 
     def messages(self, start: int = 0, stop: int | None = None) -> Iterator[Message]:
         """Decoded messages in order, reading the file in large pieces."""
         stop = len(self) if stop is None else min(stop, len(self))
         for row, frame in enumerate(self.index.rows(start, stop), start):
-            yield self._compose(row, frame)
-
-    def _compose(self, row: int, frame: Frame | FrameFields) -> Message:
-        return compose(row + 1, frame, self.place(row), *self.others(row, row + 1))
+            yield compose_fields(row + 1, frame, self.place(row), *self.others(row, row + 1))
 
     def others(self, start: int, stop: int) -> list[Other]:
         """Of some rows: number and time of the request that each answers, or of the reply to it."""
@@ -170,8 +165,7 @@ class Timeline:
         return Steps(self.tracker).of(1, self.index.rows(0, len(self)), self._placed(0, len(self)))
 
     def _placed(self, start: int, stop: int) -> tuple[Iterable[Place], Iterable[Other], Iterable[int]]:
-        places = self._places
-        found = (places[which] for which in self._place_of[start:stop])
+        found = map(self._places.__getitem__, self._place_of[start:stop])
         return found, self.others(start, stop), self.pairings[start:stop]
 
     def connection(self, number: int) -> Connection:
@@ -283,19 +277,33 @@ class Timeline:
 
     def _judge(self, stop: int, frames: Iterable[FrameFields]) -> None:
         """Judge the next rows; these are their frames."""
-        feed, done = self.checker.feed, self._done
+        feed = self.checker.feed
         first = self._analysed
         events = self.index.events
         last = events.total if stop == len(self) else events.number_before(stop)
         told = [(row + 1, event) for row, event in events.since(self._events_told, last)]
         self._events_told = max(last, self._events_told)
-        for step in self._steps.of(first + 1, frames, self._placed(first, stop), told, self.checker.tell):
+        steps = self._steps.of(first + 1, frames, self._placed(first, stop), told, self.checker.tell)
+        for row, session, count in self._checkpoints_due(first, stop):
+            for step in islice(steps, row + 1 - first):
+                feed(*step)
+            first, state = row + 1, step[4]
+            if state is not None:
+                self._checkpoint(session, count, state)
+        for step in steps:
             feed(*step)
-            session = step[1].session
-            count = done[session] = done.get(session, 0) + 1
-            if not count % CHECKPOINT and step[4] is not None:
-                self._checkpoint(session, count, step[4])
         self._analysed = stop
+
+    def _checkpoints_due(self, first: int, stop: int) -> list[tuple[int, int, int]]:
+        """The rows of a range after which a state is kept, ascending, with their session and how many messages of it
+        there are up to there."""
+        due: list[tuple[int, int, int]] = []
+        for session in {self._places[which].session for which in set(self._place_of[first:stop])}:
+            rows = self._rows[session]
+            done = bisect_left(rows, first)
+            counts = range(done + CHECKPOINT - done % CHECKPOINT, bisect_left(rows, stop) + 1, CHECKPOINT)
+            due += [(rows[count - 1], session, count) for count in counts]
+        return sorted(due)
 
     def _checkpoint(self, session: int, done: int, state: State) -> None:
         """Keep the state of a session after so many of its messages, a multiple of `CHECKPOINT`."""
@@ -327,16 +335,7 @@ class Timeline:
         phases, done = self._phases.get(session) or (self._begin_phases(session), 0)
         new = self.rows_of(session)[done : done + max_rows]
         places = self._places
-        phases.follow(
-            zip(
-                [row + 1 for row in new],
-                [times[row] for row in new],
-                [0 if metas[row] & NO_MESSAGE and metas[row] & NO_MESSAGE != TOLD else requests[row] for row in new],
-                [metas[row] for row in new],
-                [places[place_of[row]].channel for row in new],
-                strict=True,
-            )
-        )
+        phases.follow((row + 1, times[row], requests[row], metas[row], places[place_of[row]].channel) for row in new)
         self._phases[session] = phases, done + len(new)
         return len(new)
 

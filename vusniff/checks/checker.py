@@ -16,12 +16,13 @@ from vusniff.checks import rings, stream
 from vusniff.checks.cause import causes
 from vusniff.checks.finding import SIDES, Finding, Rule, Said, Sayings, Severity, Side, Trigger
 from vusniff.checks.peers import NOBODY, Implementation, Peer, recognise
-from vusniff.checks.plan import Plan, Question, by_looks, by_standing, counts_replies, plan_of, questions
-from vusniff.checks.recall import lasting, previous_session, recall_exchange
+from vusniff.checks.plan import READABLE, Plan, Question, by_looks, by_standing, counts_replies, plan_of, questions
+from vusniff.checks.recall import FITS, WRONG, lasting, previous_session, recall_reply, recall_request
 from vusniff.checks.silence import MAX_EXITS as MAX_SILENT_EXITS
 from vusniff.checks.silence import MAX_SILENT, Silence
 from vusniff.checks.standing import Standing, is_started, stand
 from vusniff.checks.step import (
+    MAX_BYTES,
     MAX_SPOKEN,
     MAX_UNANSWERED,
     ConnectionHistory,
@@ -34,7 +35,6 @@ from vusniff.checks.step import (
 from vusniff.checks.table import RULES
 from vusniff.checks.wrote import MAX_LINES, tells_of_trouble
 from vusniff.families.family import State
-from vusniff.families.pairing import Pairing
 from vusniff.families.vhost_user.protocol import (
     FLAG_REPLY,
     NAME,
@@ -94,8 +94,8 @@ def _spoken(message: Message) -> Spoken:
 MAX_PLANS = 4096
 MAX_PLACES = 4096
 _new = object.__new__
-# Looked up once, as every message is compared with them.
-_FITS, _WRONG, _BACKEND = Pairing.FITS, Pairing.WRONG, Sender.BACKEND
+# Looked up once, as every message is compared with it (bench_check.py).
+_BACKEND = Sender.BACKEND
 
 
 _NO_PROGRAM = (NOBODY, Peer(Implementation.UNKNOWN, "kernel"))
@@ -219,38 +219,93 @@ class Checker:
         readable = values is not None and message.malformed is None
         known = 2 * memory.complete + readable
         key = (message.request, message.flags, message.sender is _BACKEND)
-        plan, kept = plans.get(key) or self._plan(plans, key, message), message
-        if plan.framed:
-            if link.wrong_reply or before.owned is None or before.postcopy is not None:
-                self._pull(by_standing(step), step, known)
-            kept = lasting(message)
-            recall_exchange(step, kept)
-            asked = plan.asked[known]
-            # In postcopy the front-end acknowledges the back-end's addresses by the same request.
-            if asked and (before.postcopy is None or message.layout != "ack" or plan.reply):
-                self._ask(asked, step)
-            # Of nearly all messages nothing that is looked at holds: what tells that in short comes first.
-            passed = message.descriptors
-            if (
-                plan.looked_at
-                or pairing > _FITS
-                or not readable
-                or message.trailing
-                or step.skipped
-                or (passed and not (plan.takes_one and len(passed) == 1 and not passed[0].late))
-                or (plan.reply and step.values.get("u64"))
-                or (plan.need_reply and not counts_replies(before))
-            ):
-                self._pull(by_looks(step, plan), step, known)
-        elif plan.odd or message.descriptors:
-            # From the wrong side what it would mean from the other is not asked.
+        plan = plans.get(key) or self._plan(plans, key, message)
+        if not plan.framed:
+            self._judge_stray(step, plan, known)
+        elif plan.reply:
+            self._judge_reply(step, plan, known)
+        else:
+            self._judge_request(step, plan, known)
+        if not readable:
+            self._remember_unreadable(memory, message)
+        elif plan.handler is not None:
+            plan.handler(memory, message, step)
+
+    def _judge_request(self, step: Step, plan: Plan, known: int) -> None:
+        """A request from the side that sends such: the rules, then what later messages are judged by."""
+        message, memory, link, before = step.message, step.memory, step.link, step.before
+        if link.wrong_reply or before.owned is None or before.postcopy is not None:
+            self._pull(by_standing(step), step, known)
+        passed = message.facts.descriptors
+        kept = message if len(message.data) <= MAX_BYTES and len(passed) <= 1 else lasting(message)
+        recall_request(step, kept)
+        asked = plan.asked[known]
+        # In postcopy the front-end acknowledges the back-end's addresses by the same request.
+        if asked and (before.postcopy is None or message.layout != "ack"):
+            self._ask(asked, step)
+        # Of nearly all messages nothing that is looked at holds: what tells that in short comes first.
+        if (
+            plan.looked_at
+            or not known & READABLE
+            or message.trailing
+            or step.skipped
+            or (passed and not (plan.takes_one and len(passed) == 1 and not passed[0].late))
+            or (plan.need_reply and not counts_replies(before))
+        ):
+            self._pull(by_looks(step, plan), step, known)
+        if step.late is not None or link.unread or not known & READABLE:
+            self._judge_stream(step, known)
+        link.wrong_reply = 0
+        if plan.main:
+            memory.main_before, memory.last_main = memory.last_main, kept
+
+    def _judge_reply(self, step: Step, plan: Plan, known: int) -> None:
+        """The same of a reply from the side that sends such."""
+        message, memory, link, before = step.message, step.memory, step.link, step.before
+        if link.wrong_reply or before.owned is None or before.postcopy is not None:
+            self._pull(by_standing(step), step, known)
+        recall_reply(step)
+        passed = message.facts.descriptors
+        if plan.asked[known]:
+            self._ask(plan.asked[known], step)
+        if (
+            plan.looked_at
+            or step.pairing > FITS
+            or not known & READABLE
+            or message.trailing
+            or step.skipped
+            or passed
+            or step.values.get("u64")
+        ):
+            self._pull(by_looks(step, plan), step, known)
+        if step.late is not None or link.unread or not known & READABLE:
+            self._judge_stream(step, known)
+        if step.pairing == WRONG:
+            link.wrong_reply = message.number
+        if plan.main:
+            short = len(message.data) <= MAX_BYTES and len(passed) <= 1
+            memory.answered, memory.last_reply = True, message if short else lasting(message)
+            asked = step.request
+            if asked is not None and message.time_ns - asked.time_ns > memory.slow_ns:
+                self._slow(memory, message, asked)
+
+    def _judge_stray(self, step: Step, plan: Plan, known: int) -> None:
+        """Bytes without a header, or a message from the wrong side: what it would mean from the other is not asked."""
+        message = step.message
+        if plan.odd or message.descriptors:
             self._pull((Trigger.HEADER if message.request is not None else Trigger.DESCRIPTORS,), step, known)
+        if step.late is not None or step.link.unread or not known & READABLE:
+            self._judge_stream(step, known)
+        if plan.reply and step.pairing == WRONG:
+            step.link.wrong_reply = message.number
+
+    def _judge_stream(self, step: Step, known: int) -> None:
+        """A request waits for too long by now, or this message or the one before it is not whole."""
         if step.late is not None:
             self._pull((Trigger.LATE,), step, known)
-        if link.unread or not readable:
+        if step.link.unread or not known & READABLE:
             self._pull((Trigger.STREAM,), step, known)
-            stream.follow(link, message)
-        self._keep(step, plan, kept, readable)
+            stream.follow(step.link, step.message)
 
     def _judge_call(
         self, opened: _OpenSession, link: ConnectionHistory, message: Message, before: State, after: State
@@ -275,31 +330,13 @@ class Checker:
             step = Step(before, said, after, memory, link, said.payload or {})
             self._ask(asked[2 * memory.complete + 1], step)
 
-    def _keep(self, step: Step, plan: Plan, kept: Message, readable: bool) -> None:
-        """Remember of a message what later ones, and the end of the session, are judged by; ``kept`` is as much of it
-        as is remembered."""
-        message, memory, link = step.message, step.memory, step.link
-        if plan.reply:
-            if step.pairing == _WRONG:
-                link.wrong_reply = message.number
-            if plan.main:
-                memory.answered = True
-                memory.last_reply = kept
-                asked = step.request
-                if asked is not None and message.time_ns - asked.time_ns > memory.slow_ns:
-                    self._slow(memory, message, asked)
-        elif plan.framed:
-            link.wrong_reply = 0
-            if plan.main:
-                memory.main_before, memory.last_main = memory.last_main, kept
-        if plan.handler is not None and readable:
-            plan.handler(memory, message, step)
-        if not readable:
-            if message.request is None and message.sender not in memory.spoken:
-                memory.spoken[message.sender] = _spoken(message)
-            if message.channel in FOLLOWED and (message.malformed is not None or message.request is None):
-                self._mark_incomplete(memory, f"#{message.number} could not be read")
-                memory.unseen |= message.request is None and message.sender is not Sender.BACKEND
+    def _remember_unreadable(self, memory: SessionHistory, message: Message) -> None:
+        """What is kept of a message that could not be read in full."""
+        if message.request is None and message.sender not in memory.spoken:
+            memory.spoken[message.sender] = _spoken(message)
+        if message.channel in FOLLOWED and (message.malformed is not None or message.request is None):
+            self._mark_incomplete(memory, f"#{message.number} could not be read")
+            memory.unseen |= message.request is None and message.sender is not Sender.BACKEND
 
     def _slow(self, memory: SessionHistory, reply: Message, request: Message) -> None:
         """An answer took longer than any before it."""
@@ -407,6 +444,7 @@ class Checker:
                     if lost.connection in (None, connection):
                         link.waiting.clear()
                         link.asked.clear()
+                        link.answered.clear()
                         link.lost = True
 
     def exited(self, exit: Exit) -> None:

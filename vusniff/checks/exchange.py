@@ -117,12 +117,17 @@ def _reply_of_its_own(request: Message) -> bool:
     return request.spec is not None and request.spec.answered
 
 
+def _first_reply(step: Step, request: Message) -> int:
+    """Number of the reply to a request that is answered again."""
+    return step.link.answered.get(request.request or 0, 0)
+
+
 def acknowledged_twice(step: Step) -> Sayings:
     """A request with need_reply gets exactly one reply"""
     request = step.request
     if step.pairing != Pairing.AGAIN or request is None or _reply_of_its_own(request):
         return FINE
-    first = step.link.asked[request.request or 0].answered_by
+    first = _first_reply(step, request)
     return (Said(f"{request.name} (#{request.number}) is acknowledged again", (request.number, first), _sender(step)),)
 
 
@@ -131,7 +136,7 @@ def own_reply_twice(step: Step) -> Sayings:
     request = step.request
     if step.pairing != Pairing.AGAIN or request is None or not _reply_of_its_own(request):
         return FINE
-    first = step.link.asked[request.request or 0].answered_by
+    first = _first_reply(step, request)
     return (
         Said(
             f"{request.name} (#{request.number}) has its reply already, and is answered again",

@@ -7,7 +7,6 @@ ask a rule, and changes nothing: `vusniff.checks.checker` does both.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
 
 from vusniff.channel import Channel, Sender
 from vusniff.checks.finding import Rule, Sayings, Trigger
@@ -25,6 +24,7 @@ from vusniff.families.vhost_user.protocol import (
 )
 from vusniff.families.vhost_user.state import DeviceState, Postcopy
 from vusniff.message import Message
+from vusniff.values import dataclass
 
 _REPLY_ACK = int(ProtocolFeature.REPLY_ACK)
 _FITS = Pairing.FITS
@@ -41,24 +41,20 @@ Keyed = Mapping[tuple[Channel, int | None, int], Sequence[Rule]]
 """Channel, request and reply flag -> the rules about such messages."""
 
 
-class Question(NamedTuple):
-    """A rule that is asked at a message."""
-
-    judge: Callable[[Step], Sayings]
-    once: str
-    """Its slug where it is said once in a session, else empty."""
-    rule: Rule
-
-
+Question = tuple[Callable[[Step], Sayings], str, Rule]
+"""A rule that is asked at a message: its function, its slug where it is said once in a session, else nothing, and it.
+A tuple without names, as every message takes some apart (bench_check.py)."""
+READABLE = 1
+"""The message can be read."""
 Questions = tuple[tuple[Question, ...], ...]
-"""What is asked, by what is known: twice whether all of the session is, and once whether the message can be read."""
+"""What is asked, by what is known: `READABLE`, and 2 where all of the session is."""
 
 
 def questions(rules: Iterable[Rule]) -> Questions:
     """The rules that can be judged, by what is known."""
     return tuple(
         tuple(
-            Question(rule.judge, rule.slug if rule.once else "", rule)
+            (rule.judge, rule.slug if rule.once else "", rule)
             for rule in rules
             if rule.judge is not None and (complete or not rule.complete_only) and (readable or rule.unread)
         )
@@ -67,7 +63,8 @@ def questions(rules: Iterable[Rule]) -> Questions:
     )
 
 
-class Plan(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Plan:
     """What is done with messages of one channel, sender, request and flags."""
 
     framed: bool
@@ -114,9 +111,9 @@ def counts_replies(state: DeviceState) -> bool:
     features, own = state.features, state.protocol_features
     return (
         own is not None
-        and bool(own.value & _REPLY_ACK)
+        and own.value & _REPLY_ACK != 0
         and state.protocol_features_offered is not None
-        and (features is None or bool(features.value & F_PROTOCOL_FEATURES))
+        and (features is None or features.value & F_PROTOCOL_FEATURES != 0)
     )
 
 

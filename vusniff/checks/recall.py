@@ -16,7 +16,6 @@ from vusniff.checks.peers import asks_for_all, told_apart
 from vusniff.checks.step import (
     MAX_BYTES,
     MAX_REMEMBERED,
-    Asked,
     PreviousSession,
     SessionHistory,
     Step,
@@ -40,9 +39,9 @@ from vusniff.values import replace
 VRING_F_LOG = 1
 
 _tuple = tuple.__new__
-# Looked up once: a member of an enum takes longer to look up than to compare, and every message is compared.
-_UNASKED, _DUE, _FITS = Pairing.UNASKED, Pairing.DUE, Pairing.FITS
-_NOT_ASKED, _AGAIN, _WRONG = Pairing.NOT_ASKED, Pairing.AGAIN, Pairing.WRONG
+# Plain numbers: every message is compared with some (bench_check.py).
+UNASKED, DUE, FITS = int(Pairing.UNASKED), int(Pairing.DUE), int(Pairing.FITS)
+NOT_ASKED, AGAIN, WRONG = int(Pairing.NOT_ASKED), int(Pairing.AGAIN), int(Pairing.WRONG)
 F, B, G = FrontendRequest, BackendRequest, GpuRequest
 
 
@@ -75,39 +74,42 @@ def lasting(message: Message) -> Message:
     return replace(message, data=message.data[:HEADER_SIZE], payload=None, trailing=b"", facts=facts)
 
 
-def recall_exchange(step: Step, kept: Message) -> None:
-    """Let a request wait for the reply that it may have, or find the request that a reply is paired with. ``kept`` is
-    the message as it is remembered (`lasting`)."""
+def recall_request(step: Step, kept: Message) -> None:
+    """Let a request wait for the reply that it may have. ``kept`` is it as it is remembered (`lasting`)."""
+    link, pairing, code = step.link, step.pairing, kept.request
+    if pairing > UNASKED:
+        waiting = link.waiting
+        if pairing == DUE and waiting and waiting[-1].must:
+            step.skipped = (waiting[-1].message,)
+        # As Waiting(...), without its Python code: nearly every request comes by.
+        waiting.append(_tuple(Waiting, (kept, pairing == DUE, step.before)))
+        if len(waiting) > MAX_WAITING:
+            del waiting[0]
+    if code is not None and (code in link.asked or len(link.asked) < MAX_CODES):
+        link.asked[code] = kept
+
+
+def recall_reply(step: Step) -> None:
+    """Find the request that a reply is paired with."""
     message, link, pairing = step.message, step.link, step.pairing
     code = message.request
-    assert code is not None
-    if pairing < _FITS:
-        if pairing > _UNASKED:
-            waiting = link.waiting
-            if pairing == _DUE and waiting and waiting[-1].must:
-                step.skipped = (waiting[-1].message,)
-            # As Waiting(...) and Asked(...), without their Python code: every request comes by.
-            waiting.append(_tuple(Waiting, (kept, pairing == _DUE, step.before)))
-            if len(waiting) > MAX_WAITING:
-                del waiting[0]
-        if code in link.asked or len(link.asked) < MAX_CODES:
-            link.asked[code] = _tuple(Asked, (kept, 0))
+    if code is None or pairing == WRONG:
         return
-    if pairing == _WRONG:
-        return
-    if pairing >= _NOT_ASKED:
-        asked = link.asked.get(code)
-        request = asked.message if asked else None
+    if pairing >= NOT_ASKED:
+        step.request = link.asked.get(code)
     else:
-        request = _answered(link.waiting, message.answers or 0, step)
-    step.request = request
-    if request is not None and pairing != _AGAIN:
-        link.asked[code] = _tuple(Asked, (request, message.number))
+        waiting = link.waiting
+        if pairing == FITS and waiting and waiting[0].message.number == message.answers:
+            step.request = waiting.pop(0).message
+        else:
+            step.request = _answered(waiting, message.answers or 0, step)
+    if step.request is not None and pairing != AGAIN:
+        link.asked[code], link.answered[code] = step.request, message.number
 
 
 def _answered(waiting: list[Waiting], number: int, step: Step) -> Message | None:
     """The request of a number, which waits no more."""
-    if step.pairing == _FITS:
+    if step.pairing == FITS:
         # What stood before it need not be answered, and replies come in order: it gets none.
         for position, entry in enumerate(waiting):
             if entry.message.number == number:
@@ -174,8 +176,8 @@ def _miss(memory: SessionHistory, message: Message, step: Step) -> None:
 
 
 def _iotlb(memory: SessionHistory, message: Message, step: Step) -> None:
-    start, end = step.values["iova"], step.values["iova"] + step.values["size"]
-    if step.values["type"] == 2 and memory.misses:
+    if memory.misses and step.values["type"] == 2:
+        start, end = step.values["iova"], step.values["iova"] + step.values["size"]
         memory.misses = {iova: number for iova, number in memory.misses.items() if not start <= iova < end}
 
 
@@ -240,8 +242,14 @@ def _notify(memory: SessionHistory, place: tuple[int, bool], descriptor: Descrip
     """A ring has another kick or call descriptor, or none."""
     identity = descriptor.identity if descriptor is not None else None
     known = memory.notified
-    was = memory.notifiers.pop(place, None)
+    was = memory.notifiers.get(place)
+    if was == identity:
+        if was is not None:  # it is the latest now
+            del known[was][place]
+            known[was][place] = number
+        return
     if was is not None:
+        del memory.notifiers[place]
         del known[was][place]
         if not known[was]:
             del known[was]

@@ -19,7 +19,18 @@ from vusniff.checks.ranking import EXPLAINED, explanations
 from vusniff.families.registry import family_named
 from vusniff.message import Message
 from vusniff.meta import pack_meta
-from vusniff.record import CAPTURE_ENDED, NO_FACTS, Closed, Connection, Facts, Fault, FaultAct, Frame, FrameKind
+from vusniff.record import (
+    CAPTURE_ENDED,
+    NO_FACTS,
+    Closed,
+    Connection,
+    Facts,
+    Fault,
+    FaultAct,
+    Frame,
+    FrameKind,
+    fields_of,
+)
 from vusniff.values import dataclass, field, replace
 
 if TYPE_CHECKING:
@@ -82,7 +93,7 @@ class _OwnConversation:
         placed = Placed([], [], bytearray())
         meta = pack_meta(connection.id, kind, frame.end, 0, column)
         self.tracker.track(number, Rows((meta,), (request,), (frame.time_ns,)), lambda _: frame, placed)
-        for step in self._steps.of(number, (frame,), placed):
+        for step in self._steps.of(number, (fields_of(frame),), placed):
             self.checker.feed(*step)
 
     def explains(self, finding: Finding, role: Sender) -> bool:

@@ -50,21 +50,16 @@ class Waiting(NamedTuple):
     """When it was sent."""
 
 
-class Asked(NamedTuple):
-    """The last request of a code on a connection."""
-
-    message: Message
-    answered_by: int
-    """Number of the reply, 0 for none yet."""
-
-
 @dataclass(slots=True)
 class ConnectionHistory:
     """Who waits for what on one connection."""
 
     waiting: list[Waiting] = field(default_factory=list)
     """At most `vusniff.families.pairing.MAX_WAITING`: nearly always few, and much smaller than a deque."""
-    asked: dict[int, Asked] = field(default_factory=dict)
+    asked: dict[int, Message] = field(default_factory=dict)
+    """Code -> the last request, or the one that was answered last."""
+    answered: dict[int, int] = field(default_factory=dict)
+    """Code -> number of the last reply to one."""
     wrong_reply: int = 0
     """Number of a reply that answered nothing, until the next request."""
     late_said: int = 0

@@ -109,8 +109,7 @@ def queue_size_closed(end: SessionEnd) -> Sayings:
     if end.explained or end.closer is not Sender.BACKEND:
         return FINE
     link = max(end.memory.links.values(), key=lambda link: len(link.asked), default=None)
-    asked = link.asked.get(F.SET_VRING_NUM) if link else None
-    request = asked.message if asked else None
+    request = link.asked.get(F.SET_VRING_NUM) if link else None
     values = decoded(request)
     if request is None or not values or end.time_ns - request.time_ns > SOON_NS:
         return FINE
@@ -189,12 +188,14 @@ def descriptor_of_two_rings(step: Step) -> Sayings:
     Rings may share a call descriptor on purpose, as they share an interrupt vector: a note. A shared kick descriptor
     is read by one of the rings only.
     """
-    kick = step.message.request == F.SET_VRING_KICK
-    index = step.values["index"]
     if not step.message.descriptors:
         return FINE
     mine = step.message.descriptors[0]
-    others = step.memory.notified.get(mine.identity, {}) if mine.identity is not None else {}
+    others = step.memory.notified.get(mine.identity) if mine.identity is not None else None
+    if not others:
+        return FINE
+    kick = step.message.request == F.SET_VRING_KICK
+    index = step.values["index"]
     ring, is_kick, by = next(((*place, by) for place, by in others.items() if place != (index, kick)), (0, False, 0))
     if not by:
         return FINE

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from vusniff import terminal
-from vusniff.analysis.compose import Other, compose
+from vusniff.analysis.compose import Other, compose_fields
 from vusniff.analysis.current import CurrentDevices
 from vusniff.analysis.driver import Driver
 from vusniff.analysis.session import Place, Tracker
@@ -52,7 +52,7 @@ class Tracked(NamedTuple):
         for number, (frame, place, answer) in enumerate(
             zip(self.batch.rows(), self.places, self.answers, strict=True), self.first
         ):
-            yield compose(number, frame, place, answer)
+            yield compose_fields(number, frame, place, answer)
 
 
 def stream(paths: Sequence[str], device: str | None, follow: bool, stop: Callable[[], bool]) -> Iterator[Tracked]:

@@ -42,15 +42,14 @@ from vusniff.message import Message
 from vusniff.record import Descriptor
 from vusniff.values import replace
 
-Handler = Callable[[DeviceState, Message], DeviceState]
+Values = dict[str, Any]
+Handler = Callable[[DeviceState, Message, Values], DeviceState]
+"""State, message, and the fields of its payload -> the state after it."""
 
 
 def _first(message: Message) -> Descriptor | None:
-    return message.descriptors[0] if message.descriptors else None
-
-
-def _payload(message: Message) -> dict[str, Any]:
-    return message.payload or {}
+    descriptors = message.facts.descriptors
+    return descriptors[0] if descriptors else None
 
 
 def _with_vring(state: DeviceState, index: int, changes: dict[str, Any]) -> DeviceState:
@@ -64,23 +63,23 @@ def _with_vring(state: DeviceState, index: int, changes: dict[str, Any]) -> Devi
 
 
 def _u64(name: str) -> Handler:
-    def handler(state: DeviceState, message: Message) -> DeviceState:
-        changes: dict[str, Any] = {name: Seen(_payload(message)["u64"], message.number)}
+    def handler(state: DeviceState, message: Message, values: Values) -> DeviceState:
+        changes: dict[str, Any] = {name: Seen(values["u64"], message.number)}
         return evolve(state, **changes)
 
     return handler
 
 
 def _descriptor(name: str) -> Handler:
-    def handler(state: DeviceState, message: Message) -> DeviceState:
+    def handler(state: DeviceState, message: Message, values: Values) -> DeviceState:
         changes: dict[str, Any] = {name: Seen(_first(message), message.number)}
         return evolve(state, **changes)
 
     return handler
 
 
-def _set_features(state: DeviceState, message: Message) -> DeviceState:
-    value = _payload(message)["u64"]
+def _set_features(state: DeviceState, message: Message, values: Values) -> DeviceState:
+    value = values["u64"]
     seen = Seen(value, message.number)
     if value & F_PROTOCOL_FEATURES:
         return evolve(state, features=seen)
@@ -88,7 +87,7 @@ def _set_features(state: DeviceState, message: Message) -> DeviceState:
     return evolve(state, features=seen, all_enabled=enabled, vrings=state.vrings.all_enabled(enabled))
 
 
-def _set_owner(state: DeviceState, message: Message) -> DeviceState:
+def _set_owner(state: DeviceState, message: Message, values: Values) -> DeviceState:
     return evolve(state, owned=Seen(True, message.number))
 
 
@@ -97,11 +96,11 @@ def _disabled(state: DeviceState, number: int) -> DeviceState:
     return evolve(state, all_enabled=off, vrings=state.vrings.all_enabled(off))
 
 
-def _reset_owner(state: DeviceState, message: Message) -> DeviceState:
+def _reset_owner(state: DeviceState, message: Message, values: Values) -> DeviceState:
     return evolve(_disabled(state, message.number), owned=Seen(False, message.number))
 
 
-def _reset_device(state: DeviceState, message: Message) -> DeviceState:
+def _reset_device(state: DeviceState, message: Message, values: Values) -> DeviceState:
     return evolve(_disabled(state, message.number), status=Seen(0, message.number), shmem={})
 
 
@@ -116,10 +115,10 @@ def _region(values: Mapping[str, Any], descriptor: Descriptor | None, number: in
     )
 
 
-def _set_mem_table(state: DeviceState, message: Message) -> DeviceState:
+def _set_mem_table(state: DeviceState, message: Message, values: Values) -> DeviceState:
     if message.layout == "ack":
         return state  # the front-end's acknowledgement of the back-end's table
-    table = (_payload(message).get("regions") or [])[:MAX_ENTRIES]
+    table = (values.get("regions") or [])[:MAX_ENTRIES]
     listening = state.postcopy is not None and state.postcopy.value is Postcopy.LISTENING
     if not table and listening:
         return state  # the front-end's acknowledgement of the back-end's table
@@ -131,8 +130,8 @@ def _set_mem_table(state: DeviceState, message: Message) -> DeviceState:
     return evolve(state, regions=regions, regions_by=message.number, regions_part=False)
 
 
-def _mem_table_reply(state: DeviceState, message: Message) -> DeviceState:
-    table = _payload(message).get("regions")
+def _mem_table_reply(state: DeviceState, message: Message, values: Values) -> DeviceState:
+    table = values.get("regions")
     if table is None or state.regions is None or len(table[:MAX_ENTRIES]) != len(state.regions):
         return state
     regions = tuple(
@@ -142,19 +141,18 @@ def _mem_table_reply(state: DeviceState, message: Message) -> DeviceState:
     return evolve(state, regions=regions)
 
 
-def _add_mem_reg(state: DeviceState, message: Message) -> DeviceState:
+def _add_mem_reg(state: DeviceState, message: Message, values: Values) -> DeviceState:
     if message.layout == "ack":
         return state
     regions = state.regions or ()
     if len(regions) >= MAX_ENTRIES:
         return state
-    region = _region(_payload(message), _first(message), message.number)
+    region = _region(values, _first(message), message.number)
     part = state.regions_part or state.regions is None
     return evolve(state, regions=(*regions, region), regions_by=message.number, regions_part=part)
 
 
-def _add_mem_reg_reply(state: DeviceState, message: Message) -> DeviceState:
-    values = _payload(message)
+def _add_mem_reg_reply(state: DeviceState, message: Message, values: Values) -> DeviceState:
     if "user_address" not in values:
         return state
     regions = tuple(
@@ -166,8 +164,7 @@ def _add_mem_reg_reply(state: DeviceState, message: Message) -> DeviceState:
     return evolve(state, regions=regions)
 
 
-def _rem_mem_reg(state: DeviceState, message: Message) -> DeviceState:
-    values = _payload(message)
+def _rem_mem_reg(state: DeviceState, message: Message, values: Values) -> DeviceState:
     gone = (values["guest_address"], values["user_address"], values["size"])
     regions = tuple(
         region for region in state.regions or () if (region.guest_address, region.user_address, region.size) != gone
@@ -176,30 +173,29 @@ def _rem_mem_reg(state: DeviceState, message: Message) -> DeviceState:
     return evolve(state, regions=regions, regions_by=message.number, regions_part=part)
 
 
-def _set_log_base(state: DeviceState, message: Message) -> DeviceState:
-    values = _payload(message)
-    log = DirtyLog(values.get("log_size"), values.get("log_offset", values.get("u64", 0)), _first(message))
+def _set_log_base(state: DeviceState, message: Message, values: Values) -> DeviceState:
+    offset = values.get("log_offset")
+    offset = values.get("u64", 0) if offset is None else offset
+    log = DirtyLog(values.get("log_size"), offset, _first(message))
     return evolve(state, log=Seen(log, message.number))
 
 
 def _vring_value(name: str) -> Handler:
-    def handler(state: DeviceState, message: Message) -> DeviceState:
-        values = _payload(message)
+    def handler(state: DeviceState, message: Message, values: Values) -> DeviceState:
         return _with_vring(state, values["index"], {name: Seen(values["num"], message.number)})
 
     return handler
 
 
-def _set_vring_addr(state: DeviceState, message: Message) -> DeviceState:
-    values = _payload(message)
+def _set_vring_addr(state: DeviceState, message: Message, values: Values) -> DeviceState:
     addresses = Addresses(values["flags"], values["descriptor"], values["used"], values["available"], values["log"])
     return _with_vring(state, values["index"], {"addresses": Seen(addresses, message.number)})
 
 
-def _get_vring_base(state: DeviceState, message: Message) -> DeviceState:
+def _get_vring_base(state: DeviceState, message: Message, values: Values) -> DeviceState:
     none: Seen[Descriptor | None] = Seen(None, message.number)
     stopped = Seen(RingState.STOPPED, message.number)
-    return _with_vring(state, _payload(message)["index"], {"life": stopped, "kick": none, "call": none})
+    return _with_vring(state, values["index"], {"life": stopped, "kick": none, "call": none})
 
 
 def _named_descriptor(values: Mapping[str, Any], message: Message) -> Seen[Descriptor | None]:
@@ -207,30 +203,26 @@ def _named_descriptor(values: Mapping[str, Any], message: Message) -> Seen[Descr
 
 
 def _vring_descriptor(name: str) -> Handler:
-    def handler(state: DeviceState, message: Message) -> DeviceState:
-        values = _payload(message)
+    def handler(state: DeviceState, message: Message, values: Values) -> DeviceState:
         return _with_vring(state, values["index"], {name: _named_descriptor(values, message)})
 
     return handler
 
 
-def _set_vring_kick(state: DeviceState, message: Message) -> DeviceState:
-    values = _payload(message)
+def _set_vring_kick(state: DeviceState, message: Message, values: Values) -> DeviceState:
     life = Seen(RingState.STARTED if values["no_fd"] else RingState.KICK_SET, message.number)
     return _with_vring(state, values["index"], {"kick": _named_descriptor(values, message), "life": life})
 
 
-def _vring_kick(state: DeviceState, message: Message) -> DeviceState:
-    return _with_vring(state, _payload(message)["index"], {"life": Seen(RingState.STARTED, message.number)})
+def _vring_kick(state: DeviceState, message: Message, values: Values) -> DeviceState:
+    return _with_vring(state, values["index"], {"life": Seen(RingState.STARTED, message.number)})
 
 
-def _set_vring_enable(state: DeviceState, message: Message) -> DeviceState:
-    values = _payload(message)
+def _set_vring_enable(state: DeviceState, message: Message, values: Values) -> DeviceState:
     return _with_vring(state, values["index"], {"enabled": Seen(bool(values["num"]), message.number)})
 
 
-def _config(state: DeviceState, message: Message) -> DeviceState:
-    values = _payload(message)
+def _config(state: DeviceState, message: Message, values: Values) -> DeviceState:
     offset, data = values.get("offset", 0), bytes.fromhex(values.get("payload") or "")
     if not data or offset + len(data) > MAX_CONFIG:
         return state
@@ -242,8 +234,7 @@ def _config(state: DeviceState, message: Message) -> DeviceState:
     return evolve(state, config=Seen(Config(bytes(space), bytes(known)), message.number))
 
 
-def _inflight(state: DeviceState, message: Message) -> DeviceState:
-    values = _payload(message)
+def _inflight(state: DeviceState, message: Message, values: Values) -> DeviceState:
     inflight = Inflight(
         values["mmap_size"], values["mmap_offset"], values["num_queues"], values["queue_size"], _first(message)
     )
@@ -251,7 +242,7 @@ def _inflight(state: DeviceState, message: Message) -> DeviceState:
 
 
 def _postcopy(stage: Postcopy) -> Handler:
-    def handler(state: DeviceState, message: Message) -> DeviceState:
+    def handler(state: DeviceState, message: Message, values: Values) -> DeviceState:
         return evolve(state, postcopy=Seen(stage, message.number))
 
     return handler
@@ -261,8 +252,7 @@ IOTLB_UPDATE = 2
 IOTLB_INVALIDATE = 3
 
 
-def _iotlb(state: DeviceState, message: Message) -> DeviceState:
-    values = _payload(message)
+def _iotlb(state: DeviceState, message: Message, values: Values) -> DeviceState:
     start, size = values["iova"], values["size"]
     if values["type"] == IOTLB_UPDATE:
         return evolved(
@@ -273,42 +263,40 @@ def _iotlb(state: DeviceState, message: Message) -> DeviceState:
     return state
 
 
-def _shmem_map(state: DeviceState, message: Message) -> DeviceState:
-    values = _payload(message)
+def _shmem_map(state: DeviceState, message: Message, values: Values) -> DeviceState:
     if len(state.shmem) >= MAX_ENTRIES:
         return state
     return evolve(state, shmem={**state.shmem, (values["shmid"], values["shm_offset"]): values["len"]})
 
 
-def _shmem_unmap(state: DeviceState, message: Message) -> DeviceState:
-    values = _payload(message)
+def _shmem_unmap(state: DeviceState, message: Message, values: Values) -> DeviceState:
     kept = {place: size for place, size in state.shmem.items() if place != (values["shmid"], values["shm_offset"])}
     return evolve(state, shmem=kept)
 
 
-def _host_notifier(state: DeviceState, message: Message) -> DeviceState:
-    return _vring_descriptor("notifier")(state, message)
+def _host_notifier(state: DeviceState, message: Message, values: Values) -> DeviceState:
+    return _vring_descriptor("notifier")(state, message, values)
 
 
-def _create_crypto(state: DeviceState, message: Message) -> DeviceState:
-    session = _payload(message)["session_id"]
+def _create_crypto(state: DeviceState, message: Message, values: Values) -> DeviceState:
+    session = values["session_id"]
     if session < 0 or len(state.crypto_sessions) >= MAX_ENTRIES:
         return state
     return evolve(state, crypto_sessions=(*state.crypto_sessions, session))
 
 
-def _close_crypto(state: DeviceState, message: Message) -> DeviceState:
-    gone = _payload(message)["u64"]
+def _close_crypto(state: DeviceState, message: Message, values: Values) -> DeviceState:
+    gone = values["u64"]
     return evolve(state, crypto_sessions=tuple(s for s in state.crypto_sessions if s != gone))
 
 
-def _set_device_state(state: DeviceState, message: Message) -> DeviceState:
-    return evolve(state, device_state=Seen(_payload(message)["transfer_direction"], message.number))
+def _set_device_state(state: DeviceState, message: Message, values: Values) -> DeviceState:
+    return evolve(state, device_state=Seen(values["transfer_direction"], message.number))
 
 
-def _device_state_reply(state: DeviceState, message: Message) -> DeviceState:
+def _device_state_reply(state: DeviceState, message: Message, values: Values) -> DeviceState:
     """Bits 0 to 7 are an error, and bit 8 says only that no descriptor comes."""
-    error = _payload(message)["error"]
+    error = values["error"]
     return _refused(state, message, error) if error else state
 
 
@@ -385,11 +373,6 @@ _REQUESTS = {channel: REQUEST_HANDLERS.get(channel, {}) for channel in CHANNELS}
 _REPLIES = {channel: REPLY_HANDLERS.get(channel, {}) for channel in CHANNELS}
 
 
-def _acknowledged(state: DeviceState, message: Message) -> DeviceState:
-    value = _payload(message)["u64"]
-    return _refused(state, message, value) if value else state
-
-
 def advance(state: DeviceState, message: Message) -> DeviceState:
     """The state after a message; the same object when the message changes nothing."""
     request, payload = message.request, message.payload
@@ -399,8 +382,8 @@ def advance(state: DeviceState, message: Message) -> DeviceState:
         if message.sender is message.channel.requester:
             return state  # who asks answers nothing: the flag is wrong
         if "success" in payload:
-            return _acknowledged(state, message)
+            return _refused(state, message, payload["u64"]) if payload["u64"] else state
         handler = _REPLIES[message.channel].get(request)
     else:
         handler = _REQUESTS[message.channel].get(request)
-    return handler(state, message) if handler else state
+    return handler(state, message, payload) if handler else state

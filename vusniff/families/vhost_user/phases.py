@@ -234,21 +234,24 @@ class Phases:
 
     def follow(self, messages: Iterable[tuple[int, int, int, int, Channel]]) -> None:
         """Many messages as `feed` takes one; of each number, time, request, flags and channel."""
-        announcers, enable = self._announcers, F.SET_VRING_ENABLE
+        announcers, main, enable = self._announcers, Channels.MAIN, int(F.SET_VRING_ENABLE)
         now, settled_ns = _OpenPhase(K.IDLE, 0, 0, 0, 0, 0), -1
         for number, time_ns, request, flags, channel in messages:
-            steady = time_ns <= settled_ns
-            if steady and not flags & FLAG_REPLY and channel is Channels.MAIN:
-                if request in STEADY:
-                    announcers.clear()
+            if time_ns <= settled_ns:
+                steady = True
+                if flags & FLAG_REPLY or channel is not main:
+                    pass
+                elif request in STEADY:
+                    if announcers:
+                        announcers.clear()
                 elif request == enable:
                     announcers.append(_tuple(_Announcer, (number, time_ns, request, now.last, now.count, now.end_ns)))
                 else:
                     steady = False
-            if steady:
-                now.last, now.end_ns, settled_ns = number, time_ns, time_ns + SETTLE_NS
-                now.count += 1
-                continue
+                if steady:
+                    now.last, now.end_ns, settled_ns = number, time_ns, time_ns + SETTLE_NS
+                    now.count += 1
+                    continue
             self.feed(number, time_ns, request, bool(flags & FLAG_REPLY), channel)
             settled_ns = -1
             if self._now is not None and self._now.kind in FLOWING:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import enum
 import functools
 from collections.abc import Iterator, Mapping
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, TypeVar
 
 from vusniff.families.vhost_user.iotlb import Iotlb
 from vusniff.families.vhost_user.protocol import F_ACCESS_PLATFORM, F_RING_PACKED, ProtocolFeature
@@ -30,7 +30,7 @@ MAX_ENTRIES = 1024
 MAX_CONFIG = 4096
 MAX_REFUSED = 16
 
-_new, _set, _tuple = object.__new__, object.__setattr__, tuple.__new__
+_new, _set = object.__new__, object.__setattr__
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -150,7 +150,7 @@ class Vrings(Mapping[int, Vring]):
             counts = tuple(changed)
         # As Vrings(...), in half the time: nearly every message about a ring makes one.
         new = _new(Vrings)
-        new._buckets = {**self._buckets, key: _tuple(_Bucket, ({**rings, index: ring}, running))}
+        new._buckets = {**self._buckets, key: ({**rings, index: ring}, running)}
         new._length, new._counts, new._enabled = length, counts, self._enabled
         return new
 
@@ -163,7 +163,7 @@ class Vrings(Mapping[int, Vring]):
         anywhere = self._enabled is not before._enabled
         for key, bucket in self._buckets.items():
             if anywhere or before._buckets.get(key) is not bucket:
-                for index in sorted(bucket.rings):
+                for index in sorted(bucket[0]):
                     yield self[index]
 
     @property
@@ -171,8 +171,8 @@ class Vrings(Mapping[int, Vring]):
         """A ring that runs, the first where their indexes are usual; None where none does."""
         if not self._counts[RUNNING]:
             return None
-        bucket = self._buckets[min(key for key, bucket in self._buckets.items() if bucket.running)]
-        return self[min(index for index, ring in bucket.rings.items() if _mark(ring) == RUNNING)]
+        rings, _ = self._buckets[min(key for key, (_, running) in self._buckets.items() if running)]
+        return self[min(index for index, ring in rings.items() if _mark(ring) == RUNNING)]
 
     @property
     def suspended(self) -> bool:
@@ -201,7 +201,7 @@ class Vrings(Mapping[int, Vring]):
 
     def __iter__(self) -> Iterator[int]:
         """Ascending."""
-        return iter(sorted(index for bucket in self._buckets.values() for index in bucket.rings))
+        return iter(sorted(index for rings, _ in self._buckets.values() for index in rings))
 
     def __len__(self) -> int:
         return self._length
@@ -210,13 +210,9 @@ class Vrings(Mapping[int, Vring]):
         return f"Vrings({dict(self)})"
 
 
-class _Bucket(NamedTuple):
-    rings: dict[int, Vring]
-    running: int
-    """How many of them run."""
-
-
-_NO_BUCKET = _Bucket({}, 0)
+_Bucket = tuple[dict[int, Vring], int]
+"""Rings by index, and how many of them run."""
+_NO_BUCKET: _Bucket = ({}, 0)
 NEVER, RUNNING, UNPROVED, STOPPED = range(4)
 """A ring that was never started; one that runs; one that is not known, or not proved, to be stopped; one that is."""
 
@@ -374,9 +370,7 @@ def evolve(thing: Changed, **changes: Any) -> Changed:
 def evolved(thing: Changed, changes: dict[str, Any]) -> Changed:
     """The same, for callers that have the changes in a dict."""
     new: Changed = _new(thing.__class__)  # type: ignore[assignment]
-    values = thing.__dict__.copy()
-    values.update(changes)
-    _set(new, "__dict__", values)
+    _set(new, "__dict__", thing.__dict__ | changes)
     return new
 
 
