@@ -18,7 +18,7 @@ from vusniff.analysis.timeline import Timeline, read_all
 from vusniff.capture.index import Index
 from vusniff.capture.writer import CaptureWriter
 from vusniff.cli import main
-from vusniff.families.vhost_user.phases import Phase, PhaseKind
+from vusniff.families.phase import Phase, PhaseKind
 from vusniff.families.vhost_user.protocol import (
     FLAG_NEED_REPLY,
     FLAG_REPLY,

@@ -13,8 +13,8 @@ from vusniff.channel import Channel
 from vusniff.checks.table import RULES
 from vusniff.cli import main
 from vusniff.errors import VusniffError
+from vusniff.families.phase import PhaseKind
 from vusniff.families.vhost_user.device import DEVICES
-from vusniff.families.vhost_user.phases import PhaseKind
 from vusniff.families.vhost_user.protocol import Channels, ProtocolFeature
 from vusniff.layouts import dissect
 from vusniff.layouts.parts import layouts_of

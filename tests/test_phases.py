@@ -16,7 +16,8 @@ from vusniff.capture.index import Index
 from vusniff.capture.writer import CaptureWriter
 from vusniff.channel import Channel
 from vusniff.cli import main
-from vusniff.families.vhost_user.phases import PURPOSES, SETTLE_NS, WAIT_NS, Phase, PhaseKind, Phases, value_of
+from vusniff.families.phase import Phase, PhaseKind
+from vusniff.families.vhost_user.phases import PURPOSES, SETTLE_NS, WAIT_NS, Phases, value_of
 from vusniff.families.vhost_user.protocol import F_LOG_ALL, FLAG_REPLY, HEADERS, VERSION, Channels, FrontendRequest
 from vusniff.record import Closed, Connection, Frame
 

@@ -12,7 +12,7 @@ from test_tui import CAPTURES, QEMU, RECONNECT, message, opened, screen_text, st
 
 from vusniff.analysis.timeline import Timeline, read_all
 from vusniff.capture.index import Index
-from vusniff.families.vhost_user.phases import Phase, PhaseKind
+from vusniff.families.phase import Phase, PhaseKind
 from vusniff.families.vhost_user.protocol import FrontendRequest as F
 from vusniff.views.tui.repeats import Repeats
 from vusniff.views.tui.sections import Sections, fold_of

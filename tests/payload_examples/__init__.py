@@ -45,12 +45,16 @@ def example(
     layout: str | None = None,
     context: Context = PLAIN,
 ) -> Example:
+    """Channel, number, `REQUEST` or `REPLY`, the payload in hexadecimal, what it must decode to, and the name of its
+    layout, as `example(MAIN, 8, REQUEST, "01000000 00010000", {"index": 1, "num": 256}, "vring_state")`."""
     return Example(channel, request, reply, context, text, payload, layout)
 
 
 def empty(channel: Channel, request: int, reply: bool = REQUEST) -> Example:
+    """A message without a payload."""
     return example(channel, request, reply, "", {}, None)
 
 
 def ack(channel: Channel, request: int, context: Context = PLAIN) -> Example:
+    """The acknowledgement of a request that has no reply of its own."""
     return example(channel, request, REPLY, *ACK, "ack", context)

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from difflib import SequenceMatcher
 
 from vusniff.analysis.exchanges import Exchange, Stage, Values, Words
-from vusniff.families.vhost_user.phases import PhaseKind
+from vusniff.families.phase import PhaseKind
 from vusniff.values import dataclass
 
 SLOWER = 10.0

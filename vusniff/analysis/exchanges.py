@@ -13,7 +13,7 @@ from vusniff import amounts
 from vusniff.analysis.driver import steps_of
 from vusniff.channel import Channel
 from vusniff.families.family import Family, State
-from vusniff.families.vhost_user.phases import LASTING, Phase, PhaseKind
+from vusniff.families.phase import LASTING, Phase, PhaseKind
 from vusniff.families.vhost_user.protocol import NAME, STOPS_RING, Channels, FrontendRequest
 from vusniff.families.vhost_user.state import DeviceState, translate
 from vusniff.message import Message

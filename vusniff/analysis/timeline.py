@@ -27,7 +27,7 @@ from vusniff.told import payload as told_payload
 if TYPE_CHECKING:
     from vusniff.checks.checker import Checker
     from vusniff.checks.finding import Finding
-    from vusniff.families.vhost_user.phases import Phase
+    from vusniff.families.phase import Phase
 
 CHECKPOINT = 512
 """Messages of a session between two kept states: the most that is replayed to show a state."""

@@ -12,9 +12,9 @@ from vusniff.message import Context, Message
 from vusniff.values import dataclass, field
 
 if TYPE_CHECKING:
+    from vusniff.families.phase import Phase, PhaseKind
     from vusniff.families.places import Places
     from vusniff.families.vhost_user.device import Guess
-    from vusniff.families.vhost_user.phases import Phase, PhaseKind
     from vusniff.record import Frame
 
 HEAD = 12

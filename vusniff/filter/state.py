@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from vusniff.families.vhost_user.phases import PhaseKind
+from vusniff.families.phase import PhaseKind
 from vusniff.families.vhost_user.protocol import Channels, FrontendRequest
 from vusniff.families.vhost_user.state import DeviceState, RingState, Vring, ring_state
 from vusniff.filter.field import Field, MessageLike, Origin, Surroundings, ValueKind

@@ -10,8 +10,8 @@ from vusniff.analysis.compare import DifferenceKind, Pair, SessionDifference, co
 from vusniff.analysis.exchanges import LIMIT, STAGES, Exchange, Stage, of_a_process, stages
 from vusniff.analysis.timeline import Timeline
 from vusniff.families.family import Family, ShownState, State
+from vusniff.families.phase import Phase
 from vusniff.families.vhost_kernel.protocol import KERNEL_NAME, NAMES, USER
-from vusniff.families.vhost_user.phases import Phase
 from vusniff.families.vhost_user.protocol import NAME as USER_NAME
 from vusniff.families.vhost_user.protocol import Channels
 from vusniff.families.vhost_user.state import DeviceState, Seen

@@ -14,10 +14,11 @@ from vusniff.channel import Channel, Sender
 from vusniff.checks.finding import Key, Level, Rule, Side, Trigger
 from vusniff.checks.table import RULES
 from vusniff.errors import VusniffError
+from vusniff.families.phase import PhaseKind
 from vusniff.families.registry import bare, channel_named, family_of
 from vusniff.families.vhost_kernel.protocol import CONTROL, MAKES_DEVICES, USER, Control, KernelChannels
 from vusniff.families.vhost_user.device import DEVICE_IDS, DEVICES
-from vusniff.families.vhost_user.phases import PURPOSES, PhaseKind
+from vusniff.families.vhost_user.phases import PURPOSES
 from vusniff.families.vhost_user.protocol import (
     PROTOCOL_FEATURE_ALIASES,
     BackendRequest,

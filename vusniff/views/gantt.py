@@ -14,7 +14,7 @@ from vusniff.amounts import duration
 from vusniff.analysis.lives import RingLife, RingLives
 from vusniff.analysis.rings import Doing, RingStanding
 from vusniff.analysis.timeline import Timeline
-from vusniff.families.vhost_user.phases import Phase, PhaseKind
+from vusniff.families.phase import Phase, PhaseKind
 from vusniff.families.vhost_user.state import RingState
 from vusniff.views.drawn import DrawnLine, joined
 from vusniff.views.rings import BARS

@@ -1,4 +1,4 @@
-"""The phases of a session as cells, lines and JSON. What they are is `vusniff.families.vhost_user.phases`'s."""
+"""The phases of a session as cells, lines and JSON. What they are is `vusniff.families.phase`'s."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from vusniff.analysis.callers import RowCallers
 from vusniff.analysis.timeline import Timeline
-from vusniff.families.vhost_user.phases import Phase
+from vusniff.families.phase import Phase
 from vusniff.printable import escape
 from vusniff.views import words
 

@@ -7,7 +7,7 @@ of each device type and "Reserved Feature Bits".
 
 from __future__ import annotations
 
-from vusniff.families.vhost_user.phases import PhaseKind
+from vusniff.families.phase import PhaseKind
 
 PROTOCOL_FEATURES: dict[str, str] = {
     "MQ": "Several queues: the back-end says by GET_QUEUE_NUM how many there may be. QEMU's net devices and DPDK "

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from vusniff.channel import Channel
+from vusniff.families.phase import Phase, PhaseKind
 from vusniff.families.vfio_user.protocol import (
     CONFIG_REGION,
     FEATURE_INDEX,
@@ -19,7 +20,6 @@ from vusniff.families.vfio_user.protocol import (
     Command,
     VfioChannels,
 )
-from vusniff.families.vhost_user.phases import Phase, PhaseKind
 from vusniff.meta import REPLY
 from vusniff.vfio import DeviceFeature, MigrationState
 

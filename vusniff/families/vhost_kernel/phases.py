@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 
 from vusniff.channel import Channel
+from vusniff.families.phase import Phase, PhaseKind
 from vusniff.families.vhost_kernel.protocol import USER, Control, Ioctl
-from vusniff.families.vhost_user.phases import Phase, PhaseKind, Phases
+from vusniff.families.vhost_user.phases import Phases
 from vusniff.families.vhost_user.protocol import Channels, FrontendRequest
 
 _I, _F, _C = Ioctl, FrontendRequest, Control

@@ -16,12 +16,12 @@ SET_VRING_ENABLE, SET_STATUS or SET_FEATURES switches off). A phase is closed by
 
 from __future__ import annotations
 
-import enum
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from vusniff.channel import Channel
+from vusniff.families.phase import LASTING, Phase, PhaseKind
 from vusniff.families.vhost_user.protocol import F_LOG_ALL, FLAG_REPLY, STOPS_RING, Channels, FrontendRequest
 from vusniff.values import dataclass
 
@@ -31,50 +31,6 @@ WAIT_NS = 1_000_000_000
 """A pause in what is done that is not part of it, nanoseconds: the front-end waits for something else."""
 ANNOUNCED = 4096
 """Messages that may be taken over into the phase they announce."""
-
-
-class PhaseKind(str, enum.Enum):
-    """What a session is at."""
-
-    CONNECT = "connect"
-    """The connection is open, and nothing was said yet."""
-    RECONNECT = "reconnect"
-    """From the end of the session before it on the same path to the first message of this one."""
-    NEGOTIATION = "feature negotiation"
-    INITIALISATION = "initialisation"
-    IDLE = "idle"
-    """Set up as far as can be without a driver, or stopped: nothing runs, until a driver starts the device."""
-    START = "start"
-    RUNNING = "running"
-    STOP = "stop"
-    RESET = "reset"
-    MIGRATION = "migration"
-    POSTCOPY = "postcopy"
-
-    __str__ = str.__str__
-
-
-@dataclass(frozen=True, slots=True)
-class Phase:
-    """One phase of a session."""
-
-    kind: PhaseKind
-    first: int
-    """Number of its first message; of a phase without messages the number before which it stands."""
-    last: int
-    """Number of its last message; less than ``first`` where there is none."""
-    count: int
-    """Messages of the session in it."""
-    start_ns: int
-    end_ns: int
-    """When it ended, nanoseconds since the epoch. For a phase that has not ended: the latest time in the capture."""
-    open: bool = False
-    """It has not ended in this capture."""
-
-    @property
-    def duration_ns(self) -> int:
-        """How long it took."""
-        return self.end_ns - self.start_ns
 
 
 K, F = PhaseKind, FrontendRequest
@@ -128,8 +84,6 @@ RUNS = frozenset({F.VRING_KICK, F.SEND_RARP, F.GET_SHARED_OBJECT, F.CREATE_CRYPT
 """What is sent to a device that runs. SEND_RARP and others also come earlier, as after a migration."""
 ENDS_LOGGING = frozenset({F.SET_FEATURES, F.SET_VRING_ADDR, F.GET_FEATURES})
 """What takes dirty logging back, for one queue pair after the other."""
-LASTING = frozenset({K.RUNNING, K.IDLE, K.MIGRATION, K.POSTCOPY})
-"""Phases that last until the next one; others end with their last message."""
 SETS_UP = frozenset({F.SET_FEATURES, F.SET_MEM_TABLE, F.ADD_MEM_REG, F.SET_VRING_ADDR})
 """What comes before a ring is prepared, but also while rings run."""
 LEADS_TO_RUNNING = frozenset({K.START, K.MIGRATION, K.POSTCOPY})

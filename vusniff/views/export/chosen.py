@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from vusniff.analysis.timeline import Timeline
 from vusniff.checks.finding import Finding
-from vusniff.families.vhost_user.phases import Phase
+from vusniff.families.phase import Phase
 from vusniff.message import Message
 from vusniff.record import Evidence
 from vusniff.values import dataclass, field

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from vusniff.checks.finding import Severity
-from vusniff.families.vhost_user.phases import Phase
+from vusniff.families.phase import Phase
 from vusniff.message import Message
 from vusniff.printable import escape, escape_json
 from vusniff.views import evidence, words

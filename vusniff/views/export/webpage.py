@@ -21,8 +21,8 @@ from vusniff.checks.finding import Finding
 from vusniff.checks.ranking import ranked
 from vusniff.distributions import version
 from vusniff.families.family import State
+from vusniff.families.phase import Phase
 from vusniff.families.registry import family_of
-from vusniff.families.vhost_user.phases import Phase
 from vusniff.families.vhost_user.state import DeviceState
 from vusniff.message import Context, Message
 from vusniff.printable import escape

@@ -11,7 +11,7 @@ from collections.abc import Sequence, Set
 from typing import NamedTuple
 
 from vusniff.analysis.timeline import Timeline
-from vusniff.families.vhost_user.phases import Phase
+from vusniff.families.phase import Phase
 from vusniff.views.phases import lasted_words, numbers_words
 from vusniff.views.tui.line import Part
 
