@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_format(parser, FORMS, "text, TAP, JUnit's XML or one JSON object")
     parser.add_argument(
-        "--fuzz", type=_count, metavar="N", help="say N messages of mutated sessions to a back-end, not the scenarios"
+        "--fuzz", type=_count, metavar="N", help="say N messages of mutated sessions, not the scenarios"
     )
     parser.add_argument("--seed", type=int, default=1, metavar="S", help="what the mutations follow from (default 1)")
     parser.add_argument("--expect", metavar="FILE", help="known deviations, ID RESULT a line: only changes count")
@@ -82,8 +82,6 @@ def run(args: argparse.Namespace) -> int:
         for line in report.list_lines(list(wanted.items())):
             terminal.put_line(line)
         return 0
-    if args.fuzz and args.to == "frontend":
-        raise SourceError("--fuzz goes with --to backend: what a front-end says is its own choice")
     if not (args.connect or args.listen):
         raise SourceError("say where it is: --connect PATH where it listens, --listen PATH where it connects")
     expected = expectations.read(args.expect, dict(rows)) if args.expect else {}
@@ -108,6 +106,7 @@ def _play(args: argparse.Namespace, wanted: Collection[str], expected: dict[str,
     from vusniff.conformance.devices import device_named
     from vusniff.conformance.frontend_runner import FrontendRunner
     from vusniff.conformance.fuzz import BackendFuzzer
+    from vusniff.conformance.fuzz_frontends import FrontendFuzzer
     from vusniff.conformance.peer import TestedPeer
     from vusniff.conformance.report import text_lines
     from vusniff.conformance.runner import BackendRunner
@@ -135,6 +134,9 @@ def _play(args: argparse.Namespace, wanted: Collection[str], expected: dict[str,
                 if count is not None:
                     count(one.id, done)
 
+            if args.fuzz and args.to == "frontend":
+                answerer = FrontendFuzzer(peer, args.device or "other", args.timeout, keep, args.seed)
+                return answerer.run(args.fuzz, tell)
             if args.fuzz:
                 fuzzer = BackendFuzzer(peer, device_named(args.device), args.timeout, keep, args.seed)
                 return fuzzer.run(args.fuzz, tell)

@@ -10,6 +10,7 @@ import random
 import sys
 from collections.abc import Callable, Sequence
 
+from vusniff.channel import Channel
 from vusniff.conformance import words
 from vusniff.conformance.devices import TestedDevice
 from vusniff.conformance.facts import BackendFacts
@@ -103,10 +104,10 @@ def _said(steps: Sequence[object], known: dict[str, int]) -> Session:
 
 
 @functools.lru_cache(4096)
-def _fields(request: int, payload: bytes) -> tuple[tuple[int, int], ...]:
+def _fields(channel: Channel, request: int, reply: bool, payload: bytes) -> tuple[tuple[int, int], ...]:
     """Where the numbers of a payload are: start and end."""
     context = Context(sys.byteorder, log_shmfd=True)
-    layout = layout_of(Channels.MAIN, request, False, len(payload), context)
+    layout = layout_of(channel, request, reply, len(payload), context)
     if layout is None:
         return tuple((at, at + 4) for at in range(0, len(payload) - 3, 4))
     found = spans(layout, payload, sys.byteorder).values()
@@ -116,8 +117,12 @@ def _fields(request: int, payload: bytes) -> tuple[tuple[int, int], ...]:
 class Mutator:
     """Makes sessions from valid ones; all of it follows from the seed."""
 
-    def __init__(self, valid: Sequence[Session], seed: int) -> None:
+    def __init__(
+        self, valid: Sequence[Session], seed: int, channel: Channel = Channels.MAIN, reply: bool = False
+    ) -> None:
+        """``channel`` is that of the messages, ``reply``: they are replies."""
         self._valid = valid
+        self._channel, self._reply = channel, reply
         self._dice = random.Random(seed)
         self._pool = tuple({message for session in valid for message in session})
         self._ways: tuple[Callable[[list[FuzzMessage]], None], ...] = (
@@ -144,7 +149,7 @@ class Mutator:
         if at < 0:
             return
         one = said[at]
-        fields = _fields(one.request, one.payload)
+        fields = _fields(self._channel, one.request, self._reply, one.payload)
         if not fields:
             return
         start, stop = self._dice.choice(fields)

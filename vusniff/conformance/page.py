@@ -38,9 +38,11 @@ Each scenario leaves a capture in the directory of `--keep` (`./vusniff-test`), 
 
     request-unknown  inconclusive  # acknowledges with 0 what it does not know
 
-`--fuzz N --seed S` says N messages of mutated sessions instead: fields at their borders by the layouts, messages moved,
-dropped and said again, descriptors left out and exchanged. What kills the back-end or hangs it is cut to its shortest
-part, and `vusniff replay` plays its capture.
+`--fuzz N --seed S` says N messages of mutated sessions instead: fields at their borders by the layouts, messages
+moved, dropped and said again, descriptors left out and exchanged. What kills the back-end or hangs it is cut to its
+shortest part, and `vusniff replay` plays its capture. With `--to frontend` our back-end answers some requests so, and
+asks requests so on its channel. The front-end is started anew for each session, so far fewer messages are said. What
+kills it is found.
 
 Exit status: 0 all as expected, 1 not, 2 not played.
 """
@@ -53,6 +55,19 @@ FRONTENDS = """    vusniff test --to frontend --listen /tmp/net.sock --device ne
 The front-end is started anew for each scenario, and talks to a small back-end of ours. It gets five times `--timeout`
 to start a ring, because a guest may have to boot. Where our back-end does nothing wrong, what the front-end says is
 also held to the rules of `vusniff check` that say must.
+"""
+
+
+NOTES = """## What was looked into
+
+- `pieces-every-byte`, `pieces-bytes` with DPDK and Open vSwitch: DPDK takes a header with one recvmsg(2) and a
+  payload with one read(2), and ends the connection when either gives fewer bytes than it wants (`read_vhost_message`
+  in lib/vhost/vhost_user.c, DPDK 22.11 to 26.07: "Unexpected header size read", "read control message failed"). So a
+  header and its payload may come apart (`pieces-header`), and neither may come in pieces: the action `split 12` of
+  the proxy ends the connection at SET_VRING_ADDR, whose payload has 40 bytes. The socket is a stream, and a read of
+  one may give less than was sent at once (POSIX, read; unix(7), SOCK_STREAM): it is DPDK that has to read on. The
+  specification does not say that a message comes in one piece, nor that it may not, so the result is inconclusive.
+  Front-ends send each message with one call: in use it is not seen.
 """
 
 
@@ -109,4 +124,5 @@ def page(backend: Sequence[Scenario], frontend: Sequence[Manner], results: Seque
     if results:
         lines += ["\n## What packaged programs make of them\n"]
         lines += ["Written by `make conformance`, which says what each program was started with.\n", *_results(results)]
+        lines += ["", NOTES]
     return "\n".join(lines).rstrip() + "\n"
