@@ -49,9 +49,8 @@ def details(
         many = "one message was" if lost == 1 else f"{lost:,} messages were"
         lines.append(line((f"! {many} lost before this one", "bad"), key="lost"))
     for sentence in behind:
-        lines += [
-            TextLine(parts, key="then") for parts in wrapped(f"Then {sentence}.".split(), width, "", "  ", "warn")
-        ]
+        said = f"R{sentence[1:]}." if sentence.startswith("rule ") else f"Then {sentence}."
+        lines += [TextLine(parts, key="then") for parts in wrapped(said.split(), width, "", "  ", "warn")]
     for finding in timeline.findings_at(row):
         lines += _finding(timeline, finding, width)
     where = _spans(message, timeline.place(row).context)

@@ -27,6 +27,7 @@ SIGNS = (
     ("↳", "a reply"),
     ("★", "a bookmark"),
     ("!", "messages were lost before this one"),
+    ("~", "a rule of the proxy did something else with it than pass it on"),
     ("#", "something other than a message follows: a process ended, a ring moves, a line of a log"),
     ("E W N", "the worst finding there: an error, a warning, a note"),
     ("*", "changed by the selected message"),

@@ -336,7 +336,9 @@ class TimelineView(Lined):
         if exchange and exchange[0] <= row <= exchange[1]:
             pair = "┌" if row == exchange[0] else "└" if row == exchange[1] else "│"
         cursor = "▸" if position == self.cursor else " "
-        mark = "★" if row in self.bookmarks else "!" if self.losses.before(row) else "#" if behind else " "
+        mark = "★" if row in self.bookmarks else "!" if self.losses.before(row) else " "
+        if mark == " " and behind:
+            mark = "~" if self.evidence.is_taken(row) else "#"
         return [Part(cursor), Part(*mark_of(self.timeline.findings_at(row))), Part(f"{pair}{mark}")]
 
     def render_line(self, y: int) -> Strip:
@@ -350,7 +352,7 @@ class TimelineView(Lined):
         above = self.mark if self.clock is Clock.BOOKMARK else self.shown.row_above(position)
         when = rowing.at(self.timeline, row, self.clock, above)
         run = self.shown.run_of(position)
-        behind = self.evidence.behind(row, run[1] - 1 if run else row)
+        behind = self.evidence.behind(row, run[1] - 1 if run else row, short=True)
         gutter = self._gutter(position, row, self.exchange(), bool(behind))
         texts = self.cells_of(row)
         caller = self.callers.of(row) if self.callers is not None else None
