@@ -57,8 +57,8 @@ PROGRAMS = (
         "dpdk-testpmd",
         "backend",
         "net",
-        f"exec dpdk-testpmd {PMD} --vdev net_vhost0,iface={{socket}},queues=1,postcopy-support=1 -- --total-num-mbufs=4096 --auto-start"
-        " < <(exec sleep infinity)",
+        f"exec dpdk-testpmd {PMD} --vdev net_vhost0,iface={{socket}},queues=1,postcopy-support=1"
+        " -- --total-num-mbufs=4096 --auto-start < <(exec sleep infinity)",
         "dpkg-query -W -f '${Version}' dpdk-dev",
         8.0,
     ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import socket
 import threading
 import xml.etree.ElementTree as Xml
@@ -24,6 +25,7 @@ from vusniff.conformance.table import BACKEND, FRONTEND
 from vusniff.demo.backend import BackendSession
 from vusniff.demo.frontend import FrontendSession, Guest
 from vusniff.demo.wire import DemoSocket, PeerError
+from vusniff.families.vhost_user.protocol import FrontendRequest
 from vusniff.library import open_capture
 from vusniff.record import Process
 from vusniff.sources.host.endpoints import ProxySide
@@ -201,3 +203,46 @@ def test_known_deviations_make_changes_fail_only(tmp_path: Path) -> None:
         file.write_text(text)
         with pytest.raises(expectations.ExpectationError, match=sentence):
             expectations.read(str(file), {"a"})
+
+
+class Entropy(BackendSession):
+    """A back-end of an entropy device: every buffer on ring 0 is filled."""
+
+    filling = b"\x5a"
+
+    def _kicked(self, index: int, fd: int) -> None:
+        os.set_blocking(fd, False)
+        with contextlib.suppress(BlockingIOError):
+            os.read(fd, 8)
+        vring = self.vrings[index]
+        while vring.enabled and vring.ring is not None and vring.ring.pending(vring.base):
+            head = vring.ring.head(vring.base)
+            vring.base = (vring.base + 1) & 0xFFFF
+            written = 0
+            for part, writable in vring.ring.chain(head):
+                if writable:
+                    part[:] = self.filling * len(part)
+                    written += len(part)
+            vring.ring.give_back(head, written)
+            if (call := vring.descriptors.get(FrontendRequest.SET_VRING_CALL)) is not None:
+                os.write(call, (1).to_bytes(8, "little"))
+
+
+class Dull(Entropy):
+    """One that gives zeros."""
+
+    filling = b"\0"
+
+
+@pytest.mark.parametrize(("kind", "result"), [(Entropy, Result.PASS), (Dull, Result.FAIL)])
+def test_random_bytes_come_through_the_ring_of_an_entropy_device(kind: type[Entropy], result: Result) -> None:
+    peer = InProcess(kind)
+    wanted = ("data-moves", "ring-stops", "ring-size-2", "memory-high")
+    rows = [one for one in BACKEND if one.id in wanted]
+    try:
+        came = BackendRunner(peer, device_named("rng"), 2.0, None).run(rows, lambda one: None)
+    finally:
+        peer.close()
+    assert came.results[0].result is result, came.results
+    assert (came.results[0].why == "") is (result is Result.PASS)
+    assert result is Result.FAIL or of(came, Result.FAIL, Result.INCONCLUSIVE) == {}
