@@ -169,7 +169,7 @@ class FrontendFuzzer:
         except AbsentPeerError as error:
             if played == 1:
                 raise
-            report.stopped = f"the front-end is not there any more: {error}"
+            report.stopped = f"the front-end cannot be met any more: {error}"
         except KeyboardInterrupt:
             report.stopped = "interrupted"
         spent = time.monotonic() - began

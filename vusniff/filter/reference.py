@@ -76,7 +76,7 @@ Fields of `state` are about the device before the message, of vhost-user and of 
 `state.features contains PACKED`. `state.running` and `state.enabled` have one value for each ring that is so:
 `state.running == 1` asks whether ring 1 runs, `!state.running` whether none does. `state.vring` is the ring that the
 message itself is about: `vhost.request == SET_VRING_NUM && state.vring == armed`. They need each session to be followed
-from its beginning, which takes about ten times as long as fields of headers. Wireshark does not have them.
+from its beginning, which takes some 10 us a message, as judging it does. Wireshark does not have them.
 
 While a capture is followed, or read from a pipe, a request's `vhost.answered_by` and `vhost.latency` are not known
 yet (the reply's are), and fields of findings, logs and rings cannot be used.
