@@ -37,7 +37,7 @@ from vusniff.layouts import dissect
 from vusniff.layouts.parts import NodeKind
 from vusniff.layouts.spans import walk
 from vusniff.record import Chunk, Closed, Descriptor, DescriptorKind, End, Facts, Frame, FrameKind, Lost, Process
-from vusniff.views.export.redact import redact
+from vusniff.views.export.redact import Names, redact
 
 DOCS = Path(__file__).parent.parent / "docs"
 CAPTURES = [*golden.captures(), Path("every.pcapng")]
@@ -276,6 +276,32 @@ def test_nothing_secret_is_left(form: str) -> None:
     assert len(content) > 1000 or form == "mermaid"
     for secret in (SECRET, SECRET.hex().encode(), b"confidential"):
         assert secret not in content
+
+
+def test_devices_of_the_kernel_keep_their_nodes_when_names_are_taken_out() -> None:
+    """By them the type of a device is known, and that two nodes are those of one."""
+    names = Names()
+    said = {
+        path: names.path(path)
+        for path in (
+            "/dev/vhost-net (tap0)",
+            "/dev/vhost-vsock",
+            "/dev/vduse/control",
+            "/dev/vduse/d",
+            "/dev/vhost-vdpa-3 (d, vduse)",
+            "/dev/vhost-vdpa-4 (d, vp_vdpa)",
+            "/dev/vhost-secret",
+        )
+    }
+    assert list(said.values()) == [
+        "/dev/vhost-net (device1)",
+        "/dev/vhost-vsock",
+        "/dev/vduse/control",
+        "/dev/vduse/device2",
+        "/dev/vhost-vdpa-3 (device2, vduse)",
+        "/dev/vhost-vdpa-4 (device3)",
+        "/redacted/socket1",
+    ]
 
 
 @every_capture

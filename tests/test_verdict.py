@@ -94,12 +94,12 @@ def test_working_programs_have_a_quiet_verdict(path: Path) -> None:
     read_all(timeline, judge=True)
     timeline.conclude()
     found = verdicts(timeline.checker, timeline.index.time_ns[-1])
-    assert [(one.outcome, one.trouble) for one in found] == [(Outcome.STOPPED, False)]
-    judged = timeline.sessions[0].family.name == "vhost-user"
+    assert {(one.outcome, one.trouble) for one in found} == {(Outcome.STOPPED, False)}
+    judged = timeline.sessions[0].family.name != "vfio-user"
     assert bool(found[0].caveats) is not judged
-    assert found[0].sessions == tuple(range(1, len(timeline.sessions) + 1))
-    for number in found[0].sessions:
-        following = number + 1 if number < len(timeline.sessions) else None
+    assert sorted(number for one in found for number in one.sessions) == list(range(1, len(timeline.sessions) + 1))
+    for number, session in enumerate(timeline.sessions, 1):
+        following = session.following
         single = session_verdict(timeline.checker, number, timeline.index.time_ns[-1], following)
         assert single is not None
         assert not single.trouble

@@ -20,6 +20,8 @@ from vusniff.capture.stacks import stack_of
 from vusniff.capture.writer import CaptureWriter
 from vusniff.checks.peers import BACKENDS, FRONTENDS
 from vusniff.errors import VusniffError
+from vusniff.families.vhost_kernel.family import vduse_device
+from vusniff.families.vhost_kernel.protocol import CONTROL
 from vusniff.families.vhost_user.header import SIZE_LIMIT
 from vusniff.families.vhost_user.protocol import Channels
 from vusniff.layouts import dissect
@@ -103,7 +105,7 @@ def redact(files: Sequence[str], target: str, device: str | None = None) -> list
     if len(orders) > 1:
         raise VusniffError("captures of hosts of different byte orders do not go into one file: redact them one by one")
     sections = [section for section in index.reader.sections if section.ours] or [Section()]
-    names = _Names()
+    names = Names()
     hardware = sections[0].host.hardware
     host = Host("redacted", "", "Linux", hardware if hardware in _HARDWARE else "")
     source = sections[0].source if sections[0].source in _SOURCES else ""
@@ -153,7 +155,7 @@ def redact(files: Sequence[str], target: str, device: str | None = None) -> list
     return [*index.notes, *left_out]
 
 
-def _records(timeline: Timeline, names: _Names) -> Iterator[Record]:
+def _records(timeline: Timeline, names: Names) -> Iterator[Record]:
     index = timeline.index
     events, at = list(index.events), 0
     for row, frame in enumerate(index.frames()):
@@ -180,7 +182,7 @@ def _is_sure(timeline: Timeline, place: Place) -> bool:
     return place.channel is not Channels.GPU and first != place.connection
 
 
-def redacted(frame: Frame, place: Place, names: _Names, sure: bool = True) -> bytes:
+def redacted(frame: Frame, place: Place, names: Names, sure: bool = True) -> bytes:
     """The bytes of a frame with zeros for whatever is not a number that is known to be harmless."""
     data, header = frame.data, place.channel.header
     if frame.kind is FrameKind.TOLD and (of_log := parse_told(data)) is not None:
@@ -235,7 +237,10 @@ def _is_no_pixel(name: str, value: int) -> bool:
 # -- names ------------------------------------------------------------------------------------------------------------
 
 
-class _Names:
+_NODE = re.compile(r"/dev/vhost-(net|vsock|scsi|vdpa-[0-9]{1,5})")
+
+
+class Names:
     """Names that only tell things apart: the same for the same."""
 
     def __init__(self) -> None:
@@ -250,9 +255,17 @@ class _Names:
         return known
 
     def path(self, path: str) -> str:
-        """A socket's path; names made of inodes stay."""
+        """A socket's path; names made of inodes stay, and of a device of the kernel all but what somebody called it."""
         if not is_named(path):
             return path if _PAIR.fullmatch(path) else self._of("pair:", path)
+        if path == CONTROL or _NODE.fullmatch(path):
+            return path
+        name = vduse_device(path)
+        if name and path == f"/dev/vduse/{name}":
+            return f"/dev/vduse/{self._of('device', name)}"
+        node, bracket, detail = path.partition(" (")
+        if bracket and _NODE.fullmatch(node):
+            return f"{node} ({self._of('device', name or detail)}{', vduse' if name else ''})"
         return ("@" if path.startswith("@") else "/redacted/") + self._of("socket", path)
 
     def end(self, end: End) -> End:
