@@ -15,7 +15,8 @@ MARK = " ... "
 
 _HIDING = "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
 """Characters that Python calls printable and that show nothing: variation selectors, fillers, the braille blank.
-A pattern that `re` compiles when a text is not ASCII, and keeps: that takes longer than the start of some commands."""
+This is the text of a pattern: `re` compiles it with the first text that is not ASCII, because that takes longer than
+some commands take to start."""
 _SGR = re.compile(r"(\x1b\[[0-9;]*m)")
 _ASCII_LINES = bytes([*range(32, 127), 10])
 

@@ -112,7 +112,8 @@ def compare(left: Sequence[Stage], right: Sequence[Stage], slower: float = SLOWE
 
 
 SAID_ONE_BY_ONE = frozenset({PhaseKind.NEGOTIATION, PhaseKind.INITIALISATION})
-"""Where front-ends differ in what they say when: what only one session said there may stand in another phase."""
+"""Phases that front-ends divide differently: a message that only one session has there may be in another phase of the
+other session."""
 
 
 def _lonely(left: Stage | None, right: Stage | None) -> Iterator[SessionDifference]:

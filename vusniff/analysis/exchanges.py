@@ -35,7 +35,7 @@ OF_ONE_RUN = frozenset(
         *("cipher_key_pointer", "auth_key_pointer", "key_pointer", "session_id"),
     }
 )
-"""Fields of any layout that another run of the same programs says otherwise: `vusniff.replay` leaves them out too."""
+"""Fields of any layout that differ from run to run of the same programs: `vusniff.replay` leaves them out too."""
 PROCESS_ADDRESSES = 1 << 40
 """From here guest addresses are none that a guest has: 1 TiB."""
 VOLATILE = OF_ONE_RUN | {"key", "auth_key", "fence_id", "data", "cursor", "edid"}

@@ -403,7 +403,7 @@ class Tracker:
         return link.channel is link.session.family.unknown or request in link.telling[is_reply]
 
     def unpair(self, connection: int) -> None:
-        """Nobody asks what answers what on a connection: its requests wait for nothing."""
+        """Forget the requests of a connection whose replies nobody asks about."""
         self._links[connection].pairs.forget()
 
     def track(self, first: int, batch: Columns, frame: Callable[[int], Frame], placed: Placed) -> None:

@@ -106,7 +106,7 @@ def block(order: str, kind: int, body: bytes) -> bytes:
 
 
 def option(order: str, code: int, value: bytes) -> bytes:
-    """One option; a value longer than `OPTION_LIMIT` is cut, as it cannot be said otherwise."""
+    """One option; a value longer than `OPTION_LIMIT` is cut, because an option cannot hold it."""
     value = value[:OPTION_LIMIT]
     return structs(order, "HH").pack(code, len(value)) + padded(value)
 

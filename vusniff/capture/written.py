@@ -75,7 +75,7 @@ class WrittenConnection:
 
     @property
     def inodes(self) -> list[int]:
-        """Of its ends, where they are known."""
+        """The inodes of its ends, where they are known."""
         return [end.inode for end in self.connection.ends if end.inode is not None]
 
     def recognise(self, data: bytes, order: str) -> None:

@@ -185,4 +185,4 @@ FLAGS_AS_EXPECTED = frozenset(
     + [(Channels.GPU, Sender.BACKEND, flags) for flags in (0, 1)]
     + [(Channels.GPU, Sender.FRONTEND, flags) for flags in (4, 5)]
 )
-"""Channel, sender and flags of headers that no rule here minds: all others are looked at."""
+"""Channel, sender and flags of headers that break no rule of this module: all others are looked at."""

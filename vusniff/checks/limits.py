@@ -29,7 +29,8 @@ class Limit(NamedTuple):
     common: int | None = None
     """What a peer that is not recognised may be expected to take; None where that is not known."""
     named: Mapping[str, Most] = {}
-    """Of single programs, by the beginning of their name, before those of what they are made with."""
+    """Limits of single programs, by the beginning of their name. They go before those of the library that a program is
+    made with."""
 
     def told(self, peer: Peer) -> Most | None:
         """What is known of one peer."""

@@ -63,7 +63,7 @@ def touched(ring: Vring) -> int:
 
 
 def remember(memory: SessionHistory, number: int, time_ns: int, position: Position, state: DeviceState) -> Look:
-    """Keep where a ring stood behind a message, and give what is to be judged of it."""
+    """Keep where a ring stood after a message, and return what the rules need of it."""
     index, since = position.ring, touched(vring(state, position.ring))
     old = memory.positions.get(index)
     known = old is not None and old[0] >= since

@@ -58,7 +58,7 @@ class Act(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Departure:
-    """What is done otherwise, upon the first such request."""
+    """What the peer does differently at the first such request."""
 
     request: int
     act: Act

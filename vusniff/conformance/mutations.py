@@ -133,7 +133,7 @@ class Mutator:
         )
 
     def session(self) -> list[FuzzMessage]:
-        """The next session: one to three things are otherwise than in a valid one."""
+        """The next session: it differs in one to three things from a valid one."""
         said = list(self._dice.choice(self._valid))
         for _ in range(self._dice.choice((1, 1, 2, 3))):
             self._dice.choice(self._ways)(said)

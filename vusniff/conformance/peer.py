@@ -131,7 +131,7 @@ class TestedPeer:
         if self._child is not None:
             self.stop()
         if not self.side.listens and not self.side.path.startswith("@"):
-            make_room(self.side.path)  # what is left of one that was killed
+            make_room(self.side.path)  # a program that was killed leaves its socket file
         try:
             self._child = subprocess.Popen(
                 list(self._command),

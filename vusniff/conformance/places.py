@@ -27,7 +27,7 @@ def layout(ring: int, size: int = RING_SIZE) -> RingLayout:
 
 
 def parts(count: int) -> tuple[GuestRegion, ...]:
-    """The lower half in so many regions."""
+    """The lower half of memory, divided into ``count`` regions."""
     size = HALF // count & ~0xFFF
     return tuple(
         GuestRegion(n * size, HALF - n * size if n == count - 1 else size, USER + n * size, n * size)

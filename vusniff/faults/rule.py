@@ -147,7 +147,7 @@ def _colon(text: str) -> int | None:
 
 
 def _refuse_rest(where: str, text: str, match: re.Match[str]) -> None:
-    """What was meant as a count or a chance and is none."""
+    """Raises for text that was meant as a count or a chance and cannot be read as one."""
 
     def refuse(sentence: str, group: str) -> NoReturn:
         raise RuleError(where, sentence, text, match.start(group), max(len(match[group]), 1))

@@ -16,7 +16,8 @@ PATTERN_LIMIT = 256
 TEXT_LIMIT = 256
 """Characters of a value that are searched: longer than a socket's path, a memfd's name or a process's."""
 REPEAT_WEIGHT = 8
-"""Of ``*``, ``+`` and ``{n,m}``: as many ways as the text has characters. An option or alternative has 1."""
+"""Weight of ``*``, ``+`` and ``{n,m}``: each matches in as many ways as the text has characters. The weight of an
+option or alternative is 1."""
 WEIGHT_LIMIT = 26
 """Powers of two of ways to match at one place of the text."""
 

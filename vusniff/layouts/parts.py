@@ -67,7 +67,7 @@ class NodeKind(enum.Enum):
     COMPUTED = enum.auto()
     """Worked out from the fields before it; it has no bytes."""
     OTHER = enum.auto()
-    """Of a shape that is not known: only construct can read it."""
+    """A shape that is not known: only construct can read it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

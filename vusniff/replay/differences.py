@@ -26,7 +26,7 @@ VARYING: Mapping[str, frozenset[str]] = {
     "inflight": frozenset({"mmap_size", "mmap_offset"}),
     "log": frozenset({"log_offset"}),
 }
-"""Layout -> fields, at any depth, that a play says otherwise beside those of `OF_ONE_RUN`."""
+"""Layout -> fields, at any depth, that differ in a play, besides those of `OF_ONE_RUN`."""
 DERIVED = frozenset({"success", "error", "data_size"})
 """Fields worked out from others that are compared."""
 _MEMORY = frozenset({DescriptorKind.MEMFD, DescriptorKind.FILE})

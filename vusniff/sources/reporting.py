@@ -11,7 +11,7 @@ Say = Callable[[str], None]
 
 
 class WritingReport:
-    """Of one capture. ``say`` takes sentences; ``note`` those that --quiet leaves out, where nothing was lost."""
+    """The report of one capture. ``say`` takes sentences, ``note`` those that --quiet leaves out."""
 
     def __init__(self, writer: Recording, say: Say, note: Say, at_bound: str = "") -> None:
         """``at_bound`` follows the sentence that the capture has reached its bound."""

@@ -21,7 +21,7 @@ from vusniff.views import account, page, phases, state, summary, words
 from vusniff.views.page import Items, Page, PageSection, Table
 
 OF_ONE_RUN = frozenset({"descriptor", "eventfds"})
-"""Columns of a state's tables that another run of the same programs says otherwise."""
+"""Columns of a state's tables that differ from run to run of the same programs."""
 LINES = 80
 """Differences that are listed in text."""
 TARGETS = 8
@@ -205,7 +205,7 @@ def settings(left: ComparedSession, right: ComparedSession) -> Iterator[SettingD
 
 
 def _tables_apart(mine: ShownState, theirs: ShownState) -> Iterator[SettingDifference]:
-    """What the states' tables say otherwise; descriptors are others in every run."""
+    """The rows in which the tables of two states differ. Descriptors are left out: they differ in every run."""
     sides: list[dict[str, str]] = []
     for shown in (mine, theirs):
         rows: dict[str, str] = {}

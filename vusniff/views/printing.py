@@ -43,7 +43,7 @@ class Tracked(NamedTuple):
     batch: Batch
     places: list[Place]
     answers: Sequence[Other]
-    """Of replies: number and time of the request."""
+    """For each reply the number and time of its request."""
     tracker: Tracker | None = None
     """Who is who, where evidence other than messages is to be shown."""
 
@@ -331,7 +331,7 @@ class StreamSurroundings:
         return None if self._devices is None else self._devices.phase
 
     def passed(self, tracked: Tracked) -> list[bool]:
-        """Of each message of a batch whether it passes."""
+        """For each message of a batch, whether it passes."""
         if tracked.first == 1 and len(tracked.batch):
             self.first_ns = tracked.batch.time_ns[0]
         self._paths.update((one.id, one.path) for _, one in tracked.batch.events if isinstance(one, Connection))

@@ -62,7 +62,7 @@ def _request(name: str, timeline: Timeline) -> PageSection:
 
 
 def _phase(name: str, timeline: Timeline, known: RowCallers) -> PageSection:
-    """Of each request in it the functions that sent it, and who is known to."""
+    """For each request in it the functions that sent it, and those that are known to send it."""
     here: dict[str, Counter[str]] = {}
     told: dict[str, str] = {}
     for session in timeline.sessions:

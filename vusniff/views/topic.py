@@ -16,4 +16,4 @@ class Topic(NamedTuple):
     name: str
     page: Page
     device: str | None = None
-    """Of a feature, the device type that has it; None for those that every device has."""
+    """The device type that has a feature; None where every device has it."""

@@ -315,7 +315,7 @@ HANDLERS: Mapping[int, Handler] = {
     _I.VDUSE_VQ_SETUP_KICKFD: _kickfd,
     Control.VDUSE_SET_STATUS: _status,
 }
-"""What vhost-user has no request for, or means otherwise."""
+"""Calls that vhost-user has no request for, or a request with another meaning."""
 
 
 def advance(state: KernelState, message: Message) -> KernelState:

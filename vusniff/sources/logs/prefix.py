@@ -14,8 +14,8 @@ from functools import lru_cache
 from typing import NamedTuple
 
 LINE_LIMIT = 2 << 10
-"""Of a line that is looked at: no number in it has more digits than Python reads and writes, and no expression is
-slow."""
+"""Characters of a line that are looked at: so no number has more digits than Python reads and writes, and no regular
+expression is slow."""
 LAYERS = 4
 """Prefixes within one another that are taken off."""
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")

@@ -49,7 +49,7 @@ class Piece:
     """The socket's owner sent it; else received it."""
     log: int
     line: int
-    """Of a send the line of its beginning, of a receive that of its end: when the bytes were certainly there."""
+    """The line where a send begins or a receive ends: then the bytes were certainly there."""
     time_ns: int | None
     data: bytes
     missing: int
@@ -335,9 +335,9 @@ def describe(fd: Fd, sending: bool) -> Descriptor:
 
 
 def _unread_rights(message: dict[str, Value]) -> tuple[Descriptor, ...]:
-    """What came with a message whose control data strace did not take apart: something did where there are any.
+    """The descriptors of a message whose control data strace did not decode: control data holds at least one.
 
-    Their number is not known for sure, since the room of two descriptors is that of one.
+    Their number is not known for sure, because two descriptors take as much room as one.
     """
     length = _number(message.get("msg_controllen", ""))
     if not length or message.get("msg_control", "") == "NULL":

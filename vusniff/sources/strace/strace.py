@@ -82,7 +82,7 @@ class _TracedConnection:
     ends: tuple[End, End] = (End(), End())
     late: bool = False
     family: str | None = None
-    """Of a device of the kernel; of a socket its first bytes tell."""
+    """The family of a device of the kernel. For a socket its first bytes tell the family."""
     timed: bool = True
     id: int = 0
     frames: int = 0

@@ -18,7 +18,7 @@ _NUMBERS = frozenset(
 )
 _TRUTHS = frozenset(("reply", "need_reply"))
 _MOST = (1 << 63) - 1
-"""Of a number that a column holds; a broken clock, or a forged file, has larger ones, which are left out."""
+"""The largest number that a column holds. A broken clock or a forged file has larger ones: they are left out."""
 
 
 def parquet(chosen: Chosen) -> Iterator[bytes]:

@@ -71,7 +71,7 @@ _PROCESSES = frozenset(_KNOWN.split())
 """Names of processes that stay, as far as the kernel keeps them: those of implementations, on which findings rest."""
 _THREAD = re.compile(r"CPU \d{1,4}/(KVM|TCG)|reactor_\d{1,4}|vpp_wk_\d{1,4}")
 _BEGINNINGS = sorted((beginning for beginning, _ in (*FRONTENDS, *BACKENDS)), key=len, reverse=True)
-"""Of another name that begins like one of theirs, only that stays."""
+"""Beginnings of names: of another name that begins so, only the beginning stays."""
 _LIBRARY = re.compile(r"(libc|libglib-2\.0|librte_[a-z_]{1,40}|libspdk_[a-z_]{1,40}|libvhost[a-z-]{0,20})\.so[.\d]*")
 """Libraries whose names stay in call stacks, and the names of their functions."""
 _IDENTITY = re.compile(r"(eventfd|memfd|socket|pipe|dmabuf|userfaultfd|(file|device):\d{1,10}(:\d{1,10})?):\d{1,20}")

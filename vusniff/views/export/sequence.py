@@ -82,7 +82,7 @@ class Sequence:
     first_ns: int
 
     positions: Mapping[tuple[Key, bool], int]
-    """Of each lane, by its channel and whether it is the front-end's."""
+    """The title of each lane, by its channel and whether it is the front-end's."""
 
     def lane(self, step: SequenceRow, frontend: bool) -> int:
         """Position of the lane at an end of a step."""

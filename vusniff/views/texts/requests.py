@@ -114,4 +114,4 @@ UNANSWERED: dict[int, tuple[str, ...]] = {
 """Request of the main channel -> causes."""
 
 DIED = (_DIED,)
-"""Of any other request."""
+"""The row for any other request."""
