@@ -1,6 +1,8 @@
-"""Runs in a virtual machine: vhost in the kernel, seen by the probe beside a logger that testpmd itself loads.
+"""Runs in a virtual machine: vhost in the kernel, seen by the probe beside a logger that the programs themselves load.
 
-usage: python tests/vm/calls.py TREE LOGGER      the unpacked kernel package, and ioctlog.c compiled
+usage: python tests/vm/calls.py TREE LOGGER [NAME ...]      the unpacked kernel package, and ioctlog.c compiled
+
+A line for each of `PAIRS`, or of those that are named. Other scripts of this folder call `run` with programs of theirs.
 """
 
 from __future__ import annotations
@@ -10,8 +12,9 @@ import ctypes
 import fcntl
 import json
 import os
-import shutil
+import re
 import signal
+import socket
 import struct
 import subprocess
 import sys
@@ -19,16 +22,17 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from vusniff.bpf.load import Attach, attach_calls, attach_program
+from vusniff.bpf.load import Attach, CallProgram, KernelProgram, attach_calls, attach_program
 from vusniff.capture.reader import CaptureReader
 from vusniff.capture.writer import CaptureWriter
+from vusniff.commands.sampling import CaptureSampling
 from vusniff.families.vhost_kernel.protocol import HEADER, HEADER_SIZE, Ioctl
-from vusniff.record import Connection, Frame
+from vusniff.record import Connection, Frame, Position, Sample
 from vusniff.sources.probe import waiting
 from vusniff.sources.probe.probe import Probe
 from vusniff.sources.probe.selection import Selection
@@ -39,6 +43,10 @@ TESTPMD = (
     "--vdev net_virtio_user0,path=/dev/vhost-net,queues=2,iface=labtap0,mac=52:54:00:00:10:01 "
     "-- -i --total-num-mbufs=2048 --rxq=2 --txq=2 --auto-start --no-mlockall"
 )
+STACK_KIB = 16
+NODES = ("/dev/vhost-net", "/dev/vhost-vsock")
+PATIENCE = 240
+"""Seconds until something that has to come is missed."""
 SECRET = b"nobody else's business"
 
 
@@ -48,29 +56,113 @@ def emulated() -> None:
     waiting.WAIT_NS = unwinder.PATIENCE_NS = 300_000_000_000
 
 
+class Attached(NamedTuple):
+    """The program for sockets and that for calls, compiled once for all that is recorded: nothing takes longer here.
+    They stay attached until this process ends."""
+
+    program: KernelProgram
+    calls: CallProgram
+
+    def empty(self) -> None:
+        """Drops what was said before a recording."""
+        for ring in (self.program.ring, self.program.stacks, self.calls.ring, self.calls.stacks):
+            while ring is not None and ring.take(1 << 20):
+                pass
+
+
+def keep(program: KernelProgram | CallProgram) -> None:
+    """Has a program stay when a recording ends."""
+    program.close = lambda: None  # type: ignore[method-assign]
+    if isinstance(program, KernelProgram):
+        program.detach_entries = lambda: None  # type: ignore[method-assign]
+
+
+def attached(program: KernelProgram | None = None) -> Attached:
+    """Both; ``program``: one that is there already, by raw tracepoints and with stacks."""
+    program = program or attach_program((Attach.RAWTP,), stack_kib=STACK_KIB)
+    calls = attach_calls(program.bcc, STACK_KIB, program)
+    keep(program)
+    keep(calls)
+    return Attached(program, calls)
+
+
 def record(
-    file: Path, act: Callable[[Probe], Any], stack_kib: int | None = None, late: bool = False
+    file: Path,
+    act: Callable[[Probe], Any],
+    stack_kib: int | None = None,
+    late: bool = False,
+    both: Attached | None = None,
+    rings: bool = False,
 ) -> tuple[Any, list[str]]:
-    """What ``act`` gives while the probe records into a file, and what it said. ``late``: no device at first."""
-    program = attach_program((Attach.RAWTP,), stack_kib=stack_kib)
-    calls = None if late else attach_calls(program.bcc, stack_kib)
+    """What ``act`` gives while the probe records into a file, and what it said.
+
+    ``late``: no device at first. ``both``: programs that are attached already. ``rings``: where they stand, too.
+    """
     said: list[str] = []
+    program = both.program if both is not None else attach_program((Attach.RAWTP,), stack_kib=stack_kib)
+    if both is not None:
+        both.empty()
+        calls: CallProgram | None = both.calls
+    else:
+        calls = None if late else attach_calls(program.bcc, stack_kib, program)
     writer = CaptureWriter(file, source="probe rawtp")
     stacks = None if stack_kib is None else unwinder.Unwinder(stack_kib)
     if stacks is not None:
         stacks.start(0)
-    later = partial(attach_calls, program.bcc, stack_kib) if late else None
     probe = Probe(
-        program, writer, Selection(), said.append, str(file), calls=calls, unwinder=stacks, attach_calls=later
+        program,
+        writer,
+        Selection() if both is None else Selection(paths=NODES),
+        said.append,
+        str(file),
+        sampling=CaptureSampling(str(file), 10, False, said.append) if rings else None,
+        unwinder=stacks,
+        calls=calls,
+        attach_calls=partial(attach_calls, program.bcc, stack_kib, program) if late else None,
     )
     given: list[Any] = []
-    actor = threading.Thread(target=lambda: given.append(act(probe)))
+
+    def acting() -> None:
+        try:
+            given.append(act(probe))
+        except Exception:
+            given.append(traceback.format_exc())
+
+    actor = threading.Thread(target=acting)
     actor.start()
     while actor.is_alive():
         if not probe.step():
             signal.sigtimedwait([], 0.002)
     probe.close()
     return given[0], said
+
+
+def wait_for(what: str, fact: Callable[[], Any]) -> Any:
+    """Waits until there is something to give. Raises AssertionError that says what there is not."""
+    end = time.monotonic() + PATIENCE
+    while not (found := fact()):
+        assert time.monotonic() < end, what
+        time.sleep(0.05)
+    return found
+
+
+def started(file: Path) -> int:
+    """How often a ring of /dev/vhost-net was given something to serve, so far."""
+    return sum(one["request"] == Ioctl.NET_SET_BACKEND and not one["errno"] for one in seen(file)[0])
+
+
+def standing(file: Path) -> dict[int, Position]:
+    """Where the rings of the only device of a capture stood last."""
+    with CaptureReader(file) as reader:
+        samples = [one for one in reader.records() if isinstance(one, Sample)]
+    return {one.ring: one for sample in samples for one in sample.rings}
+
+
+def passed_on(file: Path, packets: int) -> dict[int, Position]:
+    """The same once so many packets went each way; empty before."""
+    found = standing(file)
+    ways = [sum(one.used for ring, one in found.items() if ring % 2 == way) for way in (0, 1)]
+    return found if min(ways) >= packets else {}
 
 
 def seen(file: Path) -> tuple[list[dict[str, Any]], list[Connection]]:
@@ -105,19 +197,38 @@ def seen(file: Path) -> tuple[list[dict[str, Any]], list[Connection]]:
     return found, devices
 
 
-def testpmd(logger: str, log: Path) -> int:
-    """testpmd with a virtio_user on /dev/vhost-net and a tap, which it starts, stops and closes."""
-    with subprocess.Popen(
-        TESTPMD.split(),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env=os.environ | {"LD_PRELOAD": logger, "IOCTLOG": str(log)},
-    ) as process:
-        # It reads them when it has started; the prompt has no end of line that could be waited for.
+PACKETS = 48
+
+
+def testpmd(logger: str, folder: Path, file: Path) -> dict[str, Any]:
+    """testpmd with a virtio_user on /dev/vhost-net and a tap. It sends back what comes from there, stops, and closes:
+    its own count of packets, and where its rings stood."""
+    shown = folder / "shown"
+    with (
+        shown.open("w") as out,
+        subprocess.Popen(
+            TESTPMD.split(),
+            stdin=subprocess.PIPE,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=os.environ | {"LD_PRELOAD": logger, "IOCTLOG": str(folder / "log")},
+        ) as process,
+        socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as tap,
+    ):
+        wait_for("the rings are not started", lambda: started(file) == 4)
+        Path("/proc/sys/net/ipv6/conf/labtap0/disable_ipv6").write_text("1")  # the kernel sends nothing by itself
+        subprocess.run(["ip", "link", "set", "labtap0", "up"], check=True)
+        tap.bind(("labtap0", 0))
+        for number in range(PACKETS):
+            tap.send(bytes.fromhex("525400001001 525400001002 88b5") + bytes([number]) * 60)
+        came = Path("/sys/class/net/labtap0/statistics/rx_packets")
+        wait_for("no packets come back", lambda: int(came.read_text()) >= PACKETS)
+        rings = wait_for("the rings are not seen to move", lambda: passed_on(file, PACKETS))
         process.communicate("stop\nport stop 0\nquit\n")
-        return process.returncode
+    counts = re.findall(r"RX-packets: (\d+).*\n.*TX-packets: (\d+)", shown.read_text())[-1]
+    used = {number: one.used for number, one in rings.items()}
+    return {"status": process.returncode, "packets": [int(count) for count in counts], "used": used}
 
 
 def asked(request: Ioctl, fd: int, data: bytes | int = 0) -> list[Any]:
@@ -181,40 +292,66 @@ def misuse(probe: Probe) -> None:
     os._exit(0)
 
 
-def main() -> None:
-    """One line each for testpmd and for wrong use."""
-    tree, logger = sys.argv[1:3]
-    emulated()
-    done = subprocess.run(["modprobe", "-d", tree, "-a", "tun", "tap", "vhost_net"], capture_output=True, text=True)
+def told(file: Path) -> list[dict[str, Any]]:
+    """What the logger has written."""
+    return [json.loads(line) for line in file.read_text().splitlines()]
+
+
+def with_testpmd(logger: str, folder: Path, both: Attached) -> dict[str, Any]:
+    """What it said itself, what the logger wrote, and what the probe saw."""
+    file = folder / "testpmd.pcapng"
+    given, said = record(file, lambda _: testpmd(logger, folder, file), both=both, rings=True)
+    assert isinstance(given, dict), given
+    found, devices = seen(file)
+    sides = [one.ends[1].process.label if one.ends[1].process else None for one in devices]
+    result = {**given, "told": told(folder / "log"), "seen": found, "paths": [one.path for one in devices]}
+    return result | {"sides": sides, "said": said, "capture": base64.b64encode(file.read_bytes()).decode()}
+
+
+def with_misuse(logger: str, folder: Path, both: Attached) -> dict[str, Any]:
+    """What was asked and answered, what the probe saw of it, and where it was asked."""
+    file = folder / "misuse.pcapng"
+    _, said = record(file, misuse, STACK_KIB, both=both)
+    found, _ = seen(file)
+    names = {int(one): one.name for one in Ioctl}
+    return {
+        "told": json.loads(Path("/tmp/misuse.json").read_text()),
+        "seen": [[names.get(one["request"], "?"), one["errno"]] for one in found],
+        "leaked": SECRET in file.read_bytes(),
+        "table": [len(one["given"]) // 2 for one in found if one["request"] == Ioctl.SET_MEM_TABLE],
+        "stacks": sorted({one["stack"] for one in found}),
+        "said": said,
+    }
+
+
+PAIRS: dict[str, Callable[[str, Path, Attached], dict[str, Any]]] = {"testpmd": with_testpmd, "misuse": with_misuse}
+MODULES = ("tun", "tap", "vhost_net")
+
+
+def run(tree: str, logger: str, names: Sequence[str] = tuple(PAIRS), program: KernelProgram | None = None) -> None:
+    """A line for each of `PAIRS`. ``program``: the one for sockets by raw tracepoints, with stacks, if it is attached
+    already; it is detached at the end."""
+    done = subprocess.run(["modprobe", "-d", tree, "-a", *MODULES], capture_output=True, text=True)
     if done.returncode or not os.path.exists("/dev/vhost-net"):
         print("RESULT " + json.dumps({"refused": done.stderr or "no /dev/vhost-net"}), flush=True)
         return
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            if shutil.which("dpdk-testpmd"):
-                began, log, file = time.monotonic(), Path(folder) / "log", Path(folder) / "testpmd.pcapng"
-                status, said = record(file, lambda _: testpmd(logger, log))
-                found, devices = seen(file)
-                told = [json.loads(line) for line in log.read_text().splitlines()]
-                paths = [one.path for one in devices]
-                sides = [one.ends[1].process.label if one.ends[1].process else None for one in devices]
-                result = {"status": status, "told": told, "seen": found, "paths": paths, "sides": sides, "said": said}
-                result["capture"] = base64.b64encode(file.read_bytes()).decode()
-                print("RESULT " + json.dumps(result), flush=True)
-                print(f"testpmd took {time.monotonic() - began:.0f} s", flush=True)
-            file = Path(folder) / "misuse.pcapng"
-            _, said = record(file, misuse, 16)
-            found, devices = seen(file)
-            told = json.loads(Path("/tmp/misuse.json").read_text())
-            names = {int(one): one.name for one in Ioctl}
-            failed = [[names.get(one["request"], "?"), one["errno"]] for one in found]
-            leaked = SECRET in file.read_bytes()
-            sizes = [len(one["given"]) // 2 for one in found if one["request"] == Ioctl.SET_MEM_TABLE]
-            stacks = sorted({one["stack"] for one in found})
-            result = {"told": told, "seen": failed, "leaked": leaked, "table": sizes, "stacks": stacks, "said": said}
-            print("RESULT " + json.dumps(result), flush=True)
-        except Exception:
-            print("RESULT " + json.dumps({"refused": traceback.format_exc()}), flush=True)
+    both = attached(program)
+    for name in names:
+        began = time.monotonic()
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                result = PAIRS[name](logger, Path(folder), both)
+            except Exception:
+                result = {"refused": traceback.format_exc()}
+        print("RESULT " + json.dumps({"name": name, **result}), flush=True)
+        print(f"{name} took {time.monotonic() - began:.0f} s", flush=True)
+
+
+def main() -> None:
+    """All, or those that are named."""
+    tree, logger, *names = sys.argv[1:]
+    emulated()
+    run(tree, logger, names or tuple(PAIRS))
 
 
 if __name__ == "__main__":

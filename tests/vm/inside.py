@@ -1,6 +1,8 @@
 """Runs in a virtual machine: attaches the probe in each way, sends in every way, prints what was seen as JSON lines.
 
-usage: python tests/vm/inside.py MODE ...
+usage: python tests/vm/inside.py TREE LOGGER MODE ...      the last one is rawtp
+
+Then vhost in the kernel is seen by the program of the last mode, as `calls` says.
 """
 
 from __future__ import annotations
@@ -16,21 +18,21 @@ import socket
 import struct
 import sys
 import tempfile
+import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from vusniff.bpf.load import Attach, attach_program
+from vm.calls import STACK_KIB, emulated, keep, run
+from vusniff.bpf.load import Attach, KernelProgram, attach_program
 from vusniff.capture.reader import CaptureReader
 from vusniff.capture.writer import CaptureWriter
-from vusniff.errors import SourceError
 from vusniff.record import Closed, Connection, Exit, Frame, Stack
 from vusniff.sources.host.descriptors import describe
-from vusniff.sources.probe import waiting
 from vusniff.sources.probe.probe import Probe
 from vusniff.sources.probe.selection import Selection
-from vusniff.sources.stacks import maps, unwinder
+from vusniff.sources.stacks import unwinder
 
 IORING_OP_SENDMSG, IORING_OP_WRITE, IORING_OP_SEND = 9, 23, 26
 IOSQE_ASYNC = 16
@@ -187,18 +189,15 @@ def place(stack: Stack) -> tuple[str, str, int]:
     return stack.entries[0].file if stack.entries else "", stack.cut, len(stack.entries)
 
 
-def watch(mode: str, folder: Path) -> dict[str, Any]:
+def watch(program: KernelProgram, folder: Path) -> dict[str, Any]:
     """One mode: what was sent, and what the capture holds of it."""
+    mode = str(program.attach)
     path, file = str(folder / f"{mode}.sock"), folder / f"{mode}.pcapng"
     memory, event = os.memfd_create("guest-ram"), os.eventfd(0)
     os.ftruncate(memory, 1 << 20)
     os.eventfd_write(event, 1)  # before it is passed: this does not count
-    try:
-        program = attach_program((Attach(mode),), follow_any=True, counts=True, stack_kib=16)
-    except SourceError as error:
-        return {"mode": mode, "refused": str(error)}
     said: list[str] = []
-    stacks = unwinder.Unwinder(16)
+    stacks = unwinder.Unwinder(STACK_KIB)
     stacks.start(0)
     writer = CaptureWriter(file, source=f"probe {mode}")
     probe = Probe(program, writer, Selection(paths=(path,)), said.append, str(file), unwinder=stacks)
@@ -254,17 +253,27 @@ def watch(mode: str, folder: Path) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Every mode, one line each; then a line of the kernel."""
-    maps.FILE_SYSTEMS |= {"9p"}  # this machine's files are seen through it
-    waiting.WAIT_NS = unwinder.PATIENCE_NS = 300_000_000_000  # under emulation a worker takes long to start
+    """Every mode, one line each; then a line of the kernel, and those of calls."""
+    tree, logger, *modes = sys.argv[1:]
+    emulated()
+    program = None
     with tempfile.TemporaryDirectory() as folder:
-        for mode in sys.argv[1:]:
+        for mode in modes:
+            began = compiled = time.monotonic()
             try:
-                found = watch(mode, Path(folder))
+                program = attach_program((Attach(mode),), follow_any=True, counts=True, stack_kib=STACK_KIB)
+                compiled = time.monotonic()
+                if mode == modes[-1]:
+                    keep(program)
+                found = watch(program, Path(folder))
             except Exception:
                 found = {"mode": mode, "refused": traceback.format_exc()}
             print("RESULT " + json.dumps(found), flush=True)
+            print(
+                f"{mode} took {compiled - began:.0f} s to attach, {time.monotonic() - compiled:.0f} s more", flush=True
+            )
     print("RESULT " + json.dumps({"kernel": platform.release()}), flush=True)
+    run(tree, logger, program=program)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Calls on vhost devices of the kernel: ioctl on /dev/vhost-*, /dev/vhost-vdpa-* and /dev/vduse/*, and what is written to
- * them and read from them (IOTLB messages, control messages of VDUSE). Raw tracepoints in every mode of probe.c.
+ * them and read from them (IOTLB messages, control messages of VDUSE). Raw tracepoints in every mode of probe.c:
+ *
+ *   CHAINED    probe.c hands over what it is given by its own (MODE_RAWTP)
+ *   otherwise  by tracepoints of this program
  *
  * A device is known by its number (inode.i_rdev), which is looked at anew at each call: the kernel gives the address of a
  * closed struct file to the next file that is opened, so an address says nothing. The numbers come from the reader, which
@@ -56,11 +59,15 @@ struct open_call {
 BPF_RINGBUF_OUTPUT(call_ring, CALL_PAGES);
 BPF_TABLE("array", u32, struct call_record, call_scratch, CPUS);
 BPF_TABLE("hash", u32, struct open_call, open_calls, 4096);
+/* Processes that have called ioctl on such a device,: nobody reads or writes one before. The reader knows
+ * who had one open before. */
+BPF_TABLE("lru_hash", u32, u32, users, 4096);
 /* Numbers of devices -> whether they are vhost devices, or only took an ioctl that looks so. */
 BPF_TABLE("hash", u32, u32, devices, 1024);
-enum count { ANY_DEVICE, CALLS_LOST, STACKS_LOST, COUNTS };
+enum count { ANY_DEVICE, CALLS_LOST, STACKS_LOST, CALLS_OPEN, COUNTS };
 
-/* Whether there is any device, else reads and writes are of no interest; and records that were lost. */
+/* Whether there is any device, else reads and writes are of no interest; records that were lost; and how many calls have
+ * not returned. */
 BPF_ARRAY(call_counts, u64, COUNTS);
 
 static __always_inline void count_lost(u32 at)
@@ -178,19 +185,37 @@ static __always_inline int is_wanted(u32 rdev, u64 call)
 	return !devices.update(&rdev, &is);
 }
 
-static __always_inline int any_device(void)
+static __always_inline int is_any(u32 at)
 {
-	u32 at = ANY_DEVICE;
 	u64 *any = call_counts.lookup(&at);
 	return any && *any;
 }
 
+static __always_inline void count_open(s64 more)
+{
+	u32 at = CALLS_OPEN;
+	u64 *count = call_counts.lookup(&at);
+	if (count)
+		__sync_fetch_and_add(count, more);
+}
+
+static __always_inline int is_user(u32 tgid)
+{
+	return users.lookup(&tgid) != 0;
+}
+
+#ifdef CHAINED
+int see_call(struct bpf_raw_tracepoint_args *ctx)
+#else
 RAW_TRACEPOINT_PROBE(sys_enter)
+#endif
 {
 	u64 call = ctx->args[1], arguments[3] = {};
 	if (call != NR_IOCTL && call != NR_READ && call != NR_WRITE && call != NR_WRITEV && call != NR_PWRITE64)
 		return 0;
-	if (call != NR_IOCTL && !any_device())
+	u64 id = bpf_get_current_pid_tgid();
+	u32 tid = id, tgid = id >> 32;
+	if (call != NR_IOCTL && (!is_any(ANY_DEVICE) || !is_user(tgid)))
 		return 0;
 	load(arguments, 24, ctx->args[0] + (O_REG_1 < O_REG_3 ? O_REG_1 : O_REG_3), 0);
 	u64 first = arguments[O_REG_1 < O_REG_3 ? 0 : 2], second = arguments[1];
@@ -206,10 +231,12 @@ RAW_TRACEPOINT_PROBE(sys_enter)
 	if (load4(bpf_get_current_task() + O_TASK_STATUS) & COMPAT_CALL)
 		return 0;
 #endif
-	u64 id = bpf_get_current_pid_tgid();
-	u32 tid = id;
-	if (id >> 32 == OWN_PID)
+	if (tgid == OWN_PID)
 		return 0;
+	if (call == NR_IOCTL && !is_user(tgid)) {
+		u32 one = 1;
+		users.update(&tgid, &one);
+	}
 	c.call = call;
 	c.time = bpf_ktime_get_ns();
 #ifdef STACK_LIMIT
@@ -231,16 +258,21 @@ RAW_TRACEPOINT_PROBE(sys_enter)
 		if (call != NR_READ)
 			emit_call(&c, ENTERED, 0, c.size, c.time);
 	}
-	open_calls.update(&tid, &c);
+	/* One that never returned, as its thread was killed, is there still. */
+	if (!open_calls.lookup(&tid))
+		count_open(1);
+	if (open_calls.update(&tid, &c))
+		count_open(-1);
 	return 0;
 }
 
+#ifdef CHAINED
+int see_return(struct bpf_raw_tracepoint_args *ctx)
+#else
 RAW_TRACEPOINT_PROBE(sys_exit)
+#endif
 {
-	if (!any_device())
-		return 0;
-	u64 call = load8(ctx->args[0] + O_REG_CALL);
-	if (call != NR_IOCTL && call != NR_READ && call != NR_WRITE && call != NR_WRITEV && call != NR_PWRITE64)
+	if (!is_any(CALLS_OPEN))
 		return 0;
 	u32 tid = bpf_get_current_pid_tgid();
 	struct open_call *c = open_calls.lookup(&tid);
@@ -248,6 +280,7 @@ RAW_TRACEPOINT_PROBE(sys_exit)
 		return 0;
 	struct open_call was = *c;
 	open_calls.delete(&tid);
+	count_open(-1);
 	s64 result = ctx->args[1];
 	u64 size = 0;
 	if (result >= 0 && was.call == NR_IOCTL && was.request >> 30 & BACK)

@@ -77,6 +77,10 @@ _EVENTFD_FUNCTIONS = {
 """Functions of the kernel and of the program that counts kicks and calls by them."""
 
 
+_HANDED_OVER = {1: "see_call", 2: "see_return"}
+"""Place in ``steps`` of probe.c and function of calls.c."""
+
+
 class Attach(str, enum.Enum):
     """How the program hangs in the kernel, in the order of preference."""
 
@@ -121,6 +125,12 @@ class KernelProgram:
     def sends(self, inode: int) -> tuple[int, int] | None:
         """Sends counted on a socket so far, and how many of them did not reach the ring; None for an unknown one."""
         return self._sockets.sends(inode)
+
+    def hand_over(self, calls: Any) -> None:
+        """Gives system calls that are none of its own to the program for calls, which is loaded."""
+        for step, name in _HANDED_OVER.items():
+            function = calls.load_func(name, self.bcc.program_class.RAW_TRACEPOINT)
+            self._bpf["steps"][ctypes.c_int(step)] = ctypes.c_int(function.fd)
 
     def signals(self, number: int) -> int | None:
         """How often an event descriptor was signalled since it was passed, by its id; None where it is not counted."""
@@ -243,11 +253,13 @@ def _source(folder: Path, name: str) -> str:
     return source
 
 
-def attach_calls(bcc: Bcc, stack_kib: int | None = None) -> CallProgram:
+def attach_calls(bcc: Bcc, stack_kib: int | None = None, program: KernelProgram | None = None) -> CallProgram:
     """The program that sees calls on vhost devices of the kernel, attached. Raises SourceError that says why not.
 
-    ``stack_kib``: it also copies so much of the caller's stack.
+    ``stack_kib``: it also copies so much of the caller's stack. ``program``: the one that sees sends; by raw
+    tracepoints it hands system calls over, so that nobody pays for two programs.
     """
+    chained = program is not None and program.attach is Attach.RAWTP
     offsets = definitions(Btf.read(KERNEL_BTF))
     if "O_REG_CALL" not in offsets or "O_EVENTFD_ID" not in offsets:
         raise SourceError("this kernel's type information does not say where system calls are numbered")
@@ -255,10 +267,13 @@ def attach_calls(bcc: Bcc, stack_kib: int | None = None) -> CallProgram:
     values |= {"OWN_PID": os.getpid(), "CPUS": cpus(), "CALL_PAGES": CALL_RING_BYTES // os.sysconf("SC_PAGE_SIZE")}
     flags = [f"-D{name}={value}" for name, value in (values | headers.definitions()).items()]
     flags += ["-DMODE_RAWTP", f"-DPAGE_SIZE={os.sysconf('SC_PAGE_SIZE')}UL", "-Wno-all", *_stack_flags(stack_kib)]
+    flags += ["-DCHAINED"] if chained else []
     with resources.as_file(resources.files("vusniff.bpf")) as folder, _quiet() as said:
         try:
             with _environment(BCC_KERNEL_SOURCE=str(folder / "stubs")):
                 bpf = bcc.program_class(text=_source(folder, "calls.c"), cflags=[*flags, f"-I{folder}"])
+            if chained and program is not None:
+                program.hand_over(bpf)
         except Exception as error:  # bcc raises Exception itself
             raise SourceError(_reason(error, said)) from None
     return CallProgram(bpf, stack_kib is not None)
@@ -272,6 +287,11 @@ class CallProgram:
         self.ring = RingBuffer(bpf["call_ring"].map_fd, CALL_RING_BYTES)
         self.stacks = RingBuffer(bpf["stacks"].map_fd, STACK_RING_BYTES) if stacks else None
         """Call stacks, where they were asked for."""
+
+    def opened_by(self, pid: int) -> None:
+        """Says that a process had such a device open before: what it reads and writes there is reported."""
+        with contextlib.suppress(Exception):  # the table is full
+            self._bpf["users"][ctypes.c_uint32(pid)] = ctypes.c_uint32(1)
 
     def judge(self, rdev: int, is_vhost: bool) -> None:
         """Says whether the device of a number is a vhost device: then what is written and read there is reported."""

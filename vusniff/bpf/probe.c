@@ -37,7 +37,9 @@ BPF_TABLE("array", u32, struct inflight, sending, THREADS);
 /* Processes whose end is reported: those at the ends of sockets that are followed. */
 BPF_TABLE("hash", u32, u8, peers, 8192);
 #ifdef MODE_RAWTP
-BPF_PROG_ARRAY(steps, 1);
+/* report_send below; what sees calls on vhost devices (calls.c) and their returns, where there are such devices. */
+enum { REPORT_SEND, SEE_CALL, SEE_RETURN, STEPS };
+BPF_PROG_ARRAY(steps, STEPS);
 #endif
 #ifdef STACK_LIMIT
 #include "stacks.h"
@@ -722,31 +724,42 @@ RAW_TRACEPOINT_PROBE(sys_enter)
 	u64 call = ctx->args[1], arguments[3] = {};
 #ifdef COUNT_EVENTFDS
 	u64 operations = call == NR_READ || call == NR_WRITE ? eventfd_operations() : 0;
-	if (call == NR_READ && !operations)
-		return 0;
-	if (call != NR_READ)
+	int is_own = call != NR_READ || operations;
+#else
+	int is_own = call != NR_READ;
 #endif
-	if (call != NR_SENDMSG && call != NR_SENDTO && call != NR_WRITE && call != NR_WRITEV && call != NR_SENDMMSG &&
-	    (call != NR_CLOSE || !following()))
+	if (call == NR_IOCTL || call == NR_PWRITE64 || !is_own) {
+		steps.call(ctx, SEE_CALL);
+		return 0;
+	}
+	if (call != NR_READ && call != NR_SENDMSG && call != NR_SENDTO && call != NR_WRITE && call != NR_WRITEV &&
+	    call != NR_SENDMMSG && (call != NR_CLOSE || !following()))
 		return 0;
 	/* The first three lie side by side: upwards on arm64, downwards on x86. */
 	load(arguments, 24, ctx->args[0] + (O_REG_1 < O_REG_3 ? O_REG_1 : O_REG_3), 0);
 	u64 first = arguments[O_REG_1 < O_REG_3 ? 0 : 2], second = arguments[1];
 	u64 third = arguments[O_REG_1 < O_REG_3 ? 2 : 0];
 #ifdef COUNT_EVENTFDS
-	if (call == NR_READ && third != READ_SIZE && third != QEMU_READ_SIZE)
+	if (call == NR_READ && third != READ_SIZE && third != QEMU_READ_SIZE) {
+		steps.call(ctx, SEE_CALL);
 		return 0;
+	}
 #endif
 	u64 file = file_of(first);
 #ifdef COUNT_EVENTFDS
 	if (operations && count_access(file, operations, call == NR_READ))
 		return 0;
-	if (call == NR_READ)
+	if (call == NR_READ) {
+		steps.call(ctx, SEE_CALL);
 		return 0;
+	}
 #endif
 	u64 socket = socket_of(file);
-	if (!socket)
+	if (!socket) {
+		if (call == NR_WRITE || call == NR_WRITEV)
+			steps.call(ctx, SEE_CALL);
 		return 0;
+	}
 #if defined(O_TASK_STATUS) && defined(__x86_64__)
 	if (load4(bpf_get_current_task() + O_TASK_STATUS) & COMPAT_CALL)
 		return 0;
@@ -772,7 +785,7 @@ RAW_TRACEPOINT_PROBE(sys_enter)
 		from->base = second;
 		from->length = third;
 	}
-	steps.call(ctx, 0);
+	steps.call(ctx, REPORT_SEND);
 	return 0;
 }
 
@@ -795,13 +808,15 @@ int report_send(struct bpf_raw_tracepoint_args *ctx)
 	if (s->mmsg) {
 		s->tries = FOLLOWED;
 		s->sent.index += 1;
-		steps.call(ctx, 0);
+		steps.call(ctx, REPORT_SEND);
 	}
 	return 0;
 }
 
 RAW_TRACEPOINT_PROBE(sys_exit)
 {
-	return on_return((s64)ctx->args[1]);
+	on_return((s64)ctx->args[1]);
+	steps.call(ctx, SEE_RETURN);
+	return 0;
 }
 #endif

@@ -172,8 +172,8 @@ def _record(file: str, args: argparse.Namespace) -> int:
         _as_caller(check_path, file, args)  # before the kernel is asked, which takes seconds
     program = attach_program(modes, wanted.names_sockets, args.rings is not None, args.stacks)
     # Where there is no such device, no system call costs a nanosecond for it.
-    calls = attach_calls(program.bcc, args.stacks) if nodes() else None
-    later = functools.partial(attach_calls, program.bcc, args.stacks)
+    calls = attach_calls(program.bcc, args.stacks, program) if nodes() else None
+    later = functools.partial(attach_calls, program.bcc, args.stacks, program)
     source = f"probe {program.attach}"
     output: DescriptorOutput | None = None
     writer: Recording

@@ -111,7 +111,10 @@ class Calls:
         """Call stacks for which the kernel had no room, once it is closed."""
         self.messages = self.connections = 0
         self._look()
-        self._before = {(one.pid, fd, one.path) for one in open_devices() for fd in one.fds}
+        before = open_devices()
+        for one in before:
+            program.opened_by(one.pid)
+        self._before = {(one.pid, fd, one.path) for one in before for fd in one.fds}
         """Open before the capture began, so that what was called on them is not known."""
 
     def _look(self) -> None:

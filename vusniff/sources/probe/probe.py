@@ -231,6 +231,8 @@ class Probe:
         if nowhere:
             self._say(f"{nowhere} more sends were lost on sockets that are not known, perhaps of no interest")
         details = [f"{count} {name} records" for name, count in losses.items() if count and name != "send"]
+        if calls is not None and calls.lost:
+            details.append(f"{calls.lost} call records")
         if details:
             self._say(f"the kernel's buffer was full: also lost were {', '.join(details)}")
         if missed:
