@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import socket
@@ -21,6 +22,7 @@ from vusniff.conformance.peer import AbsentPeerError, PeerEnd
 from vusniff.conformance.results import ScenarioResult, TestReport
 from vusniff.conformance.runner import BackendRunner
 from vusniff.conformance.scenario import Result, Scenario
+from vusniff.conformance.served import SERVED
 from vusniff.conformance.table import BACKEND, FRONTEND
 from vusniff.demo.backend import BackendSession
 from vusniff.demo.frontend import FrontendSession, Guest
@@ -246,3 +248,14 @@ def test_random_bytes_come_through_the_ring_of_an_entropy_device(kind: type[Entr
     assert came.results[0].result is result, came.results
     assert (came.results[0].why == "") is (result is Result.PASS)
     assert result is Result.FAIL or of(came, Result.FAIL, Result.INCONCLUSIVE) == {}
+
+
+def test_our_entropy_device_gives_random_bytes_and_not_without_bound() -> None:
+    buffer, read_only, large = bytearray(64), bytearray(8), bytearray(1 << 17)
+    serve = SERVED["rng"].serve
+    assert isinstance(serve, functools.partial)
+    (one,) = serve.args
+    assert one([(memoryview(read_only), False), (memoryview(buffer), True)]) == 64
+    assert any(buffer)
+    assert not any(read_only)
+    assert 0 < one([(memoryview(large), True)]) < len(large)

@@ -1,11 +1,12 @@
 """The device behind our back-end, when a front-end is tested: rings in its memory, and what is done with requests.
 
-Disks read as zeros, frames go back where they came from, random bytes are not random. Knows no sockets.
+Disks read as zeros, frames go back where they came from, random bytes are random. Knows no sockets.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 from collections.abc import Callable, Mapping
 
@@ -20,6 +21,8 @@ RING_LIMIT = 64
 SECTORS = 2048
 CHAINS = 256
 """Requests that are served for one kick."""
+RANDOM_LIMIT = 1 << 16
+"""Random bytes for one request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +45,18 @@ def _serve_one(parts: list[tuple[memoryview, bool]]) -> int:
     return written
 
 
-def _each(vrings: list[VringSetup], index: int) -> int:
+def _random(parts: list[tuple[memoryview, bool]]) -> int:
+    """One request of an entropy device. Bytes written."""
+    written = 0
+    for view, writable in parts:
+        size = min(len(view), RANDOM_LIMIT - written) if writable else 0
+        view[:size] = os.urandom(size)
+        written += size
+    return written
+
+
+def _each(serve: Callable[[list[tuple[memoryview, bool]]], int], vrings: list[VringSetup], index: int) -> int:
+    """Every request of a ring, each by itself; how many there were."""
     vring = vrings[index]
     served = 0
     if vring.ring is None:
@@ -50,7 +64,7 @@ def _each(vrings: list[VringSetup], index: int) -> int:
     for _ in range(min(vring.ring.pending(vring.base), CHAINS)):
         head = vring.ring.head(vring.base)
         vring.base = vring.base + 1 & 0xFFFF
-        written = _serve_one(list(vring.ring.chain(head)))
+        written = serve(list(vring.ring.chain(head)))
         vring.ring.give_back(head, written)
         served += 1
     if served and (call := vring.descriptors.get(F.SET_VRING_CALL)) is not None:
@@ -67,10 +81,10 @@ def _loop(vrings: list[VringSetup], index: int) -> int:
 _BLK = SECTORS.to_bytes(8, "little") + bytes(4) + (126).to_bytes(4, "little") + bytes(4) + (512).to_bytes(4, "little")
 _NET = bytes.fromhex("525400123456") + bytes((1, 0, 1, 0)) + (1500).to_bytes(2, "little")
 SERVED: Mapping[str, ServedDevice] = {
-    "blk": ServedDevice(1 << 2 | 1 << 6 | 1 << 9, _BLK, _each),
+    "blk": ServedDevice(1 << 2 | 1 << 6 | 1 << 9, _BLK, functools.partial(_each, _serve_one)),
     "net": ServedDevice(1 << 5 | 1 << 15 | 1 << 16 | 1 << 22, _NET, _loop),
     "fs": ServedDevice(0, b"shared".ljust(36, b"\0") + (1).to_bytes(4, "little"), lambda vrings, index: 0),
-    "rng": ServedDevice(0, b"", _each),
+    "rng": ServedDevice(0, b"", functools.partial(_each, _random)),
     "other": ServedDevice(0, b"", lambda vrings, index: 0),
 }
 
