@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from vusniff.values import dataclass
+from vusniff.values import FILLED, dataclass
 
 SOURCES = [*Path("vusniff").rglob("*.py"), *Path("dissectors").rglob("*.py")]
 
@@ -73,6 +73,50 @@ def test_values_are_made_shown_compared_and_hashed_as_by_the_standard_library() 
     assert Point.__match_args__ == ("x", "y", "tags")
     with pytest.raises(TypeError, match=re.escape("Point.__init__() missing 1 required positional argument: 'x'")):
         Point()  # type: ignore[call-arg]
+
+
+def test_objects_are_the_same_before_and_after_init_is_compiled() -> None:
+    @dataclass(frozen=True, slots=True)
+    class Fresh:
+        """Of which none was made."""
+
+        x: int
+        size: int = field(init=False)
+        y: int = 2
+        tags: list[str] = field(default_factory=list)
+
+        def __post_init__(self) -> None:
+            object.__setattr__(self, "size", len(self.tags))
+
+    made = [Fresh(number, tags=["a"]) for number in range(2 * FILLED)]
+    assert [(one.x, one.size, one.y, one.tags) for one in made] == [
+        (number, 1, 2, ["a"]) for number in range(len(made))
+    ]
+    assert Fresh(1, 3) == Fresh(x=1, y=3)
+
+
+@pytest.mark.parametrize(
+    ("args", "named", "words"),
+    [
+        ((), {}, "missing 1 required positional argument: 'x'"),
+        ((1, 2, [], 4), {}, "takes from 2 to 4 positional arguments but 5 were given"),
+        ((1,), {"x": 1}, "got multiple values for argument 'x'"),
+        ((1,), {"z": 1}, "got an unexpected keyword argument 'z'"),
+    ],
+)
+def test_arguments_that_do_not_fit_are_told_at_the_first_object(
+    args: tuple[Any, ...], named: dict[str, Any], words: str
+) -> None:
+    @dataclass(frozen=True, slots=True)
+    class Fresh:
+        """Of which none was made."""
+
+        x: int
+        y: int = 2
+        tags: list[str] = field(default_factory=list)
+
+    with pytest.raises(TypeError, match=re.escape(words)):
+        Fresh(*args, **named)
 
 
 def test_the_first_thing_asked_of_a_class_may_be_any_of_its_methods() -> None:
