@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from vusniff import cli
 from vusniff.cli import main
+from vusniff.commands.forms import COMMON
 from vusniff.commands.times import seconds, some_seconds
 
 CAPTURE = str(Path(__file__).parent.parent / "captures" / "qemu-blk.pcapng")
@@ -179,3 +182,21 @@ def test_json_is_asked_for_in_either_way(command: str, capsys: pytest.CaptureFix
 def test_text_can_be_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["read", "--format", "text", CAPTURE]) == 0
     assert "GET_FEATURES" in capsys.readouterr().out.partition("\n")[0]
+
+
+def test_options_that_several_commands_have_stand_in_one_order_and_mean_the_same(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    painted = set()
+    for name, *_ in cli.COMMANDS:
+        with pytest.raises(SystemExit):
+            main([name, "--help"])
+        said = capsys.readouterr().out.partition("\noptions:\n")[2].partition("\n\n")[0]
+        words = re.findall(r"^  (?:-\w(?: [A-Z]+)?, )?--([a-z-]+)", said, re.MULTILINE)
+        assert [word for word in words if word in COMMON] == [word for word in COMMON if word in words], name
+        if "json" in words:
+            forms = re.search(r"--format \{([^}]*)\}", said)
+            assert forms is not None, name
+            assert {"json", "jsonl"} & set(forms[1].replace(" ", "").replace("\n", "").split(",")), name
+        painted |= {name} if "color" in words else set()
+    assert painted >= {"read", "summary", "check", "diff", "sockets", "capture", "proxy"}

@@ -11,7 +11,7 @@ import pytest
 from test_rotation import Playing, timeline_of
 
 from captures import synthetic
-from vusniff.capture import sessions
+from vusniff.capture import finishing, sessions
 from vusniff.capture.output import DescriptorOutput
 from vusniff.capture.reader import CaptureReader
 from vusniff.capture.sessions import SessionFiles, name_of
@@ -97,7 +97,7 @@ def test_the_oldest_files_make_room_and_nothing_else_is_removed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, remembered: int
 ) -> None:
     """Also where only a few of their names are remembered."""
-    monkeypatch.setattr(sessions, "OLDEST", remembered)
+    monkeypatch.setattr(finishing, "OLDEST", remembered)
     kept = [tmp_path / "20000101T000000Z-notes.txt", tmp_path / "mine.pcapng.zst"]
     for one in kept:
         one.write_bytes(bytes(9999))

@@ -16,7 +16,7 @@ from collections.abc import Collection, Sequence
 from typing import NoReturn
 
 from vusniff import terminal
-from vusniff.commands.forms import paint
+from vusniff.commands.forms import in_order, paint
 from vusniff.errors import NoCaptureError, VusniffError
 from vusniff.later import later
 from vusniff.printable import escape
@@ -90,6 +90,7 @@ def parser_of(wanted: Collection[str | None], *, alone: bool = False) -> argpars
         if name in wanted:
             implementation = importlib.import_module(f"vusniff.commands.{module}")
             implementation.add_arguments(command)
+            in_order(command)
             command.set_defaults(run=implementation.run)
     return parser
 

@@ -7,8 +7,24 @@ from collections.abc import Sequence
 
 from vusniff import terminal
 
+COMMON = (
+    *("session", "at", "device", "filter", "follow", "verbose", "hex"),
+    *("json", "format", "color", "force", "quiet"),
+)
+"""Options that several commands have: they stand behind a command's own, in this order."""
 Options = argparse._ActionsContainer
 """A parser, or a group of one."""
+
+
+def in_order(parser: argparse.ArgumentParser) -> None:
+    """Put the options that several commands have where `COMMON` says."""
+    for actions in (parser._actions, parser._optionals._group_actions):
+        actions.sort(key=_place)
+
+
+def _place(action: argparse.Action) -> int:
+    name = max(action.option_strings, key=len, default="").removeprefix("--")
+    return COMMON.index(name) + 1 if name in COMMON else 0
 
 
 class _Form(argparse.Action):

@@ -288,17 +288,22 @@ def comm(pid: int) -> str:
 _COMM_BYTES = 15
 """What the kernel keeps of a name (TASK_COMM_LEN less the zero)."""
 _NAME_LENGTH = 64
+_COMMAND_BYTES, _SCRIPT_WORDS = 4096, 4
+"""Of a command line, in which a script stands behind its interpreter and its options."""
 
 
 def full_name(pid: int, comm: str) -> str:
-    """What a process is called: its command name, or the name of its executable where the kernel kept the beginning."""
+    """What a process is called: its command name. Where the kernel kept only the beginning of that, the name of its
+    executable, or the word of its command line, that begins so: a script's executable is its interpreter."""
     if len(comm) < _COMM_BYTES:
         return comm
-    try:
-        name = os.path.basename(os.readlink(f"/proc/{pid}/exe").removesuffix(" (deleted)"))
-    except OSError:
-        return comm
-    return name[:_NAME_LENGTH] if name.startswith(comm) else comm
+    names: list[str] = []
+    with contextlib.suppress(OSError):
+        names.append(os.readlink(f"/proc/{pid}/exe").removesuffix(" (deleted)"))
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/cmdline", "rb") as file:
+        names += [os.fsdecode(word) for word in file.read(_COMMAND_BYTES).split(b"\0")[:_SCRIPT_WORDS]]
+    found = next((name for name in map(os.path.basename, names) if name.startswith(comm)), comm)
+    return found[:_NAME_LENGTH]
 
 
 def parents(pid: int) -> list[int]:
