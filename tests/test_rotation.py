@@ -26,6 +26,8 @@ from vusniff.families.vhost_user.state import Vrings
 from vusniff.record import Closed, Connection, Evidence, Frame, Lost
 from vusniff.values import replace
 from vusniff.views.metrics import Counts
+from vusniff.views.text import RESTATED
+from vusniff.views.tui.rows import Answer, cells
 
 CAPTURES = sorted((Path(__file__).parent.parent / "captures").glob("*.pcapng"))
 
@@ -152,6 +154,10 @@ def test_every_message_stands_in_one_file_unmarked(tmp_path: Path) -> None:
                     fresh += [] if record.restated else [record.data]
     assert fresh == [record.data for record in records if isinstance(record, Frame)]
     assert again > 0
+    last = timeline_of(parts[-1])
+    shown = [cells(last, row, Answer.NONE).values.startswith(RESTATED) for row in range(len(last))]
+    assert shown == [last.message(row).restated for row in range(len(last))]
+    assert True in shown
 
 
 def test_the_parts_count_as_the_whole(tmp_path: Path) -> None:
