@@ -168,7 +168,7 @@ def test_what_changed_between_the_first_and_the_second_connection(terminal: Term
 
 def test_standard_input_is_spooled_and_keys_come_from_the_terminal(small: Terminal) -> None:
     small.start(f"cat {CAPTURES / 'qemu-blk.pcapng'} | {view('-')}")
-    small.until("standard input", "GET_VRING_BASE", "following")
+    small.until("back.sock", "GET_VRING_BASE", "following")
     small.keys("Home")
     small.until("standing still")
     small.keys("q")
