@@ -198,6 +198,8 @@ if WITH_VDUSE:
         assert "refused" not in result, result["refused"]
         assert result["read"] == "the first sector"
         assert result["early"] == [], "a device was there before the probe"
+        driver = "/dev/vhost-vdpa-0 (vduse0, vduse)"
+        assert result["sides"][driver][1] == "VDUSE vduse0 (qemu-storage-daemon)"
         for side, node, most in (("front", "/dev/vhost-vdpa-", 20), ("back", "/dev/vduse/", 30)):
             seen = [one for one in result["seen"] if one["path"].startswith(node)]
             for one in seen:  # the logger gives what is read and written no number

@@ -52,18 +52,20 @@ def device(tree: str, logger: str, folder: Path, probe: Probe) -> str:
     with subprocess.Popen(
         ["qemu-storage-daemon", *words], env=logged | {"IOCTLOG": str(folder / "back.log")}
     ) as daemon:
-        wait_for(BACK, daemon)
-        subprocess.run(["vdpa", "dev", "add", "name", NAME, "mgmtdev", "vduse"], check=True)
-        wait_for(FRONT, daemon)
-        read = subprocess.run(
-            [sys.executable, "tests/vm/vdpa.py", FRONT],
-            env=logged | {"IOCTLOG": str(folder / "front.log")},
-            capture_output=True,
-            text=True,
-        )
-        assert read.returncode == 0, read.stderr
-        subprocess.run(["vdpa", "dev", "del", NAME], check=True)
-        daemon.terminate()
+        try:
+            wait_for(BACK, daemon)
+            subprocess.run(["vdpa", "dev", "add", "name", NAME, "mgmtdev", "vduse"], check=True)
+            wait_for(FRONT, daemon)
+            read = subprocess.run(
+                [sys.executable, "tests/vm/vdpa.py", FRONT],
+                env=logged | {"IOCTLOG": str(folder / "front.log")},
+                capture_output=True,
+                text=True,
+            )
+            assert read.returncode == 0, read.stderr
+            subprocess.run(["vdpa", "dev", "del", NAME], check=True)
+        finally:  # else what went wrong is never said: its end is waited for
+            daemon.terminate()
     return read.stdout.strip()
 
 
