@@ -178,9 +178,10 @@ class Probe:
             self._stopping = self._stopping or self.messages >= self._count
         now = time.monotonic()
         if now >= self._next_check and not self._backlog and not self._stacked:
+            self._look_for_devices(now)
+            now = time.monotonic()  # attaching takes long, once: it is no reason to check less often
             self._keep_clock()
             self.endings.check()
-            self._look_for_devices(now)
             if self.calls is not None:
                 self.calls.check(began)
             after = time.monotonic()
