@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import struct
 import subprocess
 import sys
@@ -12,6 +13,8 @@ from pathlib import Path
 import pytest
 from talk import Talk
 
+from vusniff.checks.registry import rules
+from vusniff.errors import DissectorError
 from vusniff.families.vhost_user.protocol import FrontendRequest as F
 
 EXAMPLE = Path(__file__).parent / "example_dissector"
@@ -54,6 +57,40 @@ def test_its_requests_are_decoded_and_paired(tmp_path: Path, environment: dict[s
     assert "ACME_SET_MODE                  mode ACME_FAST ACME_QUIET BIT_2 level 3" in run(
         environment, "read", str(talk.path)
     )
+
+
+def test_its_rules_are_asked_beside_ours(tmp_path: Path, environment: dict[str, str]) -> None:
+    talk = Talk(tmp_path / "acme.pcapng")
+    peers = talk.connect()
+    asked = peers.ask(0x1000, struct.pack("<IHH", 3, 3, 0))
+    talk.writer.close()
+    words = ["check", "--json", "--rule", "acme-mode", "--fail-on=never", str(talk.path)]
+    lines = [json.loads(line) for line in run(environment, *words).splitlines()]
+    (said,) = [line for line in lines if "rule" in line]
+    assert (said["rule"], said["message"], said["severity"]) == ("acme-mode", asked, "error")
+    assert said["sentence"] == "ACME_SET_MODE has mode 0x3: fast and quiet exclude each other"
+    assert "A01" in run(environment, "check", "--list")
+    assert "A01 acme-mode" in run(environment, "explain", "ACME_SET_MODE")
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        ("vusniff.checks.table:RULES", "has a rule R01 "),
+        ("vusniff.checks.none:RULES", "cannot be loaded: ModuleNotFoundError"),
+        ("vusniff.errors:VusniffError", "is not a tuple of vusniff.checks.finding.Rule"),
+    ],
+)
+def test_rules_that_cannot_be_used_are_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: str, says: str
+) -> None:
+    made = tmp_path / "other-1.dist-info"
+    made.mkdir()
+    (made / "METADATA").write_text("Metadata-Version: 2.1\nName: other\nVersion: 1\n")
+    (made / "entry_points.txt").write_text(f"[vusniff.rules]\nother = {value}\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(DissectorError, match=re.escape(f"rules 'other' ({value}) {says}")):
+        rules.__wrapped__()
 
 
 def test_without_it_they_are_unknown_but_visible(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from vusniff.checks.finding import SIDES, Finding, Rule, Said, Sayings, Severity
 from vusniff.checks.peers import NOBODY, Implementation, Peer, recognise
 from vusniff.checks.plan import READABLE, Plan, Question, by_looks, by_standing, counts_replies, plan_of, questions
 from vusniff.checks.recall import FITS, WRONG, lasting, previous_session, recall_reply, recall_request
+from vusniff.checks.registry import rules as all_rules
 from vusniff.checks.silence import MAX_EXITS as MAX_SILENT_EXITS
 from vusniff.checks.silence import MAX_SILENT, Silence
 from vusniff.checks.standing import Standing, is_started, stand
@@ -32,7 +33,6 @@ from vusniff.checks.step import (
     Spoken,
     Step,
 )
-from vusniff.checks.table import RULES
 from vusniff.checks.wrote import MAX_LINES, tells_of_trouble
 from vusniff.families.family import State
 from vusniff.families.vhost_user.protocol import (
@@ -124,9 +124,13 @@ class Checker:
     """Findings of one capture."""
 
     def __init__(
-        self, tracker: Tracker, rules: Sequence[Rule] = RULES, wait_ns: int = WAIT_NS, kept: int = KEPT
+        self, tracker: Tracker, rules: Sequence[Rule] | None = None, wait_ns: int = WAIT_NS, kept: int = KEPT
     ) -> None:
-        """``tracker`` knows the sessions of the messages that are fed; ``rules`` are those to ask."""
+        """``tracker`` knows the sessions of the messages that are fed; ``rules`` are those to ask, None for all.
+
+        Raises DissectorError for rules of an installed distribution that cannot be loaded.
+        """
+        rules = all_rules() if rules is None else rules
         self.findings: list[Finding] = []
         """In the order they were found."""
         self.counts: Counter[tuple[int, str, Side]] = Counter()

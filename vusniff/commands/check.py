@@ -77,22 +77,22 @@ def _worst(fail_on: str) -> int:
 
 def _rules(wanted: Sequence[str], ignored: Sequence[str]) -> tuple[Rule, ...]:
     """The rules to ask. Raises VusniffError for a slug that is none."""
-    from vusniff.checks.table import RULES
+    from vusniff.checks.registry import rules
 
     only, without = _slugs("--rule", wanted), _slugs("--ignore", ignored)
-    return tuple(rule for rule in RULES if (not only or rule.slug in only) and rule.slug not in without)
+    return tuple(rule for rule in rules() if (not only or rule.slug in only) and rule.slug not in without)
 
 
 def _slugs(option: str, words: Sequence[str]) -> set[str]:
-    from vusniff.checks.table import RULES
+    from vusniff.checks.registry import rules
 
-    known = {word: rule.slug for rule in RULES for word in (rule.slug, rule.id, rule.id.lower())}
+    known = {word: rule.slug for rule in rules() for word in (rule.slug, rule.id, rule.id.lower())}
     slugs = set()
     for word in (part.strip() for words_ in words for part in words_.split(",")):
         if not word:
             continue
         if word not in known:
-            close = _close(word, [rule.slug for rule in RULES])
+            close = _close(word, [rule.slug for rule in rules()])
             hint = f"did you mean {', '.join(close)}?" if close else "vusniff check --list shows them all"
             raise VusniffError(f"{option} {word}: there is no such rule; {hint}")
         slugs.add(known[word])

@@ -66,10 +66,10 @@ def record_and_count(words: Sequence[str], metrics: str) -> int:
 def _count(source: socket.socket, metrics: Path) -> None:
     """Read each file that the source hands over, to its end."""
     from vusniff.capture.reader import CaptureReader
-    from vusniff.checks.table import RULES
+    from vusniff.checks.registry import rules
     from vusniff.views.metrics import MARK, Counts
 
-    counts = Counts(RULES)
+    counts = Counts(rules())
     due = 0.0
 
     def write(at_end: bool = False) -> None:

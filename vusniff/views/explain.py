@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from vusniff.channel import Channel, Sender
 from vusniff.checks.finding import Key, Level, Rule, Side, Trigger
-from vusniff.checks.table import RULES
+from vusniff.checks.registry import rules as all_rules
 from vusniff.errors import VusniffError
 from vusniff.families.phase import PhaseKind
 from vusniff.families.registry import bare, channel_named, family_of
@@ -173,7 +173,7 @@ def _all() -> Iterator[tuple[Topic, list[str]]]:
         yield _feature(device, name, bit), [name, short, name.removeprefix("VIRTIO_"), f"F_{short}"]
     for name, mask in _members(FrontendRequest.SET_STATUS, Channels.MAIN).items():
         yield _status(name, mask), [name, f"VIRTIO_CONFIG_S_{name}"]
-    for rule in RULES:
+    for rule in all_rules():
         yield _rule(rule), [rule.id, rule.slug]
     for kind in PhaseKind:
         yield _phase(kind), [kind.value, kind.name]
@@ -279,7 +279,7 @@ def _request(channel: Channel, spec: MessageSpec) -> Topic:
     reply = [] if channel in NODES else list(_layout_sections("Reply", spec.reply))
     if reply and [section.parts for section in reply] == [section.parts for section in payload]:
         reply = [PageSection("Reply: the same", [])]
-    rules = [f"{rule.id} {rule.slug}: {rule.words}" for rule in RULES if _judges(rule, channel, spec.code)]
+    rules = [f"{rule.id} {rule.slug}: {rule.words}" for rule in all_rules() if _judges(rule, channel, spec.code)]
     sections = [
         PageSection("What it is for", [Prose([spec.about or "nothing is said about it"]), facts]),
         *payload,

@@ -24,7 +24,7 @@ from vusniff.capture.index import Index
 from vusniff.capture.reader import CaptureReader
 from vusniff.capture.writer import CaptureWriter
 from vusniff.checks.finding import Finding
-from vusniff.checks.table import RULES
+from vusniff.checks.registry import rules
 from vusniff.errors import VusniffError
 from vusniff.filter.sieve import Around
 from vusniff.printable import escape
@@ -98,7 +98,7 @@ def annotate_live(
     It ends when the source does, or when ``stop`` says so. Raises VusniffError for a source that is no capture, and for
     a target that takes no more.
     """
-    judged = Judged(RULES, device)
+    judged = Judged(rules(), device)
     writer: CaptureWriter | None = None
     with CaptureReader(source) as reader:
         try:
