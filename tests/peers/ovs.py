@@ -30,7 +30,8 @@ class Switch:
 
     def __init__(self, stage: Stage, *, trace: Path | None = None) -> None:
         self._directory = stage.directory
-        self._alone = _wait_until_alone()
+        alone = _wait_until_alone()
+        stage.at_end(alone.close)
         present = [name for name in TAPS if (INTERFACES / name).exists()]
         assert not present, f"another Open vSwitch has the interface {present[0]}"
         stage.at_end(self._clean)
@@ -89,7 +90,6 @@ class Switch:
         for name in TAPS:
             if (INTERFACES / name).exists():
                 self._run("ip", "link", "delete", name)
-        self._alone.close()
 
 
 def _wait_until_alone() -> socket.socket:
