@@ -35,7 +35,9 @@ def missing() -> list[str]:
 
 
 def _images() -> list[Path]:
-    return sorted(FOLDER.glob("*/boot/vmlinuz-*"))
+    """Kernels whose virtio drivers are modules, and not packed: Debian's up to 6.1."""
+    drivers = "lib/modules/*/kernel/drivers/virtio/virtio_ring.ko"
+    return [one for one in sorted(FOLDER.glob("*/boot/vmlinuz-*")) if any(one.parents[1].glob(drivers))]
 
 
 def _unpacked(image: Path) -> Path:

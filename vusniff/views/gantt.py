@@ -170,6 +170,8 @@ def _look(life: RingLife | None) -> tuple[str, str]:
 
 def _bar(spans: Sequence[RingLife], scale: Scale) -> list[tuple[str, str]]:
     cells = [_look(None)] * scale.width
+    if not spans:  # a ring of which only samples tell
+        return joined(cells)
     places = [scale.cell(life.since_ns, life.number) for life in spans]
     for life, first, stop in zip(spans, places, [*places[1:], scale.width], strict=True):
         cells[first : max(stop, first + 1)] = [_look(life)] * max(stop - first, 1)
