@@ -67,6 +67,16 @@ def test_what_a_ring_was_is_known_from_message_to_message() -> None:
         assert ring.enabled.value is enabled
 
 
+def test_a_ring_of_which_only_samples_tell_is_drawn() -> None:
+    timeline = read(STALLED)
+    lives = lives_of(timeline)
+    lives.rings.clear()
+    lines = [line.text for line in chart(timeline, lives, timeline.phases(1), 100, Axis.TIME)]
+    ring, occupied = lines[(at := next(n for n, line in enumerate(lines) if line.startswith("vring "))) : at + 2]
+    assert ring[LABEL:].strip() == ""
+    assert "!" in occupied
+
+
 def test_rings_over_time_on_both_axes() -> None:
     timeline = read(QEMU)
     lives, phases = lives_of(timeline), timeline.phases(1)
