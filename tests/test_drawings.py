@@ -74,7 +74,7 @@ def test_a_ring_of_which_only_samples_tell_is_drawn() -> None:
     lines = [line.text for line in chart(timeline, lives, timeline.phases(1), 100, Axis.TIME)]
     ring, occupied = lines[(at := next(n for n, line in enumerate(lines) if line.startswith("vring "))) : at + 2]
     assert ring[LABEL:].strip() == ""
-    assert "!" in occupied
+    assert "█" in occupied
 
 
 def test_rings_over_time_on_both_axes() -> None:
