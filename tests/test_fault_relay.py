@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import select
 import signal
@@ -22,6 +23,7 @@ from vusniff.capture.index import Index
 from vusniff.capture.reader import CaptureReader
 from vusniff.channel import Channel
 from vusniff.checks.story import verdicts
+from vusniff.commands.holding import HoldClient, ViewAsker
 from vusniff.faults.deciding import RuleDecider
 from vusniff.faults.rule import rules_of
 from vusniff.record import End, Fault, FaultAct, Frame
@@ -391,6 +393,37 @@ def test_a_message_that_is_held_goes_on_as_the_user_says(stage: FaultStage) -> N
     assert stage.host.end() == 1
     assert stage.get(20) == num(2)
     assert not asked.pop()[2](plan), "it has gone on already"
+
+
+def test_a_view_that_says_what_is_not_an_answer_changes_nothing(stage: FaultStage) -> None:
+    stage.play("vring.size == 2 : hold")
+    assert stage.host is not None
+    client = HoldClient()
+    asker = stage.host.asker = ViewAsker(stage.decider, os.dup(client.theirs))
+    stage.left.send(num(2))
+    assert stage.nothing()
+    client.receive()
+    (held,) = client.waiting
+    with socket.socket(fileno=os.dup(client.fileno())) as view:
+        for said in (
+            b"{",
+            b"[1]",
+            b"7",
+            b"\xff",
+            b'{"number": 1}',
+            b'{"number": [], "do": 1, "actions": 2}',
+            b"[" * 9000,
+        ):
+            view.send(said)
+        view.send(json.dumps({"number": held.number, "do": "shout", "actions": ""}).encode())
+    assert stage.nothing()
+    assert client.receive() == ["a message that is held is sent, dropped or edited"]
+    client.answer(held.number, "send")
+    assert stage.get(20) == num(2)
+    assert asker.end() == 0
+    client.close()
+    os.close(client.theirs)
+    assert stage.nothing()
 
 
 def judged(file: Path) -> tuple[list[tuple[str, str]], str]:

@@ -59,7 +59,7 @@ struct open_call {
 BPF_RINGBUF_OUTPUT(call_ring, CALL_PAGES);
 BPF_TABLE("array", u32, struct call_record, call_scratch, CPUS);
 BPF_TABLE("hash", u32, struct open_call, open_calls, 4096);
-/* Processes that have called ioctl on such a device,: nobody reads or writes one before. The reader knows
+/* Processes that have called ioctl on such a device: nobody reads or writes one before. The reader knows
  * who had one open before. */
 BPF_TABLE("lru_hash", u32, u32, users, 4096);
 /* Numbers of devices -> whether they are vhost devices, or only took an ioctl that looks so. */

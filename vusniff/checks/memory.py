@@ -12,10 +12,10 @@ from vusniff.amounts import size as size_words
 from vusniff.channel import Sender
 from vusniff.checks.finding import FINE, Said, Sayings, Severity
 from vusniff.checks.peers import Implementation, Peer
-from vusniff.checks.recall import listening, running
+from vusniff.checks.recall import listening
 from vusniff.checks.step import SessionEnd, Step
 from vusniff.families.vhost_user.protocol import FrontendRequest, ProtocolFeature
-from vusniff.families.vhost_user.state import DeviceState, Region
+from vusniff.families.vhost_user.state import DeviceState, Region, running
 from vusniff.record import Descriptor, DescriptorKind
 from vusniff.values import replace
 

@@ -7,10 +7,10 @@ from typing import Any
 from vusniff.amounts import counted
 from vusniff.amounts import size as size_words
 from vusniff.checks.finding import FINE, Said, Sayings
-from vusniff.checks.recall import VRING_F_LOG, listening, logged_end, running
+from vusniff.checks.recall import VRING_F_LOG, listening, logged_end
 from vusniff.checks.step import Step
 from vusniff.families.vhost_user.protocol import F_LOG_ALL, FLAG_NEED_REPLY, Channels, FrontendRequest, ProtocolFeature
-from vusniff.families.vhost_user.state import DeviceState, Postcopy, vring
+from vusniff.families.vhost_user.state import DeviceState, Postcopy, running, vring
 
 F = FrontendRequest
 

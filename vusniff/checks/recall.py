@@ -31,7 +31,7 @@ from vusniff.families.vhost_user.protocol import (
     FrontendRequest,
     GpuRequest,
 )
-from vusniff.families.vhost_user.state import DeviceState, Postcopy, RingState, Seen, Vring
+from vusniff.families.vhost_user.state import DeviceState, Postcopy, Seen, Vring, running
 from vusniff.message import Message
 from vusniff.record import Descriptor
 from vusniff.values import replace
@@ -48,11 +48,6 @@ F, B, G = FrontendRequest, BackendRequest, GpuRequest
 def listening(state: DeviceState) -> bool:
     """POSTCOPY_LISTEN was sent and POSTCOPY_END was not."""
     return state.postcopy is not None and state.postcopy.value is Postcopy.LISTENING
-
-
-def running(ring: Vring) -> bool:
-    """It was kicked, or given a kick descriptor, and not stopped since."""
-    return ring.life is not None and ring.life.value is not RingState.STOPPED
 
 
 def suspended(state: DeviceState) -> bool:

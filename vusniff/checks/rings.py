@@ -14,7 +14,7 @@ from vusniff.checks.recall import VRING_F_LOG
 from vusniff.checks.step import DriverSeen, LogSeen, SessionHistory, Step
 from vusniff.families.vhost_user.protocol import F_LOG_ALL
 from vusniff.families.vhost_user.queues import Purpose, purpose
-from vusniff.families.vhost_user.state import DeviceState, RingState, Vring, vring
+from vusniff.families.vhost_user.state import DeviceState, Vring, running, vring
 from vusniff.record import Position, Sample
 from vusniff.values import dataclass
 
@@ -48,7 +48,7 @@ class Look:
     @property
     def runs(self) -> bool:
         """It was started, and not stopped since."""
-        return self.ring.life is not None and self.ring.life.value is not RingState.STOPPED
+        return running(self.ring)
 
     @property
     def disabled(self) -> bool:

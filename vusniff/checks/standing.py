@@ -15,7 +15,7 @@ from vusniff.checks.stalls import Stall, stalls
 from vusniff.checks.step import SessionHistory, Spoken, decoded
 from vusniff.families.family import State
 from vusniff.families.vhost_user.protocol import F_PROTOCOL_FEATURES, Channels, FrontendRequest
-from vusniff.families.vhost_user.state import DeviceState, Refusal, RingState, Seen, Vring
+from vusniff.families.vhost_user.state import DeviceState, Refusal, RingState, Seen, Vring, running
 from vusniff.message import Message
 from vusniff.record import Closed, Exit
 from vusniff.values import dataclass, field
@@ -286,7 +286,7 @@ def is_started(ring: Vring) -> bool:
 
 def _rings(state: DeviceState, began: bool, calls: bool) -> Rings:
     """``calls``: a kick descriptor alone starts no ring."""
-    addressed = armed = running = enabled = disabled = 0
+    addressed = armed = run = enabled = disabled = 0
     for ring in state.vrings.values():
         if ring.addresses is not None:
             addressed = min(addressed or EVERYTHING, ring.addresses.by)
@@ -294,11 +294,11 @@ def _rings(state: DeviceState, began: bool, calls: bool) -> Rings:
             enabled += 1
         if ring.life is None:
             continue
-        if is_started(ring) if calls else ring.life.value is not RingState.STOPPED:
-            running += 1
+        if is_started(ring) if calls else running(ring):
+            run += 1
             disabled += ring.enabled is not None and not ring.enabled.value
             armed = min(armed or EVERYTHING, ring.life.by)
-    return Rings(addressed, armed, running, enabled, disabled, began or bool(running))
+    return Rings(addressed, armed, run, enabled, disabled, began or bool(run))
 
 
 def _spoken(memory: SessionHistory) -> Iterator[Spoken]:

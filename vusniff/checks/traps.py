@@ -12,9 +12,9 @@ from vusniff.checks.finding import FINE, Said, Sayings, Severity, Side
 from vusniff.checks.limits import DESCRIPTORS, QUEUE_SIZE, TABLE_REGIONS
 from vusniff.checks.negotiation import SHMEM_DRAFTS, bits, shmem_by_draft
 from vusniff.checks.peers import Implementation
-from vusniff.checks.recall import running
 from vusniff.checks.step import SessionEnd, Step, decoded
 from vusniff.families.vhost_user.protocol import Channels, FrontendRequest, ProtocolFeature
+from vusniff.families.vhost_user.state import running
 from vusniff.message import Message
 
 F, P = FrontendRequest, ProtocolFeature

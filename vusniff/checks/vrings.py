@@ -5,7 +5,7 @@ from __future__ import annotations
 from vusniff.amounts import listed
 from vusniff.checks.finding import FINE, Said, Sayings, Severity
 from vusniff.checks.peers import Implementation
-from vusniff.checks.recall import running, suspended
+from vusniff.checks.recall import suspended
 from vusniff.checks.step import SessionEnd, Step
 from vusniff.families.vhost_user.protocol import (
     F_ACCESS_PLATFORM,
@@ -13,7 +13,7 @@ from vusniff.families.vhost_user.protocol import (
     FrontendRequest,
     ProtocolFeature,
 )
-from vusniff.families.vhost_user.state import RingState, Vring, translate, vring
+from vusniff.families.vhost_user.state import RingState, Vring, running, translate, vring
 
 QUEUE_SIZE = 32768
 RESERVED_WORD = ~0x1FF

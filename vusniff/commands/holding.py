@@ -101,16 +101,23 @@ class ViewAsker:
                 said = b""
             if not said:
                 self._loop.ignore(self._socket.fileno())
+                self._socket.close()
                 self.end()
                 return
-            self._decide(json.loads(said))
+            self._decide(said)
 
-    def _decide(self, answer: dict[str, Any]) -> None:
-        one = next((one for one in self._waiting if one.number == answer.get("number")), None)
+    def _decide(self, said: bytes) -> None:
+        """The view may run as another user: what is not an answer is left out."""
+        try:
+            answer = json.loads(said)
+            number, do, actions = answer["number"], str(answer["do"]), str(answer["actions"])
+        except (ValueError, TypeError, KeyError, RecursionError):
+            return
+        one = next((one for one in self._waiting if one.number == number), None)
         if one is None:
             return
         try:
-            plan = decided(self._decider, one.held, one.plan, answer["do"], answer.get("actions", ""))
+            plan = decided(self._decider, one.held, one.plan, do, actions)
         except (RuleError, DissectorError, SourceError) as error:
             self._send({"wrong": error.sentence if isinstance(error, RuleError) else str(error)})
             return

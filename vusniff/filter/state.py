@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from vusniff.families.phase import PhaseKind
 from vusniff.families.vhost_user.protocol import Channels, FrontendRequest
-from vusniff.families.vhost_user.state import DeviceState, RingState, Vring, ring_state
+from vusniff.families.vhost_user.state import DeviceState, RingState, Vring, ring_state, running
 from vusniff.filter.field import Field, MessageLike, Origin, Surroundings, ValueKind
 from vusniff.layouts import dissect
 from vusniff.message import Context, enum_of
@@ -19,7 +19,6 @@ from vusniff.names import bit_names
 from vusniff.values import replace
 
 PHASE = "state.phase"
-RUNS = (RingState.KICK_SET, RingState.STARTED)
 
 
 class _Word(NamedTuple):
@@ -152,7 +151,7 @@ def _regions(state: DeviceState) -> int | None:
 
 
 def _running(state: DeviceState) -> list[int]:
-    return [index for index, ring in state.vrings.items() if ring.life is not None and ring.life.value in RUNS]
+    return [index for index, ring in state.vrings.items() if running(ring)]
 
 
 def _enabled(state: DeviceState) -> list[int]:

@@ -12,10 +12,10 @@ from typing import NamedTuple
 
 from vusniff.families.places import MemoryRegion, Places, RingPlace, Spot
 from vusniff.families.vhost_kernel.state import KernelState
-from vusniff.families.vhost_user.places import IOMMU_WORDS, LATE_WORDS, areas, is_read, why_unknown
+from vusniff.families.vhost_user.places import IOMMU_WORDS, LATE_WORDS, areas, why_unknown
 from vusniff.families.vhost_user.places import place as ring_place
 from vusniff.families.vhost_user.protocol import F_ACCESS_PLATFORM
-from vusniff.families.vhost_user.state import DeviceState, Vring
+from vusniff.families.vhost_user.state import DeviceState, Vring, running
 from vusniff.record import Descriptor
 
 _NOWHERE = Descriptor()
@@ -76,7 +76,7 @@ def _places(state: DeviceState, mappings: list[_MappedMemory], translated: bool)
     found: list[RingPlace] = []
     unreadable: list[tuple[int, str]] = []
     for ring in state.vrings.values():
-        if not is_read(ring):
+        if not running(ring):
             continue
         place = _ring(state, ring, mappings, used, translated)
         if isinstance(place, RingPlace):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from vusniff.families.places import Buffer, MemoryRegion, Places, RingPlace, Spot, Tracking
 from vusniff.families.vhost_user.protocol import F_ACCESS_PLATFORM
-from vusniff.families.vhost_user.state import Addresses, DeviceState, RingState, Vring, translate
+from vusniff.families.vhost_user.state import Addresses, DeviceState, Vring, running, translate
 from vusniff.record import Descriptor
 
 F_EVENT_IDX = 1 << 29
@@ -29,7 +29,7 @@ def places(state: DeviceState) -> Places:
     found: list[RingPlace] = []
     unreadable: list[tuple[int, str]] = []
     for ring in state.vrings.values():
-        if not is_read(ring):
+        if not running(ring):
             continue
         place = _ring(state, ring)
         if isinstance(place, RingPlace):
@@ -51,11 +51,6 @@ def places(state: DeviceState) -> Places:
         else None,
         Buffer(log.descriptor, log.offset, log.size) if log and log.descriptor and log.size else None,
     )
-
-
-def is_read(ring: Vring) -> bool:
-    """Whether a ring runs, or may."""
-    return ring.life is not None and ring.life.value is not RingState.STOPPED
 
 
 def why_unknown(state: DeviceState, ring: Vring) -> str | None:

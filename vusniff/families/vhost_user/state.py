@@ -105,6 +105,11 @@ def ring_state(ring: Vring) -> RingState | None:
     return ring.life.value
 
 
+def running(ring: Vring) -> bool:
+    """It was kicked, or given a kick descriptor, and not stopped since."""
+    return ring.life is not None and ring.life.value is not RingState.STOPPED
+
+
 class Vrings(Mapping[int, Vring]):
     """Rings by index: immutable, and as cheap to change with a thousand rings as with two.
 
