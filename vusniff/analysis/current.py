@@ -5,6 +5,7 @@ Pure. A capture that can be looked at again has the same in `vusniff.analysis.ti
 
 from __future__ import annotations
 
+from vusniff.analysis.driver import Steps
 from vusniff.analysis.session import Place, Session, Tracker
 from vusniff.families.family import PhasesOf, State
 from vusniff.message import Context, Message
@@ -19,10 +20,9 @@ KEPT_BYTES = 64
 
 @dataclass(slots=True)
 class _Followed:
-    """One session."""
+    """The phases of one session."""
 
     session: Session
-    state: State
     phases: PhasesOf | None = None
     payloads: dict[int, tuple[int, bytes]] = field(default_factory=dict)
     """Number of a message -> its request, and the beginning of its payload."""
@@ -41,6 +41,7 @@ class CurrentDevices:
         """``phases``: they are to be known as well."""
         self._with_phases = phases
         self._followed: dict[int, _Followed] = {}
+        self._steps: Steps | None = None
         self.state: State = None
         """Of its session's device, before the message."""
         self.context = Context()
@@ -49,27 +50,29 @@ class CurrentDevices:
 
     def see(self, tracker: Tracker, place: Place, message: Message) -> None:
         """The next message, where it belongs, and who has placed it."""
-        one = self._followed.get(place.session) or self._meet(tracker, place.session)
-        self.state, self.context = one.state, place.context
-        if one.phases is not None:
-            self.phase = self._phase(one, one.phases, message)
-        one.state = one.session.family.advance(one.state, message)
+        if self._steps is None:
+            self._steps = Steps(tracker)
+        self.state, _ = self._steps.step(message)
+        self.context = place.context
+        if self._with_phases:
+            one = self._followed.get(place.session) or self._meet(tracker, place.session)
+            self.phase = self._phase(one, message)
 
     def _meet(self, tracker: Tracker, number: int) -> _Followed:
         session = tracker.sessions[number - 1]
-        one = self._followed[number] = _Followed(session, session.initial())
-        if self._with_phases:
-            closed = tracker.sessions[session.previous - 1].closed if session.previous else None
-            one.phases = session.family.phases(
-                one.value,
-                session.opened_ns,
-                previous_end_ns=closed.time_ns if closed else None,
-                joined_late=session.joined_late,
-            )
+        closed = tracker.sessions[session.previous - 1].closed if session.previous else None
+        one = self._followed[number] = _Followed(session)
+        one.phases = session.family.phases(
+            one.value,
+            session.opened_ns,
+            previous_end_ns=closed.time_ns if closed else None,
+            joined_late=session.joined_late,
+        )
         return one
 
-    def _phase(self, one: _Followed, phases: PhasesOf, message: Message) -> str | None:
-        request, payloads = message.request or 0, one.payloads
+    def _phase(self, one: _Followed, message: Message) -> str | None:
+        request, payloads, phases = message.request or 0, one.payloads, one.phases
+        assert phases is not None
         if len(payloads) >= KEPT_VALUES:
             del payloads[next(iter(payloads))]
         head = message.channel.header.size
@@ -81,3 +84,4 @@ class CurrentDevices:
     def forget(self) -> None:
         """No session goes on."""
         self._followed.clear()
+        self._steps = None

@@ -151,6 +151,10 @@ class Steps:
         session.state = session.advance(before, message)
         return before, session.state
 
+    def skip(self, session: int, state: State) -> None:
+        """The state that a session has reached with messages that were not handed over."""
+        (self._followed.get(session) or self._follow(session)).state = state
+
     def _follow(self, number: int) -> _FollowedState:
         session = self._followed[number] = _FollowedState(self._tracker.sessions[number - 1])
         return session

@@ -21,17 +21,7 @@ from vusniff.families.pairing import Due, Pairing, Pairs, Pending
 from vusniff.families.registry import families, family_named
 from vusniff.families.vhost_user.device import Guess
 from vusniff.message import Context
-from vusniff.meta import (
-    CONNECTION_SHIFT,
-    END_SHIFT,
-    FLAGS,
-    NEED_REPLY,
-    NEED_REPLY_SHIFT,
-    NO_MESSAGE,
-    REPLY,
-    REPLY_SHIFT,
-    TOLD,
-)
+from vusniff.meta import FLAGS, NEED_REPLY, NO_MESSAGE, REPLY, TOLD, connection_of, end_of
 from vusniff.passed_sockets import PassedSockets
 from vusniff.record import Closed, Connection, End, Frame, FrameKind, Lost, is_named
 from vusniff.told import payload as told_payload
@@ -418,7 +408,7 @@ class Tracker:
         pairing_append = placed.pairings.append
         for i, (meta, request, time_ns) in enumerate(zip(batch.meta, batch.request, batch.time_ns, strict=True)):
             number += 1
-            connection = meta >> CONNECTION_SHIFT
+            connection = connection_of(meta)
             link = links.get(connection)
             if link is None:
                 link = links[connection] = _TrackedConnection(Connection(connection, f"pair:{connection}"))
@@ -436,11 +426,11 @@ class Tracker:
                 is_reply = flags & REPLY
                 if link.session.family.identify is not None:  # type: ignore[union-attr]
                     answer, pairing = self._identify(link, number, time_ns, request, flags, frame(i))
-                elif (meta >> END_SHIFT & 1 == link.requester) is (is_reply == 0):
+                elif (end_of(meta) == link.requester) is (is_reply == 0):
                     if is_reply:
                         answer, pairing = link.pairs.answer(request)
                     else:
-                        pairing = link.due.get(request << 1 | flags >> NEED_REPLY_SHIFT, _OPTIONAL)
+                        pairing = link.due.get(request << 1 | (flags & NEED_REPLY != 0), _OPTIONAL)
                         if meta & NO_MESSAGE:  # a log need not tell of answers
                             pairing = _OPTIONAL
                         elif pairing is _DUE_WITH_DESCRIPTORS:
@@ -451,7 +441,7 @@ class Tracker:
                     is_reply = 0  # it comes from who asks, whatever its flags are
                     pairing = link.due.get(request << 1, _OPTIONAL)
                     link.pairs.ask(_tuple(Pending, (number, time_ns, request, connection, pairing)))
-                if request in link.telling[is_reply >> REPLY_SHIFT]:
+                if request in link.telling[is_reply != 0]:
                     self._learn(link, request, bool(is_reply), frame(i))
             session = link.session
             if not session.count:  # type: ignore[union-attr]

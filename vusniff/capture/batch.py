@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from vusniff.capture import facts, pcapng
 from vusniff.capture.stacks import Stacks
-from vusniff.meta import CONNECTION_SHIFT, END_SHIFT, KIND_SHIFT, KINDS, OPTIONS
+from vusniff.meta import OPTIONS, origin_of
 from vusniff.record import NO_FACTS, Closed, Connection, Evidence, Facts, Frame, FrameFields, Lost
 from vusniff.values import dataclass, field, replace
 
@@ -73,8 +73,8 @@ def frame_fields(meta: int, time_ns: int, data: bytes, options: bytes, missing: 
     facts, stack, restated = said(options) if meta & OPTIONS else NOTHING_SAID
     if stack is not None:
         facts = replace(facts, stack=stacks.get(stack))
-    kind, end = KINDS[meta >> KIND_SHIFT & 3], meta >> END_SHIFT & 1
-    return meta >> CONNECTION_SHIFT, end, time_ns, data, facts, kind, missing, restated
+    connection, end, kind = origin_of(meta)
+    return connection, end, time_ns, data, facts, kind, missing, restated
 
 
 @dataclass(slots=True)

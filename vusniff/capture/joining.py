@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from vusniff.capture.batch import Batch
 from vusniff.capture.packet import FRAME_LIMIT
-from vusniff.meta import END_SHIFT, KIND_SHIFT, OPTIONS, connection_of
+from vusniff.meta import OPTIONS, connection_of, end_of, kind_of
 from vusniff.record import UNDIVIDED, FrameKind
 from vusniff.values import dataclass
 
@@ -21,7 +21,7 @@ JOINED_LIMIT = 64 << 20
 """Bytes of a message that are joined. Bytes beyond that count as not captured."""
 DISTANCE = 4096
 """Rows behind a message in which its continuations are looked for."""
-_MESSAGE, _CONTINUATION = int(FrameKind.MESSAGE), int(FrameKind.CONTINUATION)
+_MESSAGE, _CONTINUATION = FrameKind.MESSAGE, FrameKind.CONTINUATION
 _FDS = b'"fds"'
 _USUAL = 20
 """Bytes of the options for direction and number, which begin them."""
@@ -50,14 +50,13 @@ def parts(
     filled its packet, with no byte missing.
     """
     found: dict[int, list[int]] = {}
-    going: dict[int, _UnfinishedMessage] = {}
+    going: dict[tuple[int, int], _UnfinishedMessage] = {}
     for row, (meta, size) in enumerate(zip(batch.meta, batch.size, strict=True)):
-        kind = meta >> KIND_SHIFT & 3
-        if kind == _MESSAGE and size <= UNDIVIDED and not going:
+        kind = kind_of(meta)
+        if kind is _MESSAGE and size <= UNDIVIDED and not going:
             continue
-        stream = meta >> END_SHIFT
-        stream = stream >> (KIND_SHIFT - END_SHIFT + 2) << 1 | stream & 1
-        if kind == _CONTINUATION:
+        stream = connection_of(meta), end_of(meta)
+        if kind is _CONTINUATION:
             open_ = going.get(stream)
             if open_ is not None and row - open_.row <= DISTANCE:
                 found.setdefault(open_.row, []).append(row)
@@ -66,7 +65,7 @@ def parts(
                     del going[stream]
             continue
         going.pop(stream, None)
-        if kind != _MESSAGE:
+        if kind is not _MESSAGE:
             continue
         left = size + header_of(connection_of(meta)) - FRAME_LIMIT
         if left > 0 and is_full(batch, row):

@@ -29,7 +29,7 @@ from vusniff.filter.compiler import tests_of
 from vusniff.filter.field import Origin
 from vusniff.layouts.dissect import load
 from vusniff.message import Context, Message
-from vusniff.meta import CONNECTION_SHIFT, END_SHIFT, FLAGS, KIND_SHIFT
+from vusniff.meta import FLAGS, pack_meta
 from vusniff.record import Closed, Connection, Frame, FrameKind
 from vusniff.sources.proxy.plan import Breaking, FaultPlan, Order
 from vusniff.values import dataclass, field, replace
@@ -191,9 +191,8 @@ class RuleDecider:
         column = opened.columns.get(flags)
         if column is None:
             column = opened.column(flags)
-        meta = number << CONNECTION_SHIFT | frame.end << END_SHIFT | column
-        if request is None:
-            meta = number << CONNECTION_SHIFT | FrameKind.RAW << KIND_SHIFT | frame.end << END_SHIFT
+        kind, column = (FrameKind.MESSAGE, column) if request is not None else (FrameKind.RAW, 0)
+        meta = pack_meta(number, kind, frame.end, 0, column)
         rows, placed = self._rows, self._placed
         rows.meta[0], rows.request[0], rows.time_ns[0], self._frame = meta, request or 0, frame.time_ns, frame
         self._tracker.track(count, rows, self._passing, placed)

@@ -17,7 +17,7 @@ from vusniff.analysis.compose import Other, compose
 from vusniff.analysis.session import Place
 from vusniff.capture.batch import Batch, remembered, said
 from vusniff.message import Message
-from vusniff.meta import END_SHIFT, NO_MESSAGE, REPLY
+from vusniff.meta import NO_MESSAGE, REPLY, end_of
 from vusniff.printable import escape_json
 from vusniff.record import Descriptor, Process
 from vusniff.views.repeated import OfPlace, Repeated
@@ -155,7 +155,7 @@ class JsonLines:
                 append(self._odd(number, batch, number - first, place, other))
                 continue
             own = of_place[2].get(data) or self._own(number, batch, number - first, of_place)
-            end = meta >> END_SHIFT & 1
+            end = end_of(meta)
             fds, process, stack, restated = spoken_of(options) if options else ("[]", None, None, "")
             called = self._stack(stack, batch) if stack else ""
             if other is None:

@@ -16,7 +16,7 @@ from vusniff.capture.batch import Batch, remembered, said
 from vusniff.channel import Channel, Sender
 from vusniff.families.registry import family_of
 from vusniff.message import Message
-from vusniff.meta import END_SHIFT, NO_MESSAGE, end_of, kind_of
+from vusniff.meta import NO_MESSAGE, end_of, kind_of
 from vusniff.printable import escape
 from vusniff.record import Descriptor, FrameKind
 from vusniff.told import parse as parse_told
@@ -70,7 +70,7 @@ class Lines:
                 line += remarks_of(options)
             if answer:
                 line += f" (to #{answer[0]} after {words.duration(time_ns - answer[1])})"
-            left = of_place[1][meta >> END_SHIFT & 1]
+            left = of_place[1][end_of(meta)]
             append("%6d %11.6f %s%s\n" % (number, (time_ns - first_ns) / 1e9, left, line))  # noqa: UP031
         return made
 

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from importlib import resources
 from typing import Any
 
+from vusniff.analysis.driver import Steps
 from vusniff.analysis.lives import RingLife, RingLives
 from vusniff.analysis.session import Session
 from vusniff.analysis.timeline import Timeline
@@ -270,23 +271,24 @@ class _StateChanges:
 
     def __init__(self, chosen: Chosen) -> None:
         self._timeline = chosen.timeline
-        self._now: dict[int, tuple[int, State, Context | None]] = {}
+        self._steps = Steps(chosen.timeline.tracker)
+        self._done: dict[int, int] = {}
+        """Session -> how many of its messages were stepped through or skipped."""
+        self._shown: dict[int, tuple[State, Context]] = {}
+        """Session -> its state after its last shown message, and its context there."""
         self._told: dict[int, dict[str, Any]] = {}
 
     def change(self, message: Message) -> dict[str, Any]:
         """The parts that are other than after the last shown message of the session; rings by index."""
         timeline, number, row = self._timeline, message.session, message.number - 1
-        session = timeline.sessions[number - 1]
-        done, before, known = self._now.get(number) or (0, session.initial(), None)
-        rows = timeline.rows_of(number)
-        if done < len(rows) and rows[done] == row:
-            after, done = session.family.advance(before, message), done + 1
-        else:  # messages between are not shown
-            after = timeline.state(row)
-            done = bisect_left(rows, row) + 1
-        context = timeline.place(row).context
-        self._now[number] = (done, after, context)
-        if after is before and known == context:
+        done = bisect_left(timeline.rows_of(number), row)
+        if done != self._done.get(number, 0):  # messages between are not shown
+            self._steps.skip(number, timeline.before(row))
+        _, after = self._steps.step(message)
+        self._done[number] = done + 1
+        context, known = timeline.place(row).context, self._shown.get(number)
+        self._shown[number] = after, context
+        if known is not None and after is known[0] and context == known[1]:
             return {}
         values = state.state_dict(after, context)
         if not isinstance(after, DeviceState):
