@@ -22,7 +22,7 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -324,23 +324,30 @@ def with_misuse(logger: str, folder: Path, both: Attached) -> dict[str, Any]:
     }
 
 
-PAIRS: dict[str, Callable[[str, Path, Attached], dict[str, Any]]] = {"testpmd": with_testpmd, "misuse": with_misuse}
+Pair = Callable[[str, Path, Attached], dict[str, Any]]
+PAIRS: dict[str, Pair] = {"testpmd": with_testpmd, "misuse": with_misuse}
 MODULES = ("tun", "tap", "vhost_net")
 
 
-def run(tree: str, logger: str, names: Sequence[str] = tuple(PAIRS), program: KernelProgram | None = None) -> None:
-    """A line for each of `PAIRS`. ``program``: the one for sockets by raw tracepoints, with stacks, if it is attached
+def run(
+    tree: str,
+    logger: str,
+    pairs: Mapping[str, Pair] = PAIRS,
+    modules: Sequence[str] = MODULES,
+    program: KernelProgram | None = None,
+) -> None:
+    """A line for each pair. ``program``: the one for sockets by raw tracepoints, with stacks, if it is attached
     already; it is detached at the end."""
-    done = subprocess.run(["modprobe", "-d", tree, "-a", *MODULES], capture_output=True, text=True)
+    done = subprocess.run(["modprobe", "-d", tree, "-a", *modules], capture_output=True, text=True)
     if done.returncode or not os.path.exists("/dev/vhost-net"):
         print("RESULT " + json.dumps({"refused": done.stderr or "no /dev/vhost-net"}), flush=True)
         return
     both = attached(program)
-    for name in names:
+    for name, pair in pairs.items():
         began = time.monotonic()
         with tempfile.TemporaryDirectory() as folder:
             try:
-                result = PAIRS[name](logger, Path(folder), both)
+                result = pair(logger, Path(folder), both)
             except Exception:
                 result = {"refused": traceback.format_exc()}
         print("RESULT " + json.dumps({"name": name, **result}), flush=True)
@@ -351,7 +358,7 @@ def main() -> None:
     """All, or those that are named."""
     tree, logger, *names = sys.argv[1:]
     emulated()
-    run(tree, logger, names or tuple(PAIRS))
+    run(tree, logger, {name: PAIRS[name] for name in names or PAIRS})
 
 
 if __name__ == "__main__":
