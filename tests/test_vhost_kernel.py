@@ -51,7 +51,10 @@ from vusniff.sources.host.kernel_devices import kernel_side, vduse_node
 from vusniff.sources.host.kernel_nodes import is_open
 from vusniff.sources.rings.access import Access
 from vusniff.sources.rings.reader import RingReader
+from vusniff.views import verdict
 from vusniff.views.state import peers
+from vusniff.views.text import details as text_details
+from vusniff.views.tui.details import details
 
 E2BIG, EFAULT = 7, 14
 GIB = 1 << 30
@@ -352,6 +355,48 @@ def test_vduse_makes_devices_and_starts_them(make: Make) -> None:
     verdict = session_verdict(timeline.checker, 1, timeline.index.time_ns[-1])
     assert verdict is not None
     assert not verdict.trouble
+
+
+def test_of_two_nodes_the_device_is_told_first_and_a_file_is_closed(tmp_path: Path) -> None:
+    name = b"blk0".ljust(256, b"\0")
+    path = tmp_path / "c.pcapng"
+    with CaptureWriter(path, source="test", order="little") as writer:
+        control = Device(writer, "/dev/vduse/control", VDUSE_NAME, "daemon")
+        control.call(I.VDUSE_CREATE_DEV, name + struct.pack("<IIQIIII", 1, 2, 1 << 32, 1, 4096, 1, 0).ljust(80, b"\0"))
+        device = Device(writer, "/dev/vduse/blk0", VDUSE_NAME, "daemon")
+        device.call(I.VDUSE_VQ_SETUP, struct.pack("<IH", 0, 128).ljust(32, b"\0"))
+        device.call(Control.VDUSE_SET_STATUS, asks_status(1, 15))
+        device.call(I.VDUSE_VQ_GET_INFO, struct.pack("<II3Q8xB7x", 0, 128, 4096, 8192, 12288, 1), back=True)
+        device.call(I.VDUSE_VQ_SETUP_KICKFD, file(0, 9), passed=1)
+        device.call(Control.VDUSE_SET_STATUS, asks_status(2, 0))
+        device.close()
+        control.call(I.VDUSE_DESTROY_DEV, name)
+        control.close()
+    timeline = Timeline(Index(path))
+    read_all(timeline, judge=True)
+    told = verdict.of(timeline)
+    assert [one.path for one in told] == ["/dev/vduse/blk0", "/dev/vduse/control"]
+    assert [str(one.outcome) for one in told] == ["stopped cleanly"] * 2
+    for one in told:
+        assert "(daemon) closed the device file" in one.sentence
+        assert "connection" not in one.sentence
+
+
+def test_details_say_in_words_what_the_header_of_a_call_holds(make: Make) -> None:
+    device, read = make("/dev/vhost-net", KERNEL_NAME)
+    device.call(I.SET_OWNER, fd=26)
+    device.call(I.SET_OWNER, fd=27)
+    device.call(I.SET_VRING_NUM, state(1, 100), error=errno.EINVAL, fd=27)
+    timeline = read()
+    shown = [one.text for one in details(timeline, 2, timeline.session_state(1, 2), 80)]
+    assert "  index 1  vring 3 of the device" in shown
+    assert "  flags       0x3  returned, failed" in shown
+    assert "  error       22 (EINVAL)" in shown
+    assert [one for one in shown if "duration_ns" in one] == ["  duration_ns 900 (900 ns)"]
+    first = next(text_details(timeline.message(2)))
+    assert "flags 0x3 (returned, failed)" in first
+    assert "error 22 (EINVAL)" in first
+    assert "duration_ns 900 (900 ns)" in first
 
 
 def test_a_reset_is_kept_beside_the_status_after_it() -> None:

@@ -68,6 +68,8 @@ class Header:
     set for some, ``no_reply`` where it is taken back for some."""
     assigned: int = 0xF
     """Mask of the flags that have a meaning."""
+    marks: Mapping[int, str] = field(default_factory=dict)
+    """Flags that have no field of their own here -> what they say."""
     small: str = "request"
     """Which of request and flags is a number of 4 bytes that is always small: it tells the byte order of the host where
     nothing else does."""

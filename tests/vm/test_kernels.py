@@ -184,6 +184,26 @@ def test_every_way_to_attach(image: Path) -> None:
         assert places == {("libc.so.6", True)}
 
 
+# Three minutes a kernel under emulation: not of the default run.
+if EVERY:
+
+    @pytest.mark.parametrize("image", kernels(), ids=lambda image: image.name)
+    def test_more_pairs(image: Path) -> None:
+        """testpmd, QEMU with vhost=on and a vsock, on each kernel: their calls are what the logger has seen."""
+        pairs = boot(image, "tests/vm/more.py", *tree_and_logger(image))
+        assert [pair["name"] for pair in pairs] == ["testpmd", "vsock", "qemu"]
+        testpmd, vsock, qemu = pairs
+        holds_testpmd(testpmd)
+        for pair, side, least in ((vsock, "kernel vhost-vsock", 15), (qemu, "kernel vhost (labtap1)", 20)):
+            assert "refused" not in pair, pair["refused"]
+            assert pair["status"] == 0, pair["errors"]
+            assert pair["sides"] == [side]
+            assert same_calls(pair["seen"]) == same_calls(pair["told"])
+            assert len(pair["told"]) >= least
+        assert (vsock["address"], vsock["came"], vsock["sent"].strip()) == (42, "from the guest", "from the host")
+        assert qemu["used"]["1"], "nothing was sent by the guest"
+
+
 WITH_VDUSE = [one for one in kernels() if has_vduse(one)]
 
 # Debian 12's own kernel has none: the test is there where a later one was fetched (tests/vm/fetch.py).

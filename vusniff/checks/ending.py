@@ -242,35 +242,35 @@ def sentence(one: Standing, way: Way) -> str:
         case Way.UNANSWERED:
             return f"{waiting} has had no answer for {waited.rstrip()}"
         case Way.NEVER_SPOKE:
-            until = "when the capture ended" if one.closed is None else f"when {frontend} closed the connection"
+            until = "when the capture ended" if one.closed is None else f"when {frontend} closed {one.link}"
             part = next((spoken for spoken in one.spoken if spoken.side is Sender.BACKEND), None)
             said = (
                 "never said a byte" if part is None else f"sent {counted(len(part.data), 'byte')} and no whole message"
             )
             return f"{backend} {said}: {waiting} had no answer{after}, {until}"
         case Way.BEFORE_FIRST_ANSWER:
-            return f"{backend} closed the connection {quiet}after {last}, before it answered anything"
+            return f"{backend} closed {one.link} {quiet}after {last}, before it answered anything"
         case Way.WITHOUT_ANSWER:
-            return f"{backend} closed the connection {waited}after {waiting} and did not answer it"
+            return f"{backend} closed {one.link} {waited}after {waiting} and did not answer it"
         case Way.AFTER_REQUEST:
-            return f"{backend} closed the connection {quiet}after {last}, which asks for no answer"
+            return f"{backend} closed {one.link} {quiet}after {last}, which asks for no answer"
         case Way.BACKEND_CLOSED:
             rings = f" {while_words(one)}" if one.rings.running else ""
-            return f"{backend} closed the connection{rings}, {quiet}after the last message, {last}"
+            return f"{backend} closed {one.link}{rings}, {quiet}after the last message, {last}"
         case Way.REFUSED:
             assert one.refusal is not None
             refused = refused_words(one, one.refusal)
             if not quiet:
-                return f"{refused}, and then {frontend} closed the connection"
-            return f"{refused}, and {frontend} closed the connection {quiet}later"
+                return f"{refused}, and then {frontend} closed {one.link}"
+            return f"{refused}, and {frontend} closed {one.link} {quiet}later"
         case Way.GAVE_UP:
-            return f"{waiting} had no answer{after}, when {frontend} closed the connection"
+            return f"{waiting} had no answer{after}, when {frontend} closed {one.link}"
         case Way.LEFT:
             return f"{frontend} left {quiet}after {reply_words(last, last.number)}"
         case Way.CUT_OFF:
-            return f"the connection ended while {waiting} waited for its answer{after and ','}{after}"
+            return f"{one.link} ended while {waiting} waited for its answer{after and ','}{after}"
         case Way.CLOSED:
-            who = f"{name_of(one, one.closer)} closed the connection" if one.closer else "the connection was closed"
+            who = f"{name_of(one, one.closer)} closed {one.link}" if one.closer else f"{one.link} was closed"
             told = one.judged and last is one.last_reply
             return f"{who} {quiet}after {reply_words(last, last.number) if told else last}"
     return ""

@@ -194,7 +194,7 @@ def _other(one: Standing, outcome: Outcome, way: Way) -> Happened:
         return _stalled(one)
     exit = failed(one)
     if outcome is Outcome.HUNG_UP and exit is not None and one.closer is Sender.FRONTEND:
-        words = f"{name_of(one, one.closer)} closed the connection {ending.while_words(one)}"
+        words = f"{name_of(one, one.closer)} closed {one.link} {ending.while_words(one)}"
         return Happened(words, number, Side.FRONTEND, Sure.PERHAPS, LOOK[one.closer], "frontend-failed")
     if outcome is Outcome.HUNG_UP:
         advice = "start the back-end again; QEMU finds it again with reconnect= on its chardev"

@@ -170,6 +170,11 @@ class Standing:
         """``the back-end``, or what its family calls it; ``a peer`` where the side is not known."""
         return "a peer" if side is None else f"the {self.roles[side is Sender.BACKEND]}"
 
+    @property
+    def link(self) -> str:
+        """What the sides are joined by, and what is closed at the end: ``the connection``, or the file of a device."""
+        return "the device file" if self.calls else "the connection"
+
     def apart(self, nanoseconds: int) -> str:
         """A time that passed as words with a space behind: ``1.00 ms ``; empty where times were not measured."""
         return f"{duration(nanoseconds)} " if self.timed else ""

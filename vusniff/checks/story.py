@@ -18,6 +18,7 @@ from vusniff.checks.sides import DoneTo
 from vusniff.checks.silence import Silence
 from vusniff.checks.standing import Standing
 from vusniff.checks.verdict import EVIDENCE, Verdict, verdict_of
+from vusniff.families.vhost_kernel.protocol import CONTROL
 from vusniff.families.vhost_user.protocol import ProtocolFeature
 from vusniff.values import replace
 
@@ -87,7 +88,12 @@ def verdicts(checker: Checker, now_ns: int) -> list[Verdict]:
     found = [_followed(checker, one, silent) for one in told if one is not None]
     paths = {one.path for one in found}
     found += [_silent(path, group, now_ns) for path, group in silent.items() if path not in paths]
-    return sorted(found, key=lambda one: (not one.trouble, WORST.index(one.outcome), one.sessions))
+    return sorted(found, key=_urgency)
+
+
+def _urgency(one: Verdict) -> tuple[bool, int, bool, tuple[int, ...]]:
+    """By which verdicts are in order: of two that say the same, a device comes before the node by which it is made."""
+    return not one.trouble, WORST.index(one.outcome), one.path == CONTROL, one.sessions
 
 
 def _silent(path: str, group: Sequence[Silence], now_ns: int) -> Verdict:

@@ -233,8 +233,8 @@ def _quiet(one: Standing, outcome: Outcome, way: Way, successor: int | None) -> 
         followed = f"; its end was not seen, and session {successor} begins on the same path"
     gone = next((exit for side, exit in one.exits if side is not None and exit.status), None)
     if one.closed is None and gone is not None:
-        who = gone.comm or "a process that held the connection"
-        followed = f"; {who} exited with status {gone.status}, and the connection was not seen to end{followed}"
+        who = gone.comm or f"a process that held {one.link}"
+        followed = f"; {who} exited with status {gone.status}, and {one.link} was not seen to end{followed}"
     if one.made is not None and outcome is not Outcome.STOPPED:
         there = [name for name, seen in one.made.items() if seen.value]
         named = there and listed("the VDUSE device", there[:4])
@@ -258,17 +258,17 @@ def _quiet(one: Standing, outcome: Outcome, way: Way, successor: int | None) -> 
     if not one.judged and not one.calls and one.closed is None:
         return f"it goes on; the last message is {one.last}{followed}" if one.last is not None else "it goes on"
     if not one.judged and not one.calls and outcome is Outcome.ENDED:
-        return f"{name_of(one, one.closer)} closed the connection"
+        return f"{name_of(one, one.closer)} closed {one.link}"
     if outcome is Outcome.UNKNOWN:
         return f"it was not seen whether any ring runs{followed}"
     if way is Way.BACKEND_CLOSED:
         after = f"; session {successor} took over" if successor is not None else ""
-        closed = f"{name_of(one, Sender.BACKEND)} closed the connection"
+        closed = f"{name_of(one, Sender.BACKEND)} closed {one.link}"
         return f"{closed} {one.apart(one.quiet_ns)}after {one.last}{after}"
     if outcome is Outcome.ENDED:
-        who = f"{name_of(one, one.closer)} closed the connection" if one.closer else "the connection was closed"
+        who = f"{name_of(one, one.closer)} closed {one.link}" if one.closer else f"{one.link} was closed"
         return f"{who} {ending.while_words(one)}"
-    return f"{name_of(one, one.closer)} closed the connection" if one.closer is not None else ""
+    return f"{name_of(one, one.closer)} closed {one.link}" if one.closer is not None else ""
 
 
 STARTS = {

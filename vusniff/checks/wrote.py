@@ -49,7 +49,7 @@ def sentence(line: LogLine, one: Standing) -> str:
     quoted = text if len(text) <= QUOTED else text[:QUOTED] + "..."
     apart = duration(abs(line.time_ns - one.end_ns))
     if one.closed is not None:
-        when = f"{apart} {'before' if line.time_ns <= one.end_ns else 'after'} the connection was closed"
+        when = f"{apart} {'before' if line.time_ns <= one.end_ns else 'after'} {one.link} was closed"
     elif (at := one.waiting or one.last) is not None:
         apart = duration(abs(line.time_ns - at.time_ns))
         when = f"{apart} {'before' if line.time_ns < at.time_ns else 'after'} {at}"

@@ -178,6 +178,8 @@ class Family:
     """Path of a connection -> the device type that it is for; None where the path does not tell."""
     setting: Callable[[Channel, int, bytes, str], Setting] = lambda channel, request, data, order: Setting(request)
     """Channel, request, bytes of a message and byte order -> what of the state it sets."""
+    ring_of: Callable[[Any, Message, int], int] = lambda state, message, ring: ring
+    """State, message, and the number of a ring that it tells -> the number of that ring in the whole device."""
     joins: Callable[[str], str] = lambda path: ""
     """Path of a connection -> a name; connections of other families with the same name are about the same device, and
     of one session with it. Empty: its session is its own."""

@@ -169,16 +169,10 @@ def hex_lines(data: bytes, indent: str = "    ") -> Iterator[str]:
 def details(message: Message, hexadecimal: bool = False) -> Iterator[str]:
     """All of a message below its line: header, fields, descriptors, what is wrong, what is left over, its bytes."""
     if message.request is not None:
-        header = message.channel.header
-        meaning = [f"version {message.version}"] if header.version else []
-        meaning += ["reply"] if message.reply else []
-        meaning += [remark] if (remark := header.remark(message.flags)) else []
-        meaning += ["error"] if message.failed else []
-        reserved = message.flags & ~header.assigned
-        meaning += [f"reserved bits {reserved:#x}"] if reserved else []
+        meaning = words.flags(message)
         channel = "" if message.channel is family_of(message.channel).main else f", {message.channel} channel"
         flags = f"{message.flags:#x} ({', '.join(meaning)})" if meaning else f"{message.flags:#x}"
-        more = "".join(f", {name} {value}" for name, value in message.more.items())
+        more = "".join(f", {name} {words.header_value(name, value)}" for name, value in message.more.items())
         if message.told is None or message.told.flags is not None:
             yield f"    request {message.request}, flags {flags}, size {message.size}{more}{channel}"
         else:

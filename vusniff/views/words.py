@@ -262,6 +262,27 @@ def role(message: Message) -> str:
     return family_of(message.channel).roles[message.sender is Sender.BACKEND]
 
 
+def flags(message: Message) -> list[str]:
+    """What the flags in the header of a message say."""
+    header, value = message.channel.header, message.flags
+    said = [f"version {message.version}"] if header.version else []
+    said += ["reply"] if message.reply else []
+    said += [remark] if (remark := header.remark(value)) else []
+    said += ["error"] if message.failed and not header.marks else []
+    said += [mark for bit, mark in header.marks.items() if value & bit]
+    reserved = value & ~header.assigned
+    return said + ([f"reserved bits {reserved:#x}"] if reserved else [])
+
+
+def header_value(name: str, value: int | str) -> str:
+    """What else a header holds: a number, and in words what is no plain one."""
+    if isinstance(value, int) and name == "duration_ns":
+        return f"{value} ({duration(value)})"
+    if isinstance(value, int) and name == "error" and value in errno.errorcode:
+        return f"{value} ({errno.errorcode[value]})"
+    return str(value)
+
+
 def failure(more: Mapping[str, int]) -> str:
     """What a reply says whose header tells that its request failed; ``more`` is what else the header holds."""
     error = more.get("error", 0)

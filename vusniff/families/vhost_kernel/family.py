@@ -13,7 +13,7 @@ from vusniff.channel import Channel
 from vusniff.families.family import Bytes, Family, Sign
 from vusniff.families.pairing import Pairing
 from vusniff.families.places import Places
-from vusniff.families.vhost_kernel.advance import advance, as_user
+from vusniff.families.vhost_kernel.advance import advance, as_user, ring_of
 from vusniff.families.vhost_kernel.phases import KernelPhases, value_of
 from vusniff.families.vhost_kernel.places import places, vdpa_places, vduse_places
 from vusniff.families.vhost_kernel.protocol import (
@@ -142,6 +142,7 @@ def _family(name: str, main: Channel, unknown: Channel, find: Callable[[DeviceSt
         initial=initial,
         advance=advance,
         as_user=as_user,
+        ring_of=ring_of,
         phases=KernelPhases,
         value_of=value_of,
         places=find,

@@ -46,6 +46,7 @@ HEADER = Header(
     signed=frozenset({"result"}),
     failed=(FAILED, FAILED),
     assigned=FLAGS,
+    marks={RETURNED: "returned", FAILED: "failed", CAME_BACK: "bytes came back"},
     small="flags",
 )
 

@@ -176,16 +176,12 @@ def _header(timeline: Timeline, message: Message) -> Iterator[TextLine]:
         _label("session"), str(message.session), (f"  {channel}connection {message.connection}", "dim"), key="session"
     )
     if message.request is not None:
-        meaning = [f"version {message.version}"] if header.version else []
-        meaning += ["reply"] if message.reply else []
-        meaning += [remark] if (remark := header.remark(message.flags)) else []
-        meaning += ["error"] if message.failed else []
-        reserved = message.flags & ~header.assigned
-        meaning += [f"reserved {reserved:#x}"] if reserved else []
-        said = (f"  {', '.join(meaning)}", "dim")
+        said = (f"  {', '.join(words.flags(message))}", "dim")
         yield line(_label("flags"), f"{message.flags:#x}", said, span=header.spans["flags"], key="flags")
         for name, (at, size) in header.more.items():
-            yield line(_label(name), str(message.more.get(name, "")), span=(at, at + size), key=name)
+            yield line(
+                _label(name), words.header_value(name, message.more.get(name, "")), span=(at, at + size), key=name
+            )
     yield line(
         _label("size"),
         f"{message.size} bytes",
@@ -242,7 +238,10 @@ RING_ADDRESSES = frozenset({"descriptor", "used", "available"})
 
 
 def _place(name: str, value: Any, state: State | None, message: Message) -> str:
-    """Where a ring's address lies."""
+    """Where a ring's address lies, or which ring of the whole device is meant."""
+    if name == "index" and state is not None and isinstance(value, int):
+        ring = family_of(message.channel).ring_of(state, message, value)
+        return f"  vring {ring} of the device" if ring != value else ""
     if state is None or message.layout != "vring_addr" or name not in RING_ADDRESSES or not isinstance(value, int):
         return ""
     place = translate(state, value)
