@@ -317,8 +317,9 @@ def memory_never_came(end: SessionEnd) -> Sayings:
     state, memory = end.state, end.memory
     if state.features is None or state.regions_by or state.regions or memory.frontend.program not in MEMORY_FOLLOWS:
         return FINE
-    if state.postcopy is not None:
-        return FINE
+    one = end.standing
+    if state.postcopy is not None or (one is not None and (one.waiting is not None or one.refusal is not None)):
+        return FINE  # it waits for an answer, or goes by the one that it got
     gone = end.closed is not None and end.closer is not Sender.BACKEND
     if not gone and end.silent_ns < STALLED_NS:
         return FINE

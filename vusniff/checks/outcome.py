@@ -83,13 +83,23 @@ class Death(NamedTuple):
 def death_of(one: Standing) -> Death | None:
     """The process of a side that was killed, where that ended the session."""
     for side, exit in one.exits:
-        if side is None or exit.signal is None or exit.signal in ASKED_TO_END:
+        if side is None or exit.signal is None or exit.signal in ASKED_TO_END or _was_stuck(one, side, exit):
             continue
         if one.closed is None or exit.time_ns <= one.end_ns:
             return Death(side, exit)
         if exit.time_ns - one.end_ns <= SOON_NS and one.closer in (None, side):
             return Death(side, exit)
     return None
+
+
+def _was_stuck(one: Standing, side: Sender, exit: Exit) -> bool:
+    """Somebody killed a front-end that had waited for an answer: that it waited is the trouble, not how it ended."""
+    return side is Sender.FRONTEND and exit.signal not in CRASHES and _waited(one)
+
+
+def _waited(one: Standing) -> bool:
+    """A request of the front-end had waited for an answer before the session ended, for longer than answers take."""
+    return one.waiting is not None and one.end_ns - one.waiting.time_ns >= SOON_NS
 
 
 def told_to_end(one: Standing) -> bool:
@@ -102,8 +112,11 @@ def told_to_end(one: Standing) -> bool:
 
 
 def outside(one: Standing, death: Death | None) -> bool:
-    """A signal from outside ended the session: nothing that was said is why."""
-    return told_to_end(one) if death is None else death.exit.signal not in CRASHES
+    """A signal from outside ended the session: nothing that was said is why. Of a front-end that was ended while it
+    waited it is not what is asked."""
+    if death is not None:
+        return death.exit.signal not in CRASHES
+    return told_to_end(one) and not (one.closer is Sender.FRONTEND and _waited(one))
 
 
 def failed(one: Standing) -> Exit | None:

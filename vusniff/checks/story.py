@@ -12,6 +12,7 @@ from vusniff.amounts import counted
 from vusniff.analysis.session import Session
 from vusniff.checks import silence, wrote
 from vusniff.checks.checker import Checker
+from vusniff.checks.ending import WAIT_NS
 from vusniff.checks.negotiation import bits
 from vusniff.checks.outcome import WORST, Outcome
 from vusniff.checks.sides import DoneTo
@@ -140,23 +141,39 @@ def _story(checker: Checker, chain: list[int], now_ns: int) -> Verdict | None:
     known = [one for one in every if one is not None]
     if not known:
         return None
-    last = known[-1]
     endless = _endless(checker, chain, now_ns)
+    if len(known) > 1 and known[-2].trouble and (begun := _just_begun(checker, known[-1], now_ns)):
+        endless = [*endless, begun]
+        known.pop()
+    last = known[-1]
     if not last.trouble:
         return replace(last, more=(*last.more, *_earlier(known[:-1]), *endless), sessions=tuple(chain))
     first = len(known) - 1
     while first and known[first - 1].kind == last.kind:
         first -= 1
     evidence = sorted({number for one in known[first:] for number in one.evidence})
+    told = last if known[first] is last else session_verdict(checker, known[first].sessions[0], now_ns)
+    assert told is not None
     return replace(
         last,
-        happened=known[first].happened,
-        more=(*last.more, *_compared(checker, last, known[:first], now_ns), *endless),
+        happened=told.happened,
+        more=(*told.more, *_compared(checker, last, known[:first], now_ns), *endless),
         number=known[first].number,
         evidence=tuple(evidence)[:EVIDENCE],
         sessions=tuple(chain),
         times=len(known) - first,
     )
+
+
+def _just_begun(checker: Checker, last: Verdict, now_ns: int) -> str:
+    """That the last session of a path has only just begun, so that the trouble before it is what is to be told; empty
+    where it has not: it had the time to get further, or did."""
+    one = checker.standing(last.sessions[0], now_ns)
+    if one is None or one.last is None or last.trouble:
+        return ""
+    if one.closed is not None or not one.fresh or one.rings.began or one.end_ns - one.first_ns >= WAIT_NS:
+        return ""
+    return f"Session {one.session} has just begun: its last message is {one.last}."
 
 
 def _endless(checker: Checker, chain: list[int], now_ns: int) -> list[str]:
