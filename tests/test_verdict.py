@@ -36,6 +36,7 @@ from verdict_cases.kinds import KINDS
 from verdict_cases.lives import LIVES
 from verdict_cases.outside import OUTSIDE
 from verdict_cases.stalls import STALLS
+from verdict_cases.variants import VARIANTS
 
 from vusniff.analysis.timeline import Timeline, read_all
 from vusniff.capture.index import Index
@@ -49,7 +50,7 @@ from vusniff.views.account import session_dict
 from vusniff.views.verdict import fault, first_line, verdict_dict, why_dict
 
 CAPTURES = sorted((Path(__file__).parent.parent / "captures").glob("*.pcapng"))
-CASES = [*ENDS, *LIVES, *STALLS, *KINDS, *OUTSIDE, *ANSWERS]
+CASES = [*ENDS, *LIVES, *STALLS, *KINDS, *OUTSIDE, *ANSWERS, *VARIANTS]
 
 
 def judged(expected: Expected) -> tuple[Checker, list[Verdict]]:

@@ -112,6 +112,7 @@ FIRES = [
     Case("header-version", [*hello(), channel(), back(B.BACKEND_VRING_CALL, u32(0, 0), flags=3)], BE),
     Case("header-reply-flag", [fe(F.GET_FEATURES), be(F.GET_FEATURES, u64(0), flags=1)], BE, says="without"),
     Case("header-reply-flag", [*hello(), fe(F.SET_OWNER, flags=5)], FE, says="with the reply flag"),
+    Case("two-front-ends", [fe(F.GET_FEATURES), be(F.GET_FEATURES, flags=1)], BE, says="both sides ask"),
     Case("header-reserved-flags", [fe(F.GET_FEATURES, flags=0x11)], FE, says="0x10"),
     Case("header-reserved-flags", [fe(F.GET_FEATURES), be(F.GET_FEATURES, u64(0), flags=0x80000005)], BE),
     Case(
@@ -295,6 +296,8 @@ QUIET = [
         [*hello(), gpu_socket(), gpu(G.GPU_GET_PROTOCOL_FEATURES), gpu_answer(G.GPU_GET_PROTOCOL_FEATURES, u64(0))],
     ),
     Case("header-reply-flag", WELL),
+    Case("header-reply-flag", [fe(F.GET_FEATURES), be(F.GET_FEATURES, flags=1)]),
+    Case("two-front-ends", [fe(F.GET_FEATURES), be(F.GET_FEATURES, u64(0), flags=1)]),
     Case("header-reply-flag", [*hello(), channel(), back(B.BACKEND_SHARED_OBJECT_LOOKUP, bytes(16)), front(8, u64(1))]),
     Case("header-reserved-flags", WELL),
     Case("gpu-flags-not-set", [*hello(), gpu_socket(), gpu(G.GPU_CURSOR_POS_HIDE, bytes(12))]),

@@ -14,6 +14,7 @@ from checks_cases.script import (
     P,
     Part,
     Say,
+    Wait,
     acked,
     back,
     be,
@@ -104,6 +105,18 @@ FIRES = [
         says="region 0x0+1G at offset 1G needs 2G of its file",
     ),
     Case("nothing-shared", [*hello(), *ring()], says="share=on"),
+    Case(
+        "iotlb-miss-unanswered",
+        [
+            *IOMMU,
+            channel(),
+            *MEMORY,
+            *ring(),
+            *[back(B.BACKEND_IOTLB_MSG, iotlb(1, at)) for at in (0x9000, 0x1000)],
+            Wait(6),
+        ],
+        says="asks for I/O address 0x9000 (#16) and 1 more, and no IOTLB update has come in 6.00 s",
+    ),
 ]
 
 PRIMED: list[Part] = [
@@ -143,6 +156,11 @@ QUIET = [
     Case("iotlb-unasked", [*IOMMU, *MEMORY, channel(), back(B.BACKEND_IOTLB_MSG, iotlb(1)), fe(F.IOTLB_MSG, iotlb(2))]),
     Case("iotlb-unasked", [*IOMMU, *MEMORY, fe(F.IOTLB_MSG, iotlb(3))]),
     Case("iotlb-unasked", PRIMED),
+    Case(
+        "iotlb-miss-unanswered",
+        [*IOMMU, channel(), *MEMORY, *ring(), back(B.BACKEND_IOTLB_MSG, iotlb(1)), fe(F.IOTLB_MSG, iotlb(2)), Wait(9)],
+    ),
+    Case("iotlb-miss-unanswered", [*IOMMU, channel(), *MEMORY, *ring(), back(B.BACKEND_IOTLB_MSG, iotlb(1)), Wait(3)]),
     Case("memory-not-shared", up()),
     Case("memory-file-too-short", up()),
     Case("memory-file-too-short", [*hello(), fe(F.SET_MEM_TABLE, table(region()), Descriptor())]),

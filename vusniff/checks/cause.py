@@ -26,7 +26,7 @@ class Cause(NamedTuple):
     noted: bool = False
     """It counts also where its finding is only a note."""
     side: Side | None = None
-    """Whose fault it is, where not the finding's."""
+    """Whose fault it is, where not the finding's; `Side.EITHER` where that is not to be known."""
     ends: bool = False
     """It says where a session stopped, so it explains no end that has a reason of its own."""
     last: bool = False
@@ -55,6 +55,12 @@ UPDATE = {
 CAUSES: dict[str, Cause] = {
     "other-protocol": Cause(
         0, "find out which program serves this path: it is the socket of another service", "connecting"
+    ),
+    "two-front-ends": Cause(
+        1,
+        "connect a back-end to this path: two front-ends (virtual machines, virtio-user) cannot serve each other",
+        "connecting",
+        side=Side.EITHER,
     ),
     "nothing-shared": Cause(10, SHARE, "memory"),
     "memory-never-came": Cause(11, SHARE, "memory", ends=True),
@@ -112,6 +118,12 @@ CAUSES: dict[str, Cause] = {
         25, "update the front-end: it must set up both rings of a pair before it enables one", idle=True
     ),
     "inflight-before-rings": Cause(26, "update one of the two: this back-end wants a ring before SET_INFLIGHT_FD"),
+    "iotlb-miss-unanswered": Cause(
+        24,
+        "check the front-end's log, as it could not translate the address: the guest's IOMMU does not map it "
+        '("Fail to lookup the translated address"); or switch the device\'s iommu_platform off',
+        idle=True,
+    ),
     "rings-announced-not-set-up": Cause(27, "use as many queues as were announced, or update the back-end", idle=True),
     "request-while-waiting": Cause(28, UPDATE[Side.FRONTEND]),
     "vring-size": Cause(30, "use a queue size that is a power of two and at most 32768"),
@@ -161,6 +173,8 @@ SYMPTOMS = frozenset(
     }
 )
 """Rules that say how a session ended, or what did not come: the verdict says that by itself."""
+REFUSED = "request-refused"
+"""The rule about what either side refuses."""
 GUESSES = frozenset({"queue-size-more-than-peer", "memory-never-came"})
 """Rules that guess from how a session ended."""
 OF_SIGNAL: dict[int, frozenset[str]] = {
@@ -184,6 +198,8 @@ def cause_of(finding: Finding, ended_at: int = 0) -> Cause | None:
     if known is None:
         wrong = finding.severity is Severity.ERROR or finding.number == ended_at
         return OTHERS._replace(advice=UPDATE[finding.side]) if wrong and finding.severity is not Severity.NOTE else None
+    if finding.rule == REFUSED and finding.side is Side.FRONTEND:
+        known = known._replace(advice="check the front-end's log: it says why it refused")
     if finding.rule in GUESSES and finding.sentence.endswith("?"):
         known = known._replace(rank=known.rank + OTHERS.rank)
     return known if known.noted or finding.severity is not Severity.NOTE else None

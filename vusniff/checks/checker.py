@@ -21,7 +21,7 @@ from vusniff.checks.recall import FITS, WRONG, lasting, previous_session, recall
 from vusniff.checks.registry import rules as all_rules
 from vusniff.checks.silence import MAX_EXITS as MAX_SILENT_EXITS
 from vusniff.checks.silence import MAX_SILENT, Silence
-from vusniff.checks.standing import Standing, is_started, stand
+from vusniff.checks.standing import MAPS, Standing, is_started, stand
 from vusniff.checks.step import (
     MAX_BYTES,
     MAX_SPOKEN,
@@ -295,7 +295,9 @@ class Checker:
 
     def _judge_stray(self, step: Step, plan: Plan, known: int) -> None:
         """Bytes without a header, or a message from the wrong side: what it would mean from the other is not asked."""
-        message = step.message
+        message, memory = step.message, step.memory
+        if memory.asked_back is None and not plan.reply and message.channel is Channels.MAIN:
+            memory.asked_back = lasting(message) if message.request is not None else None
         if plan.odd or message.descriptors:
             self._pull((Trigger.HEADER if message.request is not None else Trigger.DESCRIPTORS,), step, known)
         if step.late is not None or step.link.unread or not known & READABLE:
@@ -346,7 +348,10 @@ class Checker:
         """An answer took longer than any before it."""
         if request.request not in SLOW:
             memory.slow_ns = reply.time_ns - request.time_ns
-            memory.slowest = request
+            memory.slowest, memory.slow_before = request, None
+            before = memory.main_before
+            if before is not None and request is memory.last_main and before.request in MAPS and not before.need_reply:
+                memory.slow_before = before
 
     def _arrive(self, message: Message, place: Place) -> _Here | None:
         """A place's first message: what is needed for all of them; None when its session has ended."""

@@ -247,6 +247,8 @@ def sentence(one: Standing, way: Way) -> str:
             said = (
                 "never said a byte" if part is None else f"sent {counted(len(part.data), 'byte')} and no whole message"
             )
+            if one.asked_back is not None:
+                said = f"sent {one.asked_back}, which is no answer"
             return f"{backend} {said}: {waiting} had no answer{after}, {until}"
         case Way.BEFORE_FIRST_ANSWER:
             return f"{backend} closed {one.link} {quiet}after {last}, before it answered anything"

@@ -7,18 +7,20 @@ from vusniff.channel import Sender
 from vusniff.checks.finding import FINE, SIDES, Said, Sayings, Severity, Side
 from vusniff.checks.peers import Implementation
 from vusniff.checks.recall import listening, suspended
+from vusniff.checks.standing import drawn
 from vusniff.checks.step import SessionEnd, Step, Waiting
 from vusniff.families.pairing import Pairing
 from vusniff.families.vhost_user.protocol import (
     F_PROTOCOL_FEATURES,
     HEADER_SIZE,
+    BackendRequest,
     Channels,
     FrontendRequest,
     ProtocolFeature,
 )
 from vusniff.message import Message
 
-F, P = FrontendRequest, ProtocolFeature
+F, B, P = FrontendRequest, BackendRequest, ProtocolFeature
 
 GRACE_NS = 5_000_000_000
 """How long a connection must have stayed open for an answer to count as missing: a program that ends closes sooner."""
@@ -201,11 +203,14 @@ def refused(step: Step) -> Sayings:
     if not value:
         return FINE
     number = f" (#{request.number})" if request else ""
+    optional = message.channel is Channels.BACKEND and message.request == B.BACKEND_VRING_HOST_NOTIFIER_MSG
+    known = "; the ring works without it, by its kick descriptor" if optional else ""
     who = step.memory.backend if message.sender is Sender.BACKEND else step.memory.frontend
     return (
         Said(
-            f"{message.name}{number} is refused by {who} with {value if value < 0 else hex(value)}",
+            f"{message.name}{number} is refused by {who} with {value if value < 0 else hex(value)}{known}",
             (request.number,) if request else (),
+            severity=Severity.NOTE if optional else None,
         ),
     )
 
@@ -228,7 +233,7 @@ def _unanswered(end: SessionEnd) -> list[Waiting]:
         entry
         for link in end.memory.links.values()
         for entry in link.waiting
-        if entry.must and entry.message.channel is not Channels.GPU and end.time_ns - entry.message.time_ns >= GRACE_NS
+        if entry.must and not drawn(entry.message) and end.time_ns - entry.message.time_ns >= GRACE_NS
     ]
 
 
@@ -351,10 +356,12 @@ def refused_by_closing(end: SessionEnd) -> Sayings:
     waited = end.apart(end.time_ns - request.time_ns)
     if listening(end.state):
         return FINE
+    ended = any(exit.signal is not None for exit in end.memory.exits)
+    known = "" if ended else "; DPDK and rust-vmm close when they refuse a request"
     return (
         Said(
             f"{end.memory.backend} closed the connection {waited}after {request.name} (#{request.number}) and did not "
-            "answer it; DPDK and rust-vmm close when they refuse a request",
+            f"answer it{known}",
             number=request.number,
         ),
     )

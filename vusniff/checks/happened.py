@@ -14,6 +14,7 @@ from vusniff.checks.hints import (
     STALL_ADVICE,
     after_request,
     asked_for,
+    before_waiting,
     closed_advice,
     closed_hint,
     left_hint,
@@ -160,10 +161,18 @@ def _unanswered(one: Standing, words: str) -> Happened:
     kind = f"request-never-answered {waiting.name}"
     if not one.timed:
         return Happened(words, waiting.number, Side.BACKEND, Sure.PERHAPS, advice, kind)
+    if one.closed is not None and one.closer is None:
+        advice = f"check the logs of both sides for who ended it at {waiting.name}, and why"
+        return Happened(words, waiting.number, None, Sure.PERHAPS, advice, kind)
     if one.closed is not None and one.end_ns - waiting.time_ns < SOON_NS:
         advice = f"check the front-end's log for why it did not wait for the answer to {waiting.name}"
         return Happened(words, waiting.number, None, Sure.PERHAPS, advice, kind)
-    return Happened(words, waiting.number, Side.BACKEND, Sure.LIKELY, advice, kind)
+    asked = one.waiting_backend
+    if asked is not None and one.end_ns - asked.time_ns >= SOON_NS:
+        hint = f"{asked} of the back-end has no answer either: each side may be waiting for the other."
+        advice = f"find out where both stand: the back-end at {waiting.name}, the front-end at {asked.name} (logs, gdb)"
+        return Happened(words, waiting.number, None, Sure.PERHAPS, advice, kind, hint)
+    return Happened(words, waiting.number, Side.BACKEND, Sure.LIKELY, advice, kind, before_waiting(one, waiting))
 
 
 _BY_WAY = {
@@ -189,7 +198,8 @@ def _other(one: Standing, outcome: Outcome, way: Way) -> Happened:
         advice = "check the front-end's log: it does not answer what the back-end asks"
         return Happened(words, asked.number, Side.FRONTEND, Sure.LIKELY, advice, f"backend-request-waits {asked.name}")
     if outcome is Outcome.REFUSED and refusal is not None:
-        return _refused(one, f"{ending.refused_words(one, refusal)}, and no ring was started after it")
+        after = "no ring is enabled" if one.rings.began else "no ring was started after it"
+        return _refused(one, f"{ending.refused_words(one, refusal)}, and {after}")
     if outcome is Outcome.STALLED:
         return _stalled(one)
     exit = failed(one)

@@ -42,9 +42,28 @@ def reply_flag(step: Step) -> Sayings:
     who = f"the {message.sender.words}"
     if message.sender is asks and message.reply:
         return (Said(f"{who} sends {message.name} with the reply flag, which only answers have"),)
-    if message.sender is not asks and not message.reply:
+    if message.sender is not asks and not message.reply and not _asks_too(step):
         return (Said(f"{who} sends {message.name} without the reply flag, which every answer has"),)
     return FINE
+
+
+_FIRST_QUESTIONS = frozenset({F.GET_FEATURES, F.SET_OWNER})
+
+
+def _asks_too(step: Step) -> bool:
+    """What stands in the place of the back-end begins as a front-end does, and has answered nothing: a reply to
+    GET_FEATURES has a payload, and SET_OWNER has no reply."""
+    message, memory = step.message, step.memory
+    asks = message.channel is Channels.MAIN and message.sender is Sender.BACKEND and not message.reply
+    return asks and not memory.answered and message.request in _FIRST_QUESTIONS and not message.size
+
+
+def two_frontends(step: Step) -> Sayings:
+    """One of the two sides is a back-end"""
+    if not _asks_too(step):
+        return FINE
+    words = f"both sides ask as front-ends do ({step.message.name} comes from either): no back-end is there to answer"
+    return (Said(words),)
 
 
 def reserved_flags(step: Step) -> Sayings:

@@ -8,7 +8,7 @@ from vusniff.amounts import counted
 from vusniff.channel import Sender
 from vusniff.checks.limits import CONFIG_BYTES, QUEUE_SIZE, SLOTS, TABLE_REGIONS, VRINGS, Limit, Most
 from vusniff.checks.peers import Implementation
-from vusniff.checks.standing import SOON_NS, Point, Standing
+from vusniff.checks.standing import MAPS, SOON_NS, Point, Standing
 from vusniff.families.vhost_user.protocol import FrontendRequest, ProtocolFeature
 
 F = FrontendRequest
@@ -52,6 +52,16 @@ FEATURES_OK, FAILED = 0x08, 0x80
 """Bits of the device status (virtio 1.2, 2.1)."""
 
 
+def _missing(features: int) -> str:
+    """Which of the features that many front-ends insist on are not offered, as a sentence."""
+    if not features:
+        return "None is offered."
+    gone = [
+        f"{name} (bit {bit})" for bit, name in ((30, "PROTOCOL_FEATURES"), (32, "VERSION_1")) if not features >> bit & 1
+    ]
+    return f"{' and '.join(gone)} {'are' if gone[1:] else 'is'} not offered." if gone else ""
+
+
 def left_hint(one: Standing, reply: Point) -> tuple[str, str]:
     """What a front-end probably misses that leaves after this reply, and what to try; empty where nobody knows."""
     hint, advice = LEFT_HINTS.get(reply.request, ("", ""))
@@ -59,6 +69,8 @@ def left_hint(one: Standing, reply: Point) -> tuple[str, str]:
     if value is None:
         return hint, advice
     is_qemu = one.frontend.may_be(Implementation.QEMU)
+    if reply.request == F.GET_FEATURES and (missing := _missing(value)):
+        hint += f" {missing}"
     if reply.request == F.GET_PROTOCOL_FEATURES and not value & ProtocolFeature.CONFIG and is_qemu:
         hint += " CONFIG is not offered: QEMU's block devices do not start without it."
     if reply.request == F.GET_QUEUE_NUM and value >= MOST_QUEUES:
@@ -232,8 +244,18 @@ def signal_advice(number: int) -> str:
     return _SIGNALS.get(number, "check its log and the journal: they may tell who sent the signal")
 
 
-def slow_advice(request: Point) -> str:
-    """What to try where an answer came late."""
-    if request.request in (F.SET_MEM_TABLE, F.ADD_MEM_REG):
+def before_waiting(one: Standing, waiting: Point) -> str:
+    """That the request before one that waits may be what the back-end is at: it asked for no answer of its own."""
+    before = one.before
+    if before is None or waiting != one.last_request or before.request not in MAPS or before.need_reply:
+        return ""
+    if one.last_reply is not None and one.last_reply.number > before.number:
+        return ""
+    return f"{before} came before it and asks for no answer: the back-end may be at that."
+
+
+def slow_advice(request: Point, before: Point | None = None) -> str:
+    """What to try where an answer came late; ``before``: the request before it, where that may be why."""
+    if request.request in (F.SET_MEM_TABLE, F.ADD_MEM_REG) or before is not None:
         return "the back-end maps and pins the memory meanwhile: larger huge pages shorten that, as does less memory"
     return "find out what the back-end is doing meanwhile: check its log and its stack"

@@ -431,6 +431,27 @@ def iotlb_permissions(step: Step) -> Sayings:
     return (Said(f"{step.message.name} has permissions {permissions:#x}; 0 to 3 are possible"),)
 
 
+MISS_NS = 5_000_000_000
+"""How long an IOTLB miss must wait."""
+
+
+def miss_answered(end: SessionEnd) -> Sayings:
+    """An IOTLB miss is answered by an update
+
+    QEMU sends none where the guest's IOMMU has no entry for the address; what the back-end wants there it cannot reach.
+    """
+    waiting = [(by, iova) for iova, by in end.memory.misses.items() if end.time_ns - by.time_ns >= MISS_NS]
+    if not waiting or end.state.vrings.running is None:
+        return FINE
+    first, iova = min(waiting)
+    more = f" and {len(waiting) - 1} more" if waiting[1:] else ""
+    waited = duration(end.time_ns - first.time_ns)
+    words = (
+        f"the back-end asks for I/O address {iova:#x} (#{first.number}){more}, and no IOTLB update has come in {waited}"
+    )
+    return (Said(words, number=first.number),)
+
+
 def iotlb_unasked(step: Step) -> Sayings:
     """IOTLB updates answer misses
 

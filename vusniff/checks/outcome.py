@@ -11,6 +11,7 @@ from vusniff.channel import Sender
 from vusniff.checks.cause import Likely
 from vusniff.checks.ending import WAIT_NS, Way
 from vusniff.checks.standing import SOON_NS, Standing
+from vusniff.families.vhost_user.protocol import FrontendRequest
 from vusniff.record import CAPTURE_ENDED, Exit
 
 ASKED_TO_END = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
@@ -165,6 +166,8 @@ def outcome_of(
         return Outcome.NEVER_STARTED if _seen_whole(one) or (one.fresh and stopped_by) else Outcome.UNKNOWN
     if not one.rings.running:
         return Outcome.STOPPED
+    if one.never_enabled and not one.used and _seen_whole(one):
+        return Outcome.NEVER_STARTED
     if (way is Way.BACKEND_CLOSED and successor is None) or failed(one) is not None:
         return Outcome.HUNG_UP
     return Outcome.ENDED
@@ -212,6 +215,10 @@ def _of_calls(one: Standing) -> Outcome:
     return Outcome.STOPPED if over else Outcome.IDLE
 
 
+ENABLE = FrontendRequest.SET_VRING_ENABLE.name
+"""Rings that run and cannot be enabled serve nothing."""
+
+
 def _open(one: Standing, stopped_by: bool) -> Outcome:
     if stopped_by:
         return Outcome.NEVER_STARTED
@@ -219,6 +226,8 @@ def _open(one: Standing, stopped_by: bool) -> Outcome:
         return Outcome.STALLED
     if one.rings.served:
         return Outcome.RUNNING
+    if one.refusal is not None and one.rings.running and one.refusal.name == ENABLE:
+        return Outcome.REFUSED
     return Outcome.IDLE if _seen_whole(one) or one.rings.began else Outcome.UNKNOWN
 
 

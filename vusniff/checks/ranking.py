@@ -11,6 +11,7 @@ from vusniff.checks.finding import Finding, Severity, Side
 EXPLAINS: dict[str, frozenset[str]] = {
     "other-protocol": frozenset({"bytes-unread", "stream-lost", "peer-never-spoke", "message-unfinished"}),
     "bytes-unread": frozenset({"stream-lost"}),
+    "two-front-ends": frozenset({"peer-never-spoke", "request-never-answered"}),
     "reply-to-nothing": frozenset({"goes-on-after-wrong-reply"}),
     "device-gave-up": frozenset({"memory-never-came"}),
     "nothing-shared": frozenset({"memory-never-came", "vring-never-enabled"}),

@@ -9,13 +9,14 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections.abc import Callable
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 from vusniff.channel import Channel
 from vusniff.checks.peers import asks_for_all, told_apart
 from vusniff.checks.step import (
     MAX_BYTES,
     MAX_REMEMBERED,
+    Asked,
     PreviousSession,
     SessionHistory,
     Step,
@@ -120,10 +121,14 @@ def _answered(waiting: list[Waiting], number: int, step: Step) -> Message | None
     return None
 
 
-def _kept(known: dict[Any, int], key: Any, number: int) -> dict[Any, int]:
+_T = TypeVar("_T")
+"""What is remembered of a message."""
+
+
+def _kept(known: dict[Any, _T], key: Any, by: _T) -> dict[Any, _T]:
     if key not in known and len(known) >= MAX_REMEMBERED:
         return known
-    return {**known, key: number}
+    return {**known, key: by}
 
 
 Handler = Callable[[SessionHistory, Message, Step], None]
@@ -166,14 +171,14 @@ def _shmem_config(memory: SessionHistory, message: Message, step: Step) -> None:
 
 
 def _miss(memory: SessionHistory, message: Message, step: Step) -> None:
-    if step.values["type"] == 1:
-        memory.misses = _kept(memory.misses, step.values["iova"], message.number)
+    if step.values["type"] == 1 and step.values["iova"] not in memory.misses:
+        memory.misses = _kept(memory.misses, step.values["iova"], Asked(message.number, message.time_ns))
 
 
 def _iotlb(memory: SessionHistory, message: Message, step: Step) -> None:
     if memory.misses and step.values["type"] == 2:
         start, end = step.values["iova"], step.values["iova"] + step.values["size"]
-        memory.misses = {iova: number for iova, number in memory.misses.items() if not start <= iova < end}
+        memory.misses = {iova: by for iova, by in memory.misses.items() if not start <= iova < end}
 
 
 def _object_add(memory: SessionHistory, message: Message, step: Step) -> None:

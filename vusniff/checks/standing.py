@@ -14,7 +14,7 @@ from vusniff.checks.peers import Peer
 from vusniff.checks.stalls import Stall, stalls
 from vusniff.checks.step import SessionHistory, Spoken, decoded
 from vusniff.families.family import State
-from vusniff.families.vhost_user.protocol import F_PROTOCOL_FEATURES, Channels, FrontendRequest
+from vusniff.families.vhost_user.protocol import F_PROTOCOL_FEATURES, Channels, FrontendRequest, GpuRequest
 from vusniff.families.vhost_user.state import DeviceState, Refusal, RingState, Seen, Vring, running
 from vusniff.message import Message
 from vusniff.record import Closed, Exit
@@ -24,6 +24,16 @@ PAGE = 4096
 """No dirty log is smaller."""
 SOON_NS = 1_000_000_000
 """How soon after a message a close counts as caused by it, and how long a front-end waits that is kept waiting."""
+MAPS = frozenset(
+    {
+        FrontendRequest.SET_MEM_TABLE,
+        FrontendRequest.ADD_MEM_REG,
+        FrontendRequest.REM_MEM_REG,
+        FrontendRequest.SET_LOG_BASE,
+        FrontendRequest.SET_INFLIGHT_FD,
+    }
+)
+"""Requests at which a back-end has to map or unmap memory."""
 EVERYTHING = 1 << 62
 """`Standing.whole_until` of a session of which nothing is missing."""
 
@@ -59,6 +69,8 @@ class Rings(NamedTuple):
     """How many of those that run are surely disabled."""
     began: bool = False
     """A ring was started, whether it runs or not."""
+    unasked: int = 0
+    """How many of those that run nobody has enabled or disabled."""
 
     @property
     def served(self) -> int:
@@ -91,12 +103,18 @@ class Standing:
     """Of the front-end, on the main channel."""
     last_reply: Point | None
     """Of the back-end, on the main channel."""
+    asked_back: Point | None
+    """What the back-end said first on the main channel that has no reply flag: what only a front-end says."""
     waiting: Point | None
     """The oldest request of the front-end that must be answered and was not."""
     waiting_backend: Point | None
     """The same of the back-end, on its own channel."""
+    before: Point | None = None
+    """The request of the front-end before its last."""
     slowest: tuple[int, Point] | None = None
     """The longest wait for an answer that came, in nanoseconds, and the request."""
+    slow_before: Point | None = None
+    """The request right before that one, where it asked for no answer and has to do with memory."""
     gap_ns: int = 0
     """Between the last two requests of the front-end."""
     spoken: tuple[Spoken, ...] = ()
@@ -113,6 +131,8 @@ class Standing:
     """Memory regions; None where that is not known."""
     regions_by: int = 0
     rings: Rings = field(default_factory=Rings)
+    used: bool = False
+    """A ring was stopped at another base than it began with: something flowed."""
     unused: bool = False
     """Every ring that was stopped was stopped at the base it began with."""
     stalls: tuple[Stall, ...] = ()
@@ -165,6 +185,11 @@ class Standing:
     def asks_enabling(self) -> bool:
         """Rings have to be enabled one by one: feature bit 30 is acknowledged."""
         return self.features is not None and bool(self.features.value & F_PROTOCOL_FEATURES)
+
+    @property
+    def never_enabled(self) -> bool:
+        """Rings were started and wait to be enabled: none was enabled or disabled yet."""
+        return self.asks_enabling and 0 < self.rings.running == self.rings.unasked and not self.rings.enabled
 
     def role(self, side: Sender | None) -> str:
         """``the back-end``, or what its family calls it; ``a peer`` where the side is not known."""
@@ -229,9 +254,12 @@ def stand(
         memory.answered,
         point(memory.last_main) if memory.last_main else None,
         point(memory.last_reply) if memory.last_reply else None,
+        point(memory.asked_back) if memory.asked_back else None,
         _waiting(memory, main=True),
         _waiting(memory, main=False),
+        point(memory.main_before) if memory.main_before else None,
         (memory.slow_ns, point(memory.slowest)) if memory.slowest else None,
+        point(memory.slow_before) if memory.slow_before else None,
         memory.last_main.time_ns - memory.main_before.time_ns if memory.last_main and memory.main_before else 0,
         tuple(_spoken(memory)),
         closed=closed,
@@ -257,7 +285,7 @@ def stand(
         standing.regions_by = state.regions_by
         standing.rings = _rings(state, memory.kicked, calls)
         standing.made = getattr(state, "made", None)
-        standing.unused = bool(memory.unused) and not memory.used
+        standing.used, standing.unused = bool(memory.used), bool(memory.unused) and not memory.used
         standing.stalls = stalls(memory, state, end_ns)
         standing.refusal = _log_refused(memory) or (state.refused[-1] if state.refused else None)
     return standing
@@ -272,14 +300,19 @@ def _log_refused(memory: SessionHistory) -> Refusal | None:
     return Refusal(reply.answers or 0, reply.name, value, reply.number)
 
 
+def drawn(request: Message) -> bool:
+    """It is answered when something was drawn, which may take as long as nobody looks (QEMU 10.2,
+    vhost_user_gpu_unblock)."""
+    return request.channel is Channels.GPU and request.request == GpuRequest.GPU_DMABUF_UPDATE
+
+
 def _waiting(memory: SessionHistory, main: bool) -> Point | None:
     """The oldest request that must be answered, of the front-end or of the back-end."""
-    wanted = Channels.MAIN if main else Channels.BACKEND
     found = [
         entry.message
         for link in memory.links.values()
         for entry in link.waiting
-        if entry.must and entry.message.channel is wanted
+        if entry.must and (entry.message.channel is Channels.MAIN) is main and not drawn(entry.message)
     ]
     return point(min(found, key=lambda message: message.number)) if found else None
 
@@ -291,7 +324,7 @@ def is_started(ring: Vring) -> bool:
 
 def _rings(state: DeviceState, began: bool, calls: bool) -> Rings:
     """``calls``: a kick descriptor alone starts no ring."""
-    addressed = armed = run = enabled = disabled = 0
+    addressed = armed = run = enabled = disabled = unasked = 0
     for ring in state.vrings.values():
         if ring.addresses is not None:
             addressed = min(addressed or EVERYTHING, ring.addresses.by)
@@ -302,8 +335,9 @@ def _rings(state: DeviceState, began: bool, calls: bool) -> Rings:
         if is_started(ring) if calls else running(ring):
             run += 1
             disabled += ring.enabled is not None and not ring.enabled.value
+            unasked += ring.enabled is None or not (ring.enabled.value or ring.enabled.by)
             armed = min(armed or EVERYTHING, ring.life.by)
-    return Rings(addressed, armed, run, enabled, disabled, began or bool(run))
+    return Rings(addressed, armed, run, enabled, disabled, began or bool(run), unasked)
 
 
 def _spoken(memory: SessionHistory) -> Iterator[Spoken]:

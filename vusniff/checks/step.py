@@ -94,6 +94,14 @@ class PreviousSession(NamedTuple):
     objects: dict[str, int]
 
 
+class Asked(NamedTuple):
+    """When something was asked for."""
+
+    number: int
+    """Of the message."""
+    time_ns: int
+
+
 class DriverSeen(NamedTuple):
     """When the driver of a ring, which has wanted interrupts, was last seen to do something."""
 
@@ -150,8 +158,8 @@ class SessionHistory:
     """Number of a postcopy reply to SET_MEM_TABLE that the front-end has not acknowledged yet."""
     replaced: int = 0
     """Number of the last SET_MEM_TABLE that replaced memory while a ring ran."""
-    misses: dict[int, int] = field(default_factory=dict)
-    """I/O address of an IOTLB miss -> its message."""
+    misses: dict[int, Asked] = field(default_factory=dict)
+    """I/O address of an IOTLB miss that has no update yet -> the first message that asked for it."""
     objects: dict[str, int] = field(default_factory=dict)
     """UUID of a shared object that the back-end added -> the message that did."""
     shmem: Seen[tuple[int, ...]] | None = None
@@ -169,6 +177,8 @@ class SessionHistory:
     """When its first message was sent."""
     answered: bool = False
     """The back-end has said something."""
+    asked_back: Message | None = None
+    """What the back-end said first on the main channel that has no reply flag."""
     kicked: bool = False
     """A ring was started."""
     spoken: dict[Sender | None, Spoken] = field(default_factory=dict)
@@ -183,6 +193,8 @@ class SessionHistory:
     """The longest wait for a reply there, of what is not slow by nature."""
     slowest: Message | None = None
     """The request that waited so long; None where none waited longer than `SLOW_NS`."""
+    slow_before: Message | None = None
+    """The request right before that one, where that has to do with memory and asked for no answer."""
     looked_ns: int = 0
     """When it was last looked at what waits."""
     used: int = 0

@@ -241,6 +241,8 @@ RULES: tuple[Rule, ...] = (
     Rule("T46", "dirty-pages-not-set", _T, _BE, "vhost-user, Migration, and samples of rings", at_sample=rings.dirty_pages_not_set, once=True),
     Rule("T47", "memory-file-too-short", _T, _FE, "mmap(2), SIGBUS; libvhost-user of QEMU 10.2, vu_add_mem_reg", memory.file_too_short, _SET_MEMORY),
     Rule("T48", "device-gave-up", _T, _FE, "virtio 1.2, 2.1 Device Status Field", device.gave_up, (*_asks(F.SET_STATUS), *_replies(F.GET_STATUS))),
+    Rule("T49", "two-front-ends", _T, _ANY, "vhost-user, Starting and stopping; QEMU 10.0, vhost_user_backend_init", header.two_frontends, (Trigger.HEADER,), complete_only=True, once=True),
+    Rule("T50", "iotlb-miss-unanswered", _T, _FE, "QEMU 10.0, vhost_device_iotlb_miss: \"Fail to lookup the translated address\"", at_end=memory.miss_answered, complete_only=True),
     Rule("C01", "call-failed", _D, _FE, "Linux 6.18, drivers/vhost/vhost.c and net.c", calls.failed, (Trigger.CALL,), unread=True),
     Rule("C02", "backend-before-ring", _D, _FE, "Linux 6.18, drivers/vhost/net.c, vhost_net_set_backend", calls.backend_before_ring, (Trigger.CALL,)),
 )

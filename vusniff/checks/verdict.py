@@ -184,6 +184,7 @@ def _fine(one: Standing, outcome: Outcome, way: Way, likely: Sequence[Likely], s
     number = one.last.number if one.last else 0
     told = Verdict(outcome, _quiet(one, outcome, way, successor), number=number, kind=outcome.value)
     doubtful = [also for also in likely if also.finding.severity is not Severity.NOTE and not also.cause.last]
+    doubtful = [also for also in doubtful if not (also.cause.idle and one.used)]  # something flowed all the same
     if outcome is Outcome.IDLE and one.quiet_ns >= ending.WAIT_NS and one.last is one.last_request:
         doubtful += [also for also in likely if also.cause.last and also.finding.number == number]
     if doubtful:
@@ -192,7 +193,7 @@ def _fine(one: Standing, outcome: Outcome, way: Way, likely: Sequence[Likely], s
             told,
             more=(_ended(f"But {'earlier: ' if finding.rule in stalls.RULES else ''}{finding.sentence}"),),
             cause=finding.rule,
-            side=_side(finding),
+            side=_side(finding, cause),
             sure=Sure.PERHAPS,
             number=finding.number,
             evidence=finding.evidence[:EVIDENCE],
@@ -203,18 +204,23 @@ def _fine(one: Standing, outcome: Outcome, way: Way, likely: Sequence[Likely], s
         took, request = one.slowest
         return replace(
             told,
-            more=(f"But {name_of(one, Sender.BACKEND)} took {duration(took)} to answer {request}.",),
+            more=(f"But {name_of(one, Sender.BACKEND)} took {duration(took)} to answer {request}{_maybe(one)}.",),
             cause="slow-answer",
             side=Side.BACKEND,
             sure=Sure.LIKELY,
             number=request.number,
             evidence=(request.number,),
-            advice=slow_advice(request),
+            advice=slow_advice(request, one.slow_before),
             kind="slow-answer",
         )
     if outcome in (Outcome.STOPPED, Outcome.IDLE) and one.unused and one.end_ns - one.first_ns >= SLOW_NS:
         return replace(told, more=(UNUSED,), advice=UNUSED_ADVICE.get(one.frontend.program, UNUSED_USUAL))
     return told
+
+
+def _maybe(one: Standing) -> str:
+    """What an answer that came late may have waited for."""
+    return f", and may have been at {one.slow_before}, which asked for no answer" if one.slow_before else ""
 
 
 UNUSED = "Nothing was used: every ring was stopped at the base it began with."
@@ -314,7 +320,7 @@ def _trouble(one: Standing, outcome: Outcome, way: Way, explaining: Sequence[Lik
         told,
         step=cause.step if step and cause.step else step,
         cause=finding.rule,
-        side=cause.side or _side(finding),
+        side=_side(finding, cause),
         sure=Sure.CERTAIN if cause.stops and finding.severity is Severity.ERROR else sure,
         number=finding.number,
         evidence=tuple(sorted({*told.evidence, *finding.evidence}))[:EVIDENCE],
@@ -374,7 +380,7 @@ def _explaining(
         likely = [also for also in likely if not also.cause.ends]
     if way in (Way.UNANSWERED, Way.GAVE_UP, Way.CUT_OFF) and one.waiting is not None:
         asked = one.waiting.number
-        answers = [also for also in likely if _may_answer(also.finding, asked)]
+        answers = [also for also in likely if _may_answer(also, asked)]
         likely = [
             *answers,
             *(also for also in likely if also.finding.number <= asked or asked in also.finding.evidence),
@@ -382,14 +388,18 @@ def _explaining(
     return list(likely)
 
 
-def _may_answer(finding: Finding, asked: int) -> bool:
-    """What it is about may be the answer to a request: nobody could read it, or it is wrong."""
+def _may_answer(likely: Likely, asked: int) -> bool:
+    """What it is about may be the answer to a request: nobody could read it, or it is wrong; or nobody can answer."""
+    finding = likely.finding
+    if likely.cause.step == "connecting" and not likely.cause.last:
+        return True
     spoils = finding.rule in UNREADABLE or finding.severity is Severity.ERROR
     return spoils and finding.side is Side.BACKEND and finding.number > asked
 
 
-def _side(finding: Finding) -> Side | None:
-    return None if finding.side is Side.EITHER else finding.side
+def _side(finding: Finding, cause: Cause | None = None) -> Side | None:
+    side = (cause.side if cause is not None else None) or finding.side
+    return None if side is Side.EITHER else side
 
 
 def _caveats(one: Standing, partial: str) -> tuple[str, ...]:

@@ -300,6 +300,16 @@ def _device_state_reply(state: DeviceState, message: Message, values: Values) ->
     return _refused(state, message, error) if error else state
 
 
+def _not_enabled(state: DeviceState, message: Message) -> DeviceState:
+    """A ring that was to be enabled, which the back-end refuses, is not."""
+    if message.request != FrontendRequest.SET_VRING_ENABLE or message.answers is None:
+        return state
+    for ring in state.vrings.values():
+        if ring.enabled is not None and ring.enabled.value and ring.enabled.by == message.answers:
+            return _with_vring(state, ring.index, {"enabled": Seen(False, message.number)})
+    return state
+
+
 def _refused(state: DeviceState, message: Message, value: int) -> DeviceState:
     refusal = Refusal(message.answers or 0, message.name, value, message.number)
     return evolve(state, refused=(*state.refused[1 - MAX_REFUSED :], refusal))
@@ -382,7 +392,7 @@ def advance(state: DeviceState, message: Message) -> DeviceState:
         if message.sender is message.channel.requester:
             return state  # who asks answers nothing: the flag is wrong
         if "success" in payload:
-            return _refused(state, message, payload["u64"]) if payload["u64"] else state
+            return _refused(_not_enabled(state, message), message, payload["u64"]) if payload["u64"] else state
         handler = _REPLIES[message.channel].get(request)
     else:
         handler = _REQUESTS[message.channel].get(request)
