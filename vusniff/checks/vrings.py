@@ -188,31 +188,6 @@ def announced(end: SessionEnd) -> Sayings:
     )
 
 
-def inflight_queues(step: Step) -> Sayings:
-    """An inflight buffer is for one queue or more"""
-    values = step.values
-    if values["num_queues"] and values["queue_size"]:
-        return FINE
-    name = "num_queues" if not values["num_queues"] else "queue_size"
-    return (Said(f"{step.message.name} has {name} 0; rust-vmm refuses it"),)
-
-
-def inflight_before_rings(step: Step) -> Sayings:
-    """SET_INFLIGHT_FD comes after the first message about a ring
-
-    DPDK makes a ring when a message names it, and before 22.03 gave the buffer only to the rings that were there.
-    """
-    backend = step.memory.backend
-    if backend.program is not Implementation.DPDK or len(step.before.vrings):
-        return FINE
-    return (
-        Said(
-            f"SET_INFLIGHT_FD was sent before any ring message; {backend} before 22.03 gives the buffer to the "
-            "rings that it knows, which are none"
-        ),
-    )
-
-
 def no_fd_bit(step: Step) -> Sayings:
     """Bit 8 of SET_VRING_KICK, CALL and ERR is set if and only if no descriptor is attached"""
     no_fd, count = step.values["no_fd"], len(step.message.descriptors)
@@ -436,29 +411,3 @@ def suspended_silent(step: Step) -> Sayings:
     if not suspended(step.before):
         return FINE
     return (Said(f"{step.message.name} was sent while all rings were stopped", (step.memory.last_stop,)),)
-
-
-def inflight_geometry(step: Step) -> Sayings:
-    """SET_INFLIGHT_FD has one descriptor and the geometry got before"""
-    there = len(step.message.descriptors)
-    if there != 1:
-        return (Said(f"SET_INFLIGHT_FD has {there or 'no'} descriptors instead of one"),)
-    got, values = step.before.inflight, step.values
-    if got is None or not step.memory.complete:
-        return FINE
-    wrong = [
-        f"{name} {values[name]} instead of {getattr(got.value, name)}"
-        for name in ("mmap_size", "mmap_offset", "num_queues", "queue_size")
-        if values[name] != getattr(got.value, name)
-    ]
-    if not wrong:
-        return FINE
-    return (Said(f"SET_INFLIGHT_FD has {', '.join(wrong)} (#{got.by})", (got.by,)),)
-
-
-def inflight_reply(step: Step) -> Sayings:
-    """The reply to GET_INFLIGHT_FD has a descriptor if and only if mmap_size is not 0"""
-    size, there = step.values["mmap_size"], len(step.message.descriptors)
-    if bool(size) == (there == 1) and there <= 1:
-        return FINE
-    return (Said(f"reply to GET_INFLIGHT_FD has mmap_size {size} and {there or 'no'} descriptors"),)
