@@ -21,7 +21,10 @@ SIGNS: dict[str, Callable[[Any, Any], bool]] = {
     ">": operator.gt,
     "ge": operator.ge,
 }
-INDEXED = ("vring_state", "vring_base", "vring_fd", "vring_addr", "vring_area")
+INDEXED = (
+    *("vring_state", "vring_base", "vring_fd", "vring_addr", "vring_area", "vring_file", "vring_worker"),
+    *("vduse_vring", "vduse_vring_info", "vduse_asks_vring", "vduse_response"),
+)
 
 
 class Oracle:
@@ -72,8 +75,8 @@ class Oracle:
                 return message["connection"]
             case "vhost.latency":
                 return message["latency_ns"]
-            case "vhost.flags" | "vhost.version" if message["channel"].startswith("vfio"):
-                return None  # its header has flags of its own, and no version
+            case "vhost.flags" | "vhost.version" if message["channel"].startswith(("vfio", "kernel", "vdpa", "vduse")):
+                return None  # their headers have flags of their own, and no version
             case "vhost.flags" | "vhost.reply" | "vhost.need_reply" | "vhost.version":
                 return None if message["request"] is None else int(message[name[6:]])
             case "vring.index":
