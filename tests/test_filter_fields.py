@@ -23,7 +23,8 @@ from vusniff.filter.compiler import NOWHERE
 from vusniff.filter.completion import complete
 from vusniff.filter.field import Origin, ValueKind
 from vusniff.filter.fields import STATIC, fields, requests, words_of
-from vusniff.filter.payload import EVERY, forms, leaves, name_of
+from vusniff.filter.leaves import EVERY, leaves
+from vusniff.filter.payload import forms, name_of
 from vusniff.filter.reference import page
 from vusniff.layouts import dissect
 from vusniff.message import Alternatives, Layout, Message

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from test_codegen import CONTEXT, LAYOUTS, ORDERS, fitting
 
 from vusniff.filter.field import ValueKind
-from vusniff.filter.payload import leaves as leaves_of
+from vusniff.filter.leaves import leaves as leaves_of
 from vusniff.layouts import dissect
 from vusniff.layouts.parts import Formula, NodeKind, tree
 from vusniff.layouts.spans import Span, spans, walk

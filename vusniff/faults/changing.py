@@ -16,7 +16,8 @@ from vusniff.errors import DissectorError
 from vusniff.faults.actions import Action, FieldSetting
 from vusniff.faults.possible import Kinds
 from vusniff.filter.fields import fields
-from vusniff.filter.payload import EVERY, forms, leaves
+from vusniff.filter.leaves import EVERY, leaves
+from vusniff.filter.payload import forms
 from vusniff.layouts import dissect
 from vusniff.layouts.build import build, close
 from vusniff.layouts.parts import layouts_of

@@ -9,16 +9,17 @@ from __future__ import annotations
 import enum
 import functools
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 from vusniff.channel import Channel
 from vusniff.families.registry import families
 from vusniff.families.vhost_user.device import DEVICES
 from vusniff.families.vhost_user.protocol import Channels, FrontendRequest, GpuRequest
-from vusniff.filter.field import Field, MessageLike, Origin, PayloadKey, Read, Surroundings, ValueKind
+from vusniff.filter.field import Field, Origin, PayloadKey, ValueKind
+from vusniff.filter.leaves import EVERY, PathOf, leaves
+from vusniff.filter.values import TYPES, from_hex, reader
 from vusniff.layouts import dissect
-from vusniff.layouts.parts import Node, NodeKind, layouts_of, tree
+from vusniff.layouts.parts import layouts_of
 from vusniff.message import Alternatives, Context, Layout, enum_of
 from vusniff.values import dataclass, field
 
@@ -122,16 +123,8 @@ MEANINGS: tuple[tuple[str, Channel, tuple[int, ...], str], ...] = (
 )
 """Second names of fields whose meaning is their request's."""
 
-EVERY = "*"
-"""In a path: every element of an array."""
-_SAMPLE = 4096
-"""Bytes that a computed field is tried with, to see which values it has."""
-_VARIANTS = (0, 1, 3, 0x12)
-"""First bytes of such a sample: what a union holds may depend on it."""
-_COMPARISONS = ("==", "!=", "<", "<=", ">", ">=")
 
 _NO_WORD = re.compile(r"\W")
-PathOf = tuple[str, ...]
 
 
 @dataclass
@@ -237,75 +230,6 @@ def _beginning() -> dict[str, str]:
     return {layout.name: known[channel] for channel, _, _, _, layout in _layouts() if channel in known}
 
 
-# -- walking a layout --------------------------------------------------------------------------------------------------
-
-
-def leaves(layout: Layout) -> Iterator[tuple[PathOf, ValueKind]]:
-    """The plain fields of a layout: where they are in a payload, and their kinds."""
-    try:
-        root = tree(layout, "little")
-    except Exception:  # a vendor's declaration may fail in any way: its payloads stay raw
-        return
-    bits = {name for name, names in layout.names.items() if issubclass(enum_of(names, Context()), enum.IntFlag)}
-    for path, kind in _walk(root, (), {}) if root.kind is NodeKind.STRUCTURE else ():
-        yield path, ValueKind.BITS if path[-1] in bits and kind is ValueKind.NUMBER else kind
-
-
-def _walk(node: Node, path: PathOf, before: dict[str, Any]) -> Iterator[tuple[PathOf, ValueKind]]:
-    match node.kind:
-        case NodeKind.STRUCTURE:
-            values: dict[str, Any] = {}
-            for part in node.parts:
-                if part.name:
-                    yield from _walk(part, (*path, part.name), values)
-        case NodeKind.ARRAY:
-            yield from _walk(node.parts[0], (*path, EVERY), {})
-        case NodeKind.CONDITIONAL:
-            yield from _walk(node.parts[0], path, before)
-        case NodeKind.NUMBER:
-            before[path[-1]] = 0
-            yield path, ValueKind.NUMBER
-        case NodeKind.BYTES:
-            before[path[-1]] = bytes(_SAMPLE)
-            yield path, ValueKind.BYTES
-        case NodeKind.ADAPTED:
-            yield path, ValueKind.TEXT
-        case NodeKind.COMPUTED if node.formula is not None:
-            compares = any(f" {sign} " in node.formula.text for sign in _COMPARISONS)
-            yield path, ValueKind.BOOLEAN if compares else ValueKind.NUMBER
-        case NodeKind.COMPUTED if node.value is not None:
-            yield from _computed(node.value, path, before)
-
-
-def _computed(
-    function: Callable[[Mapping[str, Any]], Any], path: PathOf, before: dict[str, Any]
-) -> Iterator[tuple[PathOf, ValueKind]]:
-    """What a function of Python gives, found by trying."""
-    seen: dict[PathOf, ValueKind] = {}
-    for first in _VARIANTS:
-        sample = bytes([first, 0]) + b"\x20" * (_SAMPLE - 2)
-        values = {name: sample if isinstance(value, bytes) else value for name, value in before.items()}
-        try:
-            seen.update(_plain(function(values), path))
-        except Exception:  # it may need other values than these: it has no name then
-            continue
-    yield from seen.items()
-
-
-def _plain(value: Any, path: PathOf) -> Iterator[tuple[PathOf, ValueKind]]:
-    if isinstance(value, Mapping):
-        for name, inner in value.items():
-            if not (name.endswith("_names") and name.removesuffix("_names") in value):
-                yield from _plain(inner, (*path, name))
-    elif isinstance(value, bool):
-        yield path, ValueKind.BOOLEAN
-    elif isinstance(value, int):
-        yield path, ValueKind.NUMBER
-    elif isinstance(value, str):
-        # Bytes are hex in a decoded payload, whoever made them.
-        yield path, ValueKind.TEXT
-
-
 # -- names of bits and values -----------------------------------------------------------------------------------------
 
 
@@ -350,22 +274,19 @@ def _names(tables: Sequence[type[enum.Enum]]) -> tuple[dict[str, int], dict[str,
     )
 
 
-# -- reading ----------------------------------------------------------------------------------------------------------
-
-
 def _field(name: str, found: _Found, requests: frozenset[tuple[str, int | None]] | None) -> Field:
     numbers, bits = _names(found.tables)
     several = any(EVERY in path for path in found.paths.values())
     where = list(found.requests)
     about = ", ".join(where[:4]) + (f", and {len(where) - 4} more" if len(where) > 4 else "")
     named = {layout: (*path[:-1], f"{path[-1]}_names") for layout, path in found.paths.items()}
-    read = reader(found.paths, _TYPES[found.kind], several, requests)
+    read = reader(found.paths, TYPES[found.kind], several, requests)
     return Field(
         name,
         found.kind,
         Origin.PAYLOAD,
         f"{_words(name)}: {about}",
-        _from_hex(read, several) if found.kind is ValueKind.BYTES else read,
+        from_hex(read, several) if found.kind is ValueKind.BYTES else read,
         several,
         names=numbers,
         bits=bits if found.kind is ValueKind.BITS else {},
@@ -377,88 +298,3 @@ def _field(name: str, found: _Found, requests: frozenset[tuple[str, int | None]]
 
 def _words(name: str) -> str:
     return name.rpartition(".")[2].replace("_", " ")
-
-
-_TYPES: dict[ValueKind, tuple[type, ...]] = {
-    ValueKind.NUMBER: (int, bool),
-    ValueKind.BITS: (int,),
-    ValueKind.BOOLEAN: (bool, int),
-    ValueKind.TEXT: (str,),
-    ValueKind.BYTES: (str,),
-}
-
-
-def reader(
-    paths: Mapping[str, PathOf],
-    types: tuple[type, ...],
-    several: bool,
-    requests: frozenset[tuple[str, int | None]] | None = None,
-) -> Read:
-    """A function that takes a field's values out of a decoded payload: those of the right type, whatever is in it."""
-    if several:
-        return _all_of(paths, types)
-    simple = {layout: path[0] for layout, path in paths.items()}
-    if any(len(path) > 1 for path in paths.values()):
-        return _deep(paths, types)
-
-    def read(message: MessageLike, _: Surroundings) -> Any:
-        name = simple.get(message.layout)  # type: ignore[arg-type]
-        payload = message.payload
-        if name is None or not payload:
-            return None
-        value = payload.get(name)
-        return value if type(value) in types else None
-
-    if requests is None:
-        return read
-
-    def meant(message: MessageLike, surroundings: Surroundings) -> Any:
-        if (message.channel, message.request) not in requests:
-            return None
-        return read(message, surroundings)
-
-    return meant
-
-
-def _steps(values: list[Any], path: PathOf) -> list[Any]:
-    for step in path:
-        if step == EVERY:
-            values = [inner for value in values if isinstance(value, list) for inner in value]
-        else:
-            values = [value[step] for value in values if isinstance(value, dict) and step in value]
-    return values
-
-
-def _all_of(paths: Mapping[str, PathOf], types: tuple[type, ...]) -> Read:
-    def read(message: MessageLike, _: Surroundings) -> list[Any]:
-        path = paths.get(message.layout)  # type: ignore[arg-type]
-        if path is None or not message.payload:
-            return []
-        return [value for value in _steps([message.payload], path) if type(value) in types]
-
-    return read
-
-
-def _deep(paths: Mapping[str, PathOf], types: tuple[type, ...]) -> Read:
-    every = _all_of(paths, types)
-
-    def read(message: MessageLike, surroundings: Surroundings) -> Any:
-        values = every(message, surroundings)
-        return values[0] if values else None
-
-    return read
-
-
-def _from_hex(read: Read, several: bool) -> Read:
-    """Bytes are hex strings in a decoded payload."""
-
-    def read_bytes(message: MessageLike, around: Surroundings) -> Any:
-        value = read(message, around)
-        try:
-            if several:
-                return [bytes.fromhex(one) for one in value]
-            return None if value is None else bytes.fromhex(value)
-        except ValueError:  # a vendor's layout with text under a name of bytes
-            return [] if several else None
-
-    return read_bytes
