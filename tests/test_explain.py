@@ -22,7 +22,8 @@ from vusniff.layouts.rows import FieldRow, rows_of, size_of
 from vusniff.message import Context, Layout, MessageSpec
 from vusniff.views import prose
 from vusniff.views.editions import EDITIONS
-from vusniff.views.explain import NODES, explain, node_of, topics
+from vusniff.views.explain import explain, topics
+from vusniff.views.explain_requests import NODES, node_of
 from vusniff.views.page import Table
 from vusniff.views.topic import Topic
 from vusniff.views.words import short_name
