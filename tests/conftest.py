@@ -21,11 +21,11 @@ import pytest
 from hypothesis import settings
 
 from vusniff import cli, distributions
-from vusniff.checks import checker
+from vusniff.checks import rulings
 
 settings.register_profile("vusniff", deadline=None)
 settings.load_profile("vusniff")
-checker.rules_may_raise = True
+rulings.rules_may_raise = True
 os.environ[cli.RULES_MAY_RAISE] = "1"  # for the commands that tests start
 SLOW = {
     *("peers", "vm"),

@@ -56,7 +56,7 @@ from hypothesis import strategies as st
 import vusniff.checks
 from vusniff.analysis.compose import compose
 from vusniff.analysis.session import Place
-from vusniff.checks import checker as checker_module
+from vusniff.checks import rulings
 from vusniff.checks.finding import Key, Level, Rule, Severity, Side, Trigger
 from vusniff.checks.table import BY_SLUG, RULES
 from vusniff.families.pairing import Pairing
@@ -236,7 +236,7 @@ def test_a_rule_that_raises_becomes_one_note(monkeypatch: pytest.MonkeyPatch) ->
     case = Case("", [*hello(), *[fe(F.SET_VRING_NUM, u32(0, 0))] * 3, Close(0), Again(), *hello()])
     with pytest.raises(KeyError):
         checker_of(case, rules=rules)
-    monkeypatch.setattr(checker_module, "rules_may_raise", False)
+    monkeypatch.setattr(rulings, "rules_may_raise", False)
     findings = checker_of(case, rules=rules).findings
     assert sorted(finding.rule for finding in findings) == [
         "broken",

@@ -55,7 +55,7 @@ COMMANDS: tuple[tuple[str, str, str], ...] = (
 COLLECTIONS = (100_000, 20, 20)
 """`gc.set_threshold`. Captures make millions of objects and next to no cycles: look for these less often."""
 RULES_MAY_RAISE = "VUSNIFF_RULES_MAY_RAISE"
-"""Environment variable by which our tests make a rule that raises end the command (`vusniff.checks.checker`)."""
+"""Environment variable by which our tests make a rule that raises end the command (`vusniff.checks.rulings`)."""
 _OF_CAPTURES = (".pcapng", ".pcapng.gz", ".pcapng.zst")
 """Endings of names that are taken for files even where no such file is."""
 EXIT_USAGE = 2
@@ -141,9 +141,9 @@ def _run(words: list[str]) -> int:
     # At its exit the interpreter looks for cycles in all that was imported, which takes longer than a short command.
     atexit.register(gc.freeze)
     if os.environ.get(RULES_MAY_RAISE):
-        from vusniff.checks import checker
+        from vusniff.checks import rulings
 
-        checker.rules_may_raise = True
+        rulings.rules_may_raise = True
     paint(args)
     status: int = args.run(args)
     terminal.flush()

@@ -12,8 +12,9 @@ from typing import NamedTuple
 
 from vusniff.analysis.driver import Driver, Steps
 from vusniff.capture.batch import Batch
-from vusniff.checks.checker import KEPT, Checker
+from vusniff.checks.checker import Checker
 from vusniff.checks.finding import Finding, Rule, Side
+from vusniff.checks.rulings import KEPT
 from vusniff.checks.table import RULES
 from vusniff.families.vhost_user.protocol import BackendRequest, FrontendRequest, GpuRequest, ProtocolFeature
 from vusniff.meta import pack_meta

@@ -1,12 +1,12 @@
 """Asks the rules: fed with steps in the order of the capture, gives findings while it runs.
 
-Which rules a message concerns is looked up in one dict made from the table, so that a message costs only those. A
-finding that repeats in a session is kept `KEPT` times and counted beyond.
+Which rules a message concerns is looked up in one dict made from the table, so that a message costs only those. What
+they say is kept by `rulings`.
 """
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -14,44 +14,39 @@ from vusniff.analysis.session import Place, Tracker
 from vusniff.channel import Channel, Sender
 from vusniff.checks import rings, stream
 from vusniff.checks.cause import causes
-from vusniff.checks.finding import SIDES, Finding, Rule, Said, Sayings, Severity, Side, Trigger
+from vusniff.checks.finding import Rule, Trigger
+from vusniff.checks.opened import FOLLOWED, OpenSession, begin, follow, spoken_of
 from vusniff.checks.peers import NOBODY, Implementation, Peer, recognise
-from vusniff.checks.plan import READABLE, Plan, Question, by_looks, by_standing, counts_replies, plan_of, questions
+from vusniff.checks.plan import READABLE, Plan, by_looks, by_standing, counts_replies, plan_of, questions
 from vusniff.checks.recall import FITS, WRONG, lasting, previous_session, recall_reply, recall_request
 from vusniff.checks.registry import rules as all_rules
+from vusniff.checks.rulings import KEPT, Rulings
 from vusniff.checks.silence import MAX_EXITS as MAX_SILENT_EXITS
 from vusniff.checks.silence import MAX_SILENT, Silence
 from vusniff.checks.standing import MAPS, Standing, is_started, stand
 from vusniff.checks.step import (
     MAX_BYTES,
-    MAX_SPOKEN,
-    MAX_UNANSWERED,
     ConnectionHistory,
     PreviousSession,
     SessionEnd,
     SessionHistory,
-    Spoken,
     Step,
 )
 from vusniff.checks.wrote import MAX_LINES, tells_of_trouble
 from vusniff.families.family import State
 from vusniff.families.vhost_user.protocol import (
     FLAG_REPLY,
-    NAME,
     Channels,
     FrontendRequest,
 )
 from vusniff.families.vhost_user.state import DeviceState
 from vusniff.message import Message
 from vusniff.record import CAPTURE_ENDED, Closed, Connection, Exit, Fault, LogLine, Lost, Sample
-from vusniff.values import dataclass
 
 if TYPE_CHECKING:
     from vusniff.capture.batch import Event
     from vusniff.checks.sides import Sides
 
-KEPT = 100
-"""Findings of one rule and side that are kept of a session."""
 WAIT_NS = 5_000_000_000
 """How long a request may wait by default."""
 SLOW = frozenset({FrontendRequest.CHECK_DEVICE_STATE, FrontendRequest.POSTCOPY_END})
@@ -61,35 +56,6 @@ MAX_EXITS = 64
 """Ends of processes remembered of a session."""
 LOOK_NS = 50_000_000
 """Time of the capture between two looks at what waits."""
-
-rules_may_raise = False
-"""A rule that raises is a fault of vusniff, and one note for its user. True lets it raise: our own tests do."""
-
-
-FOLLOWED = (Channels.MAIN, Channels.BACKEND)
-"""Channels whose messages decide a device's state."""
-
-
-def _follow(memory: SessionHistory, message: Message) -> None:
-    """What is remembered of a session without rules: who spoke last, and what waits for its answer."""
-    if message.request is None:
-        if message.sender not in memory.spoken:
-            memory.spoken[message.sender] = _spoken(message)
-    elif message.reply:
-        memory.unanswered.pop(message.answers or 0, None)
-        if message.sender is Sender.BACKEND:
-            memory.last_reply, memory.answered = lasting(message), True
-    elif message.sender is Sender.FRONTEND:
-        memory.main_before, memory.last_main = memory.last_main, lasting(message)
-        if message.need_reply and len(memory.unanswered) < MAX_UNANSWERED:
-            memory.unanswered[message.number] = memory.last_main
-
-
-def _spoken(message: Message) -> Spoken:
-    """What is kept of what is no message."""
-    process = message.process
-    return Spoken(message.number, message.sender, message.data[:MAX_SPOKEN], process.comm if process else "")
-
 
 MAX_PLANS = 4096
 MAX_PLACES = 4096
@@ -102,21 +68,9 @@ _NO_PROGRAM = (NOBODY, Peer(Implementation.UNKNOWN, "kernel"))
 """Who sits at an end as long as no program is known there: of VDUSE the driver may come later."""
 
 
-@dataclass(slots=True)
-class _OpenSession:
-    """A session that goes on."""
-
-    state: State
-    memory: SessionHistory
-    judged: bool
-    """There are rules for its family."""
-    calls: bool = False
-    """It is one of calls to the kernel: some of the rules hold for it, too."""
-
-
 _Plans = dict[tuple[int | None, int, bool], Plan]
 """By request, flags, and whether the back-end sent it."""
-_Here = tuple[_OpenSession, ConnectionHistory, _Plans]
+_Here = tuple[OpenSession, ConnectionHistory, _Plans]
 """The session of a place, its connection, and what to do with its channel's messages."""
 
 
@@ -131,9 +85,10 @@ class Checker:
         Raises DissectorError for rules of an installed distribution that cannot be loaded.
         """
         rules = all_rules() if rules is None else rules
-        self.findings: list[Finding] = []
+        self._rulings = Rulings(kept)
+        self.findings = self._rulings.findings
         """In the order they were found."""
-        self.counts: Counter[tuple[int, str, Side]] = Counter()
+        self.counts = self._rulings.counts
         """(session, slug, side) -> how often it was found, kept or not."""
         self.peers: dict[int, tuple[Peer, Peer]] = {}
         """Front-end and back-end of each session."""
@@ -141,7 +96,7 @@ class Checker:
         """Sessions of which not everything can be judged, and why."""
         self.ended: dict[int, Standing] = {}
         """Where sessions stood at their end."""
-        self.found: dict[int, list[Finding]] = {}
+        self.found = self._rulings.found
         """The findings of each session that are kept."""
         self.silent: dict[int, Silence] = {}
         """Connections on which nobody has said anything."""
@@ -155,10 +110,9 @@ class Checker:
         self._rules = rules
         self._wait_ns = wait_ns
         self._kept = kept
-        self._open: dict[int, _OpenSession] = {}
+        self._open: dict[int, OpenSession] = {}
         self._previous: dict[int, PreviousSession] = {}
         self._ended: set[int] = set()
-        self._raised: set[str] = set()
         self._session_of: dict[int, int] = {}
         self._frontend_ends: dict[int, int] = {}
         self._sampling = tuple(rule for rule in rules if rule.at_sample)
@@ -212,7 +166,7 @@ class Checker:
             elif opened.calls:
                 self._judge_call(opened, link, message, before, after)
             elif not opened.memory.from_log:
-                _follow(opened.memory, message)
+                follow(opened.memory, message)
             return
         step, memory, values = self._step, opened.memory, message.payload
         step.before, step.message, step.after = before, message, after
@@ -246,7 +200,7 @@ class Checker:
         asked = plan.asked[known]
         # In postcopy the front-end acknowledges the back-end's addresses by the same request.
         if asked and (before.postcopy is None or message.layout != "ack"):
-            self._ask(asked, step)
+            self._rulings.ask(asked, step)
         # Of nearly all messages nothing that is looked at holds: what tells that in short comes first.
         if (
             plan.looked_at
@@ -271,7 +225,7 @@ class Checker:
         recall_reply(step)
         passed = message.facts.descriptors
         if plan.asked[known]:
-            self._ask(plan.asked[known], step)
+            self._rulings.ask(plan.asked[known], step)
         if (
             plan.looked_at
             or step.pairing > FITS
@@ -314,7 +268,7 @@ class Checker:
             stream.follow(step.link, step.message)
 
     def _judge_call(
-        self, opened: _OpenSession, link: ConnectionHistory, message: Message, before: State, after: State
+        self, opened: OpenSession, link: ConnectionHistory, message: Message, before: State, after: State
     ) -> None:
         """A call to the kernel: its own rules, and those of the request of vhost-user that means the same."""
         from vusniff.checks.refused_calls import APPLIES
@@ -334,12 +288,12 @@ class Checker:
             rules = self._keyed.get((said.channel, said.request, said.flags & FLAG_REPLY), ())
             asked = questions([rule for rule in rules if rule.judge in APPLIES])
             step = Step(before, said, after, memory, link, said.payload or {})
-            self._ask(asked[2 * memory.complete + 1], step)
+            self._rulings.ask(asked[2 * memory.complete + 1], step)
 
     def _remember_unreadable(self, memory: SessionHistory, message: Message) -> None:
         """What is kept of a message that could not be read in full."""
         if message.request is None and message.sender not in memory.spoken:
-            memory.spoken[message.sender] = _spoken(message)
+            memory.spoken[message.sender] = spoken_of(message)
         if message.channel in FOLLOWED and (message.malformed is not None or message.request is None):
             self._mark_incomplete(memory, f"#{message.number} could not be read")
             memory.unseen |= message.request is None and message.sender is not Sender.BACKEND
@@ -415,9 +369,7 @@ class Checker:
         """Takes over what was found in sessions with rules of a proxy."""
         assert self.sides is not None
         for finding in self.sides.news():
-            self.counts[finding.session, finding.rule, finding.side] += 1
-            self.findings.append(finding)
-            self.found.setdefault(finding.session, []).append(finding)
+            self._rulings.add(finding)
 
     def sampled(self, sample: Sample) -> None:
         """Where rings stood: each is judged as it stood then."""
@@ -434,12 +386,7 @@ class Checker:
             for rule in self._sampling:
                 if rule.at_sample is None or (rule.complete_only and not memory.complete):
                     continue
-                try:
-                    said = rule.at_sample(look)
-                except Exception as error:
-                    said = self._broken(rule, error)
-                if said:
-                    self._take(rule, said, memory, number, rule.side)
+                self._rulings.ask_of(rule, rule.at_sample, look, memory, number)
 
     def lost(self, lost: Lost) -> None:
         """A gap in the capture: what rests on having seen everything is not judged any more."""
@@ -502,11 +449,11 @@ class Checker:
         self._open.clear()
         self._here.clear()
 
-    def _begin(self, message: Message, place: Place) -> _OpenSession:
+    def _begin(self, message: Message, place: Place) -> OpenSession:
         session = self._tracker.sessions[message.session - 1]
         known = place.channel is session.family.main or not session.path.startswith("pair:")
-        whole = not session.joined_late and known
-        if not whole:
+        complete = not session.joined_late and known
+        if not complete:
             self.partial[session.number] = "it was joined late" if session.joined_late else "its beginning is not there"
         if message.told is not None:
             self.partial[session.number] = "a log tells of it"
@@ -515,14 +462,8 @@ class Checker:
             earlier = self._open.get(session.previous)
             if earlier is not None and earlier.judged:  # a session of another family leaves nothing to measure by
                 previous = previous_session(earlier.memory, earlier.state)
-        memory = SessionHistory(session.number, whole, session.joined_late, previous)
-        memory.timed, memory.roles, memory.family = session.timed, session.family.roles, session.family.name
-        memory.fresh, memory.first_ns, memory.from_log = whole, message.time_ns, message.told is not None
         ruled = self.sides is not None and any(map(self.sides.has, session.connections))
-        judged = session.family.name == NAME and message.told is None and not ruled
-        calls = not judged and message.told is None and isinstance(session.initial(), DeviceState)
-        calls = calls and not ruled
-        return _OpenSession(session.initial(), memory, judged, calls)
+        return begin(session, message, previous, complete, ruled)
 
     def _meet(self, memory: SessionHistory, message: Message) -> None:
         """A connection's first message."""
@@ -568,23 +509,11 @@ class Checker:
                 if oldest.channel is not Channels.GPU and oldest.request not in SLOW:
                     step.late = oldest
 
-    def _ask(self, questions: tuple[Question, ...], step: Step) -> None:
-        memory = step.memory
-        for judge, once, rule in questions:
-            if once and once in memory.said:
-                continue
-            try:
-                said = judge(step)
-            except Exception as error:
-                said = self._broken(rule, error)
-            if said and not step.message.restated:  # the messages between such are not there
-                self._take(rule, said, memory, step.message.number, SIDES[step.message.sender])
-
     def _pull(self, triggers: Iterable[Trigger], step: Step, known: int) -> None:
         for trigger in triggers:
-            self._ask(self._triggered[trigger][known], step)
+            self._rulings.ask(self._triggered[trigger][known], step)
 
-    def _finish(self, opened: _OpenSession, closed: Closed | None, closer: Sender | None, time_ns: int) -> None:
+    def _finish(self, opened: OpenSession, closed: Closed | None, closer: Sender | None, time_ns: int) -> None:
         memory = opened.memory
         self.peers[memory.session] = memory.frontend, memory.backend  # what they said may have told them apart
         self._ended.add(memory.session)
@@ -601,41 +530,7 @@ class Checker:
         for rule in self._ending:
             if rule.at_end is None or (rule.complete_only and not memory.complete):
                 continue
-            try:
-                said = rule.at_end(end)
-            except Exception as error:
-                said = self._broken(rule, error)
-            self._take(rule, said, memory, number, rule.side)
+            self._rulings.ask_of(rule, rule.at_end, end, memory, number)
         if len(self._previous) >= MAX_PREVIOUS:
             del self._previous[next(iter(self._previous))]
         self._previous[memory.session] = previous_session(memory, opened.state)
-
-    def _broken(self, rule: Rule, error: Exception) -> Sayings:
-        """A rule has raised: say so once in a capture, and go on."""
-        if rules_may_raise:
-            raise error
-        if rule.slug in self._raised:
-            return ()
-        self._raised.add(rule.slug)
-        words = f"rule {rule.slug} could not be judged here ({type(error).__name__}: {error})"
-        return (Said(f"{words}: that is a fault of vusniff, please report it", severity=Severity.NOTE),)
-
-    def _take(self, rule: Rule, said: Iterable[Said], memory: SessionHistory, number: int, speaker: Side) -> None:
-        for saying in said:
-            side = saying.side or (rule.side if rule.side is not Side.EITHER else speaker)
-            key = (memory.session, rule.slug, side)
-            if rule.once:
-                if rule.slug in memory.said:
-                    continue
-                memory.said |= {rule.slug}
-            self.counts[key] += 1
-            if self.counts[key] > self._kept:
-                continue
-            stands = saying.number or number
-            evidence = tuple(sorted({stands, *saying.evidence} - {0}))
-            severity = saying.severity or rule.severity
-            finding = Finding(
-                rule.slug, severity, side, rule.section, saying.sentence, stands, evidence, memory.session
-            )
-            self.findings.append(finding)
-            self.found.setdefault(memory.session, []).append(finding)

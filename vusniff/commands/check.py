@@ -143,7 +143,7 @@ def _judge(args: argparse.Namespace, rules: Sequence[Rule], chosen: Filter | Non
     """Read captures and ask the rules. Of what still grows, text and JSON are written while that goes on; of a file the
     verdict is written first."""
     from vusniff.capture.reader import CaptureReader
-    from vusniff.checks.checker import KEPT
+    from vusniff.checks.rulings import KEPT
     from vusniff.progress import reading
     from vusniff.views.findings import Judged, Writer
 
