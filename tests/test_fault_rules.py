@@ -224,6 +224,14 @@ def test_a_filter_sees_request_reply_values_and_session() -> None:
     assert Run("vhost.malformed : drop").hits(message(SET_VRING_NUM, b"x"), num(0, 1)) == [1]
 
 
+@pytest.mark.parametrize("state", ["", " && state.regions == 0"])
+def test_a_message_is_read_by_what_was_learnt_since_one_of_its_kind_was_met(state: str) -> None:
+    run = Run(f"vring.available_wrap == 1{state} : drop")
+    base = message(10, struct.pack("=II", 0, 0x8000))
+    split, packed = (message(SET_FEATURES, struct.pack("=Q", value)) for value in (0, 1 << 34))
+    assert run.hits(message(3), split, base, base, packed, base, base, split, base) == [6, 7]
+
+
 # -- what is done -----------------------------------------------------------------------------------------------------
 
 

@@ -5,6 +5,8 @@ Pure. A capture that can be looked at again has the same in `vusniff.analysis.ti
 
 from __future__ import annotations
 
+from collections import OrderedDict
+
 from vusniff.analysis.driver import Steps
 from vusniff.analysis.session import Place, Session, Tracker
 from vusniff.families.family import PhasesOf, State
@@ -24,7 +26,7 @@ class _Followed:
 
     session: Session
     phases: PhasesOf | None = None
-    payloads: dict[int, tuple[int, bytes]] = field(default_factory=dict)
+    payloads: OrderedDict[int, tuple[int, bytes]] = field(default_factory=OrderedDict)
     """Number of a message -> its request, and the beginning of its payload."""
 
     def value(self, number: int) -> int | None:
@@ -74,12 +76,12 @@ class CurrentDevices:
         request, payloads, phases = message.request or 0, one.payloads, one.phases
         assert phases is not None
         if len(payloads) >= KEPT_VALUES:
-            del payloads[next(iter(payloads))]
+            payloads.popitem(last=False)
         head = message.channel.header.size
         payloads[message.number] = request, message.data[head : head + KEPT_BYTES]
         flags = REPLY if message.reply else 0
         phases.follow([(message.number, message.time_ns, request, flags, message.channel)])
-        return None if phases.kind is None else str(phases.kind)
+        return phases.kind
 
     def forget(self) -> None:
         """No session goes on."""

@@ -392,6 +392,15 @@ class Tracker:
             return True
         return link.channel is link.session.family.unknown or request in link.telling[is_reply]
 
+    def place(self, connection: int) -> Place:
+        """Where the messages of a connection belong on which something was said."""
+        link = self._links[connection]
+        assert link.session is not None
+        if link.reading is not link.session.reading:
+            self._renew(link)
+        assert link.place is not None
+        return link.place
+
     def unpair(self, connection: int) -> None:
         """Forget the requests of a connection whose replies nobody asks about."""
         self._links[connection].pairs.forget()

@@ -2,8 +2,8 @@
 
 Each message is placed in its session as any reader of the capture would place it (`vusniff.analysis.session`), so a
 filter sees what it would see there, but for what comes later. Only rules that may match a message of its kind are asked
-for it, and only then it is decoded. What no rule concerns and teaches nothing of its session is only looked up by its
-header, unless a rule asks for answers or for the device: then every message is placed, or followed.
+for it, and only then it is decoded. What teaches nothing of its session is not placed anew: its header tells which
+rules to ask. A rule that asks for answers has every message placed, one that asks for the device every one followed.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ class _Open:
     """Bytes of its headers."""
     kind: slice = field(default_factory=lambda: slice(0))
     """Where request and flags stand in them."""
-    passes: tuple[set[bytes], set[bytes]] = field(default_factory=lambda: (set(), set()))
-    """By end: request and flags of messages that need not be looked at."""
+    met: tuple[dict[bytes, tuple[FaultRule, ...]], ...] = field(default_factory=lambda: ({}, {}))
+    """By end: request and flags of messages that teach nothing of their connection -> the rules that may match them."""
     columns: dict[int, int] = field(default_factory=dict)
     """Flags of a header -> as the columns of a capture have them."""
 
@@ -176,12 +176,19 @@ class RuleDecider:
         """What to do with a message; None: pass it on."""
         self._count += 1
         opened, data = self._open[number], frame.data
-        if data[opened.kind] in opened.passes[frame.end] and frame.kind is _MESSAGE and len(data) >= opened.head:
+        rules = opened.met[frame.end].get(data[opened.kind])
+        if rules is None or frame.kind is not _MESSAGE or len(data) < opened.head:
+            return self._looked_at(number, opened, frame)
+        if not rules and self._devices is None:
             return None
-        return self._looked_at(number, opened, frame)
+        place = self._tracker.place(number)
+        message = compose(self._count, frame, place)
+        if self._devices is not None:
+            self._devices.see(self._tracker, place, message)
+        return self._asked(rules, message, frame, place)
 
     def _looked_at(self, number: int, opened: _Open, frame: Frame) -> FaultPlan | None:
-        """The same of a message that may concern a rule, or teach something of its session."""
+        """The same of a message of a kind that was not met yet, or that may teach something of its session."""
         count = self._count
         family = opened.family or self._meet(opened, frame)
         header, data = family.main.header, frame.data
@@ -208,16 +215,16 @@ class RuleDecider:
         rules = self._concerned.get(key)
         if rules is None:
             rules = self._concerned[key] = self._concerning(place, request, flags, frame.end)
-        if rules:
-            return self._asked(rules, message or compose(count, frame, place, answer), frame, place)
-        if request is not None and not self._pairs and self._devices is None:
+        if request is not None and not self._pairs:
             is_reply = place.channel.is_reply(flags, place.sender(frame.end))
             if not self._tracker.teaches(number, request, is_reply):
-                passes = opened.passes[frame.end]
-                if len(passes) >= KEPT_SESSIONS:
-                    passes.clear()
-                passes.add(data[opened.kind])
-        return None
+                met = opened.met[frame.end]
+                if len(met) >= KEPT_SESSIONS:
+                    met.clear()
+                met[data[opened.kind]] = rules
+        if not rules:
+            return None
+        return self._asked(rules, message or compose(count, frame, place, answer), frame, place)
 
     def _passing(self, _: int) -> Frame:
         """The frame that is being placed."""

@@ -63,23 +63,27 @@ class VhostUserReading:
         return _guess(self)
 
     def after(self, request: int, is_reply: bool, payload: bytes) -> VhostUserReading:
-        """What is known after a message of `READS`; may be equal to this."""
+        """What is known after a message of `READS`; this where it says nothing new."""
         order = "little" if self.order == "little" else "big"
         u64 = int.from_bytes(payload[:8], order) if len(payload) == 8 else None  # type: ignore[arg-type]
         if is_reply:
             if request == _F.GET_FEATURES and u64 is not None:
-                return replace(self, offered=u64)
+                return self._with("offered", u64)
             if request == _F.GET_CONFIG and len(payload) > _CONFIG_HEAD:
                 end = int.from_bytes(payload[:4], order) + len(payload) - _CONFIG_HEAD  # type: ignore[arg-type]
-                return replace(self, config_size=max(end, self.config_size or 0))
+                return self._with("config_size", max(end, self.config_size or 0))
             return self
         if request == _F.SET_FEATURES:
-            return self if u64 is None else replace(self, features=u64)
+            return self if u64 is None else self._with("features", u64)
         if request == _F.SET_PROTOCOL_FEATURES:
-            return self if u64 is None else replace(self, protocol_features=u64)
+            return self if u64 is None else self._with("protocol_features", u64)
         if request in (_F.POSTCOPY_LISTEN, _F.POSTCOPY_END):
-            return replace(self, postcopy=request == _F.POSTCOPY_LISTEN)
-        return replace(self, requests=self.requests | {request})
+            return self._with("postcopy", request == _F.POSTCOPY_LISTEN)
+        return self._with("requests", self.requests | {request})
+
+    def _with(self, name: str, value: object) -> VhostUserReading:
+        """With another value of a field."""
+        return self if getattr(self, name) == value else replace(self, **{name: value})  # type: ignore[arg-type]
 
 
 @functools.lru_cache(maxsize=4096)
