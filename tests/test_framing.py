@@ -149,7 +149,7 @@ def test_both_byte_orders() -> None:
 def test_what_is_a_header() -> None:
     assert message_size(message(1)) == 12
     assert message_size(message(8, size=SIZE_LIMIT, flags=0)) == 12 + SIZE_LIMIT
-    assert message_size(message(8, size=0xFFFFFFFF)) == 12 + 0xFFFFFFFF  # told, and doubted
+    assert message_size(message(8, size=0xFFFFFFFF)) == 12 + 0xFFFFFFFF  # told, though implausible
     assert message_size(message(8, size=SIZE_LIMIT, flags=0x71)) == 12 + SIZE_LIMIT
     assert message_size(message(8, size=SIZE_LIMIT + 1, flags=0x71)) is None
     assert message_size(message(46, size=SIZE_LIMIT_ODD)) == 12 + SIZE_LIMIT_ODD
@@ -269,7 +269,7 @@ def test_descriptors_of_a_message_that_is_found_again_are_its_own() -> None:
         assert framer.feed(Chunk(1, 0, 2, kick, passed))[-1] == Frame(1, 0, 2, kick, passed)
 
 
-def test_a_doubted_message_is_released_when_the_other_side_speaks() -> None:
+def test_a_message_of_an_implausible_size_is_released_when_the_other_side_speaks() -> None:
     """The answer to a request would stand behind what was asked after it."""
     framer = Framer(channel=Channels.MAIN)
     lie, after = message(11, bytes(8), flags=5, size=256 << 20), message(17, bytes(8), flags=5)
@@ -299,7 +299,7 @@ def test_other_protocols_stay_raw() -> None:
     assert {frame.kind for frame in feed(sends(*said))} == {FrameKind.RAW}
 
 
-def test_a_doubted_message_of_any_size_is_bounded_and_may_be_true() -> None:
+def test_a_message_of_any_implausible_size_is_bounded_and_may_be_true() -> None:
     framer = Framer(channel=Channels.MAIN)
     frames = feed(sends(message(9, size=3 * FRAME_LIMIT), *[bytes(1 << 16)] * 48, message(1)), framer)
     assert [frame.kind for frame in frames] == [

@@ -62,9 +62,10 @@ Pair = tuple[Stage | None, Stage | None]
 
 
 def pairs(left: Sequence[Stage], right: Sequence[Stage]) -> list[Pair]:
-    """Stages that belong together; what only one session went through stands alone.
+    """The stages of two sessions in pairs; a stage that only one session went through has no partner.
 
-    What is done is aligned; what lasts is taken with what was done before it.
+    Stages in which something is done are aligned in order. A stage that lasts goes with the one that was done before
+    it.
     """
     blocks = _blocks(left), _blocks(right)
     kinds = [[block[0].kind for block in side] for side in blocks]
@@ -173,7 +174,8 @@ BEHIND = 3
 
 
 def _apart_by(left: Sequence[Exchange], mine: int, right: Sequence[Exchange], theirs: int) -> tuple[str, str]:
-    """Where two exchanges stand: what comes before them, so far back that it differs, else which they are."""
+    """Words for where each of two exchanges stands: the exchanges before it, as few as tell the two places apart; the
+    number in the phase where up to `BEHIND` of them do not."""
     for depth in range(1, BEHIND + 1):
         here, there = _after(left, mine, depth), _after(right, theirs, depth)
         if here != there:
@@ -266,7 +268,8 @@ def _change(
 
 
 def _moved(changes: list[SessionDifference]) -> list[SessionDifference]:
-    """What is missing in one phase and there in another was only said at another time."""
+    """The changes, with a request that is missing in one phase and added in another as one change: it was said at
+    another time."""
     found: list[SessionDifference] = []
     waiting: dict[tuple[str, str], list[int]] = {}
     opposite = {DifferenceKind.MISSING: DifferenceKind.ADDED, DifferenceKind.ADDED: DifferenceKind.MISSING}
@@ -324,7 +327,7 @@ def _listed(values: Values) -> str:
 
 
 def _apart(left: Values, right: Values) -> tuple[str, str]:
-    """Of two sets of values what differs; of sets of names the names that only one has."""
+    """What differs between two values: both values; of two sets of names, the names that only one of them has."""
     sides: tuple[list[str], list[str]] = ([], [])
     for name in dict.fromkeys((*left, *right)):
         mine, theirs = left.get(name), right.get(name)

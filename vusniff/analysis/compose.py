@@ -84,7 +84,7 @@ def compose(number: int, frame: Frame, place: Place, other: Other = None) -> Mes
 
 
 def compose_fields(number: int, frame: FrameFields, place: Place, other: Other = None) -> Message:
-    """The same of a frame that is given by its fields."""
+    """As `compose`, for a frame that is given by its fields (`record.FrameFields`)."""
     _, end, time_ns, data, facts, kind, missing, restated = frame
     if kind is _MESSAGE and not missing and len(data) > REMEMBERED_BYTES:
         values = _by_head(data, end, place)
@@ -122,8 +122,8 @@ def fields(data: bytes, missing: int, kind: FrameKind, end: int, place: Place) -
 
 
 def _by_head(data: bytes, end: int, place: Place) -> dict[str, Any]:
-    """The same of a whole message, for the caller to keep: of one with the same header before it only the payload
-    differs."""
+    """As `_fields`, of a message that is there in full. What its header and its place tell is kept, as messages with
+    the same header differ in their payload only."""
     header = place.channel.header
     size = header.size
     key = (place, end, data[:size])
@@ -140,8 +140,8 @@ def _by_head(data: bytes, end: int, place: Place) -> dict[str, Any]:
 
 
 def _head(data: bytes, end: int, place: Place) -> _Head:
-    """Size of a message, what reads its payload, and all its other fields; None where it has to be looked at each time:
-    that is also so where its header numbers it."""
+    """What is the same in all messages with this header: their size, the parser of their payload, and all other fields.
+    None where each message has to be looked at, as when its header has a number of its own."""
     header = place.channel.header
     found = header_of(data, _MESSAGE, place.channel, place.context)
     if header.more or found is None or header.size + found[2] != len(data):

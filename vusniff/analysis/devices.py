@@ -100,12 +100,12 @@ class DeviceNow:
 
     @property
     def urgent(self) -> RingNow | None:
-        """The ring that says most of it."""
+        """The ring with the most urgent condition; None where no ring is known."""
         return min(self.rings, key=lambda ring: ring.condition, default=None)
 
     @property
     def condition(self) -> DeviceCondition:
-        """What it does."""
+        """What the device does: what its most urgent ring does."""
         ring = self.urgent
         if ring is not None:
             return ring.condition
@@ -213,7 +213,7 @@ class DeviceTable:
         return process.comm if process is not None else ""
 
     def _told(self, session: int) -> Iterator[RingNow]:
-        """Rings whose place a monitor has told."""
+        """Rings whose place QEMU's monitor told, as no message was seen that does."""
         history, last = self.timeline.ring_history, len(self.timeline)
         for index in history.rings_of(session):
             standing = history.at(session, index, last)
@@ -262,7 +262,7 @@ class DeviceTable:
 
 
 def _life(ring: Vring) -> DeviceCondition | None:
-    """What is to be said of a ring that the back-end does not look at."""
+    """The condition of a ring that the back-end does not serve; None of one that it may serve."""
     if ring.life is not None and ring.life.value is RingState.STOPPED:
         return DeviceCondition.STOPPED if ring.life.by and ring.kick is not None else DeviceCondition.NOT_SET_UP
     if ring.enabled is not None and not ring.enabled.value:

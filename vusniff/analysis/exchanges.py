@@ -66,7 +66,7 @@ class Exchange:
 
     @property
     def key(self) -> tuple[str, str, str]:
-        """What is aligned."""
+        """What exchanges of two sessions are aligned by."""
         return self.channel, self.name, self.target
 
 
@@ -81,12 +81,12 @@ class Stage:
 
     @property
     def kind(self) -> PhaseKind:
-        """The phase."""
+        """The kind of the phase."""
         return self.phase.kind
 
     @property
     def lasting(self) -> bool:
-        """Order means nothing in it."""
+        """The stage lasts (`phase.LASTING`): the order of its exchanges has no meaning."""
         return self.phase.kind in LASTING
 
 

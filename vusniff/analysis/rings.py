@@ -83,7 +83,8 @@ def kick_waits(position: Position) -> bool:
 
 
 def used_between(before: Position, after: Position) -> int:
-    """What the device has used between two positions of a ring, at least: where it went round, that is not seen."""
+    """How many entries the device used between two positions of a ring, at least: whole rounds of the ring are not
+    seen."""
     if before.packed:
         laps = 2 * before.size
         return (_packed_used(after) - _packed_used(before)) % laps
@@ -127,13 +128,13 @@ class _RingSamples:
     """The most that was used a second from one sample to the next."""
 
     def append(self, number: int, time_ns: int, position: Position) -> None:
-        """One more that is kept."""
+        """Keep one more sample of the ring."""
         self.numbers.append(number)
         self.times.append(time_ns)
         self.positions.append(position)
 
     def account(self, time_ns: int, position: Position) -> None:
-        """One more that has come, before it is kept."""
+        """Count one more sample of the ring, before it is kept."""
         self.count += 1
         self.most_ns = max(self.most_ns, position.waiting_ns or 0)
         if self.positions:

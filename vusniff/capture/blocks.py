@@ -20,17 +20,17 @@ def _text(words: str) -> bytes:
 
 
 def own(order: str, text: bytes) -> tuple[int, bytes]:
-    """Our option that says a text."""
+    """The custom option that holds one of our texts."""
     return pcapng.custom_option(order, facts.ENTERPRISE, text)
 
 
 def own_block(order: str, text: bytes) -> bytes:
-    """Our block that says a text."""
+    """The custom block that holds one of our texts."""
     return pcapng.custom_block(order, facts.ENTERPRISE, text)
 
 
 def is_own(order: str, block: bytes) -> bool:
-    """Whether it is such a block: evidence, or losses."""
+    """Whether a block is a custom block of ours, which holds evidence or losses."""
     return bool(pcapng.structs(order, "I").unpack_from(block)[0] == pcapng.CUSTOM)
 
 

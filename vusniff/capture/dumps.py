@@ -30,13 +30,13 @@ Facts = Mapping[str, Any]
 
 
 def pieces(one: RingDump) -> Iterator[RingDump]:
-    """In pieces that fit blocks of a file; at least one."""
+    """The dump as one piece of evidence or more, each small enough for one block."""
     for at in range(0, max(len(one.chains), 1), CHAINS_LIMIT):
         yield replace(one, first=one.first + at, chains=one.chains[at : at + CHAINS_LIMIT])
 
 
 def build(one: RingDump) -> dict[str, Any]:
-    """Its own keys."""
+    """The keys of the block that only this kind of evidence has."""
     return {
         "ring": one.ring,
         "packed": one.packed,

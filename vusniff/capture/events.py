@@ -115,5 +115,5 @@ class Events:
 
 
 def _weight(event: Event) -> int:
-    """What a sample counts."""
+    """What an event adds to `positions`: one more than the rings of a sample, 0 for anything else."""
     return 1 + len(event.rings) if isinstance(event, Sample) else 0

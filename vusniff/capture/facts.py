@@ -123,7 +123,7 @@ def section_facts(section: Section) -> bytes:
 
 
 def _within(words: Iterable[str], room: int) -> list[str]:
-    """As many as fit."""
+    """The first words, as many as fit into ``room`` bytes of JSON, and `_AND_MORE` where some do not."""
     kept: list[str] = []
     for word in words:
         room -= len(_dump(word)) + 1

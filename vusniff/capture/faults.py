@@ -27,7 +27,7 @@ Facts = Mapping[str, Any]
 
 
 def build(one: Fault) -> dict[str, Any]:
-    """Its own keys."""
+    """The keys of the block that only this kind of evidence has."""
     facts: dict[str, Any] = {"id": one.id, "act": one.act.value, "rule": one.rule}
     optional = {
         "text": one.text[:TEXT_LIMIT],

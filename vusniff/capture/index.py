@@ -213,18 +213,18 @@ class PacketParts:
         return len(self._rows)
 
     def append(self, row: int, start: int, stop: int, missing: int) -> None:
-        """The next row that is such a one."""
+        """Note a row that is bytes ``start`` to before ``stop`` of its packet; it is later than all that were noted."""
         for column, value in zip(
             (self._rows, self._starts, self._stops, self._missing), (row, start, stop, missing), strict=True
         ):
             column.append(min(value, 0xFFFFFFFF))
 
     def any_in(self, start: int, stop: int) -> bool:
-        """Whether one of these rows is such a one."""
+        """Whether a row from ``start`` to before ``stop`` is only a part of its packet."""
         return bisect_left(self._rows, start) < bisect_left(self._rows, stop)
 
     def of(self, row: int, data: bytes, missing: int) -> tuple[bytes, int]:
-        """The bytes of a row, and how many are missing, by those of its packet."""
+        """The bytes of a row and how many are missing, given those of its packet."""
         at = bisect_left(self._rows, row)
         if at == len(self._rows) or self._rows[at] != row:
             return data, missing

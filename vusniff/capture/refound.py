@@ -43,7 +43,7 @@ class Refound:
             return None
         channel = family.main if is_named(connection.path) else family.unknown
         if kind is FrameKind.MESSAGE:
-            return self._doubted(family, order, channel, key, data)
+            return self._implausible(family, order, channel, key, data)
         if kind is not FrameKind.RAW:
             return None
         found: list[PacketPart] = []
@@ -55,7 +55,7 @@ class Refound:
         self._split(family, order, channel, key, data, at, found)
         return None if all(piece.kind is FrameKind.RAW for piece in found) else found
 
-    def _doubted(
+    def _implausible(
         self, family: Family, order: str, channel: Channel, key: tuple[int, int], data: bytes
     ) -> list[PacketPart] | None:
         """A message of a size that is not believed ends where another surely begins."""

@@ -29,7 +29,7 @@ Facts = Mapping[str, Any]
 
 
 def build(one: Sample) -> dict[str, Any]:
-    """Its own keys."""
+    """The keys of the block that only this kind of evidence has."""
     facts: dict[str, Any] = {}
     if one.rings:
         facts["rings"] = [_ring(position) for position in one.rings]

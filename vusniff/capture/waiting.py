@@ -92,7 +92,7 @@ class WaitingBlocks:
         self.blocks = kept
 
     def discard(self) -> None:
-        """Nothing more is written."""
+        """Drop all that waits: nothing more is written."""
         for block in self.blocks:
             self._take_back(block)
         self.blocks, self._rest = [], b""

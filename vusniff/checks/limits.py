@@ -33,12 +33,13 @@ class Limit(NamedTuple):
     made with."""
 
     def told(self, peer: Peer) -> Most | None:
-        """What is known of one peer."""
+        """The most that a peer takes; None where its program is not known."""
         own = next((most for name, most in self.named.items() if peer.comm.startswith(name)), None)
         return own or self.known.get(peer.program)
 
     def of(self, peer: Peer) -> int:
-        """For one peer; of limits that have a common figure."""
+        """The most that a peer takes as a number; of one that is not known the figure that all known ones have in
+        common, 0 for none."""
         most = self.told(peer)
         return most.number if most is not None else self.common or 0
 

@@ -59,6 +59,6 @@ def follow(memory: SessionHistory, message: Message) -> None:
 
 
 def spoken_of(message: Message) -> Spoken:
-    """What is kept of what is no message."""
+    """What is kept of bytes that are no message."""
     process = message.process
     return Spoken(message.number, message.sender, message.data[:MAX_SPOKEN], process.comm if process else "")

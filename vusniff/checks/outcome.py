@@ -113,8 +113,8 @@ def told_to_end(one: Standing) -> bool:
 
 
 def outside(one: Standing, death: Death | None) -> bool:
-    """A signal from outside ended the session: nothing that was said is why. Of a front-end that was ended while it
-    waited it is not what is asked."""
+    """A signal from outside ended the session, so that nothing that was said is the reason. Not asked of a front-end
+    that was killed while it waited for an answer (`_was_stuck`)."""
     if death is not None:
         return death.exit.signal not in CRASHES
     return told_to_end(one) and not (one.closer is Sender.FRONTEND and _waited(one))

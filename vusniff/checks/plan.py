@@ -118,7 +118,7 @@ def counts_replies(state: DeviceState) -> bool:
 
 
 def by_standing(step: Step) -> Iterator[Trigger]:
-    """What a message is by where its session stands."""
+    """The triggers of a message that follow from where its session stands."""
     if step.message.channel is not Channels.MAIN or step.message.flags & FLAG_REPLY:
         return
     if step.link.wrong_reply:
@@ -130,7 +130,7 @@ def by_standing(step: Step) -> Iterator[Trigger]:
 
 
 def by_looks(step: Step, plan: Plan) -> Iterator[Trigger]:
-    """What a message is by how it looks."""
+    """The triggers of a message that follow from how it looks."""
     message, before = step.message, step.before
     passed = len(message.descriptors)
     if passed and not (plan.takes_one and passed == 1 and not message.descriptors[0].late):

@@ -104,7 +104,7 @@ def recall_reply(step: Step) -> None:
 
 
 def _answered(waiting: list[Waiting], number: int, step: Step) -> Message | None:
-    """The request of a number, which waits no more."""
+    """Takes the request with a number out of those that wait; None where none has it."""
     if step.pairing == FITS:
         # What stood before it need not be answered, and replies come in order: it gets none.
         for position, entry in enumerate(waiting):

@@ -42,7 +42,7 @@ class Look:
 
     @property
     def ring(self) -> Vring:
-        """What was negotiated of it."""
+        """The ring as messages have set it up."""
         return vring(self.state, self.position.ring)
 
     @property
@@ -98,7 +98,7 @@ def remember_log(memory: SessionHistory, sample: Sample, state: DeviceState) -> 
 
 
 def forget(memory: SessionHistory, unreadable: Iterable[str]) -> None:
-    """What is not readable any more is not known to stand where it stood."""
+    """Forget where rings stood that cannot be read any more."""
     for what in unreadable:
         kind, _, ring = what.partition(" ")
         if kind == "ring" and ring.isdecimal():

@@ -79,7 +79,7 @@ class _OwnConversation:
         """Findings that were handed on."""
 
     def hear(self, connection: Connection, order: str, frame: Frame, number: int) -> None:
-        """The next message of it."""
+        """The next message of this conversation."""
         if self.tracker.is_new(connection.id):
             self.tracker.opened(connection, order)
         header = family_named(connection.family).main.header
@@ -97,7 +97,7 @@ class _OwnConversation:
             self.checker.feed(*step)
 
     def explains(self, finding: Finding, role: Sender) -> bool:
-        """Something that the other side did in this conversation, and so the proxy, explains it."""
+        """Whether a finding follows from something that the other side, and so the proxy, did in this conversation."""
         if finding.rule not in EXPLAINED:
             return False
         cause = explanations(self.checker.found.get(finding.session, ())).get(finding.rule)

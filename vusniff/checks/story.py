@@ -93,7 +93,8 @@ def verdicts(checker: Checker, now_ns: int) -> list[Verdict]:
 
 
 def _urgency(one: Verdict) -> tuple[bool, int, bool, tuple[int, ...]]:
-    """By which verdicts are in order: of two that say the same, a device comes before the node by which it is made."""
+    """The key by which verdicts are sorted; of two that say the same, a device comes before the node by which it is
+    made."""
     return not one.trouble, WORST.index(one.outcome), one.path == CONTROL, one.sessions
 
 

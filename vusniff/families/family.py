@@ -81,10 +81,10 @@ class ShownState(Protocol):
         """Followed from the first byte of the connection."""
 
     def tables(self) -> Sequence[StateTable]:
-        """It for people."""
+        """The state as tables for people."""
 
     def values(self) -> dict[str, Any]:
-        """It as plain JSON values."""
+        """The state as plain JSON values."""
 
 
 State = Any

@@ -6,10 +6,10 @@ same frames for every cut. It knows where a message ends and nothing of what is 
 which channel this is.
 
 A stream's family is that of its first header (`registry.recognised`) and stays the same. Bytes that are no header of it
-are raw, and the next header that surely is one is looked for in them and in what follows (`Family.find`). A header that
-says a size which no message of its kind has (`Family.largest`) is read on, and doubted: its message ends where such a
-header is found in what should be its payload. Raw bytes, and messages that are doubted, are framed as they come, the
-former in pieces of at most 64 KiB; only their concatenation does not depend on the cut.
+are raw, and the next header that surely is one is looked for in them and in what follows (`Family.find`). A size which
+no message of its kind has (`Family.largest`) is implausible: the message is read on, and ends where such a header is
+found in what should be its payload. Raw bytes, and messages of an implausible size, are framed as they come, the former
+in pieces of at most 64 KiB; only their concatenation does not depend on the cut.
 
 Memory: one frame of at most FRAME_LIMIT bytes and DESCRIPTOR_LIMIT descriptors is held. Time: linear in bytes.
 """
@@ -52,9 +52,9 @@ class Framer:
         "_buffer",
         "_channel",
         "_continues",
-        "_doubted",
         "_facts",
         "_found",
+        "_implausible",
         "_known",
         "_lost",
         "_order",
@@ -92,7 +92,7 @@ class Framer:
             if chunk.descriptors:  # they belong to no byte: shown now, and not kept until one comes
                 frames.append(Frame(*self._stream, chunk.time_ns, b"", chunk.facts, FrameKind.RAW))
             return frames
-        if self._lost or self._doubted:
+        if self._lost or self._implausible:
             at = self._search(data, chunk.missing)
             if at:
                 self._take(replace(chunk, data=data[:at], missing=0), frames)
@@ -156,9 +156,9 @@ class Framer:
                     self._buffer += rest[at:HEAD]
                     offset += max(at - HEAD, 0)
                     continue
-                self._doubted = total > BELIEVED and not self._believes(self._buffer, 0, total)
+                self._implausible = total > BELIEVED and not self._believes(self._buffer, 0, total)
                 self._expect(total)
-                at = self._find(data, offset) if self._doubted else None
+                at = self._find(data, offset) if self._implausible else None
                 if at is not None:
                     facts = chunk.facts.without_descriptors()
                     self._take(replace(chunk, data=data[offset:at], facts=facts, missing=0), frames)
@@ -196,7 +196,7 @@ class Framer:
         return None
 
     def _search(self, data: Bytes, missing: int) -> int | None:
-        """The same of what begins with a send: less is asked there, unless a message that is doubted may go on."""
+        """As `_find`; after a loss a header with which a send begins is believed sooner (`_begins_message`)."""
         if self._lost and self._begins_message(data, missing):
             return 0
         return self._find(data, 0)
@@ -210,14 +210,15 @@ class Framer:
         return self.family.message_size(header, self._order, offset)
 
     def due(self, waiting: memoryview) -> int:
-        """How many bytes to feed next so as to end with a message, ``waiting`` being those that can be had.
+        """How many bytes to feed next so that they end where a message ends; ``waiting`` are the bytes that can be read
+        now.
 
-        As many as there are when they say nothing about where the message ends, more than there are when it is long.
-        `framed` tells which.
+        All of them where they do not tell where the message ends; more than all of them for a message of which the rest
+        has yet to come. Sets `framed`: whether the end of the message is known.
         """
         self._found = 0
         self.framed = True
-        if self._lost or self._doubted:
+        if self._lost or self._implausible:
             at = self._search(waiting, 0)
             if at == 0:
                 return self._size(waiting) or len(waiting)
@@ -248,8 +249,9 @@ class Framer:
         return not self._known and not self._buffer
 
     def header(self, data: bytes) -> tuple[int, int] | None:
-        """Request and flags of the message that ``data``, next to be fed, is (of); None where no header tells."""
-        if self._lost or self._doubted:
+        """Request and flags of the message that ``data`` belongs to, which is to be fed next; None where no header
+        tells."""
+        if self._lost or self._implausible:
             if self._search(data, 0) != 0:
                 return None
             head = b""
@@ -264,7 +266,8 @@ class Framer:
         return request, flags
 
     def is_message(self, data: bytes) -> bool:
-        """Whether ``data``, which `due` was shown last, is a frame by itself. Such data is not to be fed."""
+        """Whether ``data``, the bytes that `due` asked for last, are one frame. The caller then makes the frame itself
+        and does not feed them."""
         return len(data) == self._found
 
     def end(self, time_ns: int, closed: bool = False) -> list[Frame]:
@@ -277,16 +280,16 @@ class Framer:
         if self._known or self._buffer:
             if not self._buffer:
                 self._time_ns = time_ns
-            left = 0 if closed or self._doubted else self._left()
+            left = 0 if closed or self._implausible else self._left()
             if left or self._buffer or self._facts.descriptors:
                 frames.append(self._cut_short(left))
         self._expect_header()
         return frames
 
     def release(self) -> list[Frame]:
-        """What has come of a message that is doubted. To be asked when the other side speaks: what it says then comes
-        later, and may be no answer to what the rest would be."""
-        if not self._doubted or not self._buffer:
+        """What has come of a message of an implausible size. To be asked when the other side speaks: what it says then
+        comes later, and may be no answer to what the rest would be."""
+        if not self._implausible or not self._buffer:
             return []
         left = self._left()
         frame = self._cut_short(0)
@@ -303,7 +306,7 @@ class Framer:
         self._buffer = bytearray()
         self._known = False
         self._continues = False
-        self._doubted = False
+        self._implausible = False
         self._want = HEAD
         self._rest = 0
         self._time_ns = 0
@@ -348,9 +351,9 @@ class Framer:
     def _continue(self, left: int) -> None:
         """A frame is done and ``left`` bytes of its message are due."""
         if left:
-            doubted = self._doubted
+            implausible = self._implausible
             self._expect_header()
-            self._continues, self._doubted = True, doubted
+            self._continues, self._implausible = True, implausible
             self._expect(left)
         else:
             self._expect_header()

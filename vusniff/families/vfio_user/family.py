@@ -56,7 +56,7 @@ def message_size(header: Bytes, order: str = sys.byteorder, offset: int = 0) -> 
 
 
 def _first(header: Bytes, order: str = sys.byteorder, offset: int = 0) -> int | None:
-    """The same of the first header of a stream, which may be anything."""
+    """As `message_size`, for the first header of a stream: they may be of any protocol, so every field is checked."""
     _, command, size, flags = fields(header, order, offset)
     if not 0 < command <= max(Command) or not HEADER_SIZE <= size <= FIRST_LIMIT or flags & ~FLAGS:
         return None
@@ -99,7 +99,7 @@ class FixedReading:
         return None
 
     def after(self, request: int, is_reply: bool, payload: bytes) -> FixedReading:
-        """The same."""
+        """The reading as it is: no message changes it."""
         return self
 
 

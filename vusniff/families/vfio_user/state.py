@@ -118,11 +118,11 @@ class VfioState:
     """The last few."""
 
     def tables(self) -> list[StateTable]:
-        """It for people."""
+        """The state as tables for people."""
         return shown.tables(self)
 
     def values(self) -> dict[str, Any]:
-        """It as plain JSON values."""
+        """The state as plain JSON values."""
         return shown.values(self)
 
 

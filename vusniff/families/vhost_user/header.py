@@ -8,7 +8,8 @@ three questions, from the most generous to the strictest:
 - `begins`: does a send begin with one, of which nothing before is known?
 - `find`: where is the next one that surely is one?
 
-A size that no message of its kind has (`largest`) is read on, and doubted: the bytes behind it may be the next message.
+A size that no message of its kind has (`largest`) is implausible: the message is read on, and the bytes behind its
+header may be the next one.
 """
 
 from __future__ import annotations

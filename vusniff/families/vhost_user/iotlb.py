@@ -70,7 +70,8 @@ class Iotlb(Mapping[int, Entry]):
         return len(self._entries())
 
     def items(self) -> ItemsView[int, Entry]:
-        """As of a dict, and as fast: every address of every ring that is shown is looked for in them."""
+        """The entries as a dict has them, and as fast: for every address of every ring that is shown all of them are
+        searched."""
         return self._entries().items()
 
     def __repr__(self) -> str:

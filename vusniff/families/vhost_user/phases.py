@@ -121,7 +121,7 @@ class _OpenPhase:
     """When its last message was sent."""
 
     def ended(self, end_ns: int, goes_on: bool = False) -> Phase:
-        """It, with its end."""
+        """The phase as it is when it has ended."""
         return Phase(self.kind, self.first, self.last, self.count, self.start_ns, end_ns, goes_on)
 
 

@@ -97,7 +97,7 @@ class Vring:
 
 
 def ring_state(ring: Vring) -> RingState | None:
-    """What a ring is, as people are told; None where that is unknown."""
+    """The state of a ring as it is shown to people; None where it is unknown."""
     if ring.life is None:
         return None
     if ring.life.value is RingState.STOPPED and (not ring.life.by or ring.kick is None):
@@ -223,7 +223,8 @@ NEVER, RUNNING, UNPROVED, STOPPED = range(4)
 
 
 def _bucket(index: int) -> int:
-    """Where a ring stands: 32 buckets for usual indexes, as many for any other. Neighbours share one."""
+    """Number of the bucket that holds a ring: 0 to 31 for usual indexes, so that neighbours share one; 32 to 63 for any
+    other index."""
     return index >> 5 if index < MAX_VRINGS else 32 + ((index * 0x9E3779B1 & 0xFFFFFFFF) >> 27)
 
 
@@ -373,7 +374,7 @@ def evolve(thing: Changed, **changes: Any) -> Changed:
 
 
 def evolved(thing: Changed, changes: dict[str, Any]) -> Changed:
-    """The same, for callers that have the changes in a dict."""
+    """As `evolve`, for callers that have the changes in a dict."""
     new: Changed = _new(thing.__class__)  # type: ignore[assignment]
     _set(new, "__dict__", thing.__dict__ | changes)
     return new
