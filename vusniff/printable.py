@@ -99,6 +99,18 @@ def shorten(text: str, most: int = NAME) -> str:
     return text[: room - room // 2] + MARK + text[len(text) - room // 2 :]
 
 
+def folded(line: str, room: int) -> list[str]:
+    """A line in pieces of at most ``room`` columns, broken between words. What follows stands below the last column of
+    the line, which two spaces part from what is before it; below its beginning where there is little room."""
+    if len(line) <= room:
+        return [line]
+    import textwrap
+
+    begins = [found.end() for found in re.finditer(r"(?:^|(?<=\S)) {2,}(?=\S)", line)]
+    below = begins[-1] if begins and begins[-1] <= room // 3 else len(line) - len(line.lstrip()) + 4
+    return textwrap.wrap(line, max(room, below + 20), subsequent_indent=" " * below, break_on_hyphens=False) or [line]
+
+
 def cell(text: str, most: int = NAME) -> str:
     """What a table shows of a text."""
     return shorten(escape(text), most)

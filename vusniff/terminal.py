@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable
 
 from vusniff.errors import FilterError, RuleError
-from vusniff.printable import escape, escape_json, escape_lines, escape_styled
+from vusniff.printable import escape, escape_json, escape_lines, escape_styled, folded
 
 _paint: Callable[[str], str] | None = None
 """What puts colours into lines, after they were escaped."""
@@ -41,6 +41,21 @@ def put(text: str) -> None:
     """Lines on standard output."""
     text = escape_lines(text)
     _write(_paint(text) if _paint else text)
+
+
+def width() -> int | None:
+    """Columns of the terminal that standard output is; None where it is none."""
+    if sys.stdout is None or not sys.stdout.isatty():
+        return None
+    import shutil
+
+    return shutil.get_terminal_size().columns
+
+
+def put_folded(text: str) -> None:
+    """Lines on standard output; on a terminal they are broken between words where it ends."""
+    room = width()
+    put(text if room is None else "\n".join(line for one in text.split("\n") for line in folded(one, room)))
 
 
 def put_line(text: str = "") -> None:

@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
 
     rules = _rules(args.rule, args.ignore)
     if args.list:
-        _write("".join(f"{line}\n" for line in findings.rule_lines(rules)))
+        _write("".join(f"{line}\n" for line in findings.rule_lines(rules)), "text")
         return 0
     if not args.files:
         raise VusniffError("no capture to check: give one or more files, or --list for the rules")
@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
         from vusniff.views import reports
 
         sarif = args.format == "sarif"
-        _write(reports.sarif(judged, args.files) if sarif else reports.junit(judged, args.fail_on))
+        _write(reports.sarif(judged, args.files) if sarif else reports.junit(judged, args.fail_on), args.format)
     if (judged.cuts or not judged.times) and args.fail_on != "never":
         return 1  # what was not seen is not called good
     return 1 if any(finding.severity.rank <= _worst(args.fail_on) for finding in judged.checker.findings) else 0
@@ -160,25 +160,25 @@ def _judge(args: argparse.Namespace, rules: Sequence[Rule], chosen: Filter | Non
                 news = writer.news() if grows else ""
                 if news and progress:
                     progress.pause()
-                _write(news)
+                _write(news, args.format)
                 judged.take(batch, reader.order)
                 if args.follow:
-                    _write(writer.news())
+                    _write(writer.news(), args.format)
                 elif progress:
                     progress(*reader.progress)
     except KeyboardInterrupt:
         judged.notes = reader.notes
-        _write(writer.rest() if grows else writer.whole())
+        _write(writer.rest() if grows else writer.whole(), args.format)
         raise
     judged.notes, judged.cuts = reader.notes, reader.cuts
     judged.conclude()
     if chosen:
         _keep(judged, chosen, args)
-    _write(writer.rest() if grows else writer.whole())
+    _write(writer.rest() if grows else writer.whole(), args.format)
     return judged
 
 
-def _write(text: str) -> None:
+def _write(text: str, form: str) -> None:
     if text:
-        terminal.put(text)
+        (terminal.put_folded if form == "text" else terminal.put)(text)
         terminal.flush()

@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
         terminal.put_json(jsonl.encode(diff.diff_dict(found)) + b"\n")
     else:
         made = diff.diff_page(found)
-        terminal.put(page.markdown(made) if args.format == "markdown" else page.text(made))
+        terminal.put(page.markdown(made) if args.format == "markdown" else page.text(made, terminal.width()))
     return 0 if found.same else 1
 
 

@@ -61,9 +61,8 @@ def run(args: argparse.Namespace) -> int:
             said = {"check": check.name, "ok": check.ok, "found": check.found, "advice": check.advice or None}
             terminal.put_json(json.dumps(said) + "\n")
         else:
-            terminal.put_line(f"{'ok' if check.ok else 'NO':3} {check.name:13} {check.found}")
-            if check.advice:
-                terminal.put_line(f"{'':17} -> {check.advice}")
+            advice = f"{'':17} -> {check.advice}\n" if check.advice else ""
+            terminal.put_folded(f"{'ok' if check.ok else 'NO':3} {check.name:13} {check.found}\n{advice}")
         terminal.flush()
     if not args.json:
         terminal.put_line()

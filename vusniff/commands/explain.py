@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
             told = {"kind": topic.kind, "name": topic.name, "device": topic.device, **page.as_dict(topic.page)}
             terminal.put_json(jsonl.encode(told) + b"\n")
         return 0
-    terminal.put("\n".join(page.text(topic.page) for topic in topics))
+    terminal.put("\n".join(page.text(topic.page, terminal.width()) for topic in topics))
     return 0
 
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from vusniff import terminal
 from vusniff.commands.forms import add_json
 from vusniff.errors import VusniffError
+from vusniff.printable import escape
 
 
 class Looked(NamedTuple):
@@ -205,4 +206,5 @@ def _put(one: dict[str, Any], json: bool) -> None:
     said = one["verdict"]["sentence"] if one["verdict"] else "no verdict"
     first = f"#{one['first_passing']}"
     passing = first if one["passing"] == 1 else f"{one['passing']} messages from {first}"
-    terminal.put_line(f"{one['file']}: session {one['session']} on {one['path']}{device}, {passing}: {said}")
+    line = f"{one['file']}: session {one['session']} on {one['path']}{device}, {passing}: {said}"
+    terminal.put_folded(f"{escape(line)}\n")

@@ -80,10 +80,8 @@ def run(args: argparse.Namespace) -> int:
                     terminal.put_json(jsonl.encode(values) + b"\n")
         return 0
     rows = [rings.LINE_COLUMNS, *rings.lines(history, sessions, _begin(timeline), args.ring)]
-    widths = [max(len(cells[column]) for cells in rows) for column in range(len(rings.LINE_COLUMNS))]
-    for cells in rows:
-        texts = (text.ljust(width) for text, width in zip(cells, widths, strict=True))
-        terminal.put(escape("  ".join(texts).rstrip()) + "\n")
+    for line in rings.table_lines(rows, terminal.width()):
+        terminal.put(escape(line) + "\n")
     return 0
 
 

@@ -43,5 +43,5 @@ def run(args: argparse.Namespace) -> int:
         terminal.put_json(jsonl.encode(account.summary_dict(timeline, args.files, chosen)) + b"\n")
         return 0
     made = summary.summary_page(timeline, args.files, chosen)
-    terminal.put(page.markdown(made) if args.format == "markdown" else page.text(made))
+    terminal.put(page.markdown(made) if args.format == "markdown" else page.text(made, terminal.width()))
     return 0

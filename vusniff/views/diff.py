@@ -382,9 +382,8 @@ def diff_page(found: Comparison) -> Page:
     sections.append(
         PageSection("Phases", [Table(columns, page.shortened(list(_phase_rows(found.pairs)), summary.PHASES))])
     )
-    verdict = (
-        "no difference" if found.same else f"{len(rows)} differences in what was set up, {len(listed)} in messages"
-    )
+    set_up = f"{counted(len(rows), 'difference')} in what was set up"
+    verdict = "no difference" if found.same else f"{set_up}, {len(listed)} in messages"
     families = dict.fromkeys(side.family.name for side in sides)
     return Page(f"{' and '.join(families)} sessions A and B: {verdict}", sections)
 

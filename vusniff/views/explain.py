@@ -47,11 +47,11 @@ LIKE = 5
 """Close matches that are offered for a word that nothing is called."""
 
 
-def explain(what: Message | str, device: str | None = None, width: int = page.WIDTH) -> str:
+def explain(what: Message | str, device: str | None = None, width: int | None = None) -> str:
     """The explanation of a message's request, or of what people call a thing, as text.
 
-    ``device`` narrows features to a device type; ``width`` is where lines are broken, in columns. Raises VusniffError
-    for what nothing is called.
+    ``device`` narrows features to a device type; ``width`` is that of the screen, in columns. Raises VusniffError for
+    what nothing is called.
     """
     return "\n".join(page.text(topic.page, width) for topic in topics(what, device))
 

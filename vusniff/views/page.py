@@ -9,8 +9,10 @@ from typing import Any, NamedTuple
 from vusniff.printable import cell, escape, shorten
 
 WIDTH = 110
-"""Columns at which lines of text are broken; tables are as wide as they are."""
+"""Columns at which lines of text are broken, where the screen is not narrower."""
 GAP = "  "
+LEAST_CELL = 20
+"""Columns that the last cell of a row needs, to be broken into lines where a table is too wide."""
 
 
 class NamedValues(NamedTuple):
@@ -76,7 +78,7 @@ def shortened(rows: Sequence[Sequence[str]], most: int) -> list[Sequence[str]]:
 def _wrapped(text: str, first: str, rest: str, width: int) -> Iterator[str]:
     yield from textwrap.wrap(
         " ".join(map(shorten, escape(text).split(" "))),
-        max(width, len(first) + 40),
+        max(width, len(first) + LEAST_CELL),
         initial_indent=first,
         subsequent_indent=rest,
         break_long_words=False,
@@ -92,7 +94,35 @@ def table_lines(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterat
         yield GAP.join(f"{text:<{width}}" for text, width in zip(row, widths, strict=True)).rstrip()
 
 
-def _text_of(part: Part, width: int) -> Iterator[str]:
+def _fitted_lines(table: Table, room: int) -> Iterator[str]:
+    """A table in at most ``room`` columns: where it is wider, last cells are broken into lines, or each row stands by
+    itself, with a line for each cell that says something."""
+    lines = list(table_lines(table.columns, table.rows))
+    if max(map(len, lines)) <= room:
+        yield from lines
+        return
+    rows = [[cell(text) for text in row] for row in (table.columns, *table.rows)]
+    before = sum(max(len(row[place]) for row in rows) + len(GAP) for place in range(len(table.columns) - 1))
+    if room - before >= LEAST_CELL:
+        for line in lines:
+            yield from _broken(line[before:], line[:before], " " * before, room)
+        return
+    label = max(map(len, rows[0][1:]))
+    named = f"{rows[0][0]} " if rows[0][0].isalpha() else ""
+    for row in rows[1:]:
+        yield f"{named}{row[0]}"
+        for name, said in zip(rows[0][1:], row[1:], strict=True):
+            if said and said != "-":
+                yield from _broken(said, f"  {name:<{label}}{GAP}", " " * (label + 2 + len(GAP)), room)
+
+
+def _broken(text: str, first: str, rest: str, room: int) -> Iterator[str]:
+    yield from textwrap.wrap(
+        text, max(room, len(first) + LEAST_CELL), initial_indent=first, subsequent_indent=rest, break_on_hyphens=False
+    ) or [first.rstrip()]
+
+
+def _text_of(part: Part, width: int, room: int | None) -> Iterator[str]:
     match part:
         case NamedValues(rows):
             label = max((len(name) for name, _ in rows), default=0)
@@ -105,23 +135,29 @@ def _text_of(part: Part, width: int) -> Iterator[str]:
             for paragraph in paragraphs:
                 yield from _wrapped(paragraph, "  ", "  ", width)
         case Table(columns, rows):
-            yield from (f"  {line}" for line in table_lines(columns, rows))
+            found = table_lines(columns, rows) if room is None else _fitted_lines(part, room - 2)
+            yield from (f"  {line}" for line in found)
 
 
-def text(page: Page, width: int = WIDTH) -> str:
-    """The page as plain text."""
+def text(page: Page, room: int | None = None) -> str:
+    """The page as plain text; ``room`` is the width of the screen. Without one, tables are as wide as they are."""
+    width = min(WIDTH, room or WIDTH)
     lines: list[str] = []
     if page.lead is not None:
         lines += _wrapped(page.lead.title, "", "  ", width)
         for part in page.lead.parts:
-            lines += _text_of(part, width)
+            lines += _text_of(part, width, room)
         lines.append("")
-    lines.append(escape(page.title))
+    lines += _title(page.title, room)
     for section in page.sections:
-        lines += ["", escape(section.title)]
+        lines += ["", *_title(section.title, room)]
         for part in section.parts:
-            lines += _text_of(part, width)
+            lines += _text_of(part, width, room)
     return "\n".join(lines) + "\n"
+
+
+def _title(words: str, room: int | None) -> Iterable[str]:
+    return [escape(words)] if room is None else _broken(escape(words), "", "  ", room)
 
 
 def _row(cells: Iterable[str]) -> str:

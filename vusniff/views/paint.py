@@ -23,10 +23,12 @@ class Style(Enum):
 Patterns = dict[str, Style]
 """Patterns of what stands in a line, each with its style. Where several fit, the first of them counts."""
 
+_SENTENCE = r"[^\n]*(?:\n +(?!\S+  )\S[^\n]*)*"
+"""A sentence of several lines: no label with its value follows."""
 _VERDICT: Patterns = {
-    r"\A(?:Running|Stopped cleanly)[^\n]*": Style.GOOD,
-    r"\A(?:Idle|Ended|Unknown|Joined)[^\n]*": Style.DOUBTFUL,
-    r"\A[^\n]*": Style.BAD,
+    rf"\A(?:Running|Stopped cleanly){_SENTENCE}": Style.GOOD,
+    rf"\A(?:Idle|Ended|Unknown|Joined){_SENTENCE}": Style.DOUBTFUL,
+    rf"\A{_SENTENCE}": Style.BAD,
 }
 _SEVERITIES: Patterns = {
     r"^ *(?:error)\b": Style.BAD,
@@ -52,8 +54,8 @@ FINDINGS: Patterns = {
     **_SEVERITIES,
     r"^session \d+[^\n]*": Style.STRONG,
     r"^[1-9]\d* errors?\b": Style.BAD,
-    r"^          [^\n]*": Style.FAINT,
-    r"^  (?:session|fault|evidence|try|but|step)(?=  )": Style.FAINT,
+    r"^ {10}(?: {4})?(?! )[^\n]*": Style.FAINT,
+    r"^  (?:sessions?|fault|evidence|try|but|step)(?=  )": Style.FAINT,
 }
 """What `vusniff check` prints."""
 TABLES: Patterns = {

@@ -35,10 +35,24 @@ COLUMNS = (
 """As `row` has them."""
 LINE_COLUMNS = ("time", "session", "ring", "state", "available", "used", "in flight", "rate", "wants", "kicks", "calls")
 """As `lines` has them."""
+LEFT_OUT = ("calls", "kicks", "wants", "rate", "used", "available", "session")
+"""Columns that are left out where the screen is narrow, the first first; those that say nothing go before others."""
 ACCOUNT_COLUMNS = ("vring", "last seen", "in flight", "used", "most a second", "longest wait", "wants", "samples")
 """As `account_row` has them."""
 BARS = " ▁▂▃▄▅▆▇█"
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
+
+
+def table_lines(rows: Sequence[tuple[str, ...]], room: int | None) -> Iterator[str]:
+    """Lines of a table, of which the first row names the columns; with ``room``, so many columns of it as fit there."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    shown = list(range(len(widths)))
+    order = [rows[0].index(name) for name in LEFT_OUT]
+    order.sort(key=lambda place: len({row[place] for row in rows[1:]}) > 1)
+    while room is not None and order and sum(widths[place] + 2 for place in shown) - 2 > room:
+        shown.remove(order.pop(0))
+    for row in rows:
+        yield "  ".join(f"{row[place]:<{widths[place]}}" for place in shown).rstrip()
 
 
 def state_words(standing: RingStanding, later_ns: int = 0) -> str:

@@ -61,7 +61,9 @@ def why(verdict: Verdict) -> NamedValues:
         ("evidence", ", ".join(f"#{number}" for number in verdict.evidence)),
         ("try", verdict.advice),
         *(("but", caveat) for caveat in verdict.caveats),
-        ("session", f"{named} on {verdict.path}") if numbers else ("path", verdict.path),
+        ("sessions" if len(numbers) > 1 else "session", f"{named} on {verdict.path}")
+        if numbers
+        else ("path", verdict.path),
     )
 
 
