@@ -115,7 +115,9 @@ def test_a_good_capture_is_fine(capsys: pytest.CaptureFixture[str], good: Path) 
 def test_an_empty_capture_is_not_called_good(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     talk = Talk(tmp_path / "empty.pcapng")
     talk.writer.close()
-    assert _out(capsys, talk.path) == (1, "no messages: there was nothing to judge\n")
+    for form in ("text", "json"):
+        assert main(["check", "--format", form, str(talk.path)]) == 1
+        assert capsys.readouterr() == ("", "no messages: there is nothing to judge\n")
     assert _out(capsys, talk.path, "--fail-on", "never")[0] == 0
 
 

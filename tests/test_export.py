@@ -76,6 +76,7 @@ def test_json_lines_keep_to_their_schema(capture: Path) -> None:
     jsonschema = pytest.importorskip("jsonschema")
     check = jsonschema.Draft202012Validator(json.loads((DOCS / "message.schema.json").read_text("utf-8")))
     lines = export(capture, "--format", "jsonl").splitlines()
+    assert export(capture, "--format", "json").splitlines() == lines
     assert len(lines) == len(timeline_of(capture))
     for line in lines:
         check.validate(json.loads(line))
@@ -611,7 +612,7 @@ def test_a_capture_without_a_message_is_exported_without_a_fault(
         connection = writer.open("/run/vm.sock", opened_ns=1)
         writer.lost(Lost(connection.id, 2, 1))
     assert main(["export", str(path), "--format", form, "-o", str(tmp_path / "out")]) == 1
-    assert capsys.readouterr().err.startswith("no messages: nothing was exported")
+    assert capsys.readouterr().err.startswith("no messages: there is nothing to export")
 
 
 def test_a_report_folds_all_but_what_decides(capsys: pytest.CaptureFixture[str]) -> None:

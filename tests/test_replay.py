@@ -208,7 +208,7 @@ STATE = u32(1, 0)
         (raw, (), "message #2 is 12 bytes without a vhost-user header: not played"),
         (cut, (), "message #1 is truncated: 5 bytes of it were not captured; record without a snaplen"),
         (foreign, (), "message #1 is of a big-endian host: it can only be played on such a host"),
-        (nothing, (), "the capture holds no session to play"),
+        (nothing, (), "no messages: there is nothing to play"),
         (
             lambda path: one_message(path, F.POSTCOPY_ADVISE),
             (),

@@ -66,6 +66,8 @@ def run(args: argparse.Namespace) -> int:
 
         sarif = args.format == "sarif"
         _write(reports.sarif(judged, args.files) if sarif else reports.junit(judged, args.fail_on), args.format)
+    if not judged.times:
+        terminal.tell("no messages: there is nothing to judge")
     if (judged.cuts or not judged.times) and args.fail_on != "never":
         return 1  # what was not seen is not called good
     return 1 if any(finding.severity.rank <= _worst(args.fail_on) for finding in judged.checker.findings) else 0

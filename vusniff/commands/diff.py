@@ -78,5 +78,5 @@ def _read(path: str, device: str | None) -> Timeline:
 
     timeline = whole_timeline([path], device)
     if not len(timeline):
-        raise VusniffError(f"{path} holds no message: there is nothing to compare")
+        raise VusniffError(f"no messages in {path}: there is nothing to compare")
     return timeline

@@ -46,7 +46,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of ``vusniff export``."""
     parser.epilog = _EPILOG
     parser.add_argument("files", metavar="FILE", nargs="+", help="capture files, merged by time; - is standard input")
-    parser.add_argument("--format", choices=FORMATS, help="how (default: by the ending of -o, before .gz or .zst)")
+    parser.add_argument(
+        "--format",
+        type=lambda form: "jsonl" if form == "json" else form,
+        choices=FORMATS,
+        help="how (default: by the ending of -o, before .gz or .zst); json is jsonl",
+    )
     parser.add_argument("--json", dest="format", action="store_const", const="jsonl", help="as --format jsonl")
     parser.add_argument("-o", "--output", metavar="OUT", help="where to (default: standard output)")
     parser.add_argument("--force", action="store_true", help="replace OUT if it is there already")
@@ -76,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
         chosen = _choose(files, names, args)
         _write(args.output, form, chosen, _replaces(args))
     if not len(chosen.rows):
-        terminal.tell("no messages: nothing was exported")
+        terminal.tell("no messages: there is nothing to export")
         return 1
     return 0
 

@@ -81,6 +81,9 @@ def run(args: argparse.Namespace) -> int:
             unread += not looked.readable
     if unread:
         return 2
+    if not count:
+        wanted = "no session has something wrong" if args.trouble else "no messages: there is nothing to list"
+        terminal.tell("no session holds such a message" if expression else wanted)
     return 0 if count else 1
 
 

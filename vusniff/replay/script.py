@@ -77,7 +77,7 @@ def script_of(timeline: Timeline, role: Sender, session: int = 1, until: int | N
     Raises ReplayError for what cannot be played.
     """
     if not timeline.sessions:
-        raise ReplayError("the capture holds no session to play")
+        raise ReplayError("no messages: there is nothing to play")
     if not 1 <= session <= len(timeline.sessions):
         raise ReplayError(f"--session {session}: there are sessions 1 to {len(timeline.sessions)}")
     known = timeline.sessions[session - 1]

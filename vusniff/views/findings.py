@@ -162,7 +162,6 @@ def closing_lines(judged: Judged) -> Iterator[str]:
     for note in judged.notes:
         yield f"note on the file: {escape(note)}{NOT_JUDGED if note in judged.cuts else ''}"
     if not judged.times:
-        yield "no messages: there was nothing to judge"
         return
     severities = Counter(finding.severity for finding in judged.checker.findings)
     more = sum(judged.repeated().values())
