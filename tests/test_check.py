@@ -72,7 +72,7 @@ def test_findings_are_told_with_side_time_evidence_and_counts(capsys: pytest.Cap
     assert status == 1
     assert lines[0].startswith("Never started: the front-end (qemu-system-x86) closed the connection")
     assert "The probable cause: SET_FEATURES acknowledges bit 0" in lines[0]
-    assert "1 other device: nothing wrong with it)" in lines[0]
+    assert "nothing is wrong with the other device." in lines[0]
     assert any(line.startswith("  try") for line in lines[1:6])
     title = next(line for line in lines if line.startswith("session 1"))
     assert "qemu-system-x86 (QEMU) -> dpdk-testpmd (DPDK)" in title

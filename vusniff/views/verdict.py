@@ -39,14 +39,17 @@ def first_line(found: list[Verdict]) -> str:
         return NOTHING
     others = len(found) - 1
     bad = sum(one.trouble for one in found[1:])
-    more = ""
-    if others:
-        is_bad = f"{bad} of them in trouble" if bad else "nothing wrong with them"
-        if others == 1:
-            is_bad = "in trouble, too" if bad else "nothing wrong with it"
-        where = f"on {found[0].path}; " if found[0].path else ""
-        more = f" ({where}{others} other device{'s' if others > 1 else ''}: {is_bad})"
-    return f"{found[0].sentence}{more}"
+    if not others:
+        return found[0].sentence
+    other = "the other device" if others == 1 else f"the {others} other devices"
+    if not bad:
+        rest = f"nothing is wrong with {other}"
+    elif others == 1:
+        rest = f"{other} is in trouble, too"
+    else:
+        rest = f"of {other} {bad} {'is' if bad == 1 else 'are'} in trouble"
+    told = f"This is about {found[0].path}; {rest}" if found[0].path else f"{rest[0].upper()}{rest[1:]}"
+    return f"{found[0].sentence} {told}."
 
 
 def why(verdict: Verdict) -> NamedValues:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from vusniff.amounts import size
+from vusniff.amounts import counted, size
 from vusniff.printable import escape
 
 Payload = Mapping[str, Any]
@@ -44,7 +44,7 @@ def _target(payload: Payload, request: int, reply: bool) -> str:
 
 
 def _create(payload: Payload, request: int, reply: bool) -> str:
-    return f"{escape(payload['name'])} device {payload['device_id']}, {payload['vq_num']} vrings"
+    return f"{escape(payload['name'])} device type {payload['device_id']}, {counted(payload['vq_num'], 'vring')}"
 
 
 def _info(payload: Payload, request: int, reply: bool) -> str:
@@ -59,12 +59,12 @@ def _permitted(payload: Payload, request: int, reply: bool) -> str:
 def _response(payload: Payload, request: int, reply: bool) -> str:
     """The ring's position is only said in answer to one message, and 0 in all others."""
     where = f" {_ring(payload)} available {payload['available_index']}" if payload["available_index"] else ""
-    return f"to {payload['request_id']}: {payload['result_name'] or payload['result']}{where}"
+    return f"to request {payload['request_id']}: {payload['result_name'] or payload['result']}{where}"
 
 
 def _asked(words: Callable[[Payload, int, bool], str]) -> Callable[[Payload, int, bool], str]:
     """What the kernel asks a VDUSE back-end, with the number that the answer repeats."""
-    return lambda payload, request, reply: f"{words(payload, request, reply)} (asks {payload['request_id']})"
+    return lambda payload, request, reply: f"{words(payload, request, reply)} (request {payload['request_id']})"
 
 
 WORDS: Mapping[str, Callable[[Payload, int, bool], str]] = {

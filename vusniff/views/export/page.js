@@ -285,6 +285,7 @@
   const drawGantt = () => {
     marks.length = 0;
     byId("gantt").replaceChildren(...capture.sessions.map(drawSession).filter(Boolean));
+    byId("legend").hidden = !capture.sessions.some((one) => one.rings.length || Object.keys(one.lives).length);
     byId("by-time").setAttribute("aria-pressed", String(byTime));
     byId("by-message").setAttribute("aria-pressed", String(!byTime));
     if (chosen >= 0) moveMarks(messages[chosen]);

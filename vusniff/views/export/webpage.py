@@ -51,7 +51,8 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inl
 
 def webpage(chosen: Chosen) -> Iterator[str]:
     """The page."""
-    title = "vhost-user: " + ", ".join(name.rpartition("/")[2] for name in chosen.names)
+    families = dict.fromkeys(connection.family for connection in chosen.timeline.index.connections)
+    title = " and ".join(families) + ": " + ", ".join(name.rpartition("/")[2] for name in chosen.names)
     named = html.escape(escape(title))
     folder = resources.files("vusniff.views.export")
     style, script, body = (folder.joinpath(name).read_text("utf-8") for name in ("page.css", "page.js", "page.html"))
