@@ -12,6 +12,7 @@ import struct
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
+from itertools import pairwise
 from pathlib import Path
 from typing import IO, Any, BinaryIO, cast
 
@@ -162,6 +163,8 @@ def test_sequence_diagrams_show_each_message_once(capture: Path) -> None:
         if match := re.fullmatch(r"#(\d+)(?:-(\d+))?", "".join(node.itertext())):
             numbers += range(int(match[1]), int(match[2] or match[1]) + 1)
     assert set(numbers) >= set(range(1, len(timeline_of(capture)) + 1))
+    boxes = [(int(node.attrib["x"]), int(node.attrib["width"])) for node in tree.iter() if node.get("class") == "head"]
+    assert all(left + size < right for (left, size), (right, _) in pairwise(boxes))
     diagram = export(capture, "--format", "mermaid", "--limit", "10000").splitlines()
     assert diagram[0] == "sequenceDiagram"
     arrow = re.compile(r"    P\d+(->>|-->>|--x)P\d+: \S.*")

@@ -554,7 +554,8 @@ async def test_the_end_of_a_connection_is_told() -> None:
     async with opened(QEMU) as (app, pilot):
         await pilot.press("end")
         await pilot.pause()
-        assert "The connection ends here: closed by the front-end" in state_text(app)
+        told = " ".join(state_text(app).split())
+        assert re.search(r"The connection ends here, \S+ \S+ after its last message: closed by the front-end", told)
         await pilot.press("up")
         await pilot.pause()
         assert "ends here" not in state_text(app)

@@ -220,8 +220,11 @@ def test_sessions_at_the_same_time_have_a_verdict_each(tmp_path: Path) -> None:
     assert (first.path, first.outcome, first.sessions) == ("/run/b.sock", Outcome.NEVER_STARTED, (2,))
     assert "GET_QUEUE_NUM said 1" in first.sentence
     assert (second.path, second.outcome, second.sessions) == ("/run/a.sock", Outcome.RUNNING, (1,))
-    assert first_line([first, second]).endswith(" This is about /run/b.sock; nothing is wrong with the other device.")
-    assert first_line([first, first, second]).endswith(" This is about /run/b.sock; of the 2 other devices 1 is in trouble.")
+    about = " This is about /run/b.sock; "
+    assert first_line([first, second]).endswith(f"{about}nothing is wrong with the other device.")
+    assert first_line([first, first, second]).endswith(
+        " This is about /run/b.sock; of the 2 other devices 1 is in trouble."
+    )
 
 
 def command(number: int, request: int, flags: int = 0, body: bytes = b"", error: int = 0) -> bytes:

@@ -20,7 +20,9 @@ _LEFT = 150
 _NARROW, _WIDE, _WIDEST = 430, 640, 900
 """Between the two lanes of a channel: at least, at most, and at most where there is one channel only."""
 _GAP = 130
-"""Between channels."""
+"""Between channels: at least."""
+_APART = 16
+"""Between the boxes of two neighbours."""
 _RIGHT = 90
 _TOP = 84
 _CHARACTER, _BOLD = 6.6, 7.3
@@ -84,11 +86,16 @@ class _LadderPicture:
     links: bool
     lane: int = _NARROW
     """Between the two lanes of a channel."""
+    gap: int = _GAP
+    """Between channels."""
     body: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         most = _WIDEST if len(self.ladder.lanes) <= 2 else _WIDE
         self.lane = max(_NARROW, min(most, max(map(_needs, self.ladder.steps), default=0)))
+        neighbours = range(1, len(self.ladder.lanes) - 1, 2)
+        boxes = ((self._head(one) + self._head(one + 1)) // 2 + _APART for one in neighbours)
+        self.gap = max(_GAP, *boxes, 0)
 
     @property
     def width(self) -> int:
@@ -99,7 +106,7 @@ class _LadderPicture:
 
     def _x(self, position: int) -> int:
         pair, second = divmod(position, 2)
-        return _LEFT + pair * (self.lane + _GAP) + second * self.lane
+        return _LEFT + pair * (self.lane + self.gap) + second * self.lane
 
     def _head(self, position: int) -> int:
         """Width of the box on a lane: as long as its text, where it has room for that."""

@@ -132,7 +132,7 @@ def ending(timeline: Timeline, session: Session) -> str:
     after = ""
     if session.last:
         after = f", {words.duration(closed.time_ns - timeline.time_ns(session.last - 1))} after its last message"
-    return f"The connection ends here: {escape(account.ending(timeline, closed, session))}{after}."
+    return f"The connection ends here{after}: {escape(account.ending(timeline, closed, session))}."
 
 
 def star(before: object, after: object) -> Part:

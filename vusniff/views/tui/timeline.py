@@ -33,6 +33,8 @@ from vusniff.views.tui.rows import GUTTER, Answer, Cells, Clock
 from vusniff.views.tui.sections import PhaseSection, SessionPhase, fold_of, heading_parts
 from vusniff.views.tui.shown import Shown
 
+SHORT = 16
+"""Characters of values that stand before what is said of a message."""
 CACHED = 4096
 """Rows whose words are kept."""
 
@@ -362,7 +364,9 @@ class TimelineView(Lined):
         elif run:
             texts = texts._replace(values=f"x{run[0]:,} to #{run[1]}: {texts.values}")
         if behind:
-            texts = texts._replace(values=f"# {'; '.join(behind)}; {texts.values}".rstrip("; "))
+            said, own = f"# {'; '.join(behind)}", texts.values
+            # What is short stands first: on a narrow screen it would be cut.
+            texts = texts._replace(values=f"{own}  {said}".lstrip() if len(own) <= SHORT else f"{said}; {own}")
         made = rowing.parts(row, texts, when, gutter, self.widths, self.aside)
         return self.strip(highlighted(made, self.hit) if self.hit else made, position == self.cursor)
 
