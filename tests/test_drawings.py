@@ -24,6 +24,7 @@ from vusniff.families.vhost_user.state import (
     Vrings,
 )
 from vusniff.views.aligned import aligned
+from vusniff.views.aligned import lines as aligned_lines
 from vusniff.views.export.chosen import Chosen, result
 from vusniff.views.export.sequence import sequence
 from vusniff.views.gantt import LABEL, Axis, chart
@@ -188,6 +189,12 @@ def test_requests_of_two_sessions_stand_side_by_side() -> None:
     assert {line.left.name for line in both if line.left} >= {"GET_FEATURES", "SET_VRING_KICK"}
     assert all(line.left.key == line.right.key for line in both if line.left and line.right)
     assert any(line.left is not None and line.right is None and line.left.name == "SET_OWNER" for line in found)
+    said = "\n".join(one.text for one in aligned_lines(found, 200))
+    assert "SET_VRING_ENABLE vring 0 disabled" in said
+    assert "SET_VRING_NUM vring 0 size 256" in said
+    assert "SET_PROTOCOL_FEATURES MQ REPLY_ACK STATUS" in said
+    assert "SET_STATUS ACKNOWLEDGE DRIVER FEATURES_OK -> success" in said
+    assert "_F_" not in said
 
 
 def test_messages_of_the_last_seconds() -> None:

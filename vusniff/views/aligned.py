@@ -16,6 +16,7 @@ from vusniff.analysis.exchanges import Exchange, Stage, Values, stages
 from vusniff.analysis.timeline import Timeline
 from vusniff.printable import escape
 from vusniff.views.drawn import DrawnLine
+from vusniff.views.words import short_name
 
 MESSAGES = 4000
 """Messages of a session that are looked at."""
@@ -92,14 +93,23 @@ def _words(exchange: Exchange | None, room: int) -> str:
     if exchange is None:
         return ""
     about = f" {exchange.target}" if exchange.target else ""
-    answer = f" -> {_values(exchange.answer)}" if exchange.answer else ""
-    text = escape(f"#{exchange.number} {exchange.name}{about} {_values(exchange.values)}{answer}").rstrip()
+    said = " ".join(filter(None, (exchange.name + about, _values(exchange.values, exchange.name))))
+    succeeded = exchange.need_reply and exchange.answer == {"u64": "0"}
+    answer = f" -> {'success' if succeeded else _values(exchange.answer)}" if exchange.answer else ""
+    text = escape(f"#{exchange.number} {said}{answer}")
     return text if cell_len(text) <= room else set_cell_size(text, room - 1) + "…"
 
 
-def _values(values: Values) -> str:
-    shown = (value if isinstance(value, str) else " ".join(value) for value in values.values())
-    return " ".join(filter(None, shown))
+def _values(values: Values, request: str = "") -> str:
+    """Values in the words that the timeline has for them."""
+    if request == "SET_VRING_ENABLE" and values.get("num") in ("0", "1"):
+        return "enabled" if values["num"] == "1" else "disabled"
+    labels = {"u64": "", "regions": "", "num": "size" if request == "SET_VRING_NUM" else ""}
+    shown = (
+        (labels.get(name, name), value if isinstance(value, str) else " ".join(map(short_name, value)))
+        for name, value in values.items()
+    )
+    return " ".join(f"{label} {value}".lstrip() for label, value in shown if value)
 
 
 def _fit(text: str, room: int) -> str:

@@ -266,7 +266,7 @@ def became_of(bit: int, offered: Seen[int] | None, taken: Seen[int] | None, prot
     if taken.value >> bit & 1:
         return {True: NEGOTIATED, False: NOT_OFFERED, None: "acknowledged"}[given]
     if not protocol and F_LOG_ALL >> bit & 1:
-        return "not acknowledged (it is during a migration)"
+        return "not acknowledged (only a migration needs it)"
     who = "VMM" if protocol or F_PROTOCOL_FEATURES >> bit & 1 else "VMM or guest"
     return f"{NOT_ACKNOWLEDGED} ({who})"
 
