@@ -159,7 +159,7 @@ def test_a_payload_that_does_not_fit_is_shown_and_exits_with_2(capsys: pytest.Ca
     [
         (["hello"], "'h' is not a hexadecimal digit"),
         (["080"], "3 digits do not make whole bytes"),
-        (["0800"], "2 bytes are no message: a header alone has 12"),
+        (["0800"], "2 bytes are not a message: a header alone has 12"),
         (
             [SET_VRING_NUM.hex()[:-2]],
             "the header says that 8 bytes of payload follow, but 7 do; give the whole message",
@@ -186,7 +186,7 @@ def test_what_cannot_be_decoded_is_one_sentence(
 def test_the_functions_raise_what_the_command_line_prints() -> None:
     with pytest.raises(DissectorError, match="is not a hexadecimal digit"):
         bytes_of("xyz")
-    with pytest.raises(DissectorError, match="no message"):
+    with pytest.raises(DissectorError, match="are not a message"):
         message_of(b"", Channels.MAIN, protocol_features=ProtocolFeature.MQ)
 
 

@@ -396,7 +396,7 @@ def test_a_size_that_no_ring_has(size: int) -> None:
 def test_addresses_that_no_file_has() -> None:
     with memfd(4096) as (_, descriptor):
         far = split_places(descriptor, region=1 << 64, offset=(1 << 64) - 8192)
-        assert RingReader(far, Access(), [os.getpid()]).reasons == {0: "no file is so long"}
+        assert RingReader(far, Access(), [os.getpid()]).reasons == {0: "no file can be that long"}
         outside = split_places(descriptor, region=2048)
         assert RingReader(outside, Access(), [os.getpid()]).reasons == {0: "it does not lie in its memory region"}
 

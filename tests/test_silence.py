@@ -77,7 +77,7 @@ def test_a_peer_that_is_killed_before_anybody_speaks(tmp_path: Path) -> None:
         silent(talk, ("qemu-system-x86", "virtiofsd"), 0.001, by=1, killed=31)
     (found,) = told(talk)
     assert found.outcome is Outcome.DIED
-    assert "virtiofsd (12) was killed by SIGSYS before anybody said a byte" in found.sentence
+    assert "virtiofsd (12) was killed by SIGSYS before either side sent a byte" in found.sentence
     assert "twice in a row" in found.sentence
     assert "seccomp" in found.advice
     talk.writer.close()
@@ -122,7 +122,7 @@ def test_silence_after_a_session_is_told_with_it(tmp_path: Path) -> None:
     silent(talk, ("frontend", "backend"))
     (found,) = told(talk)
     assert found.sessions == (1,)
-    assert "After it nobody said a byte on 2 more connections of this path." in found.sentence
+    assert "After it, nothing was sent on 2 more connections to this path." in found.sentence
     talk.writer.close()
 
 

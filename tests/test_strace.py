@@ -842,9 +842,9 @@ SILENT = {
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("waits", "somebody connected to process 101, and nobody said a byte in 10.0 s"),
-        ("closes", "nobody said a byte; process 101 closed the connection 3.00 s later"),
-        ("dies", "process 101 was killed by SIGSEGV before anybody said a byte"),
+        ("waits", "somebody connected to process 101, and neither side sent a byte in 10.0 s"),
+        ("closes", "neither side sent a byte; process 101 closed the connection 3.00 s later"),
+        ("dies", "process 101 was killed by SIGSEGV before either side sent a byte"),
     ],
 )
 def test_connections_on_which_nobody_spoke(tmp_path: Path, name: str, says: str) -> None:

@@ -307,7 +307,7 @@ STRANGERS = [
         [fe(F.GET_FEATURES), Wait(3), Close(0)],
         Outcome.NEVER_STARTED,
         "peer-never-spoke",
-        ("never said a byte: GET_FEATURES (#1) had no answer after 3.00 s", "probably not a vhost-user back-end"),
+        ("never sent a byte: GET_FEATURES (#1) had no answer after 3.00 s", "probably not a vhost-user back-end"),
         BE,
         1,
         "connecting",

@@ -51,7 +51,7 @@ STALLED = [
         [*up(), *ring(1), *ring(2), look(*(replace(KICKED, ring=index) for index in range(3)))],
         Outcome.STALLED,
         "vring-not-served",
-        ("Stalled: vring 0 is not served", "The same is so of vrings 1 and 2."),
+        ("Stalled: vring 0 is not served", "The same is true of vrings 1 and 2."),
         BE,
     ),
     Expected(

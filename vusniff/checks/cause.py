@@ -98,7 +98,7 @@ CAUSES: dict[str, Cause] = {
     "memory-slots-exceeded": Cause(18, "give the guest fewer memory slots, or " + LIMITS),
     "request-unknown": Cause(
         19,
-        "look which program connects to this path; if it is a front-end, update one of the two: the other does not "
+        "find out which program connects to this path; if it is a front-end, update one of the two: the other does not "
         "know this request",
         last=True,
     ),

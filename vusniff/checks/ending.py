@@ -245,7 +245,7 @@ def sentence(one: Standing, way: Way) -> str:
             until = "when the capture ended" if one.closed is None else f"when {frontend} closed {one.link}"
             part = next((spoken for spoken in one.spoken if spoken.side is Sender.BACKEND), None)
             said = (
-                "never said a byte" if part is None else f"sent {counted(len(part.data), 'byte')} and no whole message"
+                "never sent a byte" if part is None else f"sent {counted(len(part.data), 'byte')} and no whole message"
             )
             if one.asked_back is not None:
                 said = f"sent {one.asked_back}, which is no answer"

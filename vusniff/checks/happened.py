@@ -221,7 +221,7 @@ def _stalled(one: Standing) -> Happened:
     more = ""
     if others:
         names = listed("vring", [stall.ring for stall in others[:4]])
-        more = f"The same is so of {names}." if {other.rule for other in others} == {first.rule} else ""
+        more = f"The same is true of {names}." if {other.rule for other in others} == {first.rule} else ""
         more = more or f"Also: {others[0].words}."
     return Happened(first.words, first.number, first.side, Sure.LIKELY, STALL_ADVICE[first.rule], first.rule, hint=more)
 

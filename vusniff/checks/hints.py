@@ -234,8 +234,8 @@ _SIGNALS: dict[int, str] = {
     signal.SIGILL: "it ran an instruction that this processor does not have: compare how it was built",
     signal.SIGFPE: "it divided by zero: look for a size or count of 0 in what it was told, and report it",
     signal.SIGKILL: "somebody killed it, or the kernel did for lack of memory: check dmesg and the service manager",
-    signal.SIGPIPE: "it wrote to a connection that was closed: look who closed first",
-    signal.SIGXCPU: "it reached a limit of processor time: look at its limits",
+    signal.SIGPIPE: "it wrote to a connection that was closed: find out who closed it first",
+    signal.SIGXCPU: "it used up its limit of CPU time: check its limits (ulimit -t)",
 }
 
 

@@ -76,7 +76,7 @@ def told(group: Sequence[Silence], now_ns: int) -> SilenceTold:
     if last.unserved:
         return _unserved(group, now_ns)
     if last.connection.joined_late:
-        words = "nothing was said since the capture began"
+        words = "nothing was sent since the capture began"
         caveat = "the capture was joined late: what came before is unknown, and a running device may say nothing"
         return SilenceTold(Outcome.UNKNOWN, words, caveat=caveat)
     fresh = [one for one in group if not one.connection.joined_late and not one.unserved]
@@ -87,16 +87,16 @@ def told(group: Sequence[Silence], now_ns: int) -> SilenceTold:
         who = killed.comm or "a process"
         if killed.pid is not None:
             who = f"{killed.comm} ({killed.pid})" if killed.comm else f"process {killed.pid}"
-        words = f"{who} was killed by {signal_name(killed.signal)} before anybody said a byte; {_who(last)}"
+        words = f"{who} was killed by {signal_name(killed.signal)} before either side sent a byte; {_who(last)}"
         advice, cause = signal_advice(killed.signal), "killed-by-signal"
         return SilenceTold(Outcome.DIED, words, cause=cause, advice=advice, times=len(fresh))
     if is_open and (lasted is None or lasted < WAIT_NS):
-        return SilenceTold(Outcome.IDLE, f"{_who(last)}, and nobody has said a byte yet")
+        return SilenceTold(Outcome.IDLE, f"{_who(last)}, and neither side has sent a byte yet")
     how = _how(last, lasted, is_open)
     side, hint, advice = _blame(last, lasted)
     more = tuple(filter(None, (hint, *_exits(last))))
     sure = Sure.PERHAPS if side is not None else None
-    words = f"{_who(last)}, and nobody said a byte{how}"
+    words = f"{_who(last)}, and neither side sent a byte{how}"
     return SilenceTold(Outcome.NEVER_STARTED, words, more, side, sure, "nobody-spoke", advice, times=len(fresh))
 
 
@@ -123,8 +123,8 @@ def after(group: Iterable[Silence], since_ns: int) -> str:
     if later[-1].unserved and later[-1].closed is not None:
         return f"After it: {later[-1].closed.reason}."
     if len(later) == 1:
-        return "After it nobody said a byte on another connection of this path."
-    return f"After it nobody said a byte on {len(later)} more connections of this path."
+        return "After it, nothing was sent on another connection to this path."
+    return f"After it, nothing was sent on {len(later)} more connections to this path."
 
 
 def _name(one: Silence, end: int) -> str:

@@ -195,7 +195,7 @@ def message_of(
 
     header = channel.header
     if len(data) < header.size:
-        raise DissectorError(f"{len(data)} bytes are no message: a header alone has {header.size}")
+        raise DissectorError(f"{len(data)} bytes are not a message: a header alone has {header.size}")
     there = len(data) - header.size
     order = next((order for order, read in header.read.items() if read(data, 0)[2] == there), None)
     if order is None:

@@ -203,7 +203,7 @@ def _in_child(attempt: Callable[[], str]) -> str:
     os.waitpid(child, 0)
     if not answered:
         return f"no answer within {_TRY_SECONDS:.0f} s"
-    return said[1:].decode(errors="replace") if said else "the attempt ended without a word"
+    return said[1:].decode(errors="replace") if said else "the attempt ended without an answer"
 
 
 def _attempt(mode: str) -> str:

@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ("drop", "N", "leave message N out, and the reply to it"),
         ("set", "N.FIELD=VALUE", "another value, such as 12.num=1024, 12.flags=0x11, 12.payload=00ff, 12.fds=none"),
         ("delay", "N=TIME", "message N and all after it come later, by 2s or 500ms (replay with --speed 1)"),
-        ("repeat", "N[=COUNT]", "say message N once more, or COUNT times"),
+        ("repeat", "N[=COUNT]", "send message N once more, or COUNT times"),
     ):
         changes.add_argument(f"--{option}", action="append", default=[], metavar=metavar, help=words)
 

@@ -30,7 +30,9 @@ PROMPT = "send (s), drop (d), edit ACTIONS (e set num=0, fds none), look (l)? "
 
 def add_fault_arguments(parser: argparse.ArgumentParser) -> None:
     """What is not passed on as it comes."""
-    faults = parser.add_argument_group("faults", "Bad days on request; docs/faults.md has the actions and examples.")
+    faults = parser.add_argument_group(
+        "faults", "Rules say what is done to messages; docs/faults.md has the actions and examples."
+    )
     faults.add_argument(
         "--rule",
         action="append",
@@ -42,7 +44,7 @@ def add_fault_arguments(parser: argparse.ArgumentParser) -> None:
     faults.add_argument(
         "--rules", action="append", default=[], metavar="FILE", help="rules in a file, one a line; # begins a comment"
     )
-    seed = "what the chances of rules begin with; without it, any number, which is told"
+    seed = "the seed of the chances in rules; without it a random one, which is printed"
     faults.add_argument("--hold-fd", type=int, help=argparse.SUPPRESS)
     faults.add_argument("--seed", type=_seed, metavar="N", help=seed)
 
@@ -63,7 +65,7 @@ def faults_of(args: argparse.Namespace, say: Callable[[str], None], note: Callab
     """What relays need for the rules; None without rules. Raises VusniffError for what is wrong with them."""
     if not args.rule and not args.rules:
         if args.seed is not None:
-            raise SourceError("--seed is what the chances of rules begin with: give --rule or --rules as well")
+            raise SourceError("--seed is about the chances in rules: give --rule or --rules as well")
         return None
     from vusniff.faults.deciding import RuleDecider
     from vusniff.faults.rule import rules_of
@@ -76,7 +78,7 @@ def faults_of(args: argparse.Namespace, say: Callable[[str], None], note: Callab
         _check(rule, args)
     if args.seed is None and any(rule.chance < 1 for rule in rules):
         args.seed = random.SystemRandom().randrange(1 << 32)
-        note(f"chances begin with --seed {args.seed}")
+        note(f"the seed of the chances is --seed {args.seed}")
     decider = RuleDecider(rules, args.seed or 0, say)
     holds = any(rule.has("hold") for rule in rules)
     if not holds:

@@ -34,8 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "places",
         metavar="DIR",
         nargs="+",
-        help="directories, with all below them, or captures. What stands last and is none is FILTER: what a message "
-        "must be, as in read --filter; without one every session is listed",
+        help="captures, and directories, which are searched with all below them. A last word that is neither is "
+        "FILTER, as in read --filter; without it every session is listed",
     )
     parser.add_argument(
         "--trouble", action="store_true", help="only sessions whose verdict says that something is wrong"

@@ -36,11 +36,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             "Turn what peers wrote into their logs into a capture: messages as far as the log tells of them, and lines "
             "beside them. What a log does not tell is unknown."
         ),
-        epilog="The format is told by content, whatever syslog, journald (also journalctl -o export), Open vSwitch or "
-        "SPDK put in front of lines.",
+        epilog="The format is recognised by content, whatever syslog, journald (also journalctl -o export), "
+        "Open vSwitch or SPDK put in front of lines.",
     )
     log.add_argument("files", nargs="+", metavar="FILE", help="logs, merged by time; - is standard input")
-    log.add_argument("--format", dest="words", choices=FORMATS, help="the format, where it is not told by content")
+    log.add_argument("--format", dest="words", choices=FORMATS, help="the format, where it is not recognised")
     log.add_argument(
         "--shift", metavar="SECONDS", default="0", help="add so much to the times of the logs, such as -3600"
     )

@@ -150,7 +150,7 @@ class CaptureSampling:
         try:
             self._follow()
         except CaptureError as error:
-            self._say(f"rings are not sampled any more: {error}")
+            self._say(f"rings are no longer sampled: {error}")
             self.close()
             return None
         busy = self._sampler.sample(time.time_ns())
@@ -279,6 +279,6 @@ def readable(output: DescriptorOutput) -> str:
     from vusniff.capture.output import Packing
 
     if not output.made or isinstance(output, Packing):
-        what = "is compressed" if output.made else "is none"
+        what = "is compressed" if output.made else "is not one"
         raise SourceError(f"--rings needs a plain file to record to, because it is read again: {output.name} {what}")
     return f"/proc/self/fd/{output.fileno()}"

@@ -52,9 +52,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_format(parser, FORMS, "text, TAP, JUnit's XML or one JSON object")
     parser.add_argument(
-        "--fuzz", type=_count, metavar="N", help="say N messages of mutated sessions, not the scenarios"
+        "--fuzz", type=_count, metavar="N", help="send N messages of mutated sessions in place of the scenarios"
     )
-    parser.add_argument("--seed", type=int, default=1, metavar="S", help="what the mutations follow from (default 1)")
+    parser.add_argument("--seed", type=int, default=1, metavar="S", help="the seed of the mutations (default 1)")
     parser.add_argument("--expect", metavar="FILE", help="known deviations, ID RESULT a line: only changes count")
     parser.add_argument("--keep", metavar="DIR", default=KEEP, help=f"where the captures go (default ./{KEEP})")
     parser.add_argument(

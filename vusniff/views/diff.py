@@ -354,6 +354,12 @@ def _phase_rows(found: Sequence[Pair]) -> Iterator[tuple[str, ...]]:
         yield (stage.kind.value, *cells)
 
 
+def _apart(left: str, right: str) -> str:
+    """What each side has; of features only those that the other does not have."""
+    only = [said for said in (left, right) if said.startswith("only in ")]
+    return "; ".join(only) or f"A: {left}; B: {right}"
+
+
 def diff_page(found: Comparison) -> Page:
     """The page: what differs in negotiation, then in messages; then both sessions by their phases."""
     sides = (found.left, found.right)
@@ -363,7 +369,7 @@ def diff_page(found: Comparison) -> Page:
         sections.append(PageSection("Notes", [Items(found.notes)]))
     rows = [(setting.name, setting.left, setting.right) for setting in found.settings]
     parts: list[page.Part] = [
-        page.NamedValues([(name, f"A: {left}; B: {right}") for name, left, right in rows])
+        page.NamedValues([(name, _apart(left, right)) for name, left, right in rows])
         if rows
         else Items(["nothing differs"])
     ]

@@ -37,7 +37,7 @@ _END = (1 << 63) - 1
 """Of the longest file."""
 _PIDFD_GETFD = 438
 """Its number in every architecture (asm-generic/unistd.h)."""
-FAR = "it lies neither in memory nor on a disk of this machine: to read it could wait for ever"
+FAR = "it lies neither in memory nor on a disk of this machine: reading it could block for ever"
 NEEDS_PTRACE = "it needs CAP_SYS_PTRACE (run as root)"
 NEEDS = f"{NEEDS_PTRACE}, or vusniff proxy, which needs nothing"
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -106,7 +106,7 @@ class Access:
         """Our own descriptor of the same object; ``pids`` are the peers that may hold it. Raises `UnreadableError`."""
         identity = descriptor.identity
         if identity is None:
-            raise UnreadableError("what the descriptor is was not seen")
+            raise UnreadableError("it was not seen what the descriptor is")
         held = self.kept.get(identity)
         if held is None:
             held = self._hold(identity, _opened(descriptor, identity, pids))
@@ -153,7 +153,7 @@ class Access:
 def _pieces(fd: int, start: int) -> Callable[[int, int], Read]:
     def piece(offset: int, size: int) -> Read:
         if start + offset + size > _END:
-            raise UnreadableError("no file is so long")
+            raise UnreadableError("no file can be that long")
         return functools.partial(os.pread, fd, size, start + offset)
 
     return piece
