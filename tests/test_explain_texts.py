@@ -98,6 +98,8 @@ def test_the_most_exact_text_is_told_alone() -> None:
     (found,) = texts.find("vhost_set_mem_table failed: Invalid argument (22)")
     assert "SET_MEM_TABLE or ADD_MEM_REG" in found.row.happened
     assert found.values == {"errno": "22"}
+    assert "could not send ADD_MEM_REG" in told("qemu: vhost-user: VHOST_USER_ADD_MEM_REG failed")
+    assert "could not send SET_VRING_CALL" in told("vhost_set_vring_call failed: Invalid argument (22)")
 
 
 def test_what_a_text_quotes_is_told_too() -> None:

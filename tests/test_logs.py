@@ -19,6 +19,8 @@ from vusniff.analysis.timeline import Timeline, read_all
 from vusniff.capture.index import Index
 from vusniff.capture.reader import CaptureReader
 from vusniff.channel import Sender
+from vusniff.checks.outcome import Outcome
+from vusniff.checks.story import verdicts
 from vusniff.cli import main
 from vusniff.errors import SourceError
 from vusniff.families.vhost_user.protocol import Channels
@@ -292,6 +294,34 @@ def test_the_journal(tmp_path: Path) -> None:
         ("2020-07-28 19:20:07.197+0000: start", 1595964007197000000, "start", "", "", None),
         ("qemu-system-x86_64: oh", None, "oh", "", "qemu-system-x86_64", None),
         ("Oct 24 01:56:22 h p[1]: [2026-01-01T00:00:00Z WARN t] q", 1767225600000000000, "q", "warning", "t", 1),
+        ("2024-05-01T10:00:00.5Z stderr F [DEBUG a::b] z", 1714557600500000000, "z", "debug", "a::b", None),
+        ("[ERROR virtiofsd] z", None, "z", "error", "virtiofsd", None),
+        ("12.0126: Flags:   0x1", None, "Flags:   0x1", "", "", None),
+        (
+            r'{"log":"VHOST_CONFIG: \"a\"\ttold\u00e9\ud800\n","stream":"stdout","time":"2024-05-01T10:00:00.5Z"}',
+            1714557600500000000,
+            'VHOST_CONFIG: "a"\ttold\u00e9\ufffd',
+            "",
+            "",
+            None,
+        ),
+        (
+            r'time="2024-05-01T10:00:00.5Z" level=warning msg="[2026-01-01T00:00:00Z INFO  v] \"a\"" name=v pid=9',
+            1767225600000000000,
+            '"a"',
+            "info",
+            "v",
+            None,
+        ),
+        (
+            'time="2024-05-01T10:00:00Z" level=error msg="oh" name=virtiofsd',
+            1714557600000000000,
+            "oh",
+            "error",
+            "virtiofsd",
+            None,
+        ),
+        ('{"log": 5}', None, '{"log": 5}', "", "", None),
         ("9999-99-99T99:99:99Z|1|m|INFO|x", None, "x", "info", "", None),
         ("", None, "", "", "", None),
     ],
@@ -486,8 +516,45 @@ def test_what_came_by_a_fifo_is_not_opened_again(tmp_path: Path) -> None:
 def test_a_verdict_goes_no_further_than_a_log(tmp_path: Path) -> None:
     for name, words in (
         ("dpdk-20.11-syslog.log", "Unknown: the front-end closed the connection; the log does not tell whether"),
-        ("libvhost-user-table.log", "Unknown: the log does not tell how it ended."),
+        ("libvhost-user-table.log", "Unknown: the log does not tell how it ended; the last message it tells of is "),
+        ("ovs-two-ports.log", "Unknown: the front-end closed the connection;"),
     ):
         out = tmp_path / f"{name}.pcapng"
         run("import", "log", LOGS / name, "-o", out)
         assert run("summary", out)[1].startswith(words)
+
+
+STARTED = """new vhost user connection is 9
+read message VHOST_USER_SET_FEATURES
+negotiated Virtio features: 0x140000000
+read message VHOST_USER_SET_MEM_TABLE
+guest memory region size: 0x40000000
+guest physical addr: 0x0
+guest virtual  addr: 0x7fa58be00000
+mmap off  : 0x0
+read message VHOST_USER_SET_VRING_KICK
+vring kick idx:0 file:20
+read message VHOST_USER_SET_VRING_ENABLE
+set queue enable: 1 to qp idx: 0
+"""
+
+
+@pytest.mark.parametrize(
+    ("left_out", "cause", "says"),
+    [
+        ("", "", "is SET_VRING_ENABLE (#4), and by then 1 ring had been started."),
+        ("ENABLE|queue enable", "vring-never-enabled", "SET_VRING_ENABLE never came, and feature bit 30 asks for it"),
+        ("MEM_TABLE|guest|mmap", "nothing-shared", "no memory was shared before rings were started"),
+        ("MEM_TABLE|guest|mmap|FEATURES", "", "1 ring had been started."),
+    ],
+)
+def test_what_never_came_by_a_log(tmp_path: Path, left_out: str, cause: str, says: str) -> None:
+    told = [line for line in STARTED.splitlines() if not left_out or not re.search(left_out, line)]
+    (tmp_path / "log").write_text("".join(f"VHOST_CONFIG: (/a) {line}\n" for line in told))
+    import_log([str(tmp_path / "log")], tmp_path / "out.pcapng")
+    timeline = Timeline(Index(tmp_path / "out.pcapng"))
+    read_all(timeline, judge=True)
+    timeline.conclude()
+    (verdict,) = verdicts(timeline.checker, timeline.index.time_ns[-1])
+    assert (verdict.outcome, verdict.cause) == (Outcome.UNKNOWN, cause)
+    assert says in verdict.sentence

@@ -15,7 +15,7 @@ from vusniff.channel import Channel, Sender
 from vusniff.checks import rings, stream
 from vusniff.checks.cause import causes
 from vusniff.checks.finding import Rule, Trigger
-from vusniff.checks.opened import FOLLOWED, OpenSession, begin, follow, spoken_of
+from vusniff.checks.opened import FOLLOWED, OpenSession, begin, follow, remember_told, spoken_of
 from vusniff.checks.peers import NOBODY, Implementation, Peer, recognise
 from vusniff.checks.plan import READABLE, Plan, by_looks, by_standing, counts_replies, plan_of, questions
 from vusniff.checks.recall import FITS, WRONG, lasting, previous_session, recall_reply, recall_request
@@ -165,7 +165,9 @@ class Checker:
                 self._collect()
             elif opened.calls:
                 self._judge_call(opened, link, message, before, after)
-            elif not opened.memory.from_log:
+            elif opened.memory.from_log:
+                remember_told(opened.memory, message)
+            else:
                 follow(opened.memory, message)
             return
         step, memory, values = self._step, opened.memory, message.payload

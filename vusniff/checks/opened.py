@@ -43,6 +43,14 @@ FOLLOWED = (Channels.MAIN, Channels.BACKEND)
 """Channels whose messages decide a device's state."""
 
 
+def remember_told(memory: SessionHistory, message: Message) -> None:
+    """The last message of either side that a log tells of."""
+    if message.sender is Sender.FRONTEND:
+        memory.last_main = lasting(message)
+    elif message.sender is Sender.BACKEND:
+        memory.last_reply = lasting(message)
+
+
 def follow(memory: SessionHistory, message: Message) -> None:
     """What is remembered of a session without rules: who spoke last, and what waits for its answer."""
     if message.request is None:

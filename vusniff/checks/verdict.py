@@ -160,7 +160,7 @@ def _of_log(one: Standing) -> Verdict:
     """Over a session of which a log tells: what that says of its end, and no more."""
     caveats = ("a log tells of it: no bytes were seen, and no rule was asked",)
     if one.closed is None:
-        return Verdict(Outcome.UNKNOWN, "the log does not tell how it ended", kind="log", caveats=caveats)
+        return _open_log(one, caveats)
     who = f"{name_of(one, one.closer)} closed the connection" if one.closer is not None else "the connection was closed"
     if one.closed.reason in USUAL_ENDS:
         words = f"{who}; the log does not tell whether all was well"
@@ -175,6 +175,45 @@ def _of_log(one: Standing) -> Verdict:
         kind=f"log {one.closed.reason}",
         caveats=caveats,
     )
+
+
+def _open_log(one: Standing, caveats: tuple[str, ...]) -> Verdict:
+    """Over a session of which a log tells, and not how it ended: where it stood, and what had not come by then."""
+    words = "the log does not tell how it ended"
+    if one.last is not None:
+        rings = f", and by then {counted(one.rings.running, 'ring')} had been started" if one.rings.running else ""
+        words += f"; the last message it tells of is {one.last}{rings}"
+    made = Verdict(Outcome.UNKNOWN, words, kind="log", number=one.last.number if one.last else 0, caveats=caveats)
+    missing = _missing_in_log(one)
+    if missing is None:
+        return made
+    cause, said = missing
+    return replace(
+        made,
+        more=(_ended(f"But as far as the log goes {said}"),),
+        cause=cause,
+        side=Side.FRONTEND,
+        sure=Sure.PERHAPS,
+        number=one.rings.armed,
+        evidence=(one.rings.armed,),
+        advice=CAUSES[cause].advice,
+        kind=f"log {cause}",
+    )
+
+
+def _missing_in_log(one: Standing) -> tuple[str, str] | None:
+    """The rule and the words for what never came, of a session of which the log has the beginning: logs name every
+    message."""
+    if not one.rings.running or one.features is None:
+        return None
+    if not one.regions_by and not one.regions:
+        return (
+            "nothing-shared",
+            "no memory was shared before rings were started; is the guest's memory shared (share=on)?",
+        )
+    if one.never_enabled:
+        return "vring-never-enabled", "SET_VRING_ENABLE never came, and feature bit 30 asks for it: nothing can flow"
+    return None
 
 
 # -- nothing is wrong, or not much ------------------------------------------------------------------------------------

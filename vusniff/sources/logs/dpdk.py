@@ -69,6 +69,8 @@ _BASE = re.compile(r"vring base idx:(\d+) last_used_idx:\d+ last_avail_idx:(\d+)
 _STOP = re.compile(r"vring base idx:(\d+) file:(-?\d+)$")
 _INFLIGHT = re.compile(r"(get|set)_inflight_fd (num_queues|queue_size|mmap_size|mmap_offset): (\d+)$")
 _FAILED = re.compile(r"vhost message handling failed|vhost read message .*failed|failed to alloc queue", re.I)
+_RESET = re.compile(r"recvmsg failed(?: on fd \d+)?(?:$| \(Connection reset by peer\))")
+"""A socket that cannot be read: the other side closed with bytes unread (DPDK 26.07, read_fd_message)."""
 _ALONE = "DPDK"
 """What the only connection is called where no path is told."""
 _TROUBLE = re.compile(r"fail|invalid|expect|unexpected|too many|cannot|could ?n.t|truncated|not handled", re.I)
@@ -117,7 +119,10 @@ class Dpdk:
             return [*self._complete(key), LoggedText(line, key), LoggedEnd(line, key, FRONTEND, "eof")]
         if _FAILED.match(text):
             facts = [*self._complete(key), LoggedText(line, key)]
-            return [*facts, LoggedEnd(line, key, BACKEND, f'after it wrote "{_why(facts)}"')]
+            why = _why(facts)
+            if _RESET.match(why):
+                return [*facts, LoggedEnd(line, key, FRONTEND, "reset")]
+            return [*facts, LoggedEnd(line, key, BACKEND, f'after it wrote "{why}"')]
         return self._more(line, text, key)
 
     def finish(self) -> list[Fact]:

@@ -55,7 +55,9 @@ FORMATS: dict[str, LogFormat] = {
     "rust-vmm": LogFormat(
         rust_vmm.RustVmm,
         rust_vmm.MARK,
-        re.compile(rb"\[\d{4}-\d\d-\d\dT[\d:.]+Z? +[A-Z]+ +[\w:]*(?:vhost|virtiofsd)|vhost-user: request|virtiofsd\["),
+        re.compile(
+            rb"\[(?:\d{4}-\d\d-\d\dT[\d:.]+Z? +)?[A-Z]+ +[\w:]*(?:vhost|virtiofsd)|vhost-user: request|virtiofsd\["
+        ),
         "rust-vmm, virtiofsd and vhost-device",
     ),
 }

@@ -78,7 +78,8 @@ def spoken(kind: str, value: str) -> str:
         case "name":
             return value.upper().removeprefix("VHOST_USER_")
         case "call":
-            return value.upper() if value.startswith(("get_", "set_")) else f"SET_{value.upper()}"
+            name = value.upper().removeprefix("USER_")
+            return name if name in FrontendRequest.__members__ or name.startswith(("GET_", "SET_")) else f"SET_{name}"
     return value
 
 
