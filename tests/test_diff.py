@@ -459,3 +459,10 @@ def test_garbage_is_compared_summed_up_and_divided(
     timeline = Timeline(Index(path))
     read_all(timeline)
     assert sum(not line.startswith("#") for line in shown) == len(timeline)
+
+
+def test_what_only_one_side_has_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["diff", str(CAPTURES / "qemu-testpmd.pcapng"), str(CAPTURES / "qemu-ovs.pcapng")])
+    out = capsys.readouterr().out
+    assert "1 difference in what was set up" in out
+    assert "  features offered  only in A: CSUM HOST_UFO\n" in out

@@ -219,3 +219,10 @@ def test_what_cannot_be_drawn_is_said(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "has no memory table" in capsys.readouterr().err
     assert main(["draw", "memory", str(QEMU), "--at", "0"]) == 2
     assert "--at 0" in capsys.readouterr().err
+
+
+def test_a_picture_without_rings_explains_none(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["draw", "rings", str(CAPTURES / "trouble" / "too-few-queues.pcapng")]) == 0
+    out = capsys.readouterr().out
+    assert "no message names a ring" in out
+    assert "not set up" not in out

@@ -193,7 +193,8 @@ def descriptors_unexpected(step: Step) -> Sayings:
         if (message.channel, message.request, message.reply) == lookup
         else ""
     )
-    return (Said(f"{kind}{message.name} carries {count} descriptor{'s'[: count > 1]}, it has {most or 'none'}{known}"),)
+    carried = counted(count, "descriptor")
+    return (Said(f"{kind}{message.name} carries {carried} instead of {most or 'none'}{known}"),)
 
 
 FLAGS_AS_EXPECTED = frozenset(

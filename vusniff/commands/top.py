@@ -97,7 +97,9 @@ def list_devices() -> list[ListedDevice]:
         if not row.likely or not row.connected:
             continue
         parties = list(row.parties)
-        sides = [", ".join(f"{one.label or f'{one.comm} {one.pid}'}" for one in side) or "?" for side in row.parties]
+        sides = [
+            ", ".join(f"{one.label or f'{one.comm} {one.pid}'}" for one in side) or "unknown" for side in row.parties
+        ]
         if any(party.label for party in row.parties[1]) and not any(party.label for party in row.parties[0]):
             sides.reverse()  # a VM that listens
             parties.reverse()

@@ -103,8 +103,9 @@ def chart(
         if index in stood:
             lines.append(_occupancy(stood[index], spans, scale))
     if len(lines) == empty:
-        lines.append(DrawnLine([("no ring was named by a message", "dim")]))
-    lines += [DrawnLine([]), *(DrawnLine([(words, "dim")]) for words in _legend(bool(stood), width))]
+        lines.append(DrawnLine([("no message names a ring", "dim")]))
+    else:
+        lines += [DrawnLine([]), *(DrawnLine([(words, "dim")]) for words in _legend(bool(stood), width))]
     if lives.left_out:
         lines.append(DrawnLine([(f"{lives.left_out:,} more changes are not drawn", "warn")]))
     return lines

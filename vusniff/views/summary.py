@@ -103,9 +103,9 @@ def _sessions_section(values: dict[str, Any]) -> PageSection:
         return (
             str(session["session"]),
             session["path"],
-            session["frontend"] or "?",
-            session["backend"] or "?",
-            session["device"] or "?",
+            session["frontend"] or "unknown",
+            session["backend"] or "unknown",
+            session["device"] or "unknown",
             str(session["messages"]),
             lasted_words(session),
             _slowest_words(session["slowest_answer"]),

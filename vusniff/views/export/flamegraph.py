@@ -38,7 +38,7 @@ def _counted(chosen: Chosen) -> Texts[Counter[tuple[str, Stack | None, str]]]:
     """Process, stack and name of the message -> how many there are."""
     found: Counter[tuple[str, Stack | None, str]] = Counter()
     for number, message in enumerate(chosen.messages()):
-        process = message.process.comm if message.process else "?"
+        process = message.process.comm if message.process else "unknown"
         found[process, message.stack, words.title_of(message)] += 1
         if not number % 4096:
             yield ""
