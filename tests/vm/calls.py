@@ -31,7 +31,7 @@ from vusniff.bpf.load import Attach, CallProgram, KernelProgram, attach_calls, a
 from vusniff.capture.reader import CaptureReader
 from vusniff.capture.writer import CaptureWriter
 from vusniff.commands.sampling import CaptureSampling
-from vusniff.families.vhost_kernel.protocol import HEADER, HEADER_SIZE, Ioctl
+from vusniff.families.vhost_kernel.protocol import HEADER, HEADER_SIZE, Control, Ioctl
 from vusniff.record import Connection, Frame, Position, Sample
 from vusniff.sources.probe import waiting
 from vusniff.sources.probe.probe import Probe
@@ -240,12 +240,23 @@ def asked(request: Ioctl, fd: int, data: bytes | int = 0) -> list[Any]:
     return [request.name, 0]
 
 
+def written(fd: int) -> int:
+    """errno of an IOTLB message that is written."""
+    try:
+        os.write(fd, struct.pack("=II3QBB", 2, 0, 0, 0, 0, 0, 5).ljust(72, b"\0"))
+    except OSError as error:
+        return error.errno or 0
+    return 0
+
+
 def table(regions: int) -> bytes:
     return struct.pack("<II", regions, 0) + b"".join(
         struct.pack("<QQQQ", number << 20, 4096, 0x10000 + (number << 12), 0) for number in range(regions)
     )
 
 
+MISUSED = 10
+"""Calls before those."""
 REUSED = 300
 """Devices that are opened and closed, each before a file that may get its address."""
 
@@ -256,7 +267,7 @@ def misuse(probe: Probe) -> None:
     own = os.fork()
     if own:
         os.close(readable)
-        while probe.messages < 7 + REUSED and not os.waitid(os.P_PID, own, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+        while probe.messages < MISUSED + REUSED and not os.waitid(os.P_PID, own, os.WEXITED | os.WNOHANG | os.WNOWAIT):
             signal.sigtimedwait([], 0.02)
         os.close(writable)
         os.waitpid(own, 0)
@@ -273,6 +284,9 @@ def misuse(probe: Probe) -> None:
     told.append(["SET_MEM_TABLE", ctypes.get_errno() if failed else 0])  # E2BIG
     told.append(asked(Ioctl.SET_VRING_NUM, device, struct.pack("<II", 0, 100)))  # no power of two: EINVAL
     told.append(asked(Ioctl.NET_SET_BACKEND, device, struct.pack("<Ii", 0, 1)))  # not set up: EFAULT
+    for copy in (os.dup(device), os.dup2(device, 100), fcntl.fcntl(device, fcntl.F_DUPFD, 200)):
+        told.append(["IOTLB_MSG_V2", written(copy)])  # no IOTLB: EFAULT
+        os.close(copy)
     other = os.fork()
     if other == 0:  # a foreign owner
         os._exit(asked(Ioctl.SET_MEM_TABLE, device, table(1))[1])
@@ -313,7 +327,7 @@ def with_misuse(logger: str, folder: Path, both: Attached) -> dict[str, Any]:
     file = folder / "misuse.pcapng"
     _, said = record(file, misuse, STACK_KIB, both=both)
     found, _ = seen(file)
-    names = {int(one): one.name for one in Ioctl}
+    names = {int(one): one.name for kind in (Ioctl, Control) for one in kind}
     return {
         "told": json.loads(Path("/tmp/misuse.json").read_text()),
         "seen": [[names.get(one["request"], "?"), one["errno"]] for one in found],

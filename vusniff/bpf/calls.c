@@ -11,6 +11,10 @@
  * knows the names of devices, and from the kernel program itself when a character device takes an ioctl of type 0xAF or
  * 0x81; the reader takes back what is no vhost device.
  *
+ * What is read and written is looked at only where it may be such a device: in a process that called ioctl on one, by a
+ * descriptor whose number modulo 64 had that call. A copy of such a descriptor may get any number: after dup(2) and the
+ * like all numbers of that process are looked at.
+ *
  * A call is reported when it is entered, with the bytes that are given and what its descriptor is, and when it returns,
  * with the result and the bytes that came back. With STACK_LIMIT the call stack of one that is no read is handed over
  * before. O_* and NR_* as in probe.c.
@@ -59,9 +63,9 @@ struct open_call {
 BPF_RINGBUF_OUTPUT(call_ring, CALL_PAGES);
 BPF_TABLE("array", u32, struct call_record, call_scratch, CPUS);
 BPF_TABLE("hash", u32, struct open_call, open_calls, 4096);
-/* Processes that have called ioctl on such a device: nobody reads or writes one before. The reader knows
- * who had one open before. */
-BPF_TABLE("lru_hash", u32, u32, users, 4096);
+/* Processes that have called ioctl on such a device -> a bit for each number modulo 64 of its descriptors: nobody reads
+ * or writes one before. The reader knows who had one open before. */
+BPF_TABLE("lru_hash", u32, u64, users, 4096);
 /* Numbers of devices -> whether they are vhost devices, or only took an ioctl that looks so. */
 BPF_TABLE("hash", u32, u32, devices, 1024);
 enum count { ANY_DEVICE, CALLS_LOST, STACKS_LOST, CALLS_OPEN, COUNTS };
@@ -199,9 +203,14 @@ static __always_inline void count_open(s64 more)
 		__sync_fetch_and_add(count, more);
 }
 
-static __always_inline int is_user(u32 tgid)
+/* Remembers that a process uses such a device by this descriptor. */
+static __always_inline void use(u32 tgid, u64 fd)
 {
-	return users.lookup(&tgid) != 0;
+	u64 bit = 1ULL << (fd & 63), *bits = users.lookup(&tgid);
+	if (!bits)
+		users.update(&tgid, &bit);
+	else if (!(*bits & bit))
+		__sync_fetch_and_or(bits, bit);
 }
 
 #ifdef CHAINED
@@ -211,12 +220,20 @@ RAW_TRACEPOINT_PROBE(sys_enter)
 #endif
 {
 	u64 call = ctx->args[1], arguments[3] = {};
-	if (call != NR_IOCTL && call != NR_READ && call != NR_WRITE && call != NR_WRITEV && call != NR_PWRITE64)
+	int is_copy = IS_DUP(call);
+	if (call != NR_IOCTL && call != NR_READ && call != NR_WRITE && call != NR_WRITEV && call != NR_PWRITE64 && !is_copy)
 		return 0;
 	u64 id = bpf_get_current_pid_tgid();
 	u32 tid = id, tgid = id >> 32;
-	if (call != NR_IOCTL && (!is_any(ANY_DEVICE) || !is_user(tgid)))
-		return 0;
+	if (call != NR_IOCTL) {
+		u64 *bits = is_any(ANY_DEVICE) ? users.lookup(&tgid) : 0;
+		if (!bits || !(*bits >> (load4(ctx->args[0] + O_REG_1) & 63) & 1))
+			return 0;
+		if (is_copy) {
+			*bits = ~0ULL;
+			return 0;
+		}
+	}
 	load(arguments, 24, ctx->args[0] + (O_REG_1 < O_REG_3 ? O_REG_1 : O_REG_3), 0);
 	u64 first = arguments[O_REG_1 < O_REG_3 ? 0 : 2], second = arguments[1];
 	u64 third = arguments[O_REG_1 < O_REG_3 ? 2 : 0];
@@ -233,10 +250,8 @@ RAW_TRACEPOINT_PROBE(sys_enter)
 #endif
 	if (tgid == OWN_PID)
 		return 0;
-	if (call == NR_IOCTL && !is_user(tgid)) {
-		u32 one = 1;
-		users.update(&tgid, &one);
-	}
+	if (call == NR_IOCTL)
+		use(tgid, first);
 	c.call = call;
 	c.time = bpf_ktime_get_ns();
 #ifdef STACK_LIMIT

@@ -11,10 +11,12 @@ import contextlib
 import ctypes
 import enum
 import errno
+import functools
+import operator
 import os
 import platform
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -50,6 +52,10 @@ _CALLS = {
         "READ": 0,
         "IOCTL": 16,
         "PWRITE64": 18,
+        "DUP": 32,
+        "DUP2": 33,
+        "DUP3": 292,
+        "FCNTL": 72,
     },
     "aarch64": {
         "SENDMSG": 211,
@@ -61,6 +67,10 @@ _CALLS = {
         "READ": 63,
         "IOCTL": 29,
         "PWRITE64": 68,
+        "DUP": 23,
+        "DUP2": 24,  # only dup3 is there
+        "DUP3": 24,
+        "FCNTL": 25,
     },
 }
 """System call numbers, by machine."""
@@ -288,10 +298,13 @@ class CallProgram:
         self.stacks = RingBuffer(bpf["stacks"].map_fd, STACK_RING_BYTES) if stacks else None
         """Call stacks, where they were asked for."""
 
-    def opened_by(self, pid: int) -> None:
-        """Says that a process had such a device open before: what it reads and writes there is reported."""
+    def opened_by(self, pid: int, fds: Iterable[int]) -> None:
+        """Says that a process had such a device open before, by these descriptors: what it reads and writes there is
+        reported."""
+        users, key = self._bpf["users"], ctypes.c_uint32(pid)
+        bits = functools.reduce(operator.or_, (1 << fd % 64 for fd in fds), 0)
         with contextlib.suppress(Exception):  # the table is full
-            self._bpf["users"][ctypes.c_uint32(pid)] = ctypes.c_uint32(1)
+            users[key] = ctypes.c_uint64((users[key].value if key in users else 0) | bits)
 
     def judge(self, rdev: int, is_vhost: bool) -> None:
         """Says whether the device of a number is a vhost device: then what is written and read there is reported."""

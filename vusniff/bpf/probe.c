@@ -733,8 +733,11 @@ RAW_TRACEPOINT_PROBE(sys_enter)
 		return 0;
 	}
 	if (call != NR_READ && call != NR_SENDMSG && call != NR_SENDTO && call != NR_WRITE && call != NR_WRITEV &&
-	    call != NR_SENDMMSG && (call != NR_CLOSE || !following()))
+	    call != NR_SENDMMSG && (call != NR_CLOSE || !following())) {
+		if (IS_DUP(call))
+			steps.call(ctx, SEE_CALL);
 		return 0;
+	}
 	/* The first three lie side by side: upwards on arm64, downwards on x86. */
 	load(arguments, 24, ctx->args[0] + (O_REG_1 < O_REG_3 ? O_REG_1 : O_REG_3), 0);
 	u64 first = arguments[O_REG_1 < O_REG_3 ? 0 : 2], second = arguments[1];

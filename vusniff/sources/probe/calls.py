@@ -113,7 +113,7 @@ class Calls:
         self._look()
         before = open_devices()
         for one in before:
-            program.opened_by(one.pid)
+            program.opened_by(one.pid, one.fds)
         self._before = {(one.pid, fd, one.path) for one in before for fd in one.fds}
         """Open before the capture began, so that what was called on them is not known."""
 
