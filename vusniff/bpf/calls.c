@@ -68,10 +68,9 @@ BPF_TABLE("hash", u32, struct open_call, open_calls, 4096);
 BPF_TABLE("lru_hash", u32, u64, users, 4096);
 /* Numbers of devices -> whether they are vhost devices, or only took an ioctl that looks so. */
 BPF_TABLE("hash", u32, u32, devices, 1024);
-enum count { ANY_DEVICE, CALLS_LOST, STACKS_LOST, CALLS_OPEN, COUNTS };
+enum count { CALLS_LOST, STACKS_LOST, CALLS_OPEN, COUNTS };
 
-/* Whether there is any device, else reads and writes are of no interest; records that were lost; and how many calls have
- * not returned. */
+/* Records that were lost, and how many calls have not returned. */
 BPF_ARRAY(call_counts, u64, COUNTS);
 
 static __always_inline void count_lost(u32 at)
@@ -180,19 +179,17 @@ static __always_inline void emit_call(struct open_call *c, u8 kind, s64 result, 
 /* Whether calls on a device are of interest. A device that takes an ioctl of vhost's is, until the reader says no. */
 static __always_inline int is_wanted(u32 rdev, u64 call)
 {
-	u32 *known = devices.lookup(&rdev), is = IS_VHOST, at = ANY_DEVICE;
+	u32 *known = devices.lookup(&rdev), is = IS_VHOST;
 	if (known || call != NR_IOCTL)
 		return known && *known == IS_VHOST;
-	u64 *any = call_counts.lookup(&at);
-	if (any)
-		*any = 1;
 	return !devices.update(&rdev, &is);
 }
 
-static __always_inline int is_any(u32 at)
+static __always_inline int is_open(void)
 {
-	u64 *any = call_counts.lookup(&at);
-	return any && *any;
+	u32 at = CALLS_OPEN;
+	u64 *count = call_counts.lookup(&at);
+	return count && *count;
 }
 
 static __always_inline void count_open(s64 more)
@@ -226,7 +223,7 @@ RAW_TRACEPOINT_PROBE(sys_enter)
 	u64 id = bpf_get_current_pid_tgid();
 	u32 tid = id, tgid = id >> 32;
 	if (call != NR_IOCTL) {
-		u64 *bits = is_any(ANY_DEVICE) ? users.lookup(&tgid) : 0;
+		u64 *bits = users.lookup(&tgid);
 		if (!bits || !(*bits >> (load4(ctx->args[0] + O_REG_1) & 63) & 1))
 			return 0;
 		if (is_copy) {
@@ -287,7 +284,7 @@ int see_return(struct bpf_raw_tracepoint_args *ctx)
 RAW_TRACEPOINT_PROBE(sys_exit)
 #endif
 {
-	if (!is_any(CALLS_OPEN))
+	if (!is_open())
 		return 0;
 	u32 tid = bpf_get_current_pid_tgid();
 	struct open_call *c = open_calls.lookup(&tid);

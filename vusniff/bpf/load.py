@@ -310,16 +310,14 @@ class CallProgram:
         """Says whether the device of a number is a vhost device: then what is written and read there is reported."""
         with contextlib.suppress(Exception):  # the table is full
             self._bpf["devices"][ctypes.c_uint32(rdev)] = ctypes.c_uint32(1 if is_vhost else 2)
-            if is_vhost:
-                self._bpf["call_counts"][ctypes.c_int(0)] = ctypes.c_uint64(1)
 
     def lost(self) -> int:
         """Records that did not reach the ring."""
-        return int(self._bpf["call_counts"][ctypes.c_int(1)].value)
+        return int(self._bpf["call_counts"][ctypes.c_int(0)].value)
 
     def lost_stacks(self) -> int:
         """Call stacks that did not reach their ring."""
-        return int(self._bpf["call_counts"][ctypes.c_int(2)].value)
+        return int(self._bpf["call_counts"][ctypes.c_int(1)].value)
 
     def close(self) -> None:
         """Detaches the program; what is in the ring is lost with it."""
