@@ -32,7 +32,7 @@ from vusniff.capture.reader import CaptureReader
 from vusniff.capture.writer import CaptureWriter
 from vusniff.commands.sampling import CaptureSampling
 from vusniff.families.vhost_kernel.protocol import HEADER, HEADER_SIZE, Control, Ioctl
-from vusniff.record import Connection, Frame, Position, Sample
+from vusniff.record import Connection, Frame, Lost, Position, Sample
 from vusniff.sources.probe import waiting
 from vusniff.sources.probe.probe import Probe
 from vusniff.sources.probe.selection import Selection
@@ -93,10 +93,12 @@ def record(
     late: bool = False,
     both: Attached | None = None,
     rings: bool = False,
+    busy: bool = False,
 ) -> tuple[Any, list[str]]:
     """What ``act`` gives while the probe records into a file, and what it said.
 
     ``late``: no device at first. ``both``: programs that are attached already. ``rings``: where they stand, too.
+    ``busy``: nothing is taken from the kernel before ``act`` has ended.
     """
     said: list[str] = []
     program = both.program if both is not None else attach_program((Attach.RAWTP,), stack_kib=stack_kib)
@@ -131,7 +133,7 @@ def record(
     actor = threading.Thread(target=acting)
     actor.start()
     while actor.is_alive():
-        if not probe.step():
+        if busy or not probe.step():
             signal.sigtimedwait([], 0.002)
     probe.close()
     return given[0], said
@@ -338,8 +340,34 @@ def with_misuse(logger: str, folder: Path, both: Attached) -> dict[str, Any]:
     }
 
 
+TABLES = 300
+"""Calls that do not fit into the kernel's buffer: each gives 600 regions."""
+
+
+def crowd(probe: Probe) -> None:
+    """More calls than there is room for."""
+    device, buffer, libc = (
+        os.open("/dev/vhost-net", os.O_RDWR),
+        ctypes.create_string_buffer(table(600)),
+        ctypes.CDLL(None),
+    )
+    for _ in range(TABLES):
+        libc.ioctl(device, ctypes.c_ulong(int(Ioctl.SET_MEM_TABLE)), buffer)
+    os.close(device)
+
+
+def with_losses(logger: str, folder: Path, both: Attached) -> dict[str, Any]:
+    """What was kept and what was lost of too many calls, by the capture and as it was said."""
+    file = folder / "losses.pcapng"
+    _, said = record(file, crowd, both=both, busy=True)
+    with CaptureReader(file) as reader:
+        lost = sum(one.count for one in reader.records() if isinstance(one, Lost))
+    kept = sum(len(one["given"]) == 2 * len(table(600)) for one in seen(file)[0])
+    return {"kept": kept, "lost": lost, "said": said}
+
+
 Pair = Callable[[str, Path, Attached], dict[str, Any]]
-PAIRS: dict[str, Pair] = {"testpmd": with_testpmd, "misuse": with_misuse}
+PAIRS: dict[str, Pair] = {"testpmd": with_testpmd, "misuse": with_misuse, "losses": with_losses}
 MODULES = ("tun", "tap", "vhost_net")
 
 
