@@ -55,6 +55,7 @@ from vusniff.views import verdict
 from vusniff.views.state import peers
 from vusniff.views.text import details as text_details
 from vusniff.views.tui.details import details
+from vusniff.views.tui.state import ending
 
 E2BIG, EFAULT = 7, 14
 GIB = 1 << 30
@@ -380,6 +381,7 @@ def test_of_two_nodes_the_device_is_told_first_and_a_file_is_closed(tmp_path: Pa
     for one in told:
         assert "(daemon) closed the device file" in one.sentence
         assert "connection" not in one.sentence
+    assert ending(timeline, timeline.tracker.sessions[1]).startswith("The session ends here, 0 ns after its last message: ")
 
 
 def test_details_say_in_words_what_the_header_of_a_call_holds(make: Make) -> None:

@@ -126,13 +126,16 @@ def ending(timeline: Timeline, session: Session) -> str:
     closed = session.closed
     if closed is None:
         return "Still open."
+    is_call = family_of(timeline.tracker.channel(closed.connection)).own == "call"
+    link = "device file" if is_call else "connection"
     if closed.reason == "capture ended":
         exits = evidence.sentences(timeline.exits(next(iter(session.connections))))
-        return f"The capture ends here; the connection was still open{escape(exits)}."
+        return f"The capture ends here; the {link} was still open{escape(exits)}."
     after = ""
     if session.last:
         after = f", {words.duration(closed.time_ns - timeline.time_ns(session.last - 1))} after its last message"
-    return f"The connection ends here{after}: {escape(account.ending(timeline, closed, session))}."
+    ended = escape(account.ending(timeline, closed, session))
+    return f"The {'session' if is_call else 'connection'} ends here{after}: {ended}."
 
 
 def star(before: object, after: object) -> Part:
