@@ -367,7 +367,7 @@ def with_losses(logger: str, folder: Path, both: Attached) -> dict[str, Any]:
 
 
 Pair = Callable[[str, Path, Attached], dict[str, Any]]
-PAIRS: dict[str, Pair] = {"testpmd": with_testpmd, "misuse": with_misuse, "losses": with_losses}
+PAIRS: dict[str, Pair] = {"testpmd": with_testpmd, "misuse": with_misuse}
 MODULES = ("tun", "tap", "vhost_net")
 
 
