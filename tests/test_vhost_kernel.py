@@ -381,7 +381,8 @@ def test_of_two_nodes_the_device_is_told_first_and_a_file_is_closed(tmp_path: Pa
     for one in told:
         assert "(daemon) closed the device file" in one.sentence
         assert "connection" not in one.sentence
-    assert ending(timeline, timeline.tracker.sessions[1]).startswith("The session ends here, 0 ns after its last message: ")
+    ended = ending(timeline, timeline.tracker.sessions[1])
+    assert ended.startswith("The session ends here, 0 ns after its last message: ")
 
 
 def test_details_say_in_words_what_the_header_of_a_call_holds(make: Make) -> None:
