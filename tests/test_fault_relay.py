@@ -495,3 +495,28 @@ def test_peers_that_end_in_the_middle_lose_nothing_and_leak_nothing(stage: Fault
     stage.until(lambda: not stage.relays)
     assert [frame.missing for frame in stage.frames()] == [0, 0, 0]
     assert isinstance(stage.frames()[0], Frame)
+
+
+def test_a_view_that_does_not_read_for_long_is_told_all_of_it(stage: FaultStage) -> None:
+    stage.play("vhost.request == SET_VRING_NUM : hold")
+    assert stage.host is not None
+    client = HoldClient()
+    fd = os.dup(client.theirs)
+    with socket.socket(fileno=os.dup(fd)) as ours:
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)  # the kernel's least: room for a few of them
+        room = ours.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) // 100
+    stage.host.asker = ViewAsker(stage.decider, fd)
+    sizes = range(1, room)
+    stage.left.send(b"".join(num(size) for size in sizes))
+    assert stage.nothing()
+    shown: set[int] = set()
+    while client.receive() or client.waiting:
+        shown |= {one.number for one in client.waiting}
+        client.answer(client.waiting[0].number, "send")
+        stage.settle()
+    assert len(shown) == len(sizes)
+    assert client.count == 0
+    assert stage.get(len(sizes) * 20) == b"".join(num(size) for size in sizes)
+    client.close()
+    os.close(client.theirs)
+    assert stage.nothing()

@@ -2,7 +2,8 @@
 
 One socket joins the two; each datagram is a JSON object. The recording process says which messages wait, the oldest
 first, at most `SHOWN` at a time; the view answers by their numbers. When the view is gone, all goes on as it came.
-Neither side waits for the other.
+Neither side waits for the other: what a view that does not read has no room for is kept, and no answer is read before
+it is sent.
 """
 
 from __future__ import annotations
@@ -53,6 +54,8 @@ class ViewAsker:
         self._socket.setblocking(False)
         self._waiting: deque[_AskedMessage] = deque()
         self._told: set[int] = set()
+        self._unsent: deque[bytes] = deque()
+        """At most `SHOWN` messages and an answer, each with a count: no answer is read while something is here."""
         self._count = 0
         self._loop: Loop | None = None
         self._ended = False
@@ -65,7 +68,7 @@ class ViewAsker:
             return
         if self._loop is None:
             self._loop = loop
-            loop.watch(self._socket.fileno(), select.EPOLLIN, lambda _: self._answered())
+            loop.watch(self._socket.fileno(), select.EPOLLIN, self._ready)
         self._count += 1
         self._waiting.append(_AskedMessage(self._count, held, plan, go_on, time.time()))
         self._tell()
@@ -83,16 +86,33 @@ class ViewAsker:
         for one in list(self._waiting)[:SHOWN]:
             if one.number not in self._told:
                 self._told.add(one.number)
-                self._send({"held": _words(one)})
-        self._send({"waiting": len(self._waiting)})
+                self._say({"held": _words(one)})
+        self._say({"waiting": len(self._waiting)})
 
-    def _send(self, what: dict[str, Any]) -> None:
-        with contextlib.suppress(OSError):  # the view is gone, which is seen when it is read from
-            self._socket.send(json.dumps(what).encode())
+    def _say(self, what: dict[str, Any]) -> None:
+        """Sends it, or keeps it until there is room; of counts that could not be sent only the last is kept."""
+        if "waiting" in what and self._unsent and self._unsent[-1].startswith(b'{"waiting"'):
+            self._unsent.pop()
+        self._unsent.append(json.dumps(what).encode())
+        self._send()
 
-    def _answered(self) -> None:
+    def _send(self) -> None:
         assert self._loop is not None
-        while True:
+        try:
+            while self._unsent:
+                self._socket.send(self._unsent[0])
+                self._unsent.popleft()
+        except BlockingIOError:
+            pass
+        except OSError:  # the view is gone, which is seen when it is read from
+            self._unsent.clear()
+        if not self._ended:
+            wanted = select.EPOLLOUT if self._unsent else select.EPOLLIN
+            self._loop.watch(self._socket.fileno(), wanted, self._ready)
+
+    def _ready(self, _events: int) -> None:
+        assert self._loop is not None
+        while not self._unsent:
             try:
                 said = self._socket.recv(DATAGRAM)
             except BlockingIOError:
@@ -105,6 +125,7 @@ class ViewAsker:
                 self.end()
                 return
             self._decide(said)
+        self._send()
 
     def _decide(self, said: bytes) -> None:
         """The view may run as another user: what is not an answer is left out."""
@@ -119,12 +140,12 @@ class ViewAsker:
         try:
             plan = decided(self._decider, one.held, one.plan, do, actions)
         except (RuleError, DissectorError, SourceError) as error:
-            self._send({"wrong": error.sentence if isinstance(error, RuleError) else str(error)})
+            self._say({"wrong": error.sentence if isinstance(error, RuleError) else str(error)})
             return
         self._waiting.remove(one)
         self._told.discard(one.number)
         there = one.go_on(plan)
-        self._send({"done": one.number, "sentence": "" if there else GONE})
+        self._say({"done": one.number, "sentence": "" if there else GONE})
         self._tell()
 
 
