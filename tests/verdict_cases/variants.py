@@ -13,6 +13,7 @@ from checks_cases.script import (
     Gone,
     P,
     Part,
+    Say,
     Wait,
     acked,
     back,
@@ -300,5 +301,20 @@ RINGS = [
         sure=Sure.PERHAPS,
         comms=(QEMU, "backend"),
     ),
+]
+RINGS += [
+    Expected(
+        f"nothing of the back-end was seen, {name}",
+        [*(part for part in up() if isinstance(part, Say) and not part.end), Wait(9), *end],
+        Outcome.UNKNOWN,
+        "",
+        ("the front-end went on after GET_FEATURES (#1) as if it had been answered",),
+        number=1,
+        advice="capture what the back-end sends too",
+        caveat="joined late" if late else "",
+        comms=(QEMU, "dpdk-testpmd"),
+        late=late,
+    )
+    for name, end, late in (("and it is open", [], False), ("and it ends", [Close(0)], False), ("late", [], True))
 ]
 VARIANTS = [*LOOPS, *WAITS, *SIDES, *RINGS]

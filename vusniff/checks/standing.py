@@ -191,6 +191,13 @@ class Standing:
         """Rings were started and wait to be enabled: none was enabled or disabled yet."""
         return self.asks_enabling and 0 < self.rings.running == self.rings.unasked and not self.rings.enabled
 
+    @property
+    def one_sided(self) -> bool:
+        """The front-end acknowledged features and shared memory, and the answer to its first question was not seen."""
+        asked = self.waiting is not None and self.waiting.request == FrontendRequest.GET_FEATURES
+        nothing = not self.answered and self.asked_back is None and not self.spoken
+        return self.judged and asked and nothing and self.features is not None and self.regions_by > 0
+
     def role(self, side: Sender | None) -> str:
         """``the back-end``, or what its family calls it; ``a peer`` where the side is not known."""
         return "a peer" if side is None else f"the {self.roles[side is Sender.BACKEND]}"

@@ -103,6 +103,8 @@ def verdict_of(
     first = next((finding for finding in findings if finding.rule == FAILED_CALL), None)
     if one.calls and outcome is Outcome.REFUSED and first is not None:
         made = _failed_call(first)
+    elif one.one_sided and death is None:
+        made = _one_sided(one)
     elif outcome in FINE:
         made = _fine(one, outcome, way, likely, successor)
     else:
@@ -175,6 +177,16 @@ def _of_log(one: Standing) -> Verdict:
         kind=f"log {one.closed.reason}",
         caveats=caveats,
     )
+
+
+def _one_sided(one: Standing) -> Verdict:
+    """Over a session in which the front-end goes by answers that are not in the capture."""
+    words = (
+        f"the front-end went on after {one.waiting} as if it had been answered, and nothing of the back-end was seen"
+    )
+    advice = "capture what the back-end sends too: strace both sendmsg and recvmsg (and read, write), or use the proxy"
+    number = one.waiting.number if one.waiting else 0
+    return Verdict(Outcome.UNKNOWN, words, number=number, advice=advice, kind="one-sided")
 
 
 def _open_log(one: Standing, caveats: tuple[str, ...]) -> Verdict:
