@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import sys
 from collections import Counter
 from pathlib import Path
@@ -110,6 +111,7 @@ def test_opentelemetry_takes_the_traces(capture: Path, tmp_path: Path) -> None:
         ids = {span["spanId"] for span in spans}
         assert len(ids) == len(spans)
         assert {span["parentSpanId"] for span in spans[1:]} <= ids
+        assert min(int(span["startTimeUnixNano"]) for span in spans) == int(spans[0]["startTimeUnixNano"])
         for span in spans:
             assert int(span["startTimeUnixNano"]) <= int(span["endTimeUnixNano"])
             told = {one["key"]: one["value"] for one in span["attributes"]}
@@ -130,6 +132,25 @@ def test_duckdb_reads_the_table(capture: Path, tmp_path: Path) -> None:
     assert rows.fetchall() == [
         (one.number, one.time_ns, one.name, one.reply, one.time_ns) for one in timeline.messages()
     ]
+
+
+def test_the_recipes_of_the_page_read_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = (CAPTURES[0].parents[1] / "docs" / "traces.md").read_text("utf-8")
+    (capture,) = [path for path in CAPTURES if path.stem == "qemu-ovs"]
+    (tmp_path / "session.pcapng").symlink_to(capture)
+    monkeypatch.chdir(tmp_path)
+    for words in re.findall(r"^    vusniff (export .*)$", page, re.MULTILINE):
+        assert main(words.split()) == 0
+    capsys.readouterr()
+    perfetto, opentelemetry = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    exec(perfetto, {})
+    assert len(capsys.readouterr().out.splitlines()) == len(vusniff.open_capture(capture))
+    exec(opentelemetry, {})
+    assert "SET_MEM_TABLE" in capsys.readouterr().out
+    (query,) = re.findall(r"```sql\n(.*?)```", page, re.DOTALL)
+    assert duckdb.execute(query).fetchall()[0][0] == "GET_QUEUE_NUM"
 
 
 def test_numbers_that_no_column_holds_are_left_out(tmp_path: Path) -> None:

@@ -38,9 +38,13 @@ def otlp(chosen: Chosen) -> Iterator[str]:
     ends = _ends(chosen)
     for session in sessions:
         about, trace = chosen.timeline.sessions[session - 1], traces[session]
+        first_ns, last_ns = (chosen.timeline.time_ns(number - 1) for number in (about.first, about.last))
         whole = {
             **_named(trace, "session", f"{about.family.name} {about.path}", _INTERNAL),
-            **_times(chosen.timeline.time_ns(about.first - 1), chosen.timeline.time_ns(about.last - 1)),
+            **_times(
+                min([first_ns, *(phase.start_ns for phase in phases[session])]),
+                max([last_ns, *(phase.end_ns for phase in phases[session])]),
+            ),
             "attributes": _attributes(
                 {
                     "vhost.session": session,
