@@ -86,7 +86,12 @@ PROGRAMS = (
         elsewhere=True,
     ),
     Packaged(
-        "passt", "backend", "net", "exec passt --vhost-user -f -s {socket}", "dpkg-query -W -f '${Version}' passt"
+        "passt",
+        "backend",
+        "net",
+        "exec passt --vhost-user -f -s {socket}",
+        "dpkg-query -W -f '${Version}' passt",
+        elsewhere=True,
     ),
     Packaged(
         "vusniff demo --backend",

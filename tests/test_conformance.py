@@ -7,6 +7,7 @@ import functools
 import json
 import os
 import socket
+import sys
 import threading
 import xml.etree.ElementTree as Xml
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from vusniff.conformance import expectations, report
+from vusniff.conformance import peer as peers
 from vusniff.conformance.devices import device_named
 from vusniff.conformance.frontend_runner import FrontendRunner
 from vusniff.conformance.manners import Manner
@@ -133,6 +135,18 @@ def test_our_own_front_end_passes_everything(tmp_path: Path) -> None:
         peer.close()
     assert of(came, Result.FAIL, Result.INCONCLUSIVE) == {}
     assert came.count(Result.PASS) > 40
+
+
+def test_a_connection_of_the_program_before_is_not_taken_for_the_new_one(tmp_path: Path) -> None:
+    path = str(tmp_path / "socket")
+    says = "import socket, sys; one = socket.socket(socket.AF_UNIX); one.connect(sys.argv[1]); one.send(b'new')"
+    peer = peers.TestedPeer(ProxySide(True, path), [sys.executable, "-c", says, path], DEADLINE)
+    with contextlib.closing(peer), socket.socket(socket.AF_UNIX) as old:
+        old.connect(path)
+        old.close()
+        sock, _ = peer.meet()
+        with sock:
+            assert sock.recv(8) == b"new"
 
 
 def test_a_front_end_that_breaks_a_rule_fails(tmp_path: Path) -> None:

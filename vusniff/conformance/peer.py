@@ -132,6 +132,8 @@ class TestedPeer:
             self.stop()
         if not self.side.listens and not self.side.path.startswith("@"):
             make_room(self.side.path)  # a program that was killed leaves its socket file
+        while self._listener is not None and (left := self._listener.accept()) is not None:
+            left.close()  # the one before connected again, and was ended before anybody met it
         try:
             self._child = subprocess.Popen(
                 list(self._command),
