@@ -19,6 +19,8 @@ BUFFER = 4096
 """Bytes between two buffers."""
 LOOK_S = 0.005
 """Between two looks at a ring whose call does not come."""
+UNSURE_S = 1.0
+"""A frame is waited for so long where nothing may answer it, in seconds."""
 
 
 class RingDriver:
@@ -33,6 +35,8 @@ class RingDriver:
         self.packed = False
         self.echoed = False
         """A frame was received."""
+        self.answers = False
+        """Frames were answered before."""
         self.written: list[int] = []
         """Guest addresses of the buffers that the device may write to."""
         self.sizes: dict[int, int] = {}
@@ -163,7 +167,7 @@ class RingDriver:
 
     def received(self, ring: int) -> bytes | None:
         """See `vusniff.conformance.devices.DrivenRings`."""
-        if not self._wait(ring, min(self._patience, 1.0)):
+        if not self._wait(ring, self._patience if self.answers else min(self._patience, UNSURE_S)):
             return None
         self.echoed = True
         length = (self.packed_ring(ring).used() or 0) if self.packed else self.ring(ring).used()[2]

@@ -173,6 +173,7 @@ class Trial(Conversation):
 
     def _work(self, step: Work) -> None:
         self._driver.high, self._driver.whole = step.high, step.whole or self._echoes
+        self._driver.answers = self._echoes
         try:
             why = self._device.work(self._driver)
         except Unseen as unseen:
