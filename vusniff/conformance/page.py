@@ -68,6 +68,32 @@ NOTES = """## What was looked into
   one may give less than was sent at once (POSIX, read; unix(7), SOCK_STREAM): it is DPDK that has to read on. The
   specification does not say that a message comes in one piece, nor that it may not, so the result is inconclusive.
   Front-ends send each message with one call: in use it is not seen.
+
+Of qemu-storage-daemon, virtiofsd (C) and passt, which serve the protocol by libvhost-user or by what was made of it
+(subprojects/libvhost-user/libvhost-user.c of QEMU):
+
+- `no-such-ring-set-vring-num`, `-base`, `-addr`, `no-such-ring-get-vring-base`: the index of the message is not
+  compared with the number of rings (`vu_set_vring_num_exec` and its like), so memory beside the rings is written.
+- `memory-count-huge`: the number of regions that the message promises is believed (`vu_set_mem_table_exec`).
+- `memory-file-too-small-used`, `log-descriptor-too-small`: as much is mapped as the message says, also beyond the end
+  of the file (`vu_set_mem_table_exec`, `vu_set_log_base_exec`). Who uses what lies there is killed by SIGBUS (mmap(2)).
+  DPDK, Open vSwitch and virtiofsd (Rust) end in the same way.
+- `log-too-small`: `vu_log_write` asserts that the log is large enough.
+- `ring-not-called`, `ring-call-removed`: `vu_queue_notify` writes to the call descriptor also where there is none. The
+  error makes it give up the device (`vu_panic`), and no ring is served from then on. virtiofsd ends.
+- virtiofsd (C), `empty-get-vring-base`, `long-get-vring-base`, `before-start-stop`, `ring-stops-twice`,
+  `ring-kick-replaced`: `fv_queue_set_started` and `fv_queue_cleanup_thread` (tools/virtiofsd/fuse_virtio.c) assert that
+  a ring which is stopped has been started, and that one which is started has been stopped.
+- passt, `driver-address` and its like: SIGSYS comes from seccomp(2). passt makes a system call that it has forbidden
+  itself; which one was not looked into.
+
+Of DPDK and Open vSwitch, which has DPDK's lib/vhost (22.11):
+
+- `disabled-discards`: `rte_vhost_dequeue_burst` takes nothing from a ring that is disabled.
+- `ring-restarts-by-kick`: GET_VRING_BASE forgets the addresses of the ring (`vring_invalidate`), and it waits until
+  SET_VRING_ADDR gives them again.
+- `descriptors-call-deaf-used`: `vhost_vring_call_split` writes to the call descriptor with eventfd_write, which is a
+  write(2): of a socket whose other end is closed that raises SIGPIPE, and testpmd leaves it at its default.
 """
 
 
