@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import lzma
+from collections.abc import Sequence
 from pathlib import Path
 
 from vm.fetch import FOLDER
@@ -26,6 +27,26 @@ $busybox sleep 10000
 """
 COMPLETED = r"completed (\d+) "
 """How many reads the guest has completed (Documentation/block/stat.rst)."""
+CARD_MODULES = (*MODULES[:-1], "failover", "net_failover", "virtio_net")
+PINGS = 50
+PING = f"""#!/bin/busybox sh
+busybox=/bin/busybox
+$busybox mkdir /proc
+$busybox mount -t proc proc /proc
+$busybox mount -t sysfs sys /sys
+for module in {" ".join(CARD_MODULES)}; do $busybox insmod /$module.ko; done
+for word in $($busybox cat /proc/cmdline); do case $word in own=*|other=*) eval $word;; esac; done
+$busybox ifconfig eth0 $own up
+until $busybox ping -c 1 -W 1 $other; do :; done
+echo meets
+$busybox ping -c {PINGS} -i 0.1 $other
+while :; do
+    echo packets $($busybox cat /sys/class/net/eth0/statistics/tx_packets /sys/class/net/eth0/statistics/rx_packets) end
+    $busybox sleep 1
+done
+"""
+PACKETS = r"packets (\d+) (\d+) end"
+"""What the guest's card has sent and received."""
 
 
 def missing() -> list[str]:
@@ -55,10 +76,24 @@ def _unpacked(image: Path) -> Path:
 
 def block_machine(stage: Stage, path: Path) -> qemu.Machine:
     """A guest that reads from the vhost-user disk at a path, says how often, and does nothing more."""
-    image = _images()[-1]
-    found = {one.stem: one for one in (image.parents[1] / "lib/modules").glob("*/kernel/drivers/*/virtio*.ko")}
-    initramfs = uml.pack_initramfs(stage, [found[name] for name in MODULES], INIT)
     devices = ["-chardev", f"socket,id=c0,path={path}", "-device", "vhost-user-blk-pci,chardev=c0,num-queues=1"]
-    kernel = ["-kernel", str(_unpacked(image)), "-initrd", str(initramfs)]
-    kernel += ["-append", "console=ttyS0 quiet no_timer_check"]
-    return qemu.Machine(stage, "qemu", [*devices, *kernel, "-cpu", "max"], 256)
+    return _machine(stage, "qemu", devices, packed_root(stage, MODULES, INIT), "")
+
+
+def packed_root(stage: Stage, modules: Sequence[str], script: str) -> Path:
+    """What a guest is started with."""
+    found = {one.stem: one for one in (_images()[-1].parents[1] / "lib/modules").rglob("*.ko") if one.stem in modules}
+    return uml.pack_initramfs(stage, [found[name] for name in modules], script)
+
+
+def card_machine(stage: Stage, path: Path, root: Path, own: int, other: int) -> qemu.Machine:
+    """A guest that listens at a path for who serves its card, and pings another; both by the last byte of addresses."""
+    devices = ["-chardev", f"socket,id=c0,path={path},server=on,wait=on", "-netdev", "vhost-user,id=n0,chardev=c0"]
+    devices += ["-device", f"virtio-net-pci,netdev=n0,mac=52:54:00:00:01:{own:02x},romfile="]
+    return _machine(stage, path.stem, devices, root, f"own=10.9.8.{own} other=10.9.8.{other}")
+
+
+def _machine(stage: Stage, name: str, devices: list[str], root: Path, words: str) -> qemu.Machine:
+    kernel = ["-kernel", str(_unpacked(_images()[-1])), "-initrd", str(root)]
+    kernel += ["-append", f"console=ttyS0 quiet no_timer_check {words}".rstrip()]
+    return qemu.Machine(stage, name, [*devices, *kernel, "-cpu", "max"], 256)

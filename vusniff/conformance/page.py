@@ -81,6 +81,8 @@ Of qemu-storage-daemon, virtiofsd (C) and passt, which serve the protocol by lib
 - `log-too-small`: `vu_log_write` asserts that the log is large enough.
 - `ring-not-called`, `ring-call-removed`: `vu_queue_notify` writes to the call descriptor also where there is none. The
   error makes it give up the device (`vu_panic`), and no ring is served from then on. virtiofsd ends.
+- virtiofsd (C), `pieces-header`, `cut-payload-7`: `vu_message_read_default` asserts that one read(2) gives all of the
+  payload. Which of the two it is depends on how fast the pieces come.
 - virtiofsd (C), `empty-get-vring-base`, `long-get-vring-base`, `before-start-stop`, `ring-stops-twice`,
   `ring-kick-replaced`: `fv_queue_set_started` and `fv_queue_cleanup_thread` (tools/virtiofsd/fuse_virtio.c) assert that
   a ring which is stopped has been started, and that one which is started has been stopped.
