@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import re
 import socket
@@ -32,6 +33,8 @@ class Switch:
         self._directory = stage.directory
         alone = _wait_until_alone()
         stage.at_end(alone.close)
+        if not _another():
+            self._clean()
         present = [name for name in TAPS if (INTERFACES / name).exists()]
         assert not present, f"another Open vSwitch has the interface {present[0]}"
         stage.at_end(self._clean)
@@ -95,6 +98,15 @@ class Switch:
         for name in TAPS:
             if (INTERFACES / name).exists():
                 self._run("ip", "link", "delete", name)
+
+
+def _another() -> bool:
+    """Whether any Open vSwitch runs, which these interfaces may belong to."""
+    for name in Path("/proc").glob("[0-9]*/comm"):
+        with contextlib.suppress(OSError):
+            if name.read_text().startswith(SWITCH.name[:12]):
+                return True
+    return False
 
 
 def _wait_until_alone() -> socket.socket:
