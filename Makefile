@@ -35,7 +35,7 @@ lint: $(VENV)/dev.stamp
 	$(BIN)/lint-imports
 
 tests: $(VENV)/dev.stamp
-	$(BIN)/pytest -n $(WORKERS) --dist loadgroup
+	$(BIN)/pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 
 fuzz: $(VENV)/dev.stamp
 	PYTHONPATH=tests:. $(BIN)/python -m fuzz.run --seconds $(SECONDS) --jobs $(WORKERS)

@@ -39,6 +39,9 @@ SLOW = {
 }
 """Files and folders that `make quick` leaves out: they start programs, need root, another package or a virtual machine,
 or take seconds. A single test elsewhere is left out by ``@pytest.mark.slow``. `make test` runs all."""
+FIRST = ("vm", "peers", "extcap")
+"""Groups of tests that one worker runs, one after the other: they begin before all else, the longest first, so that no
+worker is left alone with them at the end."""
 MOST_OPEN = 400
 """Descriptors that a process of tests may hold before it looks for those that nobody needs."""
 PROGRAMS = {"strace", "installation", "shared"}
@@ -113,12 +116,19 @@ def pytest_sessionstart() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks what is in `SLOW`."""
+    """Marks what is in `SLOW`, and puts what is in `FIRST` first."""
     folder = Path(__file__).parent
     for item in items:
         listed = item.path.is_relative_to(folder) and item.path.relative_to(folder).parts[0] in SLOW
         if listed or PROGRAMS.intersection(getattr(item, "fixturenames", ())):
             item.add_marker("slow")
+    items.sort(key=lambda item: FIRST.index(group) if (group := _group(item)) in FIRST else len(FIRST))
+
+
+def _group(item: pytest.Item) -> str:
+    """Group of a test for ``--dist loadgroup``; empty for most."""
+    marker = item.get_closest_marker("xdist_group")
+    return "" if marker is None else str(marker.args[0] if marker.args else marker.kwargs["name"])
 
 
 def pytest_runtest_teardown() -> None:

@@ -1,6 +1,6 @@
 """Other kernels, booted under emulation with this machine's file system: all three ways to attach, all ways to send.
 
-One boot takes a minute. Kernels are those that ``tests/vm/fetch.py`` has unpacked.
+Kernels are those that ``tests/vm/fetch.py`` has unpacked.
 """
 
 from __future__ import annotations
@@ -35,6 +35,15 @@ ENTER = (
     f"mount -t 9p -o ro,trans=virtio,version=9p2000.L,msize=524288,cache=loose {TAG} /mnt"
     " && for one in proc sys dev run tmp; do mount --rbind /$one /mnt/$one; done && exec chroot /mnt"
 )
+# An emulated machine is slow at these, and no test here is about them: guards against speculation, clearing of memory,
+# small pages, rules about what programs may open, and long waits for all processors.
+FAST = (
+    *("mitigations=off", "init_on_alloc=0", "transparent_hugepage=always", "audit=0", "apparmor=0"),
+    "rcupdate.rcu_expedited=1",
+)
+RULES = "/usr/lib/udev/rules.d"
+PORTS = 'SUBSYSTEM=="virtio-ports", KERNEL=="vport*", ATTR{name}=="?*", SYMLINK+="virtio-ports/$attr{name}"\n'
+"""The one rule of udev that virtme-ng needs, in place of those of this machine, which load a driver for each part."""
 
 pytestmark = [pytest.mark.xdist_group("vm"), pytest.mark.timeout(BOOT_SECONDS + 60)]
 
@@ -44,8 +53,8 @@ def kernels() -> list[Path]:
     return sorted(FOLDER.glob("*/boot/vmlinuz-*"))
 
 
-def boot(image: Path, *words: str) -> list[dict[str, Any]]:
-    """What a command in a virtual machine with this kernel prints as results."""
+def boot(image: Path, rules: Path, *words: str) -> list[dict[str, Any]]:
+    """What a command in a virtual machine with this kernel prints as results; ``rules``: an empty folder."""
     vng = shutil.which("vng", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     if vng is None:
         missing("virtme-ng (pip install virtme-ng)")
@@ -53,10 +62,12 @@ def boot(image: Path, *words: str) -> list[dict[str, Any]]:
     # The guest has its own /tmp; what we run may lie below ours.
     outside = {Path(path).resolve() for path in (sys.prefix, ROOT)} | {Path(sys.prefix)}
     shares = [f"--rodir={path}={path}" for path in outside if path.is_relative_to("/tmp")]
+    (rules / "ports.rules").write_text(PORTS)
+    shares += [f"--rodir={RULES}={rules}", *(f"--append={word}" for word in FAST)]
     script = f"cd {ROOT} && PYTHONPATH={ROOT}:{ROOT}/tests PYTHONDONTWRITEBYTECODE=1 {sys.executable} {' '.join(words)}"
-    command = [vng, "--disable-kvm", "-r", str(image), "--user", "root", "--memory", "2G", "--cpus", "2", *shares]
+    command = [vng, "--disable-kvm", "--force-9p", "-r", str(image), "--user", "root", "--memory", "2G", "--cpus", "2"]
     done = subprocess.run(
-        [*command, f"--qemu-opts={CACHED}", "--", f"{ENTER} sh -c {shlex.quote(script)}"],
+        [*command, *shares, f"--qemu-opts={CACHED}", "--", f"{ENTER} sh -c {shlex.quote(script)}"],
         capture_output=True,
         text=True,
         timeout=BOOT_SECONDS,
@@ -152,11 +163,11 @@ OWN = [one for one in kernels() if EVERY or not has_vduse(one)] or kernels()
 
 
 @pytest.mark.parametrize("image", OWN, ids=lambda image: image.name)
-def test_every_way_to_attach(image: Path) -> None:
+def test_every_way_to_attach(image: Path, tmp_path: Path) -> None:
     if shutil.which("qemu-system-x86_64") is None:
         missing("the package qemu-system-x86")
     words = *tree_and_logger(image), "fentry", "kprobe", "rawtp"
-    *results, kernel, pair, misuse = boot(image, "tests/vm/inside.py", *words)
+    *results, kernel, pair, misuse = boot(image, tmp_path, "tests/vm/inside.py", *words)
     holds_testpmd(pair)
     holds_misuse(misuse)
     assert image.name.endswith(kernel["kernel"])
@@ -211,11 +222,11 @@ WITH_VDUSE = [one for one in kernels() if has_vduse(one)]
 if WITH_VDUSE:
 
     @pytest.mark.parametrize("image", WITH_VDUSE, ids=lambda image: image.name)
-    def test_both_sides_of_vduse(image: Path) -> None:
+    def test_both_sides_of_vduse(image: Path, tmp_path: Path) -> None:
         """Calls and messages of the driver, and those of the back-end, are what the logger has seen."""
         if shutil.which("qemu-storage-daemon") is None or shutil.which("vdpa") is None:
             missing("qemu-storage-daemon and vdpa (iproute2)")
-        [result] = boot(image, "tests/vm/vduse.py", *tree_and_logger(image))
+        [result] = boot(image, tmp_path, "tests/vm/vduse.py", *tree_and_logger(image))
         assert "refused" not in result, result["refused"]
         assert result["read"] == "the first sector"
         assert result["early"] == [], "a device was there before the probe"
