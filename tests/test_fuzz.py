@@ -31,7 +31,7 @@ NEEDS_ATHERIS = pytest.mark.skipif(
 def run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     """One of the programs, with what it leaves in a folder."""
     path = os.pathsep.join((str(ROOT / "tests"), str(ROOT)))
-    environment = {**os.environ, "PYTHONPATH": path}
+    environment = {**os.environ, "PYTHONPATH": path, "LANGUAGE": "C"}  # else argparse looks for translations each time
     return subprocess.run(
         [sys.executable, "-m", *words], cwd=folder, env=environment, capture_output=True, text=True, timeout=1200
     )
