@@ -200,9 +200,9 @@ def test_every_way_to_attach(image: Path, tmp_path: Path) -> None:
 if EVERY:
 
     @pytest.mark.parametrize("image", kernels(), ids=lambda image: image.name)
-    def test_more_pairs(image: Path) -> None:
+    def test_more_pairs(image: Path, tmp_path: Path) -> None:
         """testpmd, QEMU with vhost=on and a vsock, on each kernel: their calls are what the logger has seen."""
-        pairs = boot(image, "tests/vm/more.py", *tree_and_logger(image))
+        pairs = boot(image, tmp_path, "tests/vm/more.py", *tree_and_logger(image))
         assert [pair["name"] for pair in pairs] == ["testpmd", "vsock", "qemu"]
         testpmd, vsock, qemu = pairs
         holds_testpmd(testpmd)
