@@ -187,12 +187,18 @@ class Stage:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            for undo in reversed(self._undo):
-                undo()
+            self.end()
         finally:
-            for process in reversed(self._processes):
-                process.end()
             shutil.rmtree(self.directory, ignore_errors=True)
+
+    def end(self) -> None:
+        """Ends the processes; the directory stays."""
+        try:
+            while self._undo:
+                self._undo.pop()()
+        finally:
+            while self._processes:
+                self._processes.pop().end()
 
     def path(self, name: str) -> Path:
         return self.directory / name

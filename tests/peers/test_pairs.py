@@ -5,69 +5,48 @@ Three witnesses of one run: the proxy's capture, strace of both programs, and th
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, NamedTuple
-
 import pytest
 
 from peers import dpdk
-from peers.conversation import conversation, disagree, import_log, import_logs, read, requests
-from peers.pairs import PAIRS, Pair, Wire
-from peers.processes import LONGEST, Stage
-from peers.proxied import run_through_proxy
+from peers.conversation import conversation, disagree, import_log, requests
+from peers.pairs import PAIRS, Pair
+from peers.processes import LONGEST
 from peers.requirements import require
+from peers.watched import Runs
 
 pytestmark = [
     pytest.mark.xdist_group("peers"),
     pytest.mark.timeout(LONGEST),
-    pytest.mark.parametrize("pair", PAIRS, ids=lambda pair: pair.name, scope="module"),
+    pytest.mark.parametrize("pair", PAIRS, ids=lambda pair: pair.name),
 ]
 
 
-class Proxied(NamedTuple):
-    """A run of a pair through the proxy, under strace."""
-
-    stage: Stage
-    wire: Wire
-    seen: list[dict[str, Any]]
-    """What the proxy's capture holds."""
-
-
-@pytest.fixture(scope="module")
-def proxied(pair: Pair) -> Iterator[Proxied]:
+def test_pair_talks_directly(pair: Pair, runs: Runs) -> None:
     require(pair.missing())
-    with Stage() as stage:
-        capture = stage.path("seen.pcapng")
-        wire = run_through_proxy(pair, stage, capture, traced=True)
-        yield Proxied(stage, wire, read(capture))
+    wire = runs.directly(pair).wire
+    if wire.logs:
+        # A back-end that connects again may reach a QEMU that is just ending, and hear nothing.
+        assert sum(backend.count(dpdk.OPENED) for backend in wire.logs) >= pair.connections
+        assert "SET_VRING_KICK" in wire.told()
 
 
-def test_pair_talks_directly(pair: Pair) -> None:
+def test_capture_of_the_proxy_agrees_with_the_programs(pair: Pair, runs: Runs) -> None:
     require(pair.missing())
-    with Stage() as stage:
-        path = stage.path("vhost.sock")
-        wire = Wire(stage, path, path)
-        pair.run(wire)
-        if wire.logs:
-            # A back-end that connects again may reach a QEMU that is just ending, and hear nothing.
-            assert sum(backend.count(dpdk.OPENED) for backend in wire.logs) >= pair.connections
-            assert "SET_VRING_KICK" in wire.told()
-
-
-def test_capture_of_the_proxy_agrees_with_the_programs(pair: Pair, proxied: Proxied) -> None:
-    stage, wire, seen = proxied
+    run = runs.proxied(pair)
+    wire, seen = run.wire, run.seen
     assert len({m["connection"] for m in seen if m["channel"] == "main"}) == pair.connections
     assert [m["malformed"] for m in seen if m["malformed"] is not None] == []
     if wire.logs:
         assert requests(seen) == wire.told()
-    for role, logs in wire.traces.items():
-        traced = stage.path(f"{role}.pcapng")
-        import_logs(logs, traced)
-        assert conversation(read(traced)) == conversation(seen), role
+    assert list(run.traced) == ["frontend", "backend"]
+    for role, traced in run.traced.items():
+        assert conversation(traced) == conversation(seen), role
 
 
-def test_logs_of_the_programs_agree_with_the_capture(pair: Pair, proxied: Proxied) -> None:
-    stage, wire, seen = proxied
+def test_logs_of_the_programs_agree_with_the_capture(pair: Pair, runs: Runs) -> None:
+    require(pair.missing())
+    run = runs.proxied(pair)
+    stage, wire, seen = run.stage, run.wire, run.seen
     main = [message for message in seen if message["channel"] == "main"]
     asked = [message for message in main if not message["reply"]]
     by_number = {message["number"]: message for message in main}

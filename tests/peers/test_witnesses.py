@@ -5,19 +5,16 @@ Two probes: one sees the front-end and the proxy, the other the proxy and the ba
 
 from __future__ import annotations
 
-import signal
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 from probing import needs_probe
 
-from peers.conversation import conversation, import_logs, read
+from peers.conversation import conversation
 from peers.pairs import PAIRS, Pair
-from peers.processes import LONGEST, Process, Stage, wait_until
-from peers.proxied import run_through_proxy
+from peers.processes import LONGEST
 from peers.requirements import require
+from peers.watched import STACKS, Runs
 
 pytestmark = [
     needs_probe,
@@ -25,14 +22,6 @@ pytestmark = [
     pytest.mark.timeout(LONGEST),
     pytest.mark.parametrize("pair", PAIRS, ids=lambda pair: pair.name),
 ]
-
-
-def start_probe(stage: Stage, side: str, *more: str) -> tuple[Process, Path]:
-    capture = stage.path(f"{side}-probe.pcapng")
-    words = ["capture", "--record-only", "--path", str(stage.path(f"{side}.sock")), "-w", str(capture), *more]
-    probe = stage.start(f"probe-{side}", [sys.executable, "-m", "vusniff", *words])
-    probe.wait_line("attached by")
-    return probe, capture
 
 
 def passed(messages: list[dict[str, Any]]) -> list[tuple[str, list[str]]]:
@@ -44,50 +33,32 @@ def passed(messages: list[dict[str, Any]]) -> list[tuple[str, list[str]]]:
     ]
 
 
-def test_probe_and_proxy_and_strace_agree(pair: Pair) -> None:
+def test_probe_and_proxy_and_strace_agree(pair: Pair, runs: Runs) -> None:
     require(pair.missing())
-    with Stage() as stage:
-        probes = [start_probe(stage, side) for side in ("front", "back")]
-        capture = stage.path("proxy.pcapng")
-        wire = run_through_proxy(pair, stage, capture, traced=True)
-        by_proxy = read(capture)
-        for (probe, path), (role, logs) in zip(probes, wire.traces.items(), strict=True):
-            probe.send_signal(signal.SIGINT)
-            assert probe.wait_exit() == 0, probe.tail()
-            assert probe.count(", 0 lost,") == 1, probe.tail()
-            by_probe = read(path)
-            assert conversation(by_probe) == conversation(by_proxy), role
-            assert passed(by_probe) == passed(by_proxy), role
-            traced = stage.path(f"{role}.pcapng")
-            import_logs(logs, traced)
-            assert conversation(read(traced)) == conversation(by_probe), role
+    run = runs.proxied(pair)
+    for (probe, by_probe), (role, traced) in zip(run.probes, run.traced.items(), strict=True):
+        assert probe.count(", 0 lost,") == 1, probe.tail()
+        assert conversation(by_probe) == conversation(run.seen), role
+        assert passed(by_probe) == passed(run.seen), role
+        assert conversation(traced) == conversation(by_probe), role
 
 
-def test_probe_alone_sees_what_the_programs_log(pair: Pair) -> None:
+def test_probe_alone_sees_what_the_programs_log(pair: Pair, runs: Runs) -> None:
     """Nothing in between, and the order over both directions is that of cause and effect."""
     require(pair.missing())
-    with Stage() as stage:
-        from peers.pairs import Wire
-
-        with_stacks = pair.name == "qemu-testpmd"
-        probe, capture = start_probe(stage, "vhost", *(["--stacks"] if with_stacks else []))
-        wire = Wire(stage, stage.path("vhost.sock"), stage.path("vhost.sock"))
-        pair.run(wire)
-        wait_until(lambda: capture.read_bytes().count(b'"closed"') >= pair.connections, "the end of the connections")
-        probe.send_signal(signal.SIGINT)
-        assert probe.wait_exit() == 0, probe.tail()
-        seen = read(capture)
-        asked = [m["name"] for m in seen if m["channel"] == "main" and m["sender"] == "frontend"]
-        if wire.logs:
-            assert asked == wire.told()
-        assert [m["malformed"] for m in seen if m["malformed"] is not None] == []
-        for message in seen:
-            if message["reply"] and message["answers"] is not None:
-                assert message["answers"] < message["number"]
-        assert all(m["answers"] is not None for m in seen if m["reply"])
-        if with_stacks:
-            assert probe.count(f"{len(seen)} call stacks, 0 lost") == 1, probe.tail()
-            check_stacks(seen)
+    run = runs.directly(pair)
+    wire, [(probe, seen)] = run.wire, run.probes
+    asked = [m["name"] for m in seen if m["channel"] == "main" and m["sender"] == "frontend"]
+    if wire.logs:
+        assert asked == wire.told()
+    assert [m["malformed"] for m in seen if m["malformed"] is not None] == []
+    for message in seen:
+        if message["reply"] and message["answers"] is not None:
+            assert message["answers"] < message["number"]
+    assert all(m["answers"] is not None for m in seen if m["reply"])
+    if pair.name in STACKS:
+        assert probe.count(f"{len(seen)} call stacks, 0 lost") == 1, probe.tail()
+        check_stacks(seen)
 
 
 def check_stacks(seen: list[dict[str, Any]]) -> None:
