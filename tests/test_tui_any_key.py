@@ -84,6 +84,13 @@ async def burst(app: TuiApp, pilot: Pilot[int], *keys: str) -> None:
     await pilot.pause()
 
 
+async def leave(app: TuiApp, pilot: Pilot[int]) -> None:
+    """Back to the timeline."""
+    await burst(app, pilot, "escape", "escape", "escape")
+    while len(app.screen_stack) > 1:
+        await pilot.pause()
+
+
 OVERLAYS = ("exclamation_mark", "S", "question_mark", "e", "F", "C", "M", "Q", "V", "T", "ctrl+p")
 LEAVING = ("enter", "escape", "q")
 
@@ -97,12 +104,12 @@ async def test_keys_for_a_screen_that_is_gone_are_ignored(over: str) -> None:
                 await pilot.press(over)
                 await burst(app, pilot, one, other, other)
                 assert not app.return_code, (over, one, other)
-                await pilot.press("escape", "escape", "escape")
+                await leave(app, pilot)
                 await burst(app, pilot, over, "down", one, one, other)
                 assert not app.return_code, (over, one, other)
                 if app.return_code is not None:  # q in the timeline
                     return
-                await pilot.press("escape", "escape", "escape")
+                await leave(app, pilot)
 
 
 @pytest.mark.parametrize("seed", range(2))
