@@ -21,7 +21,7 @@ KEPT_BYTES = 64
 
 
 @dataclass(slots=True)
-class _Followed:
+class _SessionPhases:
     """The phases of one session."""
 
     session: Session
@@ -42,7 +42,7 @@ class CurrentDevices:
     def __init__(self, phases: bool) -> None:
         """``phases``: they are to be known as well."""
         self._with_phases = phases
-        self._followed: dict[int, _Followed] = {}
+        self._followed: dict[int, _SessionPhases] = {}
         self._steps: Steps | None = None
         self.state: State = None
         """Of its session's device, before the message."""
@@ -60,10 +60,10 @@ class CurrentDevices:
             one = self._followed.get(place.session) or self._meet(tracker, place.session)
             self.phase = self._phase(one, message)
 
-    def _meet(self, tracker: Tracker, number: int) -> _Followed:
+    def _meet(self, tracker: Tracker, number: int) -> _SessionPhases:
         session = tracker.sessions[number - 1]
         closed = tracker.sessions[session.previous - 1].closed if session.previous else None
-        one = self._followed[number] = _Followed(session)
+        one = self._followed[number] = _SessionPhases(session)
         one.phases = session.family.phases(
             one.value,
             session.opened_ns,
@@ -72,7 +72,7 @@ class CurrentDevices:
         )
         return one
 
-    def _phase(self, one: _Followed, message: Message) -> str | None:
+    def _phase(self, one: _SessionPhases, message: Message) -> str | None:
         request, payloads, phases = message.request or 0, one.payloads, one.phases
         assert phases is not None
         if len(payloads) >= KEPT_VALUES:
