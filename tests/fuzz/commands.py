@@ -260,7 +260,7 @@ HIDES = re.compile("[\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\U000e00
 STRICT = True
 """Whether such characters count. True once everything that is printed goes through one door."""
 SENTENCES = re.compile(
-    r"(vusniff: |usage: |vusniff [a-z ]+: error: |    |no messages[a-z ]*: |no message passes |no samples "
+    r"(vusniff: |usage: |vusniff [a-z ]+: error: |    |no messages[a-z ]*: |no message passes |no session |no samples "
     r"|session \d+: )"
 )
 """How lines of standard error begin."""
