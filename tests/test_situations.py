@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from pathlib import Path
@@ -57,3 +58,12 @@ def test_the_first_lines_say_what_was_wrong(name: str, place: None, capsys: pyte
 
 def test_every_capture_of_trouble_is_on_the_page() -> None:
     assert {path.stem for path in (ROOT / "captures" / "trouble").glob("*.pcapng")} == set(VERDICTS)
+
+
+def test_a_ring_that_stands_still_at_the_end_is_a_finding_too(place: None, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its last sample is a second old, and there is none later: the verdict alone had said it."""
+    status = main(["check", "--fail-on", "warning", "--format", "json", "captures/trouble/backend-stopped.pcapng"])
+    finding = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert status == 1
+    assert (finding["rule"], finding["side"], finding["message"]) == ("vring-not-served", "backend", 28)
+    assert finding["sentence"].startswith("vring 1 is not served")

@@ -23,6 +23,7 @@ from vusniff.checks.registry import rules as all_rules
 from vusniff.checks.rulings import KEPT, Rulings
 from vusniff.checks.silence import MAX_EXITS as MAX_SILENT_EXITS
 from vusniff.checks.silence import MAX_SILENT, Silence
+from vusniff.checks.stalls import Stall
 from vusniff.checks.standing import MAPS, Standing, is_started, stand
 from vusniff.checks.step import (
     MAX_BYTES,
@@ -390,6 +391,15 @@ class Checker:
                     continue
                 self._rulings.ask_of(rule, rule.at_sample, look, memory, number)
 
+    def _find_stalls(self, stalls: Iterable[Stall], memory: SessionHistory) -> None:
+        """What still stands at the end of a session has no sample after it: it is found then, unless it was before."""
+        rules = {rule.slug: rule for rule in self._sampling if memory.complete or not rule.complete_only}
+        known = [(one.rule, one.sentence.split(maxsplit=2)[:2]) for one in self.found.get(memory.session, ())]
+        for stall in stalls:
+            rule = rules.get(stall.rule)
+            if rule is not None and (stall.rule, ["vring", str(stall.ring)]) not in known:
+                self._rulings.ask_of(rule, lambda one: (one.said,), stall, memory, stall.number)
+
     def lost(self, lost: Lost) -> None:
         """A gap in the capture: what rests on having seen everything is not judged any more."""
         sessions = self._open if lost.connection is None else (self._session_of.get(lost.connection, 0),)
@@ -533,6 +543,7 @@ class Checker:
             if rule.at_end is None or (rule.complete_only and not memory.complete):
                 continue
             self._rulings.ask_of(rule, rule.at_end, end, memory, number)
+        self._find_stalls(standing.stalls, memory)
         if len(self._previous) >= MAX_PREVIOUS:
             del self._previous[next(iter(self._previous))]
         self._previous[memory.session] = previous_session(memory, opened.state)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from vusniff.checks import rings
-from vusniff.checks.finding import Side
+from vusniff.checks.finding import Said, Side
 from vusniff.checks.rings import NOT_SERVED_NS, Look
 from vusniff.checks.step import SessionHistory
 from vusniff.families.vhost_user.state import DeviceState, RingState
@@ -25,12 +25,16 @@ class Stall(NamedTuple):
     ring: int
     rule: str
     """Slug of the rule that minds it."""
-    words: str
-    """A clause with its values."""
+    said: Said
     number: int
     """The request behind which it was last sampled."""
     side: Side | None
     """Whose turn it is; None where that is the guest's driver."""
+
+    @property
+    def words(self) -> str:
+        """A clause with its values."""
+        return self.said.sentence
 
 
 _KINDS = (
@@ -70,5 +74,5 @@ def _stalls(memory: SessionHistory, state: DeviceState, now_ns: int) -> Iterator
         for rule, judge, side in _KINDS:
             said = judge(Look(state, memory, now, now_ns))
             if said:
-                yield Stall(index, rule, said[0].sentence, number, said[0].side or side)
+                yield Stall(index, rule, said[0], number, said[0].side or side)
                 break
