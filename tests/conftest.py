@@ -35,7 +35,10 @@ SLOW = {
     *("test_skipping.py", "test_conftest.py", "test_doctor.py", "test_demo.py", "test_printable.py"),
     *("test_example_dissector.py", "test_passed_sockets.py", "test_stacks_probe.py"),
     *("test_tui.py", "test_filtering.py", "test_tui_any_key.py", "test_tui_scrub.py", "test_tui_snapshots.py"),
-    *("test_tui_habits.py", "test_tui_phases.py", "test_conformance.py"),
+    *("test_tui_habits.py", "test_tui_phases.py", "test_tui_findings.py", "test_tui_settings.py"),
+    *("test_tui_exporting.py", "test_tui_evidence.py", "test_conformance.py", "test_conformance_fuzz.py"),
+    *("test_late_rings.py", "test_sampling_files.py", "test_replay.py", "test_stacks.py", "test_top.py"),
+    *("test_streams.py", "test_start.py"),
 }
 """Files and folders that `make quick` leaves out: they start programs, need root, another package or a virtual machine,
 or take seconds. A single test elsewhere is left out by ``@pytest.mark.slow``. `make test` runs all."""

@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 
 FOLDER = Path(os.environ.get("VUSNIFF_TSHARK") or Path.home() / ".cache/vusniff/tshark")
@@ -27,8 +28,9 @@ exec {loader} --library-path {libraries} {program} "$@"
 """
 
 
+@cache
 def version(program: Path | str) -> tuple[int, int]:
-    """Of a tshark; (0, 0) where there is none that runs."""
+    """Of a tshark, which is asked once; (0, 0) where there is none that runs."""
     try:
         said = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=60).stdout
     except OSError:

@@ -171,6 +171,7 @@ def interesting_sizes() -> list[int]:
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_100000_payloads_of_garbage_raise_nothing_and_lose_no_byte() -> None:
     chance = random.Random(20240131)
     noise = chance.randbytes(1 << 16)

@@ -224,6 +224,7 @@ def asked(filter_: Filter, timeline: Timeline, row: int) -> bool:
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_generated_filters_evaluate_like_the_oracle(timelines: list[Timeline]) -> None:
     oracles = [
         Oracle(
@@ -273,6 +274,7 @@ WORDS = (
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=1500, deadline=None)
 @given(st.lists(st.sampled_from(WORDS), max_size=9))
 def test_shuffled_words_are_a_filter_or_an_error(words: list[str]) -> None:

@@ -547,6 +547,7 @@ def peak_of(path: Path) -> int:
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text",
     [b"", b'{"lost":[1,1]}', json.dumps({"fds": [{}] * 3000}).encode(), b'{"a":[' + b"[]," * 15000 + b"0]}"],
@@ -582,6 +583,7 @@ def test_blocks_of_no_use_cost_little_each(tmp_path: Path) -> None:
     assert calls[1] - calls[0] < 2 * 2 * 20_000
 
 
+@pytest.mark.slow
 @pytest.mark.slow
 def test_what_interfaces_and_sections_say_costs_what_it_is_large(tmp_path: Path) -> None:
     """What is read of JSON may be many times as large: what of it is kept is bounded."""

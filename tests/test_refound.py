@@ -94,6 +94,7 @@ def test_every_reader_shows_what_was_found(tmp_path: Path, capsys: pytest.Captur
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_a_file_full_of_them_is_bounded(tmp_path: Path) -> None:
     """A packet gives as many rows as it has headers, and a row costs no more than a few numbers."""
     packets, messages = 20, 5000

@@ -292,6 +292,7 @@ def by_message(passed: dict[int, list[str | None]], ends: list[int]) -> dict[int
 sends = st.lists(st.tuples(st.binary(min_size=1, max_size=30), st.integers(0, 3)), min_size=1, max_size=12)
 
 
+@pytest.mark.slow
 @given(sends, st.booleans(), st.booleans())
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_bytes_and_descriptors_stay_together_whatever_they_mean(
@@ -741,6 +742,7 @@ def numbers(least: int = 20) -> list[int]:
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_descriptors_that_find_no_room_are_told_and_counted(stage: Stage, memory: list[int]) -> None:
     import resource
 
@@ -767,6 +769,7 @@ def test_descriptors_that_find_no_room_are_told_and_counted(stage: Stage, memory
     assert stage.closed()[0].lost == 1
 
 
+@pytest.mark.slow
 @pytest.mark.slow
 @pytest.mark.parametrize("least", [20, 700])
 def test_descriptors_wait_in_the_queue_until_there_is_room(stage: Stage, memory: list[int], least: int) -> None:

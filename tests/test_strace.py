@@ -243,6 +243,7 @@ def test_logs_of_both_peers_are_one_story(strace: str, tmp_path: Path) -> None:
     assert [frame.time_ns for frame in capture.frames] == sorted(frame.time_ns for frame in capture.frames)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("times", [[], ["-t"], ["-tt"], ["-r"], ["-ttt"]])
 def test_any_clock_and_no_annotations(strace: str, tmp_path: Path, times: list[str]) -> None:
     log, path = tmp_path / "log", str(tmp_path / "s")
@@ -658,6 +659,7 @@ _PIECES = st.sampled_from(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(st.lists(st.lists(st.one_of(_PIECES, st.text(max_size=8)), max_size=30).map("".join), max_size=8), st.data())
 def test_garbage_never_raises(tmp_path_factory: pytest.TempPathFactory, lines: list[str], data: st.DataObject) -> None:
@@ -726,6 +728,7 @@ def mutated(draw: st.DrawFn) -> bytes:
     return line.encode("utf-8", "surrogatepass")
 
 
+@pytest.mark.slow
 @pytest.mark.slow
 @settings(max_examples=400, deadline=None)
 @given(st.lists(st.one_of(mutated(), mutated(), mutated(), st.binary(max_size=60)), max_size=12))

@@ -261,6 +261,7 @@ GOLDEN = CAPTURES / "vfio-user.pcapng"
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_every_command_takes_a_capture_of_it(tmp_path: Path) -> None:
     assert "client -> server VERSION" in run("read", GOLDEN)
     assert "DMA map" in run("state", GOLDEN)
@@ -397,6 +398,7 @@ def test_a_command_line_of_qemu_tells_its_socket() -> None:
 # -- the terminal view -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.slow
 @pytest.mark.asyncio
 async def test_the_terminal_view() -> None:
