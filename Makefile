@@ -14,6 +14,9 @@ SECONDS ?= 60
 VENV := .venv
 BIN := $(VENV)/bin
 
+# Tests and benchmarks start Python often: where this is set, each start would compile all that it imports.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: conformance demo test quick check lint tests fuzz bench generated golden captures packages kernels tshark qemu clean
 
 demo: $(VENV)/vusniff.stamp
