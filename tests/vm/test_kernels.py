@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from vm.calls import MISUSED, PACKETS, REUSED
+from vm.calls import MISUSED, PACKETS, REUSED, TABLES
 from vm.fetch import FOLDER
 from vm.inside import SIGNALLED, WRITTEN
 
@@ -167,9 +167,12 @@ def test_every_way_to_attach(image: Path, tmp_path: Path) -> None:
     if shutil.which("qemu-system-x86_64") is None:
         missing("the package qemu-system-x86")
     words = *tree_and_logger(image), "fentry", "kprobe", "rawtp"
-    *results, kernel, pair, misuse = boot(image, tmp_path, "tests/vm/inside.py", *words)
+    *results, kernel, pair, misuse, losses = boot(image, tmp_path, "tests/vm/inside.py", *words)
     holds_testpmd(pair)
     holds_misuse(misuse)
+    assert losses["lost"] > 0
+    assert losses["kept"] + losses["lost"] >= TABLES
+    assert f"the kernel's buffer was full: also lost were {losses['lost']} call records" in losses["said"]
     assert image.name.endswith(kernel["kernel"])
     assert [result["mode"] for result in results] == ["fentry", "kprobe", "rawtp"]
     for result in results:
