@@ -219,17 +219,20 @@ if EVERY:
         assert qemu["used"]["1"], "nothing was sent by the guest"
 
 
+ROOTS = [(), *([(os.environ["VUSNIFF_LIBBLKIO"],)] if "VUSNIFF_LIBBLKIO" in os.environ else [])]
+"""With our driver, and with libblkio of a distribution that has it, where that is asked for."""
 WITH_VDUSE = [one for one in kernels() if has_vduse(one)]
 
 # Debian 12's own kernel has none: the test is there where a later one was fetched (tests/vm/fetch.py).
 if WITH_VDUSE:
 
     @pytest.mark.parametrize("image", WITH_VDUSE, ids=lambda image: image.name)
-    def test_both_sides_of_vduse(image: Path, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("root", ROOTS, ids=lambda root: "libblkio" if root else "driver")
+    def test_both_sides_of_vduse(image: Path, root: tuple[str, ...], tmp_path: Path) -> None:
         """Calls and messages of the driver, and those of the back-end, are what the logger has seen."""
         if shutil.which("qemu-storage-daemon") is None or shutil.which("vdpa") is None:
             missing("qemu-storage-daemon and vdpa (iproute2)")
-        [result] = boot(image, tmp_path, "tests/vm/vduse.py", *tree_and_logger(image))
+        [result] = boot(image, tmp_path, "tests/vm/vduse.py", *tree_and_logger(image), *root)
         assert "refused" not in result, result["refused"]
         assert result["read"] == "the first sector"
         assert result["early"] == [], "a device was there before the probe"
@@ -244,5 +247,10 @@ if WITH_VDUSE:
                 one | {"given": one["given"] or one["back"]} if not one["request"] else one
                 for one in result["told"][side]
             ]
+            if root and side == "front":  # the logger does not hear how libblkio writes messages of the IOTLB
+                assert all(one["request"] for one in told)
+                messages = [one for one in seen if not one["request"]]
+                assert messages
+                seen = [one for one in seen if one["request"]]
             assert same_calls(seen) == same_calls(told)
             assert len(told) > most
