@@ -87,7 +87,8 @@ def packed_root(stage: Stage, modules: Sequence[str], script: str) -> Path:
 
 
 def card_machine(stage: Stage, path: Path, root: Path, own: int, other: int) -> qemu.Machine:
-    """A guest that listens at a path for who serves its card, and pings another; both by the last byte of addresses."""
+    """A guest that pings another guest. The back-end of its card connects to a path; `own` and `other` are the last
+    bytes of the two addresses."""
     devices = ["-chardev", f"socket,id=c0,path={path},server=on,wait=on", "-netdev", "vhost-user,id=n0,chardev=c0"]
     # Without MSI-X: with it QEMU 7.2 ends by SIGSEGV when Linux starts the card of an emulated machine.
     devices += ["-device", f"virtio-net-pci,netdev=n0,mac=52:54:00:00:01:{own:02x},vectors=0,romfile="]

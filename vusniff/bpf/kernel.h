@@ -16,7 +16,7 @@
 #define KERNEL_THREAD 0x200010 /* PF_KTHREAD, PF_IO_WORKER */
 #define COMPAT_CALL 2 /* TS_COMPAT of thread_info.status on x86: a 32-bit call, its numbers mean other calls */
 
-/* Whether a system call makes a copy of a descriptor. */
+/* Whether a system call may make a copy of a descriptor: fcntl(2) does with F_DUPFD, and other uses of it are rare. */
 #define IS_DUP(call) ((call) == NR_DUP || (call) == NR_DUP2 || (call) == NR_DUP3 || (call) == NR_FCNTL)
 
 #define HIDE(value) asm volatile("" : "+r"(value))

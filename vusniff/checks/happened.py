@@ -162,7 +162,7 @@ def _unanswered(one: Standing, words: str) -> Happened:
     if not one.timed:
         return Happened(words, waiting.number, Side.BACKEND, Sure.PERHAPS, advice, kind)
     if one.closed is not None and one.closer is None:
-        advice = f"check the logs of both sides for who ended it at {waiting.name}, and why"
+        advice = f"check the logs of both sides: which of them ended the session at {waiting.name}, and why"
         return Happened(words, waiting.number, None, Sure.PERHAPS, advice, kind)
     if one.closed is not None and one.end_ns - waiting.time_ns < SOON_NS:
         advice = f"check the front-end's log for why it did not wait for the answer to {waiting.name}"
